@@ -1,0 +1,39 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both set up `.venv` first.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: setup demo test lint types check-format tests clean
+.SILENT: setup demo $(STAMP)
+
+setup: $(STAMP)
+
+# uv when it is there, else venv and pip. Re-runs only when pyproject.toml changed.
+$(STAMP): pyproject.toml
+	if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && \
+	  uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "hms-active-rooms needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }; \
+	  $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi >&2
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/hms-active-rooms demo
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+tests: $(STAMP)
+	$(BIN)/python -m pytest -n 2
+
+test: lint types tests
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,62 @@
+"""The safest way to let a language model moderate a live 100ms video room.
+
+    from hms_active_rooms import ActiveRoomsToolkit, ActiveRoomsClient, Policy
+
+Five tools, one gate, one journal. What is named here is imported when first used, so
+that the command line and the API client start without LangChain.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.client import ActiveRoomsClient, SyncActiveRoomsClient
+    from hms_active_rooms.errors import ActiveRoomsError
+    from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Edit, Reject
+    from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.gate.journal import Journal
+    from hms_active_rooms.gate.policy import Policy
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ActiveRoomsClient": "api.client",
+    "SyncActiveRoomsClient": "api.client",
+    "ActiveRoomsError": "errors",
+    "ActiveRoomsToolkit": "tools.toolkit",
+    "ApprovalRequest": "gate.approval",
+    "Approve": "gate.approval",
+    "Edit": "gate.approval",
+    "Reject": "gate.approval",
+    "Gate": "gate.gate",
+    "Journal": "gate.journal",
+    "Policy": "gate.policy",
+}
+
+__all__ = [
+    "ActiveRoomsClient",
+    "ActiveRoomsError",
+    "ActiveRoomsToolkit",
+    "ApprovalRequest",
+    "Approve",
+    "Edit",
+    "Gate",
+    "Journal",
+    "Policy",
+    "Reject",
+    "SyncActiveRoomsClient",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

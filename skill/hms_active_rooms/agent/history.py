@@ -1,0 +1,99 @@
+"""What a message history says: open calls, this turn, and an order every provider accepts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    InvalidToolCall,
+    ToolCall,
+    ToolMessage,
+)
+
+_NOTHING_DONE = frozenset({"rejected", "expired"})
+
+
+def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The messages after the person's last one."""
+    for index in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[index], HumanMessage):
+            return list(messages[index + 1 :])
+    return list(messages)
+
+
+def last_calls(messages: Sequence[AnyMessage]) -> tuple[AIMessage, list[ToolCall]] | None:
+    """The last model message with tool calls, and those of its calls that have no result yet."""
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            answered = {m.tool_call_id for m in messages[index + 1 :] if isinstance(m, ToolMessage)}
+            return message, [c for c in message.tool_calls if c["id"] not in answered]
+    return None
+
+
+def unreadable_calls(messages: Sequence[AnyMessage]) -> list[InvalidToolCall]:
+    """Calls of the last model message whose arguments were not JSON, without a result yet."""
+    found = last_calls(messages)
+    if found is None:
+        return []
+    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+    return [c for c in found[0].invalid_tool_calls if c["id"] and c["id"] not in answered]
+
+
+def steps_taken(messages: Sequence[AnyMessage]) -> int:
+    """Model answers in this turn."""
+    return sum(isinstance(m, AIMessage) for m in this_turn(messages))
+
+
+def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
+    """State-changing calls refused, rejected or expired at the end of this turn, unbroken."""
+    count = 0
+    for message in reversed(this_turn(messages)):
+        if not isinstance(message, ToolMessage):
+            continue
+        state = message.artifact.get("state") if isinstance(message.artifact, dict) else None
+        if state in _NOTHING_DONE:
+            count += 1
+        elif state is not None:
+            break
+    return count
+
+
+def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
+    """The message with an id, and with call ids no call of this thread had before."""
+    seen = {call["id"] for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
+    calls, changed = [], False
+    for call in message.tool_calls:
+        if not call["id"] or call["id"] in seen:
+            call, changed = ToolCall({**call, "id": f"call_{uuid4().hex}"}), True
+        seen.add(call["id"])
+        calls.append(call)
+    update: dict[str, object] = {} if message.id else {"id": str(uuid4())}
+    if changed:
+        # Raw provider content repeats the old ids, so only the text is kept.
+        update |= {"tool_calls": calls, "content": message.text, "additional_kwargs": {}}
+    return message.model_copy(update=update) if update else message
+
+
+def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Each tool result right behind the call it answers; calls without a result get one.
+
+    A message typed while an approval was pending leaves results behind it, which
+    providers refuse.
+    """
+    results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
+    ordered: list[AnyMessage] = []
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            continue
+        ordered.append(message)
+        if isinstance(message, AIMessage):
+            ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
+            for call_id in ids:
+                missing = ToolMessage("Not executed.", tool_call_id=call_id, status="error")
+                ordered.append(results.get(call_id, missing))
+    return ordered

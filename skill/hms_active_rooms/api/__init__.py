@@ -1,0 +1,37 @@
+"""The typed 100ms Active Rooms client: what the contract consumes."""
+
+from hms_active_rooms.api.auth import SignedTokens, StaticToken, TokenSource
+from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.api.ids import parse_peer_id, parse_peer_ref, parse_room_id
+from hms_active_rooms.api.models import (
+    Acknowledgement,
+    ActiveRoom,
+    Peer,
+    PeerDetails,
+    Session,
+    Track,
+    parse_timestamp,
+)
+from hms_active_rooms.api.retry import Backoff
+from hms_active_rooms.api.sync_client import SyncActiveRoomsClient
+from hms_active_rooms.api.timeouts import Timeouts
+
+__all__ = [
+    "Acknowledgement",
+    "ActiveRoom",
+    "ActiveRoomsClient",
+    "Backoff",
+    "Peer",
+    "PeerDetails",
+    "Session",
+    "SignedTokens",
+    "StaticToken",
+    "SyncActiveRoomsClient",
+    "Timeouts",
+    "TokenSource",
+    "Track",
+    "parse_peer_id",
+    "parse_peer_ref",
+    "parse_room_id",
+    "parse_timestamp",
+]

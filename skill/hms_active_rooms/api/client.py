@@ -1,0 +1,346 @@
+"""The seven operations of the 100ms Active Rooms API, typed and asynchronous.
+
+Every call ends in one of three ways: a typed answer, an error of `errors.py` that
+says whether anything was executed, or the caller's own cancellation. How a call is
+repeated stands in `calls.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from pydantic import BaseModel
+
+from hms_active_rooms.api import auth as auth_module
+from hms_active_rooms.api.address import checked_base_url, is_loopback
+from hms_active_rooms.api.auth import TokenSource
+from hms_active_rooms.api.calls import Calls, Request, is_duration
+from hms_active_rooms.api.ids import parse_peer_id, parse_room_id
+from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, Peer, PeerDetails, PeerList
+from hms_active_rooms.api.quoting import quoted
+from hms_active_rooms.api.retry import Backoff
+from hms_active_rooms.api.timeouts import Timeouts
+from hms_active_rooms.capability import capability
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.transport import Transport, TransportChoice
+
+M = TypeVar("M", bound=BaseModel)
+
+BASE_URL_VARIABLE: Final = "HMS_BASE_URL"
+TRANSPORT_VARIABLE: Final = "HMS_TRANSPORT"
+
+DEADLINE_S: Final = 30.0
+"""Default for a whole call, repeats and waits included."""
+
+
+class ActiveRoomsClient:
+    """Client for one 100ms account. Keep one open: a new one costs a TLS set-up.
+
+    It may be used from several event loops and threads at once.
+
+    Args:
+        auth: where the management token comes from.
+        base_url: default: the contract's. Plain http only for this machine.
+        timeouts: for the steps of one attempt.
+        deadline_s: seconds for a whole call; each call may set its own.
+        transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
+        backoff: how often and how fast a failed call is sent again.
+        sleep: waits seconds.
+        rng: a number in [0, 1), for the jitter.
+        clock: Unix time in seconds, for a Retry-After date.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        auth: TokenSource,
+        *,
+        base_url: str | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        deadline_s: float = DEADLINE_S,
+        transport: TransportChoice = "httpx",
+        backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        # Imported here: loading the HTTP library takes 0.1 s, which models and ids don't need.
+        from hms_active_rooms.api.transport import Transport
+
+        if not is_duration(deadline_s):
+            raise ConfigurationError("deadline_s must be a number of seconds above 0.")
+        self.base_url = checked_base_url(capability().base_uri if base_url is None else base_url)
+        self.deadline_s = float(deadline_s)
+        self._transport: Transport = Transport(
+            transport, timeouts, use_environment=not is_loopback(self.base_url)
+        )
+        self._calls = Calls(auth, self._transport, backoff, sleep, rng, clock)
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        deadline_s: float = DEADLINE_S,
+        transport: TransportChoice | None = None,
+    ) -> Self:
+        """Client by environment variables.
+
+        HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN: credentials (the pair
+        wins). HMS_BASE_URL: another address. HMS_TRANSPORT: "httpx" or "aiohttp".
+
+        Raises:
+            ConfigurationError: a variable is missing or wrong.
+        """
+        url = environ.get(BASE_URL_VARIABLE) or capability().base_uri
+        chosen = environ.get(TRANSPORT_VARIABLE) or "httpx"
+        if chosen not in ("httpx", "aiohttp"):
+            raise ConfigurationError(
+                f'{TRANSPORT_VARIABLE} is {quoted(chosen)}; it must be "httpx" or "aiohttp".'
+            )
+        return cls(
+            auth_module.from_env(capability().token_variable, environ),
+            base_url=checked_base_url(url, BASE_URL_VARIABLE),
+            deadline_s=deadline_s,
+            transport=transport or ("aiohttp" if chosen == "aiohttp" else "httpx"),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections; later calls are refused. May be called twice."""
+        await self._transport.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    async def retrieve_active_room(
+        self, room_id: str, *, deadline_s: float | None = None
+    ) -> ActiveRoom:
+        """The room and its running session.
+
+        Raises:
+            NotActive: nobody is in the room now.
+            Forbidden: the room is not in this account, or the id is wrong.
+            ApiError: see `errors.py`.
+        """
+        path = {"room_id": parse_room_id(room_id)}
+        return await self._call("retrieveactiveroom", ActiveRoom, path, deadline_s)
+
+    async def list_peers(
+        self,
+        room_id: str,
+        *,
+        user_id: str | None = None,
+        role: str | None = None,
+        deadline_s: float | None = None,
+    ) -> tuple[Peer, ...]:
+        """The peers connected now, in the order the API sends them; there is no paging.
+
+        Args:
+            room_id: the room.
+            user_id: only this user's peers (a user may be connected more than once).
+            role: only peers with this role. Empty filters are left out.
+            deadline_s: seconds for this call.
+
+        Raises:
+            NotActive: nobody is in the room now.
+            ApiError: see `errors.py`.
+        """
+        path = {"room_id": parse_room_id(room_id)}
+        filters = {"user_id": user_id, "role": role}
+        query = {name: _text(name, value) for name, value in filters.items() if value}
+        return (await self._call("listpeers", PeerList, path, deadline_s, query=query)).peers
+
+    async def retrieve_peer(
+        self, room_id: str, peer_id: str, *, deadline_s: float | None = None
+    ) -> PeerDetails:
+        """One connected peer with its tracks.
+
+        Raises:
+            PeerNotFound, NotActive, ApiError: see `errors.py`.
+        """
+        path = {"room_id": parse_room_id(room_id), "peer_id": parse_peer_id(peer_id)}
+        return await self._call("retrievepeer", PeerDetails, path, deadline_s)
+
+    async def update_peer(
+        self,
+        room_id: str,
+        peer_id: str,
+        *,
+        name: str | None = None,
+        role: str | None = None,
+        metadata: str | None = None,
+        deadline_s: float | None = None,
+    ) -> PeerDetails:
+        """Change a peer; what is None stays. A role change is immediate, nobody is asked.
+
+        Args:
+            room_id: the room.
+            peer_id: the full peer id.
+            name: the new name.
+            role: a role of the room's template.
+            metadata: a text, by convention JSON; it replaces the whole old one.
+            deadline_s: seconds for this call.
+
+        Raises:
+            InvalidCall: there is nothing to change.
+            ApiError: see `errors.py`; `executed` says whether it may have happened.
+        """
+        path = {"room_id": parse_room_id(room_id), "peer_id": parse_peer_id(peer_id)}
+        body = _texts(name=name, role=role, metadata=metadata, may_be_empty=("name", "metadata"))
+        if not body:
+            raise InvalidCall("There is nothing to change: give name, role or metadata.")
+        return await self._call("updatepeer", PeerDetails, path, deadline_s, body=body)
+
+    async def send_message(
+        self,
+        room_id: str,
+        message: str,
+        *,
+        peer_id: str | None = None,
+        role: str | None = None,
+        type: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Acknowledgement:
+        """Send a message to one peer, to a role, or (neither given) to everyone.
+
+        Args:
+            room_id: the room.
+            message: the text; 100ms documents 4 KB for a client's custom event.
+            peer_id: the full peer id.
+            role: everyone with this role.
+            type: clients show "chat" in their chat panel; the API's default is not documented.
+            deadline_s: seconds for this call.
+
+        Raises:
+            InvalidCall: an empty text (the API takes an empty target for "everyone"),
+                or both targets.
+            ApiError: see `errors.py`; `executed` says whether it may have been sent.
+        """
+        path = {"room_id": parse_room_id(room_id)}
+        body = _texts(message=message, role=role, type=type)
+        if "message" not in body:
+            raise InvalidCall("message must be a text, not nothing.")
+        if peer_id is not None and role is not None:
+            raise InvalidCall("Give peer_id or role, not both.")
+        if peer_id is not None:
+            body["peer_id"] = parse_peer_id(peer_id)
+        return await self._call("sendmessage", Acknowledgement, path, deadline_s, body=body)
+
+    async def remove_peers(
+        self,
+        room_id: str,
+        *,
+        peer_id: str | None = None,
+        role: str | None = None,
+        reason: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Acknowledgement:
+        """Remove one peer, or everyone who has a role. It happens a moment after the answer.
+
+        Args:
+            room_id: the room.
+            peer_id: the full peer id. Exactly one of `peer_id` and `role` is needed.
+            role: the role.
+            reason: shown to the others.
+            deadline_s: seconds for this call.
+
+        Raises:
+            InvalidCall: both targets or none.
+            ApiError: see `errors.py`; `executed` says whether it may have happened.
+        """
+        path = {"room_id": parse_room_id(room_id)}
+        if (peer_id is None) == (role is None):
+            raise InvalidCall("Give exactly one of peer_id and role.")
+        body = _texts(role=role, reason=reason)
+        if peer_id is not None:
+            body["peer_id"] = parse_peer_id(peer_id)
+        return await self._call("removepeers", Acknowledgement, path, deadline_s, body=body)
+
+    async def end_room(
+        self,
+        room_id: str,
+        *,
+        reason: str | None = None,
+        lock: bool = False,
+        deadline_s: float | None = None,
+    ) -> Acknowledgement:
+        """End the running session for everyone. It happens a moment after the answer.
+
+        Args:
+            room_id: the room.
+            reason: shown to the people in the room.
+            lock: also disable the room, so that nobody can join until it is enabled again.
+            deadline_s: seconds for this call.
+
+        Raises:
+            NotActive: there is no session, so it is already ended.
+            ApiError: see `errors.py`; `executed` says whether it may have happened.
+        """
+        path = {"room_id": parse_room_id(room_id)}
+        if lock is not True and lock is not False:
+            raise InvalidCall("lock must be true or false.")
+        body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
+        return await self._call("endactiveroom", Acknowledgement, path, deadline_s, body=body)
+
+    async def _call(
+        self,
+        name: str,
+        model: type[M],
+        path: Mapping[str, str],
+        deadline_s: float | None,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> M:
+        if deadline_s is not None and not is_duration(deadline_s):
+            raise InvalidCall("deadline_s must be a number of seconds above 0.")
+        operation = capability().operation(name)
+        request = Request(
+            operation.method,
+            self.base_url + operation.url_path(**path),
+            query or {},
+            # An absent body is a 400 at 100ms, so an empty one is sent as {}.
+            json.dumps(body or {}).encode() if operation.has_body else None,
+        )
+        return await self._calls.run(request, model, deadline_s or self.deadline_s)
+
+
+def _text(name: str, value: object, *, may_be_empty: bool = False) -> str:
+    if not isinstance(value, str):
+        raise InvalidCall(f"{name} must be a text, not {quoted(value)}.")
+    if not value and not may_be_empty:
+        raise InvalidCall(f"{name} must not be empty; leave it out instead.")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
+    return value
+
+
+def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, object]:
+    """The texts that are given, checked."""
+    return {
+        name: _text(name, value, may_be_empty=name in may_be_empty)
+        for name, value in values.items()
+        if value is not None
+    }

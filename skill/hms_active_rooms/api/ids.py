@@ -1,0 +1,75 @@
+"""Ids that go into a path or pick a person: parsed to one normal form, or refused.
+
+A model or a stranger supplies them, so only the exact shapes pass: no path
+segments, no percent signs, no digits of other scripts, no newline at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hms_active_rooms.api.quoting import quoted
+from hms_active_rooms.errors import InvalidCall
+
+SHORT_ID_CHARS: Final = 8
+"""Fewest characters of a short peer id: the first group of a UUID, 32 bits."""
+
+# Shapes by the examples in the 100ms docs; `fullmatch` because "$" lets a newline pass.
+_ROOM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
+_PEER_ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ROOM_CODE: Final = re.compile(r"[a-z]{3,4}-[a-z]{3,4}-[a-z]{3,4}")
+_UUID_DASHES: Final = (8, 13, 18, 23)
+_UUID_CHARS: Final = 36
+
+
+def parse_room_id(value: object) -> str:
+    """A room id (24 hexadecimal characters) in lower case.
+
+    Raises:
+        InvalidCall: anything else; a room code gets a hint of its own.
+    """
+    if isinstance(value, str):
+        if _ROOM_ID.fullmatch(value):
+            return value.lower()
+        if _ROOM_CODE.fullmatch(value):
+            raise InvalidCall(
+                f"{quoted(value)} is not a room id: that looks like a room code.",
+                hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
+            )
+    raise InvalidCall(f"{quoted(value)} is not a room id: it has 24 hexadecimal characters.")
+
+
+def parse_peer_id(value: object) -> str:
+    """A full peer id (a UUID with dashes) in lower case.
+
+    Raises:
+        InvalidCall: anything else, a short id included.
+    """
+    if isinstance(value, str) and _PEER_ID.fullmatch(value):
+        return value.lower()
+    raise InvalidCall(f"{quoted(value)} is not a full peer id: it is a UUID of 36 characters.")
+
+
+def parse_peer_ref(value: object) -> str:
+    """A full peer id or a short one, in lower case.
+
+    A short id is the beginning of a UUID, 8 or more characters with the dashes in
+    their places. Whether it names exactly one peer only the room's roster can tell.
+
+    Raises:
+        InvalidCall: anything else.
+    """
+    if isinstance(value, str) and _is_uuid_prefix(value):
+        return value.lower()
+    raise InvalidCall(
+        f"{quoted(value)} is not a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more"
+        " characters, as the list of peers shows it."
+    )
+
+
+def _is_uuid_prefix(value: str) -> bool:
+    return SHORT_ID_CHARS <= len(value) <= _UUID_CHARS and all(
+        char == "-" if place in _UUID_DASHES else char in "0123456789abcdefABCDEF"
+        for place, char in enumerate(value)
+    )

@@ -1,0 +1,113 @@
+"""One resource per running event loop, closed with the loop it was opened on.
+
+A connection pool belongs to the loop it was opened on. This keeps one for each loop,
+so that its owner serves several loops, one after the other or at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary, finalize
+
+from hms_active_rooms.errors import InvalidCall
+
+
+class Closeable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+R = TypeVar("R", bound=Closeable)
+
+
+class PerLoop(Generic[R]):
+    """The resources of one owner. Safe for use from several threads.
+
+    Args:
+        make: makes a resource; called on the loop that will use it.
+    """
+
+    def __init__(self, make: Callable[[], R]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._closed = False
+        self._held: _Resources[R] = WeakKeyDictionary()
+        # An owner that is dropped without closing: `finalize` keeps the resources out of
+        # the garbage with it, so that they are closed and don't just vanish.
+        finalize(self, _close_elsewhere, self._held).atexit = False
+
+    async def get(self) -> R:
+        """The resource of the running loop.
+
+        Raises:
+            InvalidCall: closed.
+        """
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._closed:
+                raise InvalidCall("The client is closed.", hint="Make a new client.")
+            held = self._held.get(loop)
+            if held is not None:
+                return held.resource
+            # A resource refers to its loop by its sockets, so weak keys alone do not end it.
+            for ended in [other for other in self._held if other.is_closed()]:
+                del self._held[ended]
+            held = self._held[loop] = _Held(self._make())
+        await held.bind()
+        return held.resource
+
+    async def aclose(self) -> None:
+        """Close them all and refuse further use. May be called twice.
+
+        Those of other loops are closed there, without waiting for it.
+        """
+        with self._lock:
+            self._closed = True
+            here = self._held.pop(asyncio.get_running_loop(), None)
+        _close_elsewhere(self._held)
+        if here is not None:
+            await here.close()
+
+
+class _Held(Generic[R]):
+    """A resource and the generator that closes it.
+
+    A loop ends the asynchronous generators started on it before it closes (`asyncio.run`
+    and `asyncio.Runner` see to that). So a client that nobody closed leaves no open
+    socket behind.
+    """
+
+    def __init__(self, resource: R) -> None:
+        self.resource = resource
+        self._keeper = _keep(resource)
+
+    async def bind(self) -> None:
+        await anext(self._keeper)
+
+    async def close(self) -> None:
+        await self._keeper.aclose()
+
+    def close_soon(self) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(self.close())
+
+
+async def _keep(resource: Closeable) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await resource.aclose()
+
+
+_Resources = WeakKeyDictionary[asyncio.AbstractEventLoop, _Held[R]]
+
+
+def _close_elsewhere(held: _Resources[R]) -> None:
+    """Ask each loop to close its resource; called from any thread, and by the garbage collector."""
+    while held:
+        loop, one = held.popitem()
+        # RuntimeError: that loop is closed, and its resource was closed with it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(one.close_soon)

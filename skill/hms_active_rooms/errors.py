@@ -1,0 +1,238 @@
+"""The one error tree. Each class is one thing the caller does next.
+
+ActiveRoomsError                 code                 what to do next
+├── ConfigurationError           configuration        fix a setting, a file or a variable
+├── InvalidCall                  invalid_call         fix the call
+├── PolicyRefusal                policy_refusal       stop: the policy does not allow it
+├── ApprovalNeeded               approval_needed      ask a person
+├── NotApproved                  not_approved         stop: a person said no, or nobody answered
+├── Busy                         busy                 wait, then look: another worker holds the action
+├── OutcomeUnknown               outcome_unknown      look at the room; never send it again
+├── JournalError                 journal              stop: without a record nothing is sent
+└── ApiError                     api                  see `status`
+    ├── Unauthorized             unauthorized         fix the credentials (401)
+    ├── Forbidden                forbidden            fix the room id or the account (403)
+    ├── NotActive                not_active           nothing to do: the room has no session (404)
+    ├── PeerNotFound             peer_not_found       read the roster again (404)
+    ├── NotFound                 not_found            fix the call (404)
+    ├── InvalidRequest           invalid_request      fix the call (400 and other 4xx)
+    ├── RateLimited              rate_limited         wait `retry_after_s`, then try again (429)
+    ├── ServerError              server_error         a read: try again; a write: look (5xx)
+    ├── ConnectionFailed         connection_failed    try again later
+    ├── TimedOut                 timed_out            a read: try again; a write: look
+    └── BadResponse              bad_response         report it; a write: look
+
+Every error says whether anything was executed (`executed`), what happened
+(`str(error)`), and what to do next (`hint`). What a model reads is
+`for_model()`; what a log wants besides (`status`, `request_id`) stays out of it.
+No error ever holds a token.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Executed = Literal["no", "maybe", "yes"]
+"""Whether the request changed anything: "maybe" means it cannot be known from the answer."""
+
+_EXECUTED_TEXT: dict[Executed, str] = {
+    "no": "Nothing was executed.",
+    "maybe": "It may have been executed.",
+    "yes": "It was executed.",
+}
+
+
+class ActiveRoomsError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        code: stable, for programs.
+        executed: "no", "maybe" or "yes".
+        hint: one sentence on what to do next.
+    """
+
+    code: ClassVar[str] = "error"
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
+        super().__init__(message)
+        self.executed: Executed = executed
+        self.hint = self.default_hint if hint is None else hint
+
+    def for_model(self) -> str:
+        """One short text for a model: what happened, whether it was executed, what to do next."""
+        return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
+
+
+class ConfigurationError(ActiveRoomsError):
+    """A setting, a file or an environment variable is missing or wrong."""
+
+    code = "configuration"
+
+
+class InvalidCall(ActiveRoomsError):
+    """The arguments are wrong; no request was made."""
+
+    code = "invalid_call"
+    default_hint = "Fix the arguments and call again."
+
+
+class PolicyRefusal(ActiveRoomsError):
+    """The policy does not allow this call, whoever asks."""
+
+    code = "policy_refusal"
+    default_hint = "Do not try again; tell the person what the policy does not allow."
+
+
+class ApprovalNeeded(ActiveRoomsError):
+    """A person has to decide first, and could not be asked here and now."""
+
+    code = "approval_needed"
+    default_hint = "Wait for the person; do not call again before they answered."
+
+    def __init__(self, message: str, *, action_id: str | None = None, hint: str | None = None):
+        super().__init__(message, executed="no", hint=hint)
+        self.action_id = action_id
+
+
+class NotApproved(ActiveRoomsError):
+    """A person rejected the call, or no valid answer came in time."""
+
+    code = "not_approved"
+    default_hint = "Do not try again unless the person asks for it."
+
+
+class Busy(ActiveRoomsError):
+    """Another worker is sending this very action now."""
+
+    code = "busy"
+    default_hint = "Do not send it again; look at the room in a moment."
+
+
+class OutcomeUnknown(ActiveRoomsError):
+    """The request was sent and its outcome cannot be known."""
+
+    code = "outcome_unknown"
+    default_hint = "Do not send it again; look at the room and tell the person."
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, executed="maybe", hint=hint)
+
+
+class JournalError(ActiveRoomsError):
+    """The journal cannot be read or written, so nothing can be sent."""
+
+    code = "journal"
+    default_hint = "Nothing is sent without a record; repair the journal first."
+
+
+class ApiError(ActiveRoomsError):
+    """The 100ms API answered with an error, or did not answer.
+
+    Attributes:
+        status: HTTP status, None when no answer came.
+        request_id: the server's request id when it sent one.
+        details: the `details` strings of the error body (may be empty).
+    """
+
+    code = "api"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        executed: Executed = "no",
+        hint: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        details: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, executed=executed, hint=hint)
+        self.status = status
+        self.request_id = request_id
+        self.details = details
+
+
+class Unauthorized(ApiError):
+    """401: the management token was refused. The request was not executed."""
+
+    code = "unauthorized"
+    default_hint = "You cannot fix this; tell the person to check the 100ms credentials."
+
+
+class Forbidden(ApiError):
+    """403: the room is not in this account, or the room id is wrong."""
+
+    code = "forbidden"
+    default_hint = "Check the room id; a room code or a session id is not a room id."
+
+
+class NotActive(ApiError):
+    """404 "session not active": nobody is in the room now."""
+
+    code = "not_active"
+    default_hint = "The room has no running session, so there is nobody to act on."
+
+
+class PeerNotFound(ApiError):
+    """404 "peer not found": no such peer is connected now (the text is an assumption)."""
+
+    code = "peer_not_found"
+    default_hint = "List the peers again; ids change when somebody rejoins."
+
+
+class NotFound(ApiError):
+    """404 of another kind."""
+
+    code = "not_found"
+    default_hint = "Check the room id and the base URL."
+
+
+class InvalidRequest(ApiError):
+    """400 or another 4xx: the API refused the request."""
+
+    code = "invalid_request"
+    default_hint = "Fix the arguments and call again."
+
+
+class RateLimited(ApiError):
+    """429: too many requests. The request was not executed.
+
+    Attributes:
+        retry_after_s: seconds to wait, None when the server did not say.
+    """
+
+    code = "rate_limited"
+    default_hint = "Wait a little, then try again."
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **rest: object) -> None:
+        super().__init__(message, **rest)  # type: ignore[arg-type]
+        self.retry_after_s = retry_after_s
+
+
+class ServerError(ApiError):
+    """5xx."""
+
+    code = "server_error"
+    default_hint = "Look at the room before anything else."
+
+
+class ConnectionFailed(ApiError):
+    """No connection could be made; the request was not executed."""
+
+    code = "connection_failed"
+    default_hint = "Try again later."
+
+
+class TimedOut(ApiError):
+    """No answer within the deadline."""
+
+    code = "timed_out"
+    default_hint = "Look at the room before anything else."
+
+
+class BadResponse(ApiError):
+    """The answer was cut off, too large or not what the API documents."""
+
+    code = "bad_response"
+    default_hint = "Look at the room before anything else."

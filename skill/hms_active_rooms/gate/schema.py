@@ -1,0 +1,139 @@
+"""The journal's tables, and engines that keep a claim on disk before a request leaves."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+versions = sa.Table("hms_journal", metadata, sa.Column("version", sa.Integer, primary_key=True))
+
+actions = sa.Table(
+    "hms_actions",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("call_key", sa.String(64), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("thread", sa.Text, nullable=False, index=True),
+    sa.Column("requester", sa.Text, nullable=False),
+    sa.Column("tool", sa.String(64), nullable=False),
+    sa.Column("room_id", sa.String(64), nullable=False, index=True),
+    sa.Column("arguments", sa.JSON, nullable=False),
+    sa.Column("impact", sa.JSON),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("gate", sa.String(8), nullable=False),
+    sa.Column("state", sa.String(12), nullable=False, index=True),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text, nullable=False),
+    sa.Column("decided_way", sa.Text, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False, index=True),
+    sa.Column("expires_at", sa.DateTime, nullable=False),
+    sa.Column("decided_at", sa.DateTime),
+    sa.Column("sent_at", sa.DateTime, index=True),
+    sa.Column("finished_at", sa.DateTime),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("edited_from", sa.String(16)),
+    sa.UniqueConstraint("call_key", "revision"),
+)
+
+events = sa.Table(
+    "hms_events",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("action_id", sa.String(16), nullable=False, index=True),
+    sa.Column("at", sa.DateTime, nullable=False),
+    sa.Column("kind", sa.String(24), nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("way", sa.Text, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+)
+
+steps = sa.Table(
+    "hms_steps",
+    metadata,
+    sa.Column("action_id", sa.String(16), primary_key=True),
+    sa.Column("peer_id", sa.String(64), primary_key=True),
+    sa.Column("state", sa.String(12), nullable=False),
+)
+
+asks = sa.Table(
+    "hms_asks",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("items", sa.JSON, nullable=False),
+    sa.Column("at", sa.DateTime, nullable=False),
+)
+
+grants = sa.Table(
+    "hms_grants",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("tool", sa.String(64), nullable=False),
+    sa.Column("room_id", sa.String(64), nullable=False),
+    sa.Column("session_id", sa.String(64), nullable=False),
+    sa.Column("thread", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("granted_by", sa.Text, nullable=False),
+    sa.Column("action_id", sa.String(16), nullable=False),
+    sa.Column("expires_at", sa.DateTime, nullable=False),
+)
+
+_APPEND_ONLY = [
+    f"CREATE TRIGGER hms_events_no_{verb.lower()} BEFORE {verb} ON hms_events "
+    "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"
+    for verb in ("UPDATE", "DELETE")
+]
+
+
+@sa.event.listens_for(events, "after_create")
+def _protect_events(_table: sa.Table, connection: sa.Connection, **_: Any) -> None:
+    if connection.dialect.name == "sqlite":
+        for statement in _APPEND_ONLY:
+            connection.exec_driver_sql(statement)
+
+
+def create_engine(url: str) -> sa.Engine:
+    """An engine for a journal URL; ":memory:" for one that is gone with the process."""
+    parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    in_memory = parsed.database in (None, "", ":memory:")
+    if not in_memory and parsed.database:
+        _make_private(Path(parsed.database))
+    engine = sa.create_engine(
+        parsed,
+        poolclass=QueuePool,
+        # A memory database lives in its one connection, which all threads then share in turn.
+        pool_size=1 if in_memory else 5,
+        max_overflow=0 if in_memory else 20,
+        connect_args={"check_same_thread": False, "timeout": 30},
+    )
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """The journal holds names and messages: only its owner may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600, exist_ok=True)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin below, not by the driver's guess
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    # Taking the write lock at once: a read-then-write transaction can never lose its race late.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,35 @@
+"""The state machine of one action.
+
+    proposed -> approved -> sent -> done | failed | unknown
+            \\          \\                     unknown -> done   (a later look saw the effect)
+             \\-> rejected | expired <-/
+
+`approved` may still become `expired` (too late, or the room changed: a new revision
+asks again) or `rejected` (the policy forbids it by then). Nothing leaves `done`,
+`failed`, `rejected` and `expired`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+State = Literal["proposed", "approved", "sent", "done", "failed", "unknown", "rejected", "expired"]
+
+ALLOWED: dict[State, frozenset[State]] = {
+    "proposed": frozenset({"approved", "rejected", "expired"}),
+    "approved": frozenset({"sent", "rejected", "expired"}),
+    "sent": frozenset({"done", "failed", "unknown"}),
+    "unknown": frozenset({"done"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+    "rejected": frozenset(),
+    "expired": frozenset(),
+}
+
+FINAL: frozenset[State] = frozenset(state for state, then in ALLOWED.items() if not then)
+"""States nothing leaves."""
+
+
+def allowed(before: State, after: State) -> bool:
+    """Whether the machine has this transition."""
+    return after in ALLOWED[before]

@@ -1,0 +1,161 @@
+"""The five tools of the contract as LangChain `StructuredTool`s over one gate."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import StructuredTool, ToolException
+from langgraph.errors import is_invalid_resume
+from pydantic import ValidationError
+
+from hms_active_rooms import blocking
+from hms_active_rooms.capability import Tool, capability
+from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded
+from hms_active_rooms.gate.approval import Confirm
+from hms_active_rooms.gate.calls import Arguments, StateChange, explain
+from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
+from hms_active_rooms.tools.asking import perform, place_of
+from hms_active_rooms.tools.roster import artifact, render_room, render_roster, roster
+
+Answered = tuple[str, dict[str, Any]]
+"""Text for the model, and the full data as plain values."""
+
+
+class ActiveRoomsTool(StructuredTool):
+    """A StructuredTool whose function is also told the id of the tool call."""
+
+    def _to_args_and_kwargs(
+        self, tool_input: str | dict[str, Any], tool_call_id: str | None
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        # InjectedToolCallId would do this too, but then a plain tool.invoke({...}) raises.
+        args, kwargs = super()._to_args_and_kwargs(tool_input, tool_call_id)
+        return args, {**kwargs, "tool_call_id": tool_call_id}
+
+
+def build_tools(
+    gate: Gate, *, confirm: Confirm | None = None, ask_here: bool = True, requester: str = "agent"
+) -> list[StructuredTool]:
+    """The five tools, in the contract's order.
+
+    Args:
+        gate: judges, asks, sends and records.
+        confirm: asks a person where no graph can pause.
+        ask_here: False for a graph that asks in a node of its own; a tool that would have
+            to ask then raises `ApprovalNeeded`.
+        requester: who asks, for the journal.
+    """
+
+    async def room(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
+        live = await gate.active_room(call.room_id)
+        return render_room(live), live.model_dump(mode="json")
+
+    async def peers(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
+        assert isinstance(call, ListPeers)
+        everyone = await gate.peers(call.room_id)
+        view = roster(
+            everyone,
+            role=call.role,
+            user_id=call.user_id,
+            name=call.name,
+            limit=call.limit,
+            offset=call.offset,
+        )
+        return render_roster(view), artifact(call.room_id, view)
+
+    async def change(call: Arguments, config: RunnableConfig, call_id: str | None) -> Answered:
+        assert isinstance(call, StateChange)
+        place = place_of(config)
+        identity = call_id or str(uuid4())
+        origin = Origin(place.origin_thread, place.message, identity, requester)
+        action = await perform(
+            gate,
+            call,
+            origin,
+            place,
+            tool_call_id=identity,
+            confirm=confirm,
+            ask_here=ask_here,
+        )
+        return report(action)
+
+    body = {"hms-retrieve-active-room": room, "hms-list-peers": peers}
+    return [_tool(tool, body.get(tool.name, change)) for tool in capability().tools]
+
+
+def report(action: Action) -> Answered:
+    """What the model reads about an action, and its full record.
+
+    Raises:
+        ToolException: it was tried and failed.
+    """
+    text = outcome(action)
+    if action.state == "failed" and action.result.get("executed") == "no":
+        raise ToolException(text)
+    return text, {
+        "action_id": action.id,
+        "state": action.state,
+        "tool": action.tool,
+        "arguments": action.arguments,
+        "decided_by": action.decided_by,
+        "decided_way": action.decided_way,
+        "reason": action.reason,
+        "result": action.result,
+    }
+
+
+Body = Callable[[Arguments, RunnableConfig, "str | None"], Awaitable[Answered]]
+
+
+def _tool(tool: Tool, body: Body) -> StructuredTool:
+    model = ARGUMENTS[tool.name]
+
+    async def acall(
+        config: RunnableConfig, tool_call_id: str | None = None, **arguments: Any
+    ) -> Answered:
+        try:
+            return await body(model(**arguments), config, tool_call_id)
+        except ApprovalNeeded:
+            raise
+        except ActiveRoomsError as error:
+            raise ToolException(error.for_model()) from None
+
+    def call(config: RunnableConfig, tool_call_id: str | None = None, **arguments: Any) -> Answered:
+        return blocking.run(acall(config, tool_call_id, **arguments))
+
+    return ActiveRoomsTool(
+        name=tool.name,
+        description=tool.description,
+        args_schema=model,
+        func=call,
+        coroutine=acall,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+        handle_validation_error=_explain,
+        metadata=hints(tool),
+    )
+
+
+def hints(tool: Tool) -> dict[str, Any]:
+    """The contract's hints, flat, under the names LangChain's MCP adapters use."""
+    return {
+        "title": tool.name.removeprefix("hms-").replace("-", " ").capitalize(),
+        "readOnlyHint": tool.hints.read_only,
+        "destructiveHint": tool.hints.destructive,
+        "idempotentHint": tool.hints.idempotent,
+        "openWorldHint": True,
+    }
+
+
+def _explain(error: Any) -> str:
+    if is_invalid_resume(error):
+        # Not the model's mistake: LangGraph saves nothing and lets the person answer again.
+        raise error
+    text = explain(error) if isinstance(error, ValidationError) else "The arguments are malformed."
+    return f"{text} Nothing was executed. Fix the arguments and call again."

@@ -1,0 +1,42 @@
+"""The five tools' arguments: the two readers here, the three state-changing calls from the gate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hms_active_rooms.gate.calls import CALLS, MAX_LABEL_CHARS, Arguments
+
+DEFAULT_ROWS = 50
+MAX_ROWS = 100
+
+
+class RetrieveActiveRoom(Arguments):
+    """Arguments of hms-retrieve-active-room."""
+
+
+class ListPeers(Arguments):
+    """Arguments of hms-list-peers."""
+
+    role: Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS)] | None = Field(
+        default=None, description="Only peers with exactly this role."
+    )
+    user_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        default=None, description="Only peers with exactly this user id."
+    )
+    name: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        default=None, description="Only peers whose name contains this, case ignored."
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_ROWS)] = Field(
+        default=DEFAULT_ROWS, description="Rows to show."
+    )
+    offset: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows to skip.")
+
+
+ARGUMENTS: dict[str, type[Arguments]] = {
+    "hms-retrieve-active-room": RetrieveActiveRoom,
+    "hms-list-peers": ListPeers,
+    **CALLS,
+}
+"""Tool name of the contract to its argument model; a test holds that the names agree."""

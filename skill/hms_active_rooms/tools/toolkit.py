@@ -1,0 +1,124 @@
+"""One object that holds client, policy, journal and gate, and gives the five tools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.tools import BaseTool, BaseToolkit
+from pydantic import ConfigDict, PrivateAttr
+
+from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.approval import Confirm
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.tools.active_rooms import build_tools
+
+
+class ActiveRoomsToolkit(BaseToolkit):
+    """The five Active Rooms tools behind one gate.
+
+    Args:
+        client: the API client.
+        policy: what an agent may do; its `rooms` must name the rooms.
+        confirm: asks a person where no graph can pause; without it such calls are refused.
+        journal: a `Journal`, a URL, or None for the file in the user's state directory.
+        requester: who asks, for the record.
+
+    Raises:
+        ConfigurationError: no room named, or a journal that cannot be opened.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    _gate: Gate = PrivateAttr()
+    _client: ActiveRoomsClient = PrivateAttr()
+    _confirm: Confirm | None = PrivateAttr()
+    _requester: str = PrivateAttr()
+
+    def __init__(
+        self,
+        client: ActiveRoomsClient,
+        policy: Policy,
+        *,
+        confirm: Confirm | None = None,
+        journal: Journal | str | None = None,
+        requester: str = "agent",
+    ) -> None:
+        super().__init__()
+        if not policy.rooms:
+            raise ConfigurationError(
+                "The policy names no room, so no tool could do anything.",
+                hint='Name them, Policy(rooms=["<room id>"]), or allow any with rooms=["*"].',
+            )
+        self._client = client
+        self._confirm = confirm
+        self._requester = requester
+        self._gate = Gate(
+            client, policy, journal if isinstance(journal, Journal) else Journal(journal)
+        )
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        rooms: Sequence[str] = (),
+        policy: Policy | None = None,
+        confirm: Confirm | None = None,
+        journal: Journal | str | None = None,
+        requester: str = "agent",
+        environ: Mapping[str, str] | None = None,
+    ) -> ActiveRoomsToolkit:
+        """A toolkit from the environment.
+
+        Credentials: `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`. Address:
+        `HMS_BASE_URL`. Policy: `policy`, else `HMS_POLICY_*`. Journal: `journal`, else
+        `HMS_JOURNAL`. `rooms` replaces the policy's rooms.
+
+        Raises:
+            ConfigurationError: a variable is missing or wrong, by name.
+        """
+        env = os.environ if environ is None else environ
+        if policy is None:
+            policy = Policy.from_env(env, **({"rooms": tuple(rooms)} if rooms else {}))
+        elif rooms:
+            policy = Policy.build(**{**dict(policy), "rooms": tuple(rooms)})
+        return cls(
+            ActiveRoomsClient.from_env(env),
+            policy,
+            confirm=confirm,
+            journal=journal or env.get("HMS_JOURNAL") or None,
+            requester=requester,
+        )
+
+    @property
+    def gate(self) -> Gate:
+        """The gate all tools go through."""
+        return self._gate
+
+    @property
+    def requester(self) -> str:
+        """Who asks, for the record."""
+        return self._requester
+
+    def get_tools(self) -> list[BaseTool]:
+        """The five tools; they ask by interrupt inside a graph, else by `confirm`."""
+        return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
+
+    def get_tools_for_asking_graph(self) -> list[BaseTool]:
+        """The five tools for a graph that asks by itself: they raise `ApprovalNeeded`."""
+        return list(build_tools(self._gate, ask_here=False, requester=self._requester))
+
+    async def aclose(self) -> None:
+        """Close the client's connections and the journal."""
+        await self._client.aclose()
+        self._gate.journal.close()
+
+    def __repr__(self) -> str:
+        return f"ActiveRoomsToolkit(rooms={list(self._gate.policy.rooms)!r})"
+
+    def __repr_args__(self) -> Any:
+        return [("rooms", list(self._gate.policy.rooms))]

@@ -1,0 +1,208 @@
+"""Text from strangers stays data: shown as one escaped, bounded string; compared by how it looks.
+
+Names, user ids, roles, metadata and room names are written by people we do not know.
+They may hold terminal commands, marks that reorder a line, letters nobody sees, ten
+megabytes of accents, or a sentence addressed to the model. So nothing of theirs is
+put anywhere but through `quoted` (or `escaped`, for text that brings its own quotes),
+and what comes out
+
+- is one line of a JSON string: what is inside the quotes is theirs, the rest is ours;
+- holds only characters that a person can see, every other one as its JSON escape
+  (above U+FFFF: a surrogate pair, as JSON has it);
+- is at most 12 characters per unit long, and costs no more for 10 MB than for 1 kB.
+
+Plain Hebrew and Arabic stay as they are. Where a viewer applies the bidirectional
+algorithm, such a text can only reorder the digits and punctuation next to it, and only
+up to the next Latin letter. Isolating marks would stop that, but they are themselves
+what we escape, they print as rubbish in many terminals, and they would make our output
+no longer plain JSON. So the rule for the sentence around it: a Latin word between two
+quoted texts, and between a quoted text and a number. The cut mark keeps it too.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final, Literal
+
+from hms_active_rooms.looks import folded, skeleton
+
+__all__ = [
+    "escaped",
+    "folded",
+    "lookalikes",
+    "quoted",
+    "resolve_short_id",
+    "short_ids",
+    "skeleton",
+]
+
+SHORT_ID_CHARS: Final = 8
+"""Fewest characters of a short id: the first group of a UUID, 32 bits."""
+
+MAX_MARKS: Final = 2
+"""Combining marks kept in a row: Vietnamese and Thai need two, a "Zalgo" flood has dozens."""
+
+# Most texts are these characters only; they need no look at each one.
+_PLAIN: Final = re.compile(r"[ !#-;=-\[^_a-~]*")
+
+# Backtick, tags, `<|special tokens|>` and link targets would act in Markdown, HTML or a
+# tokenizer that reads our text; the first character of each is enough to stop it.
+_ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]")
+
+# Marks that look like the quote that ends our string. U+05F4 stays: Hebrew spells with it.
+_QUOTE_LOOKALIKES: Final = frozenset("ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂")
+
+# Letters and symbols by category, but drawn as nothing or as a blank.
+_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U0001d159")
+_SELECTORS: Final = (
+    (0x180B, 0x180F),
+    (0xFE00, 0xFE0F),
+    (0xE0100, 0xE01EF),
+    (0x16FE4, 0x16FE4),
+)
+_HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
+_SHORT_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+# The one place where a joiner and a selector are seen: between and after pictures.
+_PICTURE: Final = (
+    "[©®‼⁉™ℹ\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935"
+    "\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
+)
+_ONE_PICTURE: Final = f"{_PICTURE}[\U0001f3fb-\U0001f3ff]?\ufe0f?"
+_EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PICTURE})*")
+
+
+def quoted(text: str, cap: int = 60) -> str:
+    """A stranger's text as one JSON string literal on one line, safe in a terminal and Markdown.
+
+    Args:
+        text: anything, of any length; lone surrogates too.
+        cap: code points shown. The rest is counted behind the closing quote:
+            `"abc"…(and 9,940 more)`.
+
+    Returns:
+        At most `12 * cap + 40` characters, all of them visible. `json.loads` of the quoted
+        part gives the first `cap` code points back.
+    """
+    body = f'"{escaped(text[:cap])}"'
+    return body if len(text) <= cap else f"{body}…(and {len(text) - cap:,} more)"
+
+
+def escaped(text: str) -> str:
+    """What stands between the quotes of a JSON string. Cut the text before: this reads it all.
+
+    Letters of all scripts, accents and emoji stay; at most `MAX_MARKS` combining marks in a
+    row, and none on an escape or at the start, where it would change our own characters.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    active = {match.start() for match in _ACTIVE.finditer(text)}
+    shown: list[str] = []
+    marks = MAX_MARKS  # of the run we are in; full at the start, so that none is kept there
+    place = 0
+    while place < len(text):
+        emoji = _EMOJI.match(text, place)
+        if emoji and not any(unicodedata.category(c) == "Cn" for c in emoji[0]):
+            shown.append(emoji[0])
+            place, marks = emoji.end(), 0
+            continue
+        char = text[place]
+        kind = "hidden" if place in active else _kind(char)
+        if kind == "seen":
+            shown.append(char)
+            marks = 0
+        elif kind == "mark" and marks < MAX_MARKS:
+            shown.append(char)
+            marks += 1
+        else:
+            shown.append(_escape(char))
+            marks = marks if kind == "mark" else MAX_MARKS
+        place += 1
+    return "".join(shown)
+
+
+@lru_cache(maxsize=8192)
+def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
+    if char == " ":
+        return "seen"
+    category = unicodedata.category(char)
+    if (
+        char in _SHORT_ESCAPES
+        or char in _BLANK
+        or char in _QUOTE_LOOKALIKES
+        or category in _HIDDEN_CATEGORIES
+        or any(first <= ord(char) <= last for first, last in _SELECTORS)
+    ):
+        return "hidden"
+    return "mark" if category in ("Mn", "Me") else "seen"
+
+
+def _escape(char: str) -> str:
+    if char in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[char]
+    code = ord(char)
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+def lookalikes(target: str, names: Iterable[str]) -> list[str]:
+    """The names that are not the target but could be taken for it, in their order.
+
+    The same `skeleton`, or the same but for case, accents kept (`folded`).
+    """
+    looks, plain = skeleton(target), folded(target)
+    return [
+        name
+        for name in names
+        if name != target and (skeleton(name) == looks or folded(name) == plain)
+    ]
+
+
+def short_ids(ids: Sequence[str], least: int = SHORT_ID_CHARS) -> dict[str, str]:
+    """Each id to its shortest prefix that no other id has.
+
+    At least `least` characters (fewer only if the id has fewer), never ending in a dash.
+    An id that another one begins with is its own short id.
+    """
+    ordered = sorted(set(ids))
+    shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
+    short = {}
+    for place, full in enumerate(ordered):
+        end = max(least, shared[place] + 1, shared[place + 1] + 1)
+        while full[:end].endswith("-") and end < len(full):
+            end += 1
+        short[full] = full[:end]
+    return short
+
+
+def _shared(one: str, other: str) -> int:
+    """Characters the two have in common at their beginning; by halves, as ids may be long."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
+    """The ids a short or full id can mean, case ignored; exactly one is the only good answer.
+
+    A full id means itself, even if others begin with it. Fewer than `SHORT_ID_CHARS`
+    characters mean nobody.
+    """
+    wanted = ref.lower()
+    known = list(dict.fromkeys(ids))
+    if exact := [full for full in known if full.lower() == wanted]:
+        return exact
+    if len(wanted) < SHORT_ID_CHARS:
+        return []
+    return [full for full in known if full.lower().startswith(wanted)]

@@ -1,0 +1,483 @@
+"""The promise, sentence by sentence, on the gate itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer
+
+from hms_active_rooms.errors import (
+    ConnectionFailed,
+    InvalidCall,
+    NotActive,
+    PeerNotFound,
+    PolicyRefusal,
+    ServerError,
+    TimedOut,
+)
+from hms_active_rooms.gate.approval import Approve, Edit, Reject
+from hms_active_rooms.gate.calls import StateChange, parse_call
+from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.wording import outcome
+
+HERE = Origin("thread", "message", "call", "agent")
+
+
+def classroom() -> StandInRoom:
+    return StandInRoom([peer(1, "Anna", "teacher"), peer(2, "Ben"), peer(3, "Spam Bot")])
+
+
+def remove(number: int = 3, **more: Any) -> StateChange:
+    return parse_call("hms-remove-peers", {"room_id": ROOM, "peer_id": peer(number).id, **more})
+
+
+def remove_role(role: str = "student") -> StateChange:
+    return parse_call("hms-remove-peers", {"room_id": ROOM, "role": role})
+
+
+def send(message: str = "hello", **more: Any) -> StateChange:
+    return parse_call("hms-send-message", {"room_id": ROOM, "message": message, **more})
+
+
+def end(**more: Any) -> StateChange:
+    return parse_call("hms-end-active-room", {"room_id": ROOM, **more})
+
+
+async def approved(gate: Gate, call: StateChange, origin: Origin = HERE) -> Action:
+    action = await gate.propose(call, origin)
+    return await gate.decide(action.id, Approve(action.digest), by="ada", way="test")
+
+
+async def carried_out(gate: Gate, call: StateChange, origin: Origin = HERE) -> Action:
+    return await gate.run((await approved(gate, call, origin)).id)
+
+
+# --- 1. What a person approved is what runs ------------------------------------------------
+
+
+async def test_an_approved_removal_runs_and_is_checked() -> None:
+    room = classroom()
+    action = await carried_out(gate_on(room), remove(reason="spam"))
+    assert action.state == "done"
+    assert action.result["verified"] is True
+    assert room.posts == [("remove", {"peer_id": peer(3).id, "role": None, "reason": "spam"})]
+    assert "Spam Bot" in outcome(action)
+    assert "Checked" in outcome(action)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "yes",
+        "approve",
+        True,
+        1,
+        None,
+        {"type": "approve"},
+        {"type": "approve "},
+        Approve("0" * 64),
+        Approve(""),
+        Approve,
+        Edit("0" * 64, {"reason": "x"}),
+        ["approve"],
+    ],
+    ids=repr,
+)
+async def test_what_is_not_exactly_an_approval_of_this_digest_is_a_refusal(answer: object) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(remove(), HERE)
+    action = await gate.decide(action.id, answer, by="ada", way="test")
+    assert action.state == "rejected"
+    assert (await gate.run(action.id)).state == "rejected"
+    assert room.posts == []
+
+
+async def test_an_approval_for_another_call_is_a_refusal() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    one = await gate.propose(remove(3), HERE)
+    two = await gate.propose(remove(2), HERE)
+    assert one.digest != two.digest
+    assert (await gate.decide(two.id, Approve(one.digest), by="", way="test")).state == "rejected"
+    await gate.run(two.id)
+    assert room.posts == []
+
+
+async def test_newcomers_stay_and_leavers_are_skipped() -> None:
+    room = StandInRoom([peer(n) for n in (1, 2, 3)])
+    gate = gate_on(room)
+    action = await approved(gate, remove_role())
+    room.peers = [peer(1), peer(2), peer(9, "Newcomer")]
+    action = await gate.run(action.id)
+    assert action.state == "done"
+    assert {body["peer_id"] for _, body in room.posts} == {peer(1).id, peer(2).id}
+    assert [p.name for p in room.peers] == ["Newcomer"]
+    assert "Newcomer" in outcome(action)
+
+
+async def test_a_new_session_is_asked_about_again_and_not_ended() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, end(lock=True))
+    room.session = "4" * 24
+    again = await gate.run(action.id)
+    assert again.state == "proposed"
+    assert again.id != action.id
+    assert again.revision == 2
+    assert "another one is running" in gate.request(again).text
+    assert room.posts == []
+    old = await gate.decide(again.id, Approve(action.digest), by="ada", way="test")
+    assert old.state == "rejected"
+    assert room.posts == []
+
+
+async def test_an_edit_changes_words_only_and_stands_beside_the_original() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(send("kil all"), HERE)
+    edit = Edit(action.digest, {"message": "hello all"})
+    new = await gate.decide(action.id, edit, by="ada", way="test")
+    assert (new.state, new.edited_from, new.arguments["message"]) == (
+        "approved",
+        action.id,
+        "hello all",
+    )
+    assert new.digest != action.digest
+    assert (await gate.get(action.id)).state == "rejected"
+    await gate.run(new.id)
+    assert [body["message"] for _, body in room.posts] == ["hello all"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"role": "student"}, {"room_id": "7" * 24}, {"message": "x" * 5000}, {"message": ""}],
+    ids=lambda c: next(iter(c)),
+)
+async def test_an_edit_of_a_target_or_to_nonsense_is_a_refusal(changes: dict[str, object]) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(send(), HERE)
+    edited = await gate.decide(action.id, Edit(action.digest, changes), by="", way="test")
+    assert edited.state == "rejected"
+    assert room.posts == []
+
+
+# --- 2. At most once -------------------------------------------------------------------------
+
+
+async def test_the_same_call_at_the_same_place_is_the_same_action() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    done = await carried_out(gate, send())
+    again = await gate.propose(send(), HERE)
+    assert again.id == done.id
+    assert (await gate.run(again.id)).state == "done"
+    assert len(room.posts) == 1
+
+
+async def test_another_place_is_another_action() -> None:
+    gate = gate_on(classroom())
+    first = await gate.propose(send(), HERE)
+    for origin in (
+        Origin("other", "message", "call", "agent"),
+        Origin("thread", "other", "call", "agent"),
+        Origin("thread", "message", "other", "agent"),
+    ):
+        assert (await gate.propose(send(), origin)).id != first.id
+
+
+async def test_many_runs_of_one_approval_send_one_request(tmp_path: Path) -> None:
+    room = classroom()
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    gates = [gate_on(room, Journal(url)) for _ in range(4)]
+    action = await approved(gates[0], send())
+    ends = await asyncio.gather(*(g.run(action.id) for g in gates for _ in range(5)))
+    assert len(room.posts) == 1
+    assert {a.state for a in ends} == {"done"}
+
+
+@pytest.mark.parametrize("fault", [TimedOut, ServerError])
+async def test_an_unclear_message_stays_unknown_and_is_not_sent_again(fault: type) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    room.after = lambda _: _raise(fault("No answer.", executed="maybe"))
+    action = await carried_out(gate, send())
+    assert action.state == "unknown"
+    assert "cannot be looked up" in outcome(action)
+    for _ in range(3):
+        assert (await gate.run(action.id)).state == "unknown"
+    assert len(room.posts) == 1
+
+
+async def test_an_unclear_removal_is_looked_up() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    room.after = lambda _: _raise(TimedOut("No answer.", executed="maybe"))
+    action = await carried_out(gate, remove())
+    assert action.state == "done"
+    assert "the room shows it" in outcome(action)
+    assert len(room.posts) == 1
+
+
+async def test_an_unclear_removal_without_effect_is_unknown_and_done_once_seen() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    room.before = lambda _: _raise(TimedOut("No answer.", executed="maybe"))
+    action = await carried_out(gate, remove())
+    assert action.state == "unknown"
+    room.peers = room.peers[:2]
+    assert (await gate.run(action.id)).state == "done"
+    assert room.posts == []
+
+
+async def test_what_was_surely_not_executed_is_failed() -> None:
+    room = classroom()
+    room.before = lambda _: _raise(ConnectionFailed("Refused."))
+    action = await carried_out(gate_on(room), send())
+    assert action.state == "failed"
+    assert "Nothing was executed" in outcome(action)
+
+
+async def test_an_unclear_end_is_sent_again_only_when_the_same_session_still_runs() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    failures: Iterator[bool] = iter([True, False])
+
+    def lose(_: str) -> None:
+        if next(failures):
+            raise TimedOut("No answer.", executed="maybe")
+
+    room.before = lose
+    action = await carried_out(gate, end())
+    assert action.state == "done"
+    assert [verb for verb, _ in room.posts] == ["end"]
+    kinds = [e.kind for e in gate.journal.events(action.id)]
+    assert kinds.count("sent_again") == 1
+
+
+async def test_an_unclear_end_is_not_sent_again_into_a_new_session() -> None:
+    room = classroom()
+    gate = gate_on(room)
+
+    def lose(_: str) -> None:
+        room.session = "4" * 24
+        raise TimedOut("No answer.", executed="maybe")
+
+    room.after = lose
+    action = await carried_out(gate, end())
+    assert action.state == "done"
+    assert room.session == "4" * 24
+    assert len(room.posts) == 1
+
+
+async def test_a_cancelled_send_is_unknown_and_not_sent_again() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    room.after = lambda _: _raise(asyncio.CancelledError())
+    action = await approved(gate, send())
+    with pytest.raises(asyncio.CancelledError):
+        await gate.run(action.id)
+    assert (await gate.run(action.id)).state == "unknown"
+    assert len(room.posts) == 1
+
+
+async def test_a_row_left_sent_by_a_dead_worker_is_looked_at_not_sent(tmp_path: Path) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, remove())
+    assert gate.journal.claim(action, per_minute=10)
+    clock_late = gate.journal.now() + timedelta(hours=1)
+    gate.journal._clock = lambda: clock_late
+    settled = await gate.run(action.id)
+    assert settled.state == "unknown"
+    assert room.posts == []
+
+
+# --- 3. Nothing state-changing runs unasked ---------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
+async def test_nothing_runs_without_a_decision(call: StateChange) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(call, HERE)
+    assert (await gate.run(action.id)).state == "proposed"
+    assert room.posts == []
+
+
+async def test_a_late_answer_and_a_late_run_send_nothing() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    unanswered = await gate.propose(send(), HERE)
+    unused = await approved(gate, remove())
+    clock.now += timedelta(seconds=601)
+    late = await gate.decide(unanswered.id, Approve(unanswered.digest), by="", way="test")
+    assert late.state == "expired"
+    assert (await gate.run(unused.id)).state == "expired"
+    assert room.posts == []
+    assert "not answered in time" in outcome(late)
+
+
+async def test_a_rejection_stays_one() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(send(), HERE)
+    await gate.decide(action.id, Reject("not now"), by="ada", way="test")
+    late = await gate.decide(action.id, Approve(action.digest), by="bob", way="test")
+    assert (late.state, late.decided_by) == ("rejected", "ada")
+    assert 'rejected by "ada": "not now"' in outcome(late)
+    assert room.posts == []
+
+
+async def test_a_room_elsewhere_is_refused_before_any_request() -> None:
+    room = classroom()
+    room.session = None
+    gate = gate_on(room)
+    other = parse_call("hms-end-active-room", {"room_id": "7" * 24})
+    for _ in range(2):
+        with pytest.raises(PolicyRefusal, match="does not allow room"):
+            await gate.propose(other, HERE)
+    with pytest.raises(PolicyRefusal):
+        await gate.peers("7" * 24)
+
+
+async def test_for_the_session_covers_the_same_kind_only() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(send(role="student"), HERE)
+    await gate.decide(action.id, Approve(action.digest, scope="session"), by="ada", way="test")
+
+    async def state(call: StateChange, thread: str = "thread") -> str:
+        return (await gate.propose(call, Origin(thread, "m", "next", "agent"))).state
+
+    assert await state(send("more", role="student")) == "approved"
+    assert await state(send("to all")) == "proposed"
+    assert await state(send("more", role="student"), "other thread") == "proposed"
+    assert await state(remove()) == "proposed"
+    room.session = "4" * 24
+    assert await state(send("again", role="student")) == "proposed"
+
+
+async def test_for_the_session_ends_with_its_time() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    action = await gate.propose(send(), HERE)
+    await gate.decide(action.id, Approve(action.digest, scope="session"), by="ada", way="test")
+    clock.now += timedelta(seconds=1801)
+    later = await gate.propose(send("more"), Origin("thread", "m", "next", "agent"))
+    assert later.state == "proposed"
+
+
+async def test_a_destructive_action_is_never_approved_for_the_session() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(remove(), HERE)
+    answer = Approve(action.digest, scope="session")
+    assert (await gate.decide(action.id, answer, by="", way="test")).state == "rejected"
+
+
+async def test_code_may_allow_a_tool_and_the_journal_says_so() -> None:
+    room = classroom()
+    gate = gate_on(room, unattended={"hms-remove-peers"})
+    action = await gate.propose(remove(), HERE)
+    assert (action.state, action.decided_way) == ("approved", "unattended")
+
+
+async def test_more_actions_per_minute_than_allowed_are_not_sent() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock, actions_per_minute=2)
+    actions = [
+        await approved(gate, send(), Origin("thread", "m", str(n), "agent")) for n in range(3)
+    ]
+    for action in actions[:2]:
+        await gate.run(action.id)
+    with pytest.raises(PolicyRefusal, match="2 actions per minute"):
+        await gate.run(actions[2].id)
+    assert len(room.posts) == 2
+    clock.now += timedelta(seconds=61)
+    assert (await gate.run(actions[2].id)).state == "done"
+
+
+# --- 4. Everything is on record -----------------------------------------------------------------
+
+
+async def test_the_journal_tells_who_asked_what_was_shown_who_decided_and_what_came() -> None:
+    gate = gate_on(classroom())
+    action = await gate.propose(remove(), HERE)
+    await gate.asked(action, "terminal")
+    await gate.decide(action.id, Approve(action.digest), by="ada", way="terminal")
+    action = await gate.run(action.id)
+    assert [e.kind for e in gate.journal.events(action.id)] == [
+        "proposed",
+        "asked",
+        "approved",
+        "sent",
+        "done",
+    ]
+    assert (action.requester, action.decided_by, action.decided_way) == ("agent", "ada", "terminal")
+    assert action.impact
+    assert action.impact["people"][0]["name"] == "Spam Bot"
+    assert action.result["verified"] is True
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [(remove(9), PeerNotFound), (remove(1), PolicyRefusal), (end(), NotActive)],
+)
+async def test_a_refusal_is_on_record_and_the_same_when_repeated(
+    call: StateChange, error: type
+) -> None:
+    room = classroom()
+    if error is NotActive:
+        room.session = None
+    gate = gate_on(room, protected_roles={"teacher"})
+    texts = set()
+    for _ in range(2):
+        with pytest.raises(error) as caught:
+            await gate.propose(call, HERE)
+        texts.add(caught.value.for_model())
+    assert len(texts) == 1
+    [row] = gate.journal.actions()
+    assert row.state == "rejected"
+    assert room.posts == []
+
+
+async def test_a_role_removal_tells_the_fate_of_each_person() -> None:
+    room = StandInRoom([peer(n) for n in (1, 2, 3)])
+    gate = gate_on(room)
+
+    def gone(_: str) -> None:
+        if len(room.posts) == 1:
+            raise TimedOut("No answer.", executed="maybe")
+
+    room.before = gone
+    action = await carried_out(gate, remove_role())
+    fates = [p["outcome"] for p in action.result["people"]]
+    assert fates == ["removed", "unknown", "not sent"]
+    assert action.state == "unknown"
+    assert len(room.posts) == 1
+    room.peers = []
+    looked = await gate.run(action.id)
+    assert [p["outcome"] for p in looked.result["people"]] == ["removed", "removed", "not sent"]
+
+
+async def test_there_is_no_such_action() -> None:
+    with pytest.raises(InvalidCall, match="no such action"):
+        await gate_on(classroom()).run("nothing")
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def test_the_stand_in_session_is_what_the_tests_think() -> None:
+    assert SESSION != "4" * 24

@@ -1,0 +1,249 @@
+"""Impact and drift: who is hit, and what a change since then means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hms_active_rooms.api.models import ActiveRoom, Peer
+from hms_active_rooms.errors import InvalidCall, PeerNotFound, PolicyRefusal
+from hms_active_rooms.gate.calls import StateChange, parse_call
+from hms_active_rooms.gate.impact import Impact, assess, drift
+from hms_active_rooms.gate.policy import Policy
+
+ROOM = "6" * 24
+POLICY = Policy(rooms=(ROOM,), protected_roles=frozenset({"teacher"}))
+
+
+def peer(number: int, name: str = "", role: str = "student", user_id: str = "") -> Peer:
+    return Peer(
+        id=str(UUID(int=number << 96 | number)),
+        name=name or f"Peer {number}",
+        user_id=user_id or f"u-{number}",
+        role=role,
+    )
+
+
+def room(session: str = "5" * 24) -> ActiveRoom:
+    return ActiveRoom.model_validate(
+        {"id": ROOM, "name": "r", "customer_id": "c", "session": {"id": session, "peers": []}}
+    )
+
+
+def remove(**target: object) -> StateChange:
+    return parse_call("hms-remove-peers", {"room_id": ROOM, **target})
+
+
+def send(**target: object) -> StateChange:
+    return parse_call("hms-send-message", {"room_id": ROOM, "message": "hi", **target})
+
+
+def end(**more: object) -> StateChange:
+    return parse_call("hms-end-active-room", {"room_id": ROOM, **more})
+
+
+CLASS = [peer(1, "Anna", "teacher"), peer(2, "Ben"), peer(3, "Spam Bot"), peer(4, "Dora")]
+
+
+def test_a_short_id_becomes_the_full_one() -> None:
+    call, impact = assess(remove(peer_id=CLASS[2].id[:8]), room(), CLASS, POLICY)
+    assert call.arguments()["peer_id"] == CLASS[2].id
+    assert [p.name for p in impact.people] == ["Spam Bot"]
+
+
+def test_a_short_id_that_fits_two_peers_is_refused() -> None:
+    twins = [
+        Peer(id="11111111-0000-4000-8000-000000000001", name="a", user_id="", role="x"),
+        Peer(id="11111111-0000-4000-8000-000000000002", name="b", user_id="", role="x"),
+    ]
+    with pytest.raises(InvalidCall, match="fits 2 peers"):
+        assess(remove(peer_id="11111111"), room(), twins, POLICY)
+
+
+def test_somebody_who_is_not_there_is_not_found() -> None:
+    with pytest.raises(PeerNotFound):
+        assess(remove(peer_id=peer(99).id), room(), CLASS, POLICY)
+
+
+def test_an_unknown_role_is_answered_with_the_roles_there_are() -> None:
+    with pytest.raises(PeerNotFound, match="student"):
+        assess(remove(role="viewer"), room(), CLASS, POLICY)
+
+
+def test_a_protected_role_is_never_removed() -> None:
+    for call in (remove(peer_id=CLASS[0].id), remove(role="teacher")):
+        with pytest.raises(PolicyRefusal, match="protects"):
+            assess(call, room(), CLASS, POLICY)
+
+
+def test_a_protected_user_id_is_never_removed_even_by_role() -> None:
+    policy = Policy(rooms=(ROOM,), protected_user_ids=frozenset({"u-4"}))
+    for call in (remove(peer_id=CLASS[3].id), remove(role="student")):
+        with pytest.raises(PolicyRefusal, match="Dora"):
+            assess(call, room(), CLASS, policy)
+
+
+def test_a_role_is_expanded_to_the_people_who_hold_it_now() -> None:
+    _, impact = assess(remove(role="student"), room(), CLASS, POLICY)
+    assert impact.kind == "remove-each"
+    assert [p.name for p in impact.people] == ["Ben", "Spam Bot", "Dora"]
+
+
+def test_more_people_than_one_action_may_hit_is_refused() -> None:
+    crowd = [peer(n) for n in range(1, 52)]
+    with pytest.raises(PolicyRefusal, match="51 people"):
+        assess(remove(role="student"), room(), crowd, POLICY)
+
+
+def test_a_raised_limit_makes_one_role_request_with_a_warning() -> None:
+    crowd = [peer(n) for n in range(1, 52)]
+    policy = Policy(rooms=(ROOM,), max_peers=100)
+    _, impact = assess(remove(role="student"), room(), crowd, policy)
+    assert impact.kind == "remove-role"
+    assert "whoever takes the role in that instant" in impact.warnings[0]
+
+
+def test_look_alikes_and_namesakes_are_pointed_out() -> None:
+    people = [peer(1, "Alice"), peer(2, "Аlice"), peer(3, "Alice"), peer(4, "Bob")]
+    _, impact = assess(remove(peer_id=people[0].id), room(), people, POLICY)
+    assert len(impact.warnings) == 2
+    assert any("same name" in w for w in impact.warnings)
+    assert any("looks alike" in w for w in impact.warnings)
+
+
+def test_a_message_counts_its_audience() -> None:
+    assert assess(send(), room(), CLASS, POLICY)[1].total == 4
+    assert assess(send(), room(), CLASS, POLICY)[1].kind == "everyone"
+    assert assess(send(role="student"), room(), CLASS, POLICY)[1].total == 3
+    assert assess(send(peer_id=CLASS[1].id), room(), CLASS, POLICY)[1].kind == "direct"
+
+
+def test_an_end_shows_session_roles_and_lock() -> None:
+    impact = assess(end(lock=True), room(), CLASS, POLICY)[1]
+    assert impact.session_id == "5" * 24
+    assert dict(impact.by_role) == {"teacher": 1, "student": 3}
+    assert impact.lock
+    assert "locked" in impact.warnings[0]
+
+
+def _shown(call: StateChange, people: list[Peer], policy: Policy = POLICY) -> Impact:
+    return assess(call, room(), people, policy)[1]
+
+
+def test_newcomers_with_the_role_stay_and_are_reported() -> None:
+    call = remove(role="student")
+    shown = _shown(call, CLASS)
+    verdict = drift(call, shown, room(), [*CLASS, peer(9, "Newcomer")], POLICY)
+    assert verdict.verdict == "go"
+    assert [p.name for p in verdict.people] == ["Ben", "Spam Bot", "Dora"]
+    assert "Newcomer" in verdict.notes[0]
+
+
+def test_newcomers_cannot_block_a_removal_by_passing_the_limit() -> None:
+    call = remove(role="student")
+    crowd = [peer(n) for n in range(100, 200)]
+    verdict = drift(call, _shown(call, CLASS), room(), [*CLASS, *crowd], POLICY)
+    assert verdict.verdict == "go"
+    assert len(verdict.people) == 3
+
+
+def test_leavers_and_those_who_changed_role_are_skipped() -> None:
+    call = remove(role="student")
+    now = [CLASS[0], CLASS[1], peer(4, "Dora", "teacher")]
+    verdict = drift(call, _shown(call, CLASS), room(), now, POLICY)
+    assert [p.name for p in verdict.people] == ["Ben"]
+    assert "2 of the people shown" in verdict.notes[0]
+
+
+def test_nobody_left_is_nothing_to_do() -> None:
+    call = remove(role="student")
+    assert drift(call, _shown(call, CLASS), room(), CLASS[:1], POLICY).verdict == "nothing_to_do"
+    one = remove(peer_id=CLASS[1].id)
+    assert drift(one, _shown(one, CLASS), room(), CLASS[:1], POLICY).verdict == "nothing_to_do"
+
+
+@pytest.mark.parametrize("call", [remove(role="student"), remove(peer_id=CLASS[1].id), send()])
+def test_another_session_asks_again(call: StateChange) -> None:
+    assert drift(call, _shown(call, CLASS), room("4" * 24), CLASS, POLICY).verdict == "ask_again"
+
+
+def test_a_new_session_is_never_ended_by_an_old_approval() -> None:
+    call = end()
+    assert drift(call, _shown(call, CLASS), room("4" * 24), CLASS, POLICY).verdict == "ask_again"
+    assert drift(call, _shown(call, CLASS), room(), CLASS[:2], POLICY).verdict == "go"
+
+
+def test_another_role_or_user_id_asks_again_and_another_name_does_not() -> None:
+    call = remove(peer_id=CLASS[1].id)
+    shown = _shown(call, CLASS)
+    for other in (peer(2, "Ben", "guest"), peer(2, "Ben", user_id="u-x")):
+        assert drift(call, shown, room(), [other], POLICY).verdict == "ask_again"
+    renamed = drift(call, shown, room(), [peer(2, "Teacher")], POLICY)
+    assert renamed.verdict == "go"
+    assert '"Ben" now goes by "Teacher"' in renamed.notes[0]
+
+
+def test_somebody_protected_by_now_is_not_removed() -> None:
+    call = remove(peer_id=CLASS[1].id)
+    shown = _shown(call, CLASS)
+    with pytest.raises(PolicyRefusal):
+        drift(call, shown, room(), [peer(2, "Ben", "teacher")], POLICY)
+
+
+def test_a_whole_role_request_asks_again_about_newcomers() -> None:
+    policy = Policy(rooms=(ROOM,), max_peers=100)
+    crowd = [peer(n) for n in range(1, 60)]
+    call = remove(role="student")
+    shown = _shown(call, crowd, policy)
+    assert drift(call, shown, room(), crowd[:55], policy).verdict == "go"
+    assert drift(call, shown, room(), [*crowd, peer(99)], policy).verdict == "ask_again"
+    assert drift(call, shown, room(), crowd[:10], policy).verdict == "ask_again"
+
+
+def test_a_grown_audience_asks_again_beyond_the_limit() -> None:
+    call = send()
+    crowd = [peer(n) for n in range(1, 21)]
+    shown = _shown(call, crowd)
+    two_more = [*crowd, peer(51), peer(52)]
+    assert drift(call, shown, room(), two_more, POLICY).verdict == "go"
+    assert drift(call, shown, room(), [*two_more, peer(53)], POLICY).verdict == "ask_again"
+
+
+def test_a_private_note_to_one_role_holder_asks_again_when_somebody_joins_the_role() -> None:
+    call = send(role="teacher")
+    shown = _shown(call, CLASS)
+    now = [*CLASS, peer(9, "Impostor", "teacher")]
+    assert drift(call, shown, room(), now, POLICY).verdict == "ask_again"
+
+
+people = st.lists(
+    st.tuples(st.integers(1, 40), st.sampled_from(["student", "guest"]), st.text(max_size=8)),
+    max_size=30,
+    unique_by=lambda p: p[0],
+).map(lambda rows: [peer(n, name or "x", role) for n, role, name in rows])
+
+
+@given(before=people, after=people)
+def test_a_role_removal_never_hits_anybody_who_was_not_shown(
+    before: list[Peer], after: list[Peer]
+) -> None:
+    call = remove(role="student")
+    try:
+        shown = _shown(call, before)
+    except PeerNotFound:
+        return
+    verdict = drift(call, shown, room(), after, POLICY)
+    hit = {p.id for p in verdict.people}
+    assert hit <= {p.id for p in shown.people}
+    assert hit <= {p.id for p in after if p.role == "student"}
+
+
+@given(before=people)
+def test_an_impact_survives_the_journal(before: list[Peer]) -> None:
+    impact = _shown(end(), before)
+    assert Impact.from_json(impact.as_json()) == impact
+    assert replace(impact, total=-1) != impact

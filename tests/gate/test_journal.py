@@ -1,0 +1,247 @@
+"""The journal: one winner per step, on disk before a request leaves, append-only."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stand_in import ROOM, Clock
+
+from hms_active_rooms.errors import ConfigurationError, JournalError
+from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.drafts import draft
+from hms_active_rooms.gate.journal import Journal, default_url
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.states import ALLOWED, FINAL, State, allowed
+
+STATES: Sequence[State] = get_args(State)
+
+
+def row(clock: Clock, key: str = "k", revision: int = 1) -> Action:
+    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    return draft(
+        call,
+        key=key,
+        revision=revision,
+        thread="t",
+        requester="agent",
+        now=clock(),
+        ttl_s=600,
+    )
+
+
+def at(journal: Journal, state: State, clock: Clock) -> Action:
+    """A row brought to this state by the machine's own steps."""
+    action = journal.propose(row(clock))
+    path: dict[State, list[State]] = {
+        "proposed": [],
+        "approved": ["approved"],
+        "sent": ["approved", "sent"],
+        "done": ["approved", "sent", "done"],
+        "failed": ["approved", "sent", "failed"],
+        "unknown": ["approved", "sent", "unknown"],
+        "rejected": ["rejected"],
+        "expired": ["expired"],
+    }
+    for step in path[state]:
+        assert journal.move(action, step, by="t", way="t")
+        action = replace(action, state=step)
+    return action
+
+
+@pytest.mark.parametrize("before", STATES)
+@pytest.mark.parametrize("after", STATES)
+def test_only_the_machines_steps_are_taken(before: State, after: State) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = at(journal, before, clock)
+    if allowed(before, after):
+        assert journal.move(action, after, by="x", way="y")
+    else:
+        with pytest.raises(JournalError):
+            journal.move(action, after, by="x", way="y")
+    now = journal.get(action.id)
+    assert now is not None
+    assert now.state == (after if allowed(before, after) else before)
+
+
+def test_nothing_is_sent_but_what_was_approved() -> None:
+    assert [s for s in STATES if "sent" in ALLOWED[s]] == ["approved"]
+    assert {"done", "failed", "rejected", "expired"} == FINAL
+
+
+@given(st.lists(st.sampled_from(STATES), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_tried_each_step_is_taken_once_and_recorded(tries: list[State]) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = journal.propose(row(clock))
+    taken = ["proposed"]
+    for after in tries:
+        try:
+            moved = journal.move(action, after, by="x", way="y")
+        except JournalError:
+            continue
+        assert moved
+        taken.append(after)
+        assert not journal.move(action, after, by="late", way="y"), "a second one was first too"
+        action = replace(action, state=after)
+    assert [e.kind for e in journal.events(action.id)] == taken
+
+
+def test_a_claim_has_one_winner_among_threads(tmp_path: Path) -> None:
+    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+    clock = Clock(journal.now())
+    action = at(journal, "approved", clock)
+    start, won = threading.Barrier(8), []
+
+    def claim() -> None:
+        start.wait()
+        if journal.claim(action, per_minute=100):
+            won.append(threading.get_ident())
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+CLAIMER = """
+import sys
+from hms_active_rooms.gate.journal import Journal
+journal = Journal(sys.argv[1])
+action = journal.get(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+print(journal.claim(action, per_minute=100), flush=True)
+"""
+
+
+def test_a_claim_has_one_winner_among_processes(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    journal = Journal(url)
+    action = at(journal, "approved", Clock(journal.now()))
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMER, url, action.id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for worker in workers:
+        assert worker.stdout
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    answers = [worker.communicate(timeout=60)[0].strip() for worker in workers]
+    assert sorted(answers) == ["False", "False", "True"]
+
+
+def test_a_claim_is_for_the_digest_that_was_approved() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = at(journal, "approved", clock)
+    assert journal.claim(replace(action, digest="0" * 64), per_minute=9) is False
+    assert journal.claim(action, per_minute=9) is True
+
+
+def test_a_claim_after_the_deadline_fails() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = at(journal, "approved", clock)
+    clock.now = action.expires_at
+    assert journal.claim(action, per_minute=9) is False
+
+
+def test_one_person_is_removed_by_one_request() -> None:
+    journal = Journal(":memory:")
+    assert journal.start_step("a", "p")
+    assert not journal.start_step("a", "p")
+    journal.end_step("a", "p", "removed")
+    assert journal.steps("a") == {"p": "removed"}
+
+
+def test_the_first_question_at_a_place_stays() -> None:
+    journal = Journal(":memory:")
+    assert journal.ask("here", ["a"]).fresh
+    second = journal.ask("here", ["b"])
+    assert (second.items, second.fresh) == (["a"], False)
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM hms_events", "UPDATE hms_events SET kind='done'"])
+def test_events_are_append_only(tmp_path: Path, sql: str) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    journal.propose(row(Clock(journal.now())))
+    with sqlite3.connect(file) as db, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        db.execute(sql)
+    db.close()
+
+
+def test_the_file_is_durable_and_private(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    with journal._engine.connect() as db:
+        assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_it_survives_the_process(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    first = Journal(url)
+    action = at(first, "approved", Clock(first.now()))
+    first.close()
+    found = Journal(url).get(action.id)
+    assert found is not None
+    assert found.state == "approved"
+    assert found.expires_at == action.expires_at
+
+
+def test_the_default_is_a_file_in_the_users_state_directory(tmp_path: Path) -> None:
+    assert default_url(tmp_path) == f"sqlite:///{tmp_path / 'journal.sqlite'}"
+
+
+@pytest.mark.parametrize("url", ["not a url", "nosuchdb://x", "postgresql+nosuchdriver://x/y"])
+def test_a_url_nothing_can_be_made_of_is_a_clear_error(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="journal"):
+        Journal(url)
+
+
+def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="journal"):
+        Journal(f"sqlite:///{tmp_path / 'file' / 'j.sqlite'}")
+
+
+def test_a_file_that_is_no_journal_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "j.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(JournalError, match="not a database"):
+        Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+
+
+def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    Journal(f"sqlite:///{file}").close()
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE hms_journal SET version = 99")
+    db.close()
+    with pytest.raises(JournalError, match="99"):
+        Journal(f"sqlite:///{file}")

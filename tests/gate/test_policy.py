@@ -1,0 +1,120 @@
+"""The policy: what is allowed at all, and what can never be relaxed from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hms_active_rooms.capability import Hints
+from hms_active_rooms.errors import ConfigurationError, PolicyRefusal
+from hms_active_rooms.gate.policy import Policy, gate_for
+
+ROOM = "6" * 24
+OTHER = "7" * 24
+
+
+@pytest.mark.parametrize(
+    ("hints", "gate"),
+    [
+        (Hints(read_only=True, destructive=False, idempotent=True), "none"),
+        (Hints(read_only=False, destructive=False, idempotent=False), "soft"),
+        (Hints(read_only=False, destructive=True, idempotent=False), "hard"),
+        (Hints(read_only=False, destructive=True, idempotent=True), "hard"),
+    ],
+)
+def test_hints_become_gates(hints: Hints, gate: str) -> None:
+    assert gate_for(hints) == gate
+
+
+def test_a_policy_without_rooms_allows_no_room() -> None:
+    with pytest.raises(PolicyRefusal, match=ROOM):
+        Policy().check_room(ROOM)
+
+
+def test_a_room_elsewhere_is_refused() -> None:
+    policy = Policy(rooms=(ROOM,))
+    policy.check_room(ROOM)
+    with pytest.raises(PolicyRefusal):
+        policy.check_room(OTHER)
+
+
+def test_any_room_has_to_be_said() -> None:
+    Policy(rooms=("*",)).check_room(OTHER)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"room": [ROOM]},
+        {"max_peers": 0},
+        {"approval_ttl_s": 0},
+        {"rooms": ["../x"]},
+        {"relaxed": ["hms-kick"]},
+        {"relaxed": ["hms-end-active-room"]},
+        {"relaxed": ["hms-remove-peers"]},
+        {"unattended": ["everything"]},
+    ],
+)
+def test_an_unknown_key_or_wrong_value_is_an_error(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        Policy.build(**values)
+
+
+def test_code_may_leave_a_destructive_tool_unattended_by_name() -> None:
+    assert Policy(unattended=frozenset({"hms-end-active-room"})).runs_unasked("hms-end-active-room")
+    assert not Policy().runs_unasked("hms-end-active-room")
+
+
+def test_a_file_cannot_leave_a_tool_unattended(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('unattended = ["hms-end-active-room"]\n')
+    with pytest.raises(ConfigurationError, match="only be set in code"):
+        Policy.from_file(file)
+
+
+def test_a_variable_cannot_leave_a_tool_unattended() -> None:
+    with pytest.raises(ConfigurationError, match="only be set in code"):
+        Policy.from_env({"HMS_POLICY_UNATTENDED": "hms-end-active-room"})
+
+
+def test_a_file_sets_every_other_field(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(f'rooms = ["{ROOM}"]\nprotected_roles = ["teacher"]\nmax_peers = 7\n')
+    policy = Policy.from_file(file)
+    assert policy.rooms == (ROOM,)
+    assert policy.protected_roles == {"teacher"}
+    assert policy.max_peers == 7
+
+
+@pytest.mark.parametrize("text", ["rooms = [", "room = 1", "max_peers = 'many'"])
+def test_a_bad_file_is_named_in_the_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"policy\.toml"):
+        Policy.from_file(file)
+
+
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.toml"):
+        Policy.from_file(tmp_path / "none.toml")
+
+
+def test_variables_are_read_and_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('max_peers = 7\nprotected_roles = ["teacher"]\n')
+    policy = Policy.from_env(
+        {
+            "HMS_POLICY_FILE": str(file),
+            "HMS_POLICY_MAX_PEERS": "9",
+            "HMS_POLICY_ROOMS": f"{ROOM}, {OTHER}",
+        }
+    )
+    assert policy.max_peers == 9
+    assert policy.rooms == (ROOM, OTHER)
+    assert policy.protected_roles == {"teacher"}
+
+
+def test_an_unknown_policy_variable_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="HMS_POLICY_MAXPEERS"):
+        Policy.from_env({"HMS_POLICY_MAXPEERS": "9"})

@@ -1,0 +1,264 @@
+"""The tools inside other people's graphs: they ask by interrupt and stay safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
+from pydantic import ValidationError
+from scripted import ScriptedModel, calls, text
+from stand_in import ROOM, StandInRoom, peer
+
+from hms_active_rooms import ActiveRoomsToolkit, Policy
+from hms_active_rooms.gate.approval import ApprovalRequest, Approve
+
+CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
+APPROVE = {"type": "approve"}
+REJECT = {"type": "reject", "message": "no"}
+
+
+def toolkit(room: StandInRoom, confirm: Any = None, **policy: Any) -> ActiveRoomsToolkit:
+    return ActiveRoomsToolkit(
+        room,  # type: ignore[arg-type]
+        Policy.build(rooms=(ROOM,), **policy),
+        journal=":memory:",
+        confirm=confirm,
+    )
+
+
+def shared_tool_node(model: BaseChatModel, kit: ActiveRoomsToolkit, saver: Any) -> Any:
+    """A hand-made agent: every call of a turn in one ToolNode task."""
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", lambda s: {"messages": [model.invoke(s["messages"])]})
+    graph.add_node("tools", ToolNode(kit.get_tools()))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges(
+        "model", lambda s: "tools" if s["messages"][-1].tool_calls else END, ["tools", END]
+    )
+    graph.add_edge("tools", "model")
+    return graph.compile(checkpointer=saver)
+
+
+def agent(model: BaseChatModel, kit: ActiveRoomsToolkit, saver: Any) -> Any:
+    """LangChain's agent: one task per call."""
+    return create_agent(model, kit.get_tools(), checkpointer=saver)
+
+
+Build = Callable[[BaseChatModel, ActiveRoomsToolkit, Any], Any]
+GRAPHS = pytest.mark.parametrize("build", [shared_tool_node, agent])
+
+
+def remove(number: int) -> tuple[str, dict[str, Any]]:
+    return "hms-remove-peers", {"room_id": ROOM, "peer_id": peer(number).id}
+
+
+def students() -> StandInRoom:
+    return StandInRoom([peer(n) for n in (1, 2, 3, 4)])
+
+
+def ask(graph: Any) -> list[Any]:
+    """Run until it pauses; the interrupts."""
+    out = graph.invoke({"messages": [HumanMessage("go")]}, CONFIG)
+    return list(out.get("__interrupt__", ()))
+
+
+def removed(room: StandInRoom) -> list[str]:
+    return [body["peer_id"] for _, body in room.posts]
+
+
+@GRAPHS
+@pytest.mark.parametrize("chosen", [1, 2, 3])
+def test_of_three_parallel_removals_only_the_approved_one_runs_once(
+    build: Build, chosen: int
+) -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(1), remove(2), remove(3)), text("done"))
+    graph = build(model, toolkit(room), InMemorySaver())
+    interrupts = ask(graph)
+    while interrupts:
+        answers = {
+            i.id: APPROVE if i.value["args"]["peer_id"] == peer(chosen).id else REJECT
+            for i in interrupts
+        }
+        out = graph.invoke(Command(resume=answers), CONFIG)
+        interrupts = list(out.get("__interrupt__", ()))
+    assert set(removed(room)) <= {peer(chosen).id}
+    assert len(room.posts) <= 1
+    if build is agent:
+        assert removed(room) == [peer(chosen).id]
+
+
+def test_in_a_shared_tool_node_one_call_asks_and_its_siblings_are_not_executed() -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(1), remove(2), remove(3)), text("done"))
+    graph = shared_tool_node(model, toolkit(room), InMemorySaver())
+    [interrupt] = ask(graph)
+    asked = interrupt.value["args"]["peer_id"]
+    out = graph.invoke(Command(resume={interrupt.id: APPROVE}), CONFIG)
+    assert removed(room) == [asked]
+    texts = [m.content for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert sum("one call at a time" in t for t in texts) == 2
+    assert sum("Removed" in t for t in texts) == 1
+
+
+@GRAPHS
+def test_the_interrupt_is_the_per_call_shape_with_the_impact(build: Build) -> None:
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    [interrupt] = ask(build(model, toolkit(students()), InMemorySaver()))
+    value = interrupt.value
+    assert (value["type"], value["name"], value["tool_call_id"]) == (
+        "tool_approval",
+        "hms-remove-peers",
+        "c0",
+    )
+    assert value["args"]["peer_id"] == peer(3).id
+    assert '"Peer 3"' in value["description"]
+    assert len(value["digest"]) == 64
+    assert interrupt.response_schema["properties"]["type"]["enum"] == ["approve", "reject", "edit"]
+
+
+@GRAPHS
+@pytest.mark.parametrize(
+    "answer",
+    ["yes", True, {"type": "approve "}, {"decisions": [APPROVE]}, {"type": "yes"}, ["approve"], {}],
+    ids=repr,
+)
+def test_a_malformed_answer_sends_nothing_and_can_be_given_again(
+    build: Build, answer: object
+) -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    graph = build(model, toolkit(room), InMemorySaver())
+    [interrupt] = ask(graph)
+    with pytest.raises((ValidationError, ValueError)):
+        graph.invoke(Command(resume={interrupt.id: answer}), CONFIG)
+    assert room.posts == []
+    [again] = graph.get_state(CONFIG).interrupts
+    graph.invoke(Command(resume={again.id: APPROVE}), CONFIG)
+    assert removed(room) == [peer(3).id]
+
+
+@GRAPHS
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {**APPROVE, "scope": "session"},
+        {**APPROVE, "digest": "0" * 64},
+        {"type": "edit", "edited_action": {"name": "hms-end-active-room", "args": {}}},
+    ],
+    ids=repr,
+)
+def test_an_answer_that_does_not_fit_the_question_is_asked_again(
+    build: Build, answer: object
+) -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    graph = build(model, toolkit(room), InMemorySaver())
+    [interrupt] = ask(graph)
+    out = graph.invoke(Command(resume={interrupt.id: answer}), CONFIG)
+    [again] = out["__interrupt__"]
+    assert room.posts == []
+    graph.invoke(Command(resume={again.id: REJECT}), CONFIG)
+    assert room.posts == []
+
+
+@GRAPHS
+def test_a_drift_is_asked_again_and_the_old_answer_does_not_count_for_it(build: Build) -> None:
+    room = students()
+    model = ScriptedModel.saying(
+        calls(("hms-end-active-room", {"room_id": ROOM, "lock": True})), text("done")
+    )
+    graph = build(model, toolkit(room), InMemorySaver())
+    [first] = ask(graph)
+    room.session = "4" * 24
+    out = graph.invoke(Command(resume={first.id: APPROVE}), CONFIG)
+    [second] = out["__interrupt__"]
+    assert room.posts == []
+    assert second.value["digest"] != first.value["digest"]
+    assert "Asked again" in second.value["description"]
+    graph.invoke(Command(resume={second.id: APPROVE}), CONFIG)
+    assert [verb for verb, _ in room.posts] == ["end"]
+
+
+@GRAPHS
+def test_an_answer_waiting_before_the_question_does_not_count(build: Build) -> None:
+    """A journal lost between question and answer: the saved answer meets a new question."""
+    room = students()
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    saver = InMemorySaver()
+    [interrupt] = ask(build(model, toolkit(room), saver))
+    out = build(model, toolkit(room), saver).invoke(
+        Command(resume={interrupt.id: APPROVE}), CONFIG
+    )
+    assert room.posts == []
+    assert out["__interrupt__"]
+
+
+@GRAPHS
+def test_resuming_twice_sends_once(build: Build) -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    saver, kit = InMemorySaver(), toolkit(room)
+    graph = build(model, kit, saver)
+    [interrupt] = ask(graph)
+    before = graph.get_state(CONFIG).config
+    graph.invoke(Command(resume={interrupt.id: APPROVE}), CONFIG)
+    assert len(room.posts) == 1
+    room.peers.append(peer(3))
+    graph.invoke(None, before)
+    graph.invoke(Command(resume=APPROVE), before)
+    assert len(room.posts) == 1
+
+
+@GRAPHS
+async def test_it_works_the_same_asynchronously(build: Build) -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(2), remove(3)), text("done"))
+    graph = build(model, toolkit(room), InMemorySaver())
+    out = await graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
+    first, *others = out["__interrupt__"]
+    answers = {first.id: APPROVE, **{other.id: REJECT for other in others}}
+    out = await graph.ainvoke(Command(resume=answers), CONFIG)
+    assert not out.get("__interrupt__")
+    assert removed(room) == [first.value["args"]["peer_id"]]
+
+
+def test_without_a_checkpointer_the_callback_is_asked() -> None:
+    room = students()
+    seen: list[ApprovalRequest] = []
+
+    def confirm(request: ApprovalRequest) -> Approve:
+        seen.append(request)
+        return request.approve(by="ada")
+
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    create_agent(model, toolkit(room, confirm).get_tools()).invoke({"messages": [("user", "go")]})
+    assert removed(room) == [peer(3).id]
+    assert seen[0].impact.people[0].name == "Peer 3"
+
+
+def test_without_a_checkpointer_and_a_callback_nothing_is_sent() -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    out = create_agent(model, toolkit(room).get_tools()).invoke({"messages": [("user", "go")]})
+    assert room.posts == []
+    [result] = [m for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert "Not executed" in result.content
+
+
+def test_the_model_reads_a_rejection_plainly() -> None:
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    graph = agent(model, toolkit(students()), InMemorySaver())
+    [interrupt] = ask(graph)
+    out = graph.invoke(Command(resume={interrupt.id: REJECT}), CONFIG)
+    [result] = [m for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert result.content.startswith('Not executed: rejected by "ada": "no"')
+    assert isinstance(out["messages"][-1], AIMessage)
