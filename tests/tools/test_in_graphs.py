@@ -195,9 +195,7 @@ def test_an_answer_waiting_before_the_question_does_not_count(build: Build) -> N
     model = ScriptedModel.saying(calls(remove(3)), text("done"))
     saver = InMemorySaver()
     [interrupt] = ask(build(model, toolkit(room), saver))
-    out = build(model, toolkit(room), saver).invoke(
-        Command(resume={interrupt.id: APPROVE}), CONFIG
-    )
+    out = build(model, toolkit(room), saver).invoke(Command(resume={interrupt.id: APPROVE}), CONFIG)
     assert room.posts == []
     assert out["__interrupt__"]
 

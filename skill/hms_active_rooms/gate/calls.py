@@ -58,13 +58,9 @@ Text = Annotated[str, AfterValidator(_encodable)]
 RoomId = Annotated[
     str,
     AfterValidator(_room_id),
-    Field(description="Room id, 24 hex characters (not a room code, not a session id)."),
+    Field(description="Room id: 24 hex characters."),
 ]
-PeerRef = Annotated[
-    str,
-    AfterValidator(_peer_ref),
-    Field(description="Peer id from hms-list-peers, short or full."),
-]
+PeerRef = Annotated[str, AfterValidator(_peer_ref)]
 Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
     Text,
@@ -123,7 +119,7 @@ class SendMessage(StateChange):
     ]
     peer_id: PeerRef | None = Field(
         default=None,
-        description="Send to this peer only: a peer id from hms-list-peers, short or full.",
+        description="Send to this peer only; an id from hms-list-peers, short or full.",
     )
     role: Role | None = Field(
         default=None,
@@ -148,7 +144,7 @@ class RemovePeers(StateChange):
 
     peer_id: PeerRef | None = Field(
         default=None,
-        description="Remove this peer: a peer id from hms-list-peers, short or full.",
+        description="Remove this peer; an id from hms-list-peers, short or full.",
     )
     role: Role | None = Field(default=None, description="Remove everyone who has this role now.")
     reason: Reason | None = None

@@ -1,0 +1,158 @@
+"""The layout's rules, read from the source: imports one way, one place per secret power."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hms_active_rooms
+from hms_active_rooms.capability import capability
+from hms_active_rooms.tools.arguments import ARGUMENTS
+
+PACKAGE = Path(hms_active_rooms.__file__).parent
+PROJECT = PACKAGE.parent.parent
+LAYERS = ["cli", "agent", "tools", "gate", "api"]
+"""Each may import those behind it, never those before it."""
+
+WRITES = {"send_message", "remove_peers", "end_room", "update_peer"}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_imports_point_one_way() -> None:
+    wrong = []
+    for name, tree in sources():
+        layer = name.split("/")[0]
+        for module in imported(tree):
+            parts = module.split(".")
+            if parts[0] != "hms_active_rooms" or len(parts) < 2:
+                continue
+            if layer in LAYERS and parts[1] in LAYERS[: LAYERS.index(layer)]:
+                wrong.append(f"{name} imports {module}")
+    assert wrong == []
+
+
+def test_the_simulator_shares_no_logic_with_what_it_tests() -> None:
+    for name, tree in sources():
+        if name.startswith("sim/"):
+            foreign = {
+                m
+                for m in imported(tree)
+                if m.startswith("hms_active_rooms.")
+                and not m.startswith(("hms_active_rooms.sim", "hms_active_rooms.api.models"))
+            }
+            assert foreign == set(), name
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("httpx", {"api/transport.py"}),
+        ("httpx_aiohttp", {"api/fast.py"}),
+        ("langchain_core", {"tools/", "agent/", "cli/"}),
+        ("langgraph", {"tools/", "agent/", "cli/"}),
+        ("langchain", {"agent/models.py"}),
+        ("sqlalchemy", {"gate/"}),
+        ("typer", {"cli/"}),
+        ("rich", {"cli/"}),
+        ("starlette", {"sim/"}),
+        ("uvicorn", {"sim/"}),
+    ],
+)
+def test_a_library_is_imported_where_it_belongs(library: str, homes: set[str]) -> None:
+    users = {
+        name
+        for name, tree in sources()
+        if any(m == library or m.startswith(f"{library}.") for m in imported(tree))
+    }
+    assert {u for u in users if not u.startswith(tuple(homes))} == set()
+
+
+def test_only_the_gate_calls_the_clients_write_methods() -> None:
+    callers = set()
+    for name, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in WRITES:
+                callers.add(name)
+    assert {c for c in callers if not c.startswith(("api/", "sim/"))} == {"gate/sending.py"}
+
+
+def test_nothing_catches_everything() -> None:
+    """A broad except around an interrupt swallows the pause and goes on."""
+    for name, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.unparse(node.type) if node.type else "everything"
+                broad = caught in ("everything", "Exception")
+                assert not (broad and name.startswith(("tools/", "agent/", "gate/"))), name
+
+
+def test_every_tool_of_the_contract_has_arguments_and_no_other() -> None:
+    assert list(ARGUMENTS) == [tool.name for tool in capability().tools]
+
+
+def test_no_argument_means_consent() -> None:
+    words = {"confirm", "approve", "approved", "force", "yes", "consent", "dry_run"}
+    for model in ARGUMENTS.values():
+        assert not words & set(model.model_fields)
+
+
+def test_modules_stay_short() -> None:
+    long = {
+        name: lines
+        for name, lines in (
+            (p.relative_to(PACKAGE).as_posix(), len(p.read_text().splitlines()))
+            for p in PACKAGE.rglob("*.py")
+        )
+        if lines > 420
+    }
+    assert long == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("hms_active_rooms", {"langchain_core", "langgraph", "httpx", "sqlalchemy"}),
+        ("hms_active_rooms.api", {"langchain_core", "langgraph", "sqlalchemy", "starlette"}),
+        ("hms_active_rooms.gate.gate", {"langchain_core", "langgraph", "typer", "starlette"}),
+        ("hms_active_rooms.tools.toolkit", {"typer", "starlette", "uvicorn", "langchain"}),
+        ("hms_active_rooms.agent", {"typer", "starlette", "uvicorn"}),
+    ],
+)
+def test_an_import_brings_only_what_it_needs(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(*{{m.split('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert absent & set(done.stdout.split()) == set()
+
+
+def test_the_project_speaks_of_the_project_alone() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    forbidden = ["/ro" + "ot/", "/wo" + "rk/", "py" + "pi.org", "npm" + "js.", "pythonhosted" + "."]
+    for name in tracked.stdout.splitlines():
+        path = PROJECT / name
+        if path.is_file():
+            content = path.read_text(encoding="utf-8", errors="replace")
+            assert not [f for f in forbidden if f in content], name

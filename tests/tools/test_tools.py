@@ -1,0 +1,225 @@
+"""The five tools as a developer imports them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from stand_in import ROOM, StandInRoom, peer
+from tokenizer import real_tokens
+
+from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy, Reject
+from hms_active_rooms.capability import capability
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.approval import ApprovalRequest
+
+SCHEMAS = Path(__file__).parent / "schemas"
+
+
+def kit(room: StandInRoom, confirm: Any = None, **policy: Any) -> ActiveRoomsToolkit:
+    return ActiveRoomsToolkit(
+        room,  # type: ignore[arg-type]
+        Policy.build(rooms=(ROOM,), verify_s=0, **policy),
+        journal=":memory:",
+        confirm=confirm,
+    )
+
+
+def named(toolkit: ActiveRoomsToolkit, name: str) -> BaseTool:
+    return next(t for t in toolkit.get_tools() if t.name == name)
+
+
+def students() -> StandInRoom:
+    return StandInRoom([peer(n) for n in (1, 2, 3)])
+
+
+def call(tool: BaseTool, **args: Any) -> Any:
+    return tool.invoke({"name": tool.name, "args": args, "id": "1", "type": "tool_call"})
+
+
+def test_names_descriptions_and_hints_are_the_contracts() -> None:
+    for tool, contract in zip(kit(students()).get_tools(), capability().tools, strict=True):
+        assert isinstance(tool, StructuredTool)
+        assert (tool.name, tool.description) == (contract.name, contract.description)
+        assert tool.metadata
+        assert tool.metadata["readOnlyHint"] is contract.hints.read_only
+        assert tool.metadata["destructiveHint"] is contract.hints.destructive
+        assert tool.metadata["idempotentHint"] is contract.hints.idempotent
+
+
+@pytest.mark.parametrize("name", [tool.name for tool in capability().tools])
+def test_every_schema_is_a_reviewed_file(name: str) -> None:
+    """After a change on purpose: delete the file, run the test, review what it wrote."""
+    shown = json.dumps(convert_to_openai_tool(named(kit(students()), name)), indent=2) + "\n"
+    file = SCHEMAS / f"{name}.json"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(shown)
+        pytest.fail(f"{file.name} was written anew: review and commit it")
+    assert file.read_text() == shown
+
+
+def test_the_five_schemas_cost_a_model_at_most_800_tokens() -> None:
+    schemas = [convert_to_openai_tool(t) for t in kit(students()).get_tools()]
+    assert real_tokens(json.dumps(schemas)) <= 800
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "complaint"),
+    [
+        ("hms-send-message", {"message": "psst", "peerId": "x"}, "peerId: there is no such"),
+        ("hms-send-message", {"message": "psst", "peer_id": ""}, "peer_id"),
+        ("hms-send-message", {"message": "psst", "role": ""}, "role"),
+        ("hms-send-message", {"message": ""}, "message"),
+        ("hms-send-message", {"message": "é" * 2049}, "4098 bytes"),
+        ("hms-send-message", {"message": "a", "role": "x", "peer_id": peer(1).id}, "not both"),
+        ("hms-remove-peers", {}, "exactly one"),
+        ("hms-remove-peers", {"role": "x", "peer_id": peer(1).id}, "exactly one"),
+        ("hms-remove-peers", {"peer_ids": [peer(1).id]}, "there is no such argument"),
+        ("hms-end-active-room", {"lock": "true"}, "lock"),
+        ("hms-end-active-room", {"lock": True, "confirm": True}, "there is no such argument"),
+        ("hms-list-peers", {"limit": 0}, "limit"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name(
+    name: str, args: dict[str, Any], complaint: str
+) -> None:
+    room = students()
+    message = call(named(kit(room, lambda r: r.approve()), name), room_id=ROOM, **args)
+    assert message.status == "error"
+    assert complaint in message.content
+    assert "Nothing was executed" in message.content
+    assert room.posts == []
+
+
+@pytest.mark.parametrize(
+    "room_id",
+    [
+        "",
+        "../" + ROOM,
+        f"{ROOM}/../{ROOM}",
+        f"{ROOM}/end-room?",
+        f"{ROOM}\n",
+        "６" * 24,
+        "abc-defg-hij",
+    ],
+    ids=repr,
+)
+def test_a_room_id_that_is_none_never_leaves(room_id: str) -> None:
+    for tool in kit(students()).get_tools():
+        message = call(tool, room_id=room_id, **({"message": "m"} if "send" in tool.name else {}))
+        assert message.status == "error"
+
+
+def test_a_callback_gets_a_frozen_request_and_decides() -> None:
+    room, seen = students(), []
+
+    def confirm(request: ApprovalRequest) -> Approve | Reject:
+        seen.append(request)
+        with pytest.raises(AttributeError):
+            request.digest = "x"  # type: ignore[misc]
+        return request.approve(by="ada")
+
+    tool = named(kit(room, confirm), "hms-remove-peers")
+    message = call(tool, room_id=ROOM, peer_id=peer(2).id[:8])
+    assert message.artifact["state"] == "done"
+    assert message.artifact["decided_by"] == "ada"
+    assert [p.name for p in seen[0].impact.people] == ["Peer 2"]
+    assert len(room.posts) == 1
+
+
+async def test_an_asynchronous_callback_decides_too() -> None:
+    room = students()
+
+    async def confirm(request: ApprovalRequest) -> Approve:
+        return request.approve()
+
+    tool = named(kit(room, confirm), "hms-send-message")
+    await tool.ainvoke({"room_id": ROOM, "message": "hi"})
+    assert len(room.posts) == 1
+
+
+@pytest.mark.parametrize("answer", ["yes", True, None, 1, Approve("0" * 64), Reject()], ids=repr)
+def test_anything_but_an_approval_of_this_request_sends_nothing(answer: object) -> None:
+    room = students()
+    message = call(
+        named(kit(room, lambda _: answer), "hms-remove-peers"), room_id=ROOM, role="student"
+    )
+    assert message.content.startswith("Not executed")
+    assert room.posts == []
+
+
+def test_a_callback_that_does_not_answer_in_time_sends_nothing() -> None:
+    room = students()
+
+    async def confirm(_: ApprovalRequest) -> Any:
+        import asyncio
+
+        await asyncio.Event().wait()
+
+    tool = named(kit(room, confirm, approval_ttl_s=0.2), "hms-send-message")
+    assert call(tool, room_id=ROOM, message="hi").content.startswith("Not executed")
+    assert room.posts == []
+
+
+def test_a_callback_that_fails_sends_nothing() -> None:
+    room = students()
+
+    def confirm(_: ApprovalRequest) -> Any:
+        raise RuntimeError("no display")
+
+    with pytest.raises(RuntimeError):
+        call(named(kit(room, confirm), "hms-send-message"), room_id=ROOM, message="hi")
+    assert room.posts == []
+
+
+def test_without_anybody_to_ask_nothing_is_sent() -> None:
+    room = students()
+    message = call(named(kit(room), "hms-end-active-room"), room_id=ROOM)
+    assert message.content.startswith("Not executed")
+    assert room.posts == []
+
+
+def test_a_plain_invoke_works_and_gives_text() -> None:
+    assert "3 in the room" in named(kit(students()), "hms-list-peers").invoke({"room_id": ROOM})
+
+
+def test_the_artifact_is_complete_and_plain() -> None:
+    artifact = call(named(kit(students()), "hms-list-peers"), room_id=ROOM, limit=1).artifact
+    assert len(artifact["peers"]) == 3
+    json.dumps(artifact)
+
+
+def test_a_policy_without_rooms_is_an_error_when_built() -> None:
+    with pytest.raises(ConfigurationError, match="names no room"):
+        ActiveRoomsToolkit(students(), Policy(), journal=":memory:")  # type: ignore[arg-type]
+
+
+def test_from_env_takes_rooms_policy_callback_and_journal() -> None:
+    toolkit = ActiveRoomsToolkit.from_env(
+        rooms=[ROOM],
+        policy=Policy(protected_roles=frozenset({"teacher"})),
+        confirm=lambda r: r.reject(),
+        journal=":memory:",
+        environ={"HMS_ACCESS_KEY": "key", "HMS_SECRET": "s" * 32},
+    )
+    assert toolkit.gate.policy.rooms == (ROOM,)
+    assert toolkit.gate.policy.protected_roles == {"teacher"}
+    assert "s" * 32 not in repr(toolkit)
+
+
+def test_from_env_names_what_is_missing() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ActiveRoomsToolkit.from_env(rooms=[ROOM], journal=":memory:", environ={})
+    assert "HMS_ACCESS_KEY" in caught.value.for_model()
+
+
+def test_an_artifact_survives_a_checkpoint() -> None:
+    artifact = call(named(kit(students()), "hms-end-active-room"), room_id=ROOM).artifact
+    assert pickle.loads(pickle.dumps(artifact)) == artifact
+    json.dumps(artifact)
