@@ -42,8 +42,8 @@ def run(work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]) -> 
             " await the coroutine there instead."
         )
     job = _Job(work)
-    background.loop.call_soon_threadsafe(job.start, contextvars.copy_context())
     try:
+        background.loop.call_soon_threadsafe(job.start, contextvars.copy_context())
         job.finished.wait()
     except BaseException:
         background.loop.call_soon_threadsafe(job.cancel)
@@ -75,6 +75,11 @@ class _Job(Generic[T]):
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+            return
+        # The interruption came before the start.
+        if isinstance(self._work, Coroutine):
+            self._work.close()
+        self.finished.set()
 
     def result(self) -> T:
         assert self._task is not None
@@ -156,4 +161,4 @@ def _after_fork() -> None:
 
 atexit.register(_stop)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    (lambda **k: 0)(after_in_child=_after_fork)

@@ -16,8 +16,8 @@ from typing import Final
 SEEN_CHARS: Final = 128
 """Visible characters compared; a grid tile or a participant list shows fewer."""
 
-SCANNED_CHARS: Final = 4096
-"""Characters read to find them: a name may begin with thousands that are not seen."""
+SCANNED_CHARS: Final = 1024
+"""Characters read to find them: a name may begin with hundreds that are not seen."""
 
 _CHUNK_CHARS: Final = 256
 

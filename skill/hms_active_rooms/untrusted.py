@@ -47,14 +47,15 @@ MAX_MARKS: Final = 2
 """Combining marks kept in a row: Vietnamese and Thai need two, a "Zalgo" flood has dozens."""
 
 # Most texts are these characters only; they need no look at each one.
-_PLAIN: Final = re.compile(r"[ !#-;=-\[^_a-~]*")
+_PLAIN: Final = re.compile(r"[ !#-%'-;=-\[^_a-~]*")
 
-# Backtick, tags, `<|special tokens|>` and link targets would act in Markdown, HTML or a
-# tokenizer that reads our text; the first character of each is enough to stop it.
-_ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]")
+# Backtick, tags, `<|special tokens|>`, link targets and `&#8238;` would act in Markdown, HTML
+# or a tokenizer that reads our text; the first character of each is enough to stop it.
+_ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]|&(?=#|[A-Za-z0-9]+;)")
 
-# Marks that look like the quote that ends our string. U+05F4 stays: Hebrew spells with it.
-_QUOTE_LOOKALIKES: Final = frozenset("ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂")
+# What ends our string, or looks so. Not `\"`: Markdown drops the backslash and shows the quote.
+# U+05F4 stays: Hebrew spells with it.
+_QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
 # Letters and symbols by category, but drawn as nothing or as a blank.
 _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U0001d159")
@@ -65,7 +66,7 @@ _SELECTORS: Final = (
     (0x16FE4, 0x16FE4),
 )
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
-_SHORT_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 # The one place where a joiner and a selector are seen: between and after pictures.
 _PICTURE: Final = (
@@ -133,7 +134,7 @@ def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
     if (
         char in _SHORT_ESCAPES
         or char in _BLANK
-        or char in _QUOTE_LOOKALIKES
+        or char in _QUOTES
         or category in _HIDDEN_CATEGORIES
         or any(first <= ord(char) <= last for first, last in _SELECTORS)
     ):

@@ -10,12 +10,12 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from scripted import ScriptedModel, calls, text
-from stand_in import ROOM, StandInRoom, peer
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.agent.moderator import MAX_BAD_ANSWERS
+from scripted import ScriptedModel, calls, text
+from stand_in import ROOM, StandInRoom, peer
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
 APPROVE = {"type": "approve"}

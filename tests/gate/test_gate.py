@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer
 
 from hms_active_rooms.errors import (
     ConnectionFailed,
@@ -27,6 +26,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.wording import outcome
+from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer
 
 HERE = Origin("thread", "message", "call", "agent")
 

@@ -15,7 +15,6 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_in import ROOM, Clock
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.calls import parse_call
@@ -23,6 +22,7 @@ from hms_active_rooms.gate.drafts import draft
 from hms_active_rooms.gate.journal import Journal, default_url
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.states import ALLOWED, FINAL, State, allowed
+from stand_in import ROOM, Clock
 
 STATES: Sequence[State] = get_args(State)
 

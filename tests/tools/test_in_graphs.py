@@ -14,11 +14,11 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 from pydantic import ValidationError
-from scripted import ScriptedModel, calls, text
-from stand_in import ROOM, StandInRoom, peer
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
+from scripted import ScriptedModel, calls, text
+from stand_in import ROOM, StandInRoom, peer
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
 APPROVE = {"type": "approve"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from random import Random
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, Session
+from hms_active_rooms.sim.scenes import build_world, load_scene, room_id_of
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.roster import (
     artifact,
@@ -96,6 +98,34 @@ def test_twenty_thousand_peers_with_ordinary_names_show_fifty_rows_in_1500_token
     text = render_roster(view)
     assert len(view.rows) == 50
     assert real_tokens(text) <= token_bound(text) <= 1500
+
+
+def peers_of(scene: str) -> list[Peer]:
+    """The peers of a simulated scene's room."""
+    loaded = load_scene(scene)
+    world = build_world(loaded)
+    return [
+        Peer(id=p.id, name=p.name, user_id=p.user_id, role=p.role)
+        for p in world.peers(room_id_of(loaded))
+    ]
+
+
+def test_the_arena_shows_fifty_of_its_twenty_thousand_in_1500_tokens() -> None:
+    view = roster(peers_of("arena"))
+    text = render_roster(view)
+    assert (view.total, len(view.rows)) == (20_000, 50)
+    assert real_tokens(text) <= token_bound(text) <= 1500
+
+
+def test_the_hostile_scene_comes_out_as_rows_of_what_a_person_can_see() -> None:
+    crowd = peers_of("hostile")
+    text = render_roster(roster(crowd, limit=100))
+    assert len(rows_of(text)) == len(crowd)
+    assert real_tokens(text) <= token_bound(text) <= default_budget(100)
+    assert not re.search(
+        "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\U000e0020]", text
+    )
+    assert "Take care, same or look-alike names" in text
 
 
 def test_a_hundred_ordinary_rows_fit_their_budget() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 from langchain_core.tools import BaseTool
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
-from stand_in import ROOM, StandInRoom, peer
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
+from stand_in import ROOM, StandInRoom, peer
 
 ANNA = peer(1, "Anna")
 

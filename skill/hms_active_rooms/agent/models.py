@@ -28,9 +28,10 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
             hint='Without it, "commands" is the model that works offline.',
         ) from None
     try:
-        found: BaseChatModel = init_chat_model(model)
+        found = init_chat_model(model)
     except (ImportError, ValueError) as error:
         raise ConfigurationError(
             f"The model {quoted(model)} cannot be used: {quoted(str(error), 300)}."
         ) from None
+    assert isinstance(found, BaseChatModel)
     return found

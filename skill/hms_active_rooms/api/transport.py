@@ -6,8 +6,7 @@ exception or a traceback with local variables would carry it into a log.
 
 Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE), as
 people behind a company proxy expect, but not for a loopback address, where a proxy
-would get the token in clear. Redirects are not followed, cookies not kept, .netrc
-not read.
+would get the token in clear. Redirects are not followed, .netrc is not read.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import ssl
 import zlib
 from collections.abc import Generator, Mapping
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import metadata
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -125,7 +123,7 @@ class Transport:
             # The frames below hold the request with its header.
             raise cancelled.with_traceback(None) from None
         except self._errors as error:
-            cause = self._cause(error, flight)
+            cause = self._cause(error)
             return NoAnswer(cause, _reason(cause, error))
 
     async def aclose(self) -> None:
@@ -142,7 +140,7 @@ class Transport:
         try:
             body = await self._body(response)
         except self._errors as error:
-            cause = self._cause(error, Flight(sent=True))
+            cause = self._cause(error)
             body = NoAnswer(cause, _reason(cause, error))
         finally:
             await response.aclose()
@@ -182,11 +180,11 @@ class Transport:
             return NoAnswer("cut_off", "its answer ended too early")
         return b"".join(parts)
 
-    def _cause(self, error: BaseException, flight: Flight) -> Cause:
+    def _cause(self, error: BaseException) -> Cause:
         if self._fast is not None:
             return self._fast.cause_of(error)  # type: ignore[no-any-return]
         before = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-        if not flight.sent or isinstance(error, before):
+        if isinstance(error, before):
             return "not_sent"
         return "timeout" if isinstance(error, httpx.TimeoutException) else "cut_off"
 
@@ -201,7 +199,6 @@ class Transport:
                 limits=_LIMITS,
                 verify=self._tls,
                 trust_env=self._use_environment,
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 headers={
                     "Accept": "application/json",
                     "Accept-Encoding": "gzip",

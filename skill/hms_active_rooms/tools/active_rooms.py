@@ -9,7 +9,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool, ToolException
 from langgraph.errors import is_invalid_resume
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import Tool, capability
@@ -29,7 +29,14 @@ Answered = tuple[str, dict[str, Any]]
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool whose function is also told the id of the tool call."""
+    """A StructuredTool with the models' own schemas, whose function is told the tool call's id."""
+
+    @property
+    def tool_call_schema(self) -> type[BaseModel]:
+        """The argument model itself: LangChain's copy of it would allow unknown fields."""
+        assert isinstance(self.args_schema, type)
+        assert issubclass(self.args_schema, BaseModel)
+        return self.args_schema
 
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None

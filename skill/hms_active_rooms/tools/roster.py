@@ -38,7 +38,7 @@ _USER_ID_CELL: Final = (24, 24)
 _MAX_ROLES: Final = 12
 _ROLE_LIST_TOKENS: Final = 160
 _MAX_TWINS: Final = 3
-_MAX_TWIN_IDS: Final = 4
+_MAX_TWIN_IDS: Final = 6
 _LEAST_LOOKS_CHARS: Final = 3
 
 _RULE: Final = (

@@ -1,0 +1,231 @@
+"""Sentences that send a message: who hears it, and exactly which words.
+
+The message is the person's own words. Only what belongs to the order goes: "that" and
+"to" in front ("tell Bob to stop" sends "stop"), quotes, a colon; "not to" becomes
+"do not". Where the audience ends is unclear without a mark, so every possible end is
+kept and the roster decides.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from hms_active_rooms.agent.commands import refusals
+from hms_active_rooms.agent.commands.intents import (
+    Refused,
+    Split,
+    Target,
+    Tell,
+    TellEveryone,
+    Telling,
+    Why,
+)
+from hms_active_rooms.agent.commands.sentence import (
+    Polite,
+    Sentence,
+    template,
+    without_trailer,
+)
+from hms_active_rooms.agent.commands.spoken import EVERYONE, spoken
+
+WARNING: Final = "This is a warning from the moderator. Please follow the rules of this room."
+"""Sent by a bare "warn Bob"; the person sees it before it is sent."""
+
+_TELL: Final = r"(?:tell|message|remind|inform|notify|dm|text|write to|write|whisper to|ping)"
+_NOTE: Final = (
+    r"(?:a |an |the |this |one )?(?:private |direct |short |quick )?"
+    r"(?:message|announcement|note|dm|reminder|chat message)"
+)
+_QUOTED: Final = r"(?:\"[^\"]+\"|'.+?')"
+
+# In each: `who` is the audience, `rest` the words after it, `open` both without a mark between.
+_quoted_to: Final = template(
+    rf"(?:say|send|announce|broadcast|post|message|write)(?: the (?:message|words))?:?"
+    rf" (?P<words>{_QUOTED}) to (?P<who>.+?)[ .!]*"
+)
+_to_everyone: Final = template(
+    rf"(?:announce|broadcast|make {_NOTE}|send {_NOTE}|post {_NOTE})(?P<rest>(?::| that | saying |,? ?\").+)"
+    rf"|(?:announce|broadcast) (?!to\b)(?P<bare>.+)"
+)
+_fixed: Final = tuple(
+    template(pattern)
+    for pattern in (
+        r"let (?P<who>.+?) know(?P<rest>(?: that|:|,)? .+)",
+        rf"(?:send|write|give) (?P<who>.+?) {_NOTE}(?P<rest>(?::| saying| that).+)",
+        rf"(?:send|write|give) {_NOTE} to (?P<who>.+?)(?P<rest>(?::| saying| that).+)",
+    )
+)
+_fixed_warning: Final = template(
+    r"(?:give|send) (?P<who>.+?) (?:a|one|one last|a last|a final) warning"
+    r"(?P<rest>(?: (?:about|for|that|to)|:).+)?"
+)
+_warn: Final = template(
+    r"(?:warn|(?:give|send) (?:a |one )?(?:last |final )?warning to) (?P<open>.+)"
+)
+_tell: Final = tuple(
+    template(pattern)
+    for pattern in (
+        rf"(?:announce|broadcast|say|post|send)(?: {_NOTE})? to (?P<open>.+)",
+        rf"{_TELL} (?P<open>.+)",
+    )
+)
+_ask: Final = template(r"ask (?P<open>.+)")
+
+_everyone: Final = template(rf"{EVERYONE.replace('|all|', '|')}(?=[ :,]|\Z)")
+_role_words: Final = template(
+    r"(?:everyone|everybody|all people|all|those|the people|people) (?:with|in|having)(?: the)? "
+    rf"(?:role(?: of)? (?P<a>{_QUOTED}|[^ :,]+)|(?P<b>[^ :,]+) role)(?=[ :,]|\Z)"
+)
+_first_quoted: Final = template(rf"(?P<who>{_QUOTED})(?P<rest>[ :,].*)?")
+_colon: Final = template(r"(?P<who>[^:\"]{1,90}?) ?:(?P<rest>(?: |\"|').+)")
+_last_quoted: Final = template(
+    r"(?P<who>[^\"]{1,90}?)(?: that| saying|,)? (?P<rest>\"[^\"]+\"|'.+')[ .!]*"
+)
+_not_us: Final = template(r"(?:me|us|you|yourself|myself)\b.*")
+
+_marked: Final = template(r" ?: ?(?P<x>.+)")
+_joined: Final = template(
+    r"(?:[,-] ?)?(?P<word>that|saying(?: that)?|to|not to|to not)[ :]+(?P<x>.+)"
+)
+_about: Final = template(r"(?:about|for) (?P<x>.+)")
+_short: Final = template(
+    r"(?:hi|hello|hey|bye|goodbye|welcome|stop|thanks|thank you|sorry|quiet|silence|congratulations"
+    r"|congrats|hurry|wait|listen|enough)[.!]*"
+)
+_MAX_NAME_WORDS: Final = 5
+
+Manner = Literal["tell", "warn", "ask"]
+
+
+def parse_telling(edges: Polite) -> Telling | Refused | None:
+    """The message this sentence orders; `Refused` for one it starts but does not plainly order."""
+    words = edges.core
+    if edges.asked:
+        words = words.cut(0, len(words.plain.rstrip("? ")))
+    if match := _quoted_to.fullmatch(words.plain):
+        message = words.group(match, "words").inside_quotes
+        return _to(words.group(match, "who"), message) if message else None
+    if match := _to_everyone.fullmatch(words.plain):
+        rest = words.group(match, "rest" if match["rest"] else "bare")
+        if not _everyone.match(rest.plain):
+            return _to(None, *_message(rest, "tell"))
+    for pattern in (*_fixed, _fixed_warning):
+        if match := pattern.fullmatch(words.plain):
+            manner: Manner = "warn" if pattern is _fixed_warning else "tell"
+            rest = words.group(match, "rest") if match["rest"] else Sentence("")
+            return _to(words.group(match, "who"), *_message(rest, manner))
+    heads: tuple[tuple[re.Pattern[str], Manner], ...] = (
+        (_warn, "warn"),
+        (_ask, "ask"),
+        *((pattern, "tell") for pattern in _tell),
+    )
+    for pattern, manner in heads:
+        if match := pattern.fullmatch(words.plain):
+            return _open(words.group(match, "open"), manner)
+    return None
+
+
+def _to(who: Sentence | None, message: str | None, why: Why | None = None) -> Telling | Refused:
+    """To exactly these words' audience; None is everyone."""
+    target = "everyone" if who is None else spoken(who)
+    if message is None:
+        return Refused(why or "no-message")
+    if isinstance(target, Target):
+        return Tell((Split(target, message, sure=True),))
+    return TellEveryone(message) if target == "everyone" else Refused(target)
+
+
+def _open(words: Sentence, manner: Manner) -> Telling | Refused | None:
+    if _not_us.fullmatch(words.plain):
+        return None
+    if match := _role_words.match(words.plain):
+        role = words.group(match, "a" if match["a"] else "b")
+        found = spoken(Sentence(f"role {role.raw}"))
+        return _split(found, words.cut(match.end()), manner)
+    if match := _everyone.match(words.plain):
+        return _to(None, *_message(words.cut(match.end()), manner))
+    if match := _first_quoted.fullmatch(words.plain):
+        rest = words.group(match, "rest") if match["rest"] else Sentence("")
+        return _split(spoken(words.group(match, "who")), rest, manner)
+    return _splits(words, manner)
+
+
+def _split(target: Target | Why, rest: Sentence, manner: Manner) -> Tell | Refused:
+    message, why = _message(rest, manner)
+    if isinstance(target, str):
+        return Refused(target)
+    if message is None:
+        return Refused(why or "no-message")
+    return Tell((Split(target, message, sure=True),))
+
+
+def _splits(words: Sentence, manner: Manner) -> Tell | Refused:
+    """Every way to cut unmarked words into an audience and a message."""
+    found: list[Split] = []
+    whys: list[Why] = []
+
+    def add(who: Sentence, rest: Sentence, *, sure: bool) -> None:
+        target = spoken(who)
+        message, why = _message(rest, manner)
+        if isinstance(target, str):
+            whys.append("several" if target == "everyone" else target)
+        elif message is None:
+            whys.append(why or "no-message")
+        else:
+            found.append(Split(target, message, sure))
+
+    if match := _colon.fullmatch(words.plain):
+        add(words.group(match, "who"), Sentence(":" + words.group(match, "rest").raw), sure=True)
+    elif (match := _last_quoted.fullmatch(words.plain)) and words.group(
+        match, "rest"
+    ).inside_quotes:
+        add(words.group(match, "who"), words.group(match, "rest"), sure=True)
+    else:
+        ends = [i for i, char in enumerate(words.plain) if char == " "] + [len(words.plain)]
+        for end in ends[:_MAX_NAME_WORDS]:
+            add(words.cut(0, end), words.cut(end), sure=False)
+    pronouns = [split for split in found if split.target.form == "pronoun"]
+    # "her" is also whose: "tell her mother" is not a message to her.
+    pronouns = [s for s in pronouns if s.sure or not _whose(words, s)]
+    if any(split.target.form == "pronoun" for split in found):
+        found = pronouns[-1:]
+    return Tell(tuple(found)) if found else Refused(whys[0] if whys else "no-message")
+
+
+def _whose(words: Sentence, split: Split) -> bool:
+    after = words.plain[len(split.target.text) :].strip(" ")
+    return split.target.text.lower() == "her" and bool(after) and not _joined.fullmatch(after)
+
+
+def _message(rest: Sentence, manner: Manner) -> tuple[str | None, Why | None]:
+    """The words to send, or why these are not plainly words to send."""
+    plain = rest.plain
+    if not without_trailer(f" {plain}").strip(" ,"):
+        return (WARNING, None) if manner == "warn" else (None, "no-message")
+    if match := _marked.fullmatch(plain):
+        words = rest.group(match, "x")
+        why = refusals.unsafe_message(words.plain, marked=True)
+        return (words.inside_quotes or words.raw, None) if why is None else (None, why)
+    if rest.inside_quotes is not None:
+        return rest.inside_quotes, None
+    if manner == "warn" and (match := _about.fullmatch(plain)):
+        about = rest.group(match, "x")
+        about = about.cut(0, len(without_trailer(about.plain)))
+        why = refusals.unsafe_reason(about.plain)
+        return (f"{WARNING} Reason: {about.raw}", None) if why is None else (None, why)
+    match = _joined.fullmatch(plain)
+    words = rest.group(match, "x") if match else rest.cut(len(plain) - len(plain.lstrip(", -")))
+    joint = match["word"].lower() if match else ""
+    if words.inside_quotes is not None:
+        return words.inside_quotes, None
+    if why := refusals.unsafe_message(words.plain, marked=False):
+        return None, why
+    if not joint and (manner == "ask" or not _is_said(words.plain, manner)):
+        return None, "unclear-message"
+    return (f"do not {words.raw}" if "not" in joint else words.raw), None
+
+
+def _is_said(plain: str, manner: Manner) -> bool:
+    """Whether unmarked words are a message and not the rest of a name: "Smith" in "tell Bob Smith"."""
+    return len(plain.split()) > 1 or (manner == "tell" and _short.fullmatch(plain) is not None)

@@ -1,0 +1,105 @@
+"""A message history as turns: what the person said, and what the tools answered to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+_ROOM_LINE: Final = re.compile(r"Room: ([0-9a-f]{24})")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One tool call, and its answer if there is one."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    answer: ToolMessage | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the tool says it failed."""
+        return self.answer is not None and self.answer.status == "error"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message of the person, and everything up to their next one."""
+
+    human: HumanMessage
+    rest: tuple[BaseMessage, ...]
+
+    @property
+    def said(self) -> str | None:
+        """The person's text; None when the message holds something that is not text."""
+        content = self.human.content
+        if isinstance(content, str):
+            return content
+        texts = [_block_text(block) for block in content]
+        known = [text for text in texts if text is not None]
+        # A line between blocks keeps two texts from being read as one sentence.
+        return "\n".join(filter(None, known)) if len(known) == len(texts) else None
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The calls of this turn, in their order, with their answers."""
+        answers = {m.tool_call_id: m for m in self.rest if isinstance(m, ToolMessage)}
+        return tuple(
+            Result(call["name"], call["args"], answers.get(call["id"] or ""))
+            for message in self.rest
+            if isinstance(message, AIMessage)
+            for call in message.tool_calls
+        )
+
+    @property
+    def rounds(self) -> int:
+        """Model messages of this turn that called tools."""
+        return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in self.rest)
+
+    @property
+    def closing(self) -> str | None:
+        """The last text of the model in this turn, if it called nothing with it."""
+        spoken = [m for m in self.rest if isinstance(m, AIMessage)]
+        return str(spoken[-1].text) if spoken and not spoken[-1].tool_calls else None
+
+
+def _block_text(block: object) -> str | None:
+    if isinstance(block, str):
+        return block
+    if isinstance(block, dict) and block.get("type") == "text":
+        text = block.get("text")
+        return text if isinstance(text, str) else None
+    return None
+
+
+def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
+    """The history, cut at each message of the person. What stands before the first is left out."""
+    starts = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    found = []
+    for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
+        human = messages[start]
+        assert isinstance(human, HumanMessage)
+        found.append(Turn(human, tuple(messages[start + 1 : end])))
+    return tuple(found)
+
+
+def room_of_system(messages: Sequence[BaseMessage]) -> str | None:
+    """The room named by a line "Room: <id>" of the system messages; None if there are two."""
+    rooms = {
+        match[1]
+        for message in messages
+        if isinstance(message, SystemMessage)
+        for line in str(message.text).splitlines()
+        if (match := _ROOM_LINE.fullmatch(line.strip(" ")))
+    }
+    return rooms.pop() if len(rooms) == 1 else None

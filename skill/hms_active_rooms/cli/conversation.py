@@ -1,0 +1,267 @@
+"""A person talks to the moderator: messages in, events out, questions in between.
+
+The graph pauses with one interrupt for all that needs a person. Each question is shown
+from the journal's row, not from the graph's state, and the answer is bound to the row's
+digest; the graph is resumed by the interrupt's id. No input or Ctrl-C decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Literal, Protocol
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, Interrupt
+
+from hms_active_rooms import blocking
+from hms_active_rooms.capability import capability
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, Desk, NoValidAnswerError, as_answer, ask
+from hms_active_rooms.cli.exits import state_now
+from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.gate.approval import ApprovalRequest, Decision
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.untrusted import quoted
+
+Event = Mapping[str, Any]
+"""`type` says what it is; see `transcript.py` for how each is shown."""
+
+End = Literal["ended", "waiting"]
+"""`waiting`: at least one action still waits for a person."""
+
+LEAVE: Final = frozenset({"exit", "quit"})
+HISTORY_SHOWN: Final = 10
+WAY: Final = "chat"
+
+
+class Io(Desk, Protocol):
+    """Where the conversation takes place."""
+
+    can_ask: bool
+    """Whether a person can be asked here."""
+
+    def message(self) -> str | None:
+        """The person's next message; None when there is no more input."""
+
+    def emit(self, event: Event) -> None:
+        """Show one event."""
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Show that work goes on, until a question or an event is shown."""
+
+
+class Conversation:
+    """One thread of the moderator graph.
+
+    Args:
+        graph: compiled with a checkpointer.
+        gate: the gate behind its tools.
+        io: where it takes place.
+        thread: the thread's id.
+        approver: who answers, for the record.
+        room_id: kept with the thread.
+    """
+
+    def __init__(
+        self,
+        graph: CompiledStateGraph[Any, Any, Any, Any],
+        gate: Gate,
+        io: Io,
+        *,
+        thread: str,
+        approver: str,
+        room_id: str,
+    ) -> None:
+        self._graph = graph
+        self._gate = gate
+        self._io = io
+        self._failures = _ModelFailures()
+        self._config = RunnableConfig(
+            configurable={"thread_id": thread, "approver": approver},
+            metadata={"room_id": room_id},
+            callbacks=[self._failures],
+        )
+
+    # --- what is there already -----------------------------------------------------------
+
+    def room_of_thread(self) -> str | None:
+        """The room this thread is about; None for a new thread."""
+        metadata = self._graph.get_state(self._config).metadata
+        room = (metadata or {}).get("room_id")
+        return str(room) if room is not None else None
+
+    def show_history(self) -> None:
+        """The last messages of the thread."""
+        messages = self._graph.get_state(self._config).values.get("messages", [])
+        said = [m for m in messages if isinstance(m, (HumanMessage, AIMessage)) and m.text.strip()]
+        for message in said[-HISTORY_SHOWN:]:
+            kind = "you" if isinstance(message, HumanMessage) else "message"
+            self._io.emit({"type": kind, "text": message.text, "earlier": True})
+
+    # --- the loop ------------------------------------------------------------------------
+
+    def run(self) -> End:
+        """Finish what an earlier process left, then talk until the input ends."""
+        left = self._graph.get_state(self._config)
+        if left.interrupts:
+            resume = self._answered(left.interrupts)
+            if resume is None or not self._turn(Command(resume=resume)):
+                return "waiting"
+        elif left.next and not self._turn(None):
+            # Killed in the middle of a turn. Going on is safe: the journal knows what was sent.
+            return "waiting"
+        while (text := self._io.message()) is not None:
+            if not text.strip():
+                continue
+            if text.strip().lower() in LEAVE:
+                break
+            if not self._turn({"messages": [HumanMessage(text)]}):
+                return "waiting"
+        return "ended"
+
+    def _turn(self, given: object) -> bool:
+        """One message of the person and all that follows; False when actions stay pending."""
+        while True:
+            interrupts = self._streamed(given)
+            if not interrupts:
+                return True
+            resume = self._answered(interrupts)
+            if resume is None:
+                return False
+            given = Command(resume=resume)
+
+    def _streamed(self, given: object) -> Sequence[Interrupt]:
+        """Run the graph until it pauses or ends; what it asks."""
+        asked: list[Interrupt] = []
+        try:
+            with self._io.busy():
+                for update in self._updates(given):
+                    for node, change in update.items():
+                        if node == "__interrupt__":
+                            asked += change
+                        else:
+                            self._show(_messages(change))
+        except ActiveRoomsError as error:
+            self._io.emit({"type": "error", **screen.error_document(error)["error"]})
+        except GraphRecursionError:
+            self._fail("steps", "The moderator took too many steps and was stopped.")
+        except Exception as error:
+            # No pause travels as an exception here: LangGraph turns it into an update above.
+            if error is not self._failures.last:
+                raise
+            text = f"The model failed: {type(error).__name__} {quoted(str(error), 300)}."
+            self._fail("model", text)
+        return asked
+
+    def _updates(self, given: object) -> Iterator[dict[str, Any]]:
+        updates = self._graph.stream(given, self._config, stream_mode="updates", durability="sync")
+        for update in updates:
+            assert isinstance(update, dict)
+            yield update
+
+    def _fail(self, code: str, text: str) -> None:
+        hint = "The conversation goes on."
+        self._io.emit({"type": "error", "code": code, "message": text, "hint": hint})
+
+    def _show(self, messages: Sequence[AnyMessage]) -> None:
+        for message in messages:
+            if isinstance(message, AIMessage) and message.text.strip():
+                self._io.emit({"type": "message", "text": message.text})
+            elif isinstance(message, ToolMessage) and _changes_a_room(message.name):
+                self._io.emit({"type": "outcome", **_outcome(message)})
+
+    # --- asking --------------------------------------------------------------------------
+
+    def _answered(self, interrupts: Sequence[Interrupt]) -> dict[str, Any] | None:
+        """What to resume with, by interrupt; None when the input ended: nothing is decided."""
+        resume: dict[str, Any] = {}
+        for pause in interrupts:
+            ids = [str(asked["action_id"]) for asked in pause.value["action_requests"]]
+            rows = [blocking.run(self._gate.get(action_id)) for action_id in ids]
+            answers = self._answers(rows)
+            if answers is None:
+                return None
+            resume[pause.id] = {"decisions": answers}
+        return resume
+
+    def _answers(self, rows: Sequence[Action]) -> list[dict[str, object]] | None:
+        now = self._gate.journal.now()
+        open_rows = [row for row in rows if state_now(row, now) == "proposed"]
+        if open_rows and not self._io.can_ask:
+            self._pending(open_rows)
+            return None
+        answers: list[dict[str, object]] = []
+        number = 0
+        for row in rows:
+            if row not in open_rows:
+                # Decided elsewhere or too late: the journal ignores what stands here.
+                answers.append({"type": "reject", "message": "decided before"})
+                continue
+            number += 1
+            request = self._gate.request(row)
+            try:
+                decision = self._ask(row, request, number, len(open_rows))
+            except NoValidAnswerError:
+                self._io.notice("No valid answer, so everything asked here is refused.")
+                return [{"type": "reject", "message": NO_VALID_ANSWER} for _ in rows]
+            except KeyboardInterrupt:
+                self._pending(open_rows)
+                raise
+            if decision is None:
+                self._pending(open_rows)
+                return None
+            answers.append(as_answer(decision, request))
+        return answers
+
+    def _ask(
+        self, row: Action, request: ApprovalRequest, number: int, total: int
+    ) -> Decision | None:
+        return ask(
+            request,
+            self._io,
+            on_bad=lambda text: blocking.run(self._gate.bad_answer(row, text, way=WAY)),
+            session=True,
+            number=number,
+            total=total,
+        )
+
+    def _pending(self, rows: Sequence[Action]) -> None:
+        self._io.emit({"type": "pending", "action_ids": [row.id for row in rows]})
+
+
+class _ModelFailures(BaseCallbackHandler):
+    """Remembers the model's last error, to tell a provider's trouble from a bug of ours."""
+
+    last: BaseException | None = None
+
+    def on_llm_error(self, error: BaseException, **_: Any) -> None:
+        """See LangChain."""
+        self.last = error
+
+
+def _messages(change: object) -> list[AnyMessage]:
+    """The messages in one node's update."""
+    found = change.get("messages", []) if isinstance(change, dict) else []
+    return list(found) if isinstance(found, list) else [found]
+
+
+def _changes_a_room(tool: str | None) -> bool:
+    return any(t.name == tool and not t.hints.read_only for t in capability().tools)
+
+
+def _outcome(message: ToolMessage) -> dict[str, Any]:
+    """How a state-changing call ended, by code and not in the model's words."""
+    record = message.artifact if isinstance(message.artifact, dict) else {}
+    result = record.get("result") or {}
+    return {
+        "state": record.get("state", "failed"),
+        "action_id": record.get("action_id"),
+        "executed": result.get("executed", "no"),
+        "text": message.text,
+    }

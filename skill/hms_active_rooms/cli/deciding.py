@@ -1,0 +1,82 @@
+"""From a proposed action to its end, with the person at this terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hms_active_rooms import blocking
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.desk import TerminalDesk
+from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, NoValidAnswerError, ask
+from hms_active_rooms.cli.settings import person_here
+from hms_active_rooms.gate.approval import Decision, Reject
+from hms_active_rooms.gate.records import decided
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.gate.journal import Journal
+    from hms_active_rooms.gate.records import Action
+
+WAY = "terminal"
+
+
+def finish(gate: Gate, action: Action, desk: TerminalDesk) -> Action:
+    """Ask, decide and run until the action has ended; asked again when the room changed.
+
+    Returns:
+        The newest row; `proposed` when the input ended before an answer.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. At a question nothing is decided, and the person is told.
+    """
+    while True:
+        if action.state == "approved":
+            desk.notice("Sending it, then looking at the room ...")
+            action = blocking.run(gate.run(action.id))
+        if action.state in ("sent", "unknown"):
+            return blocking.run(gate.run(action.id))
+        if action.state != "proposed":
+            return action
+        decision = _asked(gate, action, desk)
+        if decision is None:
+            return action
+        action = blocking.run(gate.decide(action.id, decision, by=person_here(), way=WAY))
+
+
+def _asked(gate: Gate, action: Action, desk: TerminalDesk) -> Decision | None:
+    blocking.run(gate.asked(action, WAY))
+    try:
+        return ask(
+            gate.request(action),
+            desk,
+            on_bad=lambda text: blocking.run(gate.bad_answer(action, text, way=WAY)),
+        )
+    except NoValidAnswerError:
+        return Reject(NO_VALID_ANSWER)
+    except KeyboardInterrupt:
+        desk.notice(f"\nNothing was decided and nothing was sent. {how_to_approve(action)}")
+        raise
+
+
+def turn_down(journal: Journal, action: Action, reason: str) -> Action:
+    """Reject an action that was not sent yet; the row as it is then.
+
+    Needs no gate: saying no reads no room and sends nothing.
+    """
+    if action.state in ("proposed", "approved"):
+        by = person_here()
+        columns = decided(by, WAY, journal.now())
+        journal.move(
+            action, "rejected", by=by, way=WAY, data={"reason": reason}, reason=reason, **columns
+        )
+    return journal.get(action.id) or action
+
+
+def how_to_approve(action: Action) -> str:
+    """What a person types elsewhere to decide on it."""
+    return f"To decide on it, in a terminal: hms-active-rooms approve {action.id}"
+
+
+def waiting_notice(action: Action) -> None:
+    """Tell whoever called without a terminal that a person has to decide."""
+    screen.err(how_to_approve(action))

@@ -1,0 +1,84 @@
+"""What each ending of a command means as an exit code. Pure.
+
+0 done; 1 it failed; 2 the command or a setting is wrong; 3 waiting for a person; 4 refused;
+5 nobody knows yet whether it happened. Scripts branch on these, so they never change.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from hms_active_rooms.errors import (
+    ActiveRoomsError,
+    ApprovalNeeded,
+    Busy,
+    ConfigurationError,
+    InvalidCall,
+    NotApproved,
+    OutcomeUnknown,
+    PolicyRefusal,
+)
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.records import Action
+    from hms_active_rooms.gate.states import State
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+WAITING: Final = 3
+REFUSED: Final = 4
+UNKNOWN: Final = 5
+INTERRUPTED: Final = 130
+"""Ctrl-C, as shells count it: 128 and the signal's number."""
+
+BROKEN_PIPE: Final = 141
+"""Whoever read our output is gone; 128 and SIGPIPE."""
+
+EPILOG: Final = """\b
+Exit codes:
+  0  done
+  1  it failed; nothing was executed unless the text says so
+  2  the command, an argument or a setting is wrong
+  3  waiting for a person to approve it
+  4  refused: by the policy, by a person, or not answered in time
+  5  it may have been executed; look at the room, never send it again
+"""
+
+_BY_STATE: Final[dict[str, int]] = {
+    "done": DONE,
+    "failed": FAILED,
+    "proposed": WAITING,
+    "approved": WAITING,
+    "rejected": REFUSED,
+    "expired": REFUSED,
+    "sent": UNKNOWN,
+    "unknown": UNKNOWN,
+}
+
+
+def of_error(error: ActiveRoomsError) -> int:
+    """The exit code of an error."""
+    match error:
+        case InvalidCall() | ConfigurationError():
+            return USAGE
+        case ApprovalNeeded():
+            return WAITING
+        case PolicyRefusal() | NotApproved():
+            return REFUSED
+        case OutcomeUnknown() | Busy():
+            return UNKNOWN
+    return FAILED if error.executed == "no" else UNKNOWN
+
+
+def of_state(state: State) -> int:
+    """The exit code of an action that ended, or was left, in this state."""
+    return _BY_STATE[state]
+
+
+def state_now(action: Action, now: datetime) -> State:
+    """The row's state; `expired` as soon as its time is over, though no row was moved yet."""
+    if action.state in ("proposed", "approved") and now >= action.expires_at:
+        return "expired"
+    return action.state

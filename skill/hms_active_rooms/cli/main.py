@@ -1,0 +1,82 @@
+"""The command's entry: every ending becomes one clear line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+
+from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.errors import ActiveRoomsError
+
+DEBUG_VARIABLE = "HMS_DEBUG"
+
+
+def run() -> None:
+    """Run the command this process was started with, and exit."""
+    screen.prepare_streams()
+    if not os.environ.get(DEBUG_VARIABLE):
+        sys.excepthook = _unexpected
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        import typer
+    except ModuleNotFoundError as error:
+        if error.name != "typer":
+            raise
+        screen.err("The command needs its extra: pip install 'hms-active-rooms[cli]'")
+        return exits.FAILED
+    from hms_active_rooms.cli.app import OutputClosedError, app
+
+    # Click's base of everything that is wrong with a command line. Typer has its own copy of
+    # Click since 0.26, so only this way to it is right for every version.
+    wrong_usage: type[Exception] = typer.BadParameter.__mro__[2]
+    as_json = "--json" in arguments
+    try:
+        code = app(
+            args=list(arguments) or ["--help"], prog_name="hms-active-rooms", standalone_mode=False
+        )
+    except ActiveRoomsError as error:
+        if as_json:
+            screen.document(screen.error_document(error))
+        else:
+            screen.err(screen.error_text(error))
+        return exits.of_error(error)
+    except wrong_usage as error:
+        return _wrong_usage(error, as_json=as_json)
+    except OutputClosedError:
+        # Else the interpreter writes what is left, fails, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.BROKEN_PIPE
+    except (KeyboardInterrupt, typer.Abort):
+        return exits.INTERRUPTED
+    return code if isinstance(code, int) else exits.DONE
+
+
+def _wrong_usage(error: Exception, *, as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    text = screen.told(str(error.format_message()))  # type: ignore[attr-defined]
+    path = context.command_path if context is not None else "hms-active-rooms"
+    hint = f"See: {path} --help"
+    if as_json:
+        body = {"code": "usage", "message": text, "executed": "no", "hint": hint}
+        screen.document({"error": body})
+    else:
+        screen.err(f"error: {text} {hint}")
+    return exits.USAGE
+
+
+def _unexpected(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """One line instead of a traceback: it would bury what matters, and frames hold secrets."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    screen.err(
+        f"unexpected error: {kind.__name__}. It may have been executed; look at: "
+        f"hms-active-rooms actions. For the traceback set {DEBUG_VARIABLE}=1."
+    )

@@ -1,0 +1,95 @@
+"""A gate, a journal or a policy from the environment and a command's options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hms_active_rooms import blocking
+from hms_active_rooms.api.ids import parse_room_id
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.gate.journal import Journal
+    from hms_active_rooms.gate.policy import Policy
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a command was told, besides its arguments.
+
+    Attributes:
+        journal: URL of the journal; None: `HMS_JOURNAL`, else the file in the state directory.
+        policy: a TOML file; None: `HMS_POLICY_FILE`.
+    """
+
+    journal: str | None = None
+    policy: str | None = None
+
+    def environ(self) -> dict[str, str]:
+        """The environment, with the options in it."""
+        given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
+        return {**os.environ, **{name: value for name, value in given.items() if value}}
+
+
+def room_policy(environ: Mapping[str, str], room: str) -> Policy:
+    """The policy for a command about one room.
+
+    Rooms named in the environment or the policy file stay the only ones; if none is
+    named, the room the person typed is the one.
+
+    Raises:
+        InvalidCall: not a room id.
+        ConfigurationError: a wrong setting.
+    """
+    from hms_active_rooms.gate.policy import Policy
+
+    room_id = parse_room_id(room)
+    policy = Policy.from_env(environ)
+    return policy if policy.rooms else Policy.from_env(environ, rooms=(room_id,))
+
+
+@contextmanager
+def open_journal(settings: Settings) -> Iterator[Journal]:
+    """The journal alone: enough to look at actions and to reject one, without credentials."""
+    from hms_active_rooms.gate.journal import Journal
+
+    journal = Journal(settings.environ().get("HMS_JOURNAL") or None)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+@contextmanager
+def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
+    """A gate for one room.
+
+    Raises:
+        InvalidCall, ConfigurationError, JournalError: before anything is asked or sent.
+    """
+    from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.gate.gate import Gate
+
+    environ = settings.environ()
+    policy = room_policy(environ, room)
+    client = ActiveRoomsClient.from_env(environ)
+    with open_journal(settings) as journal:
+        try:
+            yield Gate(client, policy, journal)
+        finally:
+            blocking.run(client.aclose)
+
+
+def person_here() -> str:
+    """The account this process runs under, by the system and not by a variable anyone can set."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        # No such database (Windows), or a container's user without an entry in it.
+        return os.environ.get("USERNAME") or f"uid {os.getuid() if hasattr(os, 'getuid') else '?'}"

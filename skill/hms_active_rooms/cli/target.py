@@ -1,0 +1,65 @@
+"""The peer a person means by an id or by a name. Pure.
+
+A name counts only when it is the one name that looks like it: strangers choose names,
+and taking the name of somebody else is the oldest trick in a room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hms_active_rooms.api.ids import parse_peer_ref
+from hms_active_rooms.api.models import Peer
+from hms_active_rooms.errors import InvalidCall, PeerNotFound
+from hms_active_rooms.untrusted import lookalikes, quoted, short_ids
+
+_SHOWN = 10
+
+
+def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
+    """The id in `wanted`, or the id of the one peer with that name.
+
+    Args:
+        wanted: a short or full peer id, or a name (upper and lower case are the same).
+        peers: everybody in the room; None: only an id can be told.
+
+    Returns:
+        A short or full id; None when it is no id and `peers` is not given.
+
+    Raises:
+        PeerNotFound: nobody has that name.
+        InvalidCall: several peers have it, or only one that looks like it; all are named.
+    """
+    try:
+        return parse_peer_ref(wanted)
+    except InvalidCall:
+        if peers is None:
+            return None
+    if not wanted.strip():
+        raise InvalidCall("The peer is empty.", hint="Give a peer id or a name.")
+    same = [p for p in peers if p.name.casefold() == wanted.casefold()]
+    alike = set(lookalikes(wanted, [p.name for p in peers]))
+    fit = [*same, *(p for p in peers if p.name in alike and p not in same)]
+    if len(fit) == 1 and same:
+        return fit[0].id
+    if fit:
+        raise InvalidCall(_several(wanted, fit, bool(same), peers), hint="Give the id of the one.")
+    raise PeerNotFound(
+        f"Nobody in the room has the name {quoted(wanted)}.",
+        hint="List them with: hms-active-rooms peers ROOM",
+    )
+
+
+def _several(wanted: str, fit: Sequence[Peer], same: bool, peers: Sequence[Peer]) -> str:
+    shorts = short_ids([p.id for p in peers])
+    if len(fit) > 1:
+        head = f"{len(fit)} peers have the name {quoted(wanted)} or one that looks like it:"
+    else:
+        head = f"Nobody has exactly the name {quoted(wanted)}; this one looks like it:"
+    rows = [
+        f"  id {shorts[p.id]}: {quoted(p.name)}, role {quoted(p.role, 30)}, "
+        f"user id {quoted(p.user_id, 40)}"
+        for p in fit[:_SHOWN]
+    ]
+    more = [f"  ... and {len(fit) - _SHOWN} more"] if len(fit) > _SHOWN else []
+    return "\n".join([head, *rows, *more])

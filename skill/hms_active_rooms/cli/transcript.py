@@ -1,0 +1,176 @@
+"""A conversation on standard input and output: as text for a person, or as JSON lines.
+
+you      what the person wrote (echoed when it is not typed here)
+message  what the model said: indented, so that no line of it can pass for one of ours
+outcome  what became of an action, in the gate's words
+error    what went wrong
+pending  actions that still wait for a person
+notice, approval, question: around a question (text writes them where the person looks)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.desk import forget_typed_ahead, question_text
+from hms_active_rooms.gate.approval import ApprovalRequest
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+_PROMPT = "> "
+_SPEAKER = "moderator: "
+_INDENT = " " * len(_SPEAKER)
+
+
+class Transcript:
+    """`conversation.Io` on this process's streams.
+
+    Args:
+        as_json: one JSON object a line on standard output.
+        piped_answers: an input that is no terminal may answer approvals too.
+        pending_help: what to tell when actions still wait.
+    """
+
+    def __init__(self, *, as_json: bool, piped_answers: bool, pending_help: str) -> None:
+        self._as_json = as_json
+        self._pending_help = pending_help
+        self._typed = screen.is_terminal(sys.stdin)
+        watched = not as_json and screen.is_terminal(sys.stdout)
+        # Where the person looks. A question goes there even when the output goes to a file.
+        self._looked_at = sys.stdout if watched or not self._typed else sys.stderr
+        self.can_ask = screen.is_terminal(self._looked_at) if self._typed else piped_answers
+        self._status: Status | None = None
+        self._last_outcome = ""
+
+    # --- the person ----------------------------------------------------------------------
+
+    def message(self) -> str | None:
+        """See `Io`."""
+        line = self._typed_line(_PROMPT) if self._typed else self._piped_line()
+        if line is not None and not self._typed:
+            self.emit({"type": "you", "text": line})
+        return line
+
+    def _typed_line(self, prompt: str) -> str | None:
+        if self._looked_at is sys.stdout:
+            try:
+                import readline  # noqa: F401 - gives input() line editing
+
+                return input(prompt)
+            except (ImportError, EOFError):
+                screen.out()
+                return None
+        self._looked_at.write(prompt)
+        self._looked_at.flush()
+        return self._piped_line()
+
+    def _piped_line(self) -> str | None:
+        line = sys.stdin.readline()
+        return line.rstrip("\r\n") if line else None
+
+    def read(self, prompt: str) -> str | None:
+        """See `Desk`."""
+        self._quiet()
+        if self._as_json and not self._typed:
+            self.emit({"type": "question", "text": prompt.strip()})
+        else:
+            forget_typed_ahead()
+            self._looked_at.write(screen.bold(prompt, self._looked_at))
+            self._looked_at.flush()
+        line = self._piped_line()
+        if not self._as_json and (line is None or not self._typed):
+            # Echoed, or ended: either way the line with the prompt is over.
+            self._looked_at.write(screen.told(line or "") + "\n")
+            self._looked_at.flush()
+        return line
+
+    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+        """See `Desk`."""
+        self._quiet()
+        if self._as_json:
+            self.emit(
+                {
+                    "type": "approval",
+                    "action_id": request.action_id,
+                    "tool": request.tool,
+                    "arguments": dict(request.arguments),
+                    "text": request.text,
+                    "gate": request.gate,
+                    "deadline": request.deadline.isoformat(),
+                    "number": number,
+                    "total": total,
+                }
+            )
+        if not self._as_json or self._typed:
+            self._tell("\n" + question_text(request, number, total, self._looked_at))
+
+    def notice(self, text: str) -> None:
+        """See `Desk`."""
+        self._quiet()
+        if self._as_json and not self._typed:
+            self.emit({"type": "notice", "text": text})
+        else:
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        self._looked_at.write(text + "\n")
+        self._looked_at.flush()
+
+    # --- events --------------------------------------------------------------------------
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """See `Io`."""
+        self._quiet()
+        if self._as_json:
+            screen.document(event)
+            return
+        text = screen.told(str(event.get("text", "")))
+        match event["type"]:
+            case "you":
+                screen.out(screen.indented(text, _PROMPT, "  "))
+            case "message":
+                # The offline model ends with the outcome it was told; once is enough.
+                if text != self._last_outcome:
+                    screen.out(screen.indented(text.strip("\n"), _SPEAKER, _INDENT))
+            case "outcome":
+                self._last_outcome = text
+                screen.out(screen.indented(text, f"[{event['state']}] ", "  "))
+            case "error":
+                parts = (event["message"], event.get("hint"))
+                screen.out("error: " + screen.told(" ".join(filter(None, parts))))
+            case "pending":
+                ids = event["action_ids"]
+                screen.out("Nothing was decided and nothing was executed.")
+                for action_id in ids:
+                    if self._pending_help:
+                        screen.out(self._pending_help.format(action_id=action_id))
+            case _:
+                screen.out(text)
+
+    # --- the spinner ---------------------------------------------------------------------
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """See `Io`."""
+        if self._as_json or not screen.colours(sys.stdout):
+            yield
+            return
+        from rich.console import Console
+
+        self._status = Console(file=sys.stdout).status("working ...", spinner="dots")
+        self._status.start()
+        try:
+            yield
+        finally:
+            self._quiet()
+
+    def _quiet(self) -> None:
+        """Stop the spinner: nothing may move beside what a person reads or types."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

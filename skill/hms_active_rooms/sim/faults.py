@@ -1,0 +1,134 @@
+"""Faults on demand: which request goes wrong, how, and how often."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from hms_active_rooms.sim.operations import OPERATIONS
+
+FaultKind = Literal[
+    "latency", "status", "unauthorized", "reset", "hang", "truncated", "malformed", "oversized"
+]
+
+
+class Fault(BaseModel):
+    """One thing that goes wrong.
+
+    Attributes:
+        kind: `latency` (late, else normal), `status` (that status instead of an answer),
+            `unauthorized` (a 401, whatever the token), `reset` (the connection breaks),
+            `hang` (no answer until the client gives up), `truncated` (the body stops half
+            way), `malformed` (the body is no JSON), `oversized` (valid, but padded).
+        operation: only this operation, by name.
+        method: only this HTTP method.
+        path: only paths that match this shell pattern, for example `/v2/*/peers`.
+        times: how often, None for as long as it is set.
+        after: let the first so many matching requests pass.
+        when: `before` or `after` the operation was executed. Damaged bodies are always after.
+        latency_s: wait so long, `when` it says, with any kind.
+        status: for `status`.
+        message: the error text for `status`.
+        retry_after_s: sends a Retry-After header with `status`.
+        size_bytes: how large an `oversized` body gets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: FaultKind
+    operation: str | None = None
+    method: str | None = None
+    path: str | None = None
+    times: int | None = Field(default=1, ge=1)
+    after: int = Field(default=0, ge=0)
+    when: Literal["before", "after"] = "before"
+    latency_s: float = Field(default=0.0, ge=0.0, le=600.0)
+    status: int = Field(default=503, ge=400, le=599)
+    message: str = "internal server error"
+    retry_after_s: int | None = Field(default=None, ge=0)
+    size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)
+
+    @field_validator("operation")
+    @classmethod
+    def _is_an_operation(cls, value: str | None) -> str | None:
+        names = [operation.name for operation in OPERATIONS]
+        if value is not None and value not in names:
+            raise ValueError(f"no such operation; one of {', '.join(names)}")
+        return value
+
+    @property
+    def executes(self) -> bool:
+        """Whether the operation runs although the answer goes wrong."""
+        if self.kind in ("latency", "truncated", "malformed", "oversized"):
+            return True
+        return self.when == "after" and self.kind != "unauthorized"
+
+    def matches(self, operation: str, method: str, path: str) -> bool:
+        """Whether a request is one that this fault is about."""
+        return (
+            self.operation in (None, operation)
+            and (self.method is None or self.method.upper() == method)
+            and (self.path is None or fnmatchcase(path, self.path))
+        )
+
+
+@dataclass(slots=True)
+class _Armed:
+    id: int
+    fault: Fault
+    seen: int = 0
+    fired: int = 0
+
+    def ready(self) -> bool:
+        times = self.fault.times
+        return self.seen > self.fault.after and (times is None or self.fired < times)
+
+
+class Faults:
+    """The faults that are set. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._armed: list[_Armed] = []
+        self._last_id = 0
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> int:
+        """Set a fault; returns its number, by which it can be taken away."""
+        with self._lock:
+            self._last_id += 1
+            self._armed.append(_Armed(self._last_id, fault))
+            return self._last_id
+
+    def remove(self, fault_id: int) -> bool:
+        """Take one away; False when it is not set."""
+        with self._lock:
+            kept = [armed for armed in self._armed if armed.id != fault_id]
+            found = len(kept) < len(self._armed)
+            self._armed = kept
+            return found
+
+    def clear(self) -> None:
+        """Take all away."""
+        with self._lock:
+            self._armed.clear()
+
+    def all(self) -> list[tuple[int, Fault, int]]:
+        """Number, fault and how often it has happened, in the order they were set."""
+        with self._lock:
+            return [(armed.id, armed.fault, armed.fired) for armed in self._armed]
+
+    def take(self, operation: str, method: str, path: str) -> Fault | None:
+        """What happens to this request: the fault set first of those that are ready."""
+        with self._lock:
+            matching = [a for a in self._armed if a.fault.matches(operation, method, path)]
+            for armed in matching:
+                armed.seen += 1
+            for armed in matching:
+                if armed.ready():
+                    armed.fired += 1
+                    return armed.fault
+            return None

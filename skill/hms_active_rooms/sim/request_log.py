@@ -1,0 +1,104 @@
+"""The record of every API request: what came in, whether it was executed, what went out.
+
+It never holds a header, so no token. Tests and evals read from it what was really sent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import cast
+
+from hms_active_rooms.sim.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One request.
+
+    Attributes:
+        seq: 1, 2, 3 in the order of arrival.
+        at: the world's time.
+        operation: the operation's name, empty for an unknown path or method.
+        query: the query string, undecoded.
+        body: the parsed body; its text if it is not JSON; None if there is none.
+        status: of the answer; None while there is none, or when it never came.
+        executed: the world did what was asked, whatever the client heard of it.
+        fault: the kind of fault that hit it, empty for none.
+    """
+
+    seq: int
+    at: str
+    operation: str
+    method: str
+    path: str
+    query: str
+    body: Json
+    status: int | None = None
+    executed: bool = False
+    fault: str = ""
+
+    def as_json(self) -> dict[str, Json]:
+        """As the control API shows it."""
+        return cast("dict[str, Json]", asdict(self))
+
+
+class RequestLog:
+    """All requests since the start or the last clear. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._entries: list[LoggedRequest] = []
+        self._changed = threading.Condition()
+
+    def begin(self, entry: LoggedRequest) -> int:
+        """Add a request that has arrived; returns its sequence number."""
+        with self._changed:
+            seq = len(self._entries) + 1
+            self._entries.append(replace(entry, seq=seq))
+            self._changed.notify_all()
+            return seq
+
+    def note(
+        self, seq: int, *, status: int | None = None, executed: bool = False, fault: str = ""
+    ) -> None:
+        """Add what has become known about a request."""
+        with self._changed:
+            if seq > len(self._entries):
+                return  # cleared meanwhile
+            entry = self._entries[seq - 1]
+            self._entries[seq - 1] = replace(
+                entry,
+                status=entry.status if status is None else status,
+                executed=entry.executed or executed,
+                fault=fault or entry.fault,
+            )
+            self._changed.notify_all()
+
+    def entries(self) -> tuple[LoggedRequest, ...]:
+        """What was logged so far, oldest first."""
+        with self._changed:
+            return tuple(self._entries)
+
+    def wait_until(
+        self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
+    ) -> tuple[LoggedRequest, ...]:
+        """Block until the log looks as wanted.
+
+        Raises:
+            TimeoutError: it did not in time.
+        """
+        give_up = time.monotonic() + timeout_s
+        with self._changed:
+            while not wanted(tuple(self._entries)):
+                left = give_up - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    raise TimeoutError(f"no such requests within {timeout_s:g} s")
+            return tuple(self._entries)
+
+    def clear(self) -> None:
+        """Forget everything; the next request is number 1 again."""
+        with self._changed:
+            self._entries.clear()
+            self._changed.notify_all()

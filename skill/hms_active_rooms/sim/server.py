@@ -1,0 +1,255 @@
+"""Running the simulator: blocking for the command line, or in a thread for tests and demos."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import shlex
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from hms_active_rooms.sim import tokens
+from hms_active_rooms.sim.app import PREFIX, SimApp, create_app
+from hms_active_rooms.sim.clock import Clock, utc_now
+from hms_active_rooms.sim.connection import BreakableProtocol
+from hms_active_rooms.sim.faults import Faults
+from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
+from hms_active_rooms.sim.scene_file import Scene
+from hms_active_rooms.sim.scenes import build_world
+from hms_active_rooms.sim.settings import Settings
+from hms_active_rooms.sim.world import World
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8100
+
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients keep idle connections, so that it is never us who close under a request."""
+
+
+class ServerError(RuntimeError):
+    """The simulator cannot listen there: the port is in use, or the address is not loopback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A running simulator.
+
+    Attributes:
+        base_url: of the API, with /v2.
+        control_url: of the control API, with /_sim.
+        room_id: the scene's room.
+        world: the state; its methods are safe from any thread.
+        faults: what is set to go wrong.
+        log: the request log, with `wait_until`.
+    """
+
+    base_url: str
+    control_url: str
+    room_id: str
+    world: World
+    faults: Faults
+    log: RequestLog
+
+    @property
+    def access_key(self) -> str:
+        """The account's access key."""
+        return self.world.settings.access_key
+
+    @property
+    def secret(self) -> str:
+        """The account's app secret."""
+        return self.world.settings.secret
+
+    @property
+    def requests(self) -> tuple[LoggedRequest, ...]:
+        """Every API request so far, oldest first."""
+        return self.log.entries()
+
+    def management_token(self) -> str:
+        """A management token that is valid for seven days."""
+        return tokens.sign(self.world.settings, self.world.wall_clock())
+
+
+@contextmanager
+def running_sim(
+    scene: str | Path | Scene = "classroom",
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = 0,
+    settings: Settings | None = None,
+    clock: Clock = utc_now,
+) -> Iterator[Simulation]:
+    """A simulator in a thread of this process, ready when the block begins, gone when it ends.
+
+    Args:
+        scene: a built-in scene's name, the path of a scene file, or a scene.
+        host: a loopback address.
+        port: 0 for any free one.
+        settings: delays, switches and credentials.
+        clock: the wall clock.
+
+    Raises:
+        SceneError: the scene cannot be used.
+        ServerError: it cannot listen there.
+    """
+    sim, server, listener = _prepare(scene, host, port, settings, clock)
+    thread = threading.Thread(target=server.run, args=([listener],), name="sim", daemon=True)
+    with listener:
+        thread.start()
+        try:
+            server.wait_until_ready()
+            yield sim
+        finally:
+            server.stop()
+            thread.join()
+
+
+def serve(
+    scene: str | Path | Scene = "classroom",
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    settings: Settings | None = None,
+    announce: Callable[[Simulation], None] = lambda sim: None,
+) -> None:
+    """Run a simulator until SIGINT or SIGTERM.
+
+    Args:
+        scene: a built-in scene's name, the path of a scene file, or a scene.
+        host: a loopback address.
+        port: 0 for any free one.
+        settings: delays, switches and credentials.
+        announce: called once, when clients may connect; see `paste_lines`.
+
+    Raises:
+        SceneError: the scene cannot be used.
+        ServerError: it cannot listen there.
+    """
+    sim, server, listener = _prepare(scene, host, port, settings, utc_now)
+    with listener:
+        # The socket listens already: who connects now is served as soon as the loop runs.
+        announce(sim)
+        with suppress(KeyboardInterrupt):
+            server.run([listener])
+
+
+def paste_lines(sim: Simulation) -> list[str]:
+    """Shell lines that point a client at the simulator: address, credentials, room."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in environment(sim).items()]
+
+
+def environment(sim: Simulation) -> dict[str, str]:
+    """The same as variables. With the key pair set, a client needs no token, and the reverse."""
+    return {
+        "HMS_BASE_URL": sim.base_url,
+        "HMS_ACCESS_KEY": sim.access_key,
+        "HMS_SECRET": sim.secret,
+        "HMS_MANAGEMENT_TOKEN": sim.management_token(),
+        "HMS_ROOM": sim.room_id,
+    }
+
+
+def _prepare(
+    scene: str | Path | Scene,
+    host: str,
+    port: int,
+    settings: Settings | None,
+    clock: Clock,
+) -> tuple[Simulation, _Server, socket.socket]:
+    world = build_world(scene, settings=settings, clock=clock)
+    app = create_app(world)
+    listener = _listen(host, port)
+    address = f"[{host}]" if ":" in host else host
+    origin = f"http://{address}:{listener.getsockname()[1]}"
+    sim = Simulation(
+        base_url=origin + PREFIX,
+        control_url=origin + "/_sim",
+        room_id=world.rooms()[0].id,
+        world=world,
+        faults=app.faults,
+        log=app.log,
+    )
+    return sim, _Server(app), listener
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. The control API has no authentication, hence loopback only."""
+    if not _is_loopback(host):
+        raise ServerError(f"{host!r} is not a loopback address; the simulator is for this machine")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Lets a restart have the port at once; a port somebody listens on stays refused.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as taken:
+        listener.close()
+        raise ServerError(f"cannot listen on {host}:{port}: {taken.strerror}") from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, quiet, that says when it is ready and ends without waiting for hung requests."""
+
+    def __init__(self, app: SimApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http=BreakableProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=1,
+                server_header=False,
+            )
+        )
+        self._start_is_over = threading.Event()
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        finally:
+            self._start_is_over.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._start_is_over.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A request that hangs on purpose would hold the shutdown up.
+        for connection in list(self.server_state.connections):
+            transport: asyncio.Transport | None = connection.transport
+            if transport is not None:
+                transport.abort()
+        await super().shutdown(sockets)
+
+    def wait_until_ready(self) -> None:
+        """Block until requests are answered."""
+        self._start_is_over.wait()
+        if not self.started:
+            raise ServerError("the server did not start")
+
+    def stop(self) -> None:
+        """Ask for the end, from any thread."""
+        self.should_exit = True

@@ -1,0 +1,202 @@
+"""Tokens: signed by the docs, renewed before expiry, checked before use, never shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import pickle
+import threading
+from dataclasses import dataclass
+
+import jwt
+import pytest
+
+from hms_active_rooms.api import SignedTokens, StaticToken
+from hms_active_rooms.api.auth import from_env
+from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, Unauthorized
+
+KEY = "access-key-5f0c"
+SECRET = "the-app-secret-of-forty-characters-12345"
+NOW = 1_790_000_000.0
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def signed(clock: Clock) -> SignedTokens:
+    ids = iter(f"id-{n}" for n in range(100_000))
+    return SignedTokens(KEY, SECRET, clock=clock, new_id=lambda: next(ids))
+
+
+def static(clock: Clock, **claims: object) -> StaticToken:
+    return StaticToken(jwt.encode(claims, SECRET, "HS256"), clock=clock)
+
+
+def test_a_signed_token_has_the_documented_claims() -> None:
+    token = signed(Clock()).token().get_secret_value()
+    claims = jwt.decode(
+        token,
+        SECRET,
+        algorithms=["HS256"],
+        options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+    )
+    assert claims == {
+        "access_key": KEY,
+        "type": "management",
+        "version": 2,
+        "iat": int(NOW) - 10,
+        "nbf": int(NOW) - 10,
+        "exp": int(NOW) - 10 + 24 * 3600,
+        "jti": "id-0",
+    }
+
+
+def test_a_signed_token_is_renewed_before_it_expires_and_not_earlier() -> None:
+    clock = Clock()
+    tokens = signed(clock)
+    first = tokens.token()
+    clock.now = NOW + 24 * 3600 - 10 - 300 - 1
+    assert tokens.token() == first
+    clock.now += 2
+    assert tokens.token() != first
+
+
+def test_a_clock_that_was_set_back_makes_a_new_token() -> None:
+    clock = Clock()
+    tokens = signed(clock)
+    first = tokens.token()
+    clock.now -= 3600
+    assert tokens.token() != first
+
+
+def test_a_refused_token_is_replaced_once_however_many_calls_it_failed() -> None:
+    tokens = signed(Clock())
+    refused = tokens.token()
+    replacement = tokens.refresh(after=refused)
+    assert replacement != refused
+    assert tokens.refresh(after=refused) == replacement
+    assert tokens.token() == replacement
+
+
+def test_many_threads_get_the_same_token() -> None:
+    tokens = signed(Clock())
+    refused = tokens.token()
+    start, got = threading.Barrier(8), []
+
+    def work() -> None:
+        start.wait()
+        got.append(tokens.refresh(after=refused))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({token.get_secret_value() for token in got if token}) == 1
+
+
+def test_a_static_token_is_used_as_it_is_and_cannot_be_renewed() -> None:
+    source = StaticToken("opaque-token")
+    assert source.token().get_secret_value() == "opaque-token"
+    assert source.refresh(after=source.token()) is None
+
+
+def test_an_expired_static_token_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="expired at 2026-09-21"):
+        static(Clock(), exp=int(NOW) - 3600)
+
+
+def test_a_static_token_that_expires_later_is_refused_when_it_does() -> None:
+    clock = Clock()
+    source = static(clock, exp=int(NOW) + 100, type="management")
+    assert source.token()
+    clock.now += 200
+    with pytest.raises(Unauthorized, match="expired"):
+        source.token()
+
+
+def test_an_app_token_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="app token"):
+        static(Clock(), type="app", exp=int(NOW) + 100)
+
+
+@pytest.mark.parametrize(
+    "token", ["a.b.c", "a.e30.c", "a.bnVsbA.c", "a.W10.c", "a." + "WzFd" * 9 + ".c", "a.b", "x" * 9]
+)
+def test_a_token_that_cannot_be_decoded_is_left_to_the_api(token: str) -> None:
+    assert StaticToken(token).token().get_secret_value() == token
+
+
+def test_odd_expiry_claims_are_left_to_the_api() -> None:
+    odd: object
+    for odd in ("soon", None, [], 1e300, float("inf")):
+        claims = base64.urlsafe_b64encode(json.dumps({"exp": odd}).encode()).decode()
+        assert StaticToken(f"head.{claims.rstrip('=')}.signature", clock=Clock()).token()
+    with pytest.raises(ConfigurationError, match="expired long ago"):
+        StaticToken(
+            jwt.encode({"type": "management"}, SECRET).split(".")[0] + ".eyJleHAiOi0xZTMwMH0.x"
+        )
+
+
+BAD = ["", "tok en", "token\n", "\ttoken", "tok\x00en", "tökén", "tok\u200ben"]
+
+
+@pytest.mark.parametrize("value", BAD, ids=ascii)
+def test_characters_that_no_token_has_are_refused_without_showing_them(value: str) -> None:
+    for make in (
+        lambda: StaticToken(value),
+        lambda: SignedTokens(value, SECRET),
+        lambda: SignedTokens(KEY, value),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            make()
+        assert not value or value not in caught.value.for_model()
+
+
+def test_the_key_pair_wins_over_a_static_token() -> None:
+    environ = {"HMS_ACCESS_KEY": KEY, "HMS_SECRET": SECRET, "HMS_MANAGEMENT_TOKEN": "token"}
+    assert isinstance(from_env("HMS_MANAGEMENT_TOKEN", environ), SignedTokens)
+
+
+def test_a_static_token_alone_is_used() -> None:
+    environ = {"HMS_ACCESS_KEY": "", "HMS_MANAGEMENT_TOKEN": "token"}
+    assert isinstance(from_env("HMS_MANAGEMENT_TOKEN", environ), StaticToken)
+
+
+@pytest.mark.parametrize("given", ["HMS_ACCESS_KEY", "HMS_SECRET"])
+def test_half_a_key_pair_is_an_error_even_beside_a_token(given: str) -> None:
+    (missing,) = {"HMS_ACCESS_KEY", "HMS_SECRET"} - {given}
+    with pytest.raises(ConfigurationError, match=f"{missing} is not set"):
+        from_env("HMS_MANAGEMENT_TOKEN", {given: "x", "HMS_MANAGEMENT_TOKEN": "token"})
+
+
+def test_no_credentials_is_an_error_that_names_the_variables() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_env("HMS_MANAGEMENT_TOKEN", {})
+    text = caught.value.for_model()
+    assert all(name in text for name in ("HMS_MANAGEMENT_TOKEN", "HMS_ACCESS_KEY", "HMS_SECRET"))
+
+
+def test_no_repr_shows_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    tokens = signed(Clock())
+    token = tokens.token()
+    given = StaticToken("opaque-token")
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("test").debug("%r %s %r %r", tokens, token, given, vars(tokens))
+    for secret in (SECRET, KEY, token.get_secret_value(), "opaque-token"):
+        assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ActiveRoomsError.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_errors_survive_pickling(kind: type[ActiveRoomsError]) -> None:
+    for cls in (kind, *kind.__subclasses__()):
+        error = cls("what happened", hint="what next")
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is cls
+        assert (str(copy), copy.executed, copy.hint) == (str(error), error.executed, error.hint)

@@ -1,0 +1,137 @@
+"""No token in an error, its chain, its frames, a pickle, a repr or a log, whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import traceback
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+import pytest
+from pydantic import SecretStr
+
+from api.wire import ROOM, TOKEN, Answer, FixedToken, Wire, hang, raw_bytes, reply, reset
+from hms_active_rooms.api import ActiveRoomsClient, SignedTokens, Timeouts
+from hms_active_rooms.errors import ActiveRoomsError
+
+Make = Callable[..., ActiveRoomsClient]
+
+FAILURES: dict[str, Answer] = {
+    "reset": reset,
+    "cut off": raw_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"),
+    "not HTTP": raw_bytes(b"hello\r\n\r\n"),
+    "401 that repeats the token": reply(
+        401, {"message": f"token {TOKEN} refused", "details": [f"Bearer {TOKEN}"]}
+    ),
+    "400 that shows another token": reply(400, {"message": "eyJhbGciOi.eyJzdWIiOiI.c2lnbmF0dXJl"}),
+    "500": reply(500, raw=TOKEN.encode()),
+    "200 that repeats the token": reply(200, {"peers": TOKEN}),
+    "redirect": reply(302, {}, headers={"location": "https://example.com/"}),
+    "hang": hang,
+}
+SECRETS = (TOKEN, "c2lnbmF0dXJl")
+
+
+@pytest.mark.parametrize("case", FAILURES)
+async def test_no_failure_shows_the_token(
+    make_client: Make, wire: Wire, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    wire.answers = [FAILURES[case]]
+    client = make_client(timeouts=Timeouts(read_s=0.1), deadline_s=5)
+    with pytest.raises(ActiveRoomsError) as caught:
+        await client.list_peers(ROOM)
+    _assert_clean(caught.value, client, caplog.text)
+
+
+async def test_the_deadline_does_not_show_the_token(
+    make_client: Make, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wire.answers = [hang]
+    client = make_client()
+    with pytest.raises(ActiveRoomsError) as caught:
+        await client.end_room(ROOM, deadline_s=0.1)
+    _assert_clean(caught.value, client, caplog.text)
+
+
+async def test_a_refused_connection_does_not_show_the_token(
+    make_client: Make, unused_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = make_client(base_url=f"http://127.0.0.1:{unused_port}")
+    with pytest.raises(ActiveRoomsError) as caught:
+        await client.end_room(ROOM)
+    _assert_clean(caught.value, client, caplog.text)
+
+
+async def test_a_cancelled_call_does_not_show_the_token(
+    client: ActiveRoomsClient, wire: Wire
+) -> None:
+    wire.answers = [hang]
+    task = asyncio.create_task(client.end_room(ROOM))
+    await wire.arrived.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert TOKEN not in _everything(caught.value)
+
+
+async def test_a_successful_call_does_not_log_the_token(
+    make_client: Make, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    tokens = SignedTokens("the-access-key", "a-secret-of-at-least-32-characters")
+    client = make_client(auth=tokens)
+    await client.end_room(ROOM)
+    sent = wire.seen[0].headers["authorization"].removeprefix("Bearer ")
+    shown = caplog.text + repr(client) + repr(tokens) + repr(vars(client)) + repr(vars(tokens))
+    for secret in (sent, "a-secret-of-at-least-32-characters", "the-access-key"):
+        assert secret not in shown
+
+
+def _assert_clean(error: ActiveRoomsError, client: ActiveRoomsClient, log: str) -> None:
+    shown = _everything(error) + error.for_model() + log + repr(client) + repr(vars(client))
+    shown += repr(pickle.loads(pickle.dumps(error)).__dict__) + str(pickle.dumps(error))
+    for secret in SECRETS:
+        assert secret not in shown
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def _everything(error: BaseException) -> str:
+    """What the most talkative error reporter prints: the chain, the frames and their variables."""
+    shown: list[str] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        link = todo.pop()
+        if link is None:
+            continue
+        shown += [repr(link), repr(link.__dict__), *traceback.format_exception(link)]
+        shown += [_variables(frame) for frame in _frames(link.__traceback__)]
+        todo += [link.__cause__, link.__context__]
+    return "\n".join(shown)
+
+
+def _frames(trace: TracebackType | None) -> list[FrameType]:
+    frames = []
+    while trace is not None:
+        # The tests' own frames hold the token on purpose.
+        if "/tests/" not in trace.tb_frame.f_code.co_filename.replace("\\", "/"):
+            frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    return frames
+
+
+def _variables(frame: FrameType) -> str:
+    values = list(frame.f_locals.values())
+    # One level deeper than a repr: what a variable's attributes hold.
+    inside = [vars(v) for v in values if hasattr(v, "__dict__") and not isinstance(v, SecretStr)]
+    return "\n".join(map(repr, [*values, *inside]))
+
+
+def test_a_fixed_token_is_what_these_tests_look_for() -> None:
+    assert FixedToken().token().get_secret_value() == TOKEN

@@ -1,0 +1,99 @@
+"""The command as a person starts it: isolated from this machine, against a simulator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from cli.running import COMMAND, WAIT_S, Ended, Open, Run
+from hms_active_rooms.sim.server import Simulation, running_sim
+from hms_active_rooms.sim.settings import Settings
+
+
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """This process's environment and that of the commands: nobody's home, no settings."""
+    for name in list(os.environ):
+        if name.startswith("HMS_") or name in ("NO_COLOR", "FORCE_COLOR", "XDG_CONFIG_HOME"):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    return dict(os.environ)
+
+
+@pytest.fixture
+def start(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Simulation]]:
+    """Starts a simulator with a scene; the commands of this test are pointed at it."""
+    with ExitStack() as stack:
+
+        def started(scene: str) -> Simulation:
+            quick = Settings(removal_delay_s=0.01, ending_delay_s=0.01)
+            sim = stack.enter_context(running_sim(scene, settings=quick))
+            settings = {
+                "HMS_BASE_URL": sim.base_url,
+                "HMS_ACCESS_KEY": sim.access_key,
+                "HMS_SECRET": sim.secret,
+            }
+            environ.update(settings)
+            for name, value in settings.items():
+                monkeypatch.setenv(name, value)
+            return sim
+
+        yield started
+
+
+@pytest.fixture
+def sim(start: Callable[[str], Simulation]) -> Simulation:
+    """The classroom."""
+    return start("classroom")
+
+
+@pytest.fixture
+def run(environ: dict[str, str]) -> Run:
+    """Runs the command in a process of its own, without a terminal, to its end."""
+
+    def ran(*arguments: str, given: str = "", **variables: str) -> Ended:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            input=given.encode(),
+            capture_output=True,
+            env={**environ, **variables},
+            timeout=WAIT_S,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return ran
+
+
+@pytest.fixture
+def terminal(environ: dict[str, str]) -> Iterator[Open]:
+    """Runs the command on a pseudo-terminal; ended with the test."""
+    opened: list[pexpect.spawn[str]] = []
+
+    def spawned(*arguments: str, **variables: str) -> pexpect.spawn[str]:
+        child = pexpect.spawn(
+            COMMAND[0],
+            [*COMMAND[1:], *arguments],
+            env={**environ, **variables},
+            encoding="utf-8",
+            timeout=WAIT_S,
+            dimensions=(50, 200),
+        )
+        opened.append(child)
+        return child
+
+    yield spawned
+    for child in opened:
+        child.close(force=True)

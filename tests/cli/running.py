@@ -1,0 +1,80 @@
+"""Running the command in tests: how it ended, and what reached the simulated room."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pexpect
+
+from hms_active_rooms.sim.server import Simulation
+
+COMMAND = [sys.executable, "-c", "from hms_active_rooms.cli.main import run; run()"]
+WAIT_S = 60
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one run of the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+
+class Run(Protocol):
+    """Runs the command without a terminal."""
+
+    def __call__(self, *arguments: str, given: str = "", **variables: str) -> Ended: ...
+
+
+class Open(Protocol):
+    """Runs the command on a terminal of its own."""
+
+    def __call__(self, *arguments: str, **variables: str) -> pexpect.spawn[str]: ...
+
+
+def ended(child: pexpect.spawn[str]) -> tuple[int | None, str]:
+    """Exit code and what was still written."""
+    child.expect(pexpect.EOF)
+    rest = child.before or ""
+    child.close()
+    return child.exitstatus, rest
+
+
+def posts(sim: Simulation) -> list[Any]:
+    """The state-changing requests that reached the API."""
+    return [request for request in sim.requests if request.method == "POST"]
+
+
+def control(sim: Simulation, path: str, **body: object) -> Any:
+    """What people, and not the API, do to the simulated room."""
+    request = urllib.request.Request(
+        sim.control_url + path,
+        data=json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+        return json.load(answer)
+
+
+def peer_id(sim: Simulation, name: str) -> str:
+    """The full id of the first peer with this name."""
+    session = sim.world.rooms()[0].session
+    assert session is not None
+    return next(peer.id for peer in session.peers.values() if peer.name == name)
+
+
+def names(sim: Simulation) -> list[str]:
+    """Who is in the room."""
+    session = sim.world.rooms()[0].session
+    return [] if session is None else [peer.name for peer in session.peers.values()]

@@ -1,0 +1,174 @@
+"""`actions`, `approve` and `reject`: the record in a person's hands."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.running import Open, Run, ended, peer_id, posts
+from hms_active_rooms.sim.server import Simulation
+
+QUESTION = r"Approve\? \[yes/no/edit\]"
+
+
+@pytest.fixture
+def waiting(sim: Simulation, run: Run) -> str:
+    """The id of a removal that waits for a person."""
+    return run("remove", sim.room_id, "Spam Bot", "--json").json["id"]
+
+
+def test_approve_in_a_terminal_shows_asks_and_runs_once(
+    sim: Simulation, waiting: str, run: Run, terminal: Open
+) -> None:
+    child = terminal("approve", waiting)
+    child.expect(QUESTION)
+    assert '"Spam Bot", role "student"' in (child.before or "")
+    assert 'Asked by "cli:' in (child.before or "")
+    child.sendline("yes")
+    assert ended(child)[0] == 0
+    again = terminal("approve", waiting)
+    code, rest = ended(again)
+    assert code == 0
+    assert 'Removed "Spam Bot"' in rest
+    assert len(posts(sim)) == 1
+
+
+def test_approve_without_a_terminal_decides_nothing(
+    sim: Simulation, waiting: str, run: Run
+) -> None:
+    done = run("approve", waiting, given="yes\n")
+    assert done.code == 2
+    assert "needs a person at a terminal; nothing was decided" in done.err
+    assert run("actions", "show", waiting, "--json").json["state"] == "proposed"
+    assert posts(sim) == []
+
+
+def test_reject_works_without_a_terminal_and_is_final(
+    sim: Simulation, waiting: str, run: Run, terminal: Open
+) -> None:
+    assert run("reject", waiting, "--reason", "wrong person").code == 0
+    shown = run("actions", "show", waiting, "--json").json
+    assert (shown["state"], shown["reason"]) == ("rejected", "wrong person")
+    code, rest = ended(terminal("approve", waiting))
+    assert code == 4
+    assert "wrong person" in rest
+    assert run("reject", waiting).code == 0
+    assert posts(sim) == []
+
+
+def test_what_was_done_cannot_be_rejected(
+    sim: Simulation, waiting: str, run: Run, terminal: Open
+) -> None:
+    child = terminal("approve", waiting)
+    child.expect(QUESTION)
+    child.sendline("yes")
+    assert ended(child)[0] == 0
+    done = run("reject", waiting)
+    assert done.code == 1
+    assert "Too late to reject" in done.err
+
+
+def test_rejecting_and_looking_need_no_credentials(sim: Simulation, waiting: str, run: Run) -> None:
+    nothing = {"HMS_ACCESS_KEY": "", "HMS_SECRET": "", "HMS_BASE_URL": ""}
+    assert run("actions", **nothing).code == 0
+    assert run("actions", "show", waiting, **nothing).code == 0
+    assert run("reject", waiting, **nothing).code == 0
+
+
+def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, run: Run) -> None:
+    run("reject", run("end", sim.room_id, "--json").json["id"])
+    assert len(run("actions", "--json").json["actions"]) == 2
+    (row,) = run("actions", "--state", "proposed", "--json").json["actions"]
+    assert row["id"] == waiting
+    assert run("actions", "--room", "a" * 24, "--json").json["actions"] == []
+    assert len(run("actions", "--limit", "1", "--json").json["actions"]) == 1
+    text = run("actions")
+    assert f"{waiting}\tproposed (10 min left)\tremove-peers" in text.out
+
+
+def test_a_question_nobody_answered_counts_as_expired(sim: Simulation, run: Run) -> None:
+    late = run("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+    assert run("actions", "--state", "proposed", "--json").json["actions"] == []
+    (row,) = run("actions", "--state", "expired", "--json").json["actions"]
+    assert row["id"] == late
+    assert run("actions", "show", late, "--wait", "60").code == 4
+
+
+def test_an_expired_action_cannot_be_approved(sim: Simulation, run: Run, terminal: Open) -> None:
+    late = run("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+    code, rest = ended(terminal("approve", late))
+    assert code == 4
+    assert "not answered in time" in rest
+    assert posts(sim) == []
+
+
+def test_show_tells_everything_that_happened(sim: Simulation, waiting: str, run: Run) -> None:
+    run("reject", waiting, "--reason", "no")
+    text = run("actions", "show", waiting)
+    assert text.code == 0
+    assert "proposed by cli:" in text.out
+    assert "rejected by" in text.out
+    assert peer_id(sim, "Spam Bot")[:8] in text.out
+    kinds = [e["kind"] for e in run("actions", "show", waiting, "--json").json["events"]]
+    assert kinds == ["proposed", "rejected"]
+
+
+def test_waiting_ends_with_the_code_of_how_the_action_ended(
+    sim: Simulation, waiting: str, run: Run, terminal: Open
+) -> None:
+    assert run("actions", "show", waiting, "--wait", "0").code == 3
+    watcher = terminal("actions", "show", waiting, "--wait", "60", "--json")
+    child = terminal("approve", waiting)
+    child.expect(QUESTION)
+    child.sendline("yes")
+    assert ended(child)[0] == 0
+    code, rest = ended(watcher)
+    assert code == 0
+    assert '"state": "done"' in rest
+
+
+def test_waiting_follows_an_action_that_was_edited(
+    sim: Simulation, run: Run, terminal: Open
+) -> None:
+    old = run("send", sim.room_id, "helo", "--json").json["id"]
+    child = terminal("approve", old)
+    child.expect(QUESTION)
+    child.sendline("edit")
+    child.expect("New message")
+    child.sendline("hello")
+    child.expect("with these words")
+    child.sendline("yes")
+    assert ended(child)[0] == 0
+    after = run("actions", "show", old, "--wait", "60", "--json")
+    assert after.code == 0
+    assert after.json["edited_from"] == old
+    assert f"Went on as  {after.json['id']} (done)" in run("actions", "show", old).out
+
+
+def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, run: Run) -> None:
+    run("remove", sim.room_id, "--role", "nobody-has-this")
+    (row,) = run("actions", "--json").json["actions"]
+    text = run("actions", "show", row["id"])
+    assert text.code == 0
+    assert "Nobody has the role" in text.out
+
+
+def test_an_action_another_worker_approved_is_sent_without_a_second_question(
+    sim: Simulation, waiting: str, run: Run, terminal: Open
+) -> None:
+    # The limit of one action per minute leaves the second one approved and not sent.
+    limit = {"HMS_POLICY_ACTIONS_PER_MINUTE": "1"}
+    first = terminal("send", sim.room_id, "hello", **limit)
+    first.expect(QUESTION)
+    first.sendline("yes")
+    assert ended(first)[0] == 0
+    second = terminal("approve", waiting, **limit)
+    second.expect(QUESTION)
+    second.sendline("yes")
+    code, rest = ended(second)
+    assert code == 4
+    assert "still approved and was not sent" in rest
+    third = terminal("approve", waiting)
+    code, rest = ended(third)
+    assert code == 0
+    assert "Approved already by" in rest
+    assert len(posts(sim)) == 2

@@ -1,0 +1,232 @@
+"""Whatever is wrong with a command: one clear line, the right code, nothing sent, no traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.running import Ended, Run, posts
+from hms_active_rooms.cli.main import main
+from hms_active_rooms.sim.faults import Fault
+from hms_active_rooms.sim.server import Simulation
+
+ROOM = "64f0c1a5500de00000000001"
+
+
+@pytest.fixture
+def call(sim: Simulation, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process: it has no terminal here either."""
+
+    def called(*arguments: str, given: str = "", **variables: str) -> Ended:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            code = main(arguments)
+        out, err = capsys.readouterr()
+        return Ended(code, out, err)
+
+    return called
+
+
+def assert_one_line(done: Ended, code: int, says: str) -> None:
+    assert done.code == code
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("error: ")
+    assert says in done.err
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        "",
+        " ",
+        "abc",
+        ROOM[:-1],
+        ROOM + "0",
+        ROOM + "\n",
+        f"{ROOM}/../{ROOM}",
+        f"{ROOM}/end-room?",
+        "%2e%2e",
+        "abc-defg-hij",
+        "\u0661" * 24,
+        "\x1b[2J" + "a" * 20,
+        "x" * 10_000,
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("room",), ("peers",), ("send", "hi"), ("remove", "Bob"), ("end",)]
+)
+def test_what_is_no_room_id_is_refused_before_anything_else(
+    call: Run, sim: Simulation, room: str, command: tuple[str, ...]
+) -> None:
+    done = call(command[0], "--", room, *command[1:])
+    assert_one_line(done, 2, "is not a room id")
+    assert done.err.rstrip("\n").isprintable()
+    assert len(done.err) < 400
+    assert sim.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("send", ROOM, "hi", "--to", "Bob", "--role", "student"), "not both"),
+        (("send", ROOM, ""), "message"),
+        (("send", ROOM, "x" * 5000), "4096"),
+        (("send", ROOM, "hi", "--to", ""), "empty"),
+        (("send", ROOM, "hi", "--role", ""), "role"),
+        (("send", ROOM, "hi", "--type", ""), "type"),
+        (("remove", ROOM), "Give a peer or --role"),
+        (("remove", ROOM, "Bob", "--role", "student"), "not both"),
+        (("remove", ROOM, "--role", "x" * 101), "role"),
+        (("remove", ROOM, "d6a660ef", "--reason", "x" * 501), "reason"),
+        (("remove", ROOM, "d6a660ef", "--reason", ""), "reason"),
+        (("end", ROOM, "--reason", ""), "reason"),
+        (("peers", ROOM, "--limit", "0"), "--limit"),
+        (("peers", ROOM, "--offset", "-1"), "--offset"),
+        (("peers", ROOM, "--limit", "many"), "many"),
+        (("actions", "--state", "finished"), "is no state"),
+        (("actions", "--limit", "0"), "--limit"),
+        (("actions", "--room", "x"), "is not a room id"),
+        (("actions", "show", "nope"), "There is no action"),
+        (("actions", "show", "nope", "--wait", "-1"), "--wait"),
+        (("actions", "show", "nope", "--wait", "nan"), "--wait"),
+        (("reject", "nope"), "There is no action"),
+        (("reject", ""), "There is no action"),
+        (("chat", ROOM, "--thread", "../x"), "cannot be the name"),
+        (("chat", "nope"), "is not a room id"),
+        (("demo", "--scene", "moon"), "moon"),
+        (("sim", "--scene", "moon"), "moon"),
+        (("sim", "--port", "70000"), "port"),
+        (("sing",), "sing"),
+        (("room",), "ROOM"),
+        (("room", ROOM, "extra"), "extra"),
+        (("--nonsense",), "--nonsense"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_send_nothing(
+    call: Run, sim: Simulation, arguments: tuple[str, ...], says: str
+) -> None:
+    assert_one_line(call(*arguments), 2, says)
+    assert posts(sim) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"HMS_ACCESS_KEY": "", "HMS_SECRET": ""}, "There are no 100ms credentials"),
+        ({"HMS_SECRET": ""}, "HMS_SECRET is not set"),
+        ({"HMS_ACCESS_KEY": ""}, "HMS_ACCESS_KEY is not set"),
+        ({"HMS_BASE_URL": "http://example.com/v2"}, "must be https"),
+        ({"HMS_BASE_URL": "nonsense"}, "is not a URL"),
+        ({"HMS_POLICY_FILE": "/nowhere/policy.toml"}, "Policy file"),
+        ({"HMS_POLICY_MAX_PEERS": "lots"}, "max_peers"),
+        ({"HMS_POLICY_UNATTENDED": "hms-end-active-room"}, "unattended"),
+        ({"HMS_POLICY_TYPO": "1"}, "HMS_POLICY_TYPO"),
+        ({"HMS_POLICY_ROOMS": "abc"}, "not a room id"),
+        ({"HMS_JOURNAL": "nonsense"}, "journal"),
+        ({"HMS_JOURNAL": "oracle://x/y"}, "journal"),
+        ({"HMS_TRANSPORT": "pigeon"}, "HMS_TRANSPORT"),
+    ],
+)
+@pytest.mark.parametrize("command", ["end", "chat"])
+def test_wrong_settings_are_one_line_and_send_nothing(
+    call: Run, sim: Simulation, variables: dict[str, str], says: str, command: str
+) -> None:
+    assert_one_line(call(command, ROOM, **variables), 2, says)
+    assert sim.requests == ()
+
+
+def test_a_bad_policy_file_is_named(call: Run, sim: Simulation, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text("max_pears = 3\n", encoding="utf-8")
+    done = call("end", ROOM, "--policy", str(file))
+    assert_one_line(done, 2, "max_pears: there is no such setting")
+    assert sim.requests == ()
+
+
+def test_a_journal_that_cannot_be_written_stops_everything(
+    call: Run, sim: Simulation, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "file").touch()
+    for url in (f"sqlite:///{folder}", f"sqlite:///{tmp_path}/file/journal.sqlite"):
+        done = call("end", ROOM, "--journal", url)
+        assert done.code in (1, 2)
+        assert done.err.count("\n") == 1
+        assert "journal" in done.err
+    assert sim.requests == ()
+
+
+def test_a_file_that_is_no_journal_is_told(call: Run, tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    file.write_bytes(b"not a database" * 100)
+    done = call("actions", "--journal", f"sqlite:///{file}")
+    assert_one_line(done, 1, "The journal failed")
+
+
+def test_a_file_that_holds_no_conversations_is_told(call: Run, environ: dict[str, str]) -> None:
+    folder = Path(environ["XDG_STATE_HOME"]) / "hms-active-rooms"
+    folder.mkdir(parents=True)
+    (folder / "chat.sqlite").write_bytes(b"not a database" * 100)
+    assert_one_line(call("chat", ROOM), 2, "cannot be read or written")
+
+
+def test_an_unknown_model_is_told(call: Run) -> None:
+    done = call("chat", ROOM, "--model", "no-such-model")
+    assert_one_line(done, 2, "no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "says"),
+    [
+        (Fault(kind="unauthorized", times=None), 1, "credentials"),
+        (Fault(kind="status", status=500, times=None), 1, ""),
+        (Fault(kind="malformed", times=None), 1, ""),
+    ],
+)
+def test_an_api_in_trouble_is_one_line(
+    call: Run, sim: Simulation, fault: Fault, code: int, says: str
+) -> None:
+    sim.faults.add(fault)
+    assert_one_line(call("peers", ROOM), code, says)
+
+
+def test_a_room_without_a_session_is_told(call: Run, sim: Simulation) -> None:
+    done = call("room", "0" * 24)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("room", "x"), 2, "invalid_call"),
+        (("room", ROOM, "--what"), 2, "usage"),
+        (("actions", "show", "nope"), 2, "invalid_call"),
+        (("approve", "nope"), 2, "configuration"),
+        (("remove", ROOM, "Nobody Here"), 1, "peer_not_found"),
+    ],
+)
+def test_with_json_an_error_is_one_document_on_standard_output(
+    call: Run, arguments: tuple[str, ...], code: int, error: str
+) -> None:
+    done = call(*arguments, "--json")
+    assert done.code == code
+    assert done.err == ""
+    assert done.out.count("\n") == 1
+    body = json.loads(done.out)["error"]
+    assert body["code"] == error
+    assert body["executed"] == "no"
+    assert set(body) >= {"code", "message", "executed", "hint"}
+
+
+def test_bytes_that_are_no_text_are_refused(run: Run, sim: Simulation) -> None:
+    # What a shell makes of the byte FF.
+    done = run("send", ROOM, "caf\udcff")
+    assert done.code == 2
+    assert "lone surrogate" in done.err
+    assert posts(sim) == []

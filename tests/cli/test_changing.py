@@ -1,0 +1,243 @@
+"""`send`, `remove` and `end`: nothing without a person, once with one, exactly what was shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cli.running import WAIT_S, Open, Run, control, ended, names, peer_id, posts
+from hms_active_rooms.sim.faults import Fault
+from hms_active_rooms.sim.server import Simulation
+
+QUESTION = r"Approve\? \[yes/no/edit\]"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("send", "hello"),
+        ("send", "hello", "--to", "Nora Berg"),
+        ("send", "hello", "--role", "student"),
+        ("remove", "Spam Bot"),
+        ("remove", "--role", "viewer"),
+        ("end", "--lock"),
+    ],
+)
+def test_without_a_terminal_it_is_recorded_and_nothing_is_sent(
+    sim: Simulation, run: Run, command: tuple[str, ...]
+) -> None:
+    name, *rest = command
+    done = run(name, sim.room_id, *rest, given="yes\nyes\n")
+    assert done.code == 3
+    assert f"hms-active-rooms approve {done.out.strip()}" in done.err
+    assert posts(sim) == []
+
+
+def test_no_option_says_yes(sim: Simulation, run: Run) -> None:
+    for option in ("--yes", "-y", "--force", "--no-input", "--approve"):
+        done = run("remove", sim.room_id, "Spam Bot", option)
+        assert done.code == 2
+    assert posts(sim) == []
+
+
+def test_the_question_shows_who_is_hit_and_yes_sends_one_request(
+    sim: Simulation, terminal: Open
+) -> None:
+    child = terminal("remove", sim.room_id, "spam bot", "--reason", "advertising")
+    child.expect(QUESTION)
+    shown = child.before or ""
+    assert f"Remove one person from room {sim.room_id}:" in shown
+    assert '"Spam Bot", role "student", user id "guest-90417"' in shown
+    assert 'Reason shown to the others: "advertising"' in shown
+    assert posts(sim) == []
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert code == 0, rest
+    assert 'Removed "Spam Bot"' in rest
+    assert [p.body for p in posts(sim)] == [
+        {"peer_id": peer_id_of_the_bot(sim), "reason": "advertising"}
+    ]
+    assert "Spam Bot" not in names(sim)
+
+
+def peer_id_of_the_bot(sim: Simulation) -> str:
+    return sim.world.ids.uuid_for("peer/Spam Bot/1")
+
+
+def test_no_sends_nothing(sim: Simulation, terminal: Open) -> None:
+    child = terminal("end", sim.room_id)
+    child.expect(QUESTION)
+    child.sendline("no")
+    code, rest = ended(child)
+    assert code == 4
+    assert "Not executed: rejected by" in rest
+    assert posts(sim) == []
+
+
+def test_three_lines_that_are_no_answer_are_a_refusal(sim: Simulation, terminal: Open) -> None:
+    child = terminal("end", sim.room_id, "--lock")
+    for line in ("y", "YES", "do it"):
+        child.expect(QUESTION)
+        child.sendline(line)
+    code, rest = ended(child)
+    assert code == 4
+    assert "no valid answer came" in rest
+    assert posts(sim) == []
+
+
+def test_what_is_typed_before_the_question_is_no_answer(sim: Simulation, terminal: Open) -> None:
+    # The room is slow, so the line below is in the terminal before the question is.
+    sim.faults.add(Fault(kind="latency", operation="retrieve_active_room", latency_s=2.0))
+    child = terminal("end", sim.room_id)
+    sim.log.wait_until(lambda requests: len(requests) > 0, timeout_s=WAIT_S)
+    child.sendline("yes")
+    child.expect(QUESTION)
+    child.sendline("no")
+    code, _ = ended(child)
+    assert code == 4
+    assert posts(sim) == []
+
+
+def test_the_end_of_input_decides_nothing(sim: Simulation, run: Run, terminal: Open) -> None:
+    child = terminal("end", sim.room_id)
+    child.expect(QUESTION)
+    child.sendeof()
+    code, rest = ended(child)
+    assert code == 3
+    assert "waiting for a person" in rest
+    (row,) = run("actions", "--json").json["actions"]
+    assert row["state"] == "proposed"
+    assert posts(sim) == []
+
+
+def test_ctrl_c_at_the_question_decides_nothing(sim: Simulation, run: Run, terminal: Open) -> None:
+    child = terminal("end", sim.room_id)
+    child.expect(QUESTION)
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 130
+    assert "Nothing was decided and nothing was sent" in rest
+    assert "Traceback" not in rest
+    (row,) = run("actions", "--json").json["actions"]
+    assert row["state"] == "proposed"
+    assert posts(sim) == []
+
+
+def test_an_answer_after_the_deadline_sends_nothing(sim: Simulation, terminal: Open) -> None:
+    child = terminal("end", sim.room_id, HMS_POLICY_APPROVAL_TTL_S="0.001")
+    child.expect("too late to answer")
+    child.expect(QUESTION)
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert code == 4
+    assert "not answered in time" in rest
+    assert posts(sim) == []
+
+
+def test_when_the_person_changed_meanwhile_it_is_asked_again(
+    sim: Simulation, terminal: Open
+) -> None:
+    child = terminal("remove", sim.room_id, "Spam Bot")
+    child.expect(QUESTION)
+    control(sim, f"/peers/{peer_id(sim, 'Spam Bot')}", role="teacher")
+    child.sendline("yes")
+    child.expect("Asked again: .* another role or user id")
+    child.expect('"Spam Bot", role "teacher"')
+    child.expect(QUESTION)
+    assert posts(sim) == []
+    child.sendline("yes")
+    code, _ = ended(child)
+    assert code == 0
+    assert len(posts(sim)) == 1
+
+
+def test_when_they_are_gone_meanwhile_nothing_is_sent(sim: Simulation, terminal: Open) -> None:
+    child = terminal("remove", sim.room_id, "Spam Bot")
+    child.expect(QUESTION)
+    control(sim, "/leave", peer_id=peer_id(sim, "Spam Bot"))
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert code == 4
+    assert "no longer in the room. Nothing was sent." in rest
+    assert posts(sim) == []
+
+
+def test_edited_words_are_what_is_sent(sim: Simulation, run: Run, terminal: Open) -> None:
+    child = terminal("send", sim.room_id, "sit dwon", "--to", "Zoë Fischer")
+    child.expect(QUESTION)
+    child.sendline("edit")
+    child.expect("New message")
+    child.sendline("sit down")
+    child.expect('New message: "sit down"')
+    child.expect(r"with these words\?")
+    child.sendline("yes")
+    code, _ = ended(child)
+    assert code == 0
+    assert [p.body["message"] for p in posts(sim)] == ["sit down"]
+    states = {row["state"]: row for row in run("actions", "--json").json["actions"]}
+    assert set(states) == {"done", "rejected"}
+    assert states["done"]["edited_from"] == states["rejected"]["id"]
+
+
+def test_a_message_goes_to_the_one_peer_named(sim: Simulation, terminal: Open) -> None:
+    child = terminal("send", sim.room_id, "hi", "--to", "Omar Haddad", "--type", "note")
+    child.expect(QUESTION)
+    child.sendline("yes")
+    assert ended(child)[0] == 0
+    assert [p.body for p in posts(sim)] == [
+        {"message": "hi", "type": "note", "peer_id": peer_id(sim, "Omar Haddad")}
+    ]
+
+
+def test_a_name_two_peers_could_be_is_refused_and_its_id_works(sim: Simulation, run: Run) -> None:
+    refused = run("remove", sim.room_id, "Alice Martin")
+    assert refused.code == 2
+    wanted = peer_id(sim, "Alice Martin")[:8]
+    assert f"id {wanted}" in refused.err
+    assert run("remove", sim.room_id, wanted).code == 3
+
+
+def test_a_policy_refusal_is_told_and_on_record(sim: Simulation, run: Run) -> None:
+    done = run("remove", sim.room_id, "Nora Berg", HMS_POLICY_PROTECTED_ROLES="teacher")
+    assert done.code == 4
+    assert 'role "teacher", which the policy protects' in done.err
+    (row,) = run("actions", "--json").json["actions"]
+    assert (row["state"], row["decided_way"]) == ("rejected", "policy")
+
+
+def test_rooms_named_by_the_environment_stay_the_only_ones(sim: Simulation, run: Run) -> None:
+    done = run("end", sim.room_id, HMS_POLICY_ROOMS="a" * 24)
+    assert done.code == 4
+    assert run("room", sim.room_id, HMS_POLICY_ROOMS="a" * 24).code == 4
+    assert sim.requests == ()
+
+
+def test_a_lost_answer_is_told_as_unknown_and_not_sent_again(
+    sim: Simulation, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="reset", method="POST", when="after", times=None))
+    child = terminal("send", sim.room_id, "hello")
+    child.expect(QUESTION)
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert code == 5
+    assert "The outcome is unknown" in rest
+    assert len(posts(sim)) == 1
+
+
+def test_json_is_one_document_and_the_question_is_beside_it(
+    sim: Simulation, terminal: Open, run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    waiting = run("remove", sim.room_id, "Spam Bot", "--json")
+    assert waiting.code == 3
+    assert waiting.json["state"] == "proposed"
+    assert waiting.json["impact"]["people"][0]["name"] == "Spam Bot"
+    child = terminal("remove", sim.room_id, "Spam Bot", "--json")
+    child.expect(QUESTION)
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert code == 0
+    document = json.loads(next(line for line in rest.splitlines() if line.startswith("{")))
+    assert document["state"] == "done"
+    assert document["decided_way"] == "terminal"

@@ -1,0 +1,218 @@
+"""The command as a whole: help, start-up, streams, endings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cli.running import COMMAND, WAIT_S, Open, Run, ended
+from hms_active_rooms import __version__
+from hms_active_rooms.sim.server import Simulation
+
+COMMANDS = [
+    ("room",),
+    ("peers",),
+    ("send",),
+    ("remove",),
+    ("end",),
+    ("actions", "show"),
+    ("approve",),
+    ("reject",),
+    ("chat",),
+    ("demo",),
+    ("sim",),
+]
+
+
+@pytest.mark.parametrize("command", [(), ("actions",), *COMMANDS])
+def test_every_command_explains_itself_and_its_exit_codes(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    from hms_active_rooms.cli.main import main
+
+    assert main([*command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage: hms-active-rooms" in shown
+    for line in ("0  done", "3  waiting for a person to approve it", "5  it may have been"):
+        assert line in shown
+
+
+def test_without_arguments_the_help_is_shown(run: Run) -> None:
+    done = run()
+    assert done.code == 0
+    assert "Commands:" in done.out
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version").out == f"hms-active-rooms {__version__}\n"
+
+
+PROBE = """
+import sys
+from hms_active_rooms.cli.main import main
+code = main(sys.argv[1:])
+heavy = {m.split(".")[0] for m in sys.modules} & {"langchain_core", "langgraph", "langchain"}
+sys.stderr.write(f"heavy={sorted(heavy)} code={code}")
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("chat", "--help"),
+        ("room", "{room}"),
+        ("peers", "{room}"),
+        ("send", "{room}", "hi"),
+        ("remove", "{room}", "Spam Bot"),
+        ("end", "{room}"),
+        ("actions",),
+        ("actions", "show", "x"),
+        ("approve", "x"),
+        ("reject", "x"),
+        ("sim", "--scene", "moon"),
+    ],
+)
+def test_plain_commands_never_load_the_agent_libraries(
+    sim: Simulation, environ: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    given = [argument.format(room=sim.room_id) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *given],
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert "heavy=[]" in done.stderr, done.stderr
+
+
+def test_help_loads_neither_the_database_nor_the_http_library(environ: dict[str, str]) -> None:
+    probe = PROBE.replace('"langchain"}', '"langchain", "sqlalchemy", "httpx", "rich", "pydantic"}')
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "--help"],
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert "heavy=[]" in done.stderr, done.stderr
+
+
+def test_without_the_extra_it_says_how_to_install_it(environ: dict[str, str]) -> None:
+    hidden = "import sys; sys.modules['typer'] = None\n" + COMMAND[2]
+    done = subprocess.run(
+        [sys.executable, "-c", hidden],
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "The command needs its extra: pip install 'hms-active-rooms[cli]'\n"
+
+
+def test_a_reader_that_went_away_is_no_error(sim: Simulation, environ: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, "peers", sim.room_id],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=environ,
+        timeout=WAIT_S,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == 141
+    assert b"Error" not in done.stderr
+    assert b"Exception" not in done.stderr
+
+
+BROKEN = """
+import hms_active_rooms.cli.reading as reading
+def broken(*a, **k):
+    token = "s3cret"
+    raise ZeroDivisionError("s3cret")
+reading.show_room = broken
+"""
+
+
+def test_an_unexpected_error_is_one_line_unless_asked_for(environ: dict[str, str]) -> None:
+    command = [sys.executable, "-c", BROKEN + COMMAND[2], "room", "0" * 24]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environ, timeout=WAIT_S, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "unexpected error: ZeroDivisionError" in done.stderr
+    assert "s3cret" not in done.stderr
+    debug = {**environ, "HMS_DEBUG": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=debug, timeout=WAIT_S, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(sim: Simulation, terminal: Open) -> None:
+    from hms_active_rooms.sim.faults import Fault
+
+    sim.faults.add(Fault(kind="hang", times=None))
+    child = terminal("peers", sim.room_id)
+    sim.log.wait_until(lambda requests: len(requests) > 0, timeout_s=WAIT_S)
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 130
+    assert "Traceback" not in rest
+
+
+def test_a_locale_without_our_letters_is_no_obstacle(sim: Simulation, run: Run) -> None:
+    done = run("peers", sim.room_id, PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.code == 0
+    assert "Jos\\xe9" in done.out
+
+
+def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
+    environ: dict[str, str],
+) -> None:
+    child = subprocess.Popen(
+        [*COMMAND, "sim", "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+    )
+    try:
+        assert child.stdout is not None
+        told = json.loads(child.stdout.readline())
+        room = subprocess.run(
+            [*COMMAND, "room", told["room_id"], "--json"],
+            capture_output=True,
+            text=True,
+            env={**environ, **told["environment"]},
+            timeout=WAIT_S,
+            check=True,
+        )
+        assert json.loads(room.stdout)["id"] == told["room_id"]
+    finally:
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=WAIT_S)
+    assert child.returncode == 0
+    assert errors == ""
+
+
+def test_sim_on_a_port_that_is_taken_is_one_line(sim: Simulation, run: Run) -> None:
+    port = sim.base_url.split(":")[2].split("/")[0]
+    done = run("sim", "--port", port)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "in use" in done.err

@@ -1,0 +1,155 @@
+"""What counts as an answer: the exact words after the question, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from hms_active_rooms.cli.dialogue import NoValidAnswerError, as_answer, ask
+from hms_active_rooms.gate.approval import (
+    ApprovalRequest,
+    Approve,
+    Decision,
+    Edit,
+    Reject,
+    parse_answer,
+)
+from hms_active_rooms.gate.impact import Impact
+
+ROOM = "64f0c1a5500de00000000001"
+HARD = ApprovalRequest(
+    action_id="abcdefghijkl",
+    tool="hms-end-active-room",
+    arguments={"room_id": ROOM, "lock": True},
+    impact=Impact(kind="end", session_id="s", total=3),
+    digest="d" * 64,
+    deadline=datetime(2026, 1, 1, tzinfo=UTC),
+    gate="hard",
+    editable=("reason",),
+    text="END the session",
+)
+SOFT = replace(
+    HARD,
+    tool="hms-send-message",
+    arguments={"room_id": ROOM, "message": "old words", "type": "chat"},
+    gate="soft",
+    editable=("message", "type"),
+    text="Send",
+)
+
+
+class Typed:
+    """A person who types these lines."""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = list(lines)
+        self.shown: list[str] = []
+        self.questions = 0
+
+    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+        self.questions += 1
+        self.shown.append(request.text)
+
+    def notice(self, text: str) -> None:
+        self.shown.append(text)
+
+    def read(self, prompt: str) -> str | None:
+        self.shown.append(prompt)
+        return self._lines.pop(0) if self._lines else None
+
+
+def answer(
+    desk: Typed, request: ApprovalRequest = HARD, *, session: bool = True
+) -> Decision | None:
+    bad: list[str] = []
+    return ask(request, desk, on_bad=bad.append, session=session)
+
+
+def test_yes_approves_exactly_what_was_shown() -> None:
+    desk = Typed("yes")
+    assert answer(desk) == Approve(HARD.digest)
+    assert desk.shown[0] == HARD.text
+
+
+def test_no_rejects() -> None:
+    assert answer(Typed("no")) == Reject()
+
+
+def test_no_input_decides_nothing() -> None:
+    assert answer(Typed()) is None
+    assert answer(Typed("maybe")) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "y",
+        "Yes",
+        "YES",
+        "yes!",
+        "yes please",
+        "ok",
+        "true",
+        "1",
+        "",
+        " ",
+        "approve",
+        "no yes",
+        "ｙｅｓ",
+    ],
+)
+def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal(line: str) -> None:
+    desk = Typed(line, line, line, "yes")
+    with pytest.raises(NoValidAnswerError):
+        answer(desk)
+    assert "yes, no or edit, in full" in desk.shown[2]
+
+
+def test_each_line_that_is_no_answer_is_reported_but_not_repeated() -> None:
+    bad: list[str] = []
+    ask(HARD, Typed("s3cret", "no"), on_bad=bad.append)
+    assert bad == ["a line of 6 characters"]
+
+
+def test_for_the_session_is_offered_for_messages_only() -> None:
+    assert answer(Typed("session"), SOFT) == Approve(SOFT.digest, scope="session")
+    assert answer(Typed("session", "no"), HARD) == Reject()
+    assert answer(Typed("session", "no"), SOFT, session=False) == Reject()
+
+
+def test_an_edit_is_shown_and_needs_its_own_yes() -> None:
+    desk = Typed("edit", "new words", "yes")
+    assert answer(desk, SOFT) == Edit(SOFT.digest, {"message": "new words"})
+    assert 'New message: "new words"' in desk.shown
+
+
+def test_a_no_typed_where_new_words_were_asked_for_is_not_sent() -> None:
+    desk = Typed("edit", "no", "no", "no")
+    assert answer(desk, SOFT) == Reject()
+    assert desk.questions == 2
+
+
+def test_words_that_cannot_be_sent_are_not_taken() -> None:
+    desk = Typed("edit", "x" * 5000, "no")
+    assert answer(desk, SOFT) == Reject()
+    assert any("4096" in text for text in desk.shown)
+
+
+def test_an_endless_wish_to_edit_is_a_refusal() -> None:
+    with pytest.raises(NoValidAnswerError):
+        answer(Typed(*["edit"] * 30), SOFT)
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Approve(SOFT.digest),
+        Approve(SOFT.digest, scope="session"),
+        Reject("why"),
+        Edit(SOFT.digest, {"message": "new"}),
+    ],
+)
+def test_a_decision_survives_the_way_through_an_interrupt(decision: Decision) -> None:
+    assert parse_answer(as_answer(decision, SOFT), SOFT, by="") == decision

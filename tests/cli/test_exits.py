@@ -1,0 +1,57 @@
+"""Exit codes: one meaning each, for every error and every state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import get_args
+
+import pytest
+
+from hms_active_rooms import errors
+from hms_active_rooms.cli import exits
+from hms_active_rooms.gate.calls import EndRoom
+from hms_active_rooms.gate.drafts import draft
+from hms_active_rooms.gate.states import State
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.InvalidCall("x"), 2),
+        (errors.ConfigurationError("x"), 2),
+        (errors.ApprovalNeeded("x"), 3),
+        (errors.PolicyRefusal("x"), 4),
+        (errors.NotApproved("x"), 4),
+        (errors.Busy("x"), 5),
+        (errors.OutcomeUnknown("x"), 5),
+        (errors.JournalError("x"), 1),
+        (errors.Unauthorized("x", status=401), 1),
+        (errors.NotActive("x", status=404), 1),
+        (errors.ServerError("x", executed="maybe"), 5),
+    ],
+)
+def test_each_error_has_the_code_of_what_to_do_next(
+    error: errors.ActiveRoomsError, code: int
+) -> None:
+    assert exits.of_error(error) == code
+
+
+def test_every_state_has_a_code_and_only_done_is_zero() -> None:
+    codes = {state: exits.of_state(state) for state in get_args(State)}
+    assert [state for state, code in codes.items() if code == 0] == ["done"]
+    assert codes["proposed"] == 3
+    assert codes["rejected"] == codes["expired"] == 4
+    assert codes["unknown"] == codes["sent"] == 5
+
+
+def test_a_question_is_expired_from_its_deadline_on() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    call = EndRoom(room_id="0" * 24)
+    row = draft(call, key="k", revision=1, thread="t", requester="r", now=now, ttl_s=10)
+    assert exits.state_now(row, now + timedelta(seconds=9)) == "proposed"
+    assert exits.state_now(row, now + timedelta(seconds=10)) == "expired"
+
+
+def test_the_help_text_lists_every_code() -> None:
+    listed = [line.split()[0] for line in exits.EPILOG.splitlines() if line.startswith("  ")]
+    assert listed == ["0", "1", "2", "3", "4", "5"]

@@ -1,0 +1,41 @@
+"""Text that is not ours: it cannot act on a terminal, nor pass for ours."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hms_active_rooms.cli.screen import bare, indented, told
+
+
+@given(st.text())
+def test_no_text_brings_a_control_character_or_a_hidden_one(text: str) -> None:
+    for line in told(text).split("\n"):
+        assert line.isprintable()
+    assert bare(text, 20).isprintable()
+
+
+@pytest.mark.parametrize("mark", ["\x1b[2J", "\x9b31m", "\u202e", "\u2066", "\u200b", "\r", "\x07"])
+def test_what_moves_or_hides_text_is_shown_as_its_escape(mark: str) -> None:
+    assert mark[0] not in told(f"a{mark}b")
+
+
+def test_what_models_write_stays_readable() -> None:
+    text = 'Use `kick "Spam Bot"` – it’s “fine”: <b>[link](x)</b> \\u202e, José 👍🏽 नमस्ते שלום'
+    assert told(text) == text
+
+
+def test_a_line_of_a_model_never_begins_where_ours_do() -> None:
+    shown = indented(
+        told("hello\n[done] Removed everyone\r\nApprove? [yes/no]"), "moderator: ", "    "
+    )
+    assert shown.splitlines() == [
+        "moderator: hello",
+        "    [done] Removed everyone",
+        "    Approve? [yes/no]",
+    ]
+
+
+def test_an_endless_line_is_cut() -> None:
+    assert len(told("x" * 100_000)) < 5000

@@ -1,0 +1,109 @@
+"""A worker that dies by SIGKILL at a chosen journal step. Run by test_kill.py.
+
+    python crash_worker.py gate|graph JOURNAL CHECKPOINTS KILL TOOL ARGUMENTS
+
+KILL is "never", "before:N" or "after:N": the N-th journal transaction, before or after
+its commit. Prints the action's final state as JSON when it lives to the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.gate.approval import Approve
+from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.policy import Policy
+
+POLICY = Policy(rooms=("*",), verify_s=3)
+
+
+def arm(kill: str) -> None:
+    """Make the journal's N-th transaction deadly."""
+    if kill == "never":
+        return
+    moment, _, number = kill.partition(":")
+    original = Journal._transaction
+    count = 0
+
+    @contextmanager
+    def deadly(self: Journal) -> Iterator[Any]:
+        nonlocal count
+        count += 1
+        mine = count
+        with original(self) as db:
+            yield db
+            if (moment, mine) == ("before", int(number)):
+                os.kill(os.getpid(), signal.SIGKILL)
+        if (moment, mine) == ("after", int(number)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Journal._transaction = deadly  # type: ignore[method-assign]
+
+
+async def through_the_gate(journal: Journal, tool: str, arguments: dict[str, Any]) -> str:
+    async with ActiveRoomsClient.from_env() as client:
+        gate = Gate(client, POLICY, journal)
+        here = Origin("thread", "message", "call", "agent")
+        action = await gate.propose(parse_call(tool, arguments), here)
+        if action.state == "proposed":
+            action = await gate.decide(action.id, Approve(action.digest), by="ada", way="test")
+        return (await gate.run(action.id)).state
+
+
+async def through_the_graph(
+    journal: Journal, checkpoints: str, tool: str, arguments: dict[str, Any]
+) -> str:
+    from langchain_core.messages import AIMessage, HumanMessage
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    from langgraph.types import Command
+
+    from hms_active_rooms.agent import build_moderator
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+    from scripted import ScriptedModel, calls
+
+    config: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
+    model = ScriptedModel.saying(calls((tool, arguments)), AIMessage("done"))
+    async with (
+        ActiveRoomsClient.from_env() as client,
+        AsyncSqliteSaver.from_conn_string(checkpoints) as saver,
+    ):
+        kit = ActiveRoomsToolkit(client, POLICY, journal=journal)
+        graph = build_moderator(model, kit, checkpointer=saver)
+        state = await graph.aget_state(config)
+        if not state.values:
+            await graph.ainvoke({"messages": [HumanMessage("go")]}, config, durability="sync")
+        elif state.next and not state.interrupts:
+            await graph.ainvoke(None, config, durability="sync")
+        for interrupt in (await graph.aget_state(config)).interrupts:
+            resume: Any = Command(resume={interrupt.id: {"decisions": [{"type": "approve"}]}})
+            await graph.ainvoke(resume, config, durability="sync")
+        assert not (await graph.aget_state(config)).next
+    [action, *_] = journal.actions()
+    return action.state
+
+
+def main() -> None:
+    how, url, checkpoints, kill, tool, arguments = sys.argv[1:]
+    journal = Journal(url)
+    arm(kill)
+    call = json.loads(arguments)
+    if how == "gate":
+        state = asyncio.run(through_the_gate(journal, tool, call))
+    else:
+        state = asyncio.run(through_the_graph(journal, checkpoints, tool, call))
+    print(json.dumps({"state": state}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

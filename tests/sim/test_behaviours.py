@@ -1,0 +1,50 @@
+"""The table of behaviours, and that every row of it has a test."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from hms_active_rooms.sim.behaviours import GRADES, as_markdown, behaviours
+
+IDS = [row.id for row in behaviours()]
+
+
+def shown() -> set[str]:
+    """The ids in the `behaviour` marks of all test files beside this one."""
+    found: set[str] = set()
+    for file in Path(__file__).parent.glob("test_*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "behaviour"
+            ):
+                found |= {a.value for a in node.args if isinstance(a, ast.Constant)}
+    return found
+
+
+SHOWN = shown()
+
+
+@pytest.mark.parametrize("behaviour_id", IDS)
+def test_every_behaviour_has_a_test(behaviour_id: str) -> None:
+    assert behaviour_id in SHOWN
+
+
+def test_no_test_shows_a_behaviour_that_the_table_does_not_have() -> None:
+    assert set(IDS) >= SHOWN
+
+
+def test_ids_are_unique() -> None:
+    assert len(IDS) == len(set(IDS))
+
+
+def test_the_markdown_has_a_row_for_each_behaviour_and_a_line_for_each_grade() -> None:
+    lines = as_markdown().splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    assert len(rows) == len(IDS)
+    assert all(row.count(" | ") == 3 for row in rows)
+    assert [line.split("**")[1] for line in lines if line.startswith("- **")] == list(GRADES)

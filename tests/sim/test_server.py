@@ -1,0 +1,179 @@
+"""Running the simulator: in a thread, in a process, and not on other people's networks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hms_active_rooms.sim import (
+    ROOM_IDS,
+    Fault,
+    ServerError,
+    Simulation,
+    build_world,
+    create_app,
+    environment,
+    paste_lines,
+    running_sim,
+)
+from hms_active_rooms.sim.server import KEEP_ALIVE_S
+from hms_active_rooms.sim.tokens import sign
+
+
+def test_a_simulator_is_ready_in_its_block_and_gone_after_it() -> None:
+    with running_sim("idle") as sim:
+        assert httpx.get(f"{sim.base_url}/active-rooms/x").status_code == 401
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{sim.base_url}/active-rooms/x")
+
+
+def test_two_simulators_do_not_share_a_world() -> None:
+    with running_sim("classroom") as one, running_sim("classroom") as two:
+        one.world.leave(one.room_id, one.world.peers(one.room_id)[0].id)
+        assert len(one.world.peers(one.room_id)) == 14
+        assert len(two.world.peers(two.room_id)) == 15
+
+
+def test_a_request_that_hangs_does_not_hold_the_end_up() -> None:
+    with running_sim("idle") as sim, socket.socket() as client:
+        sim.faults.add(Fault(kind="hang"))
+        client.settimeout(20)
+        client.connect(("127.0.0.1", httpx.URL(sim.base_url).port))
+        client.sendall(b"GET /v2/x HTTP/1.1\r\nHost: sim\r\n\r\n")
+        sim.log.wait_until(lambda entries: len(entries) == 1)
+
+
+def test_a_port_in_use_is_said_plainly() -> None:
+    with running_sim("idle") as sim:
+        port = httpx.URL(sim.base_url).port
+        assert port is not None
+        with (
+            pytest.raises(ServerError, match=f"127.0.0.1:{port}: Address already in use"),
+            running_sim("idle", port=port),
+        ):
+            pytest.fail("two servers on one port")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
+def test_it_does_not_listen_beyond_loopback(host: str) -> None:
+    with (
+        pytest.raises(ServerError, match="not a loopback address"),
+        running_sim("idle", host=host),
+    ):
+        pytest.fail("it listens")
+
+
+def test_it_keeps_connections_longer_than_clients_do() -> None:
+    assert KEEP_ALIVE_S > 60
+
+
+def test_an_app_can_be_used_without_a_server() -> None:
+    world = build_world("classroom")
+    assert create_app(world).world is world
+
+
+async def test_an_app_answers_through_httpx_in_process() -> None:
+    world = build_world("classroom")
+    token = sign(world.settings, world.wall_clock())
+    transport = httpx.ASGITransport(create_app(world))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as client:
+        answer = await client.get(
+            f"/v2/active-rooms/{ROOM_IDS['classroom']}/peers",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert len(answer.json()["peers"]) == 15
+        assert (await client.get("/_sim/state")).status_code == 200
+
+
+def test_the_log_can_be_waited_for(sim: Simulation, api: httpx.Client) -> None:
+    with pytest.raises(TimeoutError):
+        sim.log.wait_until(lambda entries: len(entries) > 0, timeout_s=0.01)
+    api.get("")
+    (entry,) = sim.log.wait_until(lambda entries: len(entries) > 0)
+    assert (entry.operation, entry.status) == ("retrieve_active_room", 200)
+
+
+def test_paste_lines_survive_a_shell(sim: Simulation) -> None:
+    words = [shlex.split(line) for line in paste_lines(sim)]
+    assert all(word[0] == "export" and len(word) == 2 for word in words)
+    values = dict(word[1].split("=", 1) for word in words)
+    token = values.pop("HMS_MANAGEMENT_TOKEN")
+    assert values.items() <= environment(sim).items()
+    assert values["HMS_ROOM"] == ROOM_IDS["classroom"]
+    assert (values["HMS_ACCESS_KEY"], values["HMS_SECRET"]) == (sim.access_key, sim.secret)
+    answer = httpx.get(
+        f"{values['HMS_BASE_URL']}/active-rooms/{values['HMS_ROOM']}",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 200
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "hms_active_rooms.sim", *arguments]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_says_how_to_reach_it_and_ends_on_a_signal(how: signal.Signals) -> None:
+    with subprocess.Popen(
+        command("--scene", "classroom", "--port", "0", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            told = json.loads(process.stdout.readline())
+            answer = httpx.get(
+                f"{told['HMS_BASE_URL']}/active-rooms/{told['HMS_ROOM']}/peers",
+                headers={"Authorization": f"Bearer {told['HMS_MANAGEMENT_TOKEN']}"},
+            )
+            assert len(answer.json()["peers"]) == 15
+            assert httpx.get(f"{told['control_url']}/requests").json()[0]["status"] == 200
+            process.send_signal(how)
+            process.wait(timeout=30)
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+    assert process.returncode in (0, -how)
+
+
+def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
+    for arguments, text in (
+        (["--scene", "nightclub"], "no scene 'nightclub'"),
+        (["--host", "0.0.0.0", "--port", "0"], "not a loopback address"),
+    ):
+        done = subprocess.run(
+            command(*arguments),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ},
+        )
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_it_shares_no_code_with_what_it_tests() -> None:
+    show = (
+        "import sys, hms_active_rooms.sim, hms_active_rooms.sim.behaviours\n"
+        "own = [m for m in sys.modules if m.startswith('hms_active_rooms.')]\n"
+        "print([m for m in own if not m.startswith('hms_active_rooms.sim')])\n"
+        "print([m for m in ('httpx', 'langchain_core', 'mcp', 'sqlalchemy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", show], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["[]", "[]"]

@@ -1,0 +1,76 @@
+"""Paths, methods, headers and the order of checks."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from hms_active_rooms.sim import Simulation
+
+
+@pytest.mark.behaviour("transport.unknown-404", "errors.shape")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/active-rooms"),
+        ("GET", "/v2/active-rooms/{room}/"),
+        ("POST", "/v2/active-rooms/{room}"),
+        ("DELETE", "/v2/active-rooms/{room}"),
+        ("POST", "/v2/active-rooms/{room}/peers"),
+        ("DELETE", "/v2/active-rooms/{room}/peers/some-peer"),
+        ("POST", "/v2/active-rooms/{room}/peers/some-peer/remove"),
+        ("POST", "/v2/active-rooms/{room}/end"),
+        ("POST", "/v2/active-rooms/{room}/end-active-session"),
+        ("POST", "/v2/active-rooms/{room}/remove-peer"),
+        ("GET", "/v2/active-rooms/{room}/end-room"),
+        ("PUT", "/v2/active-rooms/{room}/peers/some-peer"),
+        ("GET", "/v2/active-rooms/{room}%2Fpeers%2F"),
+        ("GET", "/active-rooms/{room}"),
+        ("GET", "/v2active-rooms/{room}"),
+        ("GET", "/v2"),
+        ("GET", "/"),
+        ("GET", "/v2/rooms/{room}"),
+    ],
+)
+def test_an_unknown_path_or_method_is_a_404(
+    sim: Simulation, api: httpx.Client, method: str, path: str
+) -> None:
+    origin = sim.base_url.removesuffix("/v2")
+    answer = api.request(method, origin + path.replace("{room}", sim.room_id))
+    assert (answer.status_code, answer.json()) == (404, {"code": 404, "message": "not found"})
+    assert sim.requests[-1].operation == ""
+
+
+@pytest.mark.behaviour("transport.content-type-optional")
+@pytest.mark.parametrize("kind", [None, "application/json", "text/plain"])
+def test_the_content_type_does_not_matter(api: httpx.Client, kind: str | None) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    assert api.get("", headers=headers).status_code == 200
+    sent = api.post("/send-message", content=b'{"message":"hi"}', headers=headers)
+    assert (sent.status_code, sent.json()) == (200, {"message": "message sent"})
+
+
+@pytest.mark.behaviour("errors.order")
+def test_the_first_thing_wrong_decides_the_answer(
+    sim: Simulation, api: httpx.Client, idle_room: str
+) -> None:
+    wrong_token = {"Authorization": "Bearer wrong"}
+    foreign, idle = (f"{sim.base_url}/active-rooms/{room}" for room in ("foreign", idle_room))
+    bad = b"{"
+
+    def status(url: str, headers: dict[str, str] | None = None) -> int:
+        return api.post(url, content=bad, headers=headers).status_code
+
+    assert status(f"{foreign}/nowhere", wrong_token) == 404
+    assert status(f"{foreign}/end-room", wrong_token) == 401
+    assert status(f"{foreign}/end-room") == 403
+    assert status(f"{idle}/end-room") == 400
+    assert api.post(f"{idle}/remove-peers", json={"peer_id": "x"}).status_code == 404
+    assert api.post("/remove-peers", json={"peer_id": "x"}).json()["message"] == "peer not found"
+
+
+def test_the_api_answers_json_with_a_length_and_a_date(api: httpx.Client) -> None:
+    headers = api.get("").headers
+    assert headers["content-type"] == "application/json"
+    assert int(headers["content-length"]) > 0
+    assert "date" in headers

@@ -1,0 +1,220 @@
+"""Coroutines from synchronous code: one background loop, cancelled and ended properly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from hms_active_rooms import blocking
+
+
+async def whoami() -> tuple[int, asyncio.AbstractEventLoop]:
+    return threading.get_ident(), asyncio.get_running_loop()
+
+
+def test_a_coroutine_or_its_function_gives_its_result() -> None:
+    async def add(a: int, b: int) -> int:
+        await asyncio.sleep(0)
+        return a + b
+
+    assert blocking.run(add(1, 2)) == 3
+    assert blocking.run(lambda: add(3, 4)) == 7
+
+
+def test_every_call_runs_on_the_same_loop_in_a_thread_of_its_own() -> None:
+    here, there = blocking.run(whoami), blocking.run(whoami)
+    assert here == there
+    assert here[0] != threading.get_ident()
+
+
+def test_an_error_reaches_the_caller() -> None:
+    async def fail() -> None:
+        raise LookupError("here")
+
+    with pytest.raises(LookupError, match="here"):
+        blocking.run(fail)
+
+
+def test_a_function_that_cannot_make_its_coroutine_reaches_the_caller() -> None:
+    def fail() -> None:
+        raise LookupError("before")
+
+    with pytest.raises(LookupError, match="before"):
+        blocking.run(fail)  # type: ignore[arg-type]
+
+
+def test_the_callers_context_is_seen_and_not_changed() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+
+    async def look() -> str:
+        seen = variable.get()
+        variable.set("changed inside")
+        return seen
+
+    variable.set("from the caller")
+    assert blocking.run(look) == "from the caller"
+    assert variable.get() == "from the caller"
+
+
+def test_many_threads_share_the_loop() -> None:
+    got: list[object] = []
+    threads = [threading.Thread(target=lambda: got.append(blocking.run(whoami))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 20
+    assert len(set(got)) == 1
+
+
+async def test_it_works_inside_another_running_loop() -> None:
+    assert blocking.run(whoami)[1] is not asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("form", ["coroutine", "function"])
+def test_a_call_on_its_own_loop_is_a_clear_error(form: str) -> None:
+    async def inside() -> None:
+        with pytest.raises(RuntimeError, match="would wait for itself"):
+            blocking.run(whoami() if form == "coroutine" else whoami)
+
+    blocking.run(inside)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_an_exit_inside_reaches_the_caller_and_the_loop_lives_on(
+    stop: type[BaseException],
+) -> None:
+    async def leave() -> None:
+        raise stop
+
+    before = blocking.run(whoami)
+    with pytest.raises(stop):
+        blocking.run(leave)
+    assert blocking.run(whoami) == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")
+def test_an_interruption_cancels_the_coroutine_first() -> None:
+    happened: list[str] = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)
+            happened.append("cleaned up")
+            raise
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            blocking.run(work)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert happened == ["cleaned up"]
+
+
+def test_a_loop_that_ended_is_replaced() -> None:
+    _, first = blocking.run(whoami)
+    blocking._stop()
+    assert first.is_closed()
+    assert blocking.run(whoami)[1] is not first
+
+
+def test_stopping_ends_what_still_runs() -> None:
+    ended: list[str] = []
+    background: list[asyncio.Task[None]] = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("task")
+
+    async def start() -> None:
+        background.append(asyncio.create_task(forever()))
+        await asyncio.sleep(0)
+
+    blocking.run(start)
+    blocking._stop()
+    assert ended == ["task"]
+
+
+SCRIPTS = {
+    "a used loop": "run(asyncio.sleep(0))",
+    "a task left behind": """
+async def leave():
+    global kept
+    kept = asyncio.create_task(asyncio.Event().wait())
+run(leave())
+""",
+    "a thread of the executor left behind": "run(asyncio.to_thread(int))",
+    "a generator left behind": """
+async def numbers():
+    try:
+        yield 1
+    finally:
+        await asyncio.sleep(0)
+kept = numbers()
+async def first():
+    return await anext(kept)
+assert run(first) == 1
+""",
+    "used at exit": "import atexit; atexit.register(lambda: run(asyncio.sleep(0)))",
+    "never used": "",
+    "fork": """
+import os
+run(asyncio.sleep(0))
+child = os.fork()
+run(asyncio.sleep(0))
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+""",
+    "fork while another thread starts the loop": """
+import os
+from hms_active_rooms import blocking
+blocking._lock.acquire()
+child = os.fork()
+if child:
+    blocking._lock.release()
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    run(asyncio.sleep(0))
+""",
+}
+
+
+@pytest.mark.parametrize("case", SCRIPTS)
+def test_the_process_ends_quickly_and_without_a_warning(case: str) -> None:
+    if "fork" in case and not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    script = "import asyncio\nfrom hms_active_rooms.blocking import run\n" + SCRIPTS[case]
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "dev",
+            "-W",
+            "error",
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            script,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
