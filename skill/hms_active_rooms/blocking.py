@@ -33,7 +33,11 @@ def run(work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]) -> 
         RuntimeError: called from a coroutine on the background loop, which would
             wait for itself for ever.
     """
-    background = _current()
+    try:
+        background = _current()
+    except RuntimeError:
+        # Some Python versions start no thread once the interpreter is ending.
+        return asyncio.run(_coroutine(work))
     if background.thread is threading.current_thread():
         if isinstance(work, Coroutine):
             work.close()
@@ -52,6 +56,12 @@ def run(work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]) -> 
     return job.result()
 
 
+def _coroutine(
+    work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]],
+) -> Coroutine[Any, Any, T]:
+    return work if isinstance(work, Coroutine) else work()
+
+
 class _Job(Generic[T]):
     """One coroutine on the background loop and the event its caller waits for."""
 
@@ -67,7 +77,7 @@ class _Job(Generic[T]):
 
     async def _main(self) -> T | _Exit:
         try:
-            return await (self._work if isinstance(self._work, Coroutine) else self._work())
+            return await _coroutine(self._work)
         except (KeyboardInterrupt, SystemExit) as stop:
             # A task lets these two through and the loop would end under everybody else.
             return _Exit(stop)
@@ -104,7 +114,11 @@ class _Background:
         self.thread = threading.Thread(
             target=self._serve, name="hms-active-rooms-blocking", daemon=True
         )
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -117,7 +131,6 @@ class _Background:
             self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             # This also closes the connection pools that live on this loop.
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.run_until_complete(self.loop.shutdown_default_executor())
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
@@ -161,4 +174,4 @@ def _after_fork() -> None:
 
 atexit.register(_stop)
 if hasattr(os, "register_at_fork"):
-    (lambda **k: 0)(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -86,7 +86,7 @@ def test_what_is_no_room_id_is_refused_before_anything_else(
         (("end", ROOM, "--reason", ""), "reason"),
         (("peers", ROOM, "--limit", "0"), "--limit"),
         (("peers", ROOM, "--offset", "-1"), "--offset"),
-        (("peers", ROOM, "--limit", "many"), "many"),
+        (("peers", ROOM, "--limit", "many"), "--limit"),
         (("actions", "--state", "finished"), "is no state"),
         (("actions", "--limit", "0"), "--limit"),
         (("actions", "--room", "x"), "is not a room id"),

@@ -94,7 +94,7 @@ def test_plain_commands_never_load_the_agent_libraries(
 
 
 def test_help_loads_neither_the_database_nor_the_http_library(environ: dict[str, str]) -> None:
-    probe = PROBE.replace('"langchain"}', '"langchain", "sqlalchemy", "httpx", "rich", "pydantic"}')
+    probe = PROBE.replace('"langchain"}', '"langchain", "sqlalchemy", "httpx", "rich"}')
     done = subprocess.run(
         [sys.executable, "-c", probe, "--help"],
         capture_output=True,

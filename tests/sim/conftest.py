@@ -38,14 +38,23 @@ def sim(classroom_server: Simulation) -> Simulation:
     return classroom_server
 
 
+class RoomClient(httpx.Client):
+    """A client whose paths are below a room. ("" is the room: httpx itself would add a slash.)"""
+
+    def __init__(self, room_url: str, token: str) -> None:
+        super().__init__(headers={"Authorization": f"Bearer {token}"}, timeout=20.0)
+        self.room_url = room_url
+
+    def request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Response:
+        whole = str(url) if str(url).startswith("http") else f"{self.room_url}{url}"
+        return super().request(method, whole, **options)
+
+
 @pytest.fixture
 def api(sim: Simulation) -> Iterator[httpx.Client]:
-    """A client with a valid token; paths are below the classroom's room."""
-    with httpx.Client(
-        base_url=f"{sim.base_url}/active-rooms/{sim.room_id}",
-        headers={"Authorization": f"Bearer {sim.management_token()}"},
-        timeout=20.0,
-    ) as client:
+    """A client with a valid token, for the classroom's room."""
+    room_url = f"{sim.base_url}/active-rooms/{sim.room_id}"
+    with RoomClient(room_url, sim.management_token()) as client:
         yield client
 
 

@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hms_active_rooms.sim.body import BodyError, read_body
@@ -130,13 +130,20 @@ def test_nesting_without_end_is_no_problem() -> None:
     assert read_body(deep, {"lock": "bool"}) == {"lock": True}
 
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=12,
 )
 
 
+@UNHURRIED
 @given(JSON_VALUES, st.booleans())
 def test_every_json_text_is_scanned_to_its_end(value: object, ascii_only: bool) -> None:
     try:
@@ -154,6 +161,7 @@ def test_every_json_text_is_scanned_to_its_end(value: object, ascii_only: bool) 
         assert read == json.loads(data)
 
 
+@UNHURRIED
 @given(st.text(alphabet='{}[]",:\\u0123456789eE+-.truefalsn \n', max_size=24))
 def test_the_scanner_takes_what_python_takes(text: str) -> None:
     data = text.encode()

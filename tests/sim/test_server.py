@@ -52,6 +52,31 @@ def test_a_request_that_hangs_does_not_hold_the_end_up() -> None:
         sim.log.wait_until(lambda entries: len(entries) == 1)
 
 
+def test_slow_and_hung_requests_end_quietly_with_the_server(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with running_sim("idle") as sim, socket.socket() as client:
+        sim.faults.add(Fault(kind="latency", latency_s=600))
+        client.settimeout(20)
+        client.connect(("127.0.0.1", httpx.URL(sim.base_url).port))
+        client.sendall(b"GET /v2/x HTTP/1.1\r\nHost: sim\r\n\r\n")
+        sim.log.wait_until(lambda entries: len(entries) == 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_body_that_never_becomes_whole_is_not_a_request(sim: Simulation) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(sim.base_url).port), timeout=20) as raw:
+        raw.sendall(b"POST /v2/x HTTP/1.1\r\nHost: sim\r\nContent-Length: 9\r\n\r\n{}")
+    # A later request on another connection shows that the first one is over.
+    httpx.get(f"{sim.base_url}/y")
+    assert [entry.path for entry in sim.requests] == ["/v2/y"]
+
+
+def test_a_port_that_cannot_be_is_said_plainly() -> None:
+    with pytest.raises(ServerError, match="cannot listen"), running_sim("idle", port=70_000):
+        pytest.fail("it listens")
+
+
 def test_a_port_in_use_is_said_plainly() -> None:
     with running_sim("idle") as sim:
         port = httpx.URL(sim.base_url).port

@@ -72,10 +72,18 @@ def test_a_new_role_keeps_the_peer_and_stops_what_it_may_not_publish(
 def test_tracks_that_the_new_role_may_publish_go_on(api: httpx.Client, ids: dict[str, str]) -> None:
     path = f"/peers/{ids['Sam Lee']}"
     before = api.get(path).json()["tracks"]
-    after = api.post(path, json={"role": "teacher"}).json()["tracks"]
-    assert {track_id: after[track_id] for track_id in before} == before
-    added = [track["source"] for track_id, track in after.items() if track_id not in before]
-    assert added == ["screen"]
+    assert api.post(path, json={"role": "teacher"}).json()["tracks"] == before
+
+
+@pytest.mark.behaviour("update.role-change")
+def test_a_shared_screen_stops_with_the_role_that_allowed_it(
+    api: httpx.Client, ids: dict[str, str]
+) -> None:
+    path = f"/peers/{ids['Nora Berg']}"
+    before = api.get(path).json()["tracks"].values()
+    after = api.post(path, json={"role": "student"}).json()["tracks"].values()
+    assert [track for track in before if track["source"] == "regular"] == list(after)
+    assert len(before) == 3
 
 
 @pytest.mark.behaviour("update.unknown-role-400")

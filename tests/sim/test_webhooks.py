@@ -51,8 +51,8 @@ def test_a_session_of_one_person_makes_four_events(sim: Simulation, idle_room: s
     assert (joined["data"]["user_name"], joined["data"]["user_data"]) == ("Ann", "{}")
     assert joined["data"]["type"] == "regular"
     assert (left["data"]["reason"], left["data"]["message"]) == ("client request", "")
-    assert left["data"]["duration"] in (90, 91)
-    assert closed["data"]["session_duration"] in (90, 91)
+    assert left["data"]["duration"] >= 90
+    assert closed["data"]["session_duration"] >= 90
 
 
 @pytest.mark.behaviour("webhooks.peer")

@@ -60,11 +60,12 @@ def chat(
         journal=environ.get("HMS_JOURNAL") or None,
         requester=f"chat:{person}",
     )
+    resume = f"hms-active-rooms chat {room_id} --thread {name}"
     io = Transcript(
         as_json=as_json,
         piped_answers=piped_answers,
         pending_help="Still waiting. To decide on it, in a terminal: "
-        "hms-active-rooms approve {action_id}",
+        f"hms-active-rooms approve {{action_id}}\nor go on with: {resume}",
     )
     try:
         with _saver() as saver:
@@ -78,7 +79,6 @@ def chat(
                     f"The conversation {quoted(name)} is about room {quoted(about or '', 40)}.",
                     hint="Name that room, or start a new conversation.",
                 )
-            resume = f"hms-active-rooms chat {room_id} --thread {name}"
             if as_json:
                 io.emit({"type": "started", "thread": name, "room_id": room_id})
             elif about is None:

@@ -211,6 +211,7 @@ class Conversation:
                 self._io.notice("No valid answer, so everything asked here is refused.")
                 return [{"type": "reject", "message": NO_VALID_ANSWER} for _ in rows]
             except KeyboardInterrupt:
+                self._io.notice("")  # the terminal wrote ^C where the answer goes
                 self._pending(open_rows)
                 raise
             if decision is None:

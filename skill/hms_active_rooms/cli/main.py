@@ -53,13 +53,15 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.BROKEN_PIPE
     except (KeyboardInterrupt, typer.Abort):
-        return exits.INTERRUPTED
+        code = exits.INTERRUPTED
+    if code == exits.INTERRUPTED and screen.is_terminal(sys.stderr):
+        screen.err()  # the shell's prompt belongs on a line of its own, not behind ^C
     return code if isinstance(code, int) else exits.DONE
 
 
 def _wrong_usage(error: Exception, *, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
-    text = screen.told(str(error.format_message()))  # type: ignore[attr-defined]
+    text = screen.told(str(error.format_message())).rstrip(".") + "."  # type: ignore[attr-defined]
     path = context.command_path if context is not None else "hms-active-rooms"
     hint = f"See: {path} --help"
     if as_json:

@@ -33,7 +33,7 @@ class Transcript:
     Args:
         as_json: one JSON object a line on standard output.
         piped_answers: an input that is no terminal may answer approvals too.
-        pending_help: what to tell when actions still wait.
+        pending_help: what to tell for each action that still waits, with `{action_id}`.
     """
 
     def __init__(self, *, as_json: bool, piped_answers: bool, pending_help: str) -> None:

@@ -86,7 +86,7 @@ def _reason_lines(reason: str | None) -> list[str]:
 
 
 def _roles(impact: Impact) -> str:
-    shown = ", ".join(f"{count:,} as {quoted(role, 30)}" for role, count in impact.by_role[:12])
+    shown = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in impact.by_role[:12])
     left = len(impact.by_role) - 12
     return f"{shown} and {left} other roles" if left > 0 else shown
 

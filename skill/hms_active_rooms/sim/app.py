@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -38,6 +39,11 @@ class SimApp:
         self.log = log
         self.faults = faults
         self._control: ASGIApp = control_app(world, log, faults)
+        self._stopping = asyncio.Event()
+
+    def stop_waiting(self) -> None:
+        """End the pauses of slow requests, so that a server can end. Call it on its loop."""
+        self._stopping.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; everything outside the control API is logged and may be faulty."""
@@ -45,6 +51,8 @@ class SimApp:
             await self._control(scope, receive, send)
             return
         body = await _read(receive)
+        if body is None:
+            return
         path: str = scope["path"]
         found = find(scope["method"], path.removeprefix(PREFIX)) if _below(path) else None
         name = found[0].name if found else ""
@@ -64,15 +72,20 @@ class SimApp:
         if fault is not None:
             self.log.note(seq, fault=fault.kind)
             if fault.when == "before":
-                await asyncio.sleep(fault.latency_s)
+                await self._pause(fault.latency_s)
         if fault is None or fault.executes:
             status, answered = self._execute(scope, found, query, body)
             self.log.note(seq, executed=status == 200)
         else:
             status, answered = 0, {}
         if fault is not None and fault.when == "after":
-            await asyncio.sleep(fault.latency_s)
+            await self._pause(fault.latency_s)
         await self._reply(fault, seq, status, answered, (scope, receive, send))
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     def _execute(
         self, scope: Scope, found: tuple[Operation, str, str] | None, query: str, body: bytes
@@ -108,7 +121,7 @@ class SimApp:
             return
         headers: dict[str, str] = {}
         if fault is not None and kind == "status":
-            status, answered = fault.status, error_body(fault.status, fault.message)
+            status, answered = fault.status, error_body(fault.status, fault.text)
             if fault.retry_after_s is not None:
                 headers["retry-after"] = str(fault.retry_after_s)
         elif kind == "unauthorized":
@@ -152,12 +165,13 @@ def _encoded(body: dict[str, Json]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None when the client went away before it was whole."""
     parts: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(parts)
+            return None
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -32,7 +33,7 @@ class Fault(BaseModel):
         when: `before` or `after` the operation was executed. Damaged bodies are always after.
         latency_s: wait so long, `when` it says, with any kind.
         status: for `status`.
-        message: the error text for `status`.
+        message: the error text for `status`; by default one that fits it.
         retry_after_s: sends a Retry-After header with `status`.
         size_bytes: how large an `oversized` body gets.
     """
@@ -48,9 +49,14 @@ class Fault(BaseModel):
     when: Literal["before", "after"] = "before"
     latency_s: float = Field(default=0.0, ge=0.0, le=600.0)
     status: int = Field(default=503, ge=400, le=599)
-    message: str = "internal server error"
+    message: str | None = None
     retry_after_s: int | None = Field(default=None, ge=0)
     size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)
+
+    @field_validator("status")
+    @classmethod
+    def _is_a_status(cls, value: int) -> int:
+        return HTTPStatus(value).value
 
     @field_validator("operation")
     @classmethod
@@ -59,6 +65,15 @@ class Fault(BaseModel):
         if value is not None and value not in names:
             raise ValueError(f"no such operation; one of {', '.join(names)}")
         return value
+
+    @property
+    def text(self) -> str:
+        """The error text that a `status` fault answers with."""
+        if self.message is not None:
+            return self.message
+        return (
+            "rate limit exceeded" if self.status == 429 else HTTPStatus(self.status).phrase.lower()
+        )
 
     @property
     def executes(self) -> bool:

@@ -20,7 +20,8 @@ class Role:
 
     Attributes:
         name: as peers carry it.
-        publishes: what a peer with this role sends; decides its tracks.
+        publishes: what a peer with this role sends; decides its tracks. "screen" means that
+            it may share one, not that it does.
         max_peers: how many may hold it at once, None for no limit.
     """
 

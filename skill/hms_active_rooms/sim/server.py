@@ -190,9 +190,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(2048)
-    except OSError as taken:
+    except (OSError, OverflowError) as problem:
         listener.close()
-        raise ServerError(f"cannot listen on {host}:{port}: {taken.strerror}") from None
+        reason = getattr(problem, "strerror", None) or problem
+        raise ServerError(f"cannot listen on {host}:{port}: {reason}") from None
     return listener
 
 
@@ -224,6 +225,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
             )
         )
+        self._app = app
         self._start_is_over = threading.Event()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -237,7 +239,8 @@ class _Server(uvicorn.Server):
         self._start_is_over.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # A request that hangs on purpose would hold the shutdown up.
+        # Requests that hang or wait on purpose would hold the shutdown up.
+        self._app.stop_waiting()
         for connection in list(self.server_state.connections):
             transport: asyncio.Transport | None = connection.transport
             if transport is not None:

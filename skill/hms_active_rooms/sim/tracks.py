@@ -24,13 +24,17 @@ def publish(media: Sequence[Medium], started_at: str, ids: IdSource) -> list[Tra
 
 
 def republish(peer: Peer, media: Sequence[Medium], started_at: str, ids: IdSource) -> None:
-    """After a role change: stop what the new role may not publish, start what it adds."""
+    """After a role change: stop what the new role may not publish, start what it adds.
+
+    Nobody's screen is shared without their doing, so a screen is never started.
+    """
     kept = [track for track in peer.tracks if _medium(track) in media]
     running = {_medium(track) for track in kept}
-    added = publish([medium for medium in media if medium not in running], started_at, ids)
+    starting = [medium for medium in media if medium not in running and medium != "screen"]
+    added = publish(starting, started_at, ids)
     stream_ids = [track.stream_id for track in kept if track.source == "regular"]
-    for track in added:
-        if stream_ids and track.source == "regular":
+    if stream_ids:
+        for track in added:
             track.stream_id = stream_ids[0]
     peer.tracks = kept + added
 

@@ -206,7 +206,7 @@ class World:
         Args:
             user_id: as the app gave it; a new UUID when empty.
             peer_id: a given id instead of a new one.
-            shares_screen: publishes a screen track too.
+            shares_screen: publishes a screen track too, if the role may.
             ago_s: joined this many seconds ago (for setting a scene).
         """
         with self.lock:
@@ -235,7 +235,8 @@ class World:
             if is_full(room, role):
                 raise RefusedError(400, "role limit reached")
             session = room.session or self._open(room, at)
-            media = room.roles[role].publishes + (("screen",) if shares_screen else ())
+            allowed = room.roles[role].publishes
+            media = [medium for medium in allowed if medium != "screen" or shares_screen]
             joined_at = nanos_text(at, self.ids.extra_ns())
             peer = Peer(
                 id=peer_id,

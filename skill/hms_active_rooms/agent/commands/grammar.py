@@ -60,7 +60,7 @@ _social: Final = tuple(
             Thanks(),
         ),
         (
-            r"(?:yes|yep|yeah|y|sure|ok|okay|approved?|confirm(?:ed)?|do it|go ahead|yes please|correct|right|i approve)[ .!]*",
+            r"(?:yes|yep|yeah|y|sure|ok|okay|approved?|confirm(?:ed)?|do it|go ahead|yes,? please|correct|right|i approve)[ .!]*",
             Answer(True),
         ),
         (
@@ -115,7 +115,7 @@ _list_role: Final = tuple(
 _find: Final = tuple(
     template(pattern)
     for pattern in (
-        r"(?:find|look for|look up|locate|search|search for|where is|where's)(?: me)? (?P<x>.+?)"
+        r"(?:find|look for|look up|locate|search for|search|where is|where's)(?: me)? (?P<x>.+?)"
         + PLACE
         + "?",
         rf"is (?P<x>.+?)(?: still| already)? (?:here|there|in here|online|connected|present|around|(?:in|on)(?: (?:the|this))? {_ROOM})",
@@ -218,7 +218,8 @@ def parse(text: str) -> Intent:
     if sentence is None:
         return Unknown(unreadable=True)
     edges = polite(sentence)
-    found = _reading(edges) or parse_telling(edges) or _ending(edges) or _removing(edges)
+    found = _social_in(sentence) or _social_in(edges.core)
+    found = found or _reading(edges) or parse_telling(edges) or _ending(edges) or _removing(edges)
     if found is not None and not isinstance(found, Refused):
         return found
     for pattern, trick in _impossible:
@@ -231,10 +232,11 @@ def parse(text: str) -> Intent:
     return found or Unknown()
 
 
+def _social_in(words: Sentence) -> Intent | None:
+    return next((i for pattern, i in _social if pattern.fullmatch(words.plain)), None)
+
+
 def _reading(edges: Polite) -> Intent | None:
-    for pattern, intent in _social:
-        if pattern.fullmatch(edges.core.plain):
-            return intent
     words = edges.core.cut(0, len(without_trailer(edges.core.plain.rstrip("?! ."))))
     if match := _tell_me.match(words.plain):
         words = words.cut(match.end())
@@ -255,7 +257,7 @@ def _reading(edges: Polite) -> Intent | None:
 
 
 _tell_me: Final = template(
-    r"(?:tell me|show me|i want to (?:know|see)|do you know|let me know) (?=who|how|what|which|is|if|the)"
+    r"(?:tell me|show me|i want to (?:know|see)|do you know|let me know) (?=(?:who|how|what|which|is|the (?:status|state|session|roster))\b)"
 )
 
 

@@ -97,7 +97,9 @@ def resolve(target: Target, roster: Roster, *, loose: bool = True) -> Found:
     if longer := [p for p in roster.peers if _fold(p.name) == _fold(target.whole)]:
         # "Hope for All": a person, or somebody called Hope and a reason?
         options = [*longer, *exact, *_by_words(target.text, roster, _same)]
-        if _fold(target.whole) != _fold(target.text) and target.form != "the":
+        # A full stop, or the article of a description, was no part worth asking about.
+        cut = _fold(target.whole).rstrip(".! ") != _fold(target.text).rstrip(".! ")
+        if cut and target.form != "the":
             return Several(tuple(_unique(options)))
         exact = _unique([*exact, *longer])
     roles: list[Someone] = []

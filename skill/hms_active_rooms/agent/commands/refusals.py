@@ -117,7 +117,7 @@ _narrowing: Final = template(
     r"(?:who|whom|whose|with|without|in|on|at|from|except|excluding|but|else|other|apart|besides"
     r"|named|called|near|of|about|over|under|what|how|why|where|when|whether|which|for|by|not"
     r"|and|or|after|before|until|later|tomorrow|tonight|again|now|except|only|until|if|privately"
-    r"|individually|then|said|says|asked|than|as|because|since|has|have|is|are|'s|s)\b.*"
+    r"|individually|then|said|says|asked|than|as|because|since)\b.*"
 )
 _no_words: Final = template(
     r"(?:nothing|something|anything|it|this|that|them|the same|so|off|him|her|none|some|no|yes"

@@ -30,9 +30,10 @@ _pronoun: Final = template(
     rf"(?:him|her|them|it|(?:that|this|the same)(?: {_KIND})?|(?:him|her)self|the {_KIND})"
 )
 _somebody: Final = template(
-    r"(?:a|an|some|any|another|one of|two|three|few|most|half|both|either|someone|somebody|anyone"
-    r"|anybody|people|users?|participants?|peers?|members?|persons?|folks|others?|the (?:others?|rest|people)|me|us|myself|yourself"
-    r"|you|nobody|no one|none)(?: .*)?"
+    r"(?:a|an|some|any|another|one of|two|three|few|most|half|both|either|others?)(?: .*)?"
+    r"|(?:someone|somebody|anyone|anybody|nobody|no one|none)(?: .*)?"
+    r"|(?:people|users?|participants?|peers?|members?|persons?|folks|the (?:others?|rest|people)"
+    r"|me|us|you|myself|yourself)"
 )
 _role: Final = tuple(
     template(pattern)
@@ -86,6 +87,7 @@ def spoken(words: Sentence, whole: Sentence | None = None) -> Target | Why:
 def _bare(name: Sentence, form: str, said: str) -> Target | Why:
     if (inner := name.inside_quotes) is not None:
         return Target(inner, "quoted")
+    name = name.cut(0, len(name.plain.rstrip(".!")))
     if not_a_name(name.plain):
         return "several"
     return Target(name.raw, "the" if form == "the" else "named", said)

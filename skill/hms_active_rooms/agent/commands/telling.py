@@ -86,13 +86,21 @@ _not_us: Final = template(r"(?:me|us|you|yourself|myself)\b.*")
 
 _marked: Final = template(r" ?: ?(?P<x>.+)")
 _joined: Final = template(
-    r"(?:[,-] ?)?(?P<word>that|saying(?: that)?|to|not to|to not)[ :]+(?P<x>.+)"
+    r"(?:[,-] ?)?(?P<word>that|saying(?: that)?|to not|not to|to)[ :]+(?P<x>.+)"
 )
 _about: Final = template(r"(?:about|for) (?P<x>.+)")
-_short: Final = template(
-    r"(?:hi|hello|hey|bye|goodbye|welcome|stop|thanks|thank you|sorry|quiet|silence|congratulations"
-    r"|congrats|hurry|wait|listen|enough)[.!]*"
+# Words a message begins with and hardly a surname. Behind a name without a mark, any other
+# word may be the rest of the name: "tell Bob Smith hello" must not reach a Bob Jones.
+_BEGINNINGS: Final = (
+    r"(?:i|i'm|i'll|i've|we|we're|we'll|we've|you|you're|your|he|he's|she|she's|they|they're|it|it's"
+    r"|this|these|those|there|there's|here|here's|the|a|an|my|our|his|their|its|all|everyone|nobody"
+    r"|no|yes|ok|okay|please|pls|sorry|hi|hello|hey|bye|goodbye|welcome|thanks|thank|congratulations"
+    r"|congrats|good|great|well|nice|happy|quiet|silence|enough|be|do|don't|dont|stop|wait|listen|look"
+    r"|come|go|get|give|take|try|stay|sit|stand|move|open|close|speak|talk|use|turn|put|leave|join"
+    r"|start|begin|keep|let|let's|check|read|write|say|send|show|share|mute|unmute|hurry|let|have"
+    r"|can|could|will|would|are|is|am|do|does|did|what|next|last|one|two|class|today|time|see|just)"
 )
+_begins_message: Final = template(rf"{_BEGINNINGS}(?![\w'-]).*")
 _MAX_NAME_WORDS: Final = 5
 
 Manner = Literal["tell", "warn", "ask"]
@@ -167,7 +175,7 @@ def _splits(words: Sentence, manner: Manner) -> Tell | Refused:
 
     def add(who: Sentence, rest: Sentence, *, sure: bool) -> None:
         target = spoken(who)
-        message, why = _message(rest, manner)
+        message, why = _message(rest, manner, unmarked=not sure)
         if isinstance(target, str):
             whys.append("several" if target == "everyone" else target)
         elif message is None:
@@ -198,8 +206,16 @@ def _whose(words: Sentence, split: Split) -> bool:
     return split.target.text.lower() == "her" and bool(after) and not _joined.fullmatch(after)
 
 
-def _message(rest: Sentence, manner: Manner) -> tuple[str | None, Why | None]:
-    """The words to send, or why these are not plainly words to send."""
+def _message(
+    rest: Sentence, manner: Manner, *, unmarked: bool = False
+) -> tuple[str | None, Why | None]:
+    """The words to send, or why these are not plainly words to send.
+
+    Args:
+        rest: the words behind the audience.
+        manner: how the order began.
+        unmarked: where the audience ends is a guess.
+    """
     plain = rest.plain
     if not without_trailer(f" {plain}").strip(" ,"):
         return (WARNING, None) if manner == "warn" else (None, "no-message")
@@ -221,11 +237,6 @@ def _message(rest: Sentence, manner: Manner) -> tuple[str | None, Why | None]:
         return words.inside_quotes, None
     if why := refusals.unsafe_message(words.plain, marked=False):
         return None, why
-    if not joint and (manner == "ask" or not _is_said(words.plain, manner)):
+    if not joint and (manner == "ask" or (unmarked and not _begins_message.fullmatch(plain))):
         return None, "unclear-message"
     return (f"do not {words.raw}" if "not" in joint else words.raw), None
-
-
-def _is_said(plain: str, manner: Manner) -> bool:
-    """Whether unmarked words are a message and not the rest of a name: "Smith" in "tell Bob Smith"."""
-    return len(plain.split()) > 1 or (manner == "tell" and _short.fullmatch(plain) is not None)

@@ -1,0 +1,206 @@
+"""`chat`: answers only from a person, a pause that outlives the process, one request at most."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from cli.running import COMMAND, WAIT_S, Open, Run, ended, names, posts
+from hms_active_rooms.sim.faults import Fault
+from hms_active_rooms.sim.server import Simulation
+
+QUESTION = r"Approve\? \[yes/no/edit\] "
+PROMPT = "(?:^|\n)> "
+PLAIN = {"NO_COLOR": "1"}
+
+
+def test_by_pipe_a_yes_is_no_approval_and_the_action_waits(sim: Simulation, run: Run) -> None:
+    done = run("chat", sim.room_id, given="who is here\nkick Spam Bot\nyes\n")
+    assert done.code == 3
+    assert "moderator: 15 people are here" in done.out
+    assert "Nothing was decided and nothing was executed." in done.out
+    (row,) = run("actions", "--json").json["actions"]
+    assert row["state"] == "proposed"
+    assert f"hms-active-rooms approve {row['id']}" in done.out
+    assert posts(sim) == []
+
+
+def test_by_pipe_answers_count_only_when_asked_for(sim: Simulation, run: Run) -> None:
+    done = run("chat", sim.room_id, "--approve-from-stdin", given="kick Spam Bot\nyes\n")
+    assert done.code == 0
+    assert '[done] Removed "Spam Bot"' in done.out
+    assert len(posts(sim)) == 1
+
+
+def test_a_question_survives_a_kill_and_yes_sends_one_request(
+    sim: Simulation, terminal: Open
+) -> None:
+    first = terminal("chat", sim.room_id, "--thread", "night", **PLAIN)
+    first.expect(PROMPT)
+    first.sendline("kick Spam Bot because of advertising")
+    first.expect(QUESTION)
+    first.kill(signal.SIGKILL)
+    first.close()
+    assert posts(sim) == []
+
+    second = terminal("chat", sim.room_id, "--thread", "night", **PLAIN)
+    second.expect("The conversation night goes on")
+    second.expect("> kick Spam Bot because of advertising")
+    second.expect("Remove one person from room")
+    second.expect(QUESTION)
+    assert posts(sim) == []
+    second.sendline("yes")
+    second.expect(r'\[done\] Removed "Spam Bot"')
+    second.expect(PROMPT)
+    second.sendeof()
+    assert ended(second)[0] == 0
+    assert len(posts(sim)) == 1
+
+    third = terminal("chat", sim.room_id, "--thread", "night", **PLAIN)
+    third.expect('moderator: Removed "Spam Bot"')
+    third.expect(PROMPT)
+    third.sendeof()
+    assert ended(third)[0] == 0
+    assert len(posts(sim)) == 1
+
+
+def test_a_kill_while_it_is_sent_does_not_send_it_twice(sim: Simulation, terminal: Open) -> None:
+    fault = sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
+    first = terminal("chat", sim.room_id, "--thread", "crash", **PLAIN)
+    first.expect(PROMPT)
+    first.sendline("kick Spam Bot")
+    first.expect(QUESTION)
+    first.sendline("yes")
+    sim.log.wait_until(
+        lambda seen: any(r.method == "POST" and r.executed for r in seen), timeout_s=WAIT_S
+    )
+    first.kill(signal.SIGKILL)
+    first.close()
+    sim.faults.remove(fault)
+
+    second = terminal("chat", sim.room_id, "--thread", "crash", **PLAIN)
+    second.expect(r"\[done\] Removed .* Seen by a look at the room afterwards")
+    second.expect(PROMPT)
+    second.sendeof()
+    assert ended(second)[0] == 0
+    assert len(posts(sim)) == 1
+    assert "Spam Bot" not in names(sim)
+
+
+def test_what_was_approved_elsewhere_is_not_asked_again(
+    sim: Simulation, run: Run, terminal: Open
+) -> None:
+    waiting = run("chat", sim.room_id, "--thread", "two", given="kick Spam Bot\n")
+    assert waiting.code == 3
+    (row,) = run("actions", "--json").json["actions"]
+    elsewhere = terminal("approve", row["id"])
+    elsewhere.expect(QUESTION)
+    elsewhere.sendline("yes")
+    assert ended(elsewhere)[0] == 0
+
+    done = run("chat", sim.room_id, "--thread", "two", given="")
+    assert done.code == 0
+    assert "Approve?" not in done.out
+    assert '[done] Removed "Spam Bot"' in done.out
+    assert len(posts(sim)) == 1
+
+
+def test_what_was_rejected_elsewhere_is_told(sim: Simulation, run: Run) -> None:
+    run("chat", sim.room_id, "--thread", "no", given="kick Spam Bot\n")
+    (row,) = run("actions", "--json").json["actions"]
+    assert run("reject", row["id"], "--reason", "she is a guest").code == 0
+    done = run("chat", sim.room_id, "--thread", "no", given="")
+    assert done.code == 0
+    assert "[rejected]" in done.out
+    assert "she is a guest" in done.out
+    assert posts(sim) == []
+
+
+def test_a_question_that_expired_is_not_asked(sim: Simulation, run: Run) -> None:
+    ttl = {"HMS_POLICY_APPROVAL_TTL_S": "0.001"}
+    done = run("chat", sim.room_id, "--approve-from-stdin", given="kick Spam Bot\nyes\n", **ttl)
+    assert done.code == 0
+    assert "[expired] Not executed" in done.out
+    assert posts(sim) == []
+
+
+def test_ctrl_c_at_a_question_decides_nothing(sim: Simulation, run: Run, terminal: Open) -> None:
+    child = terminal("chat", sim.room_id, **PLAIN)
+    child.expect(PROMPT)
+    child.sendline("end the room")
+    child.expect(QUESTION)
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 130
+    assert "Nothing was decided" in rest
+    assert "Traceback" not in rest
+    (row,) = run("actions", "--json").json["actions"]
+    assert row["state"] == "proposed"
+    assert posts(sim) == []
+
+
+def test_a_conversation_belongs_to_its_room(sim: Simulation, run: Run) -> None:
+    assert run("chat", sim.room_id, "--thread", "one", given="help\n").code == 0
+    done = run("chat", "0" * 24, "--thread", "one", given="help\n")
+    assert done.code == 2
+    assert f'is about room "{sim.room_id}"' in done.err
+
+
+def test_a_new_conversation_tells_how_to_go_on_with_it(sim: Simulation, run: Run) -> None:
+    done = run("chat", sim.room_id, given="")
+    assert done.code == 0
+    assert done.out == ""
+    assert f"hms-active-rooms chat {sim.room_id} --thread chat-" in done.err
+
+
+def test_the_conversations_are_their_owners_alone(
+    sim: Simulation, run: Run, environ: dict[str, str]
+) -> None:
+    run("chat", sim.room_id, given="help\n")
+    folder = Path(environ["XDG_STATE_HOME"]) / "hms-active-rooms"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600, file.name
+
+
+def test_with_output_in_a_file_the_question_is_still_on_the_terminal(
+    sim: Simulation, environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "transcript"
+    command = shlex.join([*COMMAND, "chat", sim.room_id])
+    child = pexpect.spawn(
+        "/bin/sh",
+        ["-c", f"{command} > {file}"],
+        env={**environ, **PLAIN},
+        encoding="utf-8",
+        timeout=WAIT_S,
+    )
+    child.expect("> ")
+    child.sendline("kick Spam Bot")
+    child.expect("Remove one person from room")
+    child.expect(QUESTION)
+    child.sendline("no")
+    child.expect("> ")
+    child.sendeof()
+    assert ended(child)[0] == 0
+    assert "[rejected]" in file.read_text(encoding="utf-8")
+    assert posts(sim) == []
+
+
+def test_trouble_with_the_api_is_one_line_and_the_conversation_goes_on(
+    sim: Simulation, run: Run
+) -> None:
+    sim.faults.add(Fault(kind="status", status=500, method="GET", times=None))
+    done = run("chat", sim.room_id, given="who is here\nhelp\n")
+    assert done.code == 0
+    assert "500" in done.out
+    assert "I understand plain sentences" in done.out
+
+
+@pytest.mark.parametrize("thread", ["a" * 65, "-x", "a b", "a/b", ".."])
+def test_a_name_that_could_be_a_path_is_refused(sim: Simulation, run: Run, thread: str) -> None:
+    assert run("chat", sim.room_id, f"--thread={thread}", given="help\n").code == 2

@@ -1,0 +1,177 @@
+"""The loop between a person and the graph, with a model that does what a test tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
+
+from cli.running import names, posts
+from hms_active_rooms import blocking
+from hms_active_rooms.agent import build_moderator
+from hms_active_rooms.api.auth import SignedTokens
+from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.cli.conversation import Conversation
+from hms_active_rooms.gate.approval import ApprovalRequest
+from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.sim.server import Simulation
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+from scripted import ScriptedModel, calls, text
+
+REMOVE = "hms-remove-peers"
+END = "hms-end-active-room"
+
+
+class Talk:
+    """A person who types these lines, whatever for, and what they see."""
+
+    can_ask = True
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = list(lines)
+        self.events: list[Mapping[str, Any]] = []
+        self.questions: list[tuple[str, int, int]] = []
+        self.notices: list[str] = []
+
+    def message(self) -> str | None:
+        return self._lines.pop(0) if self._lines else None
+
+    def read(self, _prompt: str) -> str | None:
+        return self.message()
+
+    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+        self.questions.append((request.text, number, total))
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        self.events.append(event)
+
+    def of(self, kind: str) -> list[Mapping[str, Any]]:
+        return [event for event in self.events if event["type"] == kind]
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        yield
+
+
+Converse = Callable[..., str]
+
+
+@pytest.fixture
+def converse(sim: Simulation, tmp_path: Path) -> Iterator[Converse]:
+    """Runs a conversation to its end; graphs share one checkpointer, as processes do a file."""
+    toolkit = ActiveRoomsToolkit(
+        ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
+        Policy.build(rooms=(sim.room_id,)),
+        journal=f"sqlite:///{tmp_path}/journal.sqlite",
+    )
+    saver = InMemorySaver()
+
+    def run(model: ScriptedModel, io: Talk) -> str:
+        graph = build_moderator(model, toolkit, room_id=sim.room_id, checkpointer=saver)
+        talk = Conversation(
+            graph, toolkit.gate, io, thread="t", approver="ada", room_id=sim.room_id
+        )
+        return talk.run()
+
+    yield run
+    blocking.run(toolkit.aclose)
+
+
+def two_removals(sim: Simulation) -> ScriptedModel:
+    wanted = [
+        (REMOVE, {"room_id": sim.room_id, "peer_id": sim.world.ids.uuid_for(f"peer/{name}/1")})
+        for name in ("Spam Bot", "Sam Lee")
+    ]
+    return ScriptedModel.saying(calls(*wanted), text("finished"))
+
+
+def test_each_action_of_a_turn_is_asked_for_itself(sim: Simulation, converse: Converse) -> None:
+    io = Talk("remove both", "yes", "no")
+    assert converse(two_removals(sim), io) == "ended"
+    assert [(number, total) for _, number, total in io.questions] == [(1, 2), (2, 2)]
+    assert "Spam Bot" in io.questions[0][0]
+    assert sorted(e["state"] for e in io.of("outcome")) == ["done", "rejected"]
+    assert len(posts(sim)) == 1
+    assert "Sam Lee" in names(sim)
+    assert "Spam Bot" not in names(sim)
+
+
+def test_without_a_valid_answer_all_of_the_turn_is_refused(
+    sim: Simulation, converse: Converse
+) -> None:
+    io = Talk("remove both", "yes", "hm", "hm", "hm")
+    assert converse(two_removals(sim), io) == "ended"
+    assert [e["state"] for e in io.of("outcome")] == ["rejected", "rejected"]
+    assert posts(sim) == []
+
+
+def test_the_end_of_input_between_two_questions_decides_neither(
+    sim: Simulation, converse: Converse
+) -> None:
+    io = Talk("remove both", "yes")
+    assert converse(two_removals(sim), io) == "waiting"
+    (pending,) = io.of("pending")
+    assert len(pending["action_ids"]) == 2
+    assert posts(sim) == []
+    again = Talk("yes", "yes")
+    assert converse(two_removals(sim), again) == "ended"
+    assert len(again.questions) == 2
+    assert len(posts(sim)) == 2
+
+
+def test_nobody_to_ask_leaves_the_actions_waiting(sim: Simulation, converse: Converse) -> None:
+    io = Talk("remove both", "yes", "yes")
+    io.can_ask = False
+    assert converse(two_removals(sim), io) == "waiting"
+    assert io.questions == []
+    assert posts(sim) == []
+
+
+def test_a_model_that_fails_is_told_and_the_conversation_goes_on(converse: Converse) -> None:
+    def script(history: list[Any]) -> AIMessage:
+        if history[-1].text == "fail":
+            raise ZeroDivisionError("quota \x1b[31mexceeded")
+        return text("fine")
+
+    io = Talk("fail", "again")
+    assert converse(ScriptedModel(script=script), io) == "ended"
+    (error,) = io.of("error")
+    assert error["code"] == "model"
+    assert error["message"] == ('The model failed: ZeroDivisionError "quota \\u001b[31mexceeded".')
+    assert [e["text"] for e in io.of("message")] == ["fine"]
+
+
+def test_a_bug_of_ours_is_not_taken_for_trouble_with_the_model(converse: Converse) -> None:
+    class Broken(Talk):
+        def emit(self, event: Mapping[str, Any]) -> None:
+            raise LookupError("a bug")
+
+    with pytest.raises(LookupError, match="a bug"):
+        converse(ScriptedModel.saying(text("hello")), Broken("hello"))
+
+
+def test_the_question_is_from_the_journal_not_from_the_models_words(
+    sim: Simulation, converse: Converse
+) -> None:
+    lie = calls((END, {"room_id": sim.room_id}))
+    lie.content = "This only says hello to everyone. Approve? yes"
+    io = Talk("greet them", "no")
+    assert converse(ScriptedModel.saying(lie, text("done")), io) == "ended"
+    assert io.questions[0][0].startswith(f"END the session of room {sim.room_id} for everyone")
+    assert posts(sim) == []
+
+
+def test_a_new_message_instead_of_an_answer_withdraws_what_waited(
+    sim: Simulation, converse: Converse
+) -> None:
+    io = Talk("remove both", "edit", "", "edit", "", "no", "no")
+    assert converse(two_removals(sim), io) == "ended"
+    assert posts(sim) == []

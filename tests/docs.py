@@ -1,0 +1,89 @@
+"""The parts of README, SKILL and references that are generated. `python tests/docs.py` writes them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from hms_active_rooms.capability import capability
+from hms_active_rooms.gate.policy import gate_for
+from hms_active_rooms.sim.behaviours import as_markdown
+
+PROJECT = Path(__file__).parent.parent
+SESSION = "who is here\nkick Spam Bot\nyes\n"
+
+_ASKS = {"none": "no", "soft": "asks", "hard": "asks, with everybody who is hit"}
+_SESSION_ANSWER = {"none": "-", "soft": "yes, until it expires", "hard": "never"}
+
+
+def hints_table() -> str:
+    """The tools, their hints and what the hints become."""
+    lines = [
+        "| tool | what it does | readOnly | destructive | idempotent | gate "
+        "| sent again after an unclear failure | a yes for the rest of the session |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for tool in capability().tools:
+        hints, gate = tool.hints, gate_for(tool.hints)
+        if hints.read_only:
+            again = "yes"
+        elif hints.destructive and hints.idempotent:
+            again = "once, if the same session still runs"
+        else:
+            again = "no"
+        flags = (hints.read_only, hints.destructive, hints.idempotent)
+        cells = [f"`{tool.name}`", tool.description, *("yes" if f else "no" for f in flags)]
+        lines.append("| " + " | ".join([*cells, _ASKS[gate], again, _SESSION_ANSWER[gate]]) + " |")
+    return "\n".join(lines)
+
+
+def session() -> str:
+    """What the demo prints, with the two things that differ each time made the same."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hms_active_rooms.cli.main", "demo"],
+        input=SESSION,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=True,
+        env={**{k: v for k, v in os.environ.items() if not k.startswith("HMS_")}, "NO_COLOR": "1"},
+    )
+    text = re.sub(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "until 2026-11-24 10:10:00", done.stdout)
+    text = re.sub(r"\(action \w{12}\)", "(action wz2z7twiiors)", text)
+    return f"```\n{text.strip()}\n```"
+
+
+def simulator_page() -> str:
+    """skill/references/simulator.md."""
+    return (
+        "# What the simulator does, and how well it is known\n\n"
+        "Read this when a behaviour of the API matters and you want to know whether it is a fact.\n"
+        "Generated from `sim/behaviours.yaml`; each row has a test in `tests/sim`.\n\n"
+        + as_markdown().strip()
+        + "\n"
+    )
+
+
+def filled(text: str, name: str, block: str) -> str:
+    """The text with the part between the markers `<!-- name -->` replaced."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    assert found, f"no {start} ... {end}"
+    return f"{before}{start}\n{block}\n{end}{after}"
+
+
+def main() -> None:
+    readme = PROJECT / "README.md"
+    text = filled(readme.read_text(encoding="utf-8"), "hints", hints_table())
+    readme.write_text(filled(text, "session", session()), encoding="utf-8")
+    page = PROJECT / "skill" / "references" / "simulator.md"
+    page.write_text(simulator_page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
