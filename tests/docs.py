@@ -43,7 +43,7 @@ def hints_table() -> str:
 def session() -> str:
     """What the demo prints, with the two things that differ each time made the same."""
     done = subprocess.run(
-        [sys.executable, "-m", "hms_active_rooms.cli.main", "demo"],
+        [sys.executable, "-m", "hms_active_rooms", "demo"],
         input=SESSION,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

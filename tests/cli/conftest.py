@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +14,7 @@ import pexpect
 import pytest
 
 from cli.running import COMMAND, WAIT_S, Ended, Open, Run
+from hms_active_rooms.cli.main import main
 from hms_active_rooms.sim.server import Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
 
@@ -24,6 +27,8 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             monkeypatch.delenv(name)
     for name in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    # The chat sets it for its process, which in these tests is theirs.
+    monkeypatch.setenv("LANGGRAPH_STRICT_MSGPACK", "true")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     return dict(os.environ)
@@ -65,7 +70,7 @@ def run(environ: dict[str, str]) -> Run:
     def ran(*arguments: str, given: str = "", **variables: str) -> Ended:
         done = subprocess.run(
             [*COMMAND, *arguments],
-            input=given.encode(),
+            input=given.encode("utf-8", "surrogateescape"),
             capture_output=True,
             env={**environ, **variables},
             timeout=WAIT_S,
@@ -75,6 +80,23 @@ def run(environ: dict[str, str]) -> Run:
         return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return ran
+
+
+@pytest.fixture
+def call(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process, without a terminal: what it says, faster."""
+
+    def called(*arguments: str, given: str = "", **variables: str) -> Ended:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            stdin = io.BytesIO(given.encode("utf-8", "surrogateescape"))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(stdin, "utf-8", errors="replace"))
+            code = main(arguments)
+        out, err = capsys.readouterr()
+        return Ended(code, out, err)
+
+    return called
 
 
 @pytest.fixture

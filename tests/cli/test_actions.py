@@ -11,13 +11,13 @@ QUESTION = r"Approve\? \[yes/no/edit\]"
 
 
 @pytest.fixture
-def waiting(sim: Simulation, run: Run) -> str:
+def waiting(sim: Simulation, call: Run) -> str:
     """The id of a removal that waits for a person."""
-    return run("remove", sim.room_id, "Spam Bot", "--json").json["id"]
+    return call("remove", sim.room_id, "Spam Bot", "--json").json["id"]
 
 
 def test_approve_in_a_terminal_shows_asks_and_runs_once(
-    sim: Simulation, waiting: str, run: Run, terminal: Open
+    sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:
     child = terminal("approve", waiting)
     child.expect(QUESTION)
@@ -33,89 +33,91 @@ def test_approve_in_a_terminal_shows_asks_and_runs_once(
 
 
 def test_approve_without_a_terminal_decides_nothing(
-    sim: Simulation, waiting: str, run: Run
+    sim: Simulation, waiting: str, call: Run
 ) -> None:
-    done = run("approve", waiting, given="yes\n")
+    done = call("approve", waiting, given="yes\n")
     assert done.code == 2
     assert "needs a person at a terminal; nothing was decided" in done.err
-    assert run("actions", "show", waiting, "--json").json["state"] == "proposed"
+    assert call("actions", "show", waiting, "--json").json["state"] == "proposed"
     assert posts(sim) == []
 
 
 def test_reject_works_without_a_terminal_and_is_final(
-    sim: Simulation, waiting: str, run: Run, terminal: Open
+    sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:
-    assert run("reject", waiting, "--reason", "wrong person").code == 0
-    shown = run("actions", "show", waiting, "--json").json
+    assert call("reject", waiting, "--reason", "wrong person").code == 0
+    shown = call("actions", "show", waiting, "--json").json
     assert (shown["state"], shown["reason"]) == ("rejected", "wrong person")
     code, rest = ended(terminal("approve", waiting))
     assert code == 4
     assert "wrong person" in rest
-    assert run("reject", waiting).code == 0
+    assert call("reject", waiting).code == 0
     assert posts(sim) == []
 
 
 def test_what_was_done_cannot_be_rejected(
-    sim: Simulation, waiting: str, run: Run, terminal: Open
+    sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:
     child = terminal("approve", waiting)
     child.expect(QUESTION)
     child.sendline("yes")
     assert ended(child)[0] == 0
-    done = run("reject", waiting)
+    done = call("reject", waiting)
     assert done.code == 1
     assert "Too late to reject" in done.err
 
 
-def test_rejecting_and_looking_need_no_credentials(sim: Simulation, waiting: str, run: Run) -> None:
+def test_rejecting_and_looking_need_no_credentials(
+    sim: Simulation, waiting: str, call: Run
+) -> None:
     nothing = {"HMS_ACCESS_KEY": "", "HMS_SECRET": "", "HMS_BASE_URL": ""}
-    assert run("actions", **nothing).code == 0
-    assert run("actions", "show", waiting, **nothing).code == 0
-    assert run("reject", waiting, **nothing).code == 0
+    assert call("actions", **nothing).code == 0
+    assert call("actions", "show", waiting, **nothing).code == 0
+    assert call("reject", waiting, **nothing).code == 0
 
 
-def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, run: Run) -> None:
-    run("reject", run("end", sim.room_id, "--json").json["id"])
-    assert len(run("actions", "--json").json["actions"]) == 2
-    (row,) = run("actions", "--state", "proposed", "--json").json["actions"]
+def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> None:
+    call("reject", call("end", sim.room_id, "--json").json["id"])
+    assert len(call("actions", "--json").json["actions"]) == 2
+    (row,) = call("actions", "--state", "proposed", "--json").json["actions"]
     assert row["id"] == waiting
-    assert run("actions", "--room", "a" * 24, "--json").json["actions"] == []
-    assert len(run("actions", "--limit", "1", "--json").json["actions"]) == 1
-    text = run("actions")
+    assert call("actions", "--room", "a" * 24, "--json").json["actions"] == []
+    assert len(call("actions", "--limit", "1", "--json").json["actions"]) == 1
+    text = call("actions")
     assert f"{waiting}\tproposed (10 min left)\tremove-peers" in text.out
 
 
-def test_a_question_nobody_answered_counts_as_expired(sim: Simulation, run: Run) -> None:
-    late = run("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
-    assert run("actions", "--state", "proposed", "--json").json["actions"] == []
-    (row,) = run("actions", "--state", "expired", "--json").json["actions"]
+def test_a_question_nobody_answered_counts_as_expired(sim: Simulation, call: Run) -> None:
+    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+    assert call("actions", "--state", "proposed", "--json").json["actions"] == []
+    (row,) = call("actions", "--state", "expired", "--json").json["actions"]
     assert row["id"] == late
-    assert run("actions", "show", late, "--wait", "60").code == 4
+    assert call("actions", "show", late, "--wait", "60").code == 4
 
 
-def test_an_expired_action_cannot_be_approved(sim: Simulation, run: Run, terminal: Open) -> None:
-    late = run("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+def test_an_expired_action_cannot_be_approved(sim: Simulation, call: Run, terminal: Open) -> None:
+    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
     code, rest = ended(terminal("approve", late))
     assert code == 4
     assert "not answered in time" in rest
     assert posts(sim) == []
 
 
-def test_show_tells_everything_that_happened(sim: Simulation, waiting: str, run: Run) -> None:
-    run("reject", waiting, "--reason", "no")
-    text = run("actions", "show", waiting)
+def test_show_tells_everything_that_happened(sim: Simulation, waiting: str, call: Run) -> None:
+    call("reject", waiting, "--reason", "no")
+    text = call("actions", "show", waiting)
     assert text.code == 0
     assert "proposed by cli:" in text.out
     assert "rejected by" in text.out
     assert peer_id(sim, "Spam Bot")[:8] in text.out
-    kinds = [e["kind"] for e in run("actions", "show", waiting, "--json").json["events"]]
+    kinds = [e["kind"] for e in call("actions", "show", waiting, "--json").json["events"]]
     assert kinds == ["proposed", "rejected"]
 
 
 def test_waiting_ends_with_the_code_of_how_the_action_ended(
-    sim: Simulation, waiting: str, run: Run, terminal: Open
+    sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:
-    assert run("actions", "show", waiting, "--wait", "0").code == 3
+    assert call("actions", "show", waiting, "--wait", "0").code == 3
     watcher = terminal("actions", "show", waiting, "--wait", "60", "--json")
     child = terminal("approve", waiting)
     child.expect(QUESTION)
@@ -127,9 +129,9 @@ def test_waiting_ends_with_the_code_of_how_the_action_ended(
 
 
 def test_waiting_follows_an_action_that_was_edited(
-    sim: Simulation, run: Run, terminal: Open
+    sim: Simulation, call: Run, terminal: Open
 ) -> None:
-    old = run("send", sim.room_id, "helo", "--json").json["id"]
+    old = call("send", sim.room_id, "helo", "--json").json["id"]
     child = terminal("approve", old)
     child.expect(QUESTION)
     child.sendline("edit")
@@ -138,22 +140,22 @@ def test_waiting_follows_an_action_that_was_edited(
     child.expect("with these words")
     child.sendline("yes")
     assert ended(child)[0] == 0
-    after = run("actions", "show", old, "--wait", "60", "--json")
+    after = call("actions", "show", old, "--wait", "60", "--json")
     assert after.code == 0
     assert after.json["edited_from"] == old
-    assert f"Went on as  {after.json['id']} (done)" in run("actions", "show", old).out
+    assert f"Went on as  {after.json['id']} (done)" in call("actions", "show", old).out
 
 
-def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, run: Run) -> None:
-    run("remove", sim.room_id, "--role", "nobody-has-this")
-    (row,) = run("actions", "--json").json["actions"]
-    text = run("actions", "show", row["id"])
+def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, call: Run) -> None:
+    call("remove", sim.room_id, "--role", "nobody-has-this")
+    (row,) = call("actions", "--json").json["actions"]
+    text = call("actions", "show", row["id"])
     assert text.code == 0
     assert "Nobody has the role" in text.out
 
 
 def test_an_action_another_worker_approved_is_sent_without_a_second_question(
-    sim: Simulation, waiting: str, run: Run, terminal: Open
+    sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:
     # The limit of one action per minute leaves the second one approved and not sent.
     limit = {"HMS_POLICY_ACTIONS_PER_MINUTE": "1"}

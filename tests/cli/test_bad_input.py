@@ -8,26 +8,10 @@ from pathlib import Path
 import pytest
 
 from cli.running import Ended, Run, posts
-from hms_active_rooms.cli.main import main
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 
 ROOM = "64f0c1a5500de00000000001"
-
-
-@pytest.fixture
-def call(sim: Simulation, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process: it has no terminal here either."""
-
-    def called(*arguments: str, given: str = "", **variables: str) -> Ended:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in variables.items():
-                patch.setenv(name, value)
-            code = main(arguments)
-        out, err = capsys.readouterr()
-        return Ended(code, out, err)
-
-    return called
 
 
 def assert_one_line(done: Ended, code: int, says: str) -> None:

@@ -25,18 +25,18 @@ QUESTION = r"Approve\? \[yes/no/edit\]"
     ],
 )
 def test_without_a_terminal_it_is_recorded_and_nothing_is_sent(
-    sim: Simulation, run: Run, command: tuple[str, ...]
+    sim: Simulation, call: Run, command: tuple[str, ...]
 ) -> None:
     name, *rest = command
-    done = run(name, sim.room_id, *rest, given="yes\nyes\n")
+    done = call(name, sim.room_id, *rest, given="yes\nyes\n")
     assert done.code == 3
     assert f"hms-active-rooms approve {done.out.strip()}" in done.err
     assert posts(sim) == []
 
 
-def test_no_option_says_yes(sim: Simulation, run: Run) -> None:
+def test_no_option_says_yes(sim: Simulation, call: Run) -> None:
     for option in ("--yes", "-y", "--force", "--no-input", "--approve"):
-        done = run("remove", sim.room_id, "Spam Bot", option)
+        done = call("remove", sim.room_id, "Spam Bot", option)
         assert done.code == 2
     assert posts(sim) == []
 
@@ -99,19 +99,19 @@ def test_what_is_typed_before_the_question_is_no_answer(sim: Simulation, termina
     assert posts(sim) == []
 
 
-def test_the_end_of_input_decides_nothing(sim: Simulation, run: Run, terminal: Open) -> None:
+def test_the_end_of_input_decides_nothing(sim: Simulation, call: Run, terminal: Open) -> None:
     child = terminal("end", sim.room_id)
     child.expect(QUESTION)
     child.sendeof()
     code, rest = ended(child)
     assert code == 3
     assert "waiting for a person" in rest
-    (row,) = run("actions", "--json").json["actions"]
+    (row,) = call("actions", "--json").json["actions"]
     assert row["state"] == "proposed"
     assert posts(sim) == []
 
 
-def test_ctrl_c_at_the_question_decides_nothing(sim: Simulation, run: Run, terminal: Open) -> None:
+def test_ctrl_c_at_the_question_decides_nothing(sim: Simulation, call: Run, terminal: Open) -> None:
     child = terminal("end", sim.room_id)
     child.expect(QUESTION)
     child.sendintr()
@@ -119,7 +119,7 @@ def test_ctrl_c_at_the_question_decides_nothing(sim: Simulation, run: Run, termi
     assert code == 130
     assert "Nothing was decided and nothing was sent" in rest
     assert "Traceback" not in rest
-    (row,) = run("actions", "--json").json["actions"]
+    (row,) = call("actions", "--json").json["actions"]
     assert row["state"] == "proposed"
     assert posts(sim) == []
 
@@ -163,7 +163,7 @@ def test_when_they_are_gone_meanwhile_nothing_is_sent(sim: Simulation, terminal:
     assert posts(sim) == []
 
 
-def test_edited_words_are_what_is_sent(sim: Simulation, run: Run, terminal: Open) -> None:
+def test_edited_words_are_what_is_sent(sim: Simulation, call: Run, terminal: Open) -> None:
     child = terminal("send", sim.room_id, "sit dwon", "--to", "Zoë Fischer")
     child.expect(QUESTION)
     child.sendline("edit")
@@ -175,7 +175,7 @@ def test_edited_words_are_what_is_sent(sim: Simulation, run: Run, terminal: Open
     code, _ = ended(child)
     assert code == 0
     assert [p.body["message"] for p in posts(sim)] == ["sit down"]
-    states = {row["state"]: row for row in run("actions", "--json").json["actions"]}
+    states = {row["state"]: row for row in call("actions", "--json").json["actions"]}
     assert set(states) == {"done", "rejected"}
     assert states["done"]["edited_from"] == states["rejected"]["id"]
 
@@ -190,26 +190,26 @@ def test_a_message_goes_to_the_one_peer_named(sim: Simulation, terminal: Open) -
     ]
 
 
-def test_a_name_two_peers_could_be_is_refused_and_its_id_works(sim: Simulation, run: Run) -> None:
-    refused = run("remove", sim.room_id, "Alice Martin")
+def test_a_name_two_peers_could_be_is_refused_and_its_id_works(sim: Simulation, call: Run) -> None:
+    refused = call("remove", sim.room_id, "Alice Martin")
     assert refused.code == 2
     wanted = peer_id(sim, "Alice Martin")[:8]
     assert f"id {wanted}" in refused.err
-    assert run("remove", sim.room_id, wanted).code == 3
+    assert call("remove", sim.room_id, wanted).code == 3
 
 
-def test_a_policy_refusal_is_told_and_on_record(sim: Simulation, run: Run) -> None:
-    done = run("remove", sim.room_id, "Nora Berg", HMS_POLICY_PROTECTED_ROLES="teacher")
+def test_a_policy_refusal_is_told_and_on_record(sim: Simulation, call: Run) -> None:
+    done = call("remove", sim.room_id, "Nora Berg", HMS_POLICY_PROTECTED_ROLES="teacher")
     assert done.code == 4
     assert 'role "teacher", which the policy protects' in done.err
-    (row,) = run("actions", "--json").json["actions"]
+    (row,) = call("actions", "--json").json["actions"]
     assert (row["state"], row["decided_way"]) == ("rejected", "policy")
 
 
-def test_rooms_named_by_the_environment_stay_the_only_ones(sim: Simulation, run: Run) -> None:
-    done = run("end", sim.room_id, HMS_POLICY_ROOMS="a" * 24)
+def test_rooms_named_by_the_environment_stay_the_only_ones(sim: Simulation, call: Run) -> None:
+    done = call("end", sim.room_id, HMS_POLICY_ROOMS="a" * 24)
     assert done.code == 4
-    assert run("room", sim.room_id, HMS_POLICY_ROOMS="a" * 24).code == 4
+    assert call("room", sim.room_id, HMS_POLICY_ROOMS="a" * 24).code == 4
     assert sim.requests == ()
 
 
@@ -227,9 +227,9 @@ def test_a_lost_answer_is_told_as_unknown_and_not_sent_again(
 
 
 def test_json_is_one_document_and_the_question_is_beside_it(
-    sim: Simulation, terminal: Open, run: Run, tmp_path_factory: pytest.TempPathFactory
+    sim: Simulation, terminal: Open, call: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    waiting = run("remove", sim.room_id, "Spam Bot", "--json")
+    waiting = call("remove", sim.room_id, "Spam Bot", "--json")
     assert waiting.code == 3
     assert waiting.json["state"] == "proposed"
     assert waiting.json["impact"]["people"][0]["name"] == "Spam Bot"

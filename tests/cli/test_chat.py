@@ -29,8 +29,8 @@ def test_by_pipe_a_yes_is_no_approval_and_the_action_waits(sim: Simulation, run:
     assert posts(sim) == []
 
 
-def test_by_pipe_answers_count_only_when_asked_for(sim: Simulation, run: Run) -> None:
-    done = run("chat", sim.room_id, "--approve-from-stdin", given="kick Spam Bot\nyes\n")
+def test_by_pipe_answers_count_only_when_asked_for(sim: Simulation, call: Run) -> None:
+    done = call("chat", sim.room_id, "--approve-from-stdin", given="kick Spam Bot\nyes\n")
     assert done.code == 0
     assert '[done] Removed "Spam Bot"' in done.out
     assert len(posts(sim)) == 1
@@ -92,43 +92,43 @@ def test_a_kill_while_it_is_sent_does_not_send_it_twice(sim: Simulation, termina
 
 
 def test_what_was_approved_elsewhere_is_not_asked_again(
-    sim: Simulation, run: Run, terminal: Open
+    sim: Simulation, call: Run, terminal: Open
 ) -> None:
-    waiting = run("chat", sim.room_id, "--thread", "two", given="kick Spam Bot\n")
+    waiting = call("chat", sim.room_id, "--thread", "two", given="kick Spam Bot\n")
     assert waiting.code == 3
-    (row,) = run("actions", "--json").json["actions"]
+    (row,) = call("actions", "--json").json["actions"]
     elsewhere = terminal("approve", row["id"])
     elsewhere.expect(QUESTION)
     elsewhere.sendline("yes")
     assert ended(elsewhere)[0] == 0
 
-    done = run("chat", sim.room_id, "--thread", "two", given="")
+    done = call("chat", sim.room_id, "--thread", "two", given="")
     assert done.code == 0
     assert "Approve?" not in done.out
     assert '[done] Removed "Spam Bot"' in done.out
     assert len(posts(sim)) == 1
 
 
-def test_what_was_rejected_elsewhere_is_told(sim: Simulation, run: Run) -> None:
-    run("chat", sim.room_id, "--thread", "no", given="kick Spam Bot\n")
-    (row,) = run("actions", "--json").json["actions"]
-    assert run("reject", row["id"], "--reason", "she is a guest").code == 0
-    done = run("chat", sim.room_id, "--thread", "no", given="")
+def test_what_was_rejected_elsewhere_is_told(sim: Simulation, call: Run) -> None:
+    call("chat", sim.room_id, "--thread", "no", given="kick Spam Bot\n")
+    (row,) = call("actions", "--json").json["actions"]
+    assert call("reject", row["id"], "--reason", "she is a guest").code == 0
+    done = call("chat", sim.room_id, "--thread", "no", given="")
     assert done.code == 0
     assert "[rejected]" in done.out
     assert "she is a guest" in done.out
     assert posts(sim) == []
 
 
-def test_a_question_that_expired_is_not_asked(sim: Simulation, run: Run) -> None:
+def test_a_question_that_expired_is_not_asked(sim: Simulation, call: Run) -> None:
     ttl = {"HMS_POLICY_APPROVAL_TTL_S": "0.001"}
-    done = run("chat", sim.room_id, "--approve-from-stdin", given="kick Spam Bot\nyes\n", **ttl)
+    done = call("chat", sim.room_id, "--approve-from-stdin", given="kick Spam Bot\nyes\n", **ttl)
     assert done.code == 0
     assert "[expired] Not executed" in done.out
     assert posts(sim) == []
 
 
-def test_ctrl_c_at_a_question_decides_nothing(sim: Simulation, run: Run, terminal: Open) -> None:
+def test_ctrl_c_at_a_question_decides_nothing(sim: Simulation, call: Run, terminal: Open) -> None:
     child = terminal("chat", sim.room_id, **PLAIN)
     child.expect(PROMPT)
     child.sendline("end the room")
@@ -138,29 +138,29 @@ def test_ctrl_c_at_a_question_decides_nothing(sim: Simulation, run: Run, termina
     assert code == 130
     assert "Nothing was decided" in rest
     assert "Traceback" not in rest
-    (row,) = run("actions", "--json").json["actions"]
+    (row,) = call("actions", "--json").json["actions"]
     assert row["state"] == "proposed"
     assert posts(sim) == []
 
 
-def test_a_conversation_belongs_to_its_room(sim: Simulation, run: Run) -> None:
-    assert run("chat", sim.room_id, "--thread", "one", given="help\n").code == 0
-    done = run("chat", "0" * 24, "--thread", "one", given="help\n")
+def test_a_conversation_belongs_to_its_room(sim: Simulation, call: Run) -> None:
+    assert call("chat", sim.room_id, "--thread", "one", given="help\n").code == 0
+    done = call("chat", "0" * 24, "--thread", "one", given="help\n")
     assert done.code == 2
     assert f'is about room "{sim.room_id}"' in done.err
 
 
-def test_a_new_conversation_tells_how_to_go_on_with_it(sim: Simulation, run: Run) -> None:
-    done = run("chat", sim.room_id, given="")
+def test_a_new_conversation_tells_how_to_go_on_with_it(sim: Simulation, call: Run) -> None:
+    done = call("chat", sim.room_id, given="")
     assert done.code == 0
     assert done.out == ""
     assert f"hms-active-rooms chat {sim.room_id} --thread chat-" in done.err
 
 
 def test_the_conversations_are_their_owners_alone(
-    sim: Simulation, run: Run, environ: dict[str, str]
+    sim: Simulation, call: Run, environ: dict[str, str]
 ) -> None:
-    run("chat", sim.room_id, given="help\n")
+    call("chat", sim.room_id, given="help\n")
     folder = Path(environ["XDG_STATE_HOME"]) / "hms-active-rooms"
     assert folder.stat().st_mode & 0o777 == 0o700
     for file in folder.iterdir():
@@ -192,15 +192,15 @@ def test_with_output_in_a_file_the_question_is_still_on_the_terminal(
 
 
 def test_trouble_with_the_api_is_one_line_and_the_conversation_goes_on(
-    sim: Simulation, run: Run
+    sim: Simulation, call: Run
 ) -> None:
     sim.faults.add(Fault(kind="status", status=500, method="GET", times=None))
-    done = run("chat", sim.room_id, given="who is here\nhelp\n")
+    done = call("chat", sim.room_id, given="who is here\nhelp\n")
     assert done.code == 0
     assert "500" in done.out
     assert "I understand plain sentences" in done.out
 
 
 @pytest.mark.parametrize("thread", ["a" * 65, "-x", "a b", "a/b", ".."])
-def test_a_name_that_could_be_a_path_is_refused(sim: Simulation, run: Run, thread: str) -> None:
-    assert run("chat", sim.room_id, f"--thread={thread}", given="help\n").code == 2
+def test_a_name_that_could_be_a_path_is_refused(sim: Simulation, call: Run, thread: str) -> None:
+    assert call("chat", sim.room_id, f"--thread={thread}", given="help\n").code == 2

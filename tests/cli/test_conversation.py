@@ -169,9 +169,10 @@ def test_the_question_is_from_the_journal_not_from_the_models_words(
     assert posts(sim) == []
 
 
-def test_a_new_message_instead_of_an_answer_withdraws_what_waited(
+def test_an_edit_that_was_given_up_is_asked_about_again(
     sim: Simulation, converse: Converse
 ) -> None:
-    io = Talk("remove both", "edit", "", "edit", "", "no", "no")
+    io = Talk("remove both", "edit", "", "no", "edit", "", "no")
     assert converse(two_removals(sim), io) == "ended"
+    assert [number for _, number, _ in io.questions] == [1, 1, 2, 2]
     assert posts(sim) == []

@@ -29,57 +29,57 @@ def test_who_is_here_then_a_removal_by_pipe(run: Run) -> None:
     assert lines.index("Approve? [yes/no/edit] yes") < lines.index(outcome)
 
 
-def test_ending_and_locking_shows_what_it_means(run: Run) -> None:
-    done = run("demo", given="end the room and lock it\nyes\n")
+def test_ending_and_locking_shows_what_it_means(call: Run) -> None:
+    done = call("demo", given="end the room and lock it\nyes\n")
     assert done.code == 0
     assert "END the session and LOCK the room" in done.out
     assert "Warning: The room gets locked" in done.out
     assert "[done] The session was ended for 15 people and the room is locked." in done.out
 
 
-def test_no_means_no(run: Run) -> None:
-    done = run("demo", given="end the room\nno\nwho is here\n")
+def test_no_means_no(call: Run) -> None:
+    done = call("demo", given="end the room\nno\nwho is here\n")
     assert done.code == 0
     assert "[rejected] Not executed: rejected by" in done.out
     assert "moderator: 15 people are here" in done.out
 
 
-def test_the_end_of_input_at_a_question_executes_nothing(run: Run) -> None:
-    done = run("demo", given="kick Spam Bot\n")
+def test_the_end_of_input_at_a_question_executes_nothing(call: Run) -> None:
+    done = call("demo", given="kick Spam Bot\n")
     assert done.code == 0
     assert done.out.endswith("Nothing was decided and nothing was executed.\n")
 
 
-def test_lines_that_are_no_answer_are_asked_again_then_refused(run: Run) -> None:
-    done = run("demo", given="kick Spam Bot\nsure\nwho is here\n1\nis Spam Bot here\n")
+def test_lines_that_are_no_answer_are_asked_again_then_refused(call: Run) -> None:
+    done = call("demo", given="kick Spam Bot\nsure\nwho is here\n1\nis Spam Bot here\n")
     assert done.code == 0
     assert done.out.count("That is no answer") == 3
     assert "No valid answer, so everything asked here is refused." in done.out
     assert "[done]" not in done.out
 
 
-def test_a_message_can_be_approved_for_the_rest_of_the_session(run: Run) -> None:
-    done = run("demo", given="tell everyone: hello\nsession\ntell everyone: bye\n")
+def test_a_message_can_be_approved_for_the_rest_of_the_session(call: Run) -> None:
+    done = call("demo", given="tell everyone: hello\nsession\ntell everyone: bye\n")
     assert done.code == 0
     assert done.out.count("Approve? [yes/no/edit/session]") == 1
     assert done.out.count("[done] Message sent") == 2
 
 
-def test_a_removal_cannot_be_approved_for_the_session(run: Run) -> None:
-    done = run("demo", given="kick Spam Bot\nsession\nno\n")
+def test_a_removal_cannot_be_approved_for_the_session(call: Run) -> None:
+    done = call("demo", given="kick Spam Bot\nsession\nno\n")
     assert "That is no answer" in done.out
     assert "[rejected]" in done.out
 
 
-def test_exit_and_quit_end_it(run: Run) -> None:
+def test_exit_and_quit_end_it(call: Run) -> None:
     for word in ("exit", "quit", "QUIT"):
-        done = run("demo", given=f"{word}\nwho is here\n")
+        done = call("demo", given=f"{word}\nwho is here\n")
         assert done.code == 0
         assert "people" not in done.out
 
 
-def test_json_lines_are_one_event_each(run: Run) -> None:
-    done = run("demo", "--json", given="kick Spam Bot\nyes\n")
+def test_json_lines_are_one_event_each(call: Run) -> None:
+    done = call("demo", "--json", given="kick Spam Bot\nyes\n")
     assert done.code == 0
     assert done.err == ""
     events = [json.loads(line) for line in done.out.splitlines()]
@@ -97,9 +97,9 @@ def test_json_lines_are_one_event_each(run: Run) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_a_hostile_room_cannot_act_on_the_transcript(run: Run, options: tuple[str, ...]) -> None:
+def test_a_hostile_room_cannot_act_on_the_transcript(call: Run, options: tuple[str, ...]) -> None:
     given = "who is here\nfind Honest Host\nkick Plain Listener\nyes\nremove all guests\nyes\n"
-    done = run("demo", "--scene", "hostile", *options, given=given)
+    done = call("demo", "--scene", "hostile", *options, given=given)
     assert done.code == 0
     assert not ACTIVE.search(done.out + done.err)
     # Every line begins as one of ours: nobody's name got to the start of a line.
@@ -126,17 +126,14 @@ def test_a_hostile_room_cannot_act_on_the_transcript(run: Run, options: tuple[st
             assert line == "" or line.startswith(tuple(o for o in ours if o)), line
 
 
-def test_what_the_person_typed_cannot_act_either(run: Run) -> None:
-    done = run("demo", given="tell everyone: \x1b[2Jhello\u202e\n\x1b[31m\nno\n")
+def test_what_the_person_typed_cannot_act_either(call: Run) -> None:
+    done = call("demo", given="tell everyone: \x1b[2Jhello\u202e\n\x1b[31m\nno\n")
     assert done.code == 0
     assert not ACTIVE.search(done.out)
 
 
 def test_bytes_that_are_no_text_are_survived(run: Run) -> None:
-    done = run(
-        "demo",
-        given="caf\udcff\nwho is here\n".encode("utf-8", "surrogateescape").decode("latin-1"),
-    )
+    done = run("demo", given="caf\udcff\nwho is here\n")
     assert done.code == 0
     assert "15 people are here" in done.out
 

@@ -16,8 +16,8 @@ ACTIVE = re.compile(
 )
 
 
-def test_a_room_is_shown_in_three_lines(sim: Simulation, run: Run) -> None:
-    done = run("room", sim.room_id)
+def test_a_room_is_shown_in_three_lines(sim: Simulation, call: Run) -> None:
+    done = call("room", sim.room_id)
     assert done.code == 0
     assert done.err == ""
     lines = done.out.splitlines()
@@ -26,8 +26,8 @@ def test_a_room_is_shown_in_three_lines(sim: Simulation, run: Run) -> None:
     assert lines[2] == "People   15"
 
 
-def test_peers_are_rows_with_tabs_when_piped(sim: Simulation, run: Run) -> None:
-    done = run("peers", sim.room_id)
+def test_peers_are_rows_with_tabs_when_piped(sim: Simulation, call: Run) -> None:
+    done = call("peers", sim.room_id)
     assert done.code == 0
     head, *rows = done.out.splitlines()
     assert head == "ID\tNAME\tROLE\tUSER ID"
@@ -36,9 +36,9 @@ def test_peers_are_rows_with_tabs_when_piped(sim: Simulation, run: Run) -> None:
     assert done.err.startswith('15 in the room: "student" 12,')
 
 
-def test_peers_can_be_narrowed_and_paged(sim: Simulation, run: Run) -> None:
+def test_peers_can_be_narrowed_and_paged(sim: Simulation, call: Run) -> None:
     def shown(*options: str) -> list[str]:
-        return [p["name"] for p in run("peers", sim.room_id, "--json", *options).json["peers"]]
+        return [p["name"] for p in call("peers", sim.room_id, "--json", *options).json["peers"]]
 
     assert shown("--role", "teacher") == ["Nora Berg"]
     assert shown("--user-id", "chen.wei") == ["Chen Wei", "Chen Wei"]
@@ -48,48 +48,48 @@ def test_peers_can_be_narrowed_and_paged(sim: Simulation, run: Run) -> None:
     assert shown("--offset", "99") == []
 
 
-def test_names_that_look_alike_are_pointed_out(sim: Simulation, run: Run) -> None:
-    assert "looks like" in run("peers", sim.room_id, "--name", "martin").err
+def test_names_that_look_alike_are_pointed_out(sim: Simulation, call: Run) -> None:
+    assert "looks like" in call("peers", sim.room_id, "--name", "martin").err
 
 
 def test_twenty_thousand_people_are_a_hundred_rows(
-    start: Callable[[str], Simulation], run: Run
+    start: Callable[[str], Simulation], call: Run
 ) -> None:
     sim = start("arena")
-    done = run("peers", sim.room_id)
+    done = call("peers", sim.room_id)
     assert done.code == 0
     assert done.out.count("\n") == 101
     assert "20,000 in the room" in done.err
     assert "Shown: 1 to 100" in done.err
 
 
-def test_an_idle_room_is_told(start: Callable[[str], Simulation], run: Run) -> None:
+def test_an_idle_room_is_told(start: Callable[[str], Simulation], call: Run) -> None:
     sim = start("idle")
-    done = run("peers", sim.room_id)
+    done = call("peers", sim.room_id)
     assert done.code == 1
     assert "session" in done.err
 
 
 @pytest.mark.parametrize("command", ["room", "peers"])
 def test_a_hostile_room_cannot_act_on_a_pipe(
-    start: Callable[[str], Simulation], run: Run, command: str
+    start: Callable[[str], Simulation], call: Run, command: str
 ) -> None:
     sim = start("hostile")
-    done = run(command, sim.room_id)
+    done = call(command, sim.room_id)
     assert done.code == 0
     assert not ACTIVE.search(done.out + done.err)
     assert "\r" not in done.out
     if command == "peers":
-        here = len(run("peers", sim.room_id, "--json").json["peers"])
+        here = len(call("peers", sim.room_id, "--json").json["peers"])
         assert [line.count("\t") for line in done.out.splitlines()] == [3] * (here + 1)
 
 
 @pytest.mark.parametrize("command", ["room", "peers"])
 def test_a_hostile_room_is_ascii_in_json(
-    start: Callable[[str], Simulation], run: Run, command: str
+    start: Callable[[str], Simulation], call: Run, command: str
 ) -> None:
     sim = start("hostile")
-    done = run(command, sim.room_id, "--json")
+    done = call(command, sim.room_id, "--json")
     assert done.out.isascii()
     assert done.out.rstrip("\n").isprintable()
     assert done.json
@@ -113,8 +113,8 @@ def test_markup_in_a_name_is_only_text(sim: Simulation, terminal: Open) -> None:
 
 
 def test_colours_are_for_terminals_and_can_be_refused(
-    sim: Simulation, run: Run, terminal: Open
+    sim: Simulation, call: Run, terminal: Open
 ) -> None:
-    assert "\x1b" not in run("peers", sim.room_id).out
+    assert "\x1b" not in call("peers", sim.room_id).out
     assert "\x1b[1m" in ended(terminal("peers", sim.room_id))[1]
     assert "\x1b" not in ended(terminal("peers", sim.room_id, NO_COLOR="1"))[1]

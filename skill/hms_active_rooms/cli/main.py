@@ -78,7 +78,10 @@ def _unexpected(
     """One line instead of a traceback: it would bury what matters, and frames hold secrets."""
     if issubclass(kind, KeyboardInterrupt):
         return
-    screen.err(
-        f"unexpected error: {kind.__name__}. It may have been executed; look at: "
-        f"hms-active-rooms actions. For the traceback set {DEBUG_VARIABLE}=1."
-    )
+    text = f"unexpected error: {kind.__name__}. It may have been executed."
+    hint = f"Look at: hms-active-rooms actions. For the traceback set {DEBUG_VARIABLE}=1."
+    if "--json" in sys.argv:
+        body = {"code": "unexpected", "message": text, "executed": "maybe", "hint": hint}
+        screen.document({"error": body})
+    else:
+        screen.err(f"{text} {hint}")

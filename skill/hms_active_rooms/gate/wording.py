@@ -62,9 +62,7 @@ def _action_lines(call: StateChange, impact: Impact) -> list[str]:
             return [f"{head}:", *_people_lines(shown), *more, *reason]
         case EndRoom():
             then = "END the session and LOCK the room" if call.lock else "END the session"
-            head = (
-                f"{then} of {room} for everyone in it ({_count(impact.total)}: {_roles(impact)})."
-            )
+            head = f"{then} for everyone in {room} ({_count(impact.total)}: {_roles(impact)})."
             return [head, f"Session: {quoted(impact.session_id, 40)}", *_reason_lines(call.reason)]
     return [f"{call.tool} in {room}"]
 

@@ -194,11 +194,12 @@ def test_the_room_decides_where_a_name_ends_and_the_message_begins(
 
 
 def test_when_the_room_cannot_decide_nothing_is_sent() -> None:
-    history = play("tell Bob Smith is here", people=[BOB, BOB_SMITH])
+    people = [BOB, ("Bob Will", "student", "u2")]
+    history = play("tell Bob will you stop", people=people)
     assert changes(history) == []
     assert "Put a colon between them" in said(history)
-    [(_, sent)] = changes(play("tell Bob: Smith is here", people=[BOB, BOB_SMITH]))
-    assert sent == {"peer_id": peer_id("Bob", [BOB]), "message": "Smith is here"}
+    [(_, sent)] = changes(play("tell Bob: will you stop", people=people))
+    assert sent == {"peer_id": peer_id("Bob", people), "message": "will you stop"}
 
 
 def test_the_rest_of_a_name_is_not_sent_as_a_message() -> None:

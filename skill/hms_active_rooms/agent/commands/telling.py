@@ -221,6 +221,8 @@ def _message(
         return (WARNING, None) if manner == "warn" else (None, "no-message")
     if match := _marked.fullmatch(plain):
         words = rest.group(match, "x")
+        if words.inside_quotes is None and words.plain[0] in "\"'":
+            return None, "unclear-message"
         why = refusals.unsafe_message(words.plain, marked=True)
         return (words.inside_quotes or words.raw, None) if why is None else (None, why)
     if rest.inside_quotes is not None:
