@@ -1,0 +1,117 @@
+"""The same journal on PostgreSQL, on a server the test starts itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from stand_in import Clock, StandInRoom, gate_on, peer
+
+from hms_active_rooms.gate.approval import Approve
+from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.drafts import Origin, draft
+from hms_active_rooms.gate.journal import Journal
+
+ROOM = "6" * 24
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("initdb"), reason="PostgreSQL's initdb is not installed"),
+]
+
+
+def as_nobody_special(command: list[str]) -> list[str]:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return command
+    return ["su", "postgres", "-s", "/bin/sh", "-c", " ".join(command)]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server on a socket in a folder of its own."""
+    folder = tmp_path_factory.mktemp("pg")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    home = folder / "home"
+    home.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(home, "postgres")
+
+    def run(*command: str) -> None:
+        subprocess.run(as_nobody_special([*command]), check=True, capture_output=True)
+
+    data = str(home / "data")
+    run("initdb", "-D", data, "-A", "trust", "-U", "journal")
+    options = f"\"-c listen_addresses='' -c unix_socket_directories={home}\""
+    if os.geteuid() != 0:
+        options = options.strip('"')
+    run("pg_ctl", "-D", data, "-w", "-l", str(home / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql+psycopg://journal@/postgres?host={home}"
+    finally:
+        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
+    journal = Journal(url)
+
+    async def go() -> None:
+        room = StandInRoom([peer(1), peer(2)])
+        gate = gate_on(room, journal)
+        call = parse_call("hms-remove-peers", {"room_id": ROOM, "role": "student"})
+        action = await gate.propose(call, Origin("t", "m", "c", "agent"))
+        await gate.decide(action.id, Approve(action.digest), by="ada", way="test")
+        for _ in range(2):
+            assert (await gate.run(action.id)).state == "done"
+        assert len(room.posts) == 2
+        assert [e.kind for e in journal.events(action.id)] == [
+            "proposed",
+            "approved",
+            "sent",
+            "done",
+        ]
+
+    import asyncio
+
+    asyncio.run(go())
+    journal.close()
+
+
+def test_a_claim_has_one_winner(url: str) -> None:
+    journal = Journal(url)
+    now = Clock(journal.now())
+    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    row = draft(call, key="k", revision=1, thread="t", requester="a", now=now(), ttl_s=600)
+    action = journal.propose(row)
+    assert journal.move(action, "approved", by="t", way="t")
+    action = replace(action, state="approved")
+    start, won = threading.Barrier(6), []
+
+    def claim() -> None:
+        mine = Journal(url)
+        start.wait()
+        if mine.claim(action, per_minute=100):
+            won.append(1)
+        mine.close()
+
+    threads = [threading.Thread(target=claim) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    journal.close()
+
+
+def test_two_questions_at_one_place_leave_the_first(url: str, tmp_path: Path) -> None:
+    journal = Journal(url)
+    assert journal.ask("here", ["a"]).fresh
+    assert journal.ask("here", ["b"]).items == ["a"]
+    journal.close()
