@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, Peer
+from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, Peer, PeerDetails
 from hms_active_rooms.errors import NotActive, PeerNotFound
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
@@ -75,6 +75,12 @@ class StandInRoom:
         if self.session is None:
             raise NotActive("The room is not active.", status=404)
         return tuple(self.peers)
+
+    async def retrieve_peer(self, room_id: str, peer_id: str) -> PeerDetails:
+        for peer in await self.list_peers(room_id):
+            if peer.id == peer_id:
+                return PeerDetails.model_validate({**peer.model_dump(), "tracks": {}})
+        raise PeerNotFound("No such peer.", status=404)
 
     async def send_message(self, room_id: str, message: str, **more: Any) -> Acknowledgement:
         return self._post("send", {"message": message, **more}, lambda: None)

@@ -103,7 +103,9 @@ def test_nothing_catches_everything() -> None:
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "everything"
                 broad = caught in ("everything", "Exception")
-                assert not (broad and name.startswith(("tools/", "agent/", "gate/"))), name
+                # Sending has no interrupt in it; there, no error may come out as "not executed".
+                inside = name.startswith(("tools/", "agent/", "gate/"))
+                assert name == "gate/sending.py" or not (broad and inside), name
 
 
 def test_every_tool_of_the_contract_has_arguments_and_no_other() -> None:

@@ -5,8 +5,6 @@ ActiveRoomsError                 code                 what to do next
 ├── InvalidCall                  invalid_call         fix the call
 ├── PolicyRefusal                policy_refusal       stop: the policy does not allow it
 ├── ApprovalNeeded               approval_needed      ask a person
-├── NotApproved                  not_approved         stop: a person said no, or nobody answered
-├── Busy                         busy                 wait, then look: another worker holds the action
 ├── OutcomeUnknown               outcome_unknown      look at the room; never send it again
 ├── JournalError                 journal              stop: without a record nothing is sent
 └── ApiError                     api                  see `status`
@@ -93,20 +91,6 @@ class ApprovalNeeded(ActiveRoomsError):
     def __init__(self, message: str, *, action_id: str | None = None, hint: str | None = None):
         super().__init__(message, executed="no", hint=hint)
         self.action_id = action_id
-
-
-class NotApproved(ActiveRoomsError):
-    """A person rejected the call, or no valid answer came in time."""
-
-    code = "not_approved"
-    default_hint = "Do not try again unless the person asks for it."
-
-
-class Busy(ActiveRoomsError):
-    """Another worker is sending this very action now."""
-
-    code = "busy"
-    default_hint = "Do not send it again; look at the room in a moment."
 
 
 class OutcomeUnknown(ActiveRoomsError):

@@ -11,9 +11,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from hms_active_rooms import ActiveRoomsToolkit, Policy
+from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
 from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.agent.moderator import MAX_BAD_ANSWERS
+from hms_active_rooms.errors import Forbidden
 from scripted import ScriptedModel, calls, text
 from stand_in import ROOM, StandInRoom, peer
 
@@ -41,8 +42,14 @@ class Conversation:
         """The interrupt this leads to, or None."""
         return self._run({"messages": [HumanMessage(words)]})
 
-    def answer(self, *decisions: Any) -> Any:
-        return self.resume({"decisions": list(decisions)})
+    def answer(self, *decisions: dict[str, Any]) -> Any:
+        """Answer by position; approvals and edits get their request's digest if they have none."""
+        requests = self.interrupt().value["action_requests"]
+        bound = [
+            d if d["type"] == "reject" else {"digest": r["digest"], **d}
+            for d, r in zip(decisions, requests, strict=True)
+        ]
+        return self.resume({"decisions": bound})
 
     def resume(self, value: Any) -> Any:
         return self._run(Command(resume={self.interrupt().id: value}))
@@ -115,7 +122,8 @@ BAD: list[Any] = [
     {"decisions": [APPROVE]},
     {"decisions": [APPROVE] * 4},
     {"decisions": [APPROVE, APPROVE, {"type": "approve "}]},
-    {"decisions": [APPROVE, APPROVE, {**APPROVE, "digest": "0" * 64}]},
+    {"decisions": [APPROVE, APPROVE, APPROVE]},
+    {"decisions": [{**APPROVE, "digest": "0" * 64}] * 3},
     {"decisions": "approve"},
     [APPROVE, APPROVE, APPROVE],
 ]
@@ -290,7 +298,9 @@ def test_a_wrong_call_is_explained_to_the_model() -> None:
 def test_resuming_by_two_workers_sends_once() -> None:
     talk = three_removals()
     interrupt = talk.say()
-    resume = Command(resume={interrupt.id: {"decisions": [APPROVE, REJECT, REJECT]}})
+    digest = interrupt.value["action_requests"][0]["digest"]
+    decisions = [{**APPROVE, "digest": digest}, REJECT, REJECT]
+    resume = Command(resume={interrupt.id: {"decisions": decisions}})
 
     async def both() -> None:
         other = build_moderator(talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver)
@@ -322,14 +332,15 @@ def test_a_policy_refusal_is_not_asked_about() -> None:
         protected_user_ids=frozenset({"u-1"}),
     )
     assert talk.say() is None
-    assert "protected by the policy" in talk.results()[0]
+    assert "the policy protects that user id" in talk.results()[0]
 
 
 async def test_it_works_the_same_asynchronously() -> None:
     talk = three_removals()
     out = await talk.graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
     [interrupt] = out["__interrupt__"]
-    answer = {"decisions": [REJECT, APPROVE, REJECT]}
+    digest = interrupt.value["action_requests"][1]["digest"]
+    answer = {"decisions": [REJECT, {**APPROVE, "digest": digest}, REJECT]}
     await talk.graph.ainvoke(Command(resume={interrupt.id: answer}), CONFIG)
     assert talk.removed() == [peer(2).id]
 
@@ -359,3 +370,74 @@ def test_200_turns_of_a_reckless_model_send_nothing_when_nobody_answers() -> Non
         talk.say(f"turn {turn}")
     assert talk.room.posts == []
     assert all(a.state in ("proposed", "rejected") for a in talk.kit.gate.journal.actions())
+
+
+def test_a_click_too_many_does_not_approve_what_is_asked_next() -> None:
+    lock = ("hms-end-active-room", {"room_id": ROOM, "lock": True})
+    talk = Conversation(
+        students(), ScriptedModel.saying(calls(send("hi all")), calls(lock), text("done"))
+    )
+    first = talk.say().value["action_requests"][0]
+    click: Any = Command(resume={"decisions": [{**APPROVE, "digest": first["digest"]}]})
+    talk.graph.invoke(click, CONFIG)
+    talk.graph.invoke(click, CONFIG)
+    assert [verb for verb, _ in talk.room.posts] == ["send"]
+    assert talk.interrupt()
+
+
+def test_a_thread_goes_on_after_an_action_failed_elsewhere() -> None:
+    talk = Conversation(
+        students(), ScriptedModel.saying(calls(remove(1)), text("ok"), text("done"))
+    )
+    asked = talk.say().value["action_requests"][0]
+
+    async def elsewhere() -> None:
+        gate = talk.kit.gate
+        decision = Approve(asked["digest"])
+        await gate.decide(asked["action_id"], decision, by="bob", way="page")
+        talk.room.before = refuse
+        await gate.run(asked["action_id"])
+
+    def refuse(_: str) -> None:
+        raise Forbidden("No.", status=403)
+
+    asyncio.run(elsewhere())
+    assert talk.say("and now?") is None
+    assert "Nothing was executed" in talk.results()[0]
+
+
+def test_an_approved_action_that_was_not_sent_is_withdrawn_by_a_new_message() -> None:
+    talk = Conversation(
+        students(), ScriptedModel.saying(calls(remove(1)), text("ok"), text("done"))
+    )
+    asked = talk.say().value["action_requests"][0]
+    gate = talk.kit.gate
+    asyncio.run(gate.decide(asked["action_id"], Approve(asked["digest"]), by="bob", way="page"))
+    talk.say("forget it")
+    assert asyncio.run(gate.run(asked["action_id"])).state == "rejected"
+    assert talk.room.posts == []
+
+
+def test_a_model_message_cannot_take_the_place_of_the_persons() -> None:
+    def script(history: list[BaseMessage]) -> AIMessage:
+        return AIMessage("I am you", id=history[-1].id)
+
+    talk = Conversation(students(), ScriptedModel(script=script))
+    talk.say("who is here")
+    assert [type(m).__name__ for m in talk.out["messages"]] == ["HumanMessage", "AIMessage"]
+
+
+def test_a_flood_of_calls_is_cut() -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(*[LIST] * 200), text("done")))
+    talk.say()
+    assert sum("More than 50 calls" in r for r in talk.results()) == 150
+
+
+def test_plain_answers_count_only_where_code_says_so() -> None:
+    talk = three_removals()
+    talk.graph = build_moderator(
+        talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver, plain_answers=True
+    )
+    talk.say()
+    talk.graph.invoke(Command(resume={"decisions": [APPROVE, REJECT, REJECT]}), CONFIG)
+    assert talk.removed() == [peer(1).id]

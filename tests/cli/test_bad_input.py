@@ -152,14 +152,16 @@ def test_a_file_that_is_no_journal_is_told(call: Run, tmp_path: Path) -> None:
     assert_one_line(done, 1, "The journal failed")
 
 
-def test_a_file_that_holds_no_conversations_is_told(call: Run, environ: dict[str, str]) -> None:
+def test_a_file_that_holds_no_conversations_is_told(
+    call: Run, sim: Simulation, environ: dict[str, str]
+) -> None:
     folder = Path(environ["XDG_STATE_HOME"]) / "hms-active-rooms"
     folder.mkdir(parents=True)
     (folder / "chat.sqlite").write_bytes(b"not a database" * 100)
     assert_one_line(call("chat", ROOM), 2, "cannot be read or written")
 
 
-def test_an_unknown_model_is_told(call: Run) -> None:
+def test_an_unknown_model_is_told(call: Run, sim: Simulation) -> None:
     done = call("chat", ROOM, "--model", "no-such-model")
     assert_one_line(done, 2, "no-such-model")
 
@@ -196,7 +198,7 @@ def test_a_room_without_a_session_is_told(call: Run, sim: Simulation) -> None:
     ],
 )
 def test_with_json_an_error_is_one_document_on_standard_output(
-    call: Run, arguments: tuple[str, ...], code: int, error: str
+    call: Run, sim: Simulation, arguments: tuple[str, ...], code: int, error: str
 ) -> None:
     done = call(*arguments, "--json")
     assert done.code == code
@@ -205,6 +207,7 @@ def test_with_json_an_error_is_one_document_on_standard_output(
     body = json.loads(done.out)["error"]
     assert body["code"] == error
     assert body["executed"] == "no"
+    assert posts(sim) == []
     assert set(body) >= {"code", "message", "executed", "hint"}
 
 

@@ -152,7 +152,8 @@ def test_a_model_that_fails_is_told_and_the_conversation_goes_on(converse: Conve
 def test_a_bug_of_ours_is_not_taken_for_trouble_with_the_model(converse: Converse) -> None:
     class Broken(Talk):
         def emit(self, event: Mapping[str, Any]) -> None:
-            raise LookupError("a bug")
+            if event["type"] == "message":
+                raise LookupError("a bug")
 
     with pytest.raises(LookupError, match="a bug"):
         converse(ScriptedModel.saying(text("hello")), Broken("hello"))
@@ -165,7 +166,7 @@ def test_the_question_is_from_the_journal_not_from_the_models_words(
     lie.content = "This only says hello to everyone. Approve? yes"
     io = Talk("greet them", "no")
     assert converse(ScriptedModel.saying(lie, text("done")), io) == "ended"
-    assert io.questions[0][0].startswith(f"END the session of room {sim.room_id} for everyone")
+    assert io.questions[0][0].startswith("END the session")
     assert posts(sim) == []
 
 

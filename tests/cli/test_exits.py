@@ -21,8 +21,6 @@ from hms_active_rooms.gate.states import State
         (errors.ConfigurationError("x"), 2),
         (errors.ApprovalNeeded("x"), 3),
         (errors.PolicyRefusal("x"), 4),
-        (errors.NotApproved("x"), 4),
-        (errors.Busy("x"), 5),
         (errors.OutcomeUnknown("x"), 5),
         (errors.JournalError("x"), 1),
         (errors.Unauthorized("x", status=401), 1),

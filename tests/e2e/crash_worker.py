@@ -86,7 +86,9 @@ async def through_the_graph(
         elif state.next and not state.interrupts:
             await graph.ainvoke(None, config, durability="sync")
         for interrupt in (await graph.aget_state(config)).interrupts:
-            resume: Any = Command(resume={interrupt.id: {"decisions": [{"type": "approve"}]}})
+            digest = interrupt.value["action_requests"][0]["digest"]
+            decisions = [{"type": "approve", "digest": digest}]
+            resume: Any = Command(resume={interrupt.id: {"decisions": decisions}})
             await graph.ainvoke(resume, config, durability="sync")
         assert not (await graph.aget_state(config)).next
     [action, *_] = journal.actions()

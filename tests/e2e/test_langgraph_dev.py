@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from docs import PROJECT
 
+from docs import PROJECT
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 
 START_S = 90
@@ -91,7 +91,8 @@ def test_langgraph_dev_serves_the_moderator_and_asks(tmp_path: Path) -> None:
         [interrupt] = asked["__interrupt__"]
         assert '"Spam Bot"' in interrupt["value"]["action_requests"][0]["description"]
         assert not [r for r in sim.requests if r.method == "POST"]
-        answer = {"decisions": [{"type": "approve"}]}
+        digest = interrupt["value"]["action_requests"][0]["digest"]
+        answer = {"decisions": [{"type": "approve", "digest": digest}]}
         post(run, assistant_id="moderator", command={"resume": {interrupt["id"]: answer}})
         assert len([r for r in sim.requests if r.method == "POST"]) == 1
         assert "Spam Bot" not in [p.name for p in sim.world.peers(sim.room_id)]

@@ -20,7 +20,15 @@ from scripted import ScriptedModel, calls, text
 from tokenizer import real_tokens
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
-APPROVE = {"type": "approve"}
+
+
+def approval(out: Any) -> Any:
+    """Approves all that this output asks, and nothing else."""
+    [interrupt] = out["__interrupt__"]
+    decisions = [
+        {"type": "approve", "digest": r["digest"]} for r in interrupt.value["action_requests"]
+    ]
+    return Command(resume={interrupt.id: {"decisions": decisions}})
 
 
 def toolkit(sim: Simulation, journal: str = ":memory:", **policy: Any) -> ActiveRoomsToolkit:
@@ -70,7 +78,7 @@ def test_a_removal_is_shown_asked_done_once_checked_and_on_record(tmp_path: Path
         [interrupt] = out["__interrupt__"]
         assert '"Spam Bot"' in interrupt.value["action_requests"][0]["description"]
         assert posts(sim) == []
-        out = graph.invoke(Command(resume={interrupt.id: {"decisions": [APPROVE]}}), CONFIG)
+        out = graph.invoke(approval(out), CONFIG)
         assert "Checked: the room shows it" in out["messages"][-2].content
         assert "Spam Bot" not in names(sim)
         [post] = posts(sim)
@@ -105,8 +113,7 @@ def test_the_token_is_nowhere_but_in_the_request(
         )
         graph = build_moderator(model, kit, room_id=sim.room_id, checkpointer=saver)
         out = graph.invoke({"messages": [HumanMessage("go")]}, CONFIG)
-        resume: Any = Command(resume={out["__interrupt__"][0].id: {"decisions": [APPROVE]}})
-        out = graph.invoke(resume, CONFIG)
+        out = graph.invoke(approval(out), CONFIG)
         assert posts(sim)
         kit.gate.journal.close()
         told = repr(out) + repr(kit) + repr(kit.gate.journal) + caplog.text
@@ -174,8 +181,7 @@ def test_a_session_that_restarts_meanwhile_is_not_ended() -> None:
         for peer in sim.world.peers(sim.room_id):
             sim.world.leave(sim.room_id, peer.id)
         sim.world.join(sim.room_id, name="Nora Berg", role="teacher")
-        resume: Any = Command(resume={out["__interrupt__"][0].id: {"decisions": [APPROVE]}})
-        out = graph.invoke(resume, CONFIG)
+        out = graph.invoke(approval(out), CONFIG)
         assert "Asked again" in out["__interrupt__"][0].value["action_requests"][0]["description"]
         assert posts(sim) == []
         assert names(sim) == ["Nora Berg"]

@@ -37,13 +37,17 @@ def request(gate: str = "soft", tool: str = "hms-send-message") -> ApprovalReque
     )
 
 
+APPROVE = {"type": "approve", "digest": "d" * 64}
+
+
 def edited(**changes: Any) -> dict[str, Any]:
     args = {**request().arguments, **changes}
-    return {"type": "edit", "edited_action": {"name": "hms-send-message", "args": args}}
+    action = {"name": "hms-send-message", "args": args}
+    return {"type": "edit", "digest": "d" * 64, "edited_action": action}
 
 
 def test_exact_answers_are_decisions() -> None:
-    assert parse_answer({"type": "approve"}, request(), "ada") == Approve("d" * 64, "ada")
+    assert parse_answer(APPROVE, request(), "ada") == Approve("d" * 64, "ada")
     assert parse_answer({"type": "reject", "message": "no"}, request(), "") == Reject("no")
     assert parse_answer(edited(message="bye"), request(), "") == Edit("d" * 64, {"message": "bye"})
 
@@ -57,15 +61,17 @@ NOT_ANSWERS: list[Any] = [
     [],
     {},
     ["approve"],
+    {"type": "approve"},
     {"type": "approve "},
-    {"type": "Approve"},
-    {"type": "approved"},
+    {**APPROVE, "type": "approve "},
+    {**APPROVE, "type": "Approve"},
+    {**APPROVE, "type": "approved"},
     {"type": "accept"},
     {"type": True},
     {"type": ["approve"]},
-    {"type": "approve", "args": {}},
-    {"type": "approve", "scope": "always"},
-    {"type": "approve", "digest": "e" * 64},
+    {**APPROVE, "args": {}},
+    {**APPROVE, "scope": "always"},
+    {**APPROVE, "digest": "e" * 64},
     {"type": "reject", "message": 1},
     {"type": "edit"},
     {"type": "edit", "edited_action": {"name": "hms-end-active-room", "args": {}}},
@@ -82,7 +88,11 @@ def test_anything_else_is_no_answer(answer: object) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.just("approve"),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text(max_size=10)
+        | st.sampled_from(["approve", "once", "d" * 64]),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
@@ -101,7 +111,24 @@ def test_only_the_exact_shape_approves(answer: object) -> None:
     except BadAnswerError:
         return
     if isinstance(decision, Approve):
-        assert answer in ({"type": "approve"}, {"type": "approve", "scope": "once"})
+        assert answer in (APPROVE, {**APPROVE, "scope": "once"})
+
+
+def test_words_left_out_of_an_edit_are_not_sent_all_the_same() -> None:
+    answer = edited()
+    del answer["edited_action"]["args"]["type"]
+    with pytest.raises(BadAnswerError, match="missing"):
+        parse_answer(answer, request(), "")
+
+
+def test_answers_without_a_digest_count_only_where_code_says_so() -> None:
+    answer = {"decisions": [{"type": "approve"}]}
+    with pytest.raises(BadAnswerError, match="digest"):
+        parse_hitl_answer(answer, [request()], "")
+    assert parse_hitl_answer(answer, [request()], "", plain_answers=True) == [Approve("d" * 64)]
+    stale = {"decisions": [{"type": "approve", "digest": "e" * 64}]}
+    with pytest.raises(BadAnswerError, match="digest"):
+        parse_hitl_answer(stale, [request()], "", plain_answers=True)
 
 
 @pytest.mark.parametrize("field", ["room_id", "role"])
@@ -118,7 +145,7 @@ def test_a_target_cannot_be_left_out_of_an_edit() -> None:
 
 
 def test_a_destructive_action_is_never_approved_for_the_session() -> None:
-    answer = {"type": "approve", "scope": "session"}
+    answer = {**APPROVE, "scope": "session"}
     assert parse_answer(answer, request(), "") == Approve("d" * 64, "", "session")
     with pytest.raises(BadAnswerError):
         parse_answer(answer, request("hard"), "")
@@ -128,12 +155,12 @@ def test_a_destructive_action_is_never_approved_for_the_session() -> None:
     "answer",
     [
         {"decisions": []},
-        {"decisions": [{"type": "approve"}]},
-        {"decisions": [{"type": "approve"}] * 3},
-        {"decisions": {"0": {"type": "approve"}, "1": {"type": "approve"}}},
-        {"decisions": [{"type": "approve"}, "yes"]},
-        {"decisions": [{"type": "approve"}, {"type": "approve"}], "extra": 1},
-        [{"type": "approve"}, {"type": "approve"}],
+        {"decisions": [APPROVE]},
+        {"decisions": [APPROVE] * 3},
+        {"decisions": {"0": APPROVE, "1": APPROVE}},
+        {"decisions": [APPROVE, "yes"]},
+        {"decisions": [APPROVE, APPROVE], "extra": 1},
+        [APPROVE, APPROVE],
         "yes",
         True,
     ],

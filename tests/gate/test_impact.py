@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.errors import InvalidCall, PeerNotFound, PolicyRefusal
 from hms_active_rooms.gate.calls import StateChange, parse_call
-from hms_active_rooms.gate.impact import Impact, assess, drift
+from hms_active_rooms.gate.drift import drift
+from hms_active_rooms.gate.impact import Impact, assess
 from hms_active_rooms.gate.policy import Policy
 
 ROOM = "6" * 24

@@ -42,7 +42,7 @@ def row(clock: Clock, key: str = "k", revision: int = 1) -> Action:
 
 def at(journal: Journal, state: State, clock: Clock) -> Action:
     """A row brought to this state by the machine's own steps."""
-    action = journal.propose(row(clock))
+    action = journal.insert(row(clock))
     path: dict[State, list[State]] = {
         "proposed": [],
         "approved": ["approved"],
@@ -85,7 +85,7 @@ def test_nothing_is_sent_but_what_was_approved() -> None:
 def test_whatever_is_tried_each_step_is_taken_once_and_recorded(tries: list[State]) -> None:
     clock = Clock()
     journal = Journal(":memory:", clock=clock)
-    action = journal.propose(row(clock))
+    action = journal.insert(row(clock))
     taken = ["proposed"]
     for after in tries:
         try:
@@ -188,7 +188,7 @@ def test_the_first_question_at_a_place_stays() -> None:
 def test_events_are_append_only(tmp_path: Path, sql: str) -> None:
     file = tmp_path / "j.sqlite"
     journal = Journal(f"sqlite:///{file}")
-    journal.propose(row(Clock(journal.now())))
+    journal.insert(row(Clock(journal.now())))
     with sqlite3.connect(file) as db, pytest.raises(sqlite3.IntegrityError, match="append-only"):
         db.execute(sql)
     db.close()

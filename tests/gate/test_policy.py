@@ -118,3 +118,10 @@ def test_variables_are_read_and_win_over_the_file(tmp_path: Path) -> None:
 def test_an_unknown_policy_variable_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="HMS_POLICY_MAXPEERS"):
         Policy.from_env({"HMS_POLICY_MAXPEERS": "9"})
+
+
+def test_an_empty_variable_does_not_clear_a_protection(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('protected_roles = ["teacher"]\n')
+    env = {"HMS_POLICY_FILE": str(file), "HMS_POLICY_PROTECTED_ROLES": " "}
+    assert Policy.from_env(env).protected_roles == {"teacher"}

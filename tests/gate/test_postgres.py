@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stand_in import Clock, StandInRoom, gate_on, peer
+from sqlalchemy.exc import DBAPIError
 
 from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.drafts import Origin, draft
 from hms_active_rooms.gate.journal import Journal
+from stand_in import Clock, StandInRoom, gate_on, peer
 
 ROOM = "6" * 24
 
@@ -34,13 +36,9 @@ def as_nobody_special(command: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server on a socket in a folder of its own."""
-    folder = tmp_path_factory.mktemp("pg")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
-    home = folder / "home"
-    home.mkdir()
+def url() -> Iterator[str]:
+    """A PostgreSQL server on a socket in a folder of its own, which its user can reach."""
+    home = Path(tempfile.mkdtemp(prefix="hms-pg-"))
     if os.geteuid() == 0:
         shutil.chown(home, "postgres")
 
@@ -57,6 +55,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"postgresql+psycopg://journal@/postgres?host={home}"
     finally:
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(home)
 
 
 def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
@@ -89,7 +88,7 @@ def test_a_claim_has_one_winner(url: str) -> None:
     now = Clock(journal.now())
     call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
     row = draft(call, key="k", revision=1, thread="t", requester="a", now=now(), ttl_s=600)
-    action = journal.propose(row)
+    action = journal.insert(row)
     assert journal.move(action, "approved", by="t", way="t")
     action = replace(action, state="approved")
     start, won = threading.Barrier(6), []
@@ -110,7 +109,16 @@ def test_a_claim_has_one_winner(url: str) -> None:
     journal.close()
 
 
-def test_two_questions_at_one_place_leave_the_first(url: str, tmp_path: Path) -> None:
+def test_events_are_append_only(url: str) -> None:
+    journal = Journal(url)
+    with journal._engine.begin() as db:
+        assert db.exec_driver_sql("SELECT count(*) FROM hms_events").scalar()
+    with pytest.raises(DBAPIError, match="append-only"), journal._engine.begin() as db:
+        db.exec_driver_sql("DELETE FROM hms_events")
+    journal.close()
+
+
+def test_two_questions_at_one_place_leave_the_first(url: str) -> None:
     journal = Journal(url)
     assert journal.ask("here", ["a"]).fresh
     assert journal.ask("here", ["b"]).items == ["a"]

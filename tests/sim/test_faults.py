@@ -38,6 +38,7 @@ def test_a_429_is_not_executed(
 def test_a_status_has_a_text_of_its_own_unless_one_is_given() -> None:
     assert Fault(kind="status", status=429).text == "rate limit exceeded"
     assert Fault(kind="status", status=502).text == "bad gateway"
+    assert Fault(kind="status", status=599).text == "error"
     assert Fault(kind="status", status=502, message="no").text == "no"
 
 

@@ -108,6 +108,16 @@ def test_an_end_sends_everyone_away_and_closes_the_session(
 
 
 @pytest.mark.behaviour("webhooks.room-end")
+def test_an_end_asked_twice_ends_once(sim: Simulation, api: httpx.Client) -> None:
+    for reason in ("first", "second"):
+        api.post("/end-room", json={"reason": reason})
+    sim.world.settle()
+    (ended,) = events(sim, "room.end.success")
+    assert ended["data"]["reason"] == "first"
+    assert len(events(sim, "session.close.success")) == 1
+
+
+@pytest.mark.behaviour("webhooks.room-end")
 def test_an_end_of_nothing_fails(sim: Simulation, api: httpx.Client, idle_room: str) -> None:
     api.post(f"{sim.base_url}/active-rooms/{idle_room}/end-room", json={})
     (failed,) = events(sim)

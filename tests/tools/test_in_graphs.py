@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 from pydantic import ValidationError
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
@@ -21,7 +24,6 @@ from scripted import ScriptedModel, calls, text
 from stand_in import ROOM, StandInRoom, peer
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
-APPROVE = {"type": "approve"}
 REJECT = {"type": "reject", "message": "no"}
 
 
@@ -50,6 +52,11 @@ def shared_tool_node(model: BaseChatModel, kit: ActiveRoomsToolkit, saver: Any) 
 def agent(model: BaseChatModel, kit: ActiveRoomsToolkit, saver: Any) -> Any:
     """LangChain's agent: one task per call."""
     return create_agent(model, kit.get_tools(), checkpointer=saver)
+
+
+def approve(interrupt: Any) -> dict[str, Any]:
+    """The approval of exactly this interrupt."""
+    return {"type": "approve", "digest": interrupt.value["digest"]}
 
 
 Build = Callable[[BaseChatModel, ActiveRoomsToolkit, Any], Any]
@@ -85,7 +92,7 @@ def test_of_three_parallel_removals_only_the_approved_one_runs_once(
     interrupts = ask(graph)
     while interrupts:
         answers = {
-            i.id: APPROVE if i.value["args"]["peer_id"] == peer(chosen).id else REJECT
+            i.id: approve(i) if i.value["args"]["peer_id"] == peer(chosen).id else REJECT
             for i in interrupts
         }
         out = graph.invoke(Command(resume=answers), CONFIG)
@@ -102,7 +109,7 @@ def test_in_a_shared_tool_node_one_call_asks_and_its_siblings_are_not_executed()
     graph = shared_tool_node(model, toolkit(room), InMemorySaver())
     [interrupt] = ask(graph)
     asked = interrupt.value["args"]["peer_id"]
-    out = graph.invoke(Command(resume={interrupt.id: APPROVE}), CONFIG)
+    out = graph.invoke(Command(resume={interrupt.id: approve(interrupt)}), CONFIG)
     assert removed(room) == [asked]
     texts = [m.content for m in out["messages"] if isinstance(m, ToolMessage)]
     assert sum("one call at a time" in t for t in texts) == 2
@@ -122,13 +129,13 @@ def test_the_interrupt_is_the_per_call_shape_with_the_impact(build: Build) -> No
     assert value["args"]["peer_id"] == peer(3).id
     assert '"Peer 3"' in value["description"]
     assert len(value["digest"]) == 64
-    assert interrupt.response_schema["properties"]["type"]["enum"] == ["approve", "reject", "edit"]
+    assert value["digest"] in str(interrupt.response_schema)
 
 
 @GRAPHS
 @pytest.mark.parametrize(
     "answer",
-    ["yes", True, {"type": "approve "}, {"decisions": [APPROVE]}, {"type": "yes"}, ["approve"], {}],
+    ["yes", True, {"type": "approve"}, {"type": "approve "}, {"type": "yes"}, ["approve"], {}],
     ids=repr,
 )
 def test_a_malformed_answer_sends_nothing_and_can_be_given_again(
@@ -142,28 +149,27 @@ def test_a_malformed_answer_sends_nothing_and_can_be_given_again(
         graph.invoke(Command(resume={interrupt.id: answer}), CONFIG)
     assert room.posts == []
     [again] = graph.get_state(CONFIG).interrupts
-    graph.invoke(Command(resume={again.id: APPROVE}), CONFIG)
+    graph.invoke(Command(resume={again.id: approve(again)}), CONFIG)
     assert removed(room) == [peer(3).id]
 
 
 @GRAPHS
 @pytest.mark.parametrize(
-    "answer",
+    "more",
     [
-        {**APPROVE, "scope": "session"},
-        {**APPROVE, "digest": "0" * 64},
+        {"scope": "session"},
         {"type": "edit", "edited_action": {"name": "hms-end-active-room", "args": {}}},
     ],
     ids=repr,
 )
 def test_an_answer_that_does_not_fit_the_question_is_asked_again(
-    build: Build, answer: object
+    build: Build, more: dict[str, Any]
 ) -> None:
     room = students()
     model = ScriptedModel.saying(calls(remove(3)), text("done"))
     graph = build(model, toolkit(room), InMemorySaver())
     [interrupt] = ask(graph)
-    out = graph.invoke(Command(resume={interrupt.id: answer}), CONFIG)
+    out = graph.invoke(Command(resume={interrupt.id: {**approve(interrupt), **more}}), CONFIG)
     [again] = out["__interrupt__"]
     assert room.posts == []
     graph.invoke(Command(resume={again.id: REJECT}), CONFIG)
@@ -179,12 +185,12 @@ def test_a_drift_is_asked_again_and_the_old_answer_does_not_count_for_it(build: 
     graph = build(model, toolkit(room), InMemorySaver())
     [first] = ask(graph)
     room.session = "4" * 24
-    out = graph.invoke(Command(resume={first.id: APPROVE}), CONFIG)
+    out = graph.invoke(Command(resume={first.id: approve(first)}), CONFIG)
     [second] = out["__interrupt__"]
     assert room.posts == []
     assert second.value["digest"] != first.value["digest"]
     assert "Asked again" in second.value["description"]
-    graph.invoke(Command(resume={second.id: APPROVE}), CONFIG)
+    graph.invoke(Command(resume={second.id: approve(second)}), CONFIG)
     assert [verb for verb, _ in room.posts] == ["end"]
 
 
@@ -195,7 +201,9 @@ def test_an_answer_waiting_before_the_question_does_not_count(build: Build) -> N
     model = ScriptedModel.saying(calls(remove(3)), text("done"))
     saver = InMemorySaver()
     [interrupt] = ask(build(model, toolkit(room), saver))
-    out = build(model, toolkit(room), saver).invoke(Command(resume={interrupt.id: APPROVE}), CONFIG)
+    out = build(model, toolkit(room), saver).invoke(
+        Command(resume={interrupt.id: approve(interrupt)}), CONFIG
+    )
     assert room.posts == []
     assert out["__interrupt__"]
 
@@ -208,11 +216,11 @@ def test_resuming_twice_sends_once(build: Build) -> None:
     graph = build(model, kit, saver)
     [interrupt] = ask(graph)
     before = graph.get_state(CONFIG).config
-    graph.invoke(Command(resume={interrupt.id: APPROVE}), CONFIG)
+    graph.invoke(Command(resume={interrupt.id: approve(interrupt)}), CONFIG)
     assert len(room.posts) == 1
     room.peers.append(peer(3))
     graph.invoke(None, before)
-    graph.invoke(Command(resume=APPROVE), before)
+    graph.invoke(Command(resume=approve(interrupt)), before)
     assert len(room.posts) == 1
 
 
@@ -223,7 +231,7 @@ async def test_it_works_the_same_asynchronously(build: Build) -> None:
     graph = build(model, toolkit(room), InMemorySaver())
     out = await graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
     first, *others = out["__interrupt__"]
-    answers = {first.id: APPROVE, **{other.id: REJECT for other in others}}
+    answers = {first.id: approve(first), **{other.id: REJECT for other in others}}
     out = await graph.ainvoke(Command(resume=answers), CONFIG)
     assert not out.get("__interrupt__")
     assert removed(room) == [first.value["args"]["peer_id"]]
@@ -260,3 +268,73 @@ def test_the_model_reads_a_rejection_plainly() -> None:
     [result] = [m for m in out["messages"] if isinstance(m, ToolMessage)]
     assert result.content.startswith('Not executed: rejected by "ada": "no"')
     assert isinstance(out["messages"][-1], AIMessage)
+
+
+def test_the_answer_to_another_tool_beside_ours_approves_nothing() -> None:
+    """LangGraph shows one of two questions of a task, and gives its answer to either."""
+
+    @tool
+    def buy(what: str) -> str:
+        """Buy something, if a person agrees."""
+        return str(interrupt({"type": "tool_approval", "question": f"buy {what}?"}))
+
+    room = students()
+    end = ("hms-end-active-room", {"room_id": ROOM})
+    model = ScriptedModel.saying(calls(("buy", {"what": "ice"}), end), text("done"))
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", lambda s: {"messages": [model.invoke(s["messages"])]})
+    graph.add_node("tools", ToolNode([buy, *toolkit(room).get_tools()]))
+    graph.add_edge(START, "model")
+    graph.add_edge("model", "tools")
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    asked = compiled.invoke({"messages": [HumanMessage("go")]}, CONFIG)["__interrupt__"]
+    for _ in range(3):
+        with contextlib.suppress(ValidationError):
+            compiled.invoke(Command(resume={asked[0].id: {"type": "approve"}}), CONFIG)
+    assert room.posts == []
+
+
+@GRAPHS
+def test_the_old_click_does_not_count_for_a_question_asked_again(build: Build) -> None:
+    room = students()
+    end = ("hms-end-active-room", {"room_id": ROOM})
+    graph = build(ScriptedModel.saying(calls(end), text("done")), toolkit(room), InMemorySaver())
+    [first] = ask(graph)
+    room.session = "4" * 24
+    graph.invoke(Command(resume={first.id: approve(first)}), CONFIG)
+    with pytest.raises(ValidationError):
+        graph.invoke(Command(resume={first.id: approve(first)}), CONFIG)
+    assert room.posts == []
+
+
+def test_a_node_that_invokes_a_tool_without_a_call_id_sends_once() -> None:
+    room = students()
+    remove_it = next(t for t in toolkit(room).get_tools() if t.name == "hms-remove-peers")
+
+    def node(_: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        args = {"room_id": ROOM, "peer_id": peer(1).id}
+        return {"messages": [HumanMessage(str(remove_it.invoke(args, config)))]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    [asked] = compiled.invoke({"messages": []}, CONFIG)["__interrupt__"]
+    out = compiled.invoke(Command(resume={asked.id: approve(asked)}), CONFIG)
+    assert "Removed" in out["messages"][-1].content
+    assert removed(room) == [peer(1).id]
+
+
+def test_the_same_call_id_outside_a_graph_is_another_call() -> None:
+    room = students()
+    seen: list[ApprovalRequest] = []
+
+    def confirm(request: ApprovalRequest) -> Approve:
+        seen.append(request)
+        return request.approve()
+
+    send = next(t for t in toolkit(room, confirm).get_tools() if "send" in t.name)
+    for _ in range(2):
+        args = {"room_id": ROOM, "message": "hi"}
+        send.invoke({"name": send.name, "args": args, "id": "call_0", "type": "tool_call"})
+    assert (len(seen), len(room.posts)) == (2, 2)

@@ -64,18 +64,31 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """The message with an id, and with call ids no call of this thread had before."""
-    seen = {call["id"] for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
-    calls, changed = [], False
-    for call in message.tool_calls:
-        if not call["id"] or call["id"] in seen:
-            call, changed = ToolCall({**call, "id": f"call_{uuid4().hex}"}), True
-        seen.add(call["id"])
-        calls.append(call)
-    update: dict[str, object] = {} if message.id else {"id": str(uuid4())}
-    if changed:
+    """The message with an id and call ids that nothing in this thread had before.
+
+    An id used again would replace a message, or take another call's result for its own.
+    """
+    seen: set[str | None] = {
+        call["id"]
+        for m in messages
+        if isinstance(m, AIMessage)
+        for call in [*m.tool_calls, *m.invalid_tool_calls]
+    }
+
+    def fresh(call_id: str | None) -> str:
+        chosen = f"call_{uuid4().hex}" if not call_id or call_id in seen else call_id
+        seen.add(chosen)
+        return chosen
+
+    calls = [ToolCall({**c, "id": fresh(c["id"])}) for c in message.tool_calls]
+    invalid = [InvalidToolCall({**c, "id": fresh(c["id"])}) for c in message.invalid_tool_calls]
+    update: dict[str, object] = {}
+    if not message.id or message.id in {m.id for m in messages}:
+        update["id"] = str(uuid4())
+    if calls != message.tool_calls or invalid != message.invalid_tool_calls:
         # Raw provider content repeats the old ids, so only the text is kept.
-        update |= {"tool_calls": calls, "content": message.text, "additional_kwargs": {}}
+        update |= {"tool_calls": calls, "invalid_tool_calls": invalid}
+        update |= {"content": message.text, "additional_kwargs": {}}
     return message.model_copy(update=update) if update else message
 
 
@@ -94,6 +107,6 @@ def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         if isinstance(message, AIMessage):
             ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
             for call_id in ids:
-                missing = ToolMessage("Not executed.", tool_call_id=call_id, status="error")
+                missing = ToolMessage("No result is known.", tool_call_id=call_id, status="error")
                 ordered.append(results.get(call_id, missing))
     return ordered

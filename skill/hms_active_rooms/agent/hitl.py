@@ -1,8 +1,9 @@
 """One interrupt for a whole turn, in the shape LangChain's human-in-the-loop UIs render and answer.
 
 Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
-Answered: {"decisions": [{"type": "approve"} | {"type": "reject", "message"} | {"type": "edit", ...}]}
-by position. Pure.
+Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
+by position. `digest` is the request's, in `action_requests`: it ties the answer to what was
+shown, since LangGraph gives a plain resume to whatever is pending. Pure.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ def hitl_request(requests: Sequence[ApprovalRequest], problem: str = "") -> dict
 
 
 def parse_hitl_answer(
-    answer: object, requests: Sequence[ApprovalRequest], by: str
+    answer: object, requests: Sequence[ApprovalRequest], by: str, *, plain_answers: bool = False
 ) -> list[Decision]:
     """One decision per request, in order, matched exactly.
 
+    Args:
+        plain_answers: take answers without a digest, from UIs that know LangChain's shape only.
+
     Raises:
-        BadAnswerError: a wrong shape, a wrong count, or one that is not an answer; none counts then.
+        BadAnswerError: a wrong shape, a wrong count, or one that is no answer; none counts then.
     """
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('expected {"decisions": [...]}')
@@ -53,4 +57,9 @@ def parse_hitl_answer(
         raise BadAnswerError(
             f"expected exactly {len(requests)} decisions, one per action, in order"
         )
+    if plain_answers:
+        decisions = [
+            {"digest": r.digest, **d} if isinstance(d, dict) else d
+            for d, r in zip(decisions, requests, strict=True)
+        ]
     return [parse_answer(d, r, by) for d, r in zip(decisions, requests, strict=True)]

@@ -8,6 +8,7 @@ graph's state only says which rows to ask about; the journal decides what may ru
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -27,7 +28,7 @@ from hms_active_rooms.agent import history
 from hms_active_rooms.agent.hitl import hitl_request, parse_hitl_answer
 from hms_active_rooms.agent.models import resolve_model
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded
+from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded, InvalidCall
 from hms_active_rooms.gate.approval import BadAnswerError, Reject
 from hms_active_rooms.gate.calls import explain, parse_call
 from hms_active_rooms.gate.drafts import Origin
@@ -40,6 +41,9 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 MAX_BAD_ANSWERS = 10
 """Malformed answers to one question before it is dropped, so that a broken client ends."""
+
+MAX_CALLS = 50
+"""Calls of one model message that are looked at; each may read the room."""
 
 _WITHDRAWN = "the person wrote a new message instead of answering"
 
@@ -71,6 +75,7 @@ def build_moderator(
     checkpointer: Checkpointer = None,
     max_steps: int = 12,
     max_prompts: int = 12,
+    plain_answers: bool = False,
 ) -> CompiledStateGraph[ModeratorState, None, ModeratorState, ModeratorState]:
     """A compiled graph that talks and moderates.
 
@@ -83,11 +88,15 @@ def build_moderator(
             that brings its own (`langgraph dev`).
         max_steps: model answers per message of the person.
         max_prompts: actions a person is asked about per message of theirs.
+        plain_answers: take approvals without a digest, from UIs that know LangChain's shape
+            only. A click too many then approves whatever is asked next.
 
-    Resume an interrupt with `Command(resume={"decisions": [...]})`; name the person with
-    `config={"configurable": {"thread_id": ..., "approver": "ada"}}`.
+    Resume with `Command(resume={interrupt.id: {"decisions": [{"type": "approve", "digest":
+    ...}]}})`, the digest being the request's; name the person with `config={"configurable":
+    {"thread_id": ..., "approver": "ada"}}`.
     """
-    nodes = _Nodes(resolve_model(model, room_id), toolkit, room_id, max_steps, max_prompts)
+    limits = _Limits(max_steps, max_prompts, plain_answers)
+    nodes = _Nodes(resolve_model(model, room_id), toolkit, room_id, limits)
     graph = StateGraph(ModeratorState)
     graph.add_node("enter", _both(nodes.enter))
     graph.add_node("model", RunnableLambda(nodes.call_model, afunc=nodes.acall_model))
@@ -115,14 +124,20 @@ def _after_model(state: ModeratorState) -> Literal["gate", "__end__"]:
     return "gate" if called else "__end__"
 
 
+@dataclass(frozen=True)
+class _Limits:
+    steps: int
+    prompts: int
+    plain_answers: bool
+
+
 class _Nodes:
     def __init__(
         self,
         model: BaseChatModel,
         toolkit: ActiveRoomsToolkit,
         room_id: str | None,
-        max_steps: int,
-        max_prompts: int,
+        limits: _Limits,
     ) -> None:
         self._gate: Gate = toolkit.gate
         self._requester = toolkit.requester
@@ -131,35 +146,38 @@ class _Nodes:
             list(self._tools.values())
         )
         self._system = SystemMessage(_prompt(room_id))
-        self._max_steps = max_steps
-        self._max_prompts = max_prompts
+        self._max_steps = limits.steps
+        self._max_prompts = limits.prompts
+        self._plain_answers = limits.plain_answers
 
     # --- enter: a new message of the person ------------------------------------------------
 
     async def enter(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
         """Withdraw what was still pending when the person wrote something new."""
         fresh: dict[str, Any] = {"pending": [], "problem": "", "prompts": 0, "bad_answers": 0}
+        for action in await self._gate.open_actions(self._thread(config)):
+            await self._gate.withdraw(action.id, _WITHDRAWN, by="person", way="message")
         found = history.last_calls(state["messages"])
         if found is None or not found[1]:
             return fresh
         message, calls = found
-        results: list[ToolMessage] = []
-        for call in calls:
-            text: tuple[str, Any] = f"Not executed: {_WITHDRAWN}.", None
-            if call["name"] in ARGUMENTS and not capability().tool(call["name"]).hints.read_only:
-                action = await self._withdraw(call, self._origin(message, call, config))
-                text = report(action) if action else text
-            results.append(_result(call, *text))
+        results = [
+            await self._left_over(call, self._origin(message, call, config)) for call in calls
+        ]
         return {**fresh, "messages": results}
 
-    async def _withdraw(self, call: ToolCall, origin: Origin) -> Action | None:
+    async def _left_over(self, call: ToolCall, origin: Origin) -> ToolMessage:
+        """The result of a call whose turn was cut off: what the journal says, or nothing ran."""
+        text = f"Not executed: {_WITHDRAWN}."
+        if call["name"] not in ARGUMENTS or capability().tool(call["name"]).hints.read_only:
+            return _result(call, text)
         try:
             action = await self._gate.find(parse_call(call["name"], call["args"]), origin)
-        except ActiveRoomsError:
-            return None
-        if action is None:
-            return None
-        return await self._gate.withdraw(action.id, _WITHDRAWN, by="person", way="message")
+            return _result(call, *report(action)) if action else _result(call, text)
+        except InvalidCall:
+            return _result(call, text)
+        except ToolException as error:
+            return _result(call, str(error), failed=True)
 
     # --- model -----------------------------------------------------------------------------
 
@@ -203,7 +221,11 @@ class _Nodes:
         ready: list[Send] = []
         pending: list[str] = []
         asked = state.get("prompts", 0)
-        for call in calls:
+        for number, call in enumerate(calls):
+            if number >= MAX_CALLS:
+                text = f"More than {MAX_CALLS} calls in one message; this one was not executed."
+                results.append(_result(call, text, failed=True))
+                continue
             verdict = await self._judge(call, self._origin(message, call, config))
             if isinstance(verdict, ToolMessage):
                 results.append(verdict)
@@ -269,7 +291,7 @@ class _Nodes:
             # Recorded just now, or for other rows: then the answer was for another question.
             if ask.fresh or ask.items != [row.id for row in rows]:
                 raise BadAnswerError("the answer was given before this question")
-            decisions = parse_hitl_answer(answer, requests, by)
+            decisions = parse_hitl_answer(answer, requests, by, plain_answers=self._plain_answers)
         except BadAnswerError as error:
             return await self._ask_again(rows, str(error), state.get("bad_answers", 0) + 1)
         for row, decision in zip(rows, decisions, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hms_active_rooms import blocking
-from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.desk import TerminalDesk
 from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, NoValidAnswerError, ask
 from hms_active_rooms.cli.settings import person_here
@@ -75,8 +74,3 @@ def turn_down(journal: Journal, action: Action, reason: str) -> Action:
 def how_to_approve(action: Action) -> str:
     """What a person types elsewhere to decide on it."""
     return f"To decide on it, in a terminal: hms-active-rooms approve {action.id}"
-
-
-def waiting_notice(action: Action) -> None:
-    """Tell whoever called without a terminal that a person has to decide."""
-    screen.err(how_to_approve(action))

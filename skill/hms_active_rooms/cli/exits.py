@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Final
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApprovalNeeded,
-    Busy,
     ConfigurationError,
     InvalidCall,
-    NotApproved,
     OutcomeUnknown,
     PolicyRefusal,
 )
@@ -65,9 +63,9 @@ def of_error(error: ActiveRoomsError) -> int:
             return USAGE
         case ApprovalNeeded():
             return WAITING
-        case PolicyRefusal() | NotApproved():
+        case PolicyRefusal():
             return REFUSED
-        case OutcomeUnknown() | Busy():
+        case OutcomeUnknown():
             return UNKNOWN
     return FAILED if error.executed == "no" else UNKNOWN
 

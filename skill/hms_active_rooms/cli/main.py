@@ -78,8 +78,11 @@ def _unexpected(
     """One line instead of a traceback: it would bury what matters, and frames hold secrets."""
     if issubclass(kind, KeyboardInterrupt):
         return
-    text = f"unexpected error: {kind.__name__}. It may have been executed."
-    hint = f"Look at: hms-active-rooms actions. For the traceback set {DEBUG_VARIABLE}=1."
+    text = f"unexpected error: {kind.__name__}."
+    hint = (
+        "What was executed is on record: hms-active-rooms actions. "
+        f"For the traceback set {DEBUG_VARIABLE}=1."
+    )
     if "--json" in sys.argv:
         body = {"code": "unexpected", "message": text, "executed": "maybe", "hint": hint}
         screen.document({"error": body})

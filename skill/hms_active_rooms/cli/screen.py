@@ -16,6 +16,15 @@ from typing import TextIO
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.untrusted import escaped
 
+_HINTS_FOR_A_PERSON = {
+    "invalid_call": "",
+    "unauthorized": "Check the 100ms credentials.",
+    "policy_refusal": "The policy is set by HMS_POLICY_FILE and HMS_POLICY_*.",
+    "not_approved": "",
+    "busy": "Look at the room in a moment; do not send it again.",
+    "outcome_unknown": "Look at the room; do not send it again.",
+}
+
 _MAX_LINE_CHARS = 4000
 """A model's line longer than this is cut: nobody reads it, and a terminal chokes on it."""
 
@@ -74,7 +83,9 @@ def error_text(error: ActiveRoomsError) -> str:
     parts = [str(error)]
     if error.executed != "no":
         parts.append("It may have been executed." if error.executed == "maybe" else "It was done.")
-    parts.append(error.hint)
+    # The default hints speak to a model about "the person"; here the person reads.
+    own = error.hint != error.default_hint
+    parts.append(error.hint if own else _HINTS_FOR_A_PERSON.get(error.code, error.hint))
     # A list in the message has its own lines; what comes after it too then.
     return "error: " + ("\n" if "\n" in parts[0] else " ").join(filter(None, parts))
 

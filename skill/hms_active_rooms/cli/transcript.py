@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from hms_active_rooms.cli import screen
@@ -58,11 +58,11 @@ class Transcript:
 
     def _typed_line(self, prompt: str) -> str | None:
         if self._looked_at is sys.stdout:
-            try:
+            with suppress(ImportError):  # not on Windows, whose terminal edits lines itself
                 import readline  # noqa: F401 - gives input() line editing
-
+            try:
                 return input(prompt)
-            except (ImportError, EOFError):
+            except EOFError:
                 screen.out()
                 return None
         self._looked_at.write(prompt)

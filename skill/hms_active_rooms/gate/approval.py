@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from hms_active_rooms.gate.impact import Impact
 
@@ -98,45 +106,52 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class _ApproveAnswer(_Answer):
+class ApproveAnswer(_Answer):
+    """`{"type": "approve", "digest": ...}`; for soft gates also `"scope": "session"`."""
+
     type: Literal["approve"]
+    digest: str
     scope: Scope = "once"
-    digest: str | None = None
 
 
-class _RejectAnswer(_Answer):
+class RejectAnswer(_Answer):
+    """`{"type": "reject", "message": ...}`. It may leave the digest out: no is always safe."""
+
     type: Literal["reject"]
     message: str = Field(default="", max_length=2000)
     digest: str | None = None
 
 
-class _EditedAction(_Answer):
+class EditedAction(_Answer):
+    """The call with other words."""
+
     name: str
     args: dict[str, object]
 
 
-class _EditAnswer(_Answer):
+class EditAnswer(_Answer):
+    """`{"type": "edit", "edited_action": {"name", "args"}, "digest": ...}`."""
+
     type: Literal["edit"]
-    edited_action: _EditedAction
-    digest: str | None = None
+    edited_action: EditedAction
+    digest: str
 
 
-class Answer(BaseModel):
-    """The plain shape of one answer in an interrupt, as LangChain's UIs send it.
+_AnyAnswer = Annotated[ApproveAnswer | RejectAnswer | EditAnswer, Field(discriminator="type")]
+_ANSWER: TypeAdapter[ApproveAnswer | RejectAnswer | EditAnswer] = TypeAdapter(_AnyAnswer)
 
-    `{"type": "approve"}`, optionally `"scope": "session"`;
-    `{"type": "reject", "message": "..."}`;
-    `{"type": "edit", "edited_action": {"name": ..., "args": {...}}}`.
-    Each may carry `digest`, which then must be the one that was asked.
+
+def answer_model(digest: str) -> type[RootModel[Any]]:
+    """The answers to one request as a model (and a JSON schema): its digest is the only one.
+
+    The digest ties an answer to its question: LangGraph hands out saved answers by
+    position, and a plain resume to whatever is pending.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    type: Literal["approve", "reject", "edit"]
-    scope: Scope | None = None
-    message: str | None = None
-    edited_action: _EditedAction | None = None
-    digest: str | None = None
+    only = Literal[digest]  # type: ignore[valid-type]
+    approve = create_model("ApproveAnswer", __base__=ApproveAnswer, digest=(only, ...))
+    reject = create_model("RejectAnswer", __base__=RejectAnswer, digest=(only | None, None))
+    edit = create_model("EditAnswer", __base__=EditAnswer, digest=(only, ...))
+    return RootModel[Annotated[approve | reject | edit, Field(discriminator="type")]]
 
 
 class BadAnswerError(Exception):
@@ -149,40 +164,32 @@ def parse_answer(answer: object, request: ApprovalRequest, by: str) -> Decision:
     Raises:
         BadAnswerError: anything else.
     """
-    if isinstance(answer, Answer):
-        answer = answer.model_dump(exclude_none=True)
     if not isinstance(answer, dict):
         raise BadAnswerError("an answer is an object with a type")
-    kinds: dict[object, type[_ApproveAnswer | _RejectAnswer | _EditAnswer]] = {
-        "approve": _ApproveAnswer,
-        "reject": _RejectAnswer,
-        "edit": _EditAnswer,
-    }
-    kind = answer.get("type")
-    model = kinds.get(kind) if isinstance(kind, str) else None
-    if model is None:
-        raise BadAnswerError("type must be exactly approve, reject or edit")
     try:
-        parsed = model.model_validate(answer)
+        parsed = _ANSWER.validate_python(answer)
     except ValidationError as error:
-        place = ".".join(str(p) for p in error.errors()[0]["loc"])
-        raise BadAnswerError(f"the answer is malformed at {place[:80]!r}") from None
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in problem["loc"])[:80]
+        raise BadAnswerError(f"{place or 'type'}: {problem['msg'][:200]}") from None
     if parsed.digest is not None and parsed.digest != request.digest:
         raise BadAnswerError("the digest is not the one that was asked")
     match parsed:
-        case _RejectAnswer():
+        case RejectAnswer():
             return Reject(parsed.message, by)
-        case _ApproveAnswer():
+        case ApproveAnswer():
             if parsed.scope == "session" and request.gate != "soft":
                 raise BadAnswerError("a destructive action cannot be approved for the session")
-            return Approve(request.digest, by, parsed.scope)
-        case _EditAnswer():
-            return Edit(request.digest, _changes(parsed.edited_action, request), by)
+            return Approve(parsed.digest, by, parsed.scope)
+        case EditAnswer():
+            return Edit(parsed.digest, _changes(parsed.edited_action, request), by)
 
 
-def _changes(edited: _EditedAction, request: ApprovalRequest) -> dict[str, object]:
+def _changes(edited: EditedAction, request: ApprovalRequest) -> dict[str, object]:
     if edited.name != request.tool:
         raise BadAnswerError("an edit cannot change the tool")
+    if missing := sorted(set(request.arguments) - set(edited.args)):
+        raise BadAnswerError(f"{missing[0]!r} is missing from the edit; give all arguments")
     changes = {
         name: value
         for name, value in edited.args.items()
@@ -190,6 +197,4 @@ def _changes(edited: _EditedAction, request: ApprovalRequest) -> dict[str, objec
     }
     if foreign := sorted(set(changes) - set(request.editable)):
         raise BadAnswerError(f"{foreign[0][:40]!r} cannot be edited")
-    if missing := sorted(set(request.arguments) - set(edited.args) - set(request.editable)):
-        raise BadAnswerError(f"{missing[0]!r} is missing from the edit")
     return changes

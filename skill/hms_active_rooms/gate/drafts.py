@@ -70,6 +70,7 @@ def draft(
         expires_at=now + timedelta(seconds=ttl_s),
         decided_at=None,
         sent_at=None,
+        lease_until=None,
         finished_at=None,
         result={},
         edited_from=None,
@@ -91,7 +92,13 @@ def call_key(call: StateChange, origin: Origin) -> str:
 def bound(row: Action, call: StateChange, impact: Impact) -> Action:
     """The row bound to the full call and to who it hits."""
     shown = impact.as_json()
-    content = {"tool": call.tool, "arguments": call.arguments(), "impact": shown}
+    content = {
+        # The row itself, so that an answer to one of two identical calls is none to the other.
+        "action": [row.call_key, row.revision],
+        "tool": call.tool,
+        "arguments": call.arguments(),
+        "impact": shown,
+    }
     return replace(row, arguments=call.arguments(), impact=shown, digest=digest(content))
 
 

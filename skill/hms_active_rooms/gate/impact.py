@@ -1,20 +1,6 @@
 """Who a call hits, right now: computed from live data, shown to the person, part of the digest.
 
 `assess` turns a call and what the room holds into an `Impact`, or refuses.
-`drift` says at the claim what the changes since then mean:
-
-| what changed since it was shown          | what happens                                    |
-|------------------------------------------|-------------------------------------------------|
-| the session                              | ask again                                       |
-| direct, one peer: role or user id        | ask again                                       |
-| one peer: name only                      | goes on, reported (the peer id is the person)   |
-| the peer, or all of them, gone           | nothing to do                                   |
-| role removal: newcomers with the role    | stay in the room, reported                      |
-| role removal: leavers, role changed      | skipped, reported                               |
-| role removal by one request: newcomers   | ask again                                       |
-| message: audience grown over the limit   | ask again (`Policy.audience_growth`)            |
-| end: people joined or left               | goes on, the session is the same                |
-
 Pure: no I/O, no clock.
 """
 
@@ -28,11 +14,16 @@ from typing import Any, Literal
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.errors import InvalidCall, PeerNotFound, PolicyRefusal
 from hms_active_rooms.gate.calls import EndRoom, RemovePeers, SendMessage, StateChange
+from hms_active_rooms.gate.digest import short_name
 from hms_active_rooms.gate.policy import PER_PERSON_LIMIT, Policy
 from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
 
 Kind = Literal["direct", "role", "everyone", "remove-peer", "remove-each", "remove-role", "end"]
 """`remove-each`: one request per person shown; `remove-role`: one request for the whole role."""
+
+
+MAX_TEXT_CHARS = 200
+"""Of a name, user id or role; longer ones are shortened before they are shown or recorded."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +87,6 @@ class Impact:
         )
 
 
-@dataclass(frozen=True)
-class Drift:
-    """What to do at the claim, given what changed since the person was shown the impact.
-
-    Attributes:
-        verdict: "go", "ask_again" or "nothing_to_do".
-        reason: one sentence for "ask_again" and "nothing_to_do".
-        notes: sentences to report with the outcome.
-        people: who is hit now, never more than was shown.
-    """
-
-    verdict: Literal["go", "ask_again", "nothing_to_do"]
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-    people: tuple[Person, ...] = ()
-
-
 def assess(
     call: StateChange, room: ActiveRoom, peers: Sequence[Peer], policy: Policy
 ) -> tuple[StateChange, Impact]:
@@ -123,7 +97,7 @@ def assess(
         InvalidCall: a short id that fits several peers.
         PolicyRefusal: a protected peer or role, or more people than one action may hit.
     """
-    people = _people(peers)
+    people = people_of(peers)
     session_id = room.session.id
     match call:
         case SendMessage():
@@ -177,7 +151,7 @@ def _assess_removal(
 ) -> tuple[StateChange, Impact]:
     if call.peer_id is not None:
         person = _find(call.peer_id, people)
-        _refuse_protected([person], policy)
+        refuse_protected([person], policy)
         return call.with_peer_id(person.id), Impact(
             kind="remove-peer",
             session_id=session_id,
@@ -186,15 +160,16 @@ def _assess_removal(
             by_role=((person.role, 1),),
             warnings=_lookalike_warnings(person, people),
         )
-    if call.role in policy.protected_roles:
-        raise PolicyRefusal(f"The policy protects the role {quoted(call.role or '')}.")
+    role = call.role or ""
+    if policy.protects(role=role, user_id="") == "role":
+        raise PolicyRefusal(f"The policy protects the role {quoted(role)}.")
     hit = [p for p in people if p.role == call.role]
     if not hit:
         raise PeerNotFound(_nobody_with(call.role, people))
-    _refuse_protected(hit, policy)
+    refuse_protected(hit, policy)
     if len(hit) > policy.max_peers:
         raise PolicyRefusal(
-            f"{len(hit)} people have the role {quoted(call.role or '')}; "
+            f"{len(hit)} people have the role {quoted(role)}; "
             f"the policy lets one removal hit at most {policy.max_peers}."
         )
     each = len(hit) <= PER_PERSON_LIMIT
@@ -213,93 +188,22 @@ def _assess_removal(
     )
 
 
-def drift(
-    call: StateChange, shown: Impact, room: ActiveRoom, peers: Sequence[Peer], policy: Policy
-) -> Drift:
-    """What the changes since the person was shown `shown` mean for the claim.
-
-    Raises:
-        PolicyRefusal: somebody who would be hit is protected now, or they are too many.
-    """
-    session_id = room.session.id
-    if session_id != shown.session_id:
-        return Drift("ask_again", "The session that was shown is over; another one is running.")
-    if shown.kind == "remove-each":
-        return _drift_each(shown, _people(peers), policy)
-    try:
-        _, now = assess(call, room, peers, policy)
-    except PeerNotFound:
-        return Drift("nothing_to_do", "They are no longer in the room.")
-    match shown.kind:
-        case "direct" | "remove-peer":
-            return _drift_one(shown, now)
-        case "remove-role":
-            return _drift_role(shown, now)
-        case "role" | "everyone":
-            return _drift_audience(shown, now, policy)
-        case "end":
-            return Drift("go")
-
-
-def _drift_one(shown: Impact, now: Impact) -> Drift:
-    before, after = shown.people[0], now.people[0]
-    if not before.same_person(after):
-        return Drift("ask_again", f"{quoted(after.name)} now has another role or user id.")
-    notes: tuple[str, ...] = ()
-    if before.name != after.name:
-        notes = (f"{quoted(before.name)} now goes by {quoted(after.name)}.",)
-    return Drift("go", notes=notes, people=(after,))
-
-
-def _drift_each(shown: Impact, people: Sequence[Person], policy: Policy) -> Drift:
-    current = {p.id: p for p in people}
-    still = tuple(p for p in shown.people if p.id in current and p.same_person(current[p.id]))
-    if not still:
-        return Drift("nothing_to_do", "None of the people shown has the role any more.")
-    _refuse_protected(still, policy)
-    known = {p.id for p in shown.people}
-    role = shown.people[0].role
-    newcomers = [p for p in people if p.role == role and p.id not in known]
-    notes = []
-    if skipped := len(shown.people) - len(still):
-        notes.append(f"{skipped} of the people shown left or changed role; they were skipped.")
-    if newcomers:
-        names = ", ".join(quoted(p.name, 30) for p in newcomers[:5])
-        more = f" and {len(newcomers) - 5} more" if len(newcomers) > 5 else ""
-        notes.append(
-            f"{len(newcomers)} took the role after the approval and stay in the room: {names}{more}."
-        )
-    return Drift("go", notes=tuple(notes), people=still)
-
-
-def _drift_role(shown: Impact, now: Impact) -> Drift:
-    known = {p.id for p in shown.people}
-    if newcomers := sum(p.id not in known for p in now.people):
-        return Drift("ask_again", f"{newcomers} more people took the role.")
-    if now.kind != shown.kind:
-        return Drift("ask_again", "The role is now small enough to be removed person by person.")
-    return Drift("go", people=now.people)
-
-
-def _drift_audience(shown: Impact, now: Impact, policy: Policy) -> Drift:
-    if shown.people and now.people:
-        known = {p.id for p in shown.people}
-        newcomers = sum(p.id not in known for p in now.people)
-    else:
-        newcomers = now.total - shown.total
-    if newcomers > shown.total * policy.audience_growth:
-        return Drift(
-            "ask_again", f"The audience grew from {shown.total} to {now.total} people since then."
-        )
-    notes: tuple[str, ...] = ()
-    if now.total != shown.total:
-        notes = (f"{now.total} people were there when it was sent, {shown.total} when shown.",)
-    return Drift("go", notes=notes)
-
-
-def _people(peers: Sequence[Peer]) -> list[Person]:
+def people_of(peers: Sequence[Peer]) -> list[Person]:
     shorts = short_ids([p.id for p in peers])
-    return [Person(p.id, shorts[p.id], p.name, p.user_id, p.role) for p in peers]
+    return [person_of(p, shorts[p.id]) for p in peers]
+
+
+def person_of(peer: Peer, short_id: str = "") -> Person:
+    """A peer as shown and recorded, each text bounded whatever its owner wrote."""
+    texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
+    return Person(peer.id, short_id or peer.id, *texts)
+
+
+def _bounded(text: str) -> str:
+    """The text, or its beginning and a hash of it all, so that two long ones stay two."""
+    if len(text) <= MAX_TEXT_CHARS:
+        return text
+    return f"{text[:MAX_TEXT_CHARS]}…{short_name(text)}"
 
 
 def _find(ref: str, people: Sequence[Person]) -> Person:
@@ -323,26 +227,23 @@ def _nobody_with(role: str | None, people: Sequence[Person]) -> str:
     return f"Nobody has the role {quoted(role)} now. Roles in the room: {roles}."
 
 
-def _refuse_protected(people: Sequence[Person], policy: Policy) -> None:
+def refuse_protected(people: Sequence[Person], policy: Policy) -> None:
     for person in people:
-        if person.role in policy.protected_roles:
+        if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(
-                f"{quoted(person.name)} has the role {quoted(person.role)}, "
-                "which the policy protects."
-            )
-        if person.user_id in policy.protected_user_ids:
-            raise PolicyRefusal(
-                f"{quoted(person.name)} (user id {quoted(person.user_id)}) "
-                "is protected by the policy."
+                f"{quoted(person.name)}, role {quoted(person.role)}, user id "
+                f"{quoted(person.user_id)}: the policy protects that {what}."
             )
 
 
 def _lookalike_warnings(person: Person, people: Sequence[Person]) -> tuple[str, ...]:
     others = [p for p in people if p.id != person.id]
-    same = [p for p in others if p.name == person.name]
+    shown = quoted(person.name)
+    same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
     alike = set(lookalikes(person.name, [p.name for p in others]))
     warnings = []
-    for twin in [*same, *(p for p in others if p.name in alike)][:5]:
+    twins = [*same, *(p for p in others if p.name in alike and p not in same)]
+    for twin in twins[:5]:
         word = "has the same name" if twin.name == person.name else "looks alike"
         warnings.append(
             f"Another peer {word}: {quoted(twin.name)}, role {quoted(twin.role, 30)}, "

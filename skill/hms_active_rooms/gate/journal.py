@@ -11,6 +11,8 @@ request leaves) or PostgreSQL, chosen by URL. Synchronous; async callers use a t
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -30,6 +32,7 @@ from hms_active_rooms.gate.records import (
     action_from,
     action_row,
     aware,
+    decided,
     naive,
 )
 from hms_active_rooms.gate.schema import (
@@ -80,6 +83,9 @@ class Journal:
                 hint='Use ":memory:", a sqlite:/// path that can be written, or a '
                 "postgresql+psycopg:// URL with the extra hms-active-rooms[postgres].",
             ) from None
+        forget = weakref.WeakMethod(self._forget_connections)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=lambda: (f := forget()) and f())
         with self._transaction() as db:
             metadata.create_all(db)
             version = db.scalar(sa.select(versions.c.version))
@@ -96,6 +102,10 @@ class Journal:
     def close(self) -> None:
         """Close the connections. A later use opens new ones."""
         self._engine.dispose()
+
+    def _forget_connections(self) -> None:
+        # SQLite connections must not cross a fork; the parent still uses its own.
+        self._engine.dispose(close=False)
 
     def now(self) -> datetime:
         """The journal's time, aware UTC."""
@@ -154,7 +164,7 @@ class Journal:
 
     # --- proposing and deciding ----------------------------------------------------------
 
-    def propose(self, action: Action) -> Action:
+    def insert(self, action: Action) -> Action:
         """Insert a row in its state (`proposed`, or `rejected` when refused on the spot).
 
         Whoever comes second gets the first one's row.
@@ -191,13 +201,14 @@ class Journal:
         """End `action` and insert its next revision, in one transaction."""
         with self._transaction() as db:
             data = {"reason": reason, "next": successor.id}
-            if not self._move(db, action, state, by, way, data, {"reason": reason}):
+            columns = {"reason": reason, **decided(by, way, self.now())}
+            if not self._move(db, action, state, by, way, data, columns):
                 return False
             self._insert(db, successor)
             return True
 
-    def claim(self, action: Action, *, per_minute: int) -> bool | None:
-        """Move an approved row to `sent`: True for exactly one caller.
+    def claim(self, action: Action, *, per_minute: int, lease_s: float = 60.0) -> bool | None:
+        """Move an approved row to `sent`: True for exactly one caller, who holds a lease on it.
 
         None: the limit of actions per minute is reached, nothing moved.
         """
@@ -216,9 +227,28 @@ class Journal:
                 this_worker(),
                 "claim",
                 {},
-                {"sent_at": naive(now), "worker": this_worker()},
+                {
+                    "sent_at": naive(now),
+                    "worker": this_worker(),
+                    "lease_until": naive(now + timedelta(seconds=lease_s)),
+                },
                 sa.and_(actions.c.expires_at > naive(now), actions.c.digest == action.digest),
             )
+
+    def renew(self, action_id: str, *, lease_s: float) -> bool:
+        """Prolong this worker's lease; False: the row was taken from it, so it must not send."""
+        until = self.now() + timedelta(seconds=lease_s)
+        with self._transaction() as db:
+            renewed = db.execute(
+                actions.update()
+                .where(
+                    actions.c.id == action_id,
+                    actions.c.state == "sent",
+                    actions.c.worker == this_worker(),
+                )
+                .values(lease_until=naive(until))
+            )
+        return renewed.rowcount == 1
 
     def start_step(self, action_id: str, peer_id: str) -> bool:
         """Claim one person's request of a removal; False: it was started before."""
@@ -267,18 +297,14 @@ class Journal:
         with self._transaction() as db:
             db.execute(grants.insert().values(**values))
 
-    def find_grant(
-        self, tool: str, room_id: str, session_id: str, thread: str, kind: str
-    ) -> Grant | None:
-        """A grant that still holds for such a call."""
+    def find_grant(self, wanted: Grant) -> Grant | None:
+        """A grant that covers a call described like one."""
+        same = ("tool", "room_id", "session_id", "thread", "requester", "worker", "audience")
         query = (
             sa.select(grants)
             .where(
-                grants.c.tool == tool,
-                grants.c.room_id == room_id,
-                grants.c.session_id == session_id,
-                grants.c.thread == thread,
-                grants.c.kind == kind,
+                *(grants.c[name] == getattr(wanted, name) for name in same),
+                grants.c.most >= wanted.most,
                 grants.c.expires_at > naive(self.now()),
             )
             .limit(1)
@@ -290,12 +316,23 @@ class Journal:
         values = {k: row[k] for k in Grant.__dataclass_fields__}
         return Grant(**{**values, "expires_at": aware(row["expires_at"])})
 
+    def revoke_grants(self, thread: str) -> None:
+        """End every "for the rest of this session" of a conversation."""
+        now = naive(self.now())
+        with self._transaction() as db:
+            db.execute(
+                grants.update()
+                .where(grants.c.thread == thread, grants.c.expires_at > now)
+                .values(expires_at=now)
+            )
+
     # --- inside a transaction ------------------------------------------------------------
 
     def _insert(self, db: sa.Connection, action: Action) -> None:
         db.execute(actions.insert().values(**action_row(action)))
         data = {"state": action.state, "digest": action.digest, "reason": action.reason}
-        self._event(db, action.id, "proposed", action.requester, "call", data)
+        kind = "proposed" if action.state == "proposed" else "refused"
+        self._event(db, action.id, kind, action.requester, "call", data)
 
     def _move(
         self,

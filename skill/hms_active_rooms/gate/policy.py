@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, PolicyRefusal
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import folded, quoted
 
 Gate = Literal["none", "soft", "hard"]
 
@@ -144,6 +144,8 @@ class Policy(BaseModel):
             info = cls.model_fields.get(field)
             if info is None:
                 raise ConfigurationError(f"{quoted(variable)} is not a policy setting.")
+            if not text.strip():
+                continue  # an empty variable is an unset one: it must not clear a protection
             is_list = field in {"rooms", "protected_roles", "protected_user_ids", "relaxed"}
             values[field] = [t.strip() for t in text.split(",") if t.strip()] if is_list else text
         _from_outside(values, "The environment")
@@ -156,6 +158,15 @@ class Policy(BaseModel):
                 f"The policy does not allow room {room_id}.",
                 hint="Use a room the person named; do not try others.",
             )
+
+    def protects(self, *, role: str, user_id: str) -> str:
+        """Which of the two is protected ("role", "user id"), or "". Case, width and spaces
+        around do not matter: a protection that misses by a letter protects nobody."""
+        if folded(role) in {folded(r) for r in self.protected_roles}:
+            return "role"
+        if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
+            return "user id"
+        return ""
 
     def runs_unasked(self, tool: str) -> bool:
         """Whether code or a relaxed soft gate lets this tool run without a person."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hms_active_rooms.gate.states import State
 
-_TIMES = ("created_at", "expires_at", "decided_at", "sent_at", "finished_at")
+_TIMES = ("created_at", "expires_at", "decided_at", "sent_at", "lease_until", "finished_at")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Action:
     expires_at: datetime
     decided_at: datetime | None
     sent_at: datetime | None
+    lease_until: datetime | None
     finished_at: datetime | None
     result: dict[str, Any]
     edited_from: str | None
@@ -56,13 +57,25 @@ class Event:
 
 @dataclass(frozen=True)
 class Grant:
-    """ "For the rest of this session": one soft tool, room, session, thread and audience kind."""
+    """ "For the rest of this session": what the next calls must match to run unasked.
+
+    Attributes:
+        tool, room_id, session_id: the same tool in the same session.
+        thread, requester, worker: the same conversation, in the same process.
+        audience: kind and target of the call and its words' type, e.g. role, "student", "chat".
+        most: the most people a covered call may reach.
+        granted_by, action_id: who said so, about what.
+        expires_at: aware UTC.
+    """
 
     tool: str
     room_id: str
     session_id: str
     thread: str
-    kind: str
+    requester: str
+    worker: str
+    audience: str
+    most: int
     granted_by: str
     action_id: str
     expires_at: datetime

@@ -39,6 +39,7 @@ actions = sa.Table(
     sa.Column("expires_at", sa.DateTime, nullable=False),
     sa.Column("decided_at", sa.DateTime),
     sa.Column("sent_at", sa.DateTime, index=True),
+    sa.Column("lease_until", sa.DateTime),
     sa.Column("finished_at", sa.DateTime),
     sa.Column("result", sa.JSON, nullable=False),
     sa.Column("edited_from", sa.String(16)),
@@ -81,24 +82,34 @@ grants = sa.Table(
     sa.Column("room_id", sa.String(64), nullable=False),
     sa.Column("session_id", sa.String(64), nullable=False),
     sa.Column("thread", sa.Text, nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("requester", sa.Text, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("audience", sa.Text, nullable=False),
+    sa.Column("most", sa.Integer, nullable=False),
     sa.Column("granted_by", sa.Text, nullable=False),
     sa.Column("action_id", sa.String(16), nullable=False),
     sa.Column("expires_at", sa.DateTime, nullable=False),
 )
 
-_APPEND_ONLY = [
-    f"CREATE TRIGGER hms_events_no_{verb.lower()} BEFORE {verb} ON hms_events "
-    "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-]
+_APPEND_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER hms_events_no_{verb.lower()} BEFORE {verb} ON hms_events "
+        "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"
+        for verb in ("UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION hms_events_no_change() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'events are append-only'; END $$",
+        "CREATE TRIGGER hms_events_no_change BEFORE UPDATE OR DELETE ON hms_events "
+        "FOR EACH ROW EXECUTE FUNCTION hms_events_no_change()",
+    ],
+}
 
 
 @sa.event.listens_for(events, "after_create")
 def _protect_events(_table: sa.Table, connection: sa.Connection, **_: Any) -> None:
-    if connection.dialect.name == "sqlite":
-        for statement in _APPEND_ONLY:
-            connection.exec_driver_sql(statement)
+    for statement in _APPEND_ONLY.get(connection.dialect.name, []):
+        connection.exec_driver_sql(statement)
 
 
 def create_engine(url: str) -> sa.Engine:

@@ -1,9 +1,10 @@
 """The state machine of one action.
 
     proposed -> approved -> sent -> done | failed | unknown
-            \\          \\                     unknown -> done   (a later look saw the effect)
-             \\-> rejected | expired <-/
+          |         |                             unknown -> done | failed
+          +---------+-> rejected | expired
 
+`unknown` ends when a later look sees the effect, or a late answer comes after all.
 `approved` may still become `expired` (too late, or the room changed: a new revision
 asks again) or `rejected` (the policy forbids it by then). Nothing leaves `done`,
 `failed`, `rejected` and `expired`.
@@ -19,7 +20,7 @@ ALLOWED: dict[State, frozenset[State]] = {
     "proposed": frozenset({"approved", "rejected", "expired"}),
     "approved": frozenset({"sent", "rejected", "expired"}),
     "sent": frozenset({"done", "failed", "unknown"}),
-    "unknown": frozenset({"done"}),
+    "unknown": frozenset({"done", "failed"}),
     "done": frozenset(),
     "failed": frozenset(),
     "rejected": frozenset(),

@@ -118,5 +118,7 @@ def outcome(action: Action) -> str:
                 "Do not try again unless the person asks for it."
             )
     text = str(action.result.get("text", ""))
+    if action.edited_from:
+        text = f"With the words the person edited: {text}"
     notes = " ".join(str(note) for note in action.result.get("notes", ()))
     return f"{text} {notes}".strip() + f" (action {action.id})"

@@ -1,20 +1,21 @@
-"""Who is sending: host and process, and whether that process can still be alive."""
+"""Who is sending: host, boot, pid namespace and process, and whether it can still be alive."""
 
 from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 
 def this_worker() -> str:
-    """Host and process, to tell later whether whoever sent something can still be alive."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """This process, to tell later whether whoever sent something can still be alive."""
+    return f"{_world()}:{os.getpid()}"
 
 
 def worker_may_live(worker: str) -> bool:
-    """False only when the worker was a process of this host that is gone."""
-    host, _, pid = worker.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    """False only when the worker was a process of this very world of process ids and is gone."""
+    world, _, pid = worker.rpartition(":")
+    if world != _world() or not pid.isdigit():
         return True
     try:
         os.kill(int(pid), 0)
@@ -23,3 +24,22 @@ def worker_may_live(worker: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _world() -> str:
+    """Where a process id means what it means here: two containers can share a host name."""
+    return f"{socket.gethostname()}/{_boot_id()}/{_pid_namespace()}"
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""

@@ -79,7 +79,8 @@ def build_tools(
     async def change(call: Arguments, config: RunnableConfig, call_id: str | None) -> Answered:
         assert isinstance(call, StateChange)
         place = place_of(config)
-        identity = call_id or str(uuid4())
+        # A node may invoke the tool without a call id; it must be the same when it runs again.
+        identity = call_id or ("" if place.task else str(uuid4()))
         origin = Origin(place.origin_thread, place.message, identity, requester)
         action = await perform(
             gate,

@@ -19,11 +19,11 @@ from langgraph.types import interrupt
 
 from hms_active_rooms.errors import ApprovalNeeded
 from hms_active_rooms.gate.approval import (
-    Answer,
     ApprovalRequest,
     BadAnswerError,
     Confirm,
     Reject,
+    answer_model,
     parse_answer,
 )
 from hms_active_rooms.gate.calls import StateChange
@@ -37,8 +37,6 @@ _CHECKPOINTER_KEY = "__pregel_checkpointer"
 
 MESSAGE_KEY = "hms_message_id"
 """`configurable` key by which a graph tells a tool the id of the message that holds its call."""
-
-_PROCESS_THREAD = f"process-{uuid4()}"
 
 _MAX_QUESTIONS = 20
 """Questions about one call in one graph task; a longer run of bad answers ends in a refusal."""
@@ -64,8 +62,8 @@ class Place:
 
     @property
     def origin_thread(self) -> str:
-        """The thread calls are recorded under; outside a graph one that no other process has."""
-        return self.thread or _PROCESS_THREAD
+        """The thread calls are recorded under; outside a graph one that no other call has."""
+        return self.thread or f"none-{uuid4()}"
 
 
 def place_of(config: RunnableConfig) -> Place:
@@ -173,11 +171,11 @@ async def _ask_by_interrupt(
     if ask.fresh:
         await gate.asked(asked, "interrupt")
     request = gate.request(asked)
-    answer = interrupt(payload(request, tool_call_id), response_schema=Answer)
+    answer = interrupt(payload(request, tool_call_id), response_schema=answer_model(request.digest))
     try:
         if ask.fresh:
             raise BadAnswerError("an answer that was there before the question")
-        decision = parse_answer(answer, request, place.approver)
+        decision = parse_answer(answer.model_dump(exclude_unset=True), request, place.approver)
     except BadAnswerError as error:
         await gate.bad_answer(asked, str(error), way="interrupt")
     else:

@@ -81,10 +81,9 @@ def test_both_are_two_calls_and_only_where_two_were_asked_about() -> None:
 
 def test_a_role_or_yes_is_an_answer_where_it_fits_only_one() -> None:
     people = [("Ann", "teacher", "u1"), ("Ann", "student", "u2")]
+    student = roster(people)["peers"][1]["id"]
     for reply in ("the student", "student", "the student one"):
-        assert targets("kick Ann", reply, people=people) == [{"peer_id": peer_id("Ann", people)}][
-            :0
-        ] + [{"peer_id": roster(people)["peers"][1]["id"]}]
+        assert targets("kick Ann", reply, people=people) == [{"peer_id": student}]
     assert targets("kick Ann", "yes", people=people) == []
     assert targets("kick Jose", "yes") == [{"peer_id": peer_id("José Álvarez")}]
 

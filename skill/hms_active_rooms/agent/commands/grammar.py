@@ -179,6 +179,7 @@ _everyone: Final = template(
 )
 
 _MARKS: Final = r"because of|because|due to|with (?:the |a )?reason(?: of)?|reason(?: is)?"
+_ONE_THING: Final = ("for", "because of", "due to")
 _REASON: Final = template(rf"[,;:]? (?:{_MARKS}|cause|for)(?::| )[ :]*(?=\S)")
 # Not "for": "close the room for students" gives no reason.
 _END_REASON: Final = template(rf"[,;:]? (?:{_MARKS})(?::| )[ :]*(?=\S)")
@@ -322,6 +323,7 @@ def _with_reason(
         head = head.cut(0, len(without_trailer(head.plain)))
         if (inner := tail.inside_quotes) is not None:
             return [(head, inner, None), (whole, None, None)]
-        why = refusals.unsafe_reason(tail.plain)
+        mark_words = match[0].strip(" ,;:").lower()
+        why = refusals.unsafe_reason(tail.plain, clause=mark_words not in _ONE_THING)
         return [(head, tail.raw, why), (whole, None, None)]
     return [(whole, None, None)]

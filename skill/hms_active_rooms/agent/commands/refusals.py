@@ -66,7 +66,7 @@ _NO_NAME_WORDS: Final = """
     if unless when whenever while once until till after before because since although though
     and or then but nor plus not no never dont don't without except excluding besides instead
     who whom whose which that what why how where whether
-    is are was were be been has have had did does do will would should could can may might must
+    is are was were be been has have had did does do would should could can might must
     nobody none noone nothing everyone everybody anyone anybody someone somebody people
     said says saying asked wants wanted told please maybe perhaps probably
     tomorrow later tonight soon immediately also too only just really
@@ -89,8 +89,38 @@ def not_a_name(text: str) -> bool:
     )
 
 
-def unsafe_reason(plain: str) -> Why | None:
-    """What speaks against taking bare words as the reason of an order."""
+# "Removing him for that would be wrong": the words around the reason are a statement about it.
+_statement: Final = template(
+    r"\b(?:is|was|are|were|am|has|had|would|will|should|could|might|must|seems?|sounds?|does|did)\b"
+)
+_judged: Final = template(
+    r"\b(?:bad|wrong|good|terrible|stupid|dumb) (?:idea|move|thing|call|choice|decision)\b"
+    r"|\b(?:would|could|might|will) be\b|\b(?:is|was) (?:a mistake|overkill|unnecessary|unfair|what|why)\b"
+)
+_no_clause: Final = template(
+    rf"(?:{_NOT}|do not|never|but|or|and|then|is|are|was|were|should|please|maybe|perhaps|so)\b"
+)
+_no_thing: Final = template(
+    rf"(?<!^)\b{_NOT}\b|^(?!not \w+ing\b){_NOT}\b|\b(?:do not|never|then|but|or|nor|instead|that|who)\b|\b{_VERBS}\b"
+    r"|^and\b|\band\Z"
+)
+_more: Final = template(r"[,&/]")
+_more_people: Final = template(r" (?:and|plus|or) (?!\w+ing\b)")
+
+
+def unsafe_reason(plain: str, *, clause: bool = False) -> Why | None:
+    """What speaks against taking bare words as the reason of an order.
+
+    Args:
+        plain: the words.
+        clause: a whole clause is expected, as after "because"; else, after "for", one thing.
+    """
+    if _judged.search(plain) or (not clause and _statement.search(plain)):
+        return "reported"
+    if not clause and _no_thing.search(plain):
+        return "negation"
+    if _more.search(plain) or (not clause and _more_people.search(plain)):
+        return "several"
     checks: tuple[tuple[re.Pattern[str], Why], ...] = (
         (_retraction, "negation"),
         (_forbidden_order, "negation"),
@@ -99,8 +129,12 @@ def unsafe_reason(plain: str) -> Why | None:
         (_several, "several"),
         (_break, "several"),
     )
+    if not any(map(str.isalnum, plain)):
+        return "several"
     if _span.fullmatch(plain):
         return "span"
+    if clause and _no_clause.match(plain):
+        return "negation"
     if plain.endswith("?"):
         return "question"
     if _later.search(plain):
@@ -117,8 +151,11 @@ _narrowing: Final = template(
     r"(?:who|whom|whose|with|without|in|on|at|from|except|excluding|but|else|other|apart|besides"
     r"|named|called|near|of|about|over|under|what|how|why|where|when|whether|which|for|by|not"
     r"|and|or|after|before|until|later|tomorrow|tonight|again|now|except|only|until|if|privately"
-    r"|individually|then|said|says|asked|than|as|because|since)\b.*"
+    r"|individually|online|offline|present|connected|muted|unmuted|older|younger|late|new"
+    r"|watching|listening|waiting|speaking|talking|sitting|left|there|then|said|says|asked|than|as|because|since)\b.*"
 )
+# "tell Sam hello not Alex": a capital after "not" is likely a name.
+_not_them: Final = re.compile(r"\bnot [A-Z]\w*\W*\Z")
 _no_words: Final = template(
     r"(?:nothing|something|anything|it|this|that|them|the same|so|off|him|her|none|some|no|yes"
     r"|about it|the following|the (?:news|truth|message|reason|rules?|time|answer|link)"
@@ -142,7 +179,7 @@ def unsafe_message(plain: str, *, marked: bool) -> Why | None:
         return "negation"
     if _no_words.fullmatch(plain):
         return "no-message"
-    if _exception.search(plain):
+    if _exception.search(plain) or _not_them.search(plain):
         return "exception"
     if _condition.search(plain):
         return "condition"
@@ -172,7 +209,8 @@ _negation: Final = template(
 )
 _reported: Final = template(
     r"\b(?:said|says|saying|told|tells|asked|asks|wrote|writes|typed|wants|wanted|claims|claimed"
-    r"|suggested|suggests|thinks|shouted|posted|according|ordered|orders|demands|message|chat)\b"
+    r"|suggested|suggests|thinks|shouted|posted|according|ordered|orders|demands"
+    r"|(?:message|chat|note)(?: from\b| is\b|:)|message ?\Z)"
 )
 _past: Final = template(
     r"\b(?:kicked|removed|booted|threw|thrown|ejected|expelled|ended|closed|stopped|warned|told"

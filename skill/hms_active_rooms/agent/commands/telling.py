@@ -32,7 +32,9 @@ from hms_active_rooms.agent.commands.spoken import EVERYONE, spoken
 WARNING: Final = "This is a warning from the moderator. Please follow the rules of this room."
 """Sent by a bare "warn Bob"; the person sees it before it is sent."""
 
-_TELL: Final = r"(?:tell|message|remind|inform|notify|dm|text|write to|write|whisper to|ping)"
+Manner = Literal["tell", "write", "warn", "ask"]
+"""How an order began. The words of `write` are nouns too: "message everyone got was rude"."""
+
 _NOTE: Final = (
     r"(?:a |an |the |this |one )?(?:private |direct |short |quick )?"
     r"(?:message|announcement|note|dm|reminder|chat message)"
@@ -42,11 +44,11 @@ _QUOTED: Final = r"(?:\"[^\"]+\"|'.+?')"
 # In each: `who` is the audience, `rest` the words after it, `open` both without a mark between.
 _quoted_to: Final = template(
     rf"(?:say|send|announce|broadcast|post|message|write)(?: the (?:message|words))?:?"
-    rf" (?P<words>{_QUOTED}) to (?P<who>.+?)[ .!]*"
+    rf" (?P<words>{_QUOTED}|hi|hello|goodbye|bye|thanks|thank you|sorry|welcome) to (?P<who>.+?)[ .!]*"
 )
 _to_everyone: Final = template(
     rf"(?:announce|broadcast|make {_NOTE}|send {_NOTE}|post {_NOTE})(?P<rest>(?::| that | saying |,? ?\").+)"
-    rf"|(?:announce|broadcast) (?!to\b)(?P<bare>.+)"
+    r"|(?:announce|broadcast) (?!to\b)(?P<bare>[^ ]+ [^ ]+ .+)"
 )
 _fixed: Final = tuple(
     template(pattern)
@@ -63,12 +65,10 @@ _fixed_warning: Final = template(
 _warn: Final = template(
     r"(?:warn|(?:give|send) (?:a |one )?(?:last |final )?warning to) (?P<open>.+)"
 )
-_tell: Final = tuple(
-    template(pattern)
-    for pattern in (
-        rf"(?:announce|broadcast|say|post|send)(?: {_NOTE})? to (?P<open>.+)",
-        rf"{_TELL} (?P<open>.+)",
-    )
+_tell: Final[tuple[tuple[re.Pattern[str], Manner], ...]] = (
+    (template(rf"(?:announce|broadcast|say|post|send)(?: {_NOTE})? to (?P<open>.+)"), "tell"),
+    (template(r"(?:tell|remind|inform|notify|dm|write to|whisper to) (?P<open>.+)"), "tell"),
+    (template(r"(?:message|text|write|ping) (?P<open>.+)"), "write"),
 )
 _ask: Final = template(r"ask (?P<open>.+)")
 
@@ -98,12 +98,10 @@ _BEGINNINGS: Final = (
     r"|congrats|good|great|well|nice|happy|quiet|silence|enough|be|do|don't|dont|stop|wait|listen|look"
     r"|come|go|get|give|take|try|stay|sit|stand|move|open|close|speak|talk|use|turn|put|leave|join"
     r"|start|begin|keep|let|let's|check|read|write|say|send|show|share|mute|unmute|hurry|let|have"
-    r"|can|could|will|would|are|is|am|do|does|did|what|next|last|one|two|class|today|time|see|just)"
+    r"|can|could|will|would|do|does|did|what|next|last|one|two|class|today|time|see|just)"
 )
 _begins_message: Final = template(rf"{_BEGINNINGS}(?![\w'-]).*")
 _MAX_NAME_WORDS: Final = 5
-
-Manner = Literal["tell", "warn", "ask"]
 
 
 def parse_telling(edges: Polite) -> Telling | Refused | None:
@@ -112,8 +110,8 @@ def parse_telling(edges: Polite) -> Telling | Refused | None:
     if edges.asked:
         words = words.cut(0, len(words.plain.rstrip("? ")))
     if match := _quoted_to.fullmatch(words.plain):
-        message = words.group(match, "words").inside_quotes
-        return _to(words.group(match, "who"), message) if message else None
+        said = words.group(match, "words")
+        return _to(words.group(match, "who"), said.inside_quotes or said.raw)
     if match := _to_everyone.fullmatch(words.plain):
         rest = words.group(match, "rest" if match["rest"] else "bare")
         if not _everyone.match(rest.plain):
@@ -126,7 +124,7 @@ def parse_telling(edges: Polite) -> Telling | Refused | None:
     heads: tuple[tuple[re.Pattern[str], Manner], ...] = (
         (_warn, "warn"),
         (_ask, "ask"),
-        *((pattern, "tell") for pattern in _tell),
+        *_tell,
     )
     for pattern, manner in heads:
         if match := pattern.fullmatch(words.plain):
@@ -152,7 +150,8 @@ def _open(words: Sentence, manner: Manner) -> Telling | Refused | None:
         found = spoken(Sentence(f"role {role.raw}"))
         return _split(found, words.cut(match.end()), manner)
     if match := _everyone.match(words.plain):
-        return _to(None, *_message(words.cut(match.end()), manner))
+        rest = words.cut(match.end())
+        return _to(None, *_message(rest, manner, unmarked=manner == "write"))
     if match := _first_quoted.fullmatch(words.plain):
         rest = words.group(match, "rest") if match["rest"] else Sentence("")
         return _split(spoken(words.group(match, "who")), rest, manner)
