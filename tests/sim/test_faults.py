@@ -111,8 +111,11 @@ def test_an_oversized_body_is_valid_but_large(sim: Simulation, api: httpx.Client
     assert len(answer.json()["peers"]) == 15
 
 
-def test_a_401_comes_once_whatever_the_token(sim: Simulation, api: httpx.Client) -> None:
-    sim.faults.add(Fault(kind="unauthorized"))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_401_comes_once_whatever_the_token_and_is_never_executed(
+    sim: Simulation, api: httpx.Client, when: str
+) -> None:
+    sim.faults.add(Fault.model_validate({"kind": "unauthorized", "when": when}))
     answer = api.post("/send-message", json=HI)
     assert (answer.status_code, answer.json()["message"]) == (401, "Token validation error")
     assert sent(sim) == 0

@@ -44,6 +44,10 @@ def test_without_a_match_the_map_is_empty(api: httpx.Client, filters: dict[str, 
     assert (answer.status_code, answer.json()) == (200, {"peers": {}})
 
 
+def test_of_a_filter_given_twice_the_first_counts(api: httpx.Client) -> None:
+    assert len(api.get("/peers?role=teacher&role=student").json()["peers"]) == 1
+
+
 @pytest.mark.behaviour("peers.filter-both")
 def test_both_filters_must_match(api: httpx.Client) -> None:
     assert names(api, role="student", user_id="sam.lee") == ["Sam Lee"]

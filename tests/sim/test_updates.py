@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from hms_active_rooms.sim import Simulation
+from hms_active_rooms.sim import Role, Simulation
+from hms_active_rooms.sim.moderation import update
 
 
 @pytest.mark.behaviour("update.partial")
@@ -73,6 +74,17 @@ def test_tracks_that_the_new_role_may_publish_go_on(api: httpx.Client, ids: dict
     path = f"/peers/{ids['Sam Lee']}"
     before = api.get(path).json()["tracks"]
     assert api.post(path, json={"role": "teacher"}).json()["tracks"] == before
+
+
+@pytest.mark.behaviour("update.role-change")
+def test_a_track_that_a_new_role_adds_joins_the_stream_that_runs(sim: Simulation) -> None:
+    roles = (Role("voice", ("audio",)), Role("face", ("audio", "video")))
+    room = sim.world.add_room(name="Studio", roles=roles)
+    peer = sim.world.join(room.id, name="Ann", role="voice")
+    (voice,) = peer.tracks
+    update(sim.world, room.id, peer.id, role="face")
+    assert [track.type for track in peer.tracks] == ["audio", "video"]
+    assert {track.stream_id for track in peer.tracks} == {voice.stream_id}
 
 
 @pytest.mark.behaviour("update.role-change")

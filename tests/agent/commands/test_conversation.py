@@ -112,12 +112,24 @@ def test_a_role_or_yes_is_an_answer_where_it_fits_only_one() -> None:
         "whatever",
         "who is here?",
         "the first one if he spams",
+        "kick one",
+        "kick two",
+        "kick last",
     ],
 )
 def test_anything_else_chooses_nobody(reply: str) -> None:
     history = play("kick Sam", reply)
     assert changes(history) == []
     assert said(history)
+
+
+def test_only_an_option_that_was_shown_is_chosen() -> None:
+    people = [("Guest", "guest", f"u{i}") for i in range(30)]
+    ids = [row["id"] for row in roster(people)["peers"]]
+    assert targets('kick "Guest"', "8", people=people) == [{"peer_id": ids[7]}]
+    for reply in ("9", "30", "u8", "the last one"):
+        assert targets('kick "Guest"', reply, people=people) in ([], [{"peer_id": ids[7]}])
+    assert targets('kick "Guest"', "9", people=people) == []
 
 
 def test_a_question_is_answered_in_the_next_turn_or_never() -> None:
@@ -197,7 +209,8 @@ def test_a_pronoun_without_exactly_one_person_right_before_is_asked_about(
 
 
 def test_her_may_be_whose() -> None:
-    assert changes(play("find Priya", "tell her mother we start")) == []
+    for sentence in ("tell her mother we start", "tell her class we start"):
+        assert changes(play("find Priya", sentence)) == []
 
 
 # --- what is said at the end of a turn --------------------------------------------------------

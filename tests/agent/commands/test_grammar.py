@@ -130,6 +130,19 @@ def test_a_message_keeps_its_case_its_quotes_and_its_letters() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "hidden", ["\n", "\t", "\x1b", "\x00", "\u200b", "\u202e", "\u00a0", "\u3164"]
+)
+def test_no_character_that_is_not_seen_is_sent_or_looked_for(hidden: str) -> None:
+    for sentence in (
+        f"tell everyone: hel{hidden}lo",
+        f"kick Spam{hidden} Bot",
+        f'kick "A{hidden}"',
+    ):
+        assert parse(sentence) == Unknown(unreadable=True)
+
+
 def test_quotes_that_do_not_enclose_the_whole_message_are_not_guessed_at() -> None:
     assert isinstance(parse('tell everyone "stop" and "listen"'), Refused)
     assert isinstance(parse('tell everyone say "hi"'), Refused)
+    assert isinstance(parse('tell everyone: "goodbye" and end the room'), Refused)

@@ -158,9 +158,14 @@ class Talk:
         return self._run({"messages": [HumanMessage(words)]})
 
     def decide(self, *decisions: dict[str, str]) -> str:
-        """Answer the gate's question."""
+        """Answer the gate's question, approvals with the digest of what was shown."""
         [pending] = self.graph.get_state(CONFIG).interrupts
-        return self._run(Command(resume={pending.id: {"decisions": list(decisions)}}))
+        requests = pending.value["action_requests"]
+        bound = [
+            d if d["type"] == "reject" else {**d, "digest": r["digest"]}
+            for d, r in zip(decisions, requests, strict=True)
+        ]
+        return self._run(Command(resume={pending.id: {"decisions": bound}}))
 
     def _run(self, value: Any) -> str:
         out = self.graph.invoke(value, CONFIG)

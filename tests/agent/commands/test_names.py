@@ -87,6 +87,12 @@ def test_a_name_that_only_looks_the_same_is_asked_about(name: str) -> None:
     assert "do you mean" in said(history).lower()
 
 
+def test_a_name_with_a_blank_that_is_a_letter_is_asked_about() -> None:
+    history = play("kick Sam Lee", people=[("Sam\u3164Lee", "student", "u1")])
+    assert changes(history) == []
+    assert "Do you mean this one?" in said(history)
+
+
 def test_every_word_that_was_said_must_be_in_the_name() -> None:
     assert removed("kick Sam Raman") == []
     assert removed("kick Priya's friend") == []
@@ -160,6 +166,9 @@ def test_a_name_that_holds_the_words_of_an_order_is_not_cut_unasked() -> None:
     assert changes(history) == []
     assert "Which one do you mean?" in said(history)
     assert removed('kick "Hope for All"', *people) == ["Hope for All"]
+    history = play("kick Hope for All", people=people[1:])
+    assert changes(history) == []
+    assert "Do you mean this one?" in said(history)
 
 
 def test_somebody_who_took_another_persons_id_as_a_name_is_asked_about() -> None:

@@ -270,8 +270,6 @@ def _somebody(match: re.Match[str] | None, words: Sentence) -> Target | None:
 
 
 def _ending(edges: Polite) -> Intent | None:
-    if _orders_nothing(edges):
-        return None
     whole = edges.order
     for head, reason, why in reversed(_with_reason(whole, _END_REASON)):
         for pattern, lock in _end:
@@ -283,8 +281,6 @@ def _ending(edges: Polite) -> Intent | None:
 
 
 def _removing(edges: Polite) -> Intent | None:
-    if _orders_nothing(edges):
-        return None
     whole = edges.order
     if _everyone.fullmatch(whole.plain):
         return Refused("everyone")
@@ -306,10 +302,6 @@ def _target(words: Sentence, whole: Sentence) -> Target | Why:
             break
     words = words.cut(0, len(without_trailer(words.plain)))
     return spoken(words, whole)
-
-
-def _orders_nothing(edges: Polite) -> bool:
-    return edges.core.plain.endswith("?") and not edges.asked
 
 
 def _with_reason(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from langchain_core.messages import (
@@ -86,7 +87,7 @@ def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
     """The history, cut at each message of the person. What stands before the first is left out."""
     starts = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
     found = []
-    for start, end in zip(starts, [*starts[1:], len(messages)], strict=True):
+    for start, end in pairwise([*starts, len(messages)]):
         human = messages[start]
         assert isinstance(human, HumanMessage)
         found.append(Turn(human, tuple(messages[start + 1 : end])))
