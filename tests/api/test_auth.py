@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import threading
+import warnings
 from dataclasses import dataclass
 
 import jwt
@@ -200,3 +201,9 @@ def test_errors_survive_pickling(kind: type[ActiveRoomsError]) -> None:
         copy = pickle.loads(pickle.dumps(error))
         assert type(copy) is cls
         assert (str(copy), copy.executed, copy.hint) == (str(error), error.executed, error.hint)
+
+
+def test_a_short_secret_is_signed_with_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    warnings.simplefilter("always")
+    SignedTokens("key", "short").token()
+    assert not recwarn.list

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
 
@@ -146,8 +146,16 @@ class SignedTokens:
         # Here, not at the top: it loads a cryptography library, about 0.1 s, which
         # somebody with a token doesn't need; not later, on an event loop.
         import jwt
+        from jwt.algorithms import HMACAlgorithm
 
-        self._encode = jwt.encode
+        class AnyKeyLength(HMACAlgorithm):
+            """100ms chooses the secret: a warning about its length helps nobody here."""
+
+            def check_key_length(self, key: Any) -> None:
+                return None
+
+        self._jws = jwt.PyJWS(algorithms=[])
+        self._jws.register_algorithm("HS256", AnyKeyLength(HMACAlgorithm.SHA256))
         self._lock = threading.Lock()
         self._cached: SecretStr | None = None
         self._made_at = 0.0
@@ -186,7 +194,8 @@ class SignedTokens:
             "exp": starts + int(LIFETIME_S),
             "jti": self._new_id(),
         }
-        return SecretStr(self._encode(claims, self._secret.get_secret_value(), algorithm="HS256"))
+        payload = json.dumps(claims).encode()
+        return SecretStr(self._jws.encode(payload, self._secret.get_secret_value(), "HS256"))
 
 
 def from_env(

@@ -8,7 +8,7 @@ from typing import Final, Literal
 ACCESS_KEY: Final = "sim-access-key"
 """The access key of every scene."""
 
-SECRET: Final = "sim-secret-for-the-simulator-only"  # noqa: S105 - guards nothing but a simulation
+SECRET: Final = "sim-secret"  # noqa: S105 - guards nothing but a simulation
 """The app secret of every scene. At least 32 bytes, or JWT libraries warn about the key."""
 
 ACCOUNT_ID: Final = "627cdddff2e4e30487862ad1"

@@ -16,7 +16,6 @@ CASES: list[dict[str, str]] = yaml.safe_load(
 _CHANGE = {
     "hms-send-message": "send",
     "hms-remove-peers": "remove",
-    "hms-end-active-room": "end",
 }
 
 
@@ -28,7 +27,9 @@ def outcome(sentence: str) -> tuple[str, str]:
         return "several", ""
     if changed:
         tool, arguments = changed[0]
-        return _CHANGE[tool], "" if tool == "hms-end-active-room" else _audience(arguments)
+        if tool == "hms-end-active-room":
+            return "end", "locked" if arguments.get("lock") else ""
+        return _CHANGE[tool], _audience(arguments)
     looked = [tool for tool, _ in calls(history)]
     if "Which one do you mean?" in said(history) or "Do you mean this one?" in said(history):
         return "ask", ""

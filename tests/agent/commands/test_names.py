@@ -63,7 +63,7 @@ def test_a_description_finds_a_name_that_begins_like_it() -> None:
 def test_a_bare_name_that_only_begins_like_one_is_asked_about() -> None:
     history = play("kick Mark", people=[("Marketing Bot", "student", "u1")])
     assert changes(history) == []
-    assert 'Do you mean this one? Nothing was done yet.\n1. "Marketing Bot"' in said(history)
+    assert 'Do you mean this one? Nothing was done yet.\n1. called "Marketing Bot"' in said(history)
 
 
 def test_three_letters_are_no_description() -> None:

@@ -230,7 +230,10 @@ def found(options: Sequence[Someone], roster: Roster) -> str:
 def which(options: Sequence[Someone], roster: Roster) -> str:
     """A numbered question; the options shown are those an answer can choose from."""
     shown = options[:MAX_OPTIONS]
-    lines = [f"{place}. {_one(option, roster)}" for place, option in enumerate(shown, 1)]
+    lines = [
+        f"{place}. {'' if isinstance(option, RoleGroup) else 'called '}{_one(option, roster)}"
+        for place, option in enumerate(shown, 1)
+    ]
     if len(options) == 1:
         head, tail = "Do you mean this one? Nothing was done yet.", 'Say "yes" or "no".'
     else:
