@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types check-format tests clean
+.PHONY: setup demo test lint types tests mutations clean
 .SILENT: setup demo $(STAMP)
 
 setup: $(STAMP)
@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 	else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "hms-active-rooms needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }; \
-	  $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	  $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'; \
 	fi >&2
 	touch $(STAMP)
 
@@ -34,6 +34,10 @@ tests: $(STAMP)
 	$(BIN)/python -m pytest -n 2
 
 test: lint types tests
+
+# Breaks the gate on purpose, one line at a time: each must be noticed by a test.
+mutations: $(STAMP)
+	$(BIN)/python tests/mutations.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist

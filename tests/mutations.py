@@ -36,11 +36,11 @@ LISTING = r"""
 # gate/gate.py, gate/test_gate.py
 1 run-whatever-changed: test_a_new_session_is_asked_about_again_and_not_ended
     if change.verdict == "ask_again":
-2 propose-forgets-the-row: test_the_same_call_at_the_same_place_is_the_same_action
+2 propose-forgets-the-row: test_a_removal_that_is_done_is_told_again_not_looked_for_again
     if found is not None:
 2 run-sends-unknown-again: test_an_unclear_message_stays_unknown_and_is_not_sent_again
     if action.state in ("sent", [-"unknown"-]):
-2 run-sends-sent-again: test_a_look_tells_the_condition_of_the_room_not_our_deed
+2 run-sends-sent-again: test_a_row_somebody_else_has_sent_is_not_sent_again
     if action.state in ([-"sent", -]"unknown"{+,+}):
 3 run-what-a-lax-policy-approved: test_what_a_lax_policy_let_run_unasked_a_strict_one_does_not_send
     [-if action.decided_way in ("unattended", "relaxed") and not self.policy.runs_unasked(-]
@@ -49,12 +49,12 @@ LISTING = r"""
 3 propose-in-any-room: test_a_room_elsewhere_is_refused_before_any_request
     [-self.policy.check_room(call.room_id)-]
     full, impact = assess(call, *await self._read(call.room_id), self.policy)
-3 run-in-any-room: test_a_room_elsewhere_is_refused_before_any_request
+3 run-in-any-room: test_a_room_the_policy_of_the_sender_does_not_allow_is_left_alone
     [-self.policy.check_room(call.room_id)-]
     try:
 3 read-any-room: test_a_room_elsewhere_is_refused_before_any_request
     self.policy.check_room(room_id)
-3 grant-opens-hard-gates: test_for_the_session_covers_the_same_kind_only
+3 grant-opens-hard-gates: test_a_grant_never_opens_a_hard_gate_wherever_it_came_from
     if [-action.gate == "soft"-]{+True+}:
 4 refusal-unrecorded: test_a_refusal_is_on_record_and_the_same_when_repeated
     await asyncio.to_thread(self.journal.insert, self._refusal(row, error))
@@ -84,9 +84,9 @@ LISTING = r"""
 # gate/drafts.py, gate/test_gate.py
 1 digest-without-row: test_an_approval_of_one_of_two_identical_calls_is_none_of_the_other
     "action": [row.call_key, row.revision],
-1 digest-without-arguments: test_an_edit_changes_words_only_and_stands_beside_the_original
+1 digest-without-arguments: test_a_digest_covers_the_call_and_whom_it_hits
     "arguments": call.arguments(),
-1 digest-without-people: test_a_new_session_is_asked_about_again_and_not_ended
+1 digest-without-people: test_a_digest_covers_the_call_and_whom_it_hits
     "impact": shown,
 2 key-without-message: test_another_place_is_another_action
     "message": origin.message,
@@ -135,9 +135,9 @@ LISTING = r"""
     if newcomers := sum(p.id not in known for p in now.people):
 1 drift-audience-grown: test_a_grown_audience_asks_again_beyond_the_limit
     if newcomers > shown.total * policy.audience_growth:
-1 drift-audience-exchanged: test_a_private_note_to_one_role_holder_asks_again_when_somebody_joins_the_role
+1 drift-audience-exchanged: test_an_audience_of_as_many_other_people_asks_again
     if shown.people and now.people:
-3 drift-protected: test_somebody_protected_by_now_is_not_removed
+3 drift-protected: test_a_role_removal_spares_whom_a_stricter_policy_protects
     refuse_protected(still, policy)
 # gate/impact.py, gate/test_impact.py
 1 drift-role: test_another_role_or_user_id_asks_again_and_another_name_does_not
@@ -163,9 +163,9 @@ LISTING = r"""
     leave = person.id not in going[- or not await self._unchanged(call.room_id, person)-]
 2 send-without-the-row: test_whoever_lost_the_row_sends_nothing_more
     if not await self._mine(action):
-2 end-again-unseen: test_an_unclear_end_is_sent_again_only_when_the_same_session_still_runs
+2 end-again-unseen: test_an_unclear_end_is_not_sent_again_when_the_room_cannot_be_seen
     if second or not idempotent or sight.gone[- is not False-] or not await self._mine(action):
-2 end-again-and-again: test_an_unclear_end_is_sent_again_only_when_the_same_session_still_runs
+2 end-again-and-again: test_an_unclear_end_is_sent_a_second_time_and_not_a_third
     if [-second or -]not idempotent or sight.gone is not False or not await self._mine(action):
 2 end-again-in-a-new-session: test_an_unclear_end_is_not_sent_again_into_a_new_session
     if [-room.session.id != session_id or (-]ids and not still[-)-]:
@@ -175,9 +175,9 @@ LISTING = r"""
     [-text = f"{outcome.unsure(call)} ({error}) A message cannot be looked up."-]{+return outcome.failed(error)+}
 2 error-reads-as-not-sent: test_an_unexpected_error_while_sending_is_unknown_and_not_sent_again
     except [-Exception-]{+JournalError+} as error:
-4 cancelled-unrecorded: test_a_cancelled_send_is_unknown_and_not_sent_again
+4 cancelled-unrecorded: test_what_stops_a_send_is_on_record_at_once
     await asyncio.shield(asyncio.to_thread(self._try_to_record, action, error))
-4 stopped-unrecorded: test_an_unexpected_error_while_sending_is_unknown_and_not_sent_again
+4 stopped-unrecorded: test_what_stops_a_send_is_on_record_at_once
     await asyncio.to_thread(self._try_to_record, action, error)
 4 outcome-unrecorded: test_the_journal_tells_who_asked_what_was_shown_who_decided_and_what_came
     if self._journal.move(action, result.state, by=by, way=way, data=data[-, **columns-]):
@@ -190,6 +190,9 @@ LISTING = r"""
     sa.and_(actions.c.expires_at > naive(now)[-, actions.c.digest == action.digest-]),
 1 second-question-replaces: test_the_first_question_at_a_place_stays
     return Ask([-list(found or [])-]{+wanted+}, fresh=False)
+2 claim-of-anything: test_only_an_approved_row_can_be_claimed
+        if action.state != "approved":
+
 2 claim-in-any-state: test_a_claim_has_one_winner_among_threads
     where = [actions.c.id == action.id[-, actions.c.state == action.state-]]
 2 any-step: test_only_the_machines_steps_are_taken
@@ -246,19 +249,19 @@ LISTING = r"""
         raise BadAnswerError("an answer that was there before the question")
 3 tool-siblings-ask: test_in_a_shared_tool_node_one_call_asks_and_its_siblings_are_not_executed
     if [-ask.items[0] != action.call_key or -]position >= _MAX_QUESTIONS:
-4 tool-asking-unrecorded: test_an_answer_that_does_not_fit_the_question_is_asked_again
+4 tool-asking-unrecorded: test_each_question_and_each_bad_answer_is_on_record
     await gate.asked(asked, "interrupt")
-4 tool-bad-answer-unrecorded: test_an_answer_that_does_not_fit_the_question_is_asked_again
+4 tool-bad-answer-unrecorded: test_each_question_and_each_bad_answer_is_on_record
     await gate.bad_answer(asked, str(error), way="interrupt")
 # tools/active_rooms.py, tools/test_in_graphs.py
 2 call-without-id-twice: test_a_node_that_invokes_a_tool_without_a_call_id_sends_once
     identity = call_id or [-("" if place.task else -]str(uuid4())[-)-]
 # agent/moderator.py, agent/test_moderator.py
-1 turn-answer-for-other-rows: test_swapping_what_is_pending_in_the_state_does_not_carry_the_answer_over
+1 turn-answer-for-other-rows: test_rows_swapped_inside_the_checkpoint_do_not_get_the_answer
     if ask.fresh[- or ask.items != [row.id for row in rows]-]:
-3 turn-answer-before-question: test_swapping_the_arguments_in_the_state_asks_about_the_new_ones
+3 turn-answer-before-question: test_an_answer_that_comes_with_the_question_is_not_its_answer
     if [-ask.fresh or -]ask.items != [row.id for row in rows]:
-3 turn-asks-for-another-thread: test_swapping_what_is_pending_in_the_state_does_not_carry_the_answer_over
+3 turn-asks-for-another-thread: test_a_thread_never_asks_about_the_rows_of_another
     rows = [row for row in rows if row.thread == self._thread(config)]
 3 new-message-withdraws-nothing: test_a_new_message_withdraws_what_was_pending
     await self._gate.withdraw(action.id, _WITHDRAWN, by="person", way="message")
@@ -266,12 +269,12 @@ LISTING = r"""
     if history.refusals_in_a_row(state["messages"]) >= self._gate.policy.refusals_in_a_row:
 3 turn-endless-questions: test_too_many_questions_in_a_turn_are_refused
     elif asked + len(pending) >= self._max_prompts:
-4 turn-asking-unrecorded: test_one_interrupt_for_the_whole_turn_in_the_shape_uis_render
+4 turn-asking-unrecorded: test_each_question_and_each_bad_answer_of_a_turn_is_on_record
     await gate.asked(row, "interrupt")
-4 turn-bad-answer-unrecorded: test_a_bad_answer_is_asked_again_and_sends_nothing
+4 turn-bad-answer-unrecorded: test_each_question_and_each_bad_answer_of_a_turn_is_on_record
     await self._gate.bad_answer(row, problem, way="interrupt")
 # agent/history.py, agent/test_moderator.py
-1 call-ids-used-again: test_call_ids_used_again_are_other_calls
+1 call-ids-used-again: test_a_result_is_told_for_its_own_call_even_if_a_later_one_has_the_same_id
     chosen = f"call_{uuid4().hex}" if not call_id[- or call_id in seen-] else call_id
 # api/retry.py, api/test_retry.py
 2 write-again-after-a-timeout: test_the_table_in_the_docstring_holds

@@ -441,3 +441,63 @@ def test_plain_answers_count_only_where_code_says_so() -> None:
     talk.say()
     talk.graph.invoke(Command(resume={"decisions": [APPROVE, REJECT, REJECT]}), CONFIG)
     assert talk.removed() == [peer(1).id]
+
+
+def test_each_question_and_each_bad_answer_of_a_turn_is_on_record() -> None:
+    talk = three_removals()
+    asked = talk.say().value["action_requests"][0]["action_id"]
+    talk.resume("yes")
+    kinds = [e.kind for e in talk.kit.gate.journal.events(asked)]
+    assert kinds == ["proposed", "asked", "bad_answer", "asked"]
+
+
+def test_a_result_is_told_for_its_own_call_even_if_a_later_one_has_the_same_id() -> None:
+    seen: list[list[BaseMessage]] = []
+
+    def script(history: list[BaseMessage]) -> AIMessage:
+        seen.append(history)
+        return calls(send("a")) if len(seen) < 3 else text("done")
+
+    talk = Conversation(students(), ScriptedModel(script=script))
+    talk.say()
+    talk.answer(REJECT)
+    talk.answer(APPROVE)
+    told = [str(m.content) for m in seen[-1] if isinstance(m, ToolMessage)]
+    assert [t.split()[0] for t in told] == ["Not", "Message"]
+
+
+def test_an_answer_that_comes_with_the_question_is_not_its_answer() -> None:
+    talk = three_removals()
+    digests = [r["digest"] for r in talk.say().value["action_requests"]]
+    talk.graph.update_state(CONFIG, Command(goto="ask"))
+    decisions = [{**APPROVE, "digest": d} for d in digests]
+    talk.graph.invoke(Command(resume={"decisions": decisions}), CONFIG)
+    assert talk.room.posts == []
+
+
+def test_rows_swapped_inside_the_checkpoint_do_not_get_the_answer() -> None:
+    talk = three_removals()
+    talk.graph = build_moderator(
+        talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver, plain_answers=True
+    )
+    ids = [r["action_id"] for r in talk.say().value["action_requests"]]
+    saver = talk.saver
+    for key, blob in saver.blobs.items():
+        if key[2] == "pending" and saver.serde.loads_typed(blob) == ids:
+            saver.blobs[key] = saver.serde.dumps_typed(ids[::-1])
+    talk.graph.invoke(Command(resume={"decisions": [APPROVE, REJECT, REJECT]}), CONFIG)
+    assert talk.room.posts == []
+
+
+def test_a_thread_never_asks_about_the_rows_of_another() -> None:
+    talk = three_removals()
+    ids = [r["action_id"] for r in talk.say().value["action_requests"]]
+    other: Any = {"configurable": {"thread_id": "other", "approver": "eve"}}
+    state = {"messages": [HumanMessage("go")], "pending": ids}
+    talk.graph.update_state(other, state, as_node="enter")
+    talk.graph.update_state(other, Command(goto="ask"))
+    out = talk.graph.invoke(None, other)
+    shown = [
+        r["action_id"] for i in out.get("__interrupt__", ()) for r in i.value["action_requests"]
+    ]
+    assert not set(shown) & set(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from hms_active_rooms.errors import (
 )
 from hms_active_rooms.gate.approval import Approve, Edit, Reject
 from hms_active_rooms.gate.calls import StateChange, parse_call
-from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.drafts import Origin, bound, draft
 from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.impact import Impact
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.wording import outcome
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer
@@ -615,7 +618,7 @@ async def test_for_the_session_does_not_reach_a_grown_audience_or_another_reques
     other = await gate.propose(send("x"), Origin("thread", "m", "next", "somebody else"))
     assert other.state == "proposed"
     room.peers += [peer(n) for n in range(10, 20)]
-    grown = await gate.propose(send("x"), Origin("thread", "m", "next", "agent"))
+    grown = await gate.propose(send("x"), Origin("thread", "m", "after it", "agent"))
     assert grown.state == "proposed"
 
 
@@ -680,3 +683,94 @@ async def test_two_names_that_are_shown_alike_are_pointed_out() -> None:
     room = StandInRoom([peer(1, "A" * 70 + "x"), peer(2, "A" * 70 + "y")])
     gate = gate_on(room)
     assert "Warning" in gate.request(await gate.propose(remove(1), HERE)).text
+
+
+# --- each holds a line that another check also covers today ---------------------------------------
+
+
+async def test_a_removal_that_is_done_is_told_again_not_looked_for_again() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    done = await carried_out(gate, remove())
+    assert (await gate.propose(remove(), HERE)).id == done.id
+
+
+async def test_a_row_somebody_else_has_sent_is_not_sent_again() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, send())
+    assert gate.journal.claim(action, per_minute=9, lease_s=0)
+    assert (await gate.run(action.id)).state == "unknown"
+    assert room.posts == []
+
+
+async def test_a_room_the_policy_of_the_sender_does_not_allow_is_left_alone() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, remove())
+    stricter = Gate(room, Policy(rooms=("7" * 24,)), gate.journal)  # type: ignore[arg-type]
+    assert (await stricter.run(action.id)).state == "rejected"
+    assert room.posts == []
+
+
+async def test_a_grant_never_opens_a_hard_gate_wherever_it_came_from() -> None:
+    gate = gate_on(classroom())
+    first = await gate.propose(remove(), HERE)
+    gate.journal.add_grant(replace(gate.grant_for(first), granted_by="x", action_id=first.id))
+    again = await gate.propose(remove(), Origin("thread", "m", "next", "agent"))
+    assert again.state == "proposed"
+
+
+async def test_a_digest_covers_the_call_and_whom_it_hits() -> None:
+    row = draft(send(), key="k", revision=1, thread="t", requester="a", now=Clock()(), ttl_s=9)
+    impact = Impact(kind="everyone", session_id=SESSION, total=3)
+    digests = {
+        bound(row, send(), impact).digest,
+        bound(row, send("other words"), impact).digest,
+        bound(row, send(), replace(impact, total=4)).digest,
+    }
+    assert len(digests) == 3
+
+
+async def test_an_unclear_end_is_not_sent_again_when_the_room_cannot_be_seen() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, end())
+
+    async def blind(_: str) -> Any:
+        raise ServerError("No.")
+
+    def lose(_: str) -> None:
+        room.retrieve_active_room = blind  # type: ignore[method-assign]
+        raise TimedOut("No answer.", executed="maybe")
+
+    room.before = lose
+    assert (await gate.run(action.id)).state == "unknown"
+    assert "sent_again" not in [e.kind for e in gate.journal.events(action.id)]
+
+
+async def test_an_unclear_end_is_sent_a_second_time_and_not_a_third() -> None:
+    room, tries = classroom(), 0
+
+    def lose(_: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 5:
+            raise TimedOut("No answer.", executed="maybe")
+
+    room.before = lose
+    assert (await carried_out(gate_on(room), end())).state == "unknown"
+    assert tries == 2
+
+
+@pytest.mark.parametrize("stop", [asyncio.CancelledError(), RuntimeError("bug")], ids=repr)
+async def test_what_stops_a_send_is_on_record_at_once(stop: BaseException) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    room.after = lambda _: _raise(stop)
+    action = await approved(gate, send())
+    with pytest.raises((asyncio.CancelledError, OutcomeUnknown)):
+        await gate.run(action.id)
+    row = await gate.get(action.id)
+    assert row.state == "unknown"
+    assert type(stop).__name__ in row.result["text"]

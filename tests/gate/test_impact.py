@@ -248,3 +248,17 @@ def test_an_impact_survives_the_journal(before: list[Peer]) -> None:
     impact = _shown(end(), before)
     assert Impact.from_json(impact.as_json()) == impact
     assert replace(impact, total=-1) != impact
+
+
+def test_an_audience_of_as_many_other_people_asks_again() -> None:
+    call = send(role="teacher")
+    shown = _shown(call, CLASS)
+    now = [peer(9, "Impostor", "teacher"), *CLASS[1:]]
+    assert drift(call, shown, room(), now, POLICY).verdict == "ask_again"
+
+
+def test_a_role_removal_spares_whom_a_stricter_policy_protects() -> None:
+    call = remove(role="student")
+    stricter = Policy(rooms=(ROOM,), protected_user_ids=frozenset({"u-3"}))
+    with pytest.raises(PolicyRefusal, match="Spam Bot"):
+        drift(call, _shown(call, CLASS), room(), CLASS, stricter)

@@ -161,6 +161,13 @@ def test_a_claim_is_for_the_digest_that_was_approved() -> None:
     assert journal.claim(action, per_minute=9) is True
 
 
+@pytest.mark.parametrize("state", [s for s in STATES if s != "approved"])
+def test_only_an_approved_row_can_be_claimed(state: State) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    assert journal.claim(at(journal, state, clock), per_minute=9) is False
+
+
 def test_a_claim_after_the_deadline_fails() -> None:
     clock = Clock()
     journal = Journal(":memory:", clock=clock)

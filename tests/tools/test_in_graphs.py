@@ -338,3 +338,13 @@ def test_the_same_call_id_outside_a_graph_is_another_call() -> None:
         args = {"room_id": ROOM, "message": "hi"}
         send.invoke({"name": send.name, "args": args, "id": "call_0", "type": "tool_call"})
     assert (len(seen), len(room.posts)) == (2, 2)
+
+
+@GRAPHS
+def test_each_question_and_each_bad_answer_is_on_record(build: Build) -> None:
+    kit = toolkit(students())
+    graph = build(ScriptedModel.saying(calls(remove(3)), text("done")), kit, InMemorySaver())
+    [asked] = ask(graph)
+    graph.invoke(Command(resume={asked.id: {**approve(asked), "scope": "session"}}), CONFIG)
+    kinds = [e.kind for e in kit.gate.journal.events(asked.value["action_id"])]
+    assert kinds == ["proposed", "asked", "bad_answer", "asked"]

@@ -212,6 +212,8 @@ class Journal:
 
         None: the limit of actions per minute is reached, nothing moved.
         """
+        if action.state != "approved":
+            return False
         now = self.now()
         with self._transaction() as db:
             if self._engine.dialect.name == "postgresql":
