@@ -393,6 +393,7 @@ def tested(tree: Path, tests: Sequence[str], **env: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=3 * HANGS_S,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -405,6 +406,8 @@ def judged(mutation: Mutation, tree: Path) -> tuple[str, str]:
     os.utime(path, (0, 0))  # so that no compiled file of the sound source is taken for it
     try:
         code, output = tested(tree, [mutation.test], PYTHONDONTWRITEBYTECODE="1")
+    except subprocess.TimeoutExpired:
+        return "killed", f"{mutation.test} - it never ends"
     finally:
         path.write_text(source, encoding="utf-8")
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))

@@ -123,7 +123,8 @@ def role_removal(
     rows = tuple({"id": p.id, "name": p.name, "outcome": fate[p.id]} for p in people)
     count = {word: sum(v == word for v in fate.values()) for word in FATES}
     parts = [f"{number} {word}" for word, number in count.items() if number]
-    text = f"Removal of {len(people)} people: {', '.join(parts)}."
+    who = "1 person" if len(people) == 1 else f"{len(people)} people"
+    text = f"Removal of {who}: {', '.join(parts)}."
     if error is not None:
         text += f" The last error: {error}"
     left = [r["name"] for r in rows if r["outcome"] in ("failed", "unknown", "not sent")]
@@ -136,7 +137,9 @@ def role_removal(
     if left:
         executed = "partly" if count["removed"] else "no"
         return Result("failed", text, executed, people=rows, error=code)
-    if not sight.gone:
+    if sight.gone and count["removed"]:
+        text += " Checked: the room shows it."
+    elif not sight.gone:
         text += f" {len(sight.still) or 'Some'} still listed ({sight.why or 'this can take 60 s'})."
     return Result("done", text, "yes", verified=sight.gone is True, people=rows, error=code)
 

@@ -217,7 +217,7 @@ def test_her_may_be_whose() -> None:
 def test_who_is_here_is_counts_by_role_and_at_most_twenty_names() -> None:
     text = said(play("who is here?"))
     assert text.startswith('15 people are here. By role: 12 as "student" and 1 as "assistant"')
-    assert '"Nora Berg" and "Omar Haddad"' in text
+    assert '"Nora Berg", "Omar Haddad"' in text
     people = [(f"Guest {i}", "guest", f"u{i}") for i in range(21)]
     assert 'and "Guest 19" and 1 more.' in said(play("who is here?", people=people))
     assert "Names" not in said(play("how many people are here?"))

@@ -263,7 +263,9 @@ def _number(count: int) -> str:
 
 
 def _names(peers: Sequence[Peer]) -> str:
-    shown = " and ".join(quoted(peer.name) for peer in peers[:MAX_NAMES])
+    # Commas read better than the word that keeps right-to-left text apart: here only the order
+    # of such names can look turned, and nothing depends on it.
+    shown = ", ".join(quoted(peer.name) for peer in peers[:MAX_NAMES])
     left = len(peers) - MAX_NAMES
     return f"Names: {shown}{f' and {left:,} more' if left > 0 else ''}."
 
