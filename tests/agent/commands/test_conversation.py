@@ -219,7 +219,7 @@ def test_who_is_here_is_counts_by_role_and_at_most_twenty_names() -> None:
     assert text.startswith('15 people are here. By role: 12 as "student" and 1 as "assistant"')
     assert '"Nora Berg", "Omar Haddad"' in text
     people = [(f"Guest {i}", "guest", f"u{i}") for i in range(21)]
-    assert 'and "Guest 19" and 1 more.' in said(play("who is here?", people=people))
+    assert ', "Guest 19" and 1 more.' in said(play("who is here?", people=people))
     assert "Names" not in said(play("how many people are here?"))
     assert said(play("how many viewers?")) == '1 person is here with the role "viewer".'
     assert said(play("who is here?", people=[("x", "y", "z")][:0])) == "Nobody is in the room."
