@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types tests mutations clean
+.PHONY: setup demo test lint types tests mutations lowest clean
 .SILENT: setup demo $(STAMP)
 
 setup: $(STAMP)
@@ -39,5 +39,12 @@ test: lint types tests
 mutations: $(STAMP)
 	$(BIN)/python tests/mutations.py
 
+# The oldest releases that pyproject.toml allows, in an environment of their own.
+lowest:
+	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install -qq uv
+	VIRTUAL_ENV=.venv-lowest .venv-lowest/bin/uv pip install -q --resolution lowest-direct -e '.[all]'
+	VIRTUAL_ENV=.venv-lowest .venv-lowest/bin/uv pip install -q -e '.[dev]'
+	.venv-lowest/bin/python -m pytest -n 2 -m "not slow"
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache build dist
