@@ -83,6 +83,8 @@ class Journal:
                 hint='Use ":memory:", a sqlite:/// path that can be written, or a '
                 "postgresql+psycopg:// URL with the extra hms-active-rooms[postgres].",
             ) from None
+        # A journal nobody closed lets go of its file when nobody has it any more.
+        weakref.finalize(self, self._engine.dispose)
         forget = weakref.WeakMethod(self._forget_connections)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=lambda: (f := forget()) and f())
