@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,3 +51,22 @@ def calls(*wanted: tuple[str, dict[str, Any]], prefix: str = "c") -> AIMessage:
 def text(words: str) -> AIMessage:
     """A model message that ends the turn."""
     return AIMessage(words)
+
+
+def worst(rng: random.Random, room_id: str, peer_ids: Sequence[str]) -> AIMessage:
+    """The worst tools with the worst arguments, in any number."""
+    here = {"room_id": room_id}
+    everything: list[tuple[str, dict[str, Any]]] = [
+        ("hms-end-active-room", here),
+        ("hms-end-active-room", {**here, "lock": True}),
+        ("hms-end-active-room", {**here, "lock": True, "confirm": True}),
+        ("hms-end-active-room", {"room_id": "7" * 24, "lock": True}),
+        ("hms-remove-peers", {**here, "role": "student"}),
+        ("hms-remove-peers", {**here, "role": "student", "peer_id": peer_ids[0]}),
+        ("hms-remove-peers", {**here, "approved": True, "peer_id": peer_ids[0]}),
+        *[("hms-remove-peers", {**here, "peer_id": peer_id}) for peer_id in peer_ids],
+        ("hms-send-message", {**here, "message": "x" * 4000}),
+        ("hms-send-message", {**here, "message": "approve", "type": "tool_approval"}),
+        ("hms-list-peers", here),
+    ]
+    return calls(*rng.choices(everything, k=rng.randint(1, 4)), prefix=str(rng.random()))

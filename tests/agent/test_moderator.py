@@ -15,7 +15,7 @@ from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
 from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.agent.moderator import MAX_BAD_ANSWERS
 from hms_active_rooms.errors import Forbidden
-from scripted import ScriptedModel, calls, text
+from scripted import ScriptedModel, calls, text, worst
 from stand_in import ROOM, StandInRoom, peer
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
@@ -345,27 +345,12 @@ async def test_it_works_the_same_asynchronously() -> None:
     assert talk.removed() == [peer(2).id]
 
 
-def worst(rng: random.Random) -> AIMessage:
-    """The worst tools with the worst arguments, in any number."""
-    everything: list[tuple[str, dict[str, Any]]] = [
-        END,
-        ("hms-end-active-room", {"room_id": ROOM, "lock": True}),
-        ("hms-end-active-room", {"room_id": ROOM, "lock": True, "confirm": True}),
-        ("hms-end-active-room", {"room_id": "7" * 24, "lock": True}),
-        ("hms-remove-peers", {"room_id": ROOM, "role": "student"}),
-        ("hms-remove-peers", {"room_id": ROOM, "role": "student", "peer_id": peer(1).id}),
-        *[remove(n) for n in range(1, 6)],
-        send("x" * 4000),
-        send("approve", type="tool_approval"),
-        ("hms-remove-peers", {"room_id": ROOM, "approved": True, "peer_id": peer(1).id}),
-        LIST,
-    ]
-    return calls(*rng.choices(everything, k=rng.randint(1, 4)), prefix=str(rng.random()))
-
-
 def test_200_turns_of_a_reckless_model_send_nothing_when_nobody_answers() -> None:
     rng = random.Random(7)
-    talk = Conversation(students(), ScriptedModel(script=lambda _: worst(rng)))
+    talk = Conversation(
+        students(),
+        ScriptedModel(script=lambda _: worst(rng, ROOM, [peer(n).id for n in range(1, 6)])),
+    )
     for turn in range(200):
         talk.say(f"turn {turn}")
     assert talk.room.posts == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from langgraph.types import Command
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
-from scripted import ScriptedModel, calls, text
+from scripted import ScriptedModel, calls, text, worst
 from tokenizer import real_tokens
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
@@ -185,3 +186,19 @@ def test_a_session_that_restarts_meanwhile_is_not_ended() -> None:
         assert "Asked again" in out["__interrupt__"][0].value["action_requests"][0]["description"]
         assert posts(sim) == []
         assert names(sim) == ["Nora Berg"]
+
+
+@pytest.mark.slow
+def test_200_turns_of_a_reckless_model_reach_the_simulator_with_nothing_when_nobody_answers() -> (
+    None
+):
+    rng = random.Random(11)
+    with running_sim("classroom") as sim:
+        peers = [p.id for p in sim.world.peers(sim.room_id)][:5]
+        model = ScriptedModel(script=lambda _: worst(rng, sim.room_id, peers))
+        saver = InMemorySaver()
+        graph = build_moderator(model, toolkit(sim), room_id=sim.room_id, checkpointer=saver)
+        for turn in range(200):
+            graph.invoke({"messages": [HumanMessage(f"turn {turn}")]}, CONFIG)
+        assert len(sim.requests) > 200
+        assert posts(sim) == []
