@@ -486,3 +486,17 @@ def test_a_thread_never_asks_about_the_rows_of_another() -> None:
         r["action_id"] for i in out.get("__interrupt__", ()) for r in i.value["action_requests"]
     ]
     assert not set(shown) & set(ids)
+
+
+@pytest.mark.parametrize("config", [{}, {"configurable": {"thread_id": "t"}}], ids=repr)
+def test_without_a_thread_or_a_checkpointer_nobody_is_asked_and_nothing_is_sent(
+    config: Any,
+) -> None:
+    talk = three_removals()
+    graph = build_moderator(talk.model, talk.kit, room_id=ROOM)
+    out = graph.invoke({"messages": [HumanMessage("go")]}, config)
+    results = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert len(results) == 3
+    assert all("nobody can be asked here" in r for r in results)
+    assert talk.room.posts == []
+    assert {a.state for a in talk.kit.gate.journal.actions()} == {"rejected"}

@@ -473,7 +473,12 @@ async def test_a_role_removal_tells_the_fate_of_each_person() -> None:
     assert len(room.posts) == 1
     room.peers = []
     looked = await gate.run(action.id)
-    assert [p["outcome"] for p in looked.result["people"]] == ["removed", "gone", "not sent"]
+    assert [p["outcome"] for p in looked.result["people"]] == [
+        "removed",
+        "no longer there",
+        "not sent",
+    ]
+    assert looked.result["executed"] == "maybe"
 
 
 async def test_there_is_no_such_action() -> None:
@@ -774,3 +779,63 @@ async def test_what_stops_a_send_is_on_record_at_once(stop: BaseException) -> No
     row = await gate.get(action.id)
     assert row.state == "unknown"
     assert type(stop).__name__ in row.result["text"]
+
+
+async def test_nobody_is_removed_under_a_row_that_was_closed() -> None:
+    journal = Journal(":memory:")
+    room = StandInRoom([peer(n) for n in (1, 2)])
+    gate = gate_on(room, journal)
+    action = await approved(gate, remove_role())
+    start = journal.start_step
+
+    def suspended(action_id: str, peer_id: str, *, lease_s: float) -> Any:
+        row = journal.get(action_id)
+        assert row
+        if room.posts and row.state == "sent":
+            assert journal.move(row, "unknown", by="another", way="look")
+        return start(action_id, peer_id, lease_s=lease_s)
+
+    journal.start_step = suspended  # type: ignore[method-assign]
+    await gate.run(action.id)
+    assert len(room.posts) == 1
+
+
+async def test_when_all_changed_role_nothing_was_executed() -> None:
+    room = StandInRoom([peer(n) for n in (1, 2)])
+    gate = gate_on(room)
+    action = await approved(gate, remove_role())
+    list_peers = room.list_peers
+
+    async def later(room_id: str, **_: Any) -> Any:
+        found = await list_peers(room_id)
+        room.peers = [peer(n, role="guest") for n in (1, 2)]
+        return found
+
+    room.list_peers = later  # type: ignore[method-assign]
+    ended = await gate.run(action.id)
+    assert room.posts == []
+    assert (ended.state, ended.result["executed"]) == ("done", "no")
+
+
+async def test_a_withdrawal_leaves_no_grant_behind() -> None:
+    gate = gate_on(classroom())
+    action = await gate.propose(send(), HERE)
+    await gate.decide(action.id, Approve(action.digest, scope="session"), by="ada", way="page")
+    await gate.withdraw(action.id, "new message", by="ada", way="message")
+    later = await gate.propose(send("x"), Origin("thread", "m", "next", "agent"))
+    assert later.state == "proposed"
+
+
+async def test_a_journal_that_fails_at_the_look_does_not_say_that_nothing_was_executed() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, remove())
+    assert gate.journal.claim(action, per_minute=9, lease_s=0)
+
+    def broken(*_: Any, **__: Any) -> bool:
+        raise JournalError("The journal failed.")
+
+    gate.journal.move = broken  # type: ignore[method-assign]
+    with pytest.raises(OutcomeUnknown) as caught:
+        await gate.run(action.id)
+    assert "Nothing was executed" not in caught.value.for_model()

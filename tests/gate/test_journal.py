@@ -177,11 +177,15 @@ def test_a_claim_after_the_deadline_fails() -> None:
 
 
 def test_one_person_is_removed_by_one_request() -> None:
-    journal = Journal(":memory:")
-    assert journal.start_step("a", "p")
-    assert not journal.start_step("a", "p")
-    journal.end_step("a", "p", "removed")
-    assert journal.steps("a") == {"p": "removed"}
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = at(journal, "approved", clock)
+    assert journal.start_step(action.id, "p", lease_s=9) == "lost"
+    assert journal.claim(action, per_minute=9)
+    assert journal.start_step(action.id, "p", lease_s=9) == "started"
+    assert journal.start_step(action.id, "p", lease_s=9) == "before"
+    journal.end_step(action.id, "p", "removed")
+    assert journal.steps(action.id) == {"p": "removed"}
 
 
 def test_the_first_question_at_a_place_stays() -> None:

@@ -232,6 +232,10 @@ class _Nodes:
             elif verdict is None:
                 task = CallTask(call=call, message_id=message.id or "")
                 ready.append(Send("tools", task))
+            elif not place_of(config).can_interrupt:
+                reason = "nobody can be asked here: no thread id, or no checkpointer"
+                action = await self._gate.decide(verdict, Reject(reason), by="gate", way="gate")
+                results.append(_result(call, *report(action)))
             elif asked + len(pending) >= self._max_prompts:
                 reason = f"more than {self._max_prompts} actions were asked for in this turn"
                 action = await self._gate.decide(verdict, Reject(reason), by="gate", way="gate")

@@ -62,13 +62,16 @@ def turn_down(journal: Journal, action: Action, reason: str) -> Action:
 
     Needs no gate: saying no reads no room and sends nothing.
     """
-    if action.state in ("proposed", "approved"):
-        by = person_here()
+    by = person_here()
+    # Again when somebody approved in between: nothing was sent yet, so no is still in time.
+    while action.state in ("proposed", "approved"):
         columns = decided(by, WAY, journal.now())
         journal.move(
             action, "rejected", by=by, way=WAY, data={"reason": reason}, reason=reason, **columns
         )
-    return journal.get(action.id) or action
+        action = journal.get(action.id) or action
+    journal.revoke_grants(action.thread)
+    return action
 
 
 def how_to_approve(action: Action) -> str:

@@ -75,9 +75,10 @@ class Deciding(Rows):
     async def withdraw(self, action_id: str, reason: str, *, by: str, way: str) -> Action:
         """Take back an action that was not sent yet, approved or not, and its thread's grants."""
         action = await self.get(action_id)
-        await asyncio.to_thread(self.journal.revoke_grants, action.thread)
         while action.state in ("proposed", "approved"):
             action = await self.move(action, "rejected", by=by, way=way, reason=reason)
+        # Last, so that no grant given in between outlives it.
+        await asyncio.to_thread(self.journal.revoke_grants, action.thread)
         return action
 
     async def decide(self, action_id: str, decision: object, *, by: str, way: str) -> Action:
@@ -94,8 +95,10 @@ class Deciding(Rows):
         by = _storable(getattr(decision, "by", "") or by)
         match decision:
             case Reject():
-                await asyncio.to_thread(self.journal.revoke_grants, action.thread)
-                return await self._reject(action, decision.reason, by, way)
+                rejected = await self._reject(action, decision.reason, by, way)
+                if way != "gate":  # the gate's own refusals say nothing about what a person wants
+                    await asyncio.to_thread(self.journal.revoke_grants, action.thread)
+                return rejected
             case Approve() | Edit() if decision.digest != action.digest:
                 reason = "the answer was for another request than the one that is pending"
                 return await self._reject(action, reason, by, way)

@@ -22,7 +22,9 @@ from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     InvalidCall,
+    JournalError,
     NotActive,
+    OutcomeUnknown,
     PeerNotFound,
     PolicyRefusal,
 )
@@ -168,7 +170,10 @@ class Gate(Deciding):
             if action.state == "proposed" or action.state in FINAL:
                 return action
             if action.state in ("sent", "unknown"):
-                return await self._settle(action)
+                try:
+                    return await self._settle(action)
+                except JournalError as error:
+                    raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
             if action.decided_way in ("unattended", "relaxed") and not self.policy.runs_unasked(
                 action.tool
             ):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 import sqlalchemy as sa
@@ -51,6 +51,7 @@ from hms_active_rooms.gate.workers import this_worker
 from hms_active_rooms.untrusted import quoted
 
 Clock = Callable[[], datetime]
+Step = Literal["started", "before", "lost"]
 RATE_WINDOW = timedelta(minutes=1)
 
 
@@ -241,29 +242,25 @@ class Journal:
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
         """Prolong this worker's lease; False: the row was taken from it, so it must not send."""
-        until = self.now() + timedelta(seconds=lease_s)
         with self._transaction() as db:
-            renewed = db.execute(
-                actions.update()
-                .where(
-                    actions.c.id == action_id,
-                    actions.c.state == "sent",
-                    actions.c.worker == this_worker(),
-                )
-                .values(lease_until=naive(until))
-            )
-        return renewed.rowcount == 1
+            return self._renew(db, action_id, lease_s)
 
-    def start_step(self, action_id: str, peer_id: str) -> bool:
-        """Claim one person's request of a removal; False: it was started before."""
+    def start_step(self, action_id: str, peer_id: str, *, lease_s: float) -> Step:
+        """Claim one person's request of a removal, and prolong the lease, in one transaction.
+
+        "lost": the row was taken from this worker, so it must not send.
+        "before": this person's request was started before.
+        """
         try:
             with self._transaction() as db:
+                if not self._renew(db, action_id, lease_s):
+                    return "lost"
                 db.execute(
                     steps.insert().values(action_id=action_id, peer_id=peer_id, state="sending")
                 )
         except IntegrityError:
-            return False
-        return True
+            return "before"
+        return "started"
 
     def end_step(self, action_id: str, peer_id: str, state: str) -> None:
         """Record what became of one person's request."""
@@ -331,6 +328,15 @@ class Journal:
             )
 
     # --- inside a transaction ------------------------------------------------------------
+
+    def _renew(self, db: sa.Connection, action_id: str, lease_s: float) -> bool:
+        mine = (
+            actions.c.id == action_id,
+            actions.c.state == "sent",
+            actions.c.worker == this_worker(),
+        )
+        until = naive(self.now() + timedelta(seconds=lease_s))
+        return db.execute(actions.update().where(*mine).values(lease_until=until)).rowcount == 1
 
     def _insert(self, db: sa.Connection, action: Action) -> None:
         db.execute(actions.insert().values(**action_row(action)))

@@ -15,10 +15,13 @@ from hms_active_rooms.gate.calls import EndRoom, RemovePeers, SendMessage, State
 from hms_active_rooms.gate.impact import Impact, Person
 from hms_active_rooms.untrusted import quoted
 
+_CHECKED = "Checked: the room shows it."
+
 Ending = Literal["done", "failed", "unknown"]
 
-FATES = ("removed", "gone", "skipped", "failed", "unknown", "not sent")
-"""What can become of one person of a role removal; only the first three are settled well."""
+FATES = ("removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent")
+"""What can become of one person of a role removal. `no longer there`: the answer was lost, and
+a look does not see them; `gone`: 100ms said so."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ def accepted(
     """100ms said yes."""
     text = effect(call, impact, total)
     if sight.gone:
-        return Result("done", f"{text} Checked: the room shows it.", "yes", verified=True)
+        lock = isinstance(call, EndRoom) and call.lock
+        checked = "Checked: the session is over. The lock cannot be seen." if lock else _CHECKED
+        return Result("done", f"{text} {checked}", "yes", verified=True)
     seen = (
         f"the look {sight.words()}" if sight.gone is None else f"not visible after {waited_s:g} s"
     )
@@ -134,14 +139,21 @@ def role_removal(
     code = error.code if error else ""
     if count["unknown"]:
         return Result("unknown", text, "maybe", False, people=rows, error=code)
+    if count["no longer there"]:
+        executed = "maybe"
+    elif count["removed"]:
+        executed = "partly" if left else "yes"
+    else:
+        executed = "no"
     if left:
-        executed = "partly" if count["removed"] else "no"
         return Result("failed", text, executed, people=rows, error=code)
-    if sight.gone and count["removed"]:
-        text += " Checked: the room shows it."
-    elif not sight.gone:
+    if executed == "no":
+        return Result("done", text, "no", people=rows, error=code)
+    if sight.gone:
+        text += f" {_CHECKED}"
+    else:
         text += f" {len(sight.still) or 'Some'} still listed ({sight.why or 'this can take 60 s'})."
-    return Result("done", text, "yes", verified=sight.gone is True, people=rows, error=code)
+    return Result("done", text, executed, verified=sight.gone is True, people=rows, error=code)
 
 
 def effect(call: StateChange, impact: Impact, total: int) -> str:
@@ -159,7 +171,7 @@ def effect(call: StateChange, impact: Impact, total: int) -> str:
             return f"Removed {quoted(person.name)} (id {person.short_id})."
         case RemovePeers():
             return f"Removed everyone with the role {quoted(call.role or '', 30)}."
-    lock = " and the room is locked" if isinstance(call, EndRoom) and call.lock else ""
+    lock = " and the room was locked" if isinstance(call, EndRoom) and call.lock else ""
     return f"The session was ended for {total} people{lock}."
 
 

@@ -215,11 +215,11 @@ class Sender:
             if last is not None and last.code in _ABORTS_THE_REST:
                 fate[person.id] = "not sent"
                 continue
-            if not await self._mine(action):
-                fate[person.id] = "not sent"
-                continue
-            if not await asyncio.to_thread(self._journal.start_step, action.id, person.id):
-                fate[person.id] = "unknown"
+            step = await asyncio.to_thread(
+                self._journal.start_step, action.id, person.id, lease_s=self.lease_s
+            )
+            if step != "started":
+                fate[person.id] = "not sent" if step == "lost" else "unknown"
                 continue
             try:
                 leave = person.id not in going or not await self._unchanged(call.room_id, person)
@@ -230,6 +230,7 @@ class Sender:
                 last = error
                 fate[person.id] = "failed" if error.executed == "no" else "unknown"
             await asyncio.to_thread(self._journal.end_step, action.id, person.id, fate[person.id])
+        await self._mine(action)  # the look takes its time too
         return await self._sum_up(call, impact, fate, last, wait=True)
 
     async def _unchanged(self, room_id: str, person: Person) -> bool:
@@ -256,7 +257,7 @@ class Sender:
             sight = await self._watch(call.room_id, impact.session_id, sent, wait=wait)
         if sight.gone is not None:
             for peer in sent - sight.still:
-                fate[peer] = "removed" if fate[peer] == "removed" else "gone"
+                fate[peer] = "removed" if fate[peer] == "removed" else "no longer there"
         return outcome.role_removal(impact.people, fate, error, sight)
 
     # --- looking -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import Tool, capability
-from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded
+from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded, OutcomeUnknown
 from hms_active_rooms.gate.approval import Confirm
 from hms_active_rooms.gate.calls import Arguments, StateChange, explain
 from hms_active_rooms.gate.drafts import Origin
@@ -131,6 +131,8 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
             return await body(model(**arguments), config, tool_call_id)
         except ApprovalNeeded:
             raise
+        except OutcomeUnknown as error:
+            return error.for_model(), {"state": "unknown", "result": {"executed": "maybe"}}
         except ActiveRoomsError as error:
             raise ToolException(error.for_model()) from None
 
