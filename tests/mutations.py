@@ -68,8 +68,7 @@ LISTING = r"""
 3 withdraw-proposed-only: test_a_withdrawn_action_is_not_sent_even_if_it_was_approved
     while action.state in ("proposed", [-"approved"-]):
 3 rejection-keeps-grants: test_a_rejection_ends_what_was_granted_for_the_session
-    case Reject():
-    [-    await asyncio.to_thread(self.journal.revoke_grants, action.thread)-]
+    if [-way != "gate"-]{+False+}:  # the gate's own refusals say nothing about what a person wants
 4 edit-without-original: test_an_edit_changes_words_only_and_stands_beside_the_original
     successor = replace(row, [-edited_from=action.id, -]expires_at=action.expires_at)
 4 asking-unrecorded: test_the_journal_tells_who_asked_what_was_shown_who_decided_and_what_came
@@ -161,8 +160,8 @@ LISTING = r"""
     case RemovePeers() if impact.kind == "remove-each":
 1 person-not-looked-at-again: test_somebody_whose_role_changes_while_others_are_removed_stays
     leave = person.id not in going[- or not await self._unchanged(call.room_id, person)-]
-2 send-without-the-row: test_whoever_lost_the_row_sends_nothing_more
-    if not await self._mine(action):
+2 send-without-the-row: test_nobody_is_removed_under_a_row_that_was_closed
+    if step != "started":
 2 end-again-unseen: test_an_unclear_end_is_not_sent_again_when_the_room_cannot_be_seen
     if second or not idempotent or sight.gone[- is not False-] or not await self._mine(action):
 2 end-again-and-again: test_an_unclear_end_is_sent_a_second_time_and_not_a_third
@@ -184,7 +183,7 @@ LISTING = r"""
 4 late-answer-unrecorded: test_a_late_answer_after_all_is_recorded
     if now.state == "unknown" and result.state != "unknown":
 4 step-unrecorded: test_a_role_removal_tells_the_fate_of_each_person
-    if not await asyncio.to_thread(self._journal.start_step, action.id, person.id):
+    await asyncio.to_thread(self._journal.end_step, action.id, person.id, fate[person.id])
 # gate/journal.py, gate/test_journal.py
 1 claim-any-digest: test_a_claim_is_for_the_digest_that_was_approved
     sa.and_(actions.c.expires_at > naive(now)[-, actions.c.digest == action.digest-]),
@@ -199,7 +198,9 @@ LISTING = r"""
     if not allowed(action.state, after):
 2 person-twice: test_one_person_is_removed_by_one_request
     except IntegrityError:
-        return [-False-]{+True+}
+        return [-"before"-]{+"started"+}
+2 step-without-a-lease: test_one_person_is_removed_by_one_request
+    if not self._renew(db, action_id, lease_s):
 3 claim-late: test_a_claim_after_the_deadline_fails
     sa.and_([-actions.c.expires_at > naive(now), -]actions.c.digest == action.digest),
 3 any-rate: gate/test_gate.py::test_more_actions_per_minute_than_allowed_are_not_sent
