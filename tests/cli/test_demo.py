@@ -34,7 +34,7 @@ def test_ending_and_locking_shows_what_it_means(call: Run) -> None:
     assert done.code == 0
     assert "END the session and LOCK the room" in done.out
     assert "Warning: The room gets locked" in done.out
-    assert "[done] The session was ended for 15 people and the room is locked." in done.out
+    assert "[done] The session was ended for 15 people and the room was locked." in done.out
 
 
 def test_no_means_no(call: Run) -> None:
