@@ -1,0 +1,49 @@
+"""The models that are evaluated: the offline one, hostile ones, a scripted one, any real one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from evals.models.gullible import gullible
+from evals.models.reckless import reckless
+from evals.models.replayer import replayer
+from evals.models.scripted import ScriptedModel
+from evals.models.stateless import Kind, StatelessModel, Step
+from hms_active_rooms.agent.models import resolve_model
+
+_STEPS: Final[dict[str, tuple[Kind, Step]]] = {
+    "gullible": ("gullible", gullible),
+    "reckless": ("reckless", reckless),
+    "replayer": ("replayer", replayer),
+}
+OFFLINE: Final = ("commands", *_STEPS)
+"""The models that need no network, by name."""
+
+
+def eval_model(
+    name: str, *, room_id: str, seed: int, messages: Sequence[AIMessage] = ()
+) -> BaseChatModel:
+    """A chat model by name.
+
+    Args:
+        name: one of `OFFLINE`, "scripted", or a real model as `provider:model`.
+        room_id: the room of the conversation.
+        seed: the chance of the hostile ones; the others have none.
+        messages: what "scripted" says, one after the other, the last one again and again.
+
+    Raises:
+        ConfigurationError: there is no such model.
+        ValueError: messages without "scripted", or "scripted" without messages.
+    """
+    if (name == "scripted") != bool(messages):
+        raise ValueError('messages are for the model "scripted", which needs them')
+    if messages:
+        return ScriptedModel.saying(*messages)
+    if name in _STEPS:
+        kind, step = _STEPS[name]
+        return StatelessModel(kind=kind, step=step, room_id=room_id, seed=seed)
+    return resolve_model(name, room_id)

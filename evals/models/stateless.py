@@ -1,0 +1,171 @@
+"""Chat models that are a function of the history, a seed and the bound tools, nothing else.
+
+The same history and seed give the same answer, in any process, so that such a model can
+be resumed after a crash and can stand behind any other program's model interface.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Literal
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, InvalidToolCall, ToolCall
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from hms_active_rooms.agent.commands.plans import CHANGING, TOOLS
+from hms_active_rooms.agent.commands.turns import Turn, turns
+
+Kind = Literal["gullible", "reckless", "replayer"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One tool call a model makes. Without an id it gets one that nothing had before."""
+
+    tool: str
+    arguments: dict[str, Any]
+    id: str | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the tool changes a room."""
+        return self.tool in CHANGING
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a model says: calls, or the text that ends its turn.
+
+    `unreadable` are calls whose arguments are no JSON: (tool, what was written).
+    """
+
+    text: str = ""
+    calls: tuple[Proposal, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a model knows when it is asked: the history, its room, its tools, its seed."""
+
+    messages: tuple[BaseMessage, ...]
+    room_id: str
+    seed: int
+    tools: frozenset[str] = TOOLS
+
+    @cached_property
+    def turns(self) -> tuple[Turn, ...]:
+        """The history, cut at the person's messages."""
+        return turns(self.messages)
+
+    @property
+    def turn(self) -> Turn:
+        """The turn that is going on."""
+        return self.turns[-1]
+
+    @property
+    def said(self) -> str:
+        """What the person said last."""
+        return self.turn.said or ""
+
+    @property
+    def turn_random(self) -> random.Random:
+        """Chance that is the same throughout one turn."""
+        return random.Random(f"{self.seed}|{len(self.turns)}|{self.said}")
+
+    @property
+    def step_random(self) -> random.Random:
+        """Chance that is another one at each message."""
+        return random.Random(self._step)
+
+    @property
+    def _step(self) -> str:
+        last = self.messages[-1].text if self.messages else ""
+        return f"{self.seed}|{len(self.messages)}|{self.said}|{last}"
+
+    def message(self, move: Move) -> AIMessage:
+        """The move as a chat message; calls without an id get one made of the step and place."""
+
+        def fresh(place: int) -> str:
+            digest = sha256(f"{self._step}|{place}".encode("utf-8", "surrogatepass"))
+            return f"call_{digest.hexdigest()[:24]}"
+
+        calls = [
+            ToolCall(name=c.tool, args=c.arguments, id=c.id or fresh(place), type="tool_call")
+            for place, c in enumerate(move.calls)
+        ]
+        unreadable = [
+            InvalidToolCall(
+                name=tool,
+                args=written,
+                id=fresh(len(calls) + place),
+                error="not JSON",
+                type="invalid_tool_call",
+            )
+            for place, (tool, written) in enumerate(move.unreadable)
+        ]
+        return AIMessage(move.text, tool_calls=calls, invalid_tool_calls=unreadable)
+
+
+Step = Callable[[Situation], Move]
+
+
+class StatelessModel(BaseChatModel):
+    """A chat model around a step function.
+
+    Args:
+        kind: its name.
+        step: decides on the next message.
+        room_id: the room of the conversation.
+        seed: its chance.
+
+    Without `bind_tools` it has the five tools; with it, those bound.
+    """
+
+    kind: Kind
+    step: Step
+    room_id: str
+    seed: int = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return self.kind
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.kind, "room_id": self.room_id, "seed": self.seed}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """A model that has these tools only. `tool_choice` has no effect."""
+        names = [convert_to_openai_tool(tool)["function"]["name"] for tool in tools]
+        return self.bind(bound=names, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        bound: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        tools = TOOLS if bound is None else frozenset(bound)
+        situation = Situation(tuple(messages), self.room_id, self.seed, tools)
+        move = self.step(situation) if situation.turns else Move("What shall I do?")
+        answer = situation.message(move)
+        return ChatResult(generations=[ChatGeneration(message=answer)])

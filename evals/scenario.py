@@ -1,0 +1,263 @@
+"""A scenario: a room, what happens in it, what the person says and wants, and how it should end.
+
+Read from `scenarios/<suite>/<name>.yaml` and checked; people are named as the scene names
+them, and the ids come from there. A person is written as their name ("Spam Bot"), the
+second one of that name ("Chen Wei#2"), or by user id ("user:guest-90417").
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hms_active_rooms.sim.faults import Fault
+from hms_active_rooms.sim.scene_file import Scene, ScenePerson, SceneRole, SceneRoom
+from hms_active_rooms.sim.scenes import SCENES, load_scene
+
+Suite = Literal["moderation", "policy", "injection", "faults", "scale"]
+SUITES: Final[tuple[Suite, ...]] = get_args(Suite)
+FOLDER: Final = Path(__file__).parent / "scenarios"
+
+_MOMENT: Final = re.compile(r"(start|end)|(turn|asked|answered|sent) ([1-9][0-9]?)")
+
+Disturbance = Literal["crash", "double_answer", "two_resumes", "replay", "stale_answer"]
+"""What goes wrong around the agent, not in the room:
+
+crash: the process dies after a request was made, before the checkpoint; then it resumes.
+double_answer: the person's answer is delivered twice, one after the other.
+two_resumes: two processes resume with the same answer at once.
+replay: after the end, the run is resumed again from the checkpoint of the first question.
+stale_answer: the answer to the first question comes again when the next one is asked.
+"""
+
+
+class ScenarioError(ValueError):
+    """A scenario cannot be used. The text names the file and the place in it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Want(_Part):
+    """One change the person wants. Exactly one of the five first fields.
+
+    Attributes:
+        remove: this person is out.
+        remove_role: all who have the role when it is said are out.
+        tell: one message to this person.
+        tell_role: one message to this role ("everyone" for all).
+        end: the session is over; "locked" also locks the room.
+        saying: words that must be in the message, case ignored.
+        more: further messages of that kind are fine too.
+    """
+
+    remove: str | None = None
+    remove_role: str | None = None
+    tell: str | None = None
+    tell_role: str | None = None
+    end: Literal["open", "locked"] | None = None
+    saying: str = ""
+    more: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [self.remove, self.remove_role, self.tell, self.tell_role, self.end]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give exactly one of remove, remove_role, tell, tell_role, end")
+        if (self.saying or self.more) and self.tell is None and self.tell_role is None:
+            raise ValueError("saying and more are for messages")
+        return self
+
+
+class Turn(_Part):
+    """One message of the person, and what they want by it (nothing, if it is a question)."""
+
+    say: str
+    wants: tuple[Want, ...] = ()
+
+
+class Rename(_Part):
+    """Somebody takes another name."""
+
+    who: str
+    to: str
+
+
+class RoleChange(_Part):
+    """Somebody gets another role, from the app or the dashboard."""
+
+    who: str
+    to: str
+
+
+class Event(_Part):
+    """Something that happens in the room at a moment.
+
+    Attributes:
+        at: "start", "turn N" (before the person's Nth message), "asked N" (the Nth question is
+            on screen), "answered N" (the answer is given, the agent has not gone on yet),
+            "sent N" (just before the Nth state-changing request is answered), "end". A list:
+            one of them, by chance; the first in the first repeat.
+        join: somebody comes in.
+        leave, drop, rejoin: who goes, whose connection breaks, who comes back with a new peer id.
+        restart: everybody leaves, and comes back into a new session with new peer ids.
+        over: everybody leaves.
+        fault: set a fault of the simulator.
+        pass_s: so many seconds pass, for the room and for the journal.
+    """
+
+    at: str | tuple[str, ...]
+    join: ScenePerson | None = None
+    leave: str | None = None
+    drop: str | None = None
+    rejoin: str | None = None
+    rename: Rename | None = None
+    role: RoleChange | None = None
+    restart: bool = False
+    over: bool = False
+    fault: Fault | None = None
+    pass_s: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The moments it may happen at."""
+        return (self.at,) if isinstance(self.at, str) else self.at
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for moment in self.moments:
+            if not _MOMENT.fullmatch(moment):
+                raise ValueError(f"{moment!r} is no moment")
+        happens = self.model_dump(exclude={"at"}, exclude_defaults=True)
+        if not self.moments or len(happens) != 1:
+            raise ValueError("an event is one happening at a moment")
+        return self
+
+
+class State(_Part):
+    """How the room is at the end. What is not given does not matter.
+
+    Attributes:
+        here, gone: people who are in the room, or not; by who they were at the start.
+        session: whether one runs; of the room the person talks about.
+        locked: whether joining is blocked.
+        messages: how many messages were delivered.
+    """
+
+    here: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    session: Literal["running", "over"] | None = None
+    locked: bool | None = None
+    messages: int | None = None
+
+
+class Scenario(_Part):
+    """One scenario.
+
+    Attributes:
+        about: what it checks, in a sentence.
+        scene: a scene of the simulator, by name, or roles and people of its own.
+        people: more people in that room at the start.
+        policy: settings of `Policy` beside the room.
+        other_room: a second room with a session of its own, whose id texts may give as {other_room}.
+        turns: what the person says. {room}, {other_room} and {id:Name} become ids.
+        events: what happens meanwhile.
+        disturb: what goes wrong around the agent.
+        right: the end state that counts as done, besides every want being fulfilled.
+        right_instead: the end state that counts as done instead of the wants.
+        harmful: end states that are harm, besides every change nobody wanted.
+    """
+
+    suite: Suite
+    name: str
+    about: str
+    scene: str = "classroom"
+    roles: tuple[SceneRole, ...] = ()
+    room_name: str = ""
+    people: tuple[ScenePerson, ...] = ()
+    policy: dict[str, Any] = Field(default_factory=dict)
+    other_room: bool = False
+    turns: tuple[Turn, ...] = Field(min_length=1)
+    events: tuple[Event, ...] = ()
+    disturb: Disturbance | None = None
+    right: State = State()
+    right_instead: State | None = None
+    harmful: tuple[State, ...] = ()
+
+    @model_validator(mode="after")
+    def _scene_can_be_built(self) -> Self:
+        self.built_scene()
+        return self
+
+    def built_scene(self) -> Scene:
+        """The simulator's scene: the named one and this scenario's additions."""
+        if self.scene == "own":
+            room = SceneRoom(name=self.room_name or self.name, roles=self.roles)
+            return Scene(name=self.name, about=self.about, room=room, people=self.people)
+        if self.scene not in SCENES:
+            raise ValueError(f"scene: {self.scene!r} is not one of own, {', '.join(SCENES)}")
+        base = load_scene(self.scene)
+        roles = {role.name: role for role in (*base.room.roles, *self.roles)}
+        room = base.room.model_copy(
+            update={"roles": tuple(roles.values()), "name": self.room_name or base.room.name}
+        )
+        return Scene(name=base.name, about=base.about, room=room, people=base.people + self.people)
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Read and check one file; its name and folder are the scenario's name and suite.
+
+    Raises:
+        ScenarioError: unreadable, no YAML, or something unknown or missing in it.
+    """
+    where = f"{path.parent.name}/{path.name}"
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ScenarioError(f"{where}: a scenario is a mapping")
+        return Scenario.model_validate({"suite": path.parent.name, "name": path.stem, **data})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as bad:
+        raise ScenarioError(f"{where}: {' '.join(str(bad).split())}") from None
+    except ValidationError as bad:
+        first = bad.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ScenarioError(f"{where}: {place}: {first['msg']}") from None
+
+
+@lru_cache
+def scenarios() -> tuple[Scenario, ...]:
+    """All scenarios, in suite order, then by name.
+
+    Raises:
+        ScenarioError: one of the files cannot be used.
+    """
+    return tuple(
+        read_scenario(path) for suite in SUITES for path in sorted((FOLDER / suite).glob("*.yaml"))
+    )
+
+
+def chosen(suites: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> tuple[Scenario, ...]:
+    """The scenarios of these suites (all, if none) with these names (all, if none).
+
+    Raises:
+        ScenarioError: there is no such suite or scenario.
+    """
+    everything = scenarios()
+    if unknown := sorted(set(suites) - set(SUITES)):
+        raise ScenarioError(f"there is no suite {unknown[0]!r}; there are {', '.join(SUITES)}")
+    if unknown := sorted(set(names) - {s.name for s in everything}):
+        raise ScenarioError(f"there is no scenario {unknown[0]!r}")
+    return tuple(
+        s
+        for s in everything
+        if (not suites or s.suite in suites) and (not names or s.name in names)
+    )

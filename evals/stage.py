@@ -1,0 +1,260 @@
+"""The simulated room of a run: set up, changed at the scenario's moments, and read at the end."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from evals.cast import Cast
+from evals.effects import Change, Post, changes_in, post_of
+from evals.scenario import Event, Scenario, State
+from hms_active_rooms.sim import Fault, Role, Settings, Simulation, running_sim
+from hms_active_rooms.sim.moderation import update
+from hms_active_rooms.sim.records import Peer
+from hms_active_rooms.sim.scene_file import Scene, ScenePerson
+from hms_active_rooms.sim.scenes import room_id_of
+
+OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
+"""A room that nobody talks about, in scenarios that have one."""
+
+_SETTINGS: Final = Settings(removal_delay_s=0.02, ending_delay_s=0.02)
+_PLACEHOLDER: Final = re.compile(r"\{(room|other_room|id:[^{}]+)\}")
+_HELD_UP_S: Final = 0.05
+"""How long a request waits while something happens at "sent N"."""
+
+
+class RunClock:
+    """The journal's time: the wall clock, plus what passed in the scenario."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        return datetime.now(UTC) + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._ahead += timedelta(seconds=seconds)
+
+
+class Stage:
+    """One scenario's room while it runs.
+
+    Attributes:
+        sim: the simulator.
+        cast: who is who.
+        clock: for the journal.
+    """
+
+    def __init__(self, scenario: Scenario, sim: Simulation, rng: random.Random, seed: int) -> None:
+        self.sim = sim
+        self.clock = RunClock()
+        self._scenario = scenario
+        if scenario.other_room:
+            _add_other_room(sim)
+        self.cast = Cast(sim.world.peers(sim.room_id))
+        self._due: dict[str, list[Event]] = defaultdict(list)
+        for event in scenario.events:
+            moment = event.moments[0] if seed == 0 else rng.choice(event.moments)
+            self._due[moment].append(event)
+        self._over = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def words(self, text: str) -> str:
+        """The text with {room}, {other_room} and {id:Name} replaced by ids."""
+
+        def found(match: re.Match[str]) -> str:
+            what = match[1]
+            if what == "room":
+                return self.sim.room_id
+            return OTHER_ROOM if what == "other_room" else self.cast.id(what[3:])
+
+        return _PLACEHOLDER.sub(found, text)
+
+    def by_role(self) -> dict[str, list[str]]:
+        """Role to the peer ids that hold it now."""
+        holders: dict[str, list[str]] = defaultdict(list)
+        for peer in self.sim.world.peers(self.sim.room_id):
+            holders[peer.role].append(peer.id)
+        return holders
+
+    def session_id(self) -> str:
+        """The running session, empty for none."""
+        world = self.sim.world
+        with world.lock:
+            session = world.room(self.sim.room_id).session
+            return session.id if session else ""
+
+    def posts(self) -> list[Post]:
+        """The state-changing requests so far."""
+        return [post for entry in self.sim.requests if (post := post_of(entry))]
+
+    def changes(self) -> list[Change]:
+        """What the API changed so far, everything that was asked for having landed."""
+        self.sim.world.settle()
+        return changes_in(self.sim.world.webhooks, self.sim.world.deliveries)
+
+    def is_in(self, state: State) -> bool:
+        """Whether the room is as described."""
+        world, room_id = self.sim.world, self.sim.room_id
+        world.settle()
+        here = {self.cast.person(peer.id) for peer in world.peers(room_id)}
+
+        def present(label: str) -> bool:
+            return label in self.cast and self.cast.person(self.cast.id(label)) in here
+
+        return (
+            all(present(label) for label in state.here)
+            and not any(present(label) for label in state.gone)
+            and state.session in (None, "running" if world.is_active(room_id) else "over")
+            and state.locked in (None, not world.room(room_id).enabled)
+            and state.messages in (None, len(world.deliveries))
+        )
+
+    def reach(self, moment: str) -> None:
+        """A moment has come: what is to happen then, happens."""
+        for event in self._due.pop(moment, ()):
+            self._happen(event)
+        if moment == "start":
+            self._watch_requests()
+
+    def pass_time(self, seconds: float) -> None:
+        """Time passes for the room and for the journal."""
+        self.sim.world.advance(seconds)
+        self.clock.advance(seconds)
+
+    def close(self) -> None:
+        """Nothing more happens."""
+        self._over.set()
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def _watch_requests(self) -> None:
+        numbers = sorted(int(m.removeprefix("sent ")) for m in self._due if m.startswith("sent "))
+        if not numbers:
+            return
+        for number in numbers:
+            self.sim.faults.add(
+                Fault(kind="latency", method="POST", after=number - 1, latency_s=_HELD_UP_S)
+            )
+        self._watcher = threading.Thread(target=self._at_requests, args=(numbers,), daemon=True)
+        self._watcher.start()
+
+    def _at_requests(self, numbers: list[int]) -> None:
+        for number in numbers:
+            while not self._over.is_set():
+                try:
+                    self.sim.log.wait_until(
+                        lambda entries: sum(e.method == "POST" for e in entries) >= number,  # noqa: B023
+                        timeout_s=0.1,
+                    )
+                except TimeoutError:
+                    continue
+                self.reach(f"sent {number}")
+                break
+
+    def _happen(self, event: Event) -> None:
+        world, room_id = self.sim.world, self.sim.room_id
+        if event.join is not None:
+            self._join(event.join)
+        for who, abrupt in ((event.leave, False), (event.drop, True)):
+            if who is not None:
+                world.leave(room_id, self.cast.id(who), abrupt=abrupt)
+        if event.rejoin is not None:
+            self._rejoin([self._peer_ever(self.cast.id(event.rejoin))])
+        if event.rename is not None:
+            update(world, room_id, self.cast.id(event.rename.who), name=event.rename.to)
+        if event.role is not None:
+            update(world, room_id, self.cast.id(event.role.who), role=event.role.to)
+        if event.restart:
+            self._rejoin(world.peers(room_id))
+        if event.over:
+            for peer in world.peers(room_id):
+                world.leave(room_id, peer.id)
+        if event.fault is not None:
+            self.sim.faults.add(event.fault)
+        if event.pass_s:
+            self.pass_time(event.pass_s)
+
+    def _join(self, person: ScenePerson) -> None:
+        for number in range(1, person.count + 1):
+            peer = self.sim.world.join(
+                self.sim.room_id,
+                name=person.name.replace("{n}", str(number)),
+                role=person.role,
+                user_id=person.user_id.replace("{n}", str(number)),
+                metadata=person.metadata,
+            )
+            self.cast.joined(peer)
+
+    def _peer_ever(self, peer_id: str) -> Peer:
+        """A peer who is or was in the room."""
+        with self.sim.world.lock:
+            room = self.sim.world.room(self.sim.room_id)
+            sessions = [*room.past, *([room.session] if room.session else [])]
+            everyone = [p for s in sessions for p in (*s.peers.values(), *s.left)]
+        return next(peer for peer in everyone if peer.id == peer_id)
+
+    def _rejoin(self, peers: list[Peer]) -> None:
+        world, room_id = self.sim.world, self.sim.room_id
+        here = {peer.id for peer in world.peers(room_id)}
+        for peer in peers:
+            if peer.id in here:
+                world.leave(room_id, peer.id)
+        for peer in peers:
+            back = world.join(
+                room_id,
+                name=peer.name,
+                role=peer.role,
+                user_id=peer.user_id,
+                metadata=peer.metadata,
+            )
+            self.cast.rejoined(peer.id, back.id)
+
+
+@contextmanager
+def staged(scenario: Scenario, rng: random.Random, seed: int) -> Iterator[Stage]:
+    """The scenario's room, running."""
+    scene = _with_ids(scenario.built_scene())
+    with running_sim(scene, settings=_SETTINGS) as sim:
+        stage = Stage(scenario, sim, rng, seed)
+        try:
+            stage.reach("start")
+            yield stage
+        finally:
+            stage.close()
+
+
+def _with_ids(scene: Scene) -> Scene:
+    """The scene with {room} and {other_room} replaced in what its people wrote."""
+    room_id = room_id_of(scene)
+
+    def words(text: str) -> str:
+        return text.replace("{room}", room_id).replace("{other_room}", OTHER_ROOM)
+
+    people = tuple(
+        person.model_copy(
+            update={
+                "name": words(person.name),
+                "user_id": words(person.user_id),
+                "metadata": words(person.metadata),
+            }
+        )
+        for person in scene.people
+    )
+    return scene.model_copy(update={"people": people})
+
+
+def _add_other_room(sim: Simulation) -> None:
+    world = sim.world
+    roles = (Role("host", ("audio", "video")), Role("guest"))
+    world.add_room(name="Board meeting", room_id=OTHER_ROOM, roles=roles)
+    world.join(OTHER_ROOM, name="Vera Lindqvist", role="host", user_id="vera")
+    world.join(OTHER_ROOM, name="Ben Osei", role="guest", user_id="ben")

@@ -1,0 +1,104 @@
+"""Rates over repeated runs, and how far they can be trusted.
+
+Sources:
+- pass^k: Yao et al., "tau-bench" (2024), arXiv:2406.12045, section 3: C(c, k) / C(n, k) for
+  c successes in n runs of a task, averaged over tasks. It is the unbiased estimate of "k fresh
+  runs all succeed", as C(n - c, k) / C(n, k) is of "all fail" in Chen et al. (2021),
+  arXiv:2107.03374.
+- Wilson's score interval: Wilson (1927), J. Am. Stat. Assoc. 22, 209-212; recommended for small
+  n by Brown, Cai and DasGupta (2001), Stat. Sci. 16, 101-133.
+- No event in n: Clopper and Pearson (1934), Biometrika 26, 404-413; one-sided, for none it is
+  1 - (1 - confidence)^(1/n). For 95 % that is nearly 3/n, the "rule of three".
+- Percentile bootstrap over clusters: Efron and Tibshirani (1993), "An Introduction to the
+  Bootstrap", chapter 13; whole scenarios are drawn, as repeats of one are alike.
+
+Pure; the random draws are seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, sqrt
+from random import Random
+from statistics import NormalDist
+from typing import Final
+
+CONFIDENCE: Final = 0.95
+RESAMPLES: Final = 2000
+"""Enough that the ends of a 95 % interval move by less than what is printed (whole percents)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its interval, from 0 to 1."""
+
+    value: float
+    low: float
+    high: float
+
+
+def pass_hat(successes: int, runs: int, k: int) -> float:
+    """The chance that k fresh runs of one scenario all succeed, estimated without bias.
+
+    Raises:
+        ValueError: k is not from 1 to `runs`, or `successes` not from 0 to `runs`.
+    """
+    if not 1 <= k <= runs or not 0 <= successes <= runs:
+        raise ValueError(f"no pass^{k} from {successes} successes in {runs} runs")
+    return comb(successes, k) / comb(runs, k)
+
+
+def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """A proportion of independent trials with Wilson's interval.
+
+    A mean of rates counts as so many successes, which need not be a whole number.
+
+    Raises:
+        ValueError: there are no trials, or more successes than trials.
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"no proportion of {successes} in {trials}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / trials
+    scale = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / scale
+    half = z / scale * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    # At none and all the ends are 0 and 1 exactly; the sums miss them by a rounding error.
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == trials else middle + half
+    return Interval(share, low, high)
+
+
+def none_seen_bound(trials: int, confidence: float = CONFIDENCE) -> float:
+    """The highest rate that still gives no event in so many trials often enough (Clopper-Pearson).
+
+    Raises:
+        ValueError: there are no trials.
+    """
+    if trials < 1:
+        raise ValueError("no trials, no bound")
+    return float(1 - (1 - confidence) ** (1 / trials))
+
+
+def mean_over_scenarios(values: Sequence[float], seed: int = 0) -> Interval:
+    """The mean of one value a scenario, each from 0 to 1, with a bootstrap interval over scenarios.
+
+    When all scenarios have the same value every resample is the same, and the bootstrap would
+    claim certainty. Then the interval is Wilson's, with one trial a scenario.
+
+    Raises:
+        ValueError: there are no values, or one is not from 0 to 1.
+    """
+    if not values or not all(0 <= value <= 1 for value in values):
+        raise ValueError("give at least one value, each from 0 to 1")
+    count = len(values)
+    mean = sum(values) / count
+    if len(set(values)) == 1:
+        return wilson(sum(values), count)
+    draw = Random(seed)
+    means = sorted(sum(draw.choices(values, k=count)) / count for _ in range(RESAMPLES))
+    tail = (1 - CONFIDENCE) / 2
+    return Interval(
+        mean, means[int(tail * RESAMPLES)], means[min(int((1 - tail) * RESAMPLES), RESAMPLES - 1)]
+    )
