@@ -38,6 +38,8 @@ LISTING = r"""
     if change.verdict == "ask_again":
 2 propose-forgets-the-row: test_a_removal_that_is_done_is_told_again_not_looked_for_again
     if found is not None:
+2 two-ends-at-once: test_two_ends_approved_for_one_session_never_end_the_next
+    alone_since=read_at if [-names_nobody-]{+False+} else None,
 2 run-sends-unknown-again: test_an_unclear_message_stays_unknown_and_is_not_sent_again
     if action.state in ("sent", [-"unknown"-]):
 2 run-sends-sent-again: test_a_row_somebody_else_has_sent_is_not_sent_again
@@ -185,6 +187,8 @@ LISTING = r"""
 4 step-unrecorded: test_a_role_removal_tells_the_fate_of_each_person
     await asyncio.to_thread(self._journal.end_step, action.id, person.id, fate[person.id])
 # gate/journal.py, gate/test_journal.py
+2 ends-beside-what-is-sent: gate/test_gate.py::test_an_end_waits_for_the_removal_that_is_being_sent
+    sa.or_([-other.c.state == "sent", -]other.c.finished_at > naive(since)),
 1 claim-any-digest: test_a_claim_is_for_the_digest_that_was_approved
     sa.and_(actions.c.expires_at > naive(now)[-, actions.c.digest == action.digest-]),
 1 second-question-replaces: test_the_first_question_at_a_place_stays

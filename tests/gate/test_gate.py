@@ -285,6 +285,43 @@ async def test_an_unclear_end_is_not_sent_again_into_a_new_session() -> None:
     assert len(room.posts) == 1
 
 
+async def test_two_ends_approved_for_one_session_never_end_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room, journal = classroom(), Journal(":memory:")
+    gate, other = gate_on(room, journal), gate_on(room, journal)
+    first = await approved(gate, end())
+    second = await approved(gate, end(), Origin("thread", "message", "call 2", "agent"))
+
+    def meet_again(_: str) -> None:
+        room.session, room.peers = "4" * 24, [peer(8)]
+
+    room.after = meet_again
+    claim = journal.claim
+
+    def after_the_other(action: Action, **more: Any) -> bool | None:
+        # The room was read; now the other end is sent, and people come back.
+        if action.id == second.id and not room.posts:
+            asyncio.run(other.run(first.id))
+        return claim(action, **more)
+
+    monkeypatch.setattr(journal, "claim", after_the_other)
+    asked_again = await gate.run(second.id)
+    assert (asked_again.state, asked_again.revision) == ("proposed", 2)
+    assert [verb for verb, _ in room.posts] == ["end"]
+
+
+async def test_an_end_waits_for_the_removal_that_is_being_sent() -> None:
+    room, journal = classroom(), Journal(":memory:")
+    gate = gate_on(room, journal)
+    removal = await approved(gate, remove())
+    action = await approved(gate, end(), Origin("thread", "message", "call 2", "agent"))
+    assert journal.claim(removal, per_minute=9, lease_s=0)
+    assert (await gate.run(action.id)).state == "done"
+    assert (await gate.get(removal.id)).state != "sent"
+    assert [verb for verb, _ in room.posts] == ["end"]
+
+
 async def test_a_cancelled_send_is_unknown_and_not_sent_again() -> None:
     room = classroom()
     gate = gate_on(room)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.database import default_url
 from hms_active_rooms.gate.drafts import draft
-from hms_active_rooms.gate.journal import Journal, default_url
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.states import ALLOWED, FINAL, State, allowed
 from stand_in import ROOM, Clock

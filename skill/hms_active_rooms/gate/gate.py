@@ -179,6 +179,7 @@ class Gate(Deciding):
             ):
                 reason = "This policy does not let it run unasked."
                 return await self.move(action, "expired", by="policy", way="policy", reason=reason)
+            read_at = self.journal.now()
             try:
                 change = await self._drift(action)
             except PolicyRefusal as error:
@@ -193,11 +194,13 @@ class Gate(Deciding):
                     return successor
                 action_id = successor.id
                 continue
+            names_nobody = Impact.from_json(action.impact or {}).names_nobody
             claimed = await asyncio.to_thread(
                 self.journal.claim,
                 action,
                 per_minute=self.policy.actions_per_minute,
                 lease_s=self._sender.lease_s,
+                alone_since=read_at if names_nobody else None,
             )
             if claimed is None:
                 raise PolicyRefusal(
@@ -206,6 +209,16 @@ class Gate(Deciding):
                 )
             if claimed:
                 return await self._sender.send(replace(action, state="sent"), change)
+            await self._let_others_end(action)
+
+    async def _let_others_end(self, action: Action) -> None:
+        """Wait for what is being sent in this room: an end or a whole role hits what it leaves."""
+        sent = await asyncio.to_thread(
+            self.journal.actions, state="sent", room_id=action.room_id, limit=1000
+        )
+        for other in sent:
+            if other.id != action.id and other.gate == "hard":
+                await self._settle(other)
 
     async def _drift(self, action: Action) -> Drift:
         call = parse_call(action.tool, action.arguments)

@@ -64,6 +64,11 @@ class Impact:
     lock: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def names_nobody(self) -> bool:
+        """Whether its request names neither person nor session: it hits what is there on arrival."""
+        return self.kind in ("remove-role", "end")
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for the digest and the journal."""
         data = asdict(self)

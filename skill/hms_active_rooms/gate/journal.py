@@ -5,25 +5,20 @@ makes the same request twice, or makes one nobody approved. Invariant: a request
 sent only by the one caller whose compare-and-set moved its row from `approved` to
 `sent`; every move is one transaction that also appends an event.
 
-SQLAlchemy Core over SQLite (WAL, synchronous FULL: a claim is on disk before the
-request leaves) or PostgreSQL, chosen by URL. Synchronous; async callers use a thread.
+Synchronous; async callers use a thread.
 """
 
 from __future__ import annotations
 
-import os
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import platformdirs
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from hms_active_rooms.errors import ConfigurationError, JournalError
+from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.database import JournalDatabase
 from hms_active_rooms.gate.records import (
     Action,
     Ask,
@@ -35,84 +30,16 @@ from hms_active_rooms.gate.records import (
     decided,
     naive,
 )
-from hms_active_rooms.gate.schema import (
-    SCHEMA_VERSION,
-    actions,
-    asks,
-    create_engine,
-    events,
-    grants,
-    metadata,
-    steps,
-    versions,
-)
+from hms_active_rooms.gate.schema import actions, asks, events, grants, steps
 from hms_active_rooms.gate.states import State, allowed
 from hms_active_rooms.gate.workers import this_worker
-from hms_active_rooms.untrusted import quoted
 
-Clock = Callable[[], datetime]
 Step = Literal["started", "before", "lost"]
 RATE_WINDOW = timedelta(minutes=1)
 
 
-def default_url(state_dir: Path | None = None) -> str:
-    """SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
-    folder = state_dir or platformdirs.user_state_path("hms-active-rooms")
-    return f"sqlite:///{folder / 'journal.sqlite'}"
-
-
-class Journal:
-    """Reads and moves the rows. Safe from many threads and many processes at once.
-
-    Args:
-        url: SQLAlchemy URL, or ":memory:" (gone with the process). None: `default_url()`.
-        clock: returns the time, aware UTC.
-
-    Raises:
-        ConfigurationError: a URL nothing can be made of.
-        JournalError: the database cannot be opened, or is of a newer version.
-    """
-
-    def __init__(self, url: str | None = None, *, clock: Clock = lambda: datetime.now(UTC)) -> None:
-        self._clock = clock
-        try:
-            self._engine = create_engine(url or default_url())
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
-            detail = f" ({error.strerror})" if isinstance(error, OSError) else ""
-            raise ConfigurationError(
-                f"The journal cannot be opened{detail}.",
-                hint='Use ":memory:", a sqlite:/// path that can be written, or a '
-                "postgresql+psycopg:// URL with the extra hms-active-rooms[postgres].",
-            ) from None
-        # A journal nobody closed lets go of its file when nobody has it any more.
-        weakref.finalize(self, self._engine.dispose)
-        forget = weakref.WeakMethod(self._forget_connections)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=lambda: (f := forget()) and f())
-        with self._transaction() as db:
-            metadata.create_all(db)
-            version = db.scalar(sa.select(versions.c.version))
-            if version is None:
-                db.execute(versions.insert().values(version=SCHEMA_VERSION))
-        if version is not None and version != SCHEMA_VERSION:
-            raise JournalError(
-                f"The journal has schema version {version}; this release reads {SCHEMA_VERSION}."
-            )
-
-    def __repr__(self) -> str:
-        return f"Journal({self._engine.url.render_as_string(hide_password=True)!r})"
-
-    def close(self) -> None:
-        """Close the connections. A later use opens new ones."""
-        self._engine.dispose()
-
-    def _forget_connections(self) -> None:
-        # SQLite connections must not cross a fork; the parent still uses its own.
-        self._engine.dispose(close=False)
-
-    def now(self) -> datetime:
-        """The journal's time, aware UTC."""
-        return self._clock()
+class Journal(JournalDatabase):
+    """Reads and moves the rows; see `JournalDatabase` for how it is opened."""
 
     # --- reading -----------------------------------------------------------------------
 
@@ -210,10 +137,21 @@ class Journal:
             self._insert(db, successor)
             return True
 
-    def claim(self, action: Action, *, per_minute: int, lease_s: float = 60.0) -> bool | None:
+    def claim(
+        self,
+        action: Action,
+        *,
+        per_minute: int,
+        lease_s: float = 60.0,
+        alone_since: datetime | None = None,
+    ) -> bool | None:
         """Move an approved row to `sent`: True for exactly one caller, who holds a lease on it.
 
         None: the limit of actions per minute is reached, nothing moved.
+
+        Args:
+            alone_since: False too if another destructive action of this room is being sent,
+                or ended after this moment: what was read of the room then may be over.
         """
         if action.state != "approved":
             return False
@@ -237,7 +175,11 @@ class Journal:
                     "worker": this_worker(),
                     "lease_until": naive(now + timedelta(seconds=lease_s)),
                 },
-                sa.and_(actions.c.expires_at > naive(now), actions.c.digest == action.digest),
+                sa.and_(
+                    actions.c.expires_at > naive(now),
+                    actions.c.digest == action.digest,
+                    sa.true() if alone_since is None else ~_rival(action, alone_since),
+                ),
             )
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
@@ -377,13 +319,13 @@ class Journal:
             )
         )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or type(error).__name__)
-            raise JournalError(f"The journal failed: {quoted(cause, 200)}.") from None
+
+def _rival(action: Action, since: datetime) -> sa.Exists:
+    """Another destructive action of the room that is being sent, or ended after `since`."""
+    other = actions.alias()
+    return sa.exists().where(
+        other.c.room_id == action.room_id,
+        other.c.id != action.id,
+        other.c.gate == "hard",
+        sa.or_(other.c.state == "sent", other.c.finished_at > naive(since)),
+    )
