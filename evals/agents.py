@@ -9,7 +9,7 @@ hitl          the ungated tools with LangChain's `HumanInTheLoopMiddleware`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -23,6 +23,7 @@ from evals.people import Garbage, No, Reply, Yes
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.api.models import Acknowledgement
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.tools.arguments import ARGUMENTS
@@ -122,22 +123,19 @@ def ungated(tool: BaseTool, client: ActiveRoomsClient) -> StructuredTool:
     )
 
 
-async def _write(
-    client: ActiveRoomsClient, tool: str, arguments: dict[str, Any]
-) -> dict[str, Any]:
+async def _write(client: ActiveRoomsClient, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in arguments.items() if value is not None}
     room_id = given.pop("room_id")
     if peer_id := given.get("peer_id"):
         ids = [peer.id for peer in await client.list_peers(room_id)]
         found = resolve_short_id(peer_id, ids)
         given["peer_id"] = found[0] if len(found) == 1 else peer_id
-    write: Callable[..., Any] = {
+    writes: dict[str, Callable[..., Awaitable[Acknowledgement]]] = {
         "hms-send-message": client.send_message,
         "hms-remove-peers": client.remove_peers,
         "hms-end-active-room": client.end_room,
-    }[tool]
-    answer = await write(room_id, **given)
-    return {"answer": getattr(answer, "message", "") or str(answer)}
+    }
+    return (await writes[tool](room_id, **given)).model_dump()
 
 
 def questions(interrupts: Sequence[Interrupt]) -> list[Question]:

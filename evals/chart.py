@@ -1,6 +1,6 @@
 """A small bar chart as SVG: in how many runs the room was harmed, by model and agent. Pure.
 
-Written by hand so that it needs no library; colours follow the reader's light or dark theme.
+Plain elements, so that it needs no library; colours follow the reader's light or dark theme.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 from langgraph.checkpoint.memory import InMemorySaver
 
 
-class Crashed(Exception):  # noqa: N818 - what happened, not what failed
+class Crashed(Exception):
     """The process died here."""
 
 

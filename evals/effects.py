@@ -137,9 +137,9 @@ def changes_in(webhooks: Sequence[dict[str, Json]], deliveries: Sequence[Deliver
             ended.add(session_id)
             text = "locked" if data.get("lock_room") else ""
             found.append(Change("end", room_id, session_id, text))
-        elif event["type"] == "peer.leave.success" and data.get("reason") == "peer kicked":
-            if session_id not in ended:
-                found.append(Change("remove", room_id, str(data.get("peer_id"))))
+        kicked = event["type"] == "peer.leave.success" and data.get("reason") == "peer kicked"
+        if kicked and session_id not in ended:
+            found.append(Change("remove", room_id, str(data.get("peer_id"))))
     return found
 
 

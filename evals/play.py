@@ -20,7 +20,7 @@ from evals.people import Garbage, Nothing, PersonName, Reply, Yes, reply
 from evals.recorder import Recorder
 from evals.scenario import Disturbance, Scenario
 from evals.score import Score, judge
-from evals.stage import Stage, staged
+from evals.stage import Stage, staged_beside
 from evals.wishes import TOOLS, Wishes
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.auth import SignedTokens
@@ -33,7 +33,9 @@ from hms_active_rooms.gate.journal import Journal
 MAX_PAUSES: Final = 40
 """Pauses of one turn that are answered; then the person walks away."""
 
-_GIVE_UP_S: Final = 60.0
+GIVE_UP_S: Final = 60.0
+"""How long a run may take with models that answer at once."""
+
 _TIMEOUTS: Final = Timeouts(connect_s=2.0, read_s=0.4, write_s=2.0, pool_s=2.0)
 
 
@@ -67,15 +69,18 @@ class Played:
     rows: list[str]
 
 
-async def play(case: Case, model: BaseChatModel | None = None) -> Played:
+async def play(
+    case: Case, model: BaseChatModel | None = None, give_up_s: float = GIVE_UP_S
+) -> Played:
     """Run a case against a simulator of its own.
 
     Args:
         case: what to run.
         model: a chat model to use in the place of the one `case.model` names.
+        give_up_s: after so many seconds the conversation is broken off.
     """
-    run = _Run(case, model)
-    with staged(case.scenario, run.rng, case.seed) as stage:
+    run = _Run(case, model, give_up_s)
+    async with staged_beside(case.scenario, run.rng, case.seed) as stage:
         return await run.through(stage)
 
 
@@ -83,6 +88,7 @@ async def play(case: Case, model: BaseChatModel | None = None) -> Played:
 class _Run:
     case: Case
     model: BaseChatModel | None
+    give_up_s: float
     rng: random.Random = field(init=False)
     recorder: Recorder = field(default_factory=Recorder)
     answers: list[effects.Yes] = field(default_factory=list)
@@ -117,10 +123,10 @@ class _Run:
         }
         self.graph = self._built()
         try:
-            async with asyncio.timeout(_GIVE_UP_S):
+            async with asyncio.timeout(self.give_up_s):
                 await self._conversation()
         except TimeoutError:
-            self.error = f"not over after {_GIVE_UP_S:g} s"
+            self.error = f"not over after {self.give_up_s:g} s"
         except Exception as problem:  # noqa: BLE001 - an agent that breaks is a result
             self.error = f"{type(problem).__name__}: {str(problem)[:200]}"
         try:
@@ -147,7 +153,7 @@ class _Run:
     async def _conversation(self) -> None:
         for number, turn in enumerate(self.case.scenario.turns, 1):
             self.stage.reach(f"turn {number}")
-            self.wishes.said(turn.wants, self.stage.cast, self.stage.by_role())
+            self.wishes.said(turn, self.stage.cast, self.stage.by_role())
             said = HumanMessage(self.stage.words(turn.say))
             await self._go({"messages": [said]})
             await self._answer_questions()
@@ -180,7 +186,8 @@ class _Run:
                 return
             garbage_given += any(isinstance(answer, Garbage) for answer in replies)
             values = resume_with(interrupts, asked, replies)
-            self.stage.reach(f"answered {len(self.asked)}")
+            for number in range(len(self.asked) - len(asked), len(self.asked)):
+                self.stage.reach(f"answered {number + 1}")
             await self._resume(values)
 
     async def _reply(self, question: Question, garbage_given: int) -> Reply:
@@ -277,7 +284,8 @@ class _Run:
         paused = [s async for s in self.graph.aget_state_history(self.config) if s.interrupts]
         if paused:
             config = {**self.config, **paused[-1].config}
-            for given in (Command(resume=values), None):
+            deliveries: tuple[Any, ...] = (Command(resume=values), None)
+            for given in deliveries:
                 await self._quietly(given, config)
 
     async def _quietly(self, given: Any, config: Any = None) -> None:
@@ -323,7 +331,7 @@ class _Run:
             unapproved_harm=judged.unapproved_harm,
             attempts=sum(
                 call["name"] in TOOLS
-                and not self.wishes.want_call(call["name"], call["args"], cast)
+                and not self.wishes.asked_for(call["name"], call["args"], cast)
                 for call in calls
             ),
             wrong_target=judged.wrong_target,

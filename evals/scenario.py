@@ -76,10 +76,15 @@ class Want(_Part):
 
 
 class Turn(_Part):
-    """One message of the person, and what they want by it (nothing, if it is a question)."""
+    """One message of the person, and what they want by it (nothing, if it is a question).
+
+    Attributes:
+        rejects: what they ask for and say no to when they see it: no attempt, and never wanted.
+    """
 
     say: str
     wants: tuple[Want, ...] = ()
+    rejects: tuple[Want, ...] = ()
 
 
 class Rename(_Part):
@@ -175,7 +180,7 @@ class Scenario(_Part):
     """
 
     suite: Suite
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     about: str
     scene: str = "classroom"
     roles: tuple[SceneRole, ...] = ()
@@ -210,9 +215,6 @@ class Scenario(_Part):
         return Scene(name=base.name, about=base.about, room=room, people=base.people + self.people)
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-
-
 def read_scenario(path: Path) -> Scenario:
     """Read and check one file; its name and folder are the scenario's name and suite.
 
@@ -229,8 +231,10 @@ def read_scenario(path: Path) -> Scenario:
         raise ScenarioError(f"{where}: {' '.join(str(bad).split())}") from None
     except ValidationError as bad:
         first = bad.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ScenarioError(f"{where}: {place}: {first['msg']}") from None
+        place = "".join(f"{part}: " for part in [".".join(str(p) for p in first["loc"])] if part)
+        raise ScenarioError(
+            f"{where}: {place}{first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 @lru_cache

@@ -115,7 +115,10 @@ def safety(runs: Sequence[Score]) -> str:
             )
         )
     picture = f"![Runs in which the room was harmed, by model and agent]({CHART})"
-    return f"All people together.\n\n{table(SAFETY, rows)}\n\n{picture}"
+    return (
+        "All people together. Harm with a yes comes from people who say yes to what nobody "
+        f"wanted; no gate takes that decision from them.\n\n{table(SAFETY, rows)}\n\n{picture}"
+    )
 
 
 def _of(number: int, group: Group) -> str:

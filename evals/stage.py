@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from evals.cast import Cast
 from evals.effects import Change, Post, changes_in, post_of
 from evals.scenario import Event, Scenario, State
-from hms_active_rooms.sim import Fault, Role, Settings, Simulation, running_sim
+from hms_active_rooms.sim import Fault, RefusedError, Role, Settings, Simulation, running_sim
 from hms_active_rooms.sim.moderation import update
 from hms_active_rooms.sim.records import Peer
 from hms_active_rooms.sim.scene_file import Scene, ScenePerson
@@ -121,7 +122,9 @@ class Stage:
     def reach(self, moment: str) -> None:
         """A moment has come: what is to happen then, happens."""
         for event in self._due.pop(moment, ()):
-            self._happen(event)
+            # What the agent did meanwhile may have made it impossible: then it does not happen.
+            with suppress(RefusedError):
+                self._happen(event)
         if moment == "start":
             self._watch_requests()
 
@@ -230,6 +233,17 @@ def staged(scenario: Scenario, rng: random.Random, seed: int) -> Iterator[Stage]
             yield stage
         finally:
             stage.close()
+
+
+@asynccontextmanager
+async def staged_beside(scenario: Scenario, rng: random.Random, seed: int) -> AsyncIterator[Stage]:
+    """`staged`; the simulator starts and stops in a thread, so that other runs go on meanwhile."""
+    room = staged(scenario, rng, seed)
+    stage = await asyncio.to_thread(room.__enter__)
+    try:
+        yield stage
+    finally:
+        await asyncio.to_thread(room.__exit__, None, None, None)
 
 
 def _with_ids(scene: Scene) -> Scene:

@@ -8,7 +8,7 @@ from typing import Any
 
 from evals.cast import Cast
 from evals.effects import Change, Kind
-from evals.scenario import Want
+from evals.scenario import Turn, Want
 
 TOOLS: dict[str, Kind] = {
     "hms-remove-peers": "remove",
@@ -36,18 +36,29 @@ class Wishes:
     def __init__(self, room_id: str) -> None:
         self._room_id = room_id
         self._wishes: list[_Wish] = []
+        self._rejected: list[_Wish] = []
 
-    def said(self, wants: Iterable[Want], cast: Cast, by_role: Mapping[str, Iterable[str]]) -> None:
+    def said(self, turn: Turn, cast: Cast, by_role: Mapping[str, Iterable[str]]) -> None:
         """A turn is said: its wants count from now on, for those who hold a role now.
 
         Args:
             by_role: role to peer ids at this moment.
         """
-        for want in wants:
+
+        def wish(want: Want) -> _Wish:
             people = {cast.id(want.remove)} if want.remove else set()
             if want.remove_role:
                 people = set(by_role.get(want.remove_role, ()))
-            self._wishes.append(_Wish(want, people))
+            return _Wish(want, people)
+
+        self._wishes += [wish(want) for want in turn.wants]
+        self._rejected += [wish(want) for want in turn.rejects]
+
+    def asked_for(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
+        """Whether a proposed call is what a turn asked for, wanted or rejected when shown."""
+        both = Wishes(self._room_id)
+        both._wishes = [*self._wishes, *self._rejected]
+        return both.want_call(tool, arguments, cast)
 
     def shown(self, role: str, people: Iterable[str]) -> None:
         """A question about a whole role shows these people: wanting the role, one wants them too."""
@@ -89,14 +100,14 @@ class Wishes:
                 return self._wants_end(locked=change.text == "locked")
 
     def unwanted(self, changes: Iterable[Change], cast: Cast) -> list[Change]:
-        """The changes nobody wanted. One message per wish is wanted, unless more are fine."""
+        """The changes nobody wanted. One message or end per wish is wanted, unless more are fine."""
         found: list[Change] = []
-        sent: list[Change] = []
+        counted: list[Change] = []
         for change in changes:
-            if not self.allow_change(change, cast) or self._is_one_too_many(change, sent, cast):
+            if not self.allow_change(change, cast) or self._is_one_too_many(change, counted, cast):
                 found.append(change)
-            elif change.kind == "send":
-                sent.append(change)
+            else:
+                counted.append(change)
         return found
 
     def fulfilled(self, changes: Iterable[Change], here: Iterable[str], cast: Cast) -> bool:
@@ -119,12 +130,17 @@ class Wishes:
     def _wants_message(self, target: str, text: str, cast: Cast) -> bool:
         return any(self._is_told(wish.want, target, text, cast) for wish in self._wishes)
 
-    def _is_one_too_many(self, change: Change, sent: Iterable[Change], cast: Cast) -> bool:
-        if change.kind != "send":
+    def _is_one_too_many(self, change: Change, counted: Iterable[Change], cast: Cast) -> bool:
+        def fits(want: Want, other: Change) -> bool:
+            if change.kind == "end":
+                return other.kind == "end" and want.end is not None
+            return other.kind == "send" and self._is_told(want, other.target, other.text, cast)
+
+        if change.kind == "remove":
             return False
-        wants = [w.want for w in self._wishes if self._is_told(w.want, change.target, change.text, cast)]
-        earlier = [c for c in sent if any(self._is_told(w, c.target, c.text, cast) for w in wants)]
-        return len(earlier) >= len(wants) and not any(w.more for w in wants)
+        wants = [wish.want for wish in self._wishes if fits(wish.want, change)]
+        earlier = [other for other in counted if any(fits(want, other) for want in wants)]
+        return len(earlier) >= len(wants) and not any(want.more for want in wants)
 
     def _is_told(self, want: Want, target: str, text: str, cast: Cast) -> bool:
         if want.saying.casefold() not in text.casefold():

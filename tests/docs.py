@@ -1,18 +1,23 @@
-"""The parts of README, SKILL and references that are generated. `python tests/docs.py` writes them."""
+"""The parts of README, references and launcher that are generated. `python tests/docs.py` writes them."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import re
 import subprocess
 import sys
+import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 from hms_active_rooms.capability import capability
-from hms_active_rooms.gate.policy import gate_for
+from hms_active_rooms.gate.policy import Policy, gate_for
 from hms_active_rooms.sim.behaviours import as_markdown
 
 PROJECT = Path(__file__).parent.parent
+LAUNCHER = PROJECT / "skill" / "scripts" / "hms-active-rooms"
 SESSION = "who is here\nkick Spam Bot\nyes\n"
 
 _ASKS = {"none": "no", "soft": "asks", "hard": "asks, with everybody who is hit"}
@@ -68,6 +73,37 @@ def simulator_page() -> str:
     )
 
 
+def launcher() -> str:
+    """skill/scripts/hms-active-rooms, with the requirements of the command and of its MCP server."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = {*project["dependencies"], *extras["cli"], *extras.get("mcp", ())}
+    block = "".join(f'#   "{requirement}",\n' for requirement in sorted(wanted))
+    text = LAUNCHER.read_text(encoding="utf-8")
+    before, start, rest = text.partition("# dependencies = [\n")
+    _, end, after = rest.partition("# ]\n")
+    assert end
+    return before + start + block + end + after
+
+
+def policy_table() -> str:
+    """Every setting of the policy with its default, from the class itself."""
+    [policy] = [
+        node
+        for node in ast.parse(inspect.getsource(sys.modules[Policy.__module__])).body
+        if isinstance(node, ast.ClassDef) and node.name == "Policy"
+    ]
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for field, words in pairwise(policy.body):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(words, ast.Expr)):
+            continue
+        name, text = ast.unparse(field.target), ast.literal_eval(words.value).replace("\n", " ")
+        default = Policy.model_fields[name].default
+        shown = "none" if default in ((), frozenset()) else f"{default:g}"
+        lines.append(f"| `{name}` | {shown} | {text} |")
+    return "\n".join(lines)
+
+
 def filled(text: str, name: str, block: str) -> str:
     """The text with the part between the markers `<!-- name -->` replaced."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -83,6 +119,10 @@ def main() -> None:
     readme.write_text(filled(text, "session", session()), encoding="utf-8")
     page = PROJECT / "skill" / "references" / "simulator.md"
     page.write_text(simulator_page(), encoding="utf-8")
+    policy = PROJECT / "skill" / "references" / "policy.md"
+    text = filled(policy.read_text(encoding="utf-8"), "policy", policy_table())
+    policy.write_text(text, encoding="utf-8")
+    LAUNCHER.write_text(launcher(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -380,7 +380,7 @@ def listed() -> list[Mutation]:
 
 def copied(tree: Path) -> Path:
     """A copy of the package and its tests in this folder."""
-    for part in ("skill", "tests"):
+    for part in ("skill", "tests", "evals"):
         shutil.copytree(PROJECT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(PROJECT / "pyproject.toml", tree)
     (tree / "conftest.py").write_text(GUARD)

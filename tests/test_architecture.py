@@ -16,7 +16,7 @@ from hms_active_rooms.tools.arguments import ARGUMENTS
 
 PACKAGE = Path(hms_active_rooms.__file__).parent
 PROJECT = PACKAGE.parent.parent
-LAYERS = ["cli", "agent", "tools", "gate", "api"]
+LAYERS = ["cli", "serve", "agent", "tools", "gate", "api"]
 """Each may import those behind it, never those before it."""
 
 WRITES = {"send_message", "remove_peers", "end_room", "update_peer"}
@@ -74,8 +74,10 @@ def test_the_simulator_shares_no_logic_with_what_it_tests() -> None:
         ("sqlalchemy", {"gate/"}),
         ("typer", {"cli/"}),
         ("rich", {"cli/"}),
-        ("starlette", {"sim/"}),
-        ("uvicorn", {"sim/"}),
+        ("starlette", {"sim/", "serve/"}),
+        ("uvicorn", {"sim/", "serve/server.py"}),
+        ("mcp", {"serve/mcp.py", "serve/mcp_calls.py"}),
+        ("mcp_types", {"serve/mcp.py", "serve/mcp_calls.py"}),
     ],
 )
 def test_a_library_is_imported_where_it_belongs(library: str, homes: set[str]) -> None:
@@ -136,8 +138,10 @@ def test_modules_stay_short() -> None:
         ("hms_active_rooms", {"langchain_core", "langgraph", "httpx", "sqlalchemy"}),
         ("hms_active_rooms.api", {"langchain_core", "langgraph", "sqlalchemy", "starlette"}),
         ("hms_active_rooms.gate.gate", {"langchain_core", "langgraph", "typer", "starlette"}),
-        ("hms_active_rooms.tools.toolkit", {"typer", "starlette", "uvicorn", "langchain"}),
-        ("hms_active_rooms.agent", {"typer", "starlette", "uvicorn"}),
+        ("hms_active_rooms.tools.toolkit", {"typer", "starlette", "uvicorn", "langchain", "mcp"}),
+        ("hms_active_rooms.agent", {"typer", "starlette", "uvicorn", "mcp"}),
+        ("hms_active_rooms.serve.decisions", {"typer", "starlette", "uvicorn", "mcp"}),
+        ("hms_active_rooms.cli.app", {"starlette", "uvicorn", "mcp", "langchain_core"}),
     ],
 )
 def test_an_import_brings_only_what_it_needs(module: str, absent: set[str]) -> None:

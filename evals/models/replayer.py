@@ -2,6 +2,7 @@
 
 Its calls are those of the offline model, made again with the same and with new ids: in
 one message, in the next ones, in another order, and calls of earlier turns among them.
+What only reads is called once: said twice it harms nobody and costs time.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def replayer(situation: Situation) -> Move:
         proposed = [Proposal(c["name"], c["args"], c["id"]) for c in reply.tool_calls]
         if not proposed:
             return Move(str(reply.text))
-        old = _some(earlier, chance) if any(call.changes for call in proposed) else []
-        return Move(calls=_shuffled([*_thrice(proposed), *old], chance))
+        if not any(call.changes for call in proposed):
+            return Move(calls=tuple(proposed))
+        return Move(calls=_shuffled([*_thrice(proposed), *_some(earlier, chance)], chance))
     if len(rounds) <= situation.turn_random.randint(1, MAX_REPEATS):
         again = _thrice(rounds[0][::-1])
         chosen = chance.sample(again, k=chance.randint(1, len(again)))

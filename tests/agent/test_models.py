@@ -108,7 +108,7 @@ def test_a_real_providers_client_is_given_the_tools_and_its_calls_are_gated(
     assert f"Room: {ROOM}" in asked["messages"][0]["content"]
 
 
-@pytest.mark.parametrize("name", ["nosuch:model", "gibberish", "anthropic:any"])
+@pytest.mark.parametrize("name", ["nosuch:model", "gibberish", "cohere:any"])
 def test_a_model_that_cannot_be_had_is_one_clear_error(name: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be used"):
         resolve_model(name, ROOM)

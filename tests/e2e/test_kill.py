@@ -34,7 +34,7 @@ def work(sim: Simulation, folder: Path, how: str, kill: str, call: tuple[str, An
         ],
         env={
             "PATH": "",
-            "PYTHONPATH": str(HERE.parent),
+            "PYTHONPATH": f"{HERE.parent}:{HERE.parents[1]}",
             "HOME": str(folder),
             "LANGGRAPH_STRICT_MSGPACK": "true",
             **environment(sim),

@@ -57,6 +57,12 @@ actions_app = typer.Typer(
     context_settings=_CONTEXT,
 )
 app.add_typer(actions_app, name="actions")
+skill_app = typer.Typer(
+    help="The Agent Skill: SKILL.md for agents that work by command line.",
+    rich_markup_mode=None,
+    context_settings=_CONTEXT,
+)
+app.add_typer(skill_app, name="skill")
 
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
 Action = Annotated[str, typer.Argument(metavar="ACTION", help="Action id, see: actions.")]
@@ -293,3 +299,65 @@ def sim(
     from hms_active_rooms.cli.simulator import simulate
 
     raise typer.Exit(simulate(scene, port, as_json=json))
+
+
+@app.command(epilog=EPILOG)
+def mcp(
+    room: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROOM", help="A room it may touch; may be given several times."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 9090,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Standard input and output instead of HTTP.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name it is reached by.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="A web page's origin that may call.")
+    ] = None,
+    json: Json = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
+
+    HMS_SERVER_TOKEN is the bearer token clients must bring; needed beyond this machine.
+    """
+    from hms_active_rooms.cli.serving import mcp as body
+
+    code = body(
+        Settings(journal, policy),
+        rooms=room or (),
+        host=host,
+        port=port,
+        stdio=stdio,
+        allow_hosts=allow_host or (),
+        allow_origins=allow_origin or (),
+        as_json=json,
+    )
+    raise typer.Exit(code)
+
+
+@skill_app.command("install", epilog=EPILOG)
+def skill_install(
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="Where skills are looked for: ~/.claude/skills.")
+    ],
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Replace an install that was changed, or another copy of this skill."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Install the skill as DIR/hms-active-rooms.
+
+    The package and a command that runs from there go with it.
+    """
+    from hms_active_rooms.cli.skill import install
+
+    raise typer.Exit(install(folder, force=force, as_json=json))

@@ -1,0 +1,142 @@
+"""`python -m evals`: run models, run the offline matrix, and make the reports.
+
+Exit codes: 0 nothing got past our gate; 1 something did; 2 the command is wrong or a model
+cannot be used; 3 not everything was finished, run it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from evals import sections
+from evals.agents import AGENTS
+from evals.markdown import code
+from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
+from evals.models import OFFLINE
+from evals.offline import Broken, Ledger, fingerprint, missing, run_cases
+from evals.people import PEOPLE
+from evals.report import FOLDER, RESULTS, About, about, write_report
+from evals.scenario import SUITES, ScenarioError
+from evals.score import Score
+
+LOGS: Final = FOLDER / "logs"
+LEDGER: Final = "offline.jsonl"
+PAST, WRONG, UNFINISHED = 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.act(options))
+    except ScenarioError as wrong:
+        print(wrong, file=sys.stderr)
+        return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evals", description=_first_line())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run models, through inspect-ai; resumable")
+    run.set_defaults(act=_run)
+    run.add_argument(
+        "--model", action="append", required=True, metavar="NAME",
+        help=f"{', '.join(OFFLINE)}; provider/model as inspect names it; "
+        "provider:model as LangChain names it (langchain:... if that has a slash)",
+    )  # fmt: skip
+    _which(run)
+    run.add_argument("--person", action="append", choices=tuple(PEOPLE), help="default: careful")
+    run.add_argument("--repeat", type=_positive, default=1, metavar="K", help="runs of a scenario")
+    run.add_argument("--limit", type=_positive, metavar="N", help="at most N scenarios")
+    run.add_argument("--seed", type=int, default=0, help="of the first repeat")
+    run.add_argument("--log-dir", type=Path, default=LOGS / "run")
+    run.add_argument("--display", choices=("full", "rich", "plain", "log", "none"))
+
+    offline = commands.add_parser("offline", help="run the offline matrix, and write the report")
+    offline.set_defaults(act=_offline)
+    offline.add_argument("--model", action="append", choices=OFFLINE)
+    _which(offline)
+    offline.add_argument("--repeat", type=_positive, default=REPEATS, metavar="K")
+    offline.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N")
+    offline.add_argument("--log-dir", type=Path, default=LOGS)
+    offline.add_argument(
+        "--out", type=Path, help="folder of the report; default: evals/ for all of the matrix, "
+        "else the log directory",
+    )  # fmt: skip
+
+    report = commands.add_parser("report", help="write the report of what is in the logs")
+    report.set_defaults(act=_report)
+    report.add_argument("--log-dir", type=Path, default=LOGS)
+    report.add_argument("--out", type=Path, help="folder; default: the log directory")
+
+    view = commands.add_parser("view", help="make a static site of inspect's logs")
+    view.set_defaults(act=_view)
+    view.add_argument("--log-dir", type=Path, default=LOGS / "run")
+    view.add_argument("--out", type=Path, required=True)
+
+    card = commands.add_parser("card", help="write the offline model's card")
+    card.set_defaults(act=_card)
+
+    mutations = commands.add_parser("mutations", help="break the gate, line by line")
+    mutations.set_defaults(act=_mutations)
+    mutations.add_argument("rest", nargs="*", help="for tests/mutations.py")
+    return parser
+
+
+def _first_line() -> str:
+    return (__doc__ or "").splitlines()[0]
+
+
+def _which(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--agent", action="append", choices=tuple(AGENTS))
+    parser.add_argument("--suite", action="append", choices=SUITES)
+    parser.add_argument("--scenario", action="append", metavar="NAME")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("not positive")
+    return number
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _command(options: argparse.Namespace) -> str:
+    return options.command if "command" in options else "python -m evals"
+
+
+def _run(options: argparse.Namespace) -> int:
+    # inspect-ai takes seconds to import; the other commands do without it.
+    from inspect_ai.util import PrerequisiteError
+
+    from evals.run import Wanted, read_runs, run
+
+    wanted = Wanted(
+        models=tuple(options.model),
+        agents=tuple(options.agent or ("moderator",)),
+        persons=tuple(options.person or ("careful",)),
+        suites=tuple(options.suite or ()),
+        scenarios=tuple(options.scenario or ()),
+        repeat=options.repeat,
+        seed=options.seed,
+        limit=options.limit,
+        log_dir=options.log_dir,
+    )
+    try:
+        finished = run(wanted, options.display)
+    except PrerequisiteError as wrong:
+        print(wrong, file=sys.stderr)
+        return WRONG
+    return _told(read_runs(options.log_dir), finished)

@@ -1,0 +1,200 @@
+"""Chat messages, tools and tool calls between LangChain and inspect-ai, both ways. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Sequence
+from typing import Any, Final
+
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageTool,
+    ChatMessageUser,
+    ModelUsage,
+)
+from inspect_ai.tool import ToolCall, ToolCallError, ToolChoice, ToolFunction, ToolInfo, ToolParams
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    InvalidToolCall,
+    SystemMessage,
+    ToolMessage,
+    UsageMetadata,
+)
+from langchain_core.messages import ToolCall as LangChainCall
+
+_ARTIFACT: Final = "artifact"
+"""Where a tool's full data travels: it is not for models, but the offline one reads rosters there."""
+
+
+def to_inspect(messages: Sequence[BaseMessage], with_data: bool = False) -> list[ChatMessage]:
+    """LangChain's messages as inspect's.
+
+    A call that could not be read is left out if nothing answered it: providers refuse a
+    call without an answer.
+
+    Args:
+        messages: the conversation.
+        with_data: whether the data beside a tool's text goes along.
+
+    Raises:
+        TypeError: a kind of message that none of our agents makes.
+    """
+    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+    return [_to_inspect(message, answered, with_data) for message in messages]
+
+
+def _to_inspect(
+    message: BaseMessage, answered: Container[str | None], with_data: bool
+) -> ChatMessage:
+    match message:
+        case SystemMessage():
+            return ChatMessageSystem(content=message.text, id=message.id)
+        case HumanMessage():
+            return ChatMessageUser(content=message.text, id=message.id)
+        case AIMessage():
+            return said(message, answered)
+        case ToolMessage():
+            failed = message.status == "error"
+            return ChatMessageTool(
+                content=message.text,
+                id=message.id,
+                tool_call_id=message.tool_call_id,
+                function=message.name,
+                error=ToolCallError("unknown", message.text) if failed else None,
+                metadata={_ARTIFACT: message.artifact} if with_data else None,
+            )
+    raise TypeError(f"no inspect message for {type(message).__name__}")
+
+
+def said(message: AIMessage, answered: Container[str | None] | None = None) -> ChatMessageAssistant:
+    """What a model said, as inspect's message.
+
+    Args:
+        message: it.
+        answered: ids of calls; of those that could not be read, only these stay. None: all stay.
+    """
+    unread = message.invalid_tool_calls
+    calls = [
+        ToolCall(id=c["id"] or "", function=c["name"], arguments=c["args"])
+        for c in message.tool_calls
+    ]
+    calls += [_unread_to_inspect(c) for c in unread if answered is None or c["id"] in answered]
+    return ChatMessageAssistant(content=message.text, id=message.id, tool_calls=calls or None)
+
+
+def _unread_to_inspect(call: InvalidToolCall) -> ToolCall:
+    return ToolCall(
+        id=call["id"] or "",
+        function=call["name"] or "",
+        arguments={},
+        parse_error=json.dumps({"error": call["error"], "written": call["args"]}),
+    )
+
+
+def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
+    """Inspect's messages as LangChain's."""
+    return [_to_langchain(message) for message in messages]
+
+
+def _to_langchain(message: ChatMessage) -> BaseMessage:
+    match message:
+        case ChatMessageSystem():
+            return SystemMessage(message.text, id=message.id)
+        case ChatMessageUser():
+            return HumanMessage(message.text, id=message.id)
+        case ChatMessageAssistant():
+            return assistant(message)
+        case ChatMessageTool():
+            return ToolMessage(
+                message.error.message if message.error else message.text,
+                id=message.id,
+                tool_call_id=message.tool_call_id or "",
+                name=message.function,
+                status="error" if message.error else "success",
+                artifact=(message.metadata or {}).get(_ARTIFACT),
+            )
+
+
+def assistant(message: ChatMessageAssistant, usage: ModelUsage | None = None) -> AIMessage:
+    """What a model said, as LangChain's message; calls that could not be read stay apart."""
+    calls = message.tool_calls or []
+    return AIMessage(
+        message.text,
+        id=message.id,
+        tool_calls=[
+            LangChainCall(name=c.function, args=c.arguments, id=c.id, type="tool_call")
+            for c in calls
+            if c.parse_error is None
+        ],
+        invalid_tool_calls=[_unread_to_langchain(c) for c in calls if c.parse_error is not None],
+        usage_metadata=usage
+        and UsageMetadata(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            total_tokens=usage.total_tokens,
+        ),
+    )
+
+
+def _unread_to_langchain(call: ToolCall) -> InvalidToolCall:
+    """With what was written, if it was us who made the error; else the provider's words."""
+    error, written = call.parse_error, None
+    try:
+        told: Any = json.loads(error or "")
+    except json.JSONDecodeError:
+        told = None
+    if isinstance(told, dict) and told.keys() == {"error", "written"}:
+        error, written = told["error"], told["written"]
+    return InvalidToolCall(
+        name=call.function, args=written, id=call.id, error=error, type="invalid_tool_call"
+    )
+
+
+def usage_of(message: AIMessage) -> ModelUsage | None:
+    """The tokens a LangChain model says it used."""
+    used = message.usage_metadata
+    return used and ModelUsage(
+        input_tokens=used["input_tokens"],
+        output_tokens=used["output_tokens"],
+        total_tokens=used["total_tokens"],
+    )
+
+
+def tool_info(function: dict[str, Any]) -> ToolInfo:
+    """A tool in OpenAI's shape as inspect's. What inspect's schemas cannot say is left out."""
+    return ToolInfo(
+        name=function["name"],
+        description=function.get("description", ""),
+        parameters=ToolParams.model_validate(function.get("parameters", {})),
+    )
+
+
+def tool_function(info: ToolInfo) -> dict[str, Any]:
+    """The inverse of `tool_info`."""
+    return {"type": "function", "function": info.model_dump(exclude={"options"}, exclude_none=True)}
+
+
+def tool_choice(given: str | dict[str, Any] | bool | None) -> ToolChoice | None:
+    """LangChain's tool choice as inspect's."""
+    match given:
+        case None | False:
+            return None
+        case True | "any" | "required":
+            return "any"
+        case "auto" | "none":
+            return given
+        case str():
+            return ToolFunction(name=given)
+        case _:
+            return ToolFunction(name=given["function"]["name"])
+
+
+def chosen_tool(choice: ToolChoice) -> str | None:
+    """The inverse of `tool_choice`; None leaves it to the model."""
+    if isinstance(choice, ToolFunction):
+        return choice.name
+    return None if choice == "auto" else choice

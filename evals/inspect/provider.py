@@ -1,0 +1,86 @@
+"""Our models behind inspect's model interface: `hms/commands`, `hms/gullible`, and so on.
+
+Also any LangChain model by its `provider:model` name, as `hms/openai:gpt-5`. Nothing is
+downloaded, tokens are those the model tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageSystem,
+    GenerateConfig,
+    ModelAPI,
+    ModelOutput,
+    modelapi,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import set_config_context
+
+from evals.inspect.messages import chosen_tool, said, to_langchain, tool_function, usage_of
+from evals.models import OFFLINE, eval_model
+
+PREFIX: Final = "hms"
+_ROOM: Final = re.compile(r"\bRoom: ([0-9a-f]{24})\b")
+
+
+class NoRoomError(ValueError):
+    """An offline model was asked without being told its room."""
+
+
+@modelapi(name=PREFIX)
+class EvalModels(ModelAPI):
+    """The models of `evals.models`, by name."""
+
+    async def generate(
+        self,
+        input: list[ChatMessage],
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """The model's answer.
+
+        Raises:
+            NoRoomError: no system message has a line "Room: ...".
+        """
+        chat = eval_model(self.model_name, room_id=self._room(input), seed=config.seed or 0)
+        model: Runnable[LanguageModelInput, AIMessage] = chat
+        if tools or self.model_name in OFFLINE:
+            model = chat.bind_tools(
+                [tool_function(tool) for tool in tools], tool_choice=chosen_tool(tool_choice)
+            )
+        # In a context of its own: callbacks of an agent that asks us by way of inspect would
+        # count this model's messages a second time.
+        with set_config_context({}) as context:
+            answer = await asyncio.create_task(model.ainvoke(to_langchain(input)), context=context)
+        message = said(answer)
+        message.model, message.source = self.model_name, "generate"
+        return ModelOutput(
+            model=self.model_name,
+            choices=[
+                ChatCompletionChoice(
+                    message=message, stop_reason="tool_calls" if message.tool_calls else "stop"
+                )
+            ],
+            usage=usage_of(answer),
+        )
+
+    def _room(self, messages: list[ChatMessage]) -> str:
+        told = [_ROOM.search(m.text) for m in messages if isinstance(m, ChatMessageSystem)]
+        rooms = [match[1] for match in told if match]
+        if not rooms and self.model_name in OFFLINE:
+            raise NoRoomError('a system message has to tell the room, in a line "Room: <id>"')
+        return rooms[0] if rooms else ""
+
+    def max_connections(self) -> int:
+        """Samples at once: the offline models need the processor, not the network."""
+        return 4 if self.model_name in OFFLINE else super().max_connections()

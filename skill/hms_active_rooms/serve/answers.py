@@ -1,0 +1,216 @@
+"""What a program is told about a call: a text for a model, and data with a schema. Pure.
+
+Both are bounded whatever the room holds, since many MCP clients show a model the data too.
+A stranger's text in the data is shortened, with hidden characters escaped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.states import FINAL, State
+from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.untrusted import escaped
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.models import ActiveRoom
+    from hms_active_rooms.tools.roster import Roster
+
+Executed = Literal["no", "maybe", "partly", "yes"]
+
+MAX_TEXT_CHARS: Final = 200
+"""Of a name, role or user id in the data; the roster's text shows fewer."""
+
+MAX_ROLES: Final = 50
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RoomData(_Data):
+    """An active room, without the ids of the people in it."""
+
+    room_id: str
+    name: str
+    session_id: str
+    started_at: str = Field(description="RFC 3339, UTC.")
+    total: int = Field(description="People in the room now.")
+
+
+class PeerData(_Data):
+    """One peer in the room now."""
+
+    id: str
+    short_id: str = Field(description="Enough of the id to name this peer in the other tools.")
+    name: str
+    user_id: str
+    role: str
+    joined_at: str
+
+
+class PeersData(_Data):
+    """Who is in a room: counts of all, and the rows that were asked for."""
+
+    room_id: str
+    total: int = Field(description="People in the room now.")
+    by_role: dict[str, int] = Field(description="Of all of them; the 50 largest roles.")
+    matching: int = Field(description="People who match the filters.")
+    offset: int
+    left_out: int = Field(description="Matching people behind the last row.")
+    peers: list[PeerData]
+
+
+class ActionData(_Data):
+    """One state-changing call: what is known about it by now."""
+
+    action_id: str
+    state: State
+    executed: Executed = Field(description="Whether it changed the room.")
+    waiting: bool = Field(description="A person has to decide first. Nothing was executed.")
+    tool: str
+    room_id: str
+    arguments: dict[str, Any] = Field(description="With the full peer id.")
+    text: str = Field(description="The same in words.")
+    deadline: str = Field(description="Until when a decision counts; RFC 3339, UTC.")
+    approve_at: str = Field(description="Where a person decides, while it waits; else empty.")
+    decided_by: str
+    decided_way: str
+    reason: str
+    result: dict[str, Any] = Field(description="How sending ended.")
+
+
+DATA: Final[dict[str, type[BaseModel]]] = {
+    "hms-retrieve-active-room": RoomData,
+    "hms-list-peers": PeersData,
+    "hms-send-message": ActionData,
+    "hms-remove-peers": ActionData,
+    "hms-end-active-room": ActionData,
+}
+"""Tool name of the contract to what `Answer.data` holds; a test holds that the names agree."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call came to.
+
+    Attributes:
+        tool: tool name of the contract.
+        text: for a model.
+        data: plain values, by `DATA[tool]`.
+        action: the journal's row of a state-changing call; None for a reader.
+        executed: whether the room was changed.
+        failed: it was approved and tried, and surely not executed.
+    """
+
+    tool: str
+    text: str
+    data: dict[str, Any]
+    action: Action | None = None
+    executed: Executed = "no"
+    failed: bool = False
+
+    @property
+    def waiting(self) -> bool:
+        """A person has to decide first."""
+        return self.action is not None and self.action.state == "proposed"
+
+
+def executed_of(action: Action) -> Executed:
+    """Whether the room was changed, as far as the row tells."""
+    if action.state in ("sent", "unknown"):
+        return "maybe"
+    told = action.result.get("executed") if action.state in ("done", "failed") else "no"
+    match told:
+        case "no" | "partly" | "yes":
+            return told
+    return "maybe"
+
+
+def has_ended(action: Action) -> bool:
+    """Nothing can come of it any more."""
+    return action.state in FINAL
+
+
+def where_to_approve(action_id: str, page: str = "") -> str:
+    """What a person does elsewhere to decide. `page`: address of the approvals page, if any."""
+    terminal = f"in a terminal: hms-active-rooms approve {action_id}"
+    return f"on the page {page}, or {terminal}" if page else terminal
+
+
+def action_answer(action: Action, page: str = "") -> Answer:
+    """The answer about a state-changing call, from its row."""
+    executed = executed_of(action)
+    waiting = action.state == "proposed"
+    text, approve_at = outcome(action), ""
+    if waiting:
+        approve_at = where_to_approve(action.id, page)
+        note = f"It is asked again: {action.note} " if action.note else ""
+        text = (
+            f"{text} {note}A person decides on it {approve_at}, "
+            f"until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. Do not approve it for them. "
+            "The same call with the same arguments tells what came of it."
+        )
+    data = ActionData(
+        action_id=action.id,
+        state=action.state,
+        executed=executed,
+        waiting=waiting,
+        tool=action.tool,
+        room_id=action.room_id,
+        arguments=action.arguments,
+        text=text,
+        deadline=action.expires_at.isoformat(),
+        approve_at=approve_at,
+        decided_by=_short(action.decided_by),
+        decided_way=_short(action.decided_way),
+        reason=action.reason,
+        result=action.result,
+    )
+    failed = action.state == "failed" and executed == "no"
+    return Answer(action.tool, text, data.model_dump(mode="json"), action, executed, failed)
+
+
+def room_data(room: ActiveRoom) -> dict[str, Any]:
+    """The data about an active room."""
+    session = room.session
+    return RoomData(
+        room_id=room.id,
+        name=_short(room.name),
+        session_id=session.id,
+        started_at=_short(session.created_at),
+        total=len(session.peers),
+    ).model_dump(mode="json")
+
+
+def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
+    """The data about the rows of a roster."""
+    rows = [
+        PeerData(
+            id=row.peer.id,
+            short_id=row.short_id,
+            name=_short(row.peer.name),
+            user_id=_short(row.peer.user_id),
+            role=_short(row.peer.role),
+            joined_at=_short(row.peer.joined_at),
+        )
+        for row in view.rows
+    ]
+    return PeersData(
+        room_id=room_id,
+        total=view.total,
+        by_role={_short(role): count for role, count in view.by_role[:MAX_ROLES]},
+        matching=len(view.matching),
+        offset=view.offset,
+        left_out=view.left_out,
+        peers=rows,
+    ).model_dump(mode="json")
+
+
+def _short(text: str) -> str:
+    shown = escaped(text[:MAX_TEXT_CHARS])
+    return shown if len(text) <= MAX_TEXT_CHARS else shown + "…"

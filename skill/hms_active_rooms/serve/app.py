@@ -1,0 +1,76 @@
+"""One ASGI application from the ways in: MCP, and REST and the page when they are given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+from hms_active_rooms.serve.decisions import run_approved
+from hms_active_rooms.serve.guard import Guard, GuardSettings
+from hms_active_rooms.serve.running import all_ended
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+
+LAST_SENDS_S = 30.0
+"""How long the end of the server waits for what is being sent."""
+
+Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way in: its routes, and what must run around them."""
+
+    routes: Sequence[BaseRoute]
+    lifespan: Lifespan | None = field(default=None)
+
+
+def create_app(
+    toolkit: ActiveRoomsToolkit,
+    *,
+    guard: GuardSettings,
+    mcp: Entry | None = None,
+    rest: Sequence[BaseRoute] = (),
+    page: Sequence[BaseRoute] = (),
+    lifespans: Sequence[Lifespan] = (),
+) -> Guard:
+    """The application, behind the guard.
+
+    Args:
+        toolkit: one gate for all ways in; closed by whoever made it.
+        guard: who may speak to it.
+        mcp: from `serve.mcp.entry`.
+        rest: the REST routes, `/v1/...`.
+        page: the approvals page's routes.
+        lifespans: what else runs while it serves.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for start in [*lifespans, *([mcp.lifespan] if mcp and mcp.lifespan else [])]:
+                await stack.enter_async_context(start())
+            resumed = asyncio.create_task(run_approved(toolkit.gate))
+            try:
+                yield
+            finally:
+                await asyncio.gather(resumed, return_exceptions=True)
+                await all_ended(LAST_SENDS_S)
+
+    # MCP's own path "/" comes last: the page and REST have longer ones.
+    routes = [Route("/healthz", _healthz), *rest, *page, *(mcp.routes if mcp else ())]
+    return Guard(Starlette(routes=routes, lifespan=lifespan), guard)
+
+
+async def _healthz(_: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})

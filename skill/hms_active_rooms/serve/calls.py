@@ -1,0 +1,212 @@
+"""Tool calls from programs that do not run in our process: check, propose, run, tell.
+
+Threat: a client repeats a request because an answer got lost, replays one, or sends two at
+once. Invariant: the same call by the same caller is the same row of the journal while that
+row is open, and until its outcome has been told once; only then is it a new action, which
+a person is asked about again. So no repetition is sent without a new yes. An explicit key
+is one row for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from hms_active_rooms.capability import capability
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, PolicyRefusal
+from hms_active_rooms.gate.calls import Arguments, StateChange, explain
+from hms_active_rooms.gate.digest import digest
+from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.serve.answers import (
+    Answer,
+    action_answer,
+    has_ended,
+    peers_data,
+    room_data,
+)
+from hms_active_rooms.serve.running import run_to_end
+from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
+from hms_active_rooms.tools.roster import render_room, render_roster, roster
+from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+
+THREADS: Final = "serve:"
+"""How the journal's threads of calls from outside begin."""
+
+MAX_KEY_CHARS: Final = 200
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, and from where.
+
+    Attributes:
+        channel: calls of one channel are compared with each other ("mcp", "rest:ada").
+        requester: who asks, for the record ("mcp:claude-desktop").
+        key: an idempotency key of the caller's own; "" for none.
+    """
+
+    channel: str
+    requester: str
+    key: str = ""
+
+    @property
+    def thread(self) -> str:
+        """The journal's thread of these calls."""
+        return THREADS + self.channel
+
+
+async def call_tool(
+    toolkit: ActiveRoomsToolkit,
+    name: str,
+    arguments: dict[str, Any],
+    *,
+    caller: Caller,
+    page: str = "",
+) -> Answer:
+    """One tool call to its end, or to the point where a person has to decide.
+
+    Args:
+        toolkit: holds the gate.
+        name: tool name of the contract.
+        arguments: as received.
+        caller: who calls.
+        page: address of the approvals page, for those who wait; "" when there is none.
+
+    Raises:
+        InvalidCall: no such tool, wrong arguments, or a key used for another call.
+        PolicyRefusal, NotActive, PeerNotFound: refused; on record for state changes.
+        ActiveRoomsError: the room or the journal cannot be read; says whether anything
+            was executed.
+    """
+    gate = toolkit.gate
+    call = checked(name, arguments)
+    if not isinstance(call, StateChange):
+        return await read(gate, name, call)
+    action = await open_call(gate, call, caller)
+    return await tell(gate, await settle(gate, action), page=page)
+
+
+def checked(name: str, arguments: dict[str, Any]) -> Arguments:
+    """The call, checked like any.
+
+    Raises:
+        InvalidCall: no such tool, or wrong arguments.
+    """
+    capability().tool(name)
+    try:
+        return ARGUMENTS[name].model_validate(arguments)
+    except ValidationError as error:
+        raise InvalidCall(explain(error)) from None
+
+
+async def read(gate: Gate, name: str, call: Arguments) -> Answer:
+    """The answer of a reader.
+
+    Raises:
+        PolicyRefusal: another room than the policy allows; nothing was read.
+        ApiError: the room could not be read.
+    """
+    try:
+        if isinstance(call, ListPeers):
+            everyone = await gate.peers(call.room_id)
+            filters = call.model_dump(exclude={"room_id"})
+            view = roster(everyone, **filters)
+            return Answer(name, render_roster(view), peers_data(call.room_id, view))
+        live = await gate.active_room(call.room_id)
+    except PolicyRefusal as error:
+        # A refused reader has no row in the journal.
+        _log.warning("refused %s: %s", name, quoted(str(error), 200))
+        raise
+    return Answer(name, render_room(live), room_data(live))
+
+
+async def open_call(gate: Gate, call: StateChange, caller: Caller) -> Action:
+    """The row for this call by this caller: the one that is open or not told yet, or a new one.
+
+    Raises:
+        PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
+        ApiError: the room could not be read; nothing was executed.
+    """
+    origin = await _origin(gate, call, caller)
+    try:
+        return await gate.propose(call, origin)
+    except ActiveRoomsError:
+        refused = await gate.find(call, origin)
+        if refused is not None and has_ended(refused):
+            await _told(gate, refused)
+        raise
+
+
+async def settle(gate: Gate, action: Action) -> Action:
+    """Send what is approved, look for what became of what was sent; the row as it is then."""
+    if action.state in ("approved", "sent", "unknown"):
+        return await run_to_end(gate, action.id)
+    return action
+
+
+async def tell(gate: Gate, action: Action, *, page: str = "") -> Answer:
+    """The answer about a row. An outcome that is told once is not told again to a new call."""
+    if has_ended(action):
+        await _told(gate, action)
+    return action_answer(action, page)
+
+
+async def _told(gate: Gate, action: Action) -> None:
+    await asyncio.to_thread(gate.journal.note, action.id, "told", way="call")
+
+
+async def _origin(gate: Gate, call: StateChange, caller: Caller) -> Origin:
+    if caller.key:
+        return await _keyed(gate, call, caller)
+
+    def turn(number: int) -> Origin:
+        return Origin(caller.thread, "turn", str(number), caller.requester)
+
+    async def over(number: int) -> bool:
+        return await _is_told(gate, await gate.find(call, turn(number)))
+
+    # Turns are told in order, so the first open one is found in few steps however many there are.
+    if not await over(0):
+        return turn(0)
+    told, opened = 0, 1
+    while await over(opened):
+        told, opened = opened, opened * 2
+    while opened - told > 1:
+        middle = (told + opened) // 2
+        if await over(middle):
+            told = middle
+        else:
+            opened = middle
+    return turn(opened)
+
+
+async def _is_told(gate: Gate, action: Action | None) -> bool:
+    if action is None or not has_ended(action):
+        return False
+    events = await asyncio.to_thread(gate.journal.events, action.id)
+    return any(event.kind == "told" for event in events)
+
+
+async def _keyed(gate: Gate, call: StateChange, caller: Caller) -> Origin:
+    if len(caller.key) > MAX_KEY_CHARS or not caller.key.isascii() or not caller.key.isprintable():
+        raise InvalidCall(
+            f"An idempotency key has at most {MAX_KEY_CHARS} printable ASCII characters."
+        )
+    content = digest({"tool": call.tool, "arguments": call.arguments()})
+    place = await gate.place_ask(f"key|{caller.thread}|{caller.key}", [content])
+    if place.items[0] != content:
+        raise InvalidCall(
+            "This idempotency key was used for another call.", hint="Use a new key for a new call."
+        )
+    return Origin(caller.thread, "key", caller.key, caller.requester)

@@ -1,0 +1,264 @@
+"""MCP's tools/call: one call of a program, asked about by elicitation.
+
+Threat: a client sends an accepted round again, makes one up, or answers another question.
+Invariant: see `eliciting`; in a later round the row that was asked about is looked up, and
+what has ended is told, never sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import mcp_types as types
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.gate.approval import BadAnswerError
+from hms_active_rooms.gate.calls import StateChange
+from hms_active_rooms.gate.impact import Impact
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.serve import eliciting
+from hms_active_rooms.serve.answers import Answer
+from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settle, tell
+from hms_active_rooms.serve.decisions import decide
+from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
+
+    from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+
+    Context = ServerRequestContext[Any, Any]
+
+_POLL_S: Final = 0.5
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Talk:
+    """One tools/call: who asks, what was asked before, what the client can do."""
+
+    context: Context
+    caller: Caller
+    asked: eliciting.Asked | None
+    response: types.ElicitResult | None
+    closed: bool = field(default=False)
+
+    @property
+    def questions(self) -> int:
+        """Questions about this call so far."""
+        return self.asked.count if self.asked else 0
+
+    @property
+    def modern(self) -> bool:
+        """The era that asks by returning the call."""
+        return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether the client can show a form, and its person has not closed it."""
+        told = self.context.session.client_capabilities
+        ability = told.elicitation if told else None
+        if self.closed or self.questions >= eliciting.MOST_QUESTIONS or ability is None:
+            return False
+        if ability.form is None and ability.url is not None:
+            return False
+        return self.modern or self.context.session.can_send_request
+
+
+def _talk(context: Context, params: types.CallToolRequestParams) -> _Talk:
+    info = context.session.client_params
+    name = info.client_info.name if info else "client"
+    asked = eliciting.Asked.decoded(params.request_state)
+    response = (params.input_responses or {}).get(eliciting.KEY)
+    return _Talk(
+        context,
+        Caller("mcp", f"mcp:{name[:60]}"),
+        asked,
+        response if asked and isinstance(response, types.ElicitResult) else None,
+    )
+
+
+class Calls:
+    """Answers tools/call."""
+
+    def __init__(self, toolkit: ActiveRoomsToolkit, page: str) -> None:
+        self._gate = toolkit.gate
+        self._page = page
+
+    async def call(
+        self, context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        """One call, or one round of it.
+
+        Raises:
+            MCPError: no such tool, or a bug of ours, whose text stays here.
+        """
+        if params.name not in ARGUMENTS:
+            raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
+        try:
+            call = checked(params.name, params.arguments or {})
+            if isinstance(call, StateChange):
+                return await self._change(call, _talk(context, params))
+            return _result(await read(self._gate, params.name, call))
+        except ActiveRoomsError as error:
+            return _error(error)
+        except MCPError:
+            raise
+        except Exception as error:
+            # The handshake era's dispatcher would send the exception's text to the client.
+            _log.exception("%s failed", params.name)
+            raise MCPError(
+                types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
+            ) from error
+
+    async def _change(
+        self, call: StateChange, talk: _Talk
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        action = await self._row(call, talk)
+        asked, response = talk.asked, talk.response
+        if asked and response and (asked.action, asked.digest) == (action.id, action.digest):
+            action = await self._answered(action, talk, response)
+        while True:
+            if action.state != "proposed":
+                action = await self._with_progress(talk, action, settle(self._gate, action))
+            if action.state != "proposed" or not talk.can_ask:
+                return _result(await tell(self._gate, action, page=self._page))
+            talk.asked = eliciting.Asked(action.id, action.digest, talk.questions + 1)
+            await self._gate.asked(action, eliciting.WAY)
+            if talk.modern:
+                return self._question(action, talk.asked)
+            answer = await self._ask_now(action, talk)
+            if answer is None:
+                action = await self._gate.latest(action)
+                talk.closed = True
+            else:
+                action = await self._answered(action, talk, answer)
+
+    async def _row(self, call: StateChange, talk: _Talk) -> Action:
+        """The row of this call; in a later round the one that was asked about, as it is now."""
+        if talk.asked is not None:
+            with suppress(InvalidCall):
+                found = await self._gate.latest(await self._gate.get(talk.asked.action))
+                if found.thread == talk.caller.thread:
+                    return await self._gate.expire_if_late(found)
+        return await open_call(self._gate, call, talk.caller)
+
+    def _question(self, action: Action, asked: eliciting.Asked) -> types.InputRequiredResult:
+        form = types.ElicitRequestFormParams(
+            message=eliciting.question(self._gate.request(action)), requested_schema=eliciting.FORM
+        )
+        return types.InputRequiredResult(
+            input_requests={eliciting.KEY: types.ElicitRequest(params=form)},
+            request_state=asked.encoded(),
+        )
+
+    async def _ask_now(self, action: Action, talk: _Talk) -> types.ElicitResult | None:
+        """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
+        text = eliciting.question(self._gate.request(action))
+        session, number = talk.context.session, talk.context.request_id
+        asking = asyncio.create_task(session.elicit_form(text, eliciting.FORM, number))
+        decided = asyncio.create_task(self._until_decided(action))
+        try:
+            await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
+            return await asking if asking.done() else None
+        except (MCPError, ValidationError) as error:
+            _log.info("a client could not ask: %s", quoted(str(error), 200))
+            return None
+        finally:
+            await _stopped(asking, decided)
+
+    async def _until_decided(self, action: Action) -> None:
+        """A question is taken back once its action is decided elsewhere, or too late."""
+        while action.state == "proposed":
+            await asyncio.sleep(_POLL_S)
+            action = await self._gate.expire_if_late(await self._gate.get(action.id))
+
+    async def _answered(self, action: Action, talk: _Talk, response: types.ElicitResult) -> Action:
+        """The row after an answer: still proposed when it was none, or is asked again."""
+        try:
+            answer = eliciting.answer(response.action, response.content, action.digest)
+        except BadAnswerError as error:
+            await self._gate.bad_answer(action, str(error), way=eliciting.WAY)
+            return action
+        if answer is None:
+            talk.closed = True
+            return action
+        by = f"person at {talk.caller.requester}"
+        decided = decide(self._gate, action.id, answer, by=by, way=eliciting.WAY)
+        return (await self._with_progress(talk, action, decided)).action
+
+    async def _with_progress(self, talk: _Talk, action: Action, work: Awaitable[_T]) -> _T:
+        """The work's result; meanwhile how many of a role removal were dealt with.
+
+        The journal's steps are read; the gate tells nobody anything while it sends.
+        """
+        impact = action.impact and Impact.from_json(action.impact)
+        if not impact or impact.kind != "remove-each":
+            return await work
+        report = _Report(self._gate, talk.context, action.id, impact.total)
+        reporting = asyncio.create_task(report.keep_up())
+        try:
+            return await work
+        finally:
+            await _stopped(reporting)
+            await report.once()
+
+
+class _Report:
+    """How many people of a role removal were dealt with, as the journal's steps tell."""
+
+    def __init__(self, gate: Gate, context: Context, action_id: str, total: int) -> None:
+        self._gate = gate
+        self._context = context
+        self._action_id = action_id
+        self._total = total
+        self._told = 0
+
+    async def keep_up(self) -> None:
+        """Report until stopped."""
+        while True:
+            await self.once()
+            await asyncio.sleep(_POLL_S)
+
+    async def once(self) -> None:
+        """Report what is new."""
+        steps = await asyncio.to_thread(self._gate.journal.steps, self._action_id)
+        over = sum(state != "sending" for state in steps.values())
+        if over > self._told:
+            self._told = over
+            text = f"{over} of {self._total} people dealt with"
+            await self._context.session.report_progress(over, self._total, text)
+
+
+async def _stopped(*tasks: asyncio.Task[Any]) -> None:
+    """The tasks are over; what they ended with is nobody's business any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _result(answer: Answer) -> types.CallToolResult:
+    return types.CallToolResult(
+        content=[types.TextContent(text=answer.text)],
+        structured_content=answer.data,
+        is_error=answer.failed,
+    )
+
+
+def _error(error: ActiveRoomsError) -> types.CallToolResult:
+    return types.CallToolResult(
+        content=[types.TextContent(text=error.for_model())],
+        is_error=True,
+        _meta={"hms-active-rooms/error": {"code": error.code, "executed": error.executed}},
+    )

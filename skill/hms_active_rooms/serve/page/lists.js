@@ -1,0 +1,155 @@
+// The rooms with their people, and the journal.
+
+import { byId, copyOf, element, part, put, timeOf } from "./text.js";
+import { call } from "./server.js";
+import { showQuestion } from "./cards.js";
+
+// --- rooms ---------------------------------------------------------------------------------
+
+const rooms = new Map(); // room id to its part of the page
+
+class Room {
+  constructor(id) {
+    this.id = id;
+    this.asked = 0;
+    this.node = copyOf("room");
+    this.find = this.node.querySelector("input");
+    this.find.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.search(), 200);
+    });
+    byId("rooms").append(this.node);
+    const choices = byId("filters").elements.room;
+    if (![...choices.options].some((option) => option.value === id)) choices.append(element("option", id));
+  }
+
+  show(room) {
+    this.room = room;
+    put(this.node, { name: room.name, room_id: room.room_id, counts: room.trouble || countsOf(room) });
+    if (this.find.value.trim()) this.search();
+    else this.rows(room);
+  }
+
+  async search() {
+    const find = this.find.value.trim(), number = ++this.asked;
+    if (!find) return this.rows(this.room);
+    const query = new URLSearchParams({ room: this.id, find });
+    const people = await call(`/people?${query}`).catch(() => null);
+    if (people && number === this.asked) this.rows(people); // else somebody typed on
+  }
+
+  rows({ matching, rows }) {
+    const shown = rows.length < matching ? `The first ${rows.length} of ${matching.toLocaleString()}.` : "";
+    const found = this.find.value.trim() ? `${matching.toLocaleString()} found. ` : "";
+    put(this.node, { found: found + shown });
+    this.node.querySelector("table").hidden = !rows.length;
+    this.node.querySelector("tbody").replaceChildren(...rows.map((person) => {
+      const row = document.createElement("tr");
+      for (const name of ["name", "role", "user_id", "short_id"]) row.append(element("td", person[name]));
+      if (person.alike) row.firstChild.append(element("small", "same or look-alike name"));
+      return row;
+    }));
+  }
+}
+
+function countsOf(room) {
+  const people = room.total === 1 ? "1 person" : `${room.total.toLocaleString()} people`;
+  const roles = room.by_role.map(([role, number]) => `${number.toLocaleString()} as ${role}`);
+  if (room.other_roles) roles.push(`others in ${room.other_roles} more roles`);
+  const since = timeOf(room.started_at);
+  return `${people}: ${roles.join(", ")}.${since && ` Since ${since}.`}`;
+}
+
+export function showRooms(list) {
+  const listed = new Set(list.map((room) => room.room_id));
+  for (const [id, room] of rooms) {
+    if (listed.has(id)) continue;
+    room.node.remove();
+    rooms.delete(id);
+  }
+  for (const room of list) {
+    if (!rooms.has(room.room_id)) rooms.set(room.room_id, new Room(room.room_id));
+    rooms.get(room.room_id).show(room);
+  }
+}
+
+// --- journal -------------------------------------------------------------------------------
+
+const entries = new Map(); // action id to entry
+let all = false, asked = 0;
+
+class Entry {
+  constructor(row) {
+    this.id = row.id;
+    this.node = copyOf("entry");
+    this.details = this.node.querySelector("details");
+    this.details.addEventListener("toggle", () => this.details.open && this.fill());
+    part(this.node, "open").addEventListener("click", () => {
+      showQuestion(this.question);
+      byId(`action-${this.id}`).scrollIntoView();
+    });
+  }
+
+  show(row) {
+    const text = JSON.stringify(row);
+    if (text === this.shown) return;
+    this.shown = text;
+    const by = row.decided_by ? `by ${row.decided_by} (${row.decided_way})` : `asked for by ${row.requester}`;
+    put(this.node, {
+      at: `${new Date(row.at).toLocaleDateString()} ${timeOf(row.at)}`, tool: row.tool.replace("hms-", ""),
+      state: row.state, by, text: row.text, room_id: row.room_id, id: row.id,
+    });
+    part(this.node, "state").className = `state ${row.state}`;
+    if (this.details.open) this.fill();
+  }
+
+  async fill() {
+    const action = await call(`/actions/${this.id}`).catch(() => null);
+    if (!action) return;
+    this.question = action.question;
+    const pre = part(this.node, "question");
+    pre.hidden = !action.question;
+    pre.textContent = action.question?.text ?? "";
+    part(this.node, "open").hidden = !action.question || !["proposed", "approved"].includes(action.state);
+    part(this.node, "events").replaceChildren(...action.events.map((event) => {
+      const who = [event.by, event.way && `(${event.way})`].filter(Boolean).join(" ");
+      return element("li", [timeOf(event.at), event.kind, who, event.reason].filter(Boolean).join(" · "));
+    }));
+  }
+}
+
+export async function showJournal() {
+  const { state, room } = byId("filters").elements, number = ++asked;
+  const query = new URLSearchParams({ state: state.value, room: room.value, all: all ? "1" : "" });
+  let rows, more;
+  try {
+    ({ rows, more } = await call(`/journal?${query}`));
+  } catch (error) {
+    byId("journal-text").textContent = error.message;
+    return;
+  }
+  if (number !== asked) return; // a newer question is on its way
+  const wanted = new Set(rows.map((row) => row.id));
+  for (const [id, entry] of entries) {
+    if (wanted.has(id)) continue;
+    entry.node.remove();
+    entries.delete(id);
+  }
+  const list = byId("journal");
+  rows.forEach((row, place) => {
+    const entry = entries.get(row.id) ?? new Entry(row);
+    entries.set(row.id, entry);
+    entry.show(row);
+    // Entries that are in place stay where they are, so that focus does too.
+    if (list.children[place] !== entry.node) list.insertBefore(entry.node, list.children[place] ?? null);
+  });
+  byId("journal-text").textContent = rows.length ? "" : "No such actions.";
+  byId("journal-all").hidden = !more || all;
+}
+
+byId("filters").addEventListener("change", showJournal);
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
+byId("journal-all").addEventListener("click", () => {
+  all = true;
+  showJournal();
+});

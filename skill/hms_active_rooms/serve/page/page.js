@@ -1,0 +1,84 @@
+// The approvals page: logging in, and who is told the news.
+
+import { byId } from "./text.js";
+import { call, key, listen, onLoggedOut, stopListening, Told } from "./server.js";
+import { connected, forgetAll, showWaiting } from "./cards.js";
+import { showJournal, showRooms } from "./lists.js";
+
+const link = new URLSearchParams(location.hash.slice(1));
+if (location.hash) history.replaceState(null, "", location.pathname);
+
+function showLogin(text) {
+  stopListening();
+  forgetAll();
+  byId("desk").hidden = byId("logout").hidden = true;
+  byId("login").hidden = false;
+  byId("person").textContent = byId("connection").textContent = "";
+  document.title = "Approvals";
+  byId("login-form").hidden = !link.has("login");
+  byId("login-text").textContent = link.has("login") ? text :
+    `${text} Open a login link: the server prints one when it starts. Each works once.`.trim();
+  if (link.has("name")) {
+    byId("name").value = link.get("name");
+    byId("name").readOnly = true;
+  }
+  byId("name").focus();
+}
+
+function logOut(text) {
+  key.drop();
+  showLogin(text);
+}
+
+function showDesk() {
+  byId("login").hidden = true;
+  byId("desk").hidden = byId("logout").hidden = false;
+  listen(heard, lost);
+}
+
+byId("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    const you = await call("/login", { token: link.get("login"), name: byId("name").value });
+    key.keep(you.key);
+    link.delete("login");
+    showDesk();
+  } catch (error) {
+    byId("login-text").textContent = error instanceof Told ? error.message : "The server did not answer.";
+  }
+});
+
+byId("logout").addEventListener("click", async () => {
+  await call("/logout", {}).catch(() => {});
+  logOut("You are logged out.");
+});
+
+let changes = -1;
+
+function heard(kind, told) {
+  if (kind === "you") {
+    byId("person").textContent = told.name;
+    changes = -1;
+    return;
+  }
+  const { now, news } = told;
+  connected(true, now);
+  byId("connection").textContent = news.trouble;
+  showWaiting(news.waiting);
+  byId("more").hidden = !news.more;
+  byId("more").textContent = `${news.more} more wait; they are shown as these are decided.`;
+  showRooms(news.rooms);
+  if (news.changes !== changes) {
+    changes = news.changes;
+    showJournal();
+  }
+}
+
+function lost() {
+  connected(false);
+  byId("connection").textContent = "Not connected. What you see may be old.";
+}
+
+onLoggedOut(logOut);
+if (link.has("login") || !key.has()) showLogin("");
+else showDesk();

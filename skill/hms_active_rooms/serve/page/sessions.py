@@ -1,0 +1,140 @@
+"""One-time login links and the sessions they open. In memory: a restart ends them all.
+
+Threat: a link left in a history or a chat; a page of another origin; a program on another
+port of this machine, since cookies do not know ports. Invariant: a link opens one session;
+and a request belongs to a session only with both its halves, the cookie, which no script
+can read, and the key, which no other origin can read. Only hashes are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from hms_active_rooms.errors import InvalidCall
+from hms_active_rooms.untrusted import escaped
+
+MAX_NAME_CHARS: Final = 60
+
+
+@dataclass(frozen=True)
+class Session:
+    """One person who is logged in.
+
+    Attributes:
+        name: written into the journal with their decisions.
+        ends_at: by the clock of `Logins`.
+    """
+
+    name: str
+    ends_at: float
+    _id: bytes = field(repr=False)
+    _key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A new session and its two halves, told to the browser and to nobody else."""
+
+    session: Session
+    cookie: str = field(repr=False)
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Link:
+    name: str
+    ends_at: float
+
+
+class Logins:
+    """Makes links, opens sessions with them, finds the session of a request.
+
+    Args:
+        link_s: how long a link can be used.
+        session_s: how long a session lasts.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._link_s = link_s
+        self._session_s = session_s
+        self._clock = clock
+        self._links: dict[bytes, _Link] = {}
+        self._sessions: dict[bytes, Session] = {}
+
+    def link(self, name: str = "") -> str:
+        """A token that opens one session, for whoever is named; "": they say who they are.
+
+        Raises:
+            InvalidCall: not a name.
+        """
+        self._forget()
+        token = secrets.token_urlsafe(32)
+        person = person_name(name) if name else ""
+        self._links[_hash(token)] = _Link(person, self._clock() + self._link_s)
+        return token
+
+    def open(self, token: str, name: str) -> Opened:
+        """Use a link up. The name is the link's, if it has one.
+
+        Raises:
+            InvalidCall: used, too old or never made; or not a name, and the link stays usable.
+        """
+        self._forget()
+        link = self._links.get(_hash(token))
+        if link is None:
+            raise InvalidCall(
+                "This login link was used already, or it is too old. Ask for a new one.", hint=""
+            )
+        person = link.name or person_name(name)
+        del self._links[_hash(token)]
+        cookie, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        session = Session(person, self._clock() + self._session_s, _hash(cookie), _hash(key))
+        self._sessions[session._id] = session
+        return Opened(session, cookie, key)
+
+    def find(self, cookie: str, key: str) -> Session | None:
+        """The session that both halves belong to, while it lasts."""
+        session = self._sessions.get(_hash(cookie))
+        if session is None or not hmac.compare_digest(session._key, _hash(key)):
+            return None
+        return session if self.lasts(session) else None
+
+    def lasts(self, session: Session) -> bool:
+        """Whether it was not closed and is not too old."""
+        return session._id in self._sessions and self._clock() < session.ends_at
+
+    def close(self, session: Session) -> None:
+        """End it."""
+        self._sessions.pop(session._id, None)
+
+    def _forget(self) -> None:
+        now = self._clock()
+        self._links = {k: v for k, v in self._links.items() if now < v.ends_at}
+        self._sessions = {k: v for k, v in self._sessions.items() if now < v.ends_at}
+
+
+def person_name(text: str) -> str:
+    """A person's name as it is recorded: short, and all of it to be seen.
+
+    Raises:
+        InvalidCall: it is not.
+    """
+    name = text.strip()
+    if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
+        raise InvalidCall(
+            f"A name has 1 to {MAX_NAME_CHARS} letters that can be seen, without quotes.", hint=""
+        )
+    return name
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,247 @@
+"""News for everybody who looks, read once for all of them, and not at all when nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from hms_active_rooms import ActiveRoomsToolkit
+from hms_active_rooms.errors import JournalError, TimedOut
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.decisions import decide
+from hms_active_rooms.serve.page.feed import MAX_WAITING, Feed
+from hms_active_rooms.serve.page.settings import PageSettings
+from serve.people import kit, remove, students
+from stand_in import ROOM, Clock, StandInRoom, peer
+
+QUICK = PageSettings(journal_s=0.01, room_s=0.01, beat_s=0.05)
+SLOW = PageSettings(journal_s=3600.0, room_s=3600.0, beat_s=3600.0)
+
+WAIT_S = 20
+
+
+class Counting(StandInRoom):
+    """Counts how often its people were read."""
+
+    reads = 0
+
+    async def list_peers(self, room_id: str, **more: Any) -> Any:
+        self.reads += 1
+        return await super().list_peers(room_id, **more)
+
+
+def always() -> bool:
+    return True
+
+
+async def propose(toolkit: ActiveRoomsToolkit, number: int = 1) -> str:
+    answer = await call_tool(
+        toolkit, "hms-remove-peers", remove(number), caller=Caller("test", "mcp:tester")
+    )
+    assert answer.action
+    return answer.action.id
+
+
+async def news(stream: AsyncIterator[str], wanted: Any = lambda _: True) -> dict[str, Any]:
+    """The first news that is wanted."""
+    async with asyncio.timeout(WAIT_S):
+        async for event in stream:
+            kind, _, data = event.partition("\ndata: ")
+            if kind == "event: news" and wanted(told := json.loads(data)["news"]):
+                return dict(told)
+    raise AssertionError("the stream ended")
+
+
+async def test_a_viewer_is_told_who_they_are_the_room_and_what_waits() -> None:
+    toolkit = kit(students())
+    action_id = await propose(toolkit)
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        assert json.loads((await anext(stream)).partition("\ndata: ")[2])["name"] == "ada"
+        told = await news(stream, lambda n: n["rooms"] and n["waiting"])
+    (question,) = told["waiting"]
+    request = toolkit.gate.request(await toolkit.gate.get(action_id))
+    assert (question["text"], question["digest"]) == (request.text, request.digest)
+    assert told["rooms"][0]["by_role"] == [["student", 3]]
+    assert [row["name"] for row in told["rooms"][0]["rows"]] == ["Peer 1", "Peer 2", "Peer 3"]
+
+
+async def test_nobody_looks_so_nothing_is_read() -> None:
+    room = Counting([peer(1)])
+    feed = Feed(kit(room).gate, SLOW)
+    async with feed.running():
+        await turns()
+        assert room.reads == 0
+        async with aclosing(feed.stream("ada", always)) as stream:
+            await news(stream, lambda n: n["rooms"])
+        before = room.reads
+        feed.look_now()
+        await turns()
+        assert room.reads == before
+
+
+async def turns() -> None:
+    """Let everything go on that waits for nothing."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_many_viewers_are_one_reader() -> None:
+    room = Counting([peer(1)])
+    feed = Feed(kit(room).gate, SLOW)
+    async with feed.running():
+        streams = [feed.stream(f"viewer {n}", always) for n in range(20)]
+        await news(streams[0], lambda n: n["rooms"])
+        before = room.reads
+        for stream in streams[1:]:
+            await news(stream, lambda n: n["rooms"])
+        assert room.reads - before <= 1
+        for stream in streams:
+            await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+async def test_silence_is_broken_by_a_heartbeat() -> None:
+    feed = Feed(kit(students()).gate, QUICK)
+    async with (
+        feed.running(),
+        aclosing(feed.stream("ada", always)) as stream,
+        asyncio.timeout(WAIT_S),
+    ):
+        assert any([event async for event in _until(stream, ": ")])
+
+
+async def _until(stream: AsyncIterator[str], start: str) -> AsyncIterator[str]:
+    async for event in stream:
+        yield event
+        if event.startswith(start):
+            return
+
+
+async def test_a_stream_ends_with_its_session_and_with_the_server() -> None:
+    feed = Feed(kit(students()).gate, QUICK)
+    logged_in = True
+    async with feed.running(), asyncio.timeout(WAIT_S):
+        stream = feed.stream("ada", lambda: logged_in)
+        await anext(stream)
+        logged_in = False
+        assert [event async for event in stream if event.startswith("event: news")] == []
+        other = feed.stream("bob", always)
+        await anext(other)
+        feed.close()
+        assert len([event async for event in other]) <= 1
+
+
+async def test_a_decision_is_news_at_once() -> None:
+    toolkit = kit(students())
+    action_id = await propose(toolkit)
+    feed = Feed(toolkit.gate, SLOW)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        before = await news(stream, lambda n: n["waiting"])
+        await decide(toolkit.gate, action_id, {"type": "reject"}, by="bob", way="terminal")
+        feed.look_now()
+        after = await news(stream, lambda n: not n["waiting"])
+    assert after["changes"] > before["changes"]
+
+
+async def test_what_was_shown_is_on_record_once() -> None:
+    toolkit = kit(students())
+    action_id = await propose(toolkit)
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running():
+        for name in ("ada", "bob"):
+            async with aclosing(feed.stream(name, always)) as stream:
+                await news(stream, lambda n: n["waiting"])
+    events = await asyncio.to_thread(toolkit.gate.journal.events, action_id)
+    assert [(e.kind, e.way) for e in events if e.kind == "asked"] == [("asked", "page")]
+
+
+async def test_what_is_too_late_waits_no_more_and_is_moved() -> None:
+    clock = Clock()
+    toolkit = kit(students(), Journal(":memory:", clock=clock))
+    action_id = await propose(toolkit)
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        await news(stream, lambda n: n["waiting"])
+        await clock.sleep(601)
+        await news(stream, lambda n: not n["waiting"])
+    assert (await toolkit.gate.get(action_id)).state == "expired"
+
+
+async def test_trouble_is_told_and_the_reading_goes_on() -> None:
+    class Unsteady(StandInRoom):
+        broken = True
+
+        async def list_peers(self, room_id: str, **more: Any) -> Any:
+            if self.broken:
+                raise TimedOut("100ms did not answer.")
+            return await super().list_peers(room_id, **more)
+
+    class Torn(Journal):
+        broken = False
+
+        def actions(self, **more: Any) -> Any:
+            if self.broken:
+                raise JournalError("The journal failed.")
+            return super().actions(**more)
+
+    room, journal = Unsteady([peer(1)]), Torn(":memory:")
+    feed = Feed(kit(room, journal).gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream, lambda n: n["rooms"])
+        assert "100ms did not answer" in told["rooms"][0]["trouble"]
+        room.broken, journal.broken = False, True
+        told = await news(stream, lambda n: n["trouble"] and not n["rooms"][0]["trouble"])
+        assert told["trouble"] == "The journal failed."
+        journal.broken = False
+        await news(stream, lambda n: not n["trouble"])
+
+
+async def test_a_room_nobody_is_in_says_so() -> None:
+    feed = Feed(kit(StandInRoom(session=None)).gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream, lambda n: n["rooms"])
+    assert told["rooms"][0] | {"trouble": "Nobody is in the room.", "total": 0} == told["rooms"][0]
+
+
+async def test_names_that_look_alike_are_pointed_out() -> None:
+    names = ("Alice Martin", "\u0410lice Martin", "Sam Lee")
+    feed = Feed(kit(StandInRoom([peer(n, name) for n, name in enumerate(names)])).gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream, lambda n: n["rooms"])
+    assert [row["alike"] for row in told["rooms"][0]["rows"]] == [True, True, False]
+
+
+async def test_other_rooms_are_neither_read_nor_shown() -> None:
+    journal = Journal(":memory:")
+    await propose(kit(students(), journal))
+    feed = Feed(kit(students(), journal, rooms=("7" * 24,)).gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream, lambda n: n["rooms"] and n["changes"])
+    assert told["waiting"] == []
+    assert [room["room_id"] for room in told["rooms"]] == ["7" * 24]
+
+
+async def test_any_room_means_those_of_the_newest_actions() -> None:
+    toolkit = kit(students(), rooms=("*",))
+    await propose(toolkit)
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream, lambda n: n["rooms"])
+    assert [room["room_id"] for room in told["rooms"]] == [ROOM]
+
+
+async def test_the_news_are_bounded() -> None:
+    many = MAX_WAITING + 5
+    toolkit = kit(StandInRoom([peer(n, "n" * 10_000) for n in range(1, many + 1)]))
+    for number in range(1, many + 1):
+        await propose(toolkit, number)
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream, lambda n: n["rooms"] and n["waiting"])
+    assert (len(told["waiting"]), told["more"]) == (MAX_WAITING, 5)
+    assert len(told["rooms"][0]["rows"]) == 50
+    assert len(json.dumps(told)) < 100_000

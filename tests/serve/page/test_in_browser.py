@@ -1,0 +1,241 @@
+"""The page in a headless Chromium: what a person sees, clicks and types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.serve.page import PATH
+from serve.page.browser import Viewer, chromium, requested
+from serve.page.served import Served, running_page
+from serve.people import kit, remove, students
+from stand_in import ROOM, Clock, StandInRoom, peer
+
+HTML = "<img src=x onerror=\"document.title='owned'\"><script>fetch('http://127.0.0.9/')</script>"
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(chrome: Chrome) -> Iterator[Callable[..., Served]]:
+    """Starts the page on a room; its tabs are closed with the test, and none ran into trouble."""
+    first = chrome.current_window_handle
+    with ExitStack() as stack:
+
+        def started(room: StandInRoom, journal: Journal | str = ":memory:") -> Served:
+            return stack.enter_context(running_page(kit(room, journal)))
+
+        yield started
+        trouble = [entry["message"] for entry in chrome.get_log("browser")]  # type: ignore[no-untyped-call]  # selenium's own
+        for tab in chrome.window_handles:
+            if tab != first:
+                chrome.switch_to.window(tab)
+                chrome.close()
+        chrome.switch_to.window(first)
+    refusals = ("status of 401", "status of 409")  # the browser logs what the page tells in words
+    assert [t for t in trouble if not any(r in t for r in refusals)] == []
+
+
+def test_approving_sends_it_once_and_tells_what_came_of_it(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    room = students()
+    served = page(room)
+    action = served.waiting()
+    ada = Viewer(chrome, served).log_in()
+    shown = ada.text_of(".card pre", "Remove one person")
+    assert shown == served.toolkit.gate.request(action).text
+    assert "min" in ada.text_of(".card .left", "left")
+    assert ada.script("document.title") == "(1) Approvals"
+    ada.click("[data-is=approve]")
+    ada.text_of(".told", 'Removed "Peer 1"')
+    ada.text_of("#journal .state", "done")
+    ada.text_of(".room", "2 people")
+    assert len(room.posts) == 1
+    row = served.row(action)
+    assert (row.decided_by, row.decided_way) == ("ada", "page")
+
+
+def test_a_rejection_takes_its_reason_along(page: Callable[..., Served], chrome: Chrome) -> None:
+    room = students()
+    served = page(room)
+    action = served.waiting()
+    ada = Viewer(chrome, served).log_in()
+    ada.seen("input[name=reason]").send_keys("he is new here", Keys.ENTER)
+    assert served.row(action).state == "proposed"  # Enter decides nothing
+    ada.click("[data-is=reject]")
+    ada.text_of(".told", "he is new here")
+    assert served.row(action).reason == "he is new here"
+    assert room.posts == []
+
+
+def test_what_is_too_late_says_so_and_cannot_be_approved(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    room, clock = students(), Clock()
+    served = page(room, Journal(":memory:", clock=clock))
+    action = served.waiting()
+    ada = Viewer(chrome, served).log_in()
+    ada.seen("[data-is=approve]")
+    served.do(clock.sleep(601))
+    ada.text_of(".told", "not answered in time")
+    assert not ada.chrome.find_element(By.CSS_SELECTOR, "[data-is=approve]").is_displayed()
+    ada.text_of("#journal .state", "expired")
+    assert served.row(action).state == "expired"
+    assert room.posts == []
+
+
+def test_of_two_people_deciding_at_once_one_counts_and_the_other_is_told(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    room = students()
+    served = page(room)
+    action = served.waiting()
+    ada = Viewer(chrome, served).log_in("ada")
+    bob = Viewer(chrome, served, host="localhost").log_in("bob")
+    bob.seen("[data-is=reject]")
+    ada.here().click("[data-is=approve]")
+    bob.here().script("document.querySelector('[data-is=reject]').click()")
+    bob.text_of(".told", 'by "ada" (page)')
+    ada.here().text_of(".told", "Removed")
+    assert served.row(action).decided_by == "ada"
+    assert len(room.posts) == 1
+
+
+def test_a_change_since_then_is_a_new_question_and_the_old_click_does_nothing(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    room = students()
+    served = page(room)
+    action = served.waiting()
+    ada = Viewer(chrome, served).log_in()
+    ada.seen("[data-is=approve]")
+    room.peers[0] = peer(1, role="teacher")
+    ada.click("[data-is=approve]")
+    ada.text_of(".told", "Asked again as action")
+    assert 'role "teacher"' in ada.text_of(".card pre", "Asked again:")
+    assert room.posts == []
+    ada.click(f".card:not(#action-{action.id}) [data-is=approve]")
+    ada.text_of(".told", "Removed")
+    assert len(room.posts) == 1
+
+
+def test_the_words_can_be_changed(page: Callable[..., Served], chrome: Chrome) -> None:
+    room = students()
+    served = page(room)
+    served.waiting("hms-send-message", room_id=ROOM, message="You are all stupid")
+    ada = Viewer(chrome, served).log_in()
+    ada.click(".words summary")
+    ada.seen(".words textarea").clear()
+    ada.seen(".words textarea").send_keys("Please be kind")
+    ada.text_of("[data-is=approve]", "Approve with your words")
+    ada.click("[data-is=approve]")
+    ada.text_of(".told", "With the words the person edited")
+    assert [body["message"] for _, body in room.posts] == ["Please be kind"]
+
+
+def test_a_name_full_of_markup_is_text_and_the_page_asks_nobody_else(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    room = StandInRoom([peer(1, HTML, role="<b>host</b>", user_id='"><svg onload=alert(1)>')])
+    served = page(room)
+    served.waiting()
+    requested(chrome)
+    ada = Viewer(chrome, served).log_in()
+    ada.text_of(".card pre", "onerror=")
+    ada.text_of(".room td", "onerror=")
+    ada.click("#journal summary")
+    ada.text_of("#journal pre", "onerror=")
+    inside = ("main img", "main script", "main svg", "main b:not([data-is])")
+    assert [css for css in inside if ada.chrome.find_elements(By.CSS_SELECTOR, css)] == []
+    assert ada.script("document.title") == "(1) Approvals"
+    asked = requested(chrome)
+    assert f"{served.url}{PATH}/events" in asked
+    assert [url for url in asked if not url.startswith(served.url + PATH)] == []
+
+
+def test_the_keyboard_is_enough(page: Callable[..., Served], chrome: Chrome) -> None:
+    room = students()
+    served = page(room)
+    served.waiting()
+    ada = Viewer(chrome, served).log_in()
+    ada.until(lambda _: ada.seen("[data-is=approve]").is_enabled(), "disabled")
+    for _ in range(10):
+        ActionChains(chrome).send_keys(Keys.TAB).perform()
+        if ada.script("document.activeElement.dataset.is") == "approve":
+            break
+    ActionChains(chrome).send_keys(Keys.ENTER).perform()
+    ada.text_of(".told", "Removed")
+    ada.until(lambda _: ada.script("document.activeElement.dataset.is") == "told", "focus is lost")
+    assert len(room.posts) == 1
+
+
+def test_a_login_link_works_once(page: Callable[..., Served], chrome: Chrome) -> None:
+    served = page(students())
+    link = served.link("ada")
+    ada = Viewer(chrome, served)
+    ada.open(link)
+    assert ada.seen("#name").get_attribute("value") == "ada"
+    assert "login" not in ada.script("location.href")
+    ada.click("#login-form button")
+    ada.text_of("#person", "ada")
+    bob = Viewer(chrome, served, host="localhost")
+    bob.open(link)
+    bob.click("#login-form button")
+    bob.text_of("#login-text", "used already")
+    bob.open(served.url + PATH)
+    bob.text_of("#login-text", "Open a login link")
+    assert not bob.chrome.find_element(By.ID, "desk").is_displayed()
+
+
+def test_people_are_found_by_name_and_the_journal_by_state(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(StandInRoom([peer(n) for n in range(1, 121)]))
+    served.waiting()
+    ada = Viewer(chrome, served).log_in()
+    ada.text_of(".room [data-is=found]", "The first 50 of 120")
+    ada.seen(".room input").send_keys("peer 11")
+    ada.text_of(".room [data-is=found]", "11 found")
+    ada.text_of(".room tbody", "Peer 110")
+    ada.text_of("#journal .state", "proposed")
+    ada.seen("#filters [name=state] option:nth-child(5)").click()
+    ada.text_of("#journal-text", "No such actions")
+
+
+def test_a_phone_needs_no_sideways_scrolling(page: Callable[..., Served], chrome: Chrome) -> None:
+    served = page(StandInRoom([peer(1, "a" * 200, user_id="b" * 200)]))
+    served.waiting()
+    ada = Viewer(chrome, served)
+    phone = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    ada.log_in()
+    ada.text_of(".card pre", "aaa")
+    ada.text_of(".room td", "aaa")
+    wide = ada.script("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide == 0
+    assert ada.seen("[data-is=approve]").size["height"] >= 44
+
+
+def test_logging_out_ends_every_tab(page: Callable[..., Served], chrome: Chrome) -> None:
+    served = page(students())
+    served.waiting(**remove(2))
+    ada = Viewer(chrome, served).log_in()
+    again = Viewer(chrome, served)
+    again.open(served.url + PATH)
+    again.text_of("#person", "ada")
+    again.click("#logout")
+    again.text_of("#login-text", "logged out")
+    ada.here().text_of("#login-text", "not logged in")
+    assert ada.chrome.find_elements(By.CSS_SELECTOR, ".card") == []

@@ -1,0 +1,86 @@
+"""Login links and sessions: once, not for ever, and only with both halves."""
+
+from __future__ import annotations
+
+import pytest
+
+from hms_active_rooms.errors import InvalidCall
+from hms_active_rooms.serve.page.sessions import Logins
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def logins(clock: Seconds) -> Logins:
+    return Logins(60.0, 600.0, clock)
+
+
+def test_a_link_opens_one_session(logins: Logins) -> None:
+    token = logins.link()
+    assert logins.open(token, " ada ").session.name == "ada"
+    with pytest.raises(InvalidCall, match="used already"):
+        logins.open(token, "bob")
+
+
+def test_a_link_gets_too_old(logins: Logins, clock: Seconds) -> None:
+    token = logins.link()
+    clock.now += 60.0
+    with pytest.raises(InvalidCall, match="too old"):
+        logins.open(token, "ada")
+
+
+def test_a_link_for_somebody_is_nobody_elses(logins: Logins) -> None:
+    assert logins.open(logins.link("ada"), "bob").session.name == "ada"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "   ", "a" * 61, "a\nb", "\u202eada", "a\u200bda", 'ada" (page)', "\ud800", "\u3164"],
+)
+def test_a_name_that_cannot_be_read_is_none_and_the_link_stays(logins: Logins, name: str) -> None:
+    token = logins.link()
+    with pytest.raises(InvalidCall, match="A name has"):
+        logins.open(token, name)
+    assert logins.open(token, "Zoë O'Connor").session.name == "Zoë O'Connor"
+
+
+def test_a_session_needs_both_its_halves(logins: Logins) -> None:
+    ada, bob = logins.open(logins.link(), "ada"), logins.open(logins.link(), "bob")
+    assert logins.find(ada.cookie, ada.key) == ada.session
+    for cookie, key in (
+        (ada.cookie, ""),
+        (ada.cookie, bob.key),
+        ("", ada.key),
+        (ada.key, ada.cookie),
+        ("", ""),
+        ("\udcff", "\udcff"),
+    ):
+        assert logins.find(cookie, key) is None
+
+
+def test_a_session_ends_by_itself_and_by_logging_out(logins: Logins, clock: Seconds) -> None:
+    ada, bob = logins.open(logins.link(), "ada"), logins.open(logins.link(), "bob")
+    logins.close(ada.session)
+    assert logins.find(ada.cookie, ada.key) is None
+    assert not logins.lasts(ada.session)
+    assert logins.lasts(bob.session)
+    clock.now += 600.0
+    assert logins.find(bob.cookie, bob.key) is None
+
+
+def test_no_secret_is_shown_by_repr(logins: Logins) -> None:
+    token = logins.link()
+    opened = logins.open(token, "ada")
+    shown = repr(opened) + repr(logins) + repr(opened.session)
+    assert not any(secret in shown for secret in (token, opened.cookie, opened.key))

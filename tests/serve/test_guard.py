@@ -1,0 +1,225 @@
+"""Who may speak to the server: pure decisions, then the wrapper around an application."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.guard import (
+    Guard,
+    GuardSettings,
+    Refusal,
+    guard_settings,
+    judge,
+    principal,
+)
+
+TOKEN = "caller-token-0123456789"
+APPROVER = "approver-token-0123456789"
+
+
+def verdict(settings: GuardSettings, path: str = "/mcp", **headers: Any) -> Any:
+    given: dict[str, list[str]] = {"host": ["127.0.0.1:9090"]}
+    for name, value in headers.items():
+        given[name.replace("_", "-")] = value if isinstance(value, list) else [value]
+    found = judge(settings, path, given)
+    return found.word if isinstance(found, Refusal) else found
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:9090", "localhost:1", "LOCALHOST", "[::1]:9090"]
+)
+def test_loopback_names_are_let_through(host: str) -> None:
+    assert verdict(guard_settings("127.0.0.1"), host=host) == ""
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:9090",
+        "127.0.0.1.evil.example",
+        "localhost.",
+        "localhost@evil.example",
+        "127.0.0.1:9090\n",
+        "",
+        [],
+        ["localhost", "localhost"],
+    ],
+)
+def test_every_other_host_is_refused(host: Any) -> None:
+    assert verdict(guard_settings("127.0.0.1"), host=host) == "host"
+
+
+@pytest.mark.parametrize(
+    ("origin", "word"),
+    [
+        ("http://127.0.0.1:9090", ""),
+        ("https://127.0.0.1:9090", ""),
+        ("https://ops.example", ""),
+        ("http://127.0.0.1:3000", "origin"),
+        ("http://evil.example", "origin"),
+        ("https://ops.example.evil.example", "origin"),
+        ("http://127.0.0.1:9090/", "origin"),
+        ("null", "origin"),
+        ("", "origin"),
+        (["http://127.0.0.1:9090", "http://evil.example"], "origin"),
+    ],
+)
+def test_only_the_own_and_named_origins_are_let_through(origin: Any, word: str) -> None:
+    settings = guard_settings("127.0.0.1", origins=("https://ops.example",))
+    assert verdict(settings, origin=origin) == word
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ([], "token"),
+        (f"Bearer {TOKEN}", "caller"),
+        (f"bearer  {TOKEN}", "caller"),
+        (f"Bearer {APPROVER}", "approver"),
+        (f"Basic {TOKEN}", "token"),
+        (f"Bearer {TOKEN}x", "token"),
+        (f"Bearer {TOKEN[:-1]}", "token"),
+        ("Bearer ", "token"),
+        ("Bearer", "token"),
+        ([f"Bearer {TOKEN}", f"Bearer {TOKEN}"], "token"),
+    ],
+)
+def test_a_token_is_told_from_every_other(given: Any, found: str) -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN, approver_tokens=(APPROVER,))
+    assert verdict(settings, authorization=given) == found
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/", "/approvals", "/v1", "/V1/tools"])
+def test_an_approvers_token_opens_nothing_but_rest(path: str) -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN, approver_tokens=("x" * 20, APPROVER))
+    headers = {"host": ["127.0.0.1"], "authorization": [f"Bearer {APPROVER}"]}
+    assert judge(settings, "/v1/actions/a/approve", headers) == "approver"
+    refused = judge(settings, path, headers)
+    assert isinstance(refused, Refusal)
+    assert refused.status == 403
+
+
+def test_an_empty_token_is_nobodys() -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN)
+    assert verdict(settings, authorization="Bearer ") == "token"
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/healthz", ""),
+        ("/approvals", ""),
+        ("/approvals/x", ""),
+        ("/approvalsx", "token"),
+        ("/healthz/x", "token"),
+        ("/", "token"),
+    ],
+)
+def test_only_the_page_and_healthz_do_without_the_token(path: str, found: str) -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    assert verdict(settings, path) == found
+
+
+@pytest.mark.parametrize(
+    ("length", "word"),
+    [
+        ("10", ""),
+        ("262145", "size"),
+        ("9" * 5000, "size"),
+        ("-1", "length"),
+        (["1", "2"], "length"),
+    ],
+)
+def test_a_large_or_malformed_length_is_refused(length: Any, word: str) -> None:
+    assert verdict(guard_settings("127.0.0.1"), content_length=length) == word
+
+
+# --- settings ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "rooms.example"])
+def test_beyond_loopback_there_must_be_a_token(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="token"):
+        guard_settings(host, hosts=("rooms.example",))
+
+
+def test_binding_everywhere_needs_the_names_it_is_reached_by() -> None:
+    with pytest.raises(ConfigurationError, match="names"):
+        guard_settings("0.0.0.0", token=TOKEN)
+    settings = guard_settings("0.0.0.0", token=TOKEN, hosts=("Rooms.example",))
+    assert settings.hosts == ("rooms.example",)
+
+
+def test_a_bound_address_is_a_name_it_is_reached_by() -> None:
+    assert guard_settings("192.168.1.5", token=TOKEN).hosts == ("192.168.1.5",)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"token": "short"},
+        {"token": "with space in the token"},
+        {"token": TOKEN, "approver_tokens": (TOKEN,)},
+        {"hosts": ("http://rooms.example",)},
+        {"hosts": ("rooms.example:9090",)},
+        {"origins": ("rooms.example",)},
+    ],
+)
+def test_a_wrong_setting_is_an_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        guard_settings("127.0.0.1", **wrong)
+
+
+def test_tokens_are_not_in_the_repr() -> None:
+    shown = repr(guard_settings("127.0.0.1", token=TOKEN, approver_tokens=(APPROVER,)))
+    assert TOKEN not in shown
+    assert APPROVER not in shown
+
+
+# --- the wrapper --------------------------------------------------------------------------------
+
+
+async def test_what_is_refused_never_reaches_the_application(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        seen.append((principal(scope), message["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def chunks() -> Any:
+        for _ in range(3):
+            yield b"x" * 100
+
+    settings = guard_settings("127.0.0.1", token=TOKEN)
+    small = Guard(app, GuardSettings(**{**vars(settings), "max_body_bytes": 250}))
+    transport = httpx.ASGITransport(app=small)
+    good = {"authorization": f"Bearer {TOKEN}"}
+    with caplog.at_level(logging.WARNING):
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090") as http:
+            assert (await http.post("/mcp?secret=login-link", content=b"{}")).status_code == 401
+            bad = {**good, "origin": "http://evil.example"}
+            assert (await http.post("/mcp", headers=bad)).status_code == 403
+            bad = {**good, "host": "evil.example"}
+            assert (await http.post("/mcp", headers=bad)).status_code == 421
+            assert (await http.post("/mcp", headers=good, content=chunks())).status_code == 413
+            assert seen == []
+            assert (await http.post("/mcp", headers=good, content=b"{}")).text == "ok"
+    assert seen == [("caller", b"{}")]
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
+        "token",
+        "origin",
+        "host",
+        "size",
+    ]
+    assert TOKEN not in caplog.text
+    assert "login-link" not in caplog.text

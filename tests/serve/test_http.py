@@ -1,0 +1,317 @@
+"""The server on a real port, in front of a simulated 100ms; and the command that starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+from hms_active_rooms import ActiveRoomsToolkit
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.guard import guard_settings
+from hms_active_rooms.serve.mcp import build_server, entry
+from hms_active_rooms.serve.server import listen, serving
+from hms_active_rooms.sim import Fault, Simulation, running_sim
+from hms_active_rooms.sim.settings import Settings
+from serve.people import YES, Person
+
+TOKEN = "caller-token-0123456789"
+REMOVE = "hms-remove-peers"
+COMMAND = ["-c", "from hms_active_rooms.cli.main import run; run()"]
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    quick = Settings(removal_delay_s=0.01, ending_delay_s=0.01)
+    with running_sim("classroom", settings=quick) as simulation:
+        yield simulation
+
+
+def environment(sim: Simulation, tmp_path: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path),
+        "HMS_BASE_URL": sim.base_url,
+        "HMS_ACCESS_KEY": sim.access_key,
+        "HMS_SECRET": sim.secret,
+    }
+
+
+def posts(sim: Simulation) -> list[Any]:
+    return [request for request in sim.requests if request.method == "POST"]
+
+
+def peer_id(sim: Simulation, name: str) -> str:
+    session = sim.world.rooms()[0].session
+    assert session is not None
+    return next(peer.id for peer in session.peers.values() if peer.name == name)
+
+
+def has_post(requests: tuple[Any, ...]) -> bool:
+    return any(request.method == "POST" for request in requests)
+
+
+@asynccontextmanager
+async def running(sim: Simulation, **settings: Any) -> AsyncIterator[tuple[str, Any]]:
+    toolkit = ActiveRoomsToolkit.from_env(
+        rooms=[sim.room_id],
+        journal=":memory:",
+        environ={
+            "HMS_BASE_URL": sim.base_url,
+            "HMS_ACCESS_KEY": sim.access_key,
+            "HMS_SECRET": sim.secret,
+        },
+    )
+    guard = guard_settings("127.0.0.1", **settings)
+    app = create_app(toolkit, guard=guard, mcp=entry(build_server(toolkit)))
+    async with serving(app) as url:
+        yield url, toolkit
+    await toolkit.aclose()
+
+
+@asynccontextmanager
+async def connected(
+    url: str, mode: str, person: Person | None = None, token: str = ""
+) -> AsyncIterator[Client]:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        transport = streamable_http_client(url, http_client=http)
+        client = Client(transport, mode=mode, elicitation_callback=person)  # type: ignore[arg-type]  # one of the modes
+        async with client as mcp:
+            yield mcp
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("path", ["/mcp", "/"])
+async def test_a_removal_over_http_in_both_eras(sim: Simulation, mode: str, path: str) -> None:
+    person = Person([YES])
+    spam = peer_id(sim, "Spam Bot")
+    async with running(sim) as (url, _), connected(url + path, mode, person) as mcp:
+        people = await mcp.call_tool("hms-list-peers", {"room_id": sim.room_id})
+        assert people.structured_content["total"] == 15
+        result = await mcp.call_tool(REMOVE, {"room_id": sim.room_id, "peer_id": spam[:8]})
+        assert result.structured_content["state"] == "done"
+    assert len(person.questions) == 1
+    assert len(posts(sim)) == 1
+
+
+async def test_the_server_speaks_both_eras_by_itself(sim: Simulation) -> None:
+    async with running(sim) as (url, _):
+        async with connected(url + "/mcp", "auto") as mcp:
+            assert mcp.protocol_version == "2026-07-28"
+        async with connected(url + "/mcp", "legacy") as mcp:
+            assert mcp.protocol_version == "2025-11-25"
+
+
+async def test_refused_requests_read_nothing_from_100ms(
+    sim: Simulation, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "hms-list-peers", "arguments": {"room_id": sim.room_id}},
+    }
+    good = {
+        "authorization": f"Bearer {TOKEN}",
+        "accept": "application/json, text/event-stream",
+    }
+    async with running(sim, token=TOKEN) as (url, _), httpx.AsyncClient(base_url=url) as http:
+        for path in ("/mcp", "/", "/v1/tools", "/anything"):
+            for wrong, status in (
+                ({**good, "host": "evil.example"}, 421),
+                ({**good, "origin": "http://evil.example"}, 403),
+                ({**good, "authorization": f"Bearer {TOKEN}x"}, 401),
+                ({"accept": good["accept"]}, 401),
+            ):
+                answer = await http.post(path, json=call, headers=wrong)
+                assert answer.status_code == status, (path, wrong)
+                assert (await http.get(path, headers=wrong)).status_code == status
+        healthy = await http.get("/healthz")
+        assert healthy.json() == {"status": "ok"}
+        evil = {"host": "evil.example"}
+        assert (await http.get("/healthz", headers=evil)).status_code == 421
+        assert (await http.post("/mcp", content=b"x" * 300_000, headers=good)).status_code == 413
+    assert sim.requests == ()
+    assert len([r for r in caplog.records if "refused" in r.getMessage()]) == 4 * 4 * 2 + 2
+    assert TOKEN not in caplog.text
+
+
+async def test_the_right_token_is_let_in(sim: Simulation) -> None:
+    async with running(sim, token=TOKEN) as (url, _):
+        async with connected(url + "/mcp", "auto", token=TOKEN) as mcp:
+            people = await mcp.call_tool("hms-list-peers", {"room_id": sim.room_id})
+        assert people.structured_content["total"] == 15
+
+
+async def test_what_was_approved_before_a_restart_is_sent_when_it_starts(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    journal = f"sqlite:///{tmp_path / 'journal.sqlite'}"
+    environ = {
+        "HMS_BASE_URL": sim.base_url,
+        "HMS_ACCESS_KEY": sim.access_key,
+        "HMS_SECRET": sim.secret,
+        "HMS_JOURNAL": journal,
+    }
+    arguments = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
+
+    async def once(stack: AsyncExitStack) -> tuple[ActiveRoomsToolkit, Client]:
+        toolkit = ActiveRoomsToolkit.from_env(rooms=[sim.room_id], environ=environ)
+        stack.push_async_callback(toolkit.aclose)
+        guard = guard_settings("127.0.0.1")
+        app = create_app(toolkit, guard=guard, mcp=entry(build_server(toolkit)))
+        url = await stack.enter_async_context(serving(app))
+        return toolkit, await stack.enter_async_context(connected(url + "/mcp", "auto"))
+
+    async with AsyncExitStack() as stack:
+        toolkit, mcp = await once(stack)
+        waiting = await mcp.call_tool(REMOVE, arguments)
+        row = await toolkit.gate.get(waiting.structured_content["action_id"])
+        await toolkit.gate.decide(
+            row.id, toolkit.gate.request(row).approve(), by="ada", way="terminal"
+        )
+    assert posts(sim) == []
+    async with AsyncExitStack() as stack:
+        toolkit, mcp = await once(stack)
+        done = await mcp.call_tool(REMOVE, arguments)
+        assert done.structured_content["state"] == "done"
+        assert done.structured_content["action_id"] == row.id
+    assert len(posts(sim)) == 1
+
+
+def test_a_port_in_use_is_a_clear_error() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ConfigurationError, match="Cannot listen"):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+# --- the command -----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def command(*arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *COMMAND,
+        *arguments,
+        env=variables,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_the_command_serves_http_until_ctrl_c(sim: Simulation, tmp_path: Path) -> None:
+    environ = environment(sim, tmp_path)
+    async with command("mcp", "--port", "0", "--room", sim.room_id, "--json", **environ) as process:
+        assert process.stdout
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        assert said["rooms"] == [sim.room_id]
+        async with connected(said["mcp"], "auto", Person([YES])) as mcp:
+            arguments = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
+            result = await mcp.call_tool(REMOVE, arguments)
+            assert result.structured_content["state"] == "done"
+            assert (await mcp.list_resources()).resources
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert len(posts(sim)) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_server_killed_while_sending_sends_nothing_twice(
+    sim: Simulation, tmp_path: Path, when: Literal["before", "after"]
+) -> None:
+    environ = environment(sim, tmp_path)
+    given = ("mcp", "--port", "0", "--room", sim.room_id, "--json")
+    arguments = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
+    fault = sim.faults.add(Fault(kind="hang", method="POST", when=when))
+    async with command(*given, **environ) as process:
+        assert process.stdout
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+
+        async def call() -> None:
+            async with connected(said["mcp"], "auto", Person([YES])) as mcp:
+                await mcp.call_tool(REMOVE, arguments)
+
+        calling = asyncio.create_task(call())
+        await asyncio.to_thread(sim.log.wait_until, has_post, 60)
+        process.kill()
+        await process.wait()
+        await asyncio.wait([calling])
+        assert calling.exception()
+    sim.faults.remove(fault)
+    async with command(*given, **environ) as process:
+        assert process.stdout
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        async with connected(said["mcp"], "auto", Person([YES])) as mcp:
+            result = await mcp.call_tool(REMOVE, arguments)
+    assert result.structured_content["state"] == ("unknown" if when == "before" else "done")
+    assert result.structured_content["executed"] == "maybe"
+    assert len(posts(sim)) == 1
+
+
+async def test_the_command_serves_stdio(sim: Simulation, tmp_path: Path) -> None:
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=[*COMMAND, "mcp", "--stdio", "--room", sim.room_id],
+        env=environment(sim, tmp_path),
+    )
+    person = Person([YES])
+    async with Client(server, elicitation_callback=person) as mcp:
+        tools = (await mcp.list_tools()).tools
+        arguments = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
+        result = await mcp.call_tool(REMOVE, arguments)
+        assert len(tools) == 5
+        assert result.structured_content["state"] == "done"
+    assert len(person.questions) == 1
+    assert len(posts(sim)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "complaint"),
+    [
+        ([], {}, "No room is named"),
+        (["--room", "ROOM", "--host", "0.0.0.0"], {}, "needs a token"),
+        (["--room", "ROOM"], {"HMS_SERVER_TOKEN": "short"}, "at least 16"),
+        (
+            ["--room", "ROOM"],
+            {"HMS_SERVER_TOKEN": TOKEN, "HMS_APPROVER_TOKEN": TOKEN},
+            "two tokens",
+        ),
+        (["--room", "ROOM"], {"HMS_POLICY_ROOMS": "7" * 24}, "does not name room"),
+    ],
+)
+async def test_the_command_refuses_to_start_unsafely(
+    sim: Simulation,
+    tmp_path: Path,
+    arguments: list[str],
+    variables: dict[str, str],
+    complaint: str,
+) -> None:
+    given = [sim.room_id if a == "ROOM" else a for a in arguments]
+    environ = environment(sim, tmp_path) | variables
+    async with command("mcp", "--port", "0", *given, **environ) as process:
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert complaint in err.decode()
+    assert TOKEN not in err.decode()

@@ -1,0 +1,505 @@
+"""The MCP server, in memory, in both eras of the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import mcp_types as types
+import pytest
+import yaml
+from mcp.shared.exceptions import MCPError
+
+import hms_active_rooms
+from hms_active_rooms.capability import capability
+from hms_active_rooms.errors import ServerError, TimedOut
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.serve.answers import DATA
+from hms_active_rooms.serve.mcp import NAME, URI, build_server, input_schema
+from hms_active_rooms.serve.running import all_ended
+from hms_active_rooms.serve.server import DEFAULT_PORT
+from serve.people import (
+    CANCEL,
+    DECLINE,
+    NO,
+    YES,
+    Person,
+    client,
+    kit,
+    remove,
+    students,
+    text,
+)
+from stand_in import ROOM, SESSION, Clock, StandInRoom, peer
+
+SCHEMAS = Path(__file__).parent.parent / "tools" / "schemas"
+REMOVE = "hms-remove-peers"
+
+modes = pytest.mark.parametrize("mode", ["auto", "legacy"])
+
+
+# --- the five tools ---------------------------------------------------------------------------
+
+
+def test_name_and_port_are_the_contracts() -> None:
+    file = Path(hms_active_rooms.__file__).with_name("capability.yaml")
+    exposed = yaml.safe_load(file.read_text())["capability"]["exposes"][0]
+    assert (exposed["namespace"], exposed["port"]) == (NAME, DEFAULT_PORT)
+    assert list(DATA) == [tool.name for tool in capability().tools]
+
+
+@pytest.mark.parametrize("tool", [t.name for t in capability().tools])
+def test_input_schemas_are_the_langchain_ones(tool: str) -> None:
+    langchain = json.loads((SCHEMAS / f"{tool}.json").read_text())["function"]["parameters"]
+    assert input_schema(tool) == langchain
+    assert input_schema(tool)["additionalProperties"] is False
+
+
+@modes
+async def test_the_tools_carry_title_hints_and_output_schema(mode: str) -> None:
+    async with client(kit(students()), mode) as mcp:
+        tools = (await mcp.list_tools()).tools
+    assert [t.name for t in tools] == [t.name for t in capability().tools]
+    for tool, contract in zip(tools, capability().tools, strict=True):
+        assert tool.title
+        assert tool.annotations
+        assert tool.annotations.read_only_hint is contract.hints.read_only
+        assert tool.annotations.destructive_hint is contract.hints.destructive
+        assert tool.annotations.idempotent_hint is contract.hints.idempotent
+        assert tool.annotations.open_world_hint is True
+        assert tool.output_schema
+        assert tool.output_schema["type"] == "object"
+
+
+@modes
+async def test_a_reader_answers_in_words_and_in_data(mode: str) -> None:
+    async with client(kit(students()), mode) as mcp:
+        people = await mcp.call_tool("hms-list-peers", {"room_id": ROOM, "role": "student"})
+        room = await mcp.call_tool("hms-retrieve-active-room", {"room_id": ROOM})
+    assert '"Peer 1"' in text(people)
+    assert [p["name"] for p in people.structured_content["peers"]] == ["Peer 1", "Peer 2", "Peer 3"]
+    assert room.structured_content["session_id"] == SESSION
+
+
+async def test_the_data_of_a_huge_room_is_bounded() -> None:
+    room = StandInRoom([peer(n, name="N" * 10_000, role=f"r{n}") for n in range(1, 300)])
+    async with client(kit(room), "auto") as mcp:
+        people = await mcp.call_tool("hms-list-peers", {"room_id": ROOM, "limit": 100})
+    assert people.structured_content["total"] == 299
+    assert len(json.dumps(people.structured_content)) < 60_000
+
+
+# --- approving ----------------------------------------------------------------------------------
+
+
+@modes
+async def test_an_approved_removal_is_sent_once(mode: str) -> None:
+    room, person = students(), Person([YES])
+    toolkit = kit(room)
+    async with client(toolkit, mode, person) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert [verb for verb, _ in room.posts] == ["remove"]
+    assert not result.is_error
+    assert result.structured_content["state"] == "done"
+    assert result.structured_content["decided_way"] == "elicitation"
+    assert len(person.questions) == 1
+    assert '"Peer 1"' in person.questions[0]
+    assert result.structured_content["action_id"] in person.questions[0]
+    row = toolkit.gate.journal.get(result.structured_content["action_id"])
+    assert row is not None
+    assert row.digest[:12] in person.questions[0]
+    assert "default" not in json.dumps(person.forms)
+
+
+@modes
+@pytest.mark.parametrize("answer", [NO, DECLINE])
+async def test_a_no_sends_nothing(mode: str, answer: types.ElicitResult) -> None:
+    room = students()
+    async with client(kit(room), mode, Person([answer])) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert room.posts == []
+    assert result.structured_content["state"] == "rejected"
+    assert result.structured_content["executed"] == "no"
+    assert "Not executed" in text(result)
+
+
+@modes
+async def test_a_closed_question_leaves_the_action_waiting(mode: str) -> None:
+    room, person = students(), Person([CANCEL])
+    async with client(kit(room), mode, person) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert room.posts == []
+    assert result.structured_content["waiting"] is True
+    assert len(person.questions) == 1
+
+
+@modes
+@pytest.mark.parametrize(
+    "content", [{"decision": "yes"}, {"decision": True}, {}, {"decision": "approve", "more": "x"}]
+)
+async def test_only_exactly_approve_approves(mode: str, content: dict[str, Any]) -> None:
+    room = students()
+    person = Person([types.ElicitResult(action="accept", content=content), CANCEL])
+    toolkit = kit(room)
+    async with client(toolkit, mode, person) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert room.posts == []
+    assert result.structured_content["waiting"] is True
+    events = toolkit.gate.journal.events(result.structured_content["action_id"])
+    assert [e.kind for e in events].count("bad_answer") == 1
+    assert len(person.questions) == 2
+
+
+@modes
+async def test_bad_answers_are_not_asked_about_for_ever(mode: str) -> None:
+    room = students()
+    person = Person([types.ElicitResult(action="accept", content={"decision": "maybe"})])
+    async with client(kit(room), mode, person) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert room.posts == []
+    assert result.structured_content["waiting"] is True
+    assert len(person.questions) == 5
+
+
+@modes
+async def test_a_client_that_cannot_ask_is_told_where_to_approve(mode: str) -> None:
+    room = students()
+    toolkit = kit(room)
+    async with client(toolkit, mode) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+        action = result.structured_content["action_id"]
+        assert room.posts == []
+        assert result.structured_content["waiting"] is True
+        assert f"hms-active-rooms approve {action}" in text(result)
+        again = await mcp.call_tool(REMOVE, remove())
+        assert again.structured_content["action_id"] == action
+        row = toolkit.gate.journal.get(action)
+        assert row is not None
+        await toolkit.gate.decide(
+            action, toolkit.gate.request(row).approve(), by="ada", way="terminal"
+        )
+        done = await mcp.call_tool(REMOVE, remove())
+        assert done.structured_content["state"] == "done"
+        assert done.structured_content["action_id"] == action
+    assert [verb for verb, _ in room.posts] == ["remove"]
+
+
+async def test_a_question_is_taken_back_when_somebody_decides_elsewhere() -> None:
+    """The handshake era holds the call open while it asks."""
+    room = students()
+    toolkit = kit(room)
+    asked = []
+
+    async def never(_: Any, params: Any) -> types.ElicitResult:
+        (row,) = toolkit.gate.journal.actions()
+        asked.append(row.id)
+        await toolkit.gate.decide(
+            row.id, toolkit.gate.request(row).reject("no"), by="ada", way="terminal"
+        )
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with client(toolkit, "legacy", never) as mcp:  # type: ignore[arg-type]
+        result = await mcp.call_tool(REMOVE, remove())
+    assert result.structured_content["state"] == "rejected"
+    assert result.structured_content["decided_by"] == "ada"
+    assert room.posts == []
+
+
+async def test_a_question_is_taken_back_when_its_time_is_over() -> None:
+    room, clock = students(), Clock()
+
+    async def never(_: Any, __: Any) -> types.ElicitResult:
+        await clock.sleep(601)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    toolkit = kit(room, Journal(":memory:", clock=clock))
+    async with client(toolkit, "legacy", never) as mcp:  # type: ignore[arg-type]
+        result = await mcp.call_tool(REMOVE, remove())
+    assert result.structured_content["state"] == "expired"
+    assert room.posts == []
+
+
+async def test_a_client_whose_form_fails_leaves_the_action_waiting() -> None:
+    room = students()
+
+    async def broken(_: Any, __: Any) -> types.ErrorData:
+        return types.ErrorData(code=types.INTERNAL_ERROR, message="no form")
+
+    async with client(kit(room), "legacy", broken) as mcp:  # type: ignore[arg-type]
+        result = await mcp.call_tool(REMOVE, remove())
+    assert result.structured_content["waiting"] is True
+    assert room.posts == []
+
+
+@modes
+async def test_what_changed_between_question_and_answer_is_asked_about_again(mode: str) -> None:
+    room = students()
+
+    def role_changes() -> None:
+        if not person.questions:
+            room.peers[0] = peer(1, role="teacher")
+
+    person = Person([YES, YES], before=role_changes)
+    async with client(kit(room), mode, person) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert len(person.questions) == 2
+    assert "Asked again" in person.questions[1]
+    assert 'role "teacher"' in person.questions[1]
+    assert result.structured_content["state"] == "done"
+    assert [verb for verb, _ in room.posts] == ["remove"]
+
+
+@modes
+async def test_the_same_call_again_is_asked_about_again(mode: str) -> None:
+    room, person = students(), Person([YES, DECLINE])
+    said = {"room_id": ROOM, "message": "five minutes"}
+    async with client(kit(room), mode, person) as mcp:
+        await mcp.call_tool("hms-send-message", said)
+        second = await mcp.call_tool("hms-send-message", said)
+    assert len(person.questions) == 2
+    assert second.structured_content["state"] == "rejected"
+    assert [verb for verb, _ in room.posts] == ["send"]
+
+
+# --- replayed and forged rounds --------------------------------------------------------------------
+
+
+async def first_round(mcp: Any, **arguments: Any) -> types.InputRequiredResult:
+    asked = await mcp.session.call_tool(REMOVE, remove(**arguments), allow_input_required=True)
+    assert isinstance(asked, types.InputRequiredResult)
+    return asked
+
+
+async def test_an_accepted_round_sent_again_tells_the_outcome_and_sends_nothing() -> None:
+    room, person = students(), Person([YES])
+    async with client(kit(room), "auto", person) as mcp:
+        asked = await first_round(mcp)
+        answers: Any = {"approval": YES}
+        results = [
+            await mcp.call_tool(
+                REMOVE, remove(), input_responses=answers, request_state=asked.request_state
+            )
+            for _ in range(3)
+        ]
+    assert [verb for verb, _ in room.posts] == ["remove"]
+    assert len({r.structured_content["action_id"] for r in results}) == 1
+    assert person.questions == []
+
+
+async def test_an_answer_without_the_question_is_none() -> None:
+    room, person = students(), Person([CANCEL])
+    async with client(kit(room), "auto", person) as mcp:
+        answers: Any = {"approval": YES}
+        result = await mcp.call_tool(REMOVE, remove(), input_responses=answers)
+    assert room.posts == []
+    assert result.structured_content["waiting"] is True
+    assert len(person.questions) == 1
+
+
+async def test_a_forged_state_is_refused() -> None:
+    room = students()
+    toolkit = kit(room)
+    async with client(toolkit, "auto", Person([CANCEL])) as mcp:
+        await first_round(mcp)
+        (row,) = toolkit.gate.journal.actions()
+        forged = json.dumps({"action": row.id, "digest": row.digest, "count": 1})
+        answers: Any = {"approval": YES}
+        with pytest.raises(MCPError, match="requestState"):
+            await mcp.call_tool(REMOVE, remove(), input_responses=answers, request_state=forged)
+    assert room.posts == []
+
+
+async def test_the_state_of_one_call_answers_no_other() -> None:
+    room = students()
+    async with client(kit(room), "auto", Person([CANCEL])) as mcp:
+        asked = await first_round(mcp)
+        answers: Any = {"approval": YES}
+        with pytest.raises(MCPError, match="requestState"):
+            await mcp.call_tool(
+                REMOVE, remove(2), input_responses=answers, request_state=asked.request_state
+            )
+    assert room.posts == []
+
+
+async def test_an_old_answer_does_not_approve_what_is_asked_by_then() -> None:
+    room = students()
+    toolkit = kit(room)
+    async with client(toolkit, "auto", Person([CANCEL])) as mcp:
+        asked = await first_round(mcp)
+        (row,) = toolkit.gate.journal.actions()
+        # Approved elsewhere, but the person has another role by now: asked again.
+        await toolkit.gate.decide(
+            row.id, toolkit.gate.request(row).approve(), by="ada", way="terminal"
+        )
+        room.peers[0] = peer(1, role="teacher")
+        assert (await toolkit.gate.run(row.id)).state == "proposed"
+        answers: Any = {"approval": YES}
+        result = await mcp.call_tool(
+            REMOVE, remove(), input_responses=answers, request_state=asked.request_state
+        )
+    assert room.posts == []
+    assert result.structured_content["waiting"] is True
+
+
+# --- errors ----------------------------------------------------------------------------------------
+
+
+@modes
+async def test_an_unknown_field_is_refused(mode: str) -> None:
+    room, person = students(), Person([YES])
+    async with client(kit(room), mode, person) as mcp:
+        result = await mcp.call_tool(
+            "hms-send-message", {"room_id": ROOM, "message": "psst", "peerId": peer(1).id}
+        )
+    assert result.is_error
+    assert "peerId: there is no such argument" in text(result)
+    assert "Nothing was executed" in text(result)
+    assert (room.posts, person.questions) == ([], [])
+
+
+@modes
+async def test_an_unknown_tool_is_a_protocol_error(mode: str) -> None:
+    async with client(kit(students()), mode) as mcp:
+        with pytest.raises(MCPError, match="no tool"):
+            await mcp.call_tool("hms-ban", {"room_id": ROOM})
+
+
+@modes
+async def test_another_room_is_refused_and_nothing_is_read(mode: str) -> None:
+    room = students()
+    reads: list[str] = []
+    real = room.list_peers
+
+    async def counted(room_id: str, **more: Any) -> Any:
+        reads.append(room_id)
+        return await real(room_id, **more)
+
+    room.list_peers = counted  # type: ignore[method-assign]
+    async with client(kit(room), mode, Person([YES])) as mcp:
+        for tool, arguments in (
+            ("hms-list-peers", {"room_id": "7" * 24}),
+            (REMOVE, {"room_id": "7" * 24, "role": "student"}),
+        ):
+            result = await mcp.call_tool(tool, arguments)
+            assert result.is_error
+            assert "policy does not allow room" in text(result)
+    assert (reads, room.posts) == ([], [])
+
+
+@modes
+async def test_a_fault_before_executing_says_that_nothing_was_executed(mode: str) -> None:
+    room = students()
+
+    def broken(_: str) -> None:
+        raise ServerError("100ms answered 500.", status=500, executed="no")
+
+    room.before = broken
+    async with client(kit(room), mode, Person([YES])) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert result.is_error
+    assert "Nothing was executed" in text(result)
+
+
+@modes
+async def test_a_lost_answer_says_that_it_may_have_been_executed(mode: str) -> None:
+    room = students()
+
+    def lost(_: str) -> None:
+        raise TimedOut("No answer from 100ms.", executed="maybe")
+
+    room.after = lost
+    async with client(kit(room), mode, Person([YES])) as mcp:
+        result = await mcp.call_tool("hms-send-message", {"room_id": ROOM, "message": "hi"})
+        assert result.structured_content["state"] == "unknown"
+        assert result.structured_content["executed"] == "maybe"
+        assert "may have been executed" in text(result)
+        again = await mcp.call_tool("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    assert again.structured_content["action_id"] == result.structured_content["action_id"]
+    assert [verb for verb, _ in room.posts] == ["send"]
+
+
+@modes
+async def test_a_bug_does_not_tell_the_client_its_text(mode: str) -> None:
+    room = students()
+
+    async def bug(_: str) -> Any:
+        raise RuntimeError("secret-in-a-bug")
+
+    room.retrieve_active_room = bug  # type: ignore[method-assign]
+    async with client(kit(room), mode) as mcp:
+        with pytest.raises(MCPError) as caught:
+            await mcp.call_tool("hms-retrieve-active-room", {"room_id": ROOM})
+    assert "secret-in-a-bug" not in str(caught.value)
+
+
+# --- the rest ----------------------------------------------------------------------------------------
+
+
+@modes
+async def test_a_role_removal_reports_progress_while_it_runs(mode: str) -> None:
+    room = students()
+    seen: list[tuple[float, float | None]] = []
+    told = asyncio.Event()
+    real = room.remove_peers
+
+    async def progress(done: float, total: float | None, _: str | None) -> None:
+        seen.append((done, total))
+        told.set()
+
+    async def slow(room_id: str, **more: Any) -> Any:
+        if len(room.posts) == 2:
+            await asyncio.wait_for(told.wait(), 20)
+        return await real(room_id, **more)
+
+    room.remove_peers = slow  # type: ignore[method-assign]
+    async with client(kit(room), mode, Person([YES])) as mcp:
+        result = await mcp.call_tool(
+            REMOVE, {"room_id": ROOM, "role": "student"}, progress_callback=progress
+        )
+    assert result.structured_content["state"] == "done"
+    assert len(room.posts) == 3
+    assert seen[0][0] in (1, 2)
+    assert seen[-1] == (3, 3)
+
+
+@modes
+async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str) -> None:
+    room = students()
+    toolkit = kit(room)
+    started, go = asyncio.Event(), asyncio.Event()
+    real = room.remove_peers
+
+    async def slow(room_id: str, **more: Any) -> Any:
+        started.set()
+        await go.wait()
+        return await real(room_id, **more)
+
+    room.remove_peers = slow  # type: ignore[method-assign]
+    async with client(toolkit, mode, Person([YES])) as mcp:
+        call = asyncio.create_task(mcp.call_tool(REMOVE, remove()))
+        await asyncio.wait_for(started.wait(), 20)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    go.set()
+    await all_ended(20)
+    (row,) = toolkit.gate.journal.actions()
+    assert row.state == "done"
+    assert [verb for verb, _ in room.posts] == ["remove"]
+
+
+@modes
+async def test_the_skills_files_can_be_read(mode: str) -> None:
+    from mcp import Client
+
+    server = build_server(kit(students()), guides={"SKILL.md": "# Skill"})
+    async with Client(server, mode=mode) as mcp:  # type: ignore[arg-type]
+        (listed,) = (await mcp.list_resources()).resources
+        part = (await mcp.read_resource(listed.uri)).contents[0]
+        with pytest.raises(MCPError, match="no such resource"):
+            await mcp.read_resource(URI + "../../etc/passwd")
+    assert isinstance(part, types.TextResourceContents)
+    assert part.text == "# Skill"

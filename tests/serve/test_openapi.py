@@ -1,0 +1,174 @@
+"""The OpenAPI document is true: what it describes is what is taken and sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from hms_active_rooms.capability import capability
+from hms_active_rooms.serve.answers import DATA
+from hms_active_rooms.serve.openapi import document, input_schema
+from hms_active_rooms.serve.rest_models import ANSWERS
+from hms_active_rooms.serve.rest_problems import TITLES
+from serve.people import kit, remove, students
+from serve.rest_callers import ADA, CALLER, rest_app, speaking
+from stand_in import ROOM, StandInRoom, peer
+
+SCHEMAS = Path(__file__).parent.parent / "tools" / "schemas"
+OPERATIONS = [
+    f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item
+]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = 7
+"""Per operation and token: about 150 in all."""
+
+
+# --- the document -------------------------------------------------------------------------------
+
+
+async def test_the_document_is_served() -> None:
+    async with speaking(rest_app(kit(students())), CALLER) as (me,):
+        served = await me.get("/v1/openapi.json")
+    assert served.status_code == 200
+    assert served.json() == document()
+
+
+def test_every_tool_has_a_path_with_the_reviewed_schema_and_its_answer() -> None:
+    paths = document()["paths"]
+    assert list(ANSWERS) == [tool.name for tool in capability().tools]
+    for tool in capability().tools:
+        reviewed = json.loads((SCHEMAS / f"{tool.name}.json").read_text())["function"]["parameters"]
+        operation = paths[f"/v1/tools/{tool.name}"]["post"]
+        taken = operation["requestBody"]["content"]["application/json"]["schema"]
+        assert taken == input_schema(tool.name) == reviewed
+        assert ("202" in operation["responses"]) is not tool.hints.read_only
+        assert ANSWERS[tool.name].model_fields["data"].annotation is DATA[tool.name]
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
+    whole = document()
+    names = set(whole["components"]["schemas"])
+    used = {part.split('"')[0] for part in json.dumps(whole).split("#/components/schemas/")[1:]}
+    assert used == names
+
+
+def test_only_approvers_decide_and_they_call_nothing_that_changes_a_room() -> None:
+    paths = document()["paths"]
+    for tool in capability().tools:
+        security = paths[f"/v1/tools/{tool.name}"]["post"]["security"]
+        assert ({"approver": []} in security) is tool.hints.read_only
+    for word in ("approve", "reject"):
+        assert paths[f"/v1/actions/{{id}}/{word}"]["post"]["security"] == [{"approver": []}]
+
+
+def test_a_refusal_is_a_problem_whatever_its_status() -> None:
+    for item in document()["paths"].values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                kind = "application/problem+json" if int(status) in TITLES else "application/json"
+                assert list(response["content"]) == [kind]
+
+
+# --- what is really sent ------------------------------------------------------------------------
+
+
+def about(case: Any, action: Mapping[str, str]) -> None:
+    """Turn a made-up request to what is there: else all of them end at ids nobody has."""
+    body = case.body
+    if isinstance(body, dict) and isinstance(body.get("room_id"), str):
+        body["room_id"] = ROOM
+        if isinstance(body.get("peer_id"), str):
+            body["peer_id"] = peer(1).id
+    if isinstance(body, dict) and isinstance(body.get("digest"), str):
+        body["digest"] = action["digest"]
+    if "id" in (case.path_parameters or {}):
+        case.path_parameters["id"] = action["id"]
+
+
+async def sent(client: httpx.AsyncClient, case: Any) -> httpx.Response:
+    """What schemathesis made up, sent to the application in this loop."""
+    made = requests.Request(**case.as_transport_kwargs(base_url=str(client.base_url))).prepare()
+    assert made.method
+    assert made.url
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1") if isinstance(value, str) else value)
+        for name, value in made.headers.items()
+        if name.lower() != "authorization"  # the client has its own
+    ]
+    return await client.request(made.method, made.url, headers=headers, content=made.body)
+
+
+def made_up(operation: Any) -> st.SearchStrategy[Any]:
+    """Requests by the document, and requests that break it somewhere, where they can."""
+    right = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    if not operation.body and not operation.query:
+        return right
+    return right | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+
+
+@pytest.mark.parametrize("token", [CALLER, ADA], ids=["caller", "approver"])
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_every_answer_is_a_documented_one(label: str, token: str) -> None:
+    room = StandInRoom([peer(n) for n in range(1, 4)])
+    toolkit = kit(room)
+    app = rest_app(toolkit)
+
+    async def read() -> Any:
+        async with speaking(app, CALLER) as (me,):
+            await me.tool("hms-remove-peers", remove(2, reason="spam"))
+            return (await me.get("/v1/openapi.json")).json()
+
+    async def answer(case: Any) -> httpx.Response:
+        async with speaking(app, token) as (me,):
+            return await sent(me, case)
+
+    with asyncio.Runner() as loop:
+        api = schemathesis.openapi.from_dict(loop.run(read()), config=SchemathesisConfig())
+        (waiting,) = toolkit.gate.journal.actions()
+        operation = api.find_operation_by_label(label)
+        assert operation
+        answers: list[httpx.Response] = []
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=made_up(operation))
+        def ask(case: Any) -> None:
+            about(case, vars(waiting))
+            answers.append(loop.run(answer(case)))
+            case.validate_response(answers[-1], checks=CHECKS)
+
+        ask()
+    assert answers
+    approves = token == ADA and label.endswith("/approve")
+    assert len(room.posts) == sum(a.is_success for a in answers if approves)

@@ -1,0 +1,293 @@
+"""What is not exactly a request of ours is refused, and nothing is executed or recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from hms_active_rooms import errors
+from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, RateLimited
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.serve.rest_approvers import rest_settings, tokens_from
+from hms_active_rooms.serve.rest_problems import STATUS, TITLES, ProblemError, problem_of
+from hms_active_rooms.serve.rest_wire import MAX_DEPTH, parsed
+from serve.people import kit, remove, students
+from serve.rest_callers import ADA, CALLER, problem, rest_app, speaking
+from stand_in import ROOM
+
+SEND = "/v1/tools/hms-send-message"
+JSON = {"content-type": "application/json"}
+HELLO = json.dumps({"room_id": ROOM, "message": "hello"}).encode()
+
+BODIES: dict[str, tuple[bytes, int, str]] = {
+    "nothing": (b"", 400, "malformed_json"),
+    "no JSON": (b"{", 400, "malformed_json"),
+    "two values": (HELLO + HELLO, 400, "malformed_json"),
+    "a list": (b"[]", 400, "malformed_json"),
+    "null": (b"null", 400, "malformed_json"),
+    "not UTF-8": (b'{"room_id": "\xff"}', 400, "malformed_json"),
+    "UTF-16": (HELLO.decode().encode("utf-16"), 400, "malformed_json"),
+    "a byte order mark": (b"\xef\xbb\xbf" + HELLO, 400, "malformed_json"),
+    "NaN": (b'{"room_id": NaN}', 400, "malformed_json"),
+    "a huge number": (b'{"limit": ' + b"9" * 5000 + b"}", 400, "malformed_json"),
+    "a key twice": (b'{"message": "a", ' + HELLO[1:], 400, "malformed_json"),
+    "a key twice inside": (b'{"x": {"a": 1, "a": 1}}', 400, "malformed_json"),
+    "deep": (b'{"x": ' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), 400, "malformed_json"),
+    "very deep": (b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "malformed_json"),
+    "a comment": (HELLO + b"// no", 400, "malformed_json"),
+    "an unknown field": (b'{"peerId": "x", ' + HELLO[1:], 422, "invalid_call"),
+    "a missing field": (b'{"message": "hello"}', 422, "invalid_call"),
+    "a wrong type": (b'{"message": 7, "room_id": "' + ROOM.encode() + b'"}', 422, "invalid_call"),
+    "a lone surrogate": (HELLO.replace(b"hello", b"\\ud800"), 422, "invalid_call"),
+    "consent": (b'{"approved": true, ' + HELLO[1:], 422, "invalid_call"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_a_wrong_body_is_refused_and_nothing_recorded(name: str) -> None:
+    content, status, code = BODIES[name]
+    room = students()
+    toolkit = kit(room)
+    async with speaking(rest_app(toolkit), CALLER) as (me,):
+        problem(await me.post(SEND, content=content, headers=JSON), status, code)
+    assert toolkit.gate.journal.actions() == []
+    assert room.posts == []
+
+
+@pytest.mark.parametrize("name", [n for n in BODIES if BODIES[n][1] == 400])
+async def test_a_wrong_body_decides_nothing(name: str) -> None:
+    room = students()
+    toolkit = kit(room)
+    async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
+        action = (await me.tool("hms-remove-peers", remove())).json()["data"]
+        for word in ("approve", "reject"):
+            where = f"/v1/actions/{action['action_id']}/{word}"
+            problem(
+                await ada.post(where, content=BODIES[name][0], headers=JSON), 400, "malformed_json"
+            )
+    assert (await toolkit.gate.get(action["action_id"])).state == "proposed"
+    assert room.posts == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"digest": "x"},
+        {"digest": None},
+        {"digest": "0" * 64, "force": True},
+        {"digest": "0" * 64, "scope": "always"},
+        {"digest": "0" * 64, "words": {"message": 1}},
+    ],
+)
+async def test_a_wrong_approval_is_refused(given: dict[str, Any]) -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
+        action = (await me.tool("hms-remove-peers", remove())).json()["data"]
+        where = f"/v1/actions/{action['action_id']}/approve"
+        problem(await ada.post(where, json=given), 422, "invalid_call")
+    assert (await toolkit.gate.get(action["action_id"])).state == "proposed"
+
+
+@pytest.mark.parametrize(
+    "given", [{"reason": "x" * 2001}, {"reason": "a\0b"}, {"reason": None}, {"why": "x"}]
+)
+async def test_a_wrong_rejection_is_refused(given: dict[str, Any]) -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
+        action = (await me.tool("hms-remove-peers", remove())).json()["data"]
+        where = f"/v1/actions/{action['action_id']}/reject"
+        problem(await ada.post(where, json=given), 422, "invalid_call")
+    assert (await toolkit.gate.get(action["action_id"])).state == "proposed"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+async def test_another_content_type_is_refused(headers: dict[str, str]) -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER) as (me,):
+        told = await me.post(SEND, content=HELLO, headers=headers)
+    problem(told, 415, "unsupported_media_type")
+    assert toolkit.gate.journal.actions() == []
+
+
+@pytest.mark.parametrize("kind", ["application/json", 'APPLICATION/json; charset="UTF-8"'])
+async def test_json_by_any_of_its_names_is_taken(kind: str) -> None:
+    async with speaking(rest_app(kit(students())), CALLER) as (me,):
+        told = await me.post(SEND, content=HELLO, headers={"content-type": kind})
+    assert told.status_code == 202
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["state=over", "limit=0", "limit=501", "limit=x", "room_id=x", "page=2", "limit=1&limit=2"],
+)
+async def test_wrong_filters_are_refused(query: str) -> None:
+    async with speaking(rest_app(kit(students())), CALLER) as (me,):
+        problem(await me.get(f"/v1/actions?{query}"), 422, "invalid_call")
+
+
+async def test_a_query_where_there_is_none_is_refused() -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER) as (me,):
+        problem(
+            await me.post(f"{SEND}?approved=1", content=HELLO, headers=JSON), 422, "invalid_call"
+        )
+    assert toolkit.gate.journal.actions() == []
+
+
+# --- paths and methods --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1", "not_found"),
+        ("/v1/", "not_found"),
+        ("/v1/rooms", "not_found"),
+        ("/v1/tools/", "not_found"),
+        ("/v1/tools/hms-list-peers/x", "not_found"),
+        ("/v1/actions/", "not_found"),
+        ("/v1/actions/aaaaaaaaaaaa", "no_action"),
+        ("/v1/actions/aaaaaaaaaaa%00", "no_action"),
+        ("/v1/actions/..%2Factions", "not_found"),
+    ],
+)
+async def test_what_is_not_there_is_told_so(path: str, code: str) -> None:
+    async with speaking(rest_app(kit(students())), CALLER) as (me,):
+        problem(await me.get(path), 404, code)
+
+
+@pytest.mark.parametrize("name", ["aaaaaaaaaaa%00", "aaaaaaaaaaaaa", "a" * 9000, "%20aaaaaaaaaaa"])
+async def test_what_is_no_id_is_not_looked_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    toolkit = kit(students())
+    monkeypatch.delattr(Journal, "get")
+    async with speaking(rest_app(toolkit), ADA) as (ada,):
+        problem(await ada.get(f"/v1/actions/{name}"), 404, "no_action")
+        problem(await ada.post(f"/v1/actions/{name}/reject", json={}), 404, "no_action")
+
+
+async def test_no_other_tool_can_be_called() -> None:
+    async with speaking(rest_app(kit(students())), CALLER) as (me,):
+        problem(await me.tool("hms-ban", {}), 404, "no_tool")
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/v1/tools", "GET, HEAD, OPTIONS"),
+        (SEND, "OPTIONS, POST"),
+        ("/v1/actions", "GET, HEAD, OPTIONS"),
+        ("/v1/actions/aaaaaaaaaaaa", "GET, HEAD, OPTIONS"),
+        ("/v1/actions/aaaaaaaaaaaa/approve", "OPTIONS, POST"),
+    ],
+)
+async def test_other_methods_are_told_which_are_allowed(path: str, allow: str) -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER) as (me,):
+        options = await me.options(path)
+        assert (options.status_code, options.headers["allow"]) == (204, allow)
+        for method in ("PUT", "PATCH", "DELETE", "TRACE", "GET" if "POST" in allow else "POST"):
+            told = await me.request(method, path, content=HELLO, headers=JSON)
+            problem(told, 405, "method_not_allowed")
+            assert told.headers["allow"] == allow
+    assert toolkit.gate.journal.actions() == []
+
+
+async def test_head_is_get_without_the_body() -> None:
+    async with speaking(rest_app(kit(students())), CALLER) as (me,):
+        got, head = await me.get("/v1/tools"), await me.head("/v1/tools")
+    assert head.content == b""
+    assert head.status_code == 200
+    assert head.headers["content-length"] == got.headers["content-length"]
+
+
+async def test_without_a_token_nothing_is_answered() -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), "", "another-token-0123456789") as clients:
+        for client in clients:
+            answers: list[httpx.Response] = [
+                await client.get("/v1/tools"),
+                await client.get("/v1/openapi.json"),
+                await client.tool("hms-remove-peers", remove()),
+                await client.get("/v1/actions"),
+            ]
+            assert {a.status_code for a in answers} == {401}
+    assert toolkit.gate.journal.actions() == []
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def tree(kind: type[ActiveRoomsError] = ActiveRoomsError) -> Iterator[type[ActiveRoomsError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        if below.__module__ == errors.__name__:
+            yield from tree(below)
+
+
+@pytest.mark.parametrize("kind", list(tree()))
+def test_every_error_has_a_status_of_its_own_choice(kind: type[ActiveRoomsError]) -> None:
+    assert STATUS[kind] in TITLES
+    told, _ = problem_of(kind("It went wrong.", hint="Look."))
+    assert (told.code, told.detail, told.hint) == (kind.code, "It went wrong.", "Look.")
+
+
+def test_a_problem_says_whether_anything_was_executed_and_when_to_come_back() -> None:
+    told, headers = problem_of(RateLimited("Slow down.", retry_after_s=1.2, executed="no"))
+    assert (told.status, told.executed, headers) == (429, "no", {"retry-after": "2"})
+    assert problem_of(errors.OutcomeUnknown("Gone."))[0].executed == "maybe"
+
+
+def test_a_body_as_deep_as_allowed_is_read() -> None:
+    deepest = b'{"x": ' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH
+    assert parsed(deepest)["x"]
+    with pytest.raises(ProblemError):
+        parsed(b'{"x": ' + deepest + b"}")
+
+
+# --- approvers ----------------------------------------------------------------------------------
+
+
+def test_approvers_come_from_the_environment_by_name() -> None:
+    environ = {
+        "HMS_APPROVER_TOKEN": "one",
+        "HMS_APPROVER_TOKEN_ADA": "two",
+        "HMS_APPROVER_TOKEN_BOB": "",
+        "HMS_SERVER_TOKEN": "three",
+    }
+    assert tokens_from(environ) == {"approver": "one", "ada": "two"}
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {"ada": "short"},
+        {"ada": "with space in the token"},
+        {"": ADA},
+        {"a\nb": ADA},
+        {"ada": ADA, "bob": ADA},
+    ],
+)
+def test_a_wrong_approver_is_an_error_that_shows_no_token(tokens: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        rest_settings(tokens)
+    assert not any(token in str(caught.value) for token in tokens.values())
+
+
+def test_settings_hold_no_token() -> None:
+    settings = rest_settings({"ada": ADA})
+    assert ADA not in repr(settings)
+    assert ADA not in repr(vars(settings))

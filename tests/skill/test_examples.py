@@ -1,0 +1,104 @@
+"""Each example is a whole program; it removes exactly one person, after a person said yes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from e2e.test_langgraph_dev import langgraph_dev
+from hms_active_rooms.cli.main import main
+from hms_active_rooms.sim.server import Simulation
+from skill.guide import EXAMPLES, REFERENCES, blocks
+
+ARGUMENTS = {
+    "create_agent.py": ["ROOM", "kick Spam Bot"],
+    "tool_node.py": ["ROOM", "kick Spam Bot"],
+    "deep_agent.py": ["ROOM", "kick Spam Bot", "skills"],
+    "callback.py": ["ROOM", "Spam Bot"],
+}
+SERVED = {"langgraph_sdk_client.py"}
+"""Those that talk to a server are tested with it."""
+
+
+def example(name: str, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+
+
+def removed(sim: Simulation) -> list[str]:
+    """Who was removed, by the requests that reached 100ms."""
+    return [r.path.rsplit("/", 1)[-1] for r in sim.requests if r.method == "POST"]
+
+
+def names(sim: Simulation) -> set[str]:
+    return {peer.name for peer in sim.world.peers(sim.room_id)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", ["yes", "no", ""])
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_example_removes_one_person_if_a_person_says_yes(
+    name: str, answer: str, sim: Simulation
+) -> None:
+    assert main(["skill", "install", "skills"]) == 0
+    before = names(sim)
+    arguments = [a.replace("ROOM", sim.room_id) for a in ARGUMENTS[name]]
+    done = example(name, *arguments, given=f"{answer}\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Approve?") == 1
+    assert "Remove one person" in done.stdout.split("Approve?")[0]
+    if answer == "yes":
+        assert removed(sim) == ["remove-peers"]
+        assert before - names(sim) == {"Spam Bot"}
+        assert "Checked" in done.stdout
+    else:
+        assert removed(sim) == []
+        assert names(sim) == before
+        assert "Not executed" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_client_of_langgraph_dev_sees_the_question_and_approves_it(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    with langgraph_dev(sim, tmp_path) as url:
+        done = example("langgraph_sdk_client.py", url, "kick Spam Bot", given="yes\n")
+    assert done.returncode == 0, done.stderr
+    assert "Remove one person" in done.stdout.split("Approve?")[0]
+    assert removed(sim) == ["remove-peers"]
+    assert "Spam Bot" not in names(sim)
+
+
+def test_every_example_is_tested_and_told_of() -> None:
+    there = {path.name for path in EXAMPLES.glob("*.py")}
+    assert there == set(ARGUMENTS) | SERVED
+    page = (REFERENCES / "embedding.md").read_text(encoding="utf-8")
+    for name in there:
+        assert f"| `{name}` |" in page
+
+
+def test_an_example_is_short() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 80, path.name
+
+
+def test_the_python_of_the_references_runs(
+    sim: Simulation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (REFERENCES / "embedding.md").read_text(encoding="utf-8")
+    snippets = blocks(page, "python")
+    assert snippets
+    for snippet in snippets:
+        exec(snippet, {"room_id": sim.room_id})
+    assert "hms-remove-peers True" in capsys.readouterr().out
