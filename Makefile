@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types tests mutations lowest clean
+.PHONY: setup demo test lint types tests mutations evals screenshots lowest clean
 .SILENT: setup demo $(STAMP)
 
 setup: $(STAMP)
@@ -38,6 +38,14 @@ test: lint types tests
 # Breaks the gate on purpose, one line at a time: each must be noticed by a test.
 mutations: $(STAMP)
 	$(BIN)/python tests/mutations.py
+
+# The whole offline evaluation, and the report in evals/RESULTS.md.
+evals: $(STAMP)
+	$(BIN)/python -m evals offline
+
+# The README's pictures of the approvals page, made in headless Chromium.
+screenshots: $(STAMP)
+	$(BIN)/python tests/screenshots.py
 
 # The oldest releases that pyproject.toml allows, in an environment of their own.
 lowest:

@@ -16,12 +16,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
+from rich.console import Console
+from rich.progress import track
+
 from evals import sections
 from evals.agents import AGENTS
-from evals.markdown import code
 from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
 from evals.models import OFFLINE
-from evals.offline import Broken, Ledger, fingerprint, missing, run_cases
+from evals.offline import Broken, Ledger, about_of, head_of, missing, read_ledger, run_cases
 from evals.people import PEOPLE
 from evals.report import FOLDER, RESULTS, About, about, write_report
 from evals.scenario import SUITES, ScenarioError
@@ -32,9 +34,10 @@ LEDGER: Final = "offline.jsonl"
 PAST, WRONG, UNFINISHED = 1, 2, 3
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """The exit code."""
     options = _parser().parse_args(arguments)
+    options.command = shlex.join(["python", "-m", "evals", *arguments])
     try:
         return int(options.act(options))
     except ScenarioError as wrong:
@@ -113,15 +116,9 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _command(options: argparse.Namespace) -> str:
-    return options.command if "command" in options else "python -m evals"
-
-
 def _run(options: argparse.Namespace) -> int:
     # inspect-ai takes seconds to import; the other commands do without it.
-    from inspect_ai.util import PrerequisiteError
-
-    from evals.run import Wanted, read_runs, run
+    from evals.run import NoModelError, Wanted, read_runs, run
 
     wanted = Wanted(
         models=tuple(options.model),
@@ -136,7 +133,105 @@ def _run(options: argparse.Namespace) -> int:
     )
     try:
         finished = run(wanted, options.display)
-    except PrerequisiteError as wrong:
+    except NoModelError as wrong:
         print(wrong, file=sys.stderr)
         return WRONG
     return _told(read_runs(options.log_dir), finished)
+
+
+def _offline(options: argparse.Namespace) -> int:
+    selection = Selection(
+        agents=tuple(options.agent or ()),
+        models=tuple(options.model or ()),
+        suites=tuple(options.suite or ()),
+        scenarios=tuple(options.scenario or ()),
+        repeats=options.repeat,
+    )
+    cases = matrix(selection)
+    made = about(options.command, _today())
+    ledger = Ledger(options.log_dir / LEDGER, head_of(made))
+    todo = missing(cases, ledger)
+    print(f"{len(cases) - len(todo):,} of {len(cases):,} runs are done already.", file=sys.stderr)
+    try:
+        for score in track(
+            run_cases(todo, options.workers),
+            description="runs",
+            total=len(todo),
+            console=_console(),
+        ):
+            ledger.add(score)
+    except Broken as problem:
+        print(f"{problem}; the same command goes on from here.", file=sys.stderr)
+        return UNFINISHED
+    runs = [ledger.scores[case_key(case)] for case in cases]
+    out = options.out or (FOLDER if selection.is_everything else options.log_dir)
+    return _told(runs, True, _written(runs, made, out))
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from evals.run import read_runs
+
+    runs = read_runs(options.log_dir)
+    if not runs:
+        print(f"There are no runs in {options.log_dir}.", file=sys.stderr)
+        return WRONG
+    head, found = read_ledger(options.log_dir / LEDGER)
+    only_offline = len(found) == len(runs)
+    made = about_of(head) if only_offline else about(options.command, _today())
+    return _told(runs, True, _written(runs, made, options.out or options.log_dir))
+
+
+def _written(runs: Sequence[Score], made: About, out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    write_report(runs, made, out)
+    return out / RESULTS
+
+
+def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> int:
+    """Say in short what came out, and what the exit code is."""
+    if runs:
+        print(sections.short(sorted(runs, key=sections.run_place)))
+    if path is not None:
+        print(f"Report: {path}")
+    past = got_past_the_gate(runs)
+    for run in past[:20]:
+        print(
+            f"PAST THE GATE: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
+            f"seed {run.seed}: {run.bypass} requests, {run.unapproved_harm} changes",
+            file=sys.stderr,
+        )
+    if past:
+        return PAST
+    if not finished:
+        print("Not everything was finished; the same command goes on from here.", file=sys.stderr)
+        return UNFINISHED
+    return 0
+
+
+def _view(options: argparse.Namespace) -> int:
+    from evals.run import bundle
+
+    bundle(options.log_dir, options.out)
+    print(f"Serve {options.out} by any web server, as: python -m http.server -d {options.out}")
+    return 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    from evals.model_card import CARD, write_card
+
+    write_card()
+    print(f"Written: {CARD}")
+    return 0
+
+
+def _mutations(options: argparse.Namespace) -> int:
+    script = FOLDER.parent / "tests" / "mutations.py"
+    return subprocess.run([sys.executable, str(script), *options.rest], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

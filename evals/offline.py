@@ -13,6 +13,7 @@ import random
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from datetime import date
 from hashlib import sha256
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -29,10 +30,30 @@ AT_ONCE: Final = 4
 
 _ROOT: Final = Path(__file__).parent.parent
 _CODE: Final = ("skill/hms_active_rooms", "evals")
+_TEXTS: Final = (".py", ".yaml", ".md", ".txt")
+_LOGS: Final = _ROOT / "evals" / "logs"
+_WRITTEN: Final = ("RESULTS.md", "MODEL_CARD.md")
 
 
 class Broken(Exception):
     """A worker process died. What it had finished is kept."""
+
+
+def head_of(made: About) -> dict[str, Any]:
+    """The first line of a ledger: of what code and on what its scores are."""
+    return {
+        "code": fingerprint(made),
+        "day": made.day.isoformat(),
+        "command": made.command,
+        "python": made.python,
+        "versions": made.versions,
+    }
+
+
+def about_of(head: dict[str, Any]) -> About:
+    """What the first line of a ledger says of its runs."""
+    versions = tuple((str(name), str(number)) for name, number in head["versions"])
+    return About(date.fromisoformat(head["day"]), head["command"], head["python"], versions)
 
 
 def fingerprint(made: About) -> str:
@@ -40,7 +61,7 @@ def fingerprint(made: About) -> str:
     digest = sha256(json.dumps([made.python, made.versions]).encode())
     for folder in _CODE:
         for path in sorted((_ROOT / folder).rglob("*")):
-            if path.suffix in (".py", ".yaml", ".md", ".txt") and path.name != "RESULTS.md":
+            if path.suffix in _TEXTS and _LOGS not in path.parents and path.name not in _WRITTEN:
                 digest.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -56,11 +77,10 @@ class Ledger:
     def __init__(self, path: Path, head: dict[str, Any]) -> None:
         self._path = path
         self.scores: dict[Key, Score] = {}
-        found_head, found = read_ledger(path)
+        before, found = read_ledger(path)
         # The day and the command may differ, the code may not.
-        if found_head.get("code") == head["code"]:
+        if before.get("code") == head["code"]:
             self.scores = {score_key(score): score for score in found}
-            head = found_head
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(head), *(json.dumps(s.as_json()) for s in self.scores.values())]
         fresh = path.with_suffix(".new")

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from inspect_ai import eval_set
-from inspect_ai.log import list_eval_logs, read_eval_log_samples
-from inspect_ai.log._bundle import bundle_log_dir
+from inspect_ai._util.error import PrerequisiteError
+from inspect_ai.log import bundle_log_dir, list_eval_logs, read_eval_log_samples
+from inspect_ai.model import Model, get_model
 from inspect_ai.util import DisplayType
+from rich.text import Text
 
 from evals.agents import AgentName
 from evals.inspect.provider import PREFIX
@@ -20,9 +22,15 @@ from evals.offline import read_ledger
 from evals.people import PersonName
 from evals.scenario import Suite
 from evals.score import Score
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.untrusted import quoted
 
 _HEAVY: Final = {"events", "events_data", "messages", "store", "attachments", "output"}
 """Fields of a logged sample that scores don't need."""
+
+
+class NoModelError(ValueError):
+    """A model cannot be used. The text says which and why."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,16 @@ def inspect_name(model: str) -> str:
     return model if "/" in model else f"{PREFIX}/{model}"
 
 
+def _model(name: str) -> Model:
+    try:
+        return get_model(inspect_name(name))
+    except (ValueError, PrerequisiteError, ConfigurationError) as wrong:
+        words = (
+            Text.from_markup(str(wrong)).plain if isinstance(wrong, PrerequisiteError) else wrong
+        )
+        raise NoModelError(f"{quoted(name)}: {words}") from None
+
+
 def run(wanted: Wanted, display: DisplayType | None = None) -> bool:
     """Run what is not in the logs yet.
 
@@ -65,8 +83,9 @@ def run(wanted: Wanted, display: DisplayType | None = None) -> bool:
 
     Raises:
         ScenarioError: there is no such suite or scenario.
-        PrerequisiteError: a model cannot be used.
+        NoModelError: a model cannot be used.
     """
+    models = [_model(name) for name in wanted.models]
     tasks = [
         active_rooms(
             agent=agent,
@@ -82,7 +101,7 @@ def run(wanted: Wanted, display: DisplayType | None = None) -> bool:
     finished, _ = eval_set(
         tasks,
         log_dir=str(wanted.log_dir),
-        model=[inspect_name(model) for model in wanted.models],
+        model=models,
         limit=wanted.limit,
         display=display,
         # A model that cannot be asked is tried again once, and then by the same command.
@@ -109,9 +128,7 @@ def read_runs(log_dir: Path) -> list[Score]:
 def _inspect_runs(log_dir: Path) -> Iterator[Score]:
     """Oldest first."""
     for log in list_eval_logs(str(log_dir), descending=False):
-        for sample in read_eval_log_samples(
-            log, all_samples_required=False, exclude_fields=_HEAVY
-        ):
+        for sample in read_eval_log_samples(log, all_samples_required=False, exclude_fields=_HEAVY):
             outcome = (sample.scores or {}).get(SCORER)
             if outcome is not None and outcome.metadata is not None:
                 yield Score.from_json(outcome.metadata)

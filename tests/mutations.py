@@ -76,12 +76,13 @@ LISTING = r"""
 4 asking-unrecorded: test_the_journal_tells_who_asked_what_was_shown_who_decided_and_what_came
     self.journal.note, action.id, [-"asked"-]{+"looked"+}, way=way, digest=action.digest
 # gate/rows.py, gate/test_gate.py
-3 decide-late: test_a_late_answer_and_a_late_run_send_nothing
-    if action.state in ([-"proposed", -]"approved"{+,+}) and self.journal.now() >= action.expires_at:
-3 run-late: test_a_late_answer_and_a_late_run_send_nothing
-    if action.state in ("proposed", [-"approved"-]) and self.journal.now() >= action.expires_at:
 4 decider-unrecorded: test_the_journal_tells_who_asked_what_was_shown_who_decided_and_what_came
     columns |= decided(by, way, self.journal.now())
+# gate/records.py, gate/test_gate.py
+3 decide-late: test_a_late_answer_and_a_late_run_send_nothing
+    if self.state in ([-"proposed", -]"approved"{+,+}) and now >= self.expires_at:
+3 run-late: test_a_late_answer_and_a_late_run_send_nothing
+    if self.state in ("proposed", [-"approved"-]) and now >= self.expires_at:
 # gate/drafts.py, gate/test_gate.py
 1 digest-without-row: test_an_approval_of_one_of_two_identical_calls_is_none_of_the_other
     "action": [row.call_key, row.revision],

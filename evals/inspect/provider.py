@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from typing import Any, Final
 
 from inspect_ai.model import (
     ChatCompletionChoice,
@@ -30,6 +30,7 @@ from evals.models import OFFLINE, eval_model
 
 PREFIX: Final = "hms"
 _ROOM: Final = re.compile(r"\bRoom: ([0-9a-f]{24})\b")
+_ANY_ROOM: Final = "0" * 24
 
 
 class NoRoomError(ValueError):
@@ -38,7 +39,22 @@ class NoRoomError(ValueError):
 
 @modelapi(name=PREFIX)
 class EvalModels(ModelAPI):
-    """The models of `evals.models`, by name."""
+    """The models of `evals.models`, by name.
+
+    Raises:
+        ConfigurationError: there is no such model.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - inspect's own signature
+        **model_args: Any,
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        eval_model(model_name, room_id=_ANY_ROOM, seed=0)  # says now if there is none
 
     async def generate(
         self,

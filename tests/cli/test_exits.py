@@ -46,8 +46,8 @@ def test_a_question_is_expired_from_its_deadline_on() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     call = EndRoom(room_id="0" * 24)
     row = draft(call, key="k", revision=1, thread="t", requester="r", now=now, ttl_s=10)
-    assert exits.state_now(row, now + timedelta(seconds=9)) == "proposed"
-    assert exits.state_now(row, now + timedelta(seconds=10)) == "expired"
+    assert row.state_at(now + timedelta(seconds=9)) == "proposed"
+    assert row.state_at(now + timedelta(seconds=10)) == "expired"
 
 
 def test_the_help_text_lists_every_code() -> None:

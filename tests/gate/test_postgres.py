@@ -111,6 +111,9 @@ def test_a_claim_has_one_winner(url: str) -> None:
 
 def test_events_are_append_only(url: str) -> None:
     journal = Journal(url)
+    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    now = journal.now()
+    journal.insert(draft(call, key="e", revision=1, thread="t", requester="a", now=now, ttl_s=600))
     with journal._engine.begin() as db:
         assert db.exec_driver_sql("SELECT count(*) FROM hms_events").scalar()
     with pytest.raises(DBAPIError, match="append-only"), journal._engine.begin() as db:

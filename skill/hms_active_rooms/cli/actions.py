@@ -19,7 +19,6 @@ from hms_active_rooms.cli.documents import (
     event_line,
     time_left,
 )
-from hms_active_rooms.cli.exits import state_now
 from hms_active_rooms.cli.settings import Settings, open_gate, open_journal
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.gate.calls import parse_call
@@ -52,7 +51,7 @@ def show_actions(
         rows = journal.actions(
             state=None if late else wanted, room_id=room_id, limit=10_000 if late else limit
         )
-        rows = [r for r in rows if wanted is None or state_now(r, now) == wanted][:limit]
+        rows = [r for r in rows if wanted is None or r.state_at(now) == wanted][:limit]
     if as_json:
         screen.document({"actions": [action_document(row) for row in rows]})
     elif rows:
@@ -88,12 +87,12 @@ def show_action(action_id: str, settings: Settings, *, wait_s: float | None, as_
             action = _awaited(journal, action, wait_s)
         newest = journal.latest(action.call_key) or action
         events, now = journal.events(action.id), journal.now()
-    code = exits.DONE if wait_s is None else exits.of_state(state_now(action, now))
+    code = exits.DONE if wait_s is None else exits.of_state(action.state_at(now))
     if as_json:
         shown = {**action_document(action), "events": [event_document(e) for e in events]}
         screen.document({**shown, "newest": newest.id})
         return code
-    state = state_now(action, now)
+    state = action.state_at(now)
     left = f", {time_left(action.expires_at, now)}" if state == "proposed" else ""
     values = {
         "Action": action.id,
@@ -106,7 +105,7 @@ def show_action(action_id: str, settings: Settings, *, wait_s: float | None, as_
     if state not in ("proposed", "approved"):
         values["Outcome"] = screen.told(outcome(action))
     if newest.id != action.id:
-        values["Went on as"] = f"{newest.id} ({state_now(newest, now)})"
+        values["Went on as"] = f"{newest.id} ({newest.state_at(now)})"
     screen.fields(values)
     screen.out("Events")
     for event in events:
@@ -127,7 +126,7 @@ def _awaited(journal: Journal, action: Action, wait_s: float) -> Action:
     until = time.monotonic() + wait_s
     while True:
         action = journal.latest(action.call_key) or action
-        state = state_now(action, journal.now())
+        state = action.state_at(journal.now())
         left_s = until - time.monotonic()
         if state in FINAL or state == "unknown" or left_s <= 0:
             return action
@@ -151,7 +150,7 @@ def approve(action_id: str, settings: Settings, *, as_json: bool) -> int:
         return report(action, as_json=as_json)
     with open_gate(settings, action.room_id) as gate:
         desk = TerminalDesk()
-        if state_now(action, gate.journal.now()) == "expired":
+        if action.state_at(gate.journal.now()) == "expired":
             # `run` moves the row, so that every way of asking sees it.
             return report(blocking.run(gate.run(action.id)), as_json=as_json)
         desk.notice(f"Asked by {quoted(action.requester)} at {at(action.created_at)}.")

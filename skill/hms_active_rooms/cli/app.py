@@ -71,6 +71,18 @@ JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.
 Journal = Annotated[
     str | None, typer.Option(metavar="URL", help="Journal, instead of HMS_JOURNAL.")
 ]
+Rooms = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ROOM", help="A room it may touch; may be given several times."),
+]
+Host = Annotated[str, typer.Option(help="Address to bind.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
+AllowHost = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Another name it is reached by.")
+]
+AllowOrigin = Annotated[
+    list[str] | None, typer.Option(metavar="URL", help="A web page's origin that may call.")
+]
 PolicyFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
 ]
@@ -303,21 +315,14 @@ def sim(
 
 @app.command(epilog=EPILOG)
 def mcp(
-    room: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ROOM", help="A room it may touch; may be given several times."),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 9090,
+    room: Rooms = None,
+    host: Host = "127.0.0.1",
+    port: Port = 9090,
     stdio: Annotated[
         bool, typer.Option("--stdio", help="Standard input and output instead of HTTP.")
     ] = False,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Another name it is reached by.")
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="A web page's origin that may call.")
-    ] = None,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
     json: Json = False,
     journal: Journal = None,
     policy: PolicyFile = None,
@@ -326,18 +331,41 @@ def mcp(
 
     HMS_SERVER_TOKEN is the bearer token clients must bring; needed beyond this machine.
     """
+    from hms_active_rooms.cli.serving import Where
     from hms_active_rooms.cli.serving import mcp as body
 
-    code = body(
-        Settings(journal, policy),
-        rooms=room or (),
-        host=host,
-        port=port,
-        stdio=stdio,
-        allow_hosts=allow_host or (),
-        allow_origins=allow_origin or (),
-        as_json=json,
-    )
+    where = Where(host, port, allow_host or (), allow_origin or ())
+    settings = Settings(journal, policy)
+    raise typer.Exit(body(settings, where, rooms=room or (), stdio=stdio, as_json=json))
+
+
+@app.command(epilog=EPILOG)
+def serve(
+    room: Rooms = None,
+    host: Host = "127.0.0.1",
+    port: Port = 9090,
+    person: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Print a login for them; several times. None: one login, no name."
+        ),
+    ] = None,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
+    json: Json = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
+) -> None:
+    """Serve MCP, REST and a page where people approve, until Ctrl-C.
+
+    HMS_SERVER_TOKEN: the bearer token of programs that call. HMS_APPROVER_TOKEN,
+    HMS_APPROVER_TOKEN_<NAME>: those of programs that approve by REST; never the same.
+    """
+    from hms_active_rooms.cli.serving import Where, serve_all
+
+    where = Where(host, port, allow_host or (), allow_origin or ())
+    settings = Settings(journal, policy)
+    code = serve_all(settings, where, rooms=room or (), people=person or (), as_json=json)
     raise typer.Exit(code)
 
 

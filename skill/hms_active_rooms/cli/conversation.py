@@ -22,7 +22,6 @@ from hms_active_rooms import blocking
 from hms_active_rooms.capability import capability
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, Desk, NoValidAnswerError, as_answer, ask
-from hms_active_rooms.cli.exits import state_now
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.approval import ApprovalRequest, Decision
 from hms_active_rooms.gate.gate import Gate
@@ -192,7 +191,7 @@ class Conversation:
 
     def _answers(self, rows: Sequence[Action]) -> list[dict[str, object]] | None:
         now = self._gate.journal.now()
-        open_rows = [row for row in rows if state_now(row, now) == "proposed"]
+        open_rows = [row for row in rows if row.state_at(now) == "proposed"]
         if open_rows and not self._io.can_ask:
             self._pending(open_rows)
             return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from hms_active_rooms.cli.exits import state_now
 from hms_active_rooms.cli.screen import bare
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.untrusted import quoted
@@ -46,7 +45,7 @@ def time_left(action_deadline: datetime, now: datetime) -> str:
 
 def action_cells(action: Action, now: datetime) -> tuple[str, ...]:
     """One line of a list of actions."""
-    state = state_now(action, now)
+    state = action.state_at(now)
     left = f" ({time_left(action.expires_at, now)})" if state == "proposed" else ""
     return (
         action.id,

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from hms_active_rooms.errors import (
@@ -19,7 +18,6 @@ from hms_active_rooms.errors import (
 )
 
 if TYPE_CHECKING:
-    from hms_active_rooms.gate.records import Action
     from hms_active_rooms.gate.states import State
 
 DONE: Final = 0
@@ -73,10 +71,3 @@ def of_error(error: ActiveRoomsError) -> int:
 def of_state(state: State) -> int:
     """The exit code of an action that ended, or was left, in this state."""
     return _BY_STATE[state]
-
-
-def state_now(action: Action, now: datetime) -> State:
-    """The row's state; `expired` as soon as its time is over, though no row was moved yet."""
-    if action.state in ("proposed", "approved") and now >= action.expires_at:
-        return "expired"
-    return action.state

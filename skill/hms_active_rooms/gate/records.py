@@ -43,6 +43,12 @@ class Action:
     result: dict[str, Any]
     edited_from: str | None
 
+    def state_at(self, now: datetime) -> State:
+        """The state; `expired` as soon as its time is over, though no row was moved yet."""
+        if self.state in ("proposed", "approved") and now >= self.expires_at:
+            return "expired"
+        return self.state
+
 
 @dataclass(frozen=True)
 class Event:

@@ -48,7 +48,7 @@ class Rows:
 
     async def expire_if_late(self, action: Action) -> Action:
         """The row, `expired` once its time is over."""
-        if action.state in ("proposed", "approved") and self.journal.now() >= action.expires_at:
+        if action.state != "expired" and action.state_at(self.journal.now()) == "expired":
             word = "answered" if action.state == "proposed" else "used"
             reason = f"The approval was not {word} in time. Ask again if it is still wanted."
             return await self.move(action, "expired", by="gate", way="gate", reason=reason)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import datetime
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.approval import (
@@ -70,13 +69,6 @@ class Verdict:
     text: str
 
 
-def state_now(action: Action, now: datetime) -> State:
-    """The row's state; `expired` as soon as its time is over, though no row was moved yet."""
-    if action.state in ("proposed", "approved") and now >= action.expires_at:
-        return "expired"
-    return action.state
-
-
 async def list_actions(
     gate: Gate, *, state: State | None = None, room_id: str | None = None, limit: int = 50
 ) -> list[Action]:
@@ -93,10 +85,15 @@ async def list_actions(
     now = gate.journal.now()
     # A question whose time is over still has its old state until somebody touches it.
     stored = state if state not in ("proposed", "approved", "expired") else None
+    # Where every row read is one that is wanted, no more are read than are shown.
+    all_fit = state == stored and (room_id is not None or ANY_ROOM in gate.policy.rooms)
     rows = await asyncio.to_thread(
-        gate.journal.actions, state=stored, room_id=room_id, limit=_SCANNED
+        gate.journal.actions,
+        state=stored,
+        room_id=room_id,
+        limit=limit if all_fit else _SCANNED,
     )
-    fit = [r for r in rows if _allowed(gate, r) and state in (None, state_now(r, now))]
+    fit = [r for r in rows if _allowed(gate, r) and state in (None, r.state_at(now))]
     return fit[:limit]
 
 

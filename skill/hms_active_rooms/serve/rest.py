@@ -34,7 +34,6 @@ from hms_active_rooms.serve.decisions import (
     decide,
     list_actions,
     show,
-    state_now,
 )
 from hms_active_rooms.serve.openapi import document, listed
 from hms_active_rooms.serve.rest_approvers import Approver, RestSettings, who
@@ -188,7 +187,7 @@ class _Rest:
             await tell(self._gate, action)
 
     def _data(self, action: Action) -> dict[str, Any]:
-        now = replace(action, state=state_now(action, self._gate.journal.now()))
+        now = replace(action, state=action.state_at(self._gate.journal.now()))
         return action_answer(now, self._settings.page).data
 
     # --- deciding ----------------------------------------------------------------------------

@@ -54,9 +54,11 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
+class _Server(uvicorn.Server):
+    """uvicorn that says when it answers, and lets open streams end before it waits for them."""
+
+    def __init__(self, app: ASGIApp, closing: Callable[[], None]) -> None:
+        config = uvicorn.Config(
             app,
             loop="asyncio",
             http="h11",  # the strict one, whatever else is installed
@@ -70,22 +72,55 @@ def _server(app: ASGIApp) -> uvicorn.Server:
             server_header=False,
             proxy_headers=False,
         )
-    )
+        super().__init__(config)
+        self.ready = asyncio.Event()
+        self._closing = closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing()
+        await super().shutdown(sockets)
 
 
-def serve(app: ASGIApp, listener: socket.socket, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `announce` is called with the base URL when it listens."""
+def _nothing() -> None:
+    pass
+
+
+def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    announce: Callable[[str], None],
+    closing: Callable[[], None] = _nothing,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        app: the application.
+        listener: from `listen`.
+        announce: called with the base URL when it listens.
+        closing: called when it stops, before it waits for open requests.
+    """
     with listener:
         announce(address(listener))
         with suppress(KeyboardInterrupt):
-            _server(app).run(sockets=[listener])
+            _Server(app, closing).run(sockets=[listener])
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0) -> AsyncIterator[str]:
+async def serving(
+    app: ASGIApp,
+    host: str = DEFAULT_HOST,
+    port: int = 0,
+    closing: Callable[[], None] = _nothing,
+) -> AsyncIterator[str]:
     """Serve in this loop while the block runs; its base URL."""
     listener = listen(host, port)
-    server = _Waiting(_server(app).config)
+    server = _Server(app, closing)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.ready.wait()
@@ -94,17 +129,3 @@ async def serving(app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0) -> Asyn
         server.should_exit = True
         await task
         listener.close()
-
-
-class _Waiting(uvicorn.Server):
-    """uvicorn that says when it answers."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.ready.set()

@@ -14,7 +14,7 @@ from hms_active_rooms.gate.records import Action, Event
 from hms_active_rooms.gate.states import FINAL
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.looks import folded, skeleton
-from hms_active_rooms.serve.decisions import Shown, state_now
+from hms_active_rooms.serve.decisions import Shown
 from hms_active_rooms.tools.roster import name_matches
 from hms_active_rooms.untrusted import escaped, quoted, short_ids
 
@@ -119,7 +119,7 @@ def row_view(action: Action, now: datetime) -> dict[str, Any]:
         "tool": action.tool,
         "room_id": action.room_id,
         "requester": _short(action.requester),
-        "state": state_now(action, now),
+        "state": action.state_at(now),
         "decided_by": _short(action.decided_by),
         "decided_way": _short(action.decided_way),
         "text": outcome(action),
@@ -132,7 +132,7 @@ def action_view(shown: Shown, now: datetime) -> dict[str, Any]:
     return {
         **row_view(shown.action, now),
         "told": told(shown),
-        "ended": state_now(shown.newest, now) in FINAL,
+        "ended": shown.newest.state_at(now) in FINAL,
         "question": None if request is None else question_view(shown.action, request),
         "events": [_event_view(event) for event in shown.events],
     }
