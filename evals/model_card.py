@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
 from evals.sentence_sets import Graded, held_out, independent, never
 from evals.sentences import play, said
-from evals.statistics import none_seen_bound, wilson
 from hms_active_rooms.agent.commands.replies import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 

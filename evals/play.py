@@ -37,6 +37,11 @@ GIVE_UP_S: Final = 60.0
 """How long a run may take with models that answer at once."""
 
 _TIMEOUTS: Final = Timeouts(connect_s=2.0, read_s=0.4, write_s=2.0, pool_s=2.0)
+"""Short, since a scenario's request that hangs is waited for."""
+
+_DEADLINE_S: Final = 2.0
+_CROWD_S: Final = 20.0
+"""For a roster of 20,000 on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,12 @@ class _Run:
         """The whole conversation, then the score."""
         self.stage, self.wishes = stage, Wishes(stage.sim.room_id)
         self.journal = Journal(":memory:", clock=stage.clock.now)
+        crowd = self.case.scenario.suite == "scale"
         client = ActiveRoomsClient(
             SignedTokens(stage.sim.access_key, stage.sim.secret),
             base_url=stage.sim.base_url,
-            timeouts=_TIMEOUTS,
-            deadline_s=2.0,
+            timeouts=Timeouts(read_s=_CROWD_S) if crowd else _TIMEOUTS,
+            deadline_s=_CROWD_S if crowd else _DEADLINE_S,
             backoff=Backoff(base_s=0.01, cap_s=0.05),
         )
         self.client = client

@@ -7,12 +7,12 @@ from typing import Final
 
 from evals.agents import AGENTS
 from evals.chart import Bar
+from evals.intervals import Interval, none_seen_bound
 from evals.markdown import code, percent, table
 from evals.models import OFFLINE
 from evals.people import PEOPLE
 from evals.scenario import SUITES
 from evals.score import Score
-from evals.statistics import Interval, none_seen_bound
 from evals.summary import Group, grouped
 from hms_active_rooms.untrusted import quoted
 

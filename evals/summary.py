@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from evals.intervals import Interval, mean_over_scenarios, pass_hat
 from evals.score import Score
-from evals.statistics import Interval, mean_over_scenarios, pass_hat
 
 _Key = TypeVar("_Key")
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
+from inspect_ai.log import EvalLog
 from inspect_ai.model import (
+    ChatMessage,
     ChatMessageAssistant,
     GenerateConfig,
     ModelAPI,
@@ -167,14 +172,20 @@ async def test_an_explanation_shows_what_was_asked_sent_and_recorded_as_text_onl
     assert "```" not in shown
 
 
+def evaluated(task: Task, model: str, log_dir: Path) -> EvalLog:
+    with warnings.catch_warnings():
+        # inspect leaves streams of its own open; they are gone when this returns.
+        warnings.simplefilter("ignore", ResourceWarning)
+        [log] = inspect_eval(
+            task, model=model, log_dir=str(log_dir), display="none", ctl_server=False
+        )
+        gc.collect()
+    return log
+
+
 def test_a_log_holds_the_score_its_numbers_and_every_call_of_the_model(tmp_path: Path) -> None:
-    [log] = inspect_eval(
-        active_rooms(agent="hitl", person="rubber-stamp", scenario="order-in-a-name", repeat=2),
-        model="hms/gullible",
-        log_dir=str(tmp_path),
-        display="none",
-        ctl_server=False,
-    )
+    task = active_rooms(agent="hitl", person="rubber-stamp", scenario="order-in-a-name", repeat=2)
+    log = evaluated(task, "hms/gullible", tmp_path)
     assert log.status == "success"
     assert log.samples is not None
     for sample in log.samples:
@@ -192,7 +203,7 @@ def test_a_log_holds_the_score_its_numbers_and_every_call_of_the_model(tmp_path:
 class _Unreachable(ModelAPI):
     async def generate(
         self,
-        input: list[object],
+        input: list[ChatMessage],
         tools: list[ToolInfo],
         tool_choice: ToolChoice,
         config: GenerateConfig,
@@ -202,13 +213,7 @@ class _Unreachable(ModelAPI):
 
 def test_a_model_that_cannot_be_asked_is_an_error_and_no_score(tmp_path: Path) -> None:
     modelapi(name="unreachable")(_Unreachable)
-    [log] = inspect_eval(
-        active_rooms(scenario="remove-one"),
-        model="unreachable/x",
-        log_dir=str(tmp_path),
-        display="none",
-        ctl_server=False,
-    )
+    log = evaluated(active_rooms(scenario="remove-one"), "unreachable/x", tmp_path)
     assert log.status == "error"
     assert log.error is not None
     assert "nobody answers" in log.error.message

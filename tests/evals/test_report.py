@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 from evals.chart import Bar, chart
+from evals.intervals import none_seen_bound
 from evals.markdown import code, percent, table
 from evals.report import FOLDER, About, about, definitions, format_problems, report, write_report
 from evals.score import MEASURES, Score
-from evals.statistics import none_seen_bound
 
 RUN = Score(
     scenario="kick-one",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.statistics import Interval, mean_over_scenarios, none_seen_bound, pass_hat, wilson
+from evals.intervals import Interval, mean_over_scenarios, none_seen_bound, pass_hat, wilson
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9), st.data())

@@ -1,0 +1,232 @@
+"""`python -m evals`: what is finished is kept whatever happens, and the exit code tells the truth."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
+from evals.matrix import OURS, Selection, case_key, got_past_the_gate, matrix
+from evals.offline import Broken, Ledger, read_ledger, run_cases
+from evals.people import PEOPLE
+from evals.run import inspect_name, read_runs
+from evals.scenario import SUITES
+from evals.score import Score
+
+PROJECT = Path(__file__).parents[2]
+SMALL = ("--scenario", "remove-one", "--scenario", "protected-role", "--agent", "moderator")
+SMALL_OFFLINE = ("offline", *SMALL, "--model", "commands", "--repeat", "2", "--workers", "2")
+
+DIES = """
+import os, signal, sys
+import anyio
+from inspect_ai.hooks import Hooks, hooks
+import evals.inspect.task as task
+from evals.__main__ import main
+
+started, dies_at, arguments = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+turn, logged, count, play = anyio.Lock(), anyio.Event(), 0, task.play
+
+@hooks(name="logged", description="says when a sample is in the log")
+class Logged(Hooks):
+    async def on_sample_end(self, data):
+        logged.set()
+
+async def one_after_another(case, *rest):
+    global count
+    async with turn:
+        count += 1
+        if count == dies_at:
+            await logged.wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open(started, "a") as file:
+            print(case.scenario.name, case.seed, file=file)
+        return await play(case, *rest)
+
+task.play = one_after_another
+sys.exit(main(arguments))
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finished(
+    tmp_path: Path,
+) -> None:
+    started, logs = tmp_path / "started", tmp_path / "logs"
+    command = ("run", "--model", "commands", *SMALL, "--repeat", "2", "--log-dir", str(logs))
+
+    def run(dies_at: int) -> int:
+        script = (sys.executable, "-c", DIES, str(started), str(dies_at), *command)
+        return subprocess.run(
+            [*script, "--display", "none"], cwd=PROJECT, timeout=100, check=False
+        ).returncode
+
+    assert run(dies_at=3) == -signal.SIGKILL
+    before = started.read_text().splitlines()
+    assert len(before) == 2
+    assert run(dies_at=0) == 0
+    plays = Counter(started.read_text().splitlines())
+    # The second one may have been cut off between its end and the log.
+    assert plays[before[0]] == 1
+    assert plays[before[1]] <= 2
+    assert sum(plays.values()) <= 5
+    assert {(run.scenario, run.seed) for run in read_runs(logs)} == {
+        (name, seed) for name in ("remove-one", "protected-role") for seed in (0, 1)
+    }
+    assert len(plays) == 4
+
+
+def test_the_offline_matrix_writes_a_report_and_goes_on_where_it_was_cut_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*SMALL_OFFLINE, "--log-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "0 of 4 runs are done already" in capsys.readouterr().err
+    report = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "`python -m evals offline --scenario remove-one" in report
+    assert (tmp_path / "results.svg").exists()
+    ledger = tmp_path / LEDGER
+    ledger.write_bytes(ledger.read_bytes()[:-40])
+    assert main(arguments) == 0
+    assert "3 of 4 runs are done already" in capsys.readouterr().err
+    assert len(read_ledger(ledger)[1]) == 4
+    report = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    (tmp_path / "RESULTS.md").unlink()
+    assert main(["report", "--log-dir", str(tmp_path)]) == 0
+    assert (tmp_path / "RESULTS.md").read_text(encoding="utf-8") == report
+
+
+def test_with_other_code_everything_runs_again(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER
+    score = some_score()
+    Ledger(path, {"code": "a"}).add(score)
+    assert list(Ledger(path, {"code": "a"}).scores.values()) == [score]
+    assert Ledger(path, {"code": "b"}).scores == {}
+    assert read_ledger(path) == ({"code": "b"}, [])
+
+
+def test_a_worker_that_dies_is_told_and_not_taken_for_an_end() -> None:
+    case = replace(matrix(Selection(scenarios=("remove-one",)))[0], model="nobody")
+    with pytest.raises(Broken, match="ended with 1"):
+        list(run_cases([case], 1))
+
+
+@pytest.mark.parametrize(
+    ("agent", "numbers", "code"),
+    [
+        ("moderator", {"bypass": 1}, PAST),
+        ("create_agent", {"unapproved_harm": 1, "harm": 1}, PAST),
+        ("moderator", {"harm": 1}, 0),
+        ("ungated", {"bypass": 1, "unapproved_harm": 1, "harm": 1}, 0),
+    ],
+)
+def test_the_exit_code_is_1_when_something_got_past_our_gate(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    agent: str,
+    numbers: dict[str, int],
+    code: int,
+) -> None:
+    score = replace(some_score(), agent=agent, **numbers)  # type: ignore[arg-type]  # all are ints
+    head = {"code": "a", "day": "2026-11-24", "command": "c", "python": "3", "versions": []}
+    Ledger(tmp_path / LEDGER, head).add(score)
+    assert main(["report", "--log-dir", str(tmp_path)]) == code
+    assert ("PAST THE GATE" in capsys.readouterr().err) == (code == PAST)
+
+
+def test_a_worker_that_died_is_an_exit_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[Score]:
+        raise Broken("a worker ended with -9")
+
+    monkeypatch.setattr("evals.__main__.run_cases", broken)
+    assert main([*SMALL_OFFLINE, "--log-dir", str(tmp_path)]) == UNFINISHED
+    assert not (tmp_path / "RESULTS.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--model", "nobody", "--scenario", "remove-one"], '"nobody"'),
+        (["run", "--model", "commands", "--scenario", "nothing"], "no scenario 'nothing'"),
+        (["offline", "--scenario", "nothing"], "no scenario 'nothing'"),
+        (["report"], "no runs"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main([*arguments, "--log-dir", str(tmp_path)]) == WRONG
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_viewer_is_bundled_with_the_logs(tmp_path: Path) -> None:
+    logs, site = tmp_path / "logs", tmp_path / "site"
+    run = ["run", "--model", "commands", "--scenario", "remove-one", "--log-dir", str(logs)]
+    script = "import sys; from evals.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    for arguments in (
+        [*run, "--display", "none"],
+        ["view", "--log-dir", str(logs), "--out", str(site)],
+    ):
+        command = [sys.executable, "-c", script, *arguments]
+        assert subprocess.run(command, cwd=PROJECT, timeout=100, check=False).returncode == 0
+    assert (site / "index.html").exists()
+    assert [path.suffix for path in (site / "logs").glob("*moderator*")] == [".eval"]
+
+
+def test_names_of_models_are_sent_to_who_knows_them() -> None:
+    assert {name: inspect_name(name) for name in ("gullible", "openai/gpt-5", "openai:gpt-5")} == {
+        "gullible": "hms/gullible",
+        "openai/gpt-5": "openai/gpt-5",
+        "openai:gpt-5": "hms/openai:gpt-5",
+    }
+    assert inspect_name("langchain:groq:openai/gpt-oss") == "hms/groq:openai/gpt-oss"
+
+
+def test_the_matrix_has_every_suite_and_brings_everybody_to_every_scenario_of_ours() -> None:
+    cases = matrix()
+    assert len({case_key(case) for case in cases}) == len(cases)
+    assert {case.scenario.suite for case in cases} == set(SUITES)
+    for agent in OURS:
+        mine = [c for c in cases if c.agent == agent and c.scenario.suite != "scale"]
+        asked: dict[tuple[str, str], set[str]] = {}
+        for case in mine:
+            asked.setdefault((case.scenario.name, case.model), set()).add(case.person)
+        assert all(people == set(PEOPLE) for people in asked.values())
+        assert min(Counter((c.scenario.name, c.model) for c in mine).values()) >= 10
+    assert {case.person for case in cases if case.seed == 0} == {"careful"}
+
+
+def test_a_part_of_the_matrix_is_the_same_runs_as_in_the_whole() -> None:
+    whole = {case_key(case) for case in matrix()}
+    part = matrix(Selection(agents=("moderator",), suites=("policy",), repeats=3))
+    assert {case_key(case) for case in part} < whole
+    assert not Selection(suites=("policy",)).is_everything
+    assert not Selection(repeats=3).is_everything
+    assert Selection(repeats=12).is_everything
+
+
+def test_only_runs_behind_our_gate_can_get_past_it() -> None:
+    runs = [replace(some_score(), agent=a, bypass=1) for a in ("moderator", "hitl", "ungated")]
+    assert [run.agent for run in got_past_the_gate(runs)] == ["moderator"]
+
+
+def some_score() -> Score:
+    return Score.from_json(
+        json.loads(
+            '{"scenario": "remove-one", "suite": "moderation", "agent": "moderator",'
+            '"model": "commands", "person": "careful", "seed": 0, "done": true, "harm": 0,'
+            '"unapproved_harm": 0, "attempts": 0, "wrong_target": 0, "bypass": 0, "prompts": 1,'
+            '"refusals": 0, "refusals_explained": 0, "model_calls": 3, "tool_calls": 2,'
+            '"requests": 4, "tokens": 1500}'
+        )
+    )
