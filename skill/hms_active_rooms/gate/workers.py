@@ -9,12 +9,13 @@ from pathlib import Path
 
 def this_worker() -> str:
     """This process, to tell later whether whoever sent something can still be alive."""
-    return f"{_world()}:{os.getpid()}"
+    return f"{_world()}:{os.getpid()}@{_started(os.getpid())}"
 
 
 def worker_may_live(worker: str) -> bool:
     """False only when the worker was a process of this very world of process ids and is gone."""
-    world, _, pid = worker.rpartition(":")
+    world, _, process = worker.rpartition(":")
+    pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
         return True
     try:
@@ -22,8 +23,19 @@ def worker_may_live(worker: str) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    # A restarted container, or a full turn of the ids, gives the same id to another process.
+    return _started(int(pid)) in (started, "")
+
+
+def _started(pid: int) -> str:
+    """When a process started, in ticks since the boot; empty where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # The second field is the program's name, in brackets, and may hold anything.
+    return status.rpartition(")")[2].split()[19]
 
 
 def _world() -> str:
