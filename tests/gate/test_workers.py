@@ -36,7 +36,9 @@ def test_another_process_with_the_same_id_is_not_that_worker() -> None:
 
 
 @pytest.mark.parametrize(
-    "worker", [f"elsewhere/boot/ns:{PID}@{STARTED}", f"{WORLD}:x", "", f"other:{2**22 + 1}@1"]
+    "worker",
+    [f"elsewhere/boot/ns:{PID}@{STARTED}", f"{WORLD}:x", "", f"other:{2**22 + 1}@1"],
+    ids=["the same ids elsewhere", "no id", "nothing", "an id nobody has, elsewhere"],
 )
 def test_a_worker_of_another_world_may_live(worker: str) -> None:
     assert worker_may_live(worker)
