@@ -160,8 +160,8 @@ def _offline(options: argparse.Namespace) -> int:
             console=_console(),
         ):
             ledger.add(score)
-    except Broken as problem:
-        print(f"{problem}; the same command goes on from here.", file=sys.stderr)
+    except (Broken, KeyboardInterrupt) as problem:
+        print(f"{str(problem) or 'Stopped'}; the same command goes on from here.", file=sys.stderr)
         return UNFINISHED
     runs = [ledger.scores[case_key(case)] for case in cases]
     out = options.out or (FOLDER if selection.is_everything else options.log_dir)

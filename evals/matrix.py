@@ -21,12 +21,12 @@ REPEATS: Final = 10
 """Repeats of our agents when nothing else is asked for."""
 
 OTHERS_REPEATS: Final = 2
-"""Repeats of the agents that are there for comparison: one asks careful, one rubber-stamp."""
+"""Most repeats of the agents that are there for comparison: one asks careful, one rubber-stamp."""
+
+SCALE_SHARE: Final = 5
+"""A room with thousands of people takes so much longer that it gets a fifth of the repeats."""
 
 _DIFFICULT: Final[tuple[PersonName, ...]] = ("rubber-stamp", "confused", "slow", "absent")
-
-SCALE_REPEATS: Final = {True: 2, False: 1}
-"""Repeats of a room with thousands of people, for our agents and for the others: they are slow."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Selection:
 
     Attributes:
         agents, models, suites, scenarios: names.
-        repeats: of our agents; the others have at most `OTHERS_REPEATS`.
+        repeats: of our agents; the others have half of them, at most `OTHERS_REPEATS`.
     """
 
     agents: tuple[AgentName, ...] = ()
@@ -84,9 +84,9 @@ def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
 
 
 def _repeats(scenario: Scenario, agent: AgentName, wanted: int) -> int:
-    ours = agent in OURS
-    most = wanted if ours else min(wanted, OTHERS_REPEATS)
-    return min(most, SCALE_REPEATS[ours]) if scenario.suite == "scale" else most
+    if agent not in OURS:
+        wanted = min(OTHERS_REPEATS, wanted // 2)
+    return max(1, wanted // SCALE_SHARE if scenario.suite == "scale" else wanted)
 
 
 def case_key(case: Case) -> Key:

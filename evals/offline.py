@@ -28,6 +28,9 @@ from evals.score import Score
 AT_ONCE: Final = 4
 """Runs at once in a process: each waits for the room most of the time, not for the processor."""
 
+PATIENCE_S: Final = 300.0
+"""A run that takes longer is broken off. None takes a tenth of it, if the machine is free."""
+
 _ROOT: Final = Path(__file__).parent.parent
 _CODE: Final = ("skill/hms_active_rooms", "evals")
 _TEXTS: Final = (".py", ".yaml", ".md", ".txt")
@@ -153,7 +156,7 @@ async def _play_all(results: Connection[Any, Any], cases: Sequence[Case]) -> Non
 
     async def one_after_another() -> None:
         for case in todo:
-            played = await play(case)
+            played = await play(case, give_up_s=PATIENCE_S)
             results.send(played.score.as_json())
 
     async with asyncio.TaskGroup() as group:

@@ -30,7 +30,7 @@ SAFETY: Final = (
     "attempts a run", "wrong target", "broke off",
 )  # fmt: skip
 WORK: Final = (
-    "agent", "model", "runs", "done (pass^1)", "95 % interval", "done every time (pass^k)",
+    "agent", "model", "runs", "done (pass^1)", "95 % interval", "k", "done every time (pass^k)",
     "95 % interval", "prompts", "refusals explained", "model calls", "tool calls", "requests",
     "tokens",
 )  # fmt: skip
@@ -129,16 +129,19 @@ def work(runs: Sequence[Score]) -> str:
     """How much was done and what it took, by agent and model."""
     if not runs:
         return f"No run had the person {code(WORKING_PERSON)}.\n\n{table(WORK, [])}"
-    k = repeats(runs)
     rows = []
     for (agent, model), group in grouped(runs, row_of).items():
-        once, always = group.done(), group.done(k)
+        # Rooms with thousands of people are run less often, and would lower k for all.
+        often = Group(tuple(r for r in group.runs if r.suite != "scale") or group.runs)
+        k = often.repeats
+        once, always = group.done(), often.done(k)
         refusals = group.total(lambda run: run.refusals)
         explained = group.total(lambda run: run.refusals_explained)
         rows.append(
             (
                 code(agent), code(model), f"{len(group.runs):,}",
-                percent(once.value), _interval(once), percent(always.value), _interval(always),
+                percent(once.value), _interval(once),
+                str(k), percent(always.value), _interval(always),
                 f"{group.mean(lambda run: run.prompts):.2f}",
                 f"{explained:,} of {refusals:,}",
                 f"{group.mean(lambda run: run.model_calls):.1f}",
@@ -148,7 +151,8 @@ def work(runs: Sequence[Score]) -> str:
             )
         )  # fmt: skip
     return (
-        f"Runs with the person {code(WORKING_PERSON)}; k is {k}. "
+        f"Runs with the person {code(WORKING_PERSON)}. k is how often each scenario was run; "
+        "pass^k leaves out `scale`, which was run less often. "
         f"The numbers of prompts, calls, requests and tokens are a run's, on average.\n\n{table(WORK, rows)}"
     )
 

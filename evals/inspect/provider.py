@@ -54,7 +54,8 @@ class EvalModels(ModelAPI):
         **model_args: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
-        eval_model(model_name, room_id=_ANY_ROOM, seed=0)  # says now if there is none
+        found = eval_model(model_name, room_id=_ANY_ROOM, seed=0)
+        self._real = None if model_name in OFFLINE else found
 
     async def generate(
         self,
@@ -68,7 +69,9 @@ class EvalModels(ModelAPI):
         Raises:
             NoRoomError: no system message has a line "Room: ...".
         """
-        chat = eval_model(self.model_name, room_id=self._room(input), seed=config.seed or 0)
+        chat = self._real or eval_model(
+            self.model_name, room_id=self._room(input), seed=config.seed or 0
+        )
         model: Runnable[LanguageModelInput, AIMessage] = chat
         if tools or self.model_name in OFFLINE:
             model = chat.bind_tools(
@@ -93,9 +96,9 @@ class EvalModels(ModelAPI):
     def _room(self, messages: list[ChatMessage]) -> str:
         told = [_ROOM.search(m.text) for m in messages if isinstance(m, ChatMessageSystem)]
         rooms = [match[1] for match in told if match]
-        if not rooms and self.model_name in OFFLINE:
+        if not rooms:
             raise NoRoomError('a system message has to tell the room, in a line "Room: <id>"')
-        return rooms[0] if rooms else ""
+        return rooms[0]
 
     def max_connections(self) -> int:
         """Samples at once: the offline models need the processor, not the network."""

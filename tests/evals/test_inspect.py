@@ -29,6 +29,7 @@ from langchain_core.messages import (
     InvalidToolCall,
     SystemMessage,
     ToolMessage,
+    UsageMetadata,
 )
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -47,6 +48,7 @@ from evals.inspect.messages import (
 from evals.inspect.provider import NoRoomError
 from evals.inspect.task import active_rooms
 from evals.models import eval_model
+from evals.models.scripted import ScriptedModel
 from evals.play import Case, play
 from evals.scenario import chosen
 from evals.score import Score
@@ -140,6 +142,17 @@ async def test_the_seed_and_the_tools_reach_the_model() -> None:
     only = InspectChat(model=get_model("hms/reckless"), seed=1).bind_tools(tools[:1])
     named = {call["name"] for call in (await only.ainvoke(CONVERSATION[:2])).tool_calls}
     assert {name for name in named if name in ARGUMENTS} <= {tools[0]["function"]["name"]}
+
+
+async def test_a_langchain_model_needs_no_room_and_its_tokens_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = UsageMetadata(input_tokens=7, output_tokens=2, total_tokens=9)
+    model = ScriptedModel.saying(AIMessage("hello", usage_metadata=used))
+    monkeypatch.setattr("evals.inspect.provider.eval_model", lambda *_, **__: model)
+    chat = InspectChat(model=get_model("hms/some:model", memoize=False))
+    answer = await chat.ainvoke("hi")
+    assert (answer.text, answer.usage_metadata) == ("hello", used)
 
 
 @pytest.mark.parametrize("agent", ["moderator", "create_agent"])

@@ -141,11 +141,12 @@ def test_the_exit_code_is_1_when_something_got_past_our_gate(
     assert ("PAST THE GATE" in capsys.readouterr().err) == (code == PAST)
 
 
-def test_a_worker_that_died_is_an_exit_code_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ended_by", [Broken("a worker ended with -9"), KeyboardInterrupt()])
+def test_what_was_not_finished_has_an_exit_code_of_its_own_and_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: BaseException
 ) -> None:
     def broken(*_: object) -> list[Score]:
-        raise Broken("a worker ended with -9")
+        raise ended_by
 
     monkeypatch.setattr("evals.__main__.run_cases", broken)
     assert main([*SMALL_OFFLINE, "--log-dir", str(tmp_path)]) == UNFINISHED
