@@ -248,6 +248,8 @@ LISTING = r"""
 3 protected-user-id: gate/test_impact.py::test_a_protected_user_id_is_never_removed_even_by_role
     if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
 # tools/asking.py, tools/test_in_graphs.py
+3 tool-swallows-the-interrupt: tools/test_in_graphs.py::test_in_a_shared_tool_node_one_call_asks_and_its_siblings_are_not_executed
+    answer = [-interrupt(payload(request, tool_call_id), response_schema=answer_model(request.digest))-]{+answer_model(request.digest)({"type": "approve", "digest": request.digest})+}
 1 tool-old-answer-for-new-question: test_a_drift_is_asked_again_and_the_old_answer_does_not_count_for_it
     asked = [-await asyncio.to_thread(journal.get, ask.items[1]) or -]action
 3 tool-answer-before-question: test_an_answer_waiting_before_the_question_does_not_count
@@ -263,6 +265,8 @@ LISTING = r"""
 2 call-without-id-twice: test_a_node_that_invokes_a_tool_without_a_call_id_sends_once
     identity = call_id or [-("" if place.task else -]str(uuid4())[-)-]
 # agent/moderator.py, agent/test_moderator.py
+3 turn-swallows-the-interrupt: e2e/test_promise.py::test_a_removal_is_shown_asked_done_once_checked_and_on_record
+    answer = [-interrupt(hitl_request(requests, state.get("problem", "")))-]{+{"decisions": [{"type": "approve", "digest": r.digest} for r in requests]}+}
 1 turn-answer-for-other-rows: test_rows_swapped_inside_the_checkpoint_do_not_get_the_answer
     if ask.fresh[- or ask.items != [row.id for row in rows]-]:
 3 turn-answer-before-question: test_an_answer_that_comes_with_the_question_is_not_its_answer

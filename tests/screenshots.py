@@ -20,7 +20,7 @@ from hms_active_rooms.sim.server import environment, running_sim  # noqa: E402
 from serve.page.browser import Viewer, chromium  # noqa: E402
 from serve.page.served import Served, running_page  # noqa: E402
 
-IMAGES = PROJECT / "skill" / "references" / "images"
+IMAGES = PROJECT / "docs" / "images"
 
 DESKTOP = {"width": 900, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1.5, "mobile": True}

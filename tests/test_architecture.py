@@ -150,6 +150,16 @@ def test_an_import_brings_only_what_it_needs(module: str, absent: set[str]) -> N
     assert absent & set(done.stdout.split()) == set()
 
 
+@pytest.mark.parametrize("module", ["tools.toolkit", "tools.active_rooms", "agent", "cli.app"])
+def test_no_server_comes_with_the_tools(module: str) -> None:
+    code = f"import sys, hms_active_rooms.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert f"hms_active_rooms.{module}" in loaded
+    server = ("mcp", "mcp_types", "starlette", "uvicorn", "hms_active_rooms.serve")
+    assert [m for m in loaded if m in server or m.startswith("hms_active_rooms.serve.")] == []
+
+
 def test_the_project_speaks_of_the_project_alone() -> None:
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False

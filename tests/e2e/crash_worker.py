@@ -13,8 +13,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from hms_active_rooms.api.client import ActiveRoomsClient
@@ -33,22 +33,25 @@ def arm(kill: str) -> None:
     if kill == "never":
         return
     moment, _, number = kill.partition(":")
-    original = Journal._transaction
     count = 0
 
-    @contextmanager
-    def deadly(self: Journal) -> Iterator[Any]:
-        nonlocal count
-        count += 1
-        mine = count
-        with original(self) as db:
-            yield db
-            if (moment, mine) == ("before", int(number)):
+    def deadly(original: Callable[[Journal], AbstractContextManager[Any]]) -> Any:
+        @contextmanager
+        def counted(self: Journal) -> Iterator[Any]:
+            nonlocal count
+            count += 1
+            mine = count
+            with original(self) as db:
+                yield db
+                if (moment, mine) == ("before", int(number)):
+                    os.kill(os.getpid(), signal.SIGKILL)
+            if (moment, mine) == ("after", int(number)):
                 os.kill(os.getpid(), signal.SIGKILL)
-        if (moment, mine) == ("after", int(number)):
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    Journal._transaction = deadly  # type: ignore[method-assign]
+        return counted
+
+    Journal._transaction = deadly(Journal._transaction)  # type: ignore[method-assign]
+    Journal._reading = deadly(Journal._reading)  # type: ignore[method-assign]
 
 
 async def through_the_gate(journal: Journal, tool: str, arguments: dict[str, Any]) -> str:

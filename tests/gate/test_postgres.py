@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.drafts import Origin, draft
@@ -125,4 +126,29 @@ def test_two_questions_at_one_place_leave_the_first(url: str) -> None:
     journal = Journal(url)
     assert journal.ask("here", ["a"]).fresh
     assert journal.ask("here", ["b"]).items == ["a"]
+    journal.close()
+
+
+def test_a_reader_chooses_in_sql_and_cannot_write(url: str) -> None:
+    journal = Journal(url)
+    call = parse_call("hms-send-message", {"room_id": "8" * 24, "message": "hi"})
+    now = journal.now()
+    made = draft(call, key="r", revision=1, thread="r", requester="a", now=now, ttl_s=600)
+    action = journal.insert(made)
+    late = made.expires_at
+    for state, at, fits in (
+        ("proposed", now, True),
+        ("proposed", late, False),
+        ("expired", now, False),
+        ("expired", late, True),
+    ):
+        found = journal.actions(state=state, at=at, rooms=["8" * 24])
+        assert [a.id for a in found] == ([action.id] if fits else [])
+        assert journal.count(state=state, at=at, thread="r") == len(found)
+    with pytest.raises(JournalError, match="read-only"), journal._reading() as db:
+        db.exec_driver_sql("DELETE FROM hms_asks")
+    journal.note(action.id, "looked")
+    with journal._transaction() as writing:
+        writing.exec_driver_sql("UPDATE hms_actions SET note = 'not yet'")
+        assert journal.get(action.id) == action
     journal.close()

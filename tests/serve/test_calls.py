@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.errors import InvalidCall, NotActive, PeerNotFound, PolicyRefusal, TimedOut
+from hms_active_rooms.errors import (
+    InvalidCall,
+    JournalError,
+    NotActive,
+    OutcomeUnknown,
+    PeerNotFound,
+    PolicyRefusal,
+    TimedOut,
+)
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.records import Action
+from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.answers import Answer
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.calls import Caller, call_tool, settle
 from serve.people import kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
 
@@ -79,6 +89,145 @@ async def test_many_turns_of_the_same_call_are_each_asked_about() -> None:
         await approve(toolkit.gate, answer)
         assert (await call(toolkit, SEND, message="hi")).executed == "yes"
     assert len(ids) == len(room.posts) == 11
+
+
+async def test_an_outcome_that_was_there_before_the_call_is_told_as_one(tmp_path: Path) -> None:
+    room = students()
+    toolkit = kit(room, f"sqlite:///{tmp_path / 'journal.sqlite'}")
+    await approve(toolkit.gate, await call(toolkit, SEND, message="hi"))
+    sent = await call(toolkit, SEND, Caller("test", "tester"), message="hi")
+    assert sent.text.startswith("Message sent")
+    keyed = Caller("test", "tester", key="k")
+    await approve(toolkit.gate, await call(toolkit, SEND, keyed, message="hi"))
+    assert "not sent again" not in (await call(toolkit, SEND, keyed, message="hi")).text
+    again = await call(toolkit, SEND, keyed, message="hi")
+    assert again.text.startswith("This call was made before and is not sent again")
+    assert again.data["text"] == again.text
+    assert again.executed == "yes"
+
+
+@pytest.mark.parametrize(("later_s", "asked_anew"), [(3600, False), (3601, True)])
+async def test_an_outcome_nobody_was_told_answers_the_same_call_for_an_hour(
+    later_s: float, asked_anew: bool
+) -> None:
+    room, clock = students(), Clock()
+    toolkit = kit(room, Journal(":memory:", clock=clock))
+    first = await call(toolkit, SEND, message="hi")
+    await approve(toolkit.gate, first)
+    await toolkit.gate.run(row(first).id)
+    await clock.sleep(later_s)
+    later = await call(toolkit, SEND, message="hi")
+    assert later.waiting == asked_anew
+    assert (row(later).id == row(first).id) == (not asked_anew)
+    assert len(room.posts) == 1
+
+
+async def test_an_outcome_is_told_even_if_that_cannot_be_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = students()
+    toolkit = kit(room, relaxed=(SEND,))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise JournalError("The journal failed.")
+
+    monkeypatch.setattr(Journal, "note", broken)
+    for _ in range(2):
+        answer = await call(toolkit, SEND, message="hi")
+        assert answer.executed == "yes"
+    with pytest.raises(PeerNotFound):
+        await call(toolkit, REMOVE, peer_id=peer(4).id)
+    assert len(room.posts) == 1
+
+
+@pytest.mark.parametrize("failures", [1, 1000])
+async def test_an_error_after_something_was_sent_says_so(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    gate = toolkit.gate
+    approved = await call(toolkit, REMOVE, peer_id=peer(1).id)
+    await approve(gate, approved)
+    stale = await gate.get(row(approved).id)
+    await gate.run(stale.id)
+    get, left = Journal.get, [failures]
+
+    def failing(self: Journal, action_id: str) -> Action | None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise JournalError("The journal failed.")
+        return get(self, action_id)
+
+    monkeypatch.setattr(Journal, "get", failing)
+    if failures == 1:
+        assert (await settle(gate, stale)).state == "done"
+    else:
+        with pytest.raises(OutcomeUnknown):
+            await settle(gate, stale)
+    assert len(room.posts) == 1
+
+
+# --- repetitions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("allowed", ["relaxed", "unattended"])
+async def test_a_repetition_never_runs_unasked(allowed: str) -> None:
+    room = students()
+    toolkit = kit(room, **{allowed: (SEND,)})
+    assert (await call(toolkit, SEND, message="hi")).executed == "yes"
+    again = await call(toolkit, SEND, message="hi")
+    assert again.waiting
+    assert len(room.posts) == 1
+    assert (await call(toolkit, SEND, message="something else")).executed == "yes"
+    await approve(toolkit.gate, again)
+    assert (await call(toolkit, SEND, message="hi")).executed == "yes"
+    assert len(room.posts) == 3
+
+
+async def test_a_repetition_a_person_approved_is_asked_about_again_when_the_room_changed() -> None:
+    room = students()
+    toolkit = kit(room, relaxed=(SEND,))
+    await call(toolkit, SEND, message="hi")
+    again = await call(toolkit, SEND, message="hi")
+    await approve(toolkit.gate, again)
+    room.session = "4" * 24
+    asked = await call(toolkit, SEND, message="hi")
+    assert asked.waiting
+    assert row(asked).id != row(again).id
+    assert len(room.posts) == 1
+
+
+async def test_a_new_key_makes_the_same_words_a_new_call() -> None:
+    room = students()
+    toolkit = kit(room, relaxed=(SEND,))
+    for key in ("", "k-1", "k-2", "k-2"):
+        answer = await call(toolkit, SEND, Caller("test", "tester", key=key), message="hi")
+        assert answer.executed == "yes"
+    assert len(room.posts) == 3
+
+
+# --- how many may wait --------------------------------------------------------------------------
+
+
+async def test_no_more_questions_are_asked_than_people_can_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(calls, "MAX_OPEN", 2)
+    clock = Clock()
+    toolkit = kit(students(), Journal(":memory:", clock=clock), relaxed=(SEND,))
+    first = await call(toolkit, REMOVE, peer_id=peer(1).id)
+    await call(toolkit, REMOVE, peer_id=peer(2).id)
+    with pytest.raises(PolicyRefusal, match="2 calls wait for a person"):
+        await call(toolkit, REMOVE, peer_id=peer(3).id)
+    assert "2 questions wait" in caplog.text
+    assert len(toolkit.gate.journal.actions()) == 2
+    assert row(await call(toolkit, REMOVE, peer_id=peer(1).id)).id == row(first).id
+    assert (await call(toolkit, SEND, message="hi")).executed == "yes"  # is no question
+    other = await call(toolkit, REMOVE, Caller("another", "tester"), peer_id=peer(3).id)
+    assert other.waiting
+    await clock.sleep(601)
+    assert (await call(toolkit, REMOVE, peer_id=peer(3).id)).waiting
 
 
 async def test_two_callers_have_an_action_each() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.errors import InvalidCall, PolicyRefusal
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, PolicyRefusal
 from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.drafts import Origin
 from hms_active_rooms.gate.journal import Journal
@@ -153,6 +153,26 @@ async def test_a_no_to_what_is_approved_and_not_sent_is_still_in_time() -> None:
     assert room.posts == []
 
 
+async def test_whoever_approved_is_told_of_a_no_that_came_before_it_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    gate = toolkit.gate
+    action = await waiting(toolkit)
+    latest = gate.latest
+
+    async def no_just_now(row: Action) -> Action:
+        await gate.withdraw(row.id, "no", by="bob", way="rest")
+        return await latest(row)
+
+    monkeypatch.setattr(gate, "latest", no_just_now)
+    verdict = await say(toolkit, action, yes(action), "ada", "page")
+    assert not verdict.counted
+    assert 'Already rejected by "bob" (rest) at ' in verdict.text
+    assert room.posts == []
+
+
 async def test_what_was_approved_before_a_restart_is_sent_after_it() -> None:
     room = students()
     toolkit = kit(room)
@@ -175,19 +195,32 @@ async def test_a_restart_sends_nothing_that_another_program_asked_for() -> None:
     assert room.posts == []
 
 
+@pytest.mark.parametrize("way", ["page", "rest"])
+async def test_a_restart_sends_what_a_person_approved_here_whoever_asked(way: str) -> None:
+    room = students()
+    gate = kit(room).gate
+    row = await gate.propose(parse_call(REMOVE, remove()), Origin("cli", "", "1", "cli:ada"))
+    await gate.decide(row.id, gate.request(row).approve(), by="ada", way=way)
+    assert [row.state for row in await run_approved(gate)] == ["done"]
+    assert len(room.posts) == 1
+
+
 async def test_actions_of_other_rooms_are_neither_listed_nor_decided() -> None:
     journal = Journal(":memory:")
     other = gate_on(students(), journal)
     toolkit = kit(students(), journal, rooms=("7" * 24,))
     row = await other.propose(parse_call(REMOVE, remove()), Origin("t", "m", "1", "agent"))
     assert await list_actions(toolkit.gate) == []
-    for work in (
-        show(toolkit.gate, row.id),
-        decide(toolkit.gate, row.id, yes(row), by="ada", way="page"),
-        list_actions(toolkit.gate, room_id=ROOM),
-    ):
-        with pytest.raises(PolicyRefusal):
-            await work
+    assert await list_actions(toolkit.gate, state="proposed") == []
+    with pytest.raises(PolicyRefusal):
+        await list_actions(toolkit.gate, room_id=ROOM)
+    told = set()
+    for action_id in (row.id, "nothing"):
+        for work in (show, lambda gate, found: decide(gate, found, yes(row), by="ada", way="page")):
+            with pytest.raises(InvalidCall) as refused:
+                await work(toolkit.gate, action_id)
+            told.add(refused.value.for_model())
+    assert len(told) == 1, "whoever asks learns that there is such an action elsewhere"
     assert (await other.get(row.id)).state == "proposed"
 
 
@@ -200,6 +233,171 @@ async def test_lists_know_what_is_too_late() -> None:
     assert [a.id for a in await list_actions(toolkit.gate, state="proposed")] == [new.id]
     assert [a.id for a in await list_actions(toolkit.gate, state="expired")] == [old.id]
     assert len(await list_actions(toolkit.gate, limit=1)) == 1
+
+
+async def test_a_list_is_of_the_newest_that_fit_however_many_do_not() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    toolkit = kit(students(), journal)
+    first = await waiting(toolkit)
+    for number in range(20):
+        await clock.sleep(1)
+        await propose_elsewhere(journal, number)
+    listed = await list_actions(toolkit.gate, state="proposed", limit=1)
+    assert [action.id for action in listed] == [first.id]
+
+
+async def propose_elsewhere(journal: Journal, number: int) -> None:
+    room = {"room_id": "7" * 24, "message": f"m{number}"}
+    gate = kit(students(), journal, rooms=("7" * 24,)).gate
+    await gate.propose(parse_call("hms-send-message", room), Origin("t", "m", "1", "agent"))
+
+
+# --- what cannot be carried out decides nothing ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change", [{"message": "x" * 5000}, {"message": ""}, {"message": 7}, {"type": ""}]
+)
+@pytest.mark.parametrize("way", ["page", "rest", "elicitation"])
+async def test_a_wrong_edit_decides_nothing_and_says_what_is_wrong(
+    way: str, change: dict[str, Any]
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    action = await sending(toolkit)
+    args = {**action.arguments, **change}
+    edit = {
+        "type": "edit",
+        "digest": action.digest,
+        "edited_action": {"name": action.tool, "args": args},
+    }
+    with pytest.raises(InvalidCall, match=f"the edit is wrong: {next(iter(change))}.*decided"):
+        await say(toolkit, action, edit, "ada", way)
+    assert (await toolkit.gate.get(action.id)).state == "proposed"
+    assert (await say(toolkit, action, yes(action), "ada", way)).action.state == "done"
+    assert [body["message"] for _, body in room.posts] == ["hi"]
+
+
+async def sending(toolkit: ActiveRoomsToolkit) -> Action:
+    answer = await call_tool(
+        toolkit,
+        "hms-send-message",
+        {"room_id": ROOM, "message": "hi"},
+        caller=Caller("test", "tester"),
+    )
+    assert answer.action
+    return answer.action
+
+
+async def test_what_is_asked_from_outside_is_never_approved_for_the_session() -> None:
+    room = students()
+    toolkit = kit(room)
+    action = await sending(toolkit)
+    with pytest.raises(InvalidCall, match="never for the session"):
+        await say(toolkit, action, yes(action) | {"scope": "session"}, "ada")
+    assert (await toolkit.gate.get(action.id)).state == "proposed"
+    await say(toolkit, action, yes(action), "ada")
+    await sending(toolkit)
+    assert (await sending(toolkit)).state == "proposed"
+    assert len(room.posts) == 1
+
+
+async def test_a_program_in_our_process_can_still_have_a_yes_for_the_session() -> None:
+    toolkit = kit(students())
+    gate = toolkit.gate
+    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    row = await gate.propose(call, Origin("graph", "m", "1", "agent"))
+    assert (await say(toolkit, row, yes(row) | {"scope": "session"}, "ada")).counted
+    assert (await gate.propose(call, Origin("graph", "m", "2", "agent"))).state == "approved"
+
+
+# --- what was executed, when the journal fails ---------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["proposed", "approved"])
+async def test_what_was_sent_is_never_called_not_executed(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    gate = toolkit.gate
+    action = await waiting(toolkit)
+    if before == "approved":
+        await gate.decide(action.id, gate.request(action).approve(), by="bob", way="terminal")
+    fails_once_sent(room, monkeypatch, "latest")
+    verdict = await say(toolkit, action, yes(action), "ada")
+    assert verdict.action.state == "done"
+    assert "Removed" in verdict.text
+    assert len(room.posts) == 1
+
+
+@pytest.mark.parametrize("before", ["proposed", "approved"])
+async def test_when_nobody_can_read_what_was_sent_it_may_have_been_executed(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    gate = toolkit.gate
+    action = await waiting(toolkit)
+    if before == "approved":
+        await gate.decide(action.id, gate.request(action).approve(), by="bob", way="terminal")
+    fails_once_sent(room, monkeypatch, "get", "latest", "move")
+    with pytest.raises(ActiveRoomsError) as error:
+        await say(toolkit, action, yes(action), "ada")
+    assert error.value.executed == "maybe"
+    assert len(room.posts) == 1
+
+
+async def test_what_somebody_else_sent_meanwhile_is_told_by_an_error_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    gate = toolkit.gate
+    action = await waiting(toolkit)
+    decide_in_gate = gate.decide
+
+    async def decided_sent_and_then_broken(*args: Any, **more: Any) -> Action:
+        await gate.run((await decide_in_gate(*args, **more)).id)
+        raise JournalError("The journal failed.")
+
+    monkeypatch.setattr(gate, "decide", decided_sent_and_then_broken)
+    with pytest.raises(JournalError, match="was sent") as error:
+        await say(toolkit, action, yes(action), "ada")
+    assert error.value.executed == "yes"
+
+
+async def test_what_was_not_sent_is_not_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = students()
+    toolkit = kit(room)
+    action = await waiting(toolkit)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise JournalError("The journal failed.")
+
+    monkeypatch.setattr(Journal, "claim", broken)
+    with pytest.raises(JournalError) as error:
+        await say(toolkit, action, yes(action), "ada")
+    assert error.value.executed == "no"
+    assert room.posts == []
+
+
+def fails_once_sent(room: StandInRoom, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """These methods of the journal fail as soon as a request has left."""
+
+    def failing(name: str) -> Any:
+        method = getattr(Journal, name)
+
+        def fails(self: Journal, *args: Any, **more: Any) -> Any:
+            if room.posts:
+                raise JournalError("The journal failed.")
+            return method(self, *args, **more)
+
+        return fails
+
+    for name in names:
+        monkeypatch.setattr(Journal, name, failing(name))
 
 
 async def test_one_action_is_shown_with_its_request_and_events() -> None:

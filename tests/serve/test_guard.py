@@ -223,3 +223,27 @@ async def test_what_is_refused_never_reaches_the_application(
     ]
     assert TOKEN not in caplog.text
     assert "login-link" not in caplog.text
+
+
+async def test_a_refusal_is_heard_since_the_body_is_thrown_away_first() -> None:
+    """Else the connection is reset with the answer in it."""
+    happened: list[str] = []
+    rest = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.request", "body": b"}", "more_body": False},
+    ]
+
+    async def receive() -> Any:
+        happened.append("read")
+        return rest.pop(0)
+
+    async def send(message: Any) -> None:
+        happened.append(message["type"])
+
+    async def app(*_: Any) -> None:
+        raise AssertionError("it was let through")
+
+    host = [(b"host", b"evil.example")]
+    scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": host}
+    await Guard(app, guard_settings("127.0.0.1"))(scope, receive, send)
+    assert happened == ["read", "read", "http.response.start", "http.response.body"]

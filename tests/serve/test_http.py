@@ -237,6 +237,43 @@ async def test_the_command_serves_http_until_ctrl_c(sim: Simulation, tmp_path: P
     assert len(posts(sim)) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "variables", "warning", "asked"),
+    [
+        ((), {}, "may call, and its client may answer for the person.", 1),
+        (("--no-elicitation",), {}, "may call.", 0),
+        ((), {"HMS_SERVER_TOKEN": TOKEN}, "", 1),
+    ],
+)
+@pytest.mark.parametrize("which", ["mcp", "serve"])
+async def test_the_command_warns_of_strangers_and_can_leave_the_client_out(
+    sim: Simulation,
+    tmp_path: Path,
+    which: str,
+    given: tuple[str, ...],
+    variables: dict[str, str],
+    warning: str,
+    asked: int,
+) -> None:
+    environ = environment(sim, tmp_path) | variables
+    arguments = (which, "--port", "0", "--room", sim.room_id, "--json", *given)
+    person = Person([YES])
+    async with command(*arguments, **environ) as process:
+        assert process.stdout
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        token = variables.get("HMS_SERVER_TOKEN", "")
+        async with connected(said["mcp"], "auto", person, token) as mcp:
+            removal = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
+            result = await mcp.call_tool(REMOVE, removal)
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert result.structured_content["waiting"] is (not asked)
+    assert len(posts(sim)) == len(person.questions) == asked
+    warnings = [line for line in err.decode().splitlines() if "Warning" in line]
+    expected = f"Warning: without HMS_SERVER_TOKEN any program on this machine {warning}"
+    assert warnings == ([expected] if warning else [])
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_server_killed_while_sending_sends_nothing_twice(
     sim: Simulation, tmp_path: Path, when: Literal["before", "after"]

@@ -10,11 +10,13 @@ from typing import Any
 import mcp_types as types
 import pytest
 import yaml
+from mcp import Client
+from mcp.server.request_state import RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 
 import hms_active_rooms
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ServerError, TimedOut
+from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.answers import DATA
 from hms_active_rooms.serve.mcp import NAME, URI, build_server, input_schema
@@ -88,7 +90,7 @@ async def test_the_data_of_a_huge_room_is_bounded() -> None:
     async with client(kit(room), "auto") as mcp:
         people = await mcp.call_tool("hms-list-peers", {"room_id": ROOM, "limit": 100})
     assert people.structured_content["total"] == 299
-    assert len(json.dumps(people.structured_content)) < 60_000
+    assert len(json.dumps(people.structured_content)) < 10_000
 
 
 # --- approving ----------------------------------------------------------------------------------
@@ -263,6 +265,94 @@ async def test_the_same_call_again_is_asked_about_again(mode: str) -> None:
     assert len(person.questions) == 2
     assert second.structured_content["state"] == "rejected"
     assert [verb for verb, _ in room.posts] == ["send"]
+
+
+# --- who answered ---------------------------------------------------------------------------------
+
+
+@modes
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("claude-desktop", "claude-desktop"),
+        ("ada (page)", "ada_page_"),
+        ('" by "ada', "_by_ada"),
+        ("\x1b[31mAda\u202e\n", "_31mAda_"),
+        ("Аda", "_da"),
+        ("", "unnamed"),
+        ("x" * 100_000, "x" * 40),
+    ],
+)
+async def test_the_record_says_that_a_client_answered_and_no_name_looks_like_more(
+    mode: str, name: str, word: str
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    info = types.Implementation(name=name, version="1")
+    asking = Client(
+        build_server(toolkit),
+        mode=mode,  # type: ignore[arg-type]  # one of the modes
+        elicitation_callback=Person([YES]),
+        client_info=info,
+    )
+    async with asking as mcp:
+        told = (await mcp.call_tool(REMOVE, remove())).structured_content
+    assert (told["decided_by"], told["decided_way"]) == (f"client {word}", "elicitation")
+    row = await toolkit.gate.get(told["action_id"])
+    assert (row.requester, row.decided_by) == (f"mcp:{word}", f"client {word}")
+
+
+@modes
+async def test_without_elicitation_nobody_is_asked_through_the_client(mode: str) -> None:
+    room, person = students(), Person([YES])
+    asking = Client(
+        build_server(kit(room), elicit=False),
+        mode=mode,  # type: ignore[arg-type]  # one of the modes
+        elicitation_callback=person,
+    )
+    async with asking as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    assert result.structured_content["waiting"] is True
+    assert "hms-active-rooms approve" in text(result)
+    assert (room.posts, person.questions) == ([], [])
+
+
+async def test_without_elicitation_an_answer_that_comes_anyway_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even to a question that was asked where it was on, with a state both servers know."""
+    room = students()
+    toolkit = kit(room)
+    shared = RequestStateSecurity.ephemeral(ttl=600)
+    monkeypatch.setattr(RequestStateSecurity, "ephemeral", lambda **_: shared)
+    async with Client(build_server(toolkit), elicitation_callback=Person([YES])) as mcp:
+        asked = await first_round(mcp)
+    server = build_server(toolkit, elicit=False)
+    async with Client(server, elicitation_callback=Person([YES])) as mcp:
+        answers: Any = {"approval": YES}
+        result = await mcp.call_tool(
+            REMOVE, remove(), input_responses=answers, request_state=asked.request_state
+        )
+    assert result.structured_content["waiting"] is True
+    assert room.posts == []
+
+
+@modes
+async def test_a_question_says_where_else_it_can_be_decided(mode: str) -> None:
+    here, elsewhere = Person([CANCEL]), Person([CANCEL])
+    page = "http://127.0.0.1:9090/approvals"
+    async with client(kit(students()), mode, here) as mcp:
+        await mcp.call_tool(REMOVE, remove())
+    asking = Client(
+        build_server(kit(students()), page=page),
+        mode=mode,  # type: ignore[arg-type]  # one of the modes
+        elicitation_callback=elsewhere,
+    )
+    async with asking as mcp:
+        told = (await mcp.call_tool(REMOVE, remove())).structured_content
+    assert "can also be decided" not in here.questions[0]
+    also = f"It can also be decided on the page {page}, or in a terminal: hms-active-rooms approve"
+    assert f"{also} {told['action_id']}." in elsewhere.questions[0]
 
 
 # --- replayed and forged rounds --------------------------------------------------------------------
@@ -467,6 +557,24 @@ async def test_a_role_removal_reports_progress_while_it_runs(mode: str) -> None:
 
 
 @modes
+async def test_a_progress_report_that_fails_does_not_hide_what_was_done(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = students()
+    toolkit = kit(room)
+
+    def locked(_: str) -> dict[str, str]:
+        raise JournalError("The database is locked.")
+
+    async with client(toolkit, mode, Person([YES])) as mcp:
+        monkeypatch.setattr(toolkit.gate.journal, "steps", locked)
+        result = await mcp.call_tool(REMOVE, {"room_id": ROOM, "role": "student"})
+    assert not result.is_error
+    assert result.structured_content["executed"] == "yes"
+    assert len(room.posts) == 3
+
+
+@modes
 async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str) -> None:
     room = students()
     toolkit = kit(room)
@@ -493,8 +601,6 @@ async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str
 
 @modes
 async def test_the_skills_files_can_be_read(mode: str) -> None:
-    from mcp import Client
-
     server = build_server(kit(students()), guides={"SKILL.md": "# Skill"})
     async with Client(server, mode=mode) as mcp:  # type: ignore[arg-type]
         (listed,) = (await mcp.list_resources()).resources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,24 +95,44 @@ async def test_a_no_is_told_with_its_reason_and_sends_nothing() -> None:
     assert room.posts == []
 
 
-async def test_an_outcome_seen_at_the_location_is_told() -> None:
-    """Else the same message a day later would get the old outcome, and not be sent."""
+async def test_a_get_changes_nothing_and_the_next_same_call_gets_the_outcome_as_repeated(
+    tmp_path: Path,
+) -> None:
+    """A page of another site can make a browser send a GET; what a program polls is no answer."""
     room = students()
-    toolkit = kit(room)
+    toolkit = kit(room, f"sqlite:///{tmp_path / 'journal.sqlite'}")
     async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
         waiting = await me.tool(SEND, HELLO)
+        assert waiting.json()["repeated"] is False
+        where, action_id = waiting.headers["location"], waiting.json()["data"]["action_id"]
         await ada.approve(waiting.json()["data"])
-        await ada.get(waiting.headers["location"])
-        await me.head(waiting.headers["location"])
-        kinds = [e.kind for e in toolkit.gate.journal.events(waiting.json()["data"]["action_id"])]
-        assert "told" not in kinds  # neither an approver's look nor headers are the caller's
-        for _ in range(3):
-            assert (await me.get(waiting.headers["location"])).json()["action"]["state"] == "done"
-        kinds = [e.kind for e in toolkit.gate.journal.events(waiting.json()["data"]["action_id"])]
-        assert kinds.count("told") == 1
+        before = toolkit.gate.journal.events(action_id)
+        for who in (me, ada):
+            await who.head(where)
+            assert (await who.get(where)).json()["action"]["state"] == "done"
+        assert toolkit.gate.journal.events(action_id) == before
+        told = await me.tool(SEND, HELLO)
         new = await me.tool(SEND, HELLO)
-    assert new.status_code == 202
-    assert new.headers["location"] != waiting.headers["location"]
+    assert (told.status_code, told.json()["repeated"]) == (200, True)
+    assert "not sent again" in told.json()["text"]
+    assert (new.status_code, new.json()["repeated"]) == (202, False)
+    assert new.headers["location"] != where
+    assert len(room.posts) == 1
+
+
+async def test_what_was_executed_is_told_even_if_that_cannot_be_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = students()
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise JournalError("The journal failed.")
+
+    monkeypatch.setattr(Journal, "note", broken)
+    async with speaking(rest_app(kit(room, relaxed=(SEND,))), CALLER) as (me,):
+        told = await me.tool(SEND, HELLO)
+    assert told.status_code == 200
+    assert told.json()["data"]["executed"] == "yes"
     assert len(room.posts) == 1
 
 
@@ -162,13 +183,19 @@ async def test_another_room_is_refused_on_every_path() -> None:
             await me.tool(LIST, {"room_id": ROOM}),
             await me.tool(REMOVE, remove()),
             await me.get("/v1/actions", params={"room_id": ROOM}),
+        ]
+        by_id = [
             await me.get(f"/v1/actions/{row.id}"),
             await ada.post(f"/v1/actions/{row.id}/approve", json={"digest": row.digest}),
             await ada.post(f"/v1/actions/{row.id}/reject", json={}),
+            await me.get("/v1/actions/abcdefghijkl"),
         ]
         assert (await me.get("/v1/actions")).json() == {"actions": []}
     for answer in answers:
         problem(answer, 403, "policy_refusal")
+    for answer in by_id:
+        problem(answer, 404, "no_action")
+    assert len({answer.content for answer in by_id}) == 1
     assert (await other.get(row.id)).state == "proposed"
     assert room.posts == []
 

@@ -163,23 +163,23 @@ async def test_wrong_words_decide_nothing(words: dict[str, str]) -> None:
     room = students()
     async with speaking(rest_app(kit(room)), CALLER, ADA) as (me, ada):
         action = (await me.tool(SEND, HELLO)).json()["data"]
-        problem(await ada.approve(action, words=words), 422, "invalid_call")
+        told = problem(await ada.approve(action, words=words), 422, "invalid_call")
+        assert next(iter(words), "words") in told["detail"]
         now = (await me.get(f"/v1/actions/{action['action_id']}")).json()["action"]
     assert now["state"] == "proposed"
     assert room.posts == []
 
 
-async def test_a_yes_for_the_session_covers_the_next_message() -> None:
+@pytest.mark.parametrize("tool", [SEND, REMOVE])
+async def test_there_is_no_yes_for_the_session(tool: str) -> None:
     room = students()
     async with speaking(rest_app(kit(room)), CALLER, ADA) as (me, ada):
-        action = (await me.tool(SEND, HELLO)).json()["data"]
-        await ada.approve(action, scope="session")
-        await me.tool(SEND, HELLO)  # tells the outcome
-        second = await me.tool(SEND, {**HELLO, "message": "and again"})
-        removal = (await me.tool(REMOVE, remove())).json()["data"]
-        problem(await ada.approve(removal, scope="session"), 422, "invalid_call")
-    assert second.status_code == 200
-    assert [verb for verb, _ in room.posts] == ["send", "send"]
+        action = (await me.tool(tool, HELLO if tool == SEND else remove())).json()["data"]
+        told = problem(await ada.approve(action, scope="session"), 422, "invalid_call")
+        assert "for the session" in told["detail"]
+        now = (await me.get(f"/v1/actions/{action['action_id']}")).json()["action"]
+    assert now["state"] == "proposed"
+    assert room.posts == []
 
 
 async def test_a_yes_for_the_session_has_no_words_of_its_own() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from hms_active_rooms import errors
 from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, RateLimited
-from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.reading import JournalReader
 from hms_active_rooms.serve.rest_approvers import rest_settings, tokens_from
 from hms_active_rooms.serve.rest_problems import STATUS, TITLES, ProblemError, problem_of
 from hms_active_rooms.serve.rest_wire import MAX_DEPTH, parsed
@@ -173,7 +173,7 @@ async def test_what_is_not_there_is_told_so(path: str, code: str) -> None:
 @pytest.mark.parametrize("name", ["aaaaaaaaaaa%00", "aaaaaaaaaaaaa", "a" * 9000, "%20aaaaaaaaaaa"])
 async def test_what_is_no_id_is_not_looked_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     toolkit = kit(students())
-    monkeypatch.delattr(Journal, "get")
+    monkeypatch.delattr(JournalReader, "get")
     async with speaking(rest_app(toolkit), ADA) as (ada,):
         problem(await ada.get(f"/v1/actions/{name}"), 404, "no_action")
         problem(await ada.post(f"/v1/actions/{name}/reject", json={}), 404, "no_action")

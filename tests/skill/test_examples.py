@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from e2e.server import APPROVER, CALLER, Program, guarded, serving
 from e2e.test_langgraph_dev import langgraph_dev
+from hms_active_rooms.capability import capability
 from hms_active_rooms.cli.main import main
 from hms_active_rooms.sim.server import Simulation
+from skill.completions import chat_completions
 from skill.guide import EXAMPLES, REFERENCES, blocks
 
 ARGUMENTS = {
@@ -20,7 +23,7 @@ ARGUMENTS = {
     "deep_agent.py": ["ROOM", "kick Spam Bot", "skills"],
     "callback.py": ["ROOM", "Spam Bot"],
 }
-SERVED = {"langgraph_sdk_client.py"}
+SERVED = {"langgraph_sdk_client.py", "openai_rest.py"}
 """Those that talk to a server are tested with it."""
 
 
@@ -78,6 +81,44 @@ def test_a_client_of_langgraph_dev_sees_the_question_and_approves_it(
     assert "Remove one person" in done.stdout.split("Approve?")[0]
     assert removed(sim) == ["remove-peers"]
     assert "Spam Bot" not in names(sim)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_function_calling_loop_over_rest_waits_for_the_approver(
+    yes: bool, sim: Simulation, tmp_path: Path
+) -> None:
+    before = names(sim)
+    with (
+        serving(sim, guarded(sim, tmp_path)) as server,
+        Program(server, APPROVER) as approver,
+        chat_completions(sim.room_id) as model,
+    ):
+        loop = subprocess.Popen(
+            [sys.executable, EXAMPLES / "openai_rest.py", server.url, sim.room_id, "kick Spam Bot"],
+            env={
+                "PATH": os.environ["PATH"],
+                "HMS_SERVER_TOKEN": CALLER,
+                "OPENAI_API_KEY": "a-models-key",
+                "OPENAI_BASE_URL": model.url,
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert loop.stdout
+        waits = loop.stdout.readline()
+        assert waits.startswith("A person decides on the page http://127.0.0.1:")
+        action = waits.partition("hms-active-rooms approve ")[2].strip()
+        assert removed(sim) == []
+        approver.decide(action, approver.question(action), yes).raise_for_status()
+        said, _ = loop.communicate(timeout=60)
+    assert loop.returncode == 0
+    assert model.keys == {"Bearer a-models-key"}
+    assert model.offered == [tool.name for tool in capability().tools]
+    assert removed(sim) == (["remove-peers"] if yes else [])
+    assert before - names(sim) == ({"Spam Bot"} if yes else set())
+    assert ("Checked" if yes else 'rejected by "rita"') in said
 
 
 def test_every_example_is_tested_and_told_of() -> None:

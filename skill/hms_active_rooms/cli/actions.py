@@ -25,6 +25,7 @@ from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.impact import Impact
 from hms_active_rooms.gate.states import FINAL, State
 from hms_active_rooms.gate.wording import describe, outcome
+from hms_active_rooms.serve.decisions import already
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def approve(action_id: str, settings: Settings, *, as_json: bool) -> int:
     with open_journal(settings) as journal:
         action = _existing(journal, action_id)
     if action.state in FINAL:
+        if words := already(action):
+            screen.err(words)
         return report(action, as_json=as_json)
     with open_gate(settings, action.room_id) as gate:
         desk = TerminalDesk()
@@ -177,7 +180,8 @@ def reject(action_id: str, settings: Settings, *, reason: str, as_json: bool) ->
     elif rejected_now:
         screen.out(f"Rejected: nothing was sent and nothing will be (action {action.id}).")
     else:
-        screen.err(f"Too late to reject. {outcome(action)}")
+        words = ["Too late to reject.", already(action), outcome(action)]
+        screen.err(" ".join(filter(None, words)))
     return code
 
 

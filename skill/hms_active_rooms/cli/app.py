@@ -83,6 +83,9 @@ AllowHost = Annotated[
 AllowOrigin = Annotated[
     list[str] | None, typer.Option(metavar="URL", help="A web page's origin that may call.")
 ]
+NoElicitation = Annotated[
+    bool, typer.Option("--no-elicitation", help="Ask nobody through an MCP client.")
+]
 PolicyFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
 ]
@@ -323,6 +326,7 @@ def mcp(
     ] = False,
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
+    no_elicitation: NoElicitation = False,
     json: Json = False,
     journal: Journal = None,
     policy: PolicyFile = None,
@@ -336,7 +340,9 @@ def mcp(
 
     where = Where(host, port, allow_host or (), allow_origin or ())
     settings = Settings(journal, policy)
-    raise typer.Exit(body(settings, where, rooms=room or (), stdio=stdio, as_json=json))
+    elicit = not no_elicitation
+    code = body(settings, where, rooms=room or (), stdio=stdio, elicit=elicit, as_json=json)
+    raise typer.Exit(code)
 
 
 @app.command(epilog=EPILOG)
@@ -352,6 +358,7 @@ def serve(
     ] = None,
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
+    no_elicitation: NoElicitation = False,
     json: Json = False,
     journal: Journal = None,
     policy: PolicyFile = None,
@@ -365,8 +372,8 @@ def serve(
 
     where = Where(host, port, allow_host or (), allow_origin or ())
     settings = Settings(journal, policy)
-    code = serve_all(settings, where, rooms=room or (), people=person or (), as_json=json)
-    raise typer.Exit(code)
+    told = {"rooms": room or (), "people": person or ()}
+    raise typer.Exit(serve_all(settings, where, **told, elicit=not no_elicitation, as_json=json))
 
 
 @skill_app.command("install", epilog=EPILOG)

@@ -10,6 +10,7 @@ from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, NoValidAnswerError, a
 from hms_active_rooms.cli.settings import person_here
 from hms_active_rooms.gate.approval import Decision, Reject
 from hms_active_rooms.gate.records import decided
+from hms_active_rooms.serve.decisions import already, is_ours
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
@@ -22,24 +23,39 @@ WAY = "terminal"
 def finish(gate: Gate, action: Action, desk: TerminalDesk) -> Action:
     """Ask, decide and run until the action has ended; asked again when the room changed.
 
+    When somebody else's decision counted, the person is told whose.
+
     Returns:
         The newest row; `proposed` when the input ended before an answer.
 
     Raises:
         KeyboardInterrupt: Ctrl-C. At a question nothing is decided, and the person is told.
     """
+    answered: tuple[str, bool] | None = None
     while True:
         if action.state == "approved":
             desk.notice("Sending it, then looking at the room ...")
             action = blocking.run(gate.run(action.id))
         if action.state in ("sent", "unknown"):
-            return blocking.run(gate.run(action.id))
+            action = blocking.run(gate.run(action.id))
+            break
         if action.state != "proposed":
-            return action
+            break
         decision = _asked(gate, action, desk)
         if decision is None:
             return action
+        answered = action.id, isinstance(decision, Reject)
         action = blocking.run(gate.decide(action.id, decision, by=person_here(), way=WAY))
+        if isinstance(decision, Reject) and action.state == "approved":
+            # Approved elsewhere meanwhile and not sent yet: a no is still in time.
+            reason = decision.reason
+            action = blocking.run(gate.withdraw(action.id, reason, by=person_here(), way=WAY))
+    if answered is not None:
+        row = blocking.run(gate.get(answered[0]))
+        ours = is_ours(row, action, rejects=answered[1], by=person_here(), way=WAY)
+        if not ours and (words := already(row)):
+            desk.notice(words)
+    return action
 
 
 def _asked(gate: Gate, action: Action, desk: TerminalDesk) -> Decision | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
 
+URL_VARIABLE: Final = "HMS_SERVER_URL"
+"""Where people and programs reach the server, when that is not the address it binds."""
+
+_URL: Final = re.compile(
+    r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
+)
+_PORTS: Final = {"http": "80", "https": "443"}
+
 _EXTRA: Final = ("mcp", "mcp_types", "starlette", "uvicorn")
 
 
@@ -36,9 +45,17 @@ class Where:
 
 
 def mcp(
-    settings: Settings, where: Where, *, rooms: Sequence[str], stdio: bool, as_json: bool
+    settings: Settings,
+    where: Where,
+    *,
+    rooms: Sequence[str],
+    stdio: bool,
+    elicit: bool,
+    as_json: bool,
 ) -> int:
     """Serve MCP until Ctrl-C, or until the input ends; the exit code.
+
+    `elicit`: people may be asked through their MCP client.
 
     Raises:
         ConfigurationError: a setting, an address or the extra; before anything is served.
@@ -51,7 +68,7 @@ def mcp(
     log_to_stderr()
     guard = guard_from(settings, where)
     toolkit = open_toolkit(settings, rooms)
-    server = build_server(toolkit, guides=guides())
+    server = build_server(toolkit, guides=guides(), elicit=elicit)
     if stdio:
 
         async def talk() -> None:
@@ -72,6 +89,7 @@ def mcp(
         else:
             screen.err(f"MCP at {url}/mcp for {', '.join(allowed)}{_token_note(guard)}.")
             screen.err("Ctrl-C ends it.")
+        _warn_of_strangers(guard, elicit)
 
     serve(app, listener, announce)
     return exits.DONE
@@ -83,9 +101,12 @@ def serve_all(
     *,
     rooms: Sequence[str],
     people: Sequence[str],
+    elicit: bool,
     as_json: bool,
 ) -> int:
     """Serve MCP, REST and the approvals page until Ctrl-C; the exit code.
+
+    `elicit`: people may be asked through their MCP client too.
 
     Raises:
         ConfigurationError: a setting, an address or the extra; before anything is served.
@@ -104,26 +125,35 @@ def serve_all(
     toolkit = open_toolkit(settings, rooms)
     page = page_routes(toolkit)
     listener = listen(where.host, where.port)
-    page_url = address(listener) + PATH
+    base = reached_at(address(listener), where, settings.environ())
+    page_url = base + PATH
     app = create_app(
         toolkit,
         guard=guard,
-        mcp=entry(build_server(toolkit, page=page_url, guides=guides())),
+        mcp=entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
         rest=rest_routes(toolkit, rest_settings(approvers, page=page_url)),
         page=page.routes,
         lifespans=[lambda: closing(toolkit), page.lifespan],
     )
 
-    def announce(url: str) -> None:
+    def announce(bound: str) -> None:
+        _warn_of_strangers(guard, elicit)
         allowed = list(toolkit.gate.policy.rooms)
-        links = {name: page.login_link(url, name) for name in people or ("",)}
+        links = {name: page.login_link(base, name) for name in people or ("",)}
         if as_json:
-            ways = {"page": page_url, "mcp": f"{url}/mcp", "rest": f"{url}/v1"}
-            told = {"rooms": allowed, "token": bool(guard.token), "approvers": len(approvers)}
+            ways = {"page": page_url, "mcp": f"{base}/mcp", "rest": f"{base}/v1"}
+            told = {
+                "bound": bound,
+                "rooms": allowed,
+                "token": bool(guard.token),
+                "approvers": len(approvers),
+            }
             screen.document({**ways, **told, "logins": links})
             return
         screen.err(f"Rooms: {', '.join(allowed)}.")
-        screen.err(f"MCP at {url}/mcp, REST at {url}/v1{_token_note(guard)}.")
+        if base != bound:
+            screen.err(f"Listens at {bound}.")
+        screen.err(f"MCP at {base}/mcp, REST at {base}/v1{_token_note(guard)}.")
         screen.err(f"Approvers by REST: {len(approvers) or 'none'}.")
         for name, link in links.items():
             whose = f"for {quoted(name)}" if name else "for one person"
@@ -132,6 +162,14 @@ def serve_all(
 
     serve(app, listener, announce, page.close)
     return exits.DONE
+
+
+def _warn_of_strangers(guard: GuardSettings, elicit: bool) -> None:
+    if not guard.token:
+        answers = ", and its client may answer for the person" if elicit else ""
+        screen.err(
+            f"Warning: without {TOKEN_VARIABLE} any program on this machine may call{answers}."
+        )
 
 
 def _token_note(guard: GuardSettings) -> str:
@@ -153,18 +191,63 @@ def mcp_extra() -> Iterator[None]:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings, with the tokens from the environment: an option would show them."""
+    from hms_active_rooms.serve.admission import is_loopback
     from hms_active_rooms.serve.guard import guard_settings
     from hms_active_rooms.serve.rest_approvers import tokens_from
 
     environ = settings.environ()
+    url = public_url(environ)
+    match = _URL.fullmatch(url)
+    names = [match[2]] if match else []
+    if match and not environ.get(TOKEN_VARIABLE) and not is_loopback(match[2].strip("[]")):
+        # Behind a proxy everybody looks like this machine.
+        raise ConfigurationError(
+            f"{URL_VARIABLE} lets other machines in, so the server needs a token.",
+            hint=f"Set {TOKEN_VARIABLE}.",
+        )
     return guard_settings(
         where.host,
         token=environ.get(TOKEN_VARIABLE, ""),
         approver_tokens=tuple(tokens_from(environ).values()),
-        hosts=tuple(where.allow_hosts),
-        origins=tuple(where.allow_origins),
+        hosts=(*where.allow_hosts, *names),
+        origins=(*where.allow_origins, *([url] if url else [])),
         own_login=own_login,
     )
+
+
+def public_url(environ: Mapping[str, str]) -> str:
+    """The address that was set for people and programs, as an origin; "" for none.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    given = environ.get(URL_VARIABLE, "").rstrip("/").lower()
+    if not given:
+        return ""
+    match = _URL.fullmatch(given)
+    if match is None:
+        raise ConfigurationError(
+            f"{URL_VARIABLE} is {quoted(given, 100)}, which is no address.",
+            hint="As https://rooms.example, without a path.",
+        )
+    scheme, host, port = match.groups()
+    # Browsers leave the usual port out of Origin.
+    return f"{scheme}://{host}" + (f":{port}" if port and port != _PORTS[scheme] else "")
+
+
+def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
+    """The base URL that people and programs are told. Pure.
+
+    Args:
+        bound: the address it listens on.
+        where: if that is every address, the first further name stands for it.
+        environ: may name another one.
+    """
+    if url := public_url(environ):
+        return url
+    if where.host in ("", "0.0.0.0", "::") and where.allow_hosts:  # noqa: S104  # not bound here
+        return f"http://{where.allow_hosts[0]}:{bound.rpartition(':')[2]}"
+    return bound
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:

@@ -18,7 +18,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.schema import SCHEMA_VERSION, create_engine, metadata, versions
+from hms_active_rooms.gate.schema import (
+    SCHEMA_VERSION,
+    create_engine,
+    metadata,
+    reading,
+    versions,
+)
 from hms_active_rooms.untrusted import quoted
 
 Clock = Callable[[], datetime]
@@ -53,6 +59,7 @@ class JournalDatabase:
                 hint='Use ":memory:", a sqlite:/// path that can be written, or a '
                 "postgresql+psycopg:// URL with the extra hms-active-rooms[postgres].",
             ) from None
+        self._reader = reading(self._engine)
         # A journal nobody closed lets go of its file when nobody has it any more.
         weakref.finalize(self, self._engine.dispose)
         forget = weakref.WeakMethod(self._forget_connections)
@@ -85,11 +92,29 @@ class JournalDatabase:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or type(error).__name__)
-            raise JournalError(f"The journal failed: {quoted(cause, 200)}.") from None
+        """Reads and writes that are one step; holds the write lock from its start."""
+        with _our_errors(), self._engine.begin() as db:
+            yield db
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """Reads of one moment; waits for no writer, and no writer waits for it."""
+        with _our_errors(), self._reader.begin() as db:
+            yield db
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """The database's errors in our words."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or type(error).__name__)
+        if cause == "database is locked":
+            raise JournalError(
+                "The journal is locked: something has kept it open for writing for too long.",
+                hint="Nothing is sent without a record; end what keeps the journal locked.",
+            ) from None
+        raise JournalError(f"The journal failed: {quoted(cause, 200)}.") from None

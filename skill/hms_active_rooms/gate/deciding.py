@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
+from typing import Self
 
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Edit, Reject
@@ -29,6 +31,14 @@ class Deciding(Rows):
     def __init__(self, journal: Journal, policy: Policy) -> None:
         super().__init__(journal)
         self.policy = policy
+
+    def asking(self) -> Self:
+        """The same gate under a policy that lets nothing run unasked."""
+        strict = copy(self)
+        strict.policy = self.policy.model_copy(
+            update={"relaxed": frozenset(), "unattended": frozenset()}
+        )
+        return strict
 
     def request(self, action: Action) -> ApprovalRequest:
         """What a person is shown about this row, everywhere the same."""

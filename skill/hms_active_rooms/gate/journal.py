@@ -18,13 +18,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from hms_active_rooms.errors import JournalError
-from hms_active_rooms.gate.database import JournalDatabase
+from hms_active_rooms.gate.reading import JournalReader
 from hms_active_rooms.gate.records import (
     Action,
     Ask,
-    Event,
     Grant,
-    action_from,
     action_row,
     aware,
     decided,
@@ -38,59 +36,8 @@ Step = Literal["started", "before", "lost"]
 RATE_WINDOW = timedelta(minutes=1)
 
 
-class Journal(JournalDatabase):
+class Journal(JournalReader):
     """Reads and moves the rows; see `JournalDatabase` for how it is opened."""
-
-    # --- reading -----------------------------------------------------------------------
-
-    def get(self, action_id: str) -> Action | None:
-        """The row with this id."""
-        with self._transaction() as db:
-            return action_from(
-                db.execute(sa.select(actions).where(actions.c.id == action_id)).mappings().first()
-            )
-
-    def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call."""
-        query = (
-            sa.select(actions)
-            .where(actions.c.call_key == call_key)
-            .order_by(actions.c.revision.desc())
-            .limit(1)
-        )
-        with self._transaction() as db:
-            return action_from(db.execute(query).mappings().first())
-
-    def actions(
-        self,
-        *,
-        state: State | None = None,
-        room_id: str | None = None,
-        thread: str | None = None,
-        limit: int = 50,
-    ) -> list[Action]:
-        """Newest first."""
-        query = sa.select(actions).order_by(actions.c.created_at.desc(), actions.c.id).limit(limit)
-        for column, value in (("state", state), ("room_id", room_id), ("thread", thread)):
-            if value is not None:
-                query = query.where(actions.c[column] == value)
-        with self._transaction() as db:
-            return [a for row in db.execute(query).mappings() if (a := action_from(row))]
-
-    def events(self, action_id: str) -> list[Event]:
-        """What happened to an action, oldest first."""
-        query = sa.select(events).where(events.c.action_id == action_id).order_by(events.c.seq)
-        with self._transaction() as db:
-            return [
-                Event(aware(r["at"]), r["kind"], r["by"], r["way"], r["data"])
-                for r in db.execute(query).mappings()
-            ]
-
-    def steps(self, action_id: str) -> dict[str, str]:
-        """Peer id to what became of its request: sending, done, gone, failed or unknown."""
-        query = sa.select(steps.c.peer_id, steps.c.state).where(steps.c.action_id == action_id)
-        with self._transaction() as db:
-            return {row.peer_id: row.state for row in db.execute(query)}
 
     # --- proposing and deciding ----------------------------------------------------------
 
@@ -227,7 +174,7 @@ class Journal(JournalDatabase):
             with self._transaction() as db:
                 db.execute(asks.insert().values(place=place, items=wanted, at=naive(self.now())))
         except IntegrityError:
-            with self._transaction() as db:
+            with self._reading() as db:
                 found = db.scalar(sa.select(asks.c["items"]).where(asks.c.place == place))
             return Ask(list(found or []), fresh=False)
         return Ask(wanted, fresh=True)
@@ -252,7 +199,7 @@ class Journal(JournalDatabase):
             )
             .limit(1)
         )
-        with self._transaction() as db:
+        with self._reading() as db:
             row = db.execute(query).mappings().first()
         if row is None:
             return None

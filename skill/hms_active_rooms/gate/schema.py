@@ -11,6 +11,8 @@ from sqlalchemy.pool import QueuePool
 
 SCHEMA_VERSION = 1
 
+_READS = "hms_reads"
+
 metadata = sa.MetaData()
 
 versions = sa.Table("hms_journal", metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -129,8 +131,13 @@ def create_engine(url: str) -> sa.Engine:
         connect_args={"check_same_thread": False, "timeout": 30},
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_immediate)
+    sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """The same engine for transactions that only read: a write in them is an error."""
+    return engine.execution_options(**{_READS: True, "postgresql_readonly": True})
 
 
 def _make_private(path: Path) -> None:
@@ -145,6 +152,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
+def _begin(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get(_READS):
+        # One snapshot: in WAL it neither waits for a writer nor keeps one waiting.
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql("PRAGMA query_only=OFF")
     # Taking the write lock at once: a read-then-write transaction can never lose its race late.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,7 +1,8 @@
 """What a program is told about a call: a text for a model, and data with a schema. Pure.
 
-Both are bounded whatever the room holds, since many MCP clients show a model the data too.
-A stranger's text in the data is shortened, with hidden characters escaped.
+Both are bounded whatever the room holds, since many MCP clients show a model the data too:
+a roster's data has the rows that its text has, and cuts them as short. A stranger's text in
+it has its hidden characters escaped, and is cut by what it costs then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.states import FINAL, State
 from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -23,9 +25,17 @@ if TYPE_CHECKING:
 Executed = Literal["no", "maybe", "partly", "yes"]
 
 MAX_TEXT_CHARS: Final = 200
-"""Of a name, role or user id in the data; the roster's text shows fewer."""
+"""Of a name for the record."""
 
-MAX_ROLES: Final = 50
+MAX_ROLES: Final = 12
+MAX_PEOPLE: Final = 20
+"""Of a role removal, in its result; those who are still there come first."""
+
+_NAME: Final = 40
+_WORD: Final = 24
+"""Characters and tokens of a name, and of a role or user id, as in a roster's text."""
+
+_OUT: Final = ("removed", "gone", "no longer there")
 
 
 class _Data(BaseModel):
@@ -43,14 +53,12 @@ class RoomData(_Data):
 
 
 class PeerData(_Data):
-    """One peer in the room now."""
+    """One peer in the room now. A text that was cut ends in an ellipsis."""
 
-    id: str
-    short_id: str = Field(description="Enough of the id to name this peer in the other tools.")
+    short_id: str = Field(description="Names this peer in the other tools.")
     name: str
-    user_id: str
     role: str
-    joined_at: str
+    user_id: str
 
 
 class PeersData(_Data):
@@ -58,7 +66,7 @@ class PeersData(_Data):
 
     room_id: str
     total: int = Field(description="People in the room now.")
-    by_role: dict[str, int] = Field(description="Of all of them; the 50 largest roles.")
+    by_role: dict[str, int] = Field(description="Of all of them; the 12 largest roles.")
     matching: int = Field(description="People who match the filters.")
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
@@ -169,10 +177,20 @@ def action_answer(action: Action, page: str = "") -> Answer:
         decided_by=_short(action.decided_by),
         decided_way=_short(action.decided_way),
         reason=action.reason,
-        result=action.result,
+        result=_result(action.result),
     )
     failed = action.state == "failed" and executed == "no"
     return Answer(action.tool, text, data.model_dump(mode="json"), action, executed, failed)
+
+
+def _result(result: dict[str, Any]) -> dict[str, Any]:
+    """A row's result with a bounded list of people: those who are still there first."""
+    people = result.get("people")
+    if not people:
+        return result
+    told = sorted(people, key=lambda person: person["outcome"] in _OUT)[:MAX_PEOPLE]
+    rows = [{**person, "name": _cut(person["name"], _NAME)} for person in told]
+    return {**result, "people": rows, "people_left_out": len(people) - len(rows)}
 
 
 def room_data(room: ActiveRoom) -> dict[str, Any]:
@@ -180,9 +198,9 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
     session = room.session
     return RoomData(
         room_id=room.id,
-        name=_short(room.name),
+        name=_cut(room.name, _NAME),
         session_id=session.id,
-        started_at=_short(session.created_at),
+        started_at=_cut(session.created_at, _NAME),
         total=len(session.peers),
     ).model_dump(mode="json")
 
@@ -191,24 +209,30 @@ def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
     """The data about the rows of a roster."""
     rows = [
         PeerData(
-            id=row.peer.id,
-            short_id=row.short_id,
-            name=_short(row.peer.name),
-            user_id=_short(row.peer.user_id),
-            role=_short(row.peer.role),
-            joined_at=_short(row.peer.joined_at),
+            short_id=_cut(row.short_id, _NAME),
+            name=_cut(row.peer.name, _NAME),
+            role=_cut(row.peer.role, _WORD),
+            user_id=_cut(row.peer.user_id, _WORD),
         )
         for row in view.rows
     ]
     return PeersData(
         room_id=room_id,
         total=view.total,
-        by_role={_short(role): count for role, count in view.by_role[:MAX_ROLES]},
+        by_role={_cut(role, _WORD): count for role, count in view.by_role[:MAX_ROLES]},
         matching=len(view.matching),
         offset=view.offset,
         left_out=view.left_out,
         peers=rows,
     ).model_dump(mode="json")
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many characters, and so many tokens once escaped."""
+    shown = text[:most]
+    while shown and token_bound(escaped(shown)) > most:
+        shown = shown[: min(len(shown) - 1, len(shown) * 3 // 4)]
+    return escaped(shown) + ("" if len(shown) == len(text) else "…")
 
 
 def _short(text: str) -> str:

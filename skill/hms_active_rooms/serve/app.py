@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from hms_active_rooms.serve.decisions import run_approved
 from hms_active_rooms.serve.guard import Guard, GuardSettings
+from hms_active_rooms.serve.last_resort import LastResort, failed
 from hms_active_rooms.serve.running import all_ended
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def create_app(
 
     # MCP's own path "/" comes last: the page and REST have longer ones.
     routes = [Route("/healthz", _healthz), *rest, *page, *(mcp.routes if mcp else ())]
-    return Guard(Starlette(routes=routes, lifespan=lifespan), guard)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed})
+    return Guard(LastResort(app), guard)
 
 
 async def _healthz(_: Request) -> JSONResponse:

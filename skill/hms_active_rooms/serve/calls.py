@@ -1,23 +1,28 @@
 """Tool calls from programs that do not run in our process: check, propose, run, tell.
 
-Threat: a client repeats a request because an answer got lost, replays one, or sends two at
-once. Invariant: the same call by the same caller is the same row of the journal while that
-row is open, and until its outcome has been told once; only then is it a new action, which
-a person is asked about again. So no repetition is sent without a new yes. An explicit key
-is one row for ever.
+Threat: a client repeats a request because an answer got lost, replays one, sends two at
+once, or asks more than people can read. Invariant: the same call by the same caller is the
+same row of the journal while that row is open. Once it has ended, its outcome answers the
+next such call, once and within an hour, as a repetition; after that the call is a new action.
+A person is asked about a new action that was called before, whatever the policy lets run
+unasked: so no repetition is sent without a new yes. An explicit key is one row for ever, and
+a new key is a new call. Only a call tells an outcome; looking at an action changes nothing.
+At most `MAX_OPEN` questions of one thread wait at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, PolicyRefusal
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, PolicyRefusal
 from hms_active_rooms.gate.calls import Arguments, StateChange, explain
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.gate.drafts import Origin
@@ -42,6 +47,12 @@ THREADS: Final = "serve:"
 """How the journal's threads of calls from outside begin."""
 
 MAX_KEY_CHARS: Final = 200
+
+MAX_OPEN: Final = 100
+"""Our choice: twice what the approvals page shows. More questions at once nobody reads."""
+
+TOLD_WITHIN: Final = timedelta(hours=1)
+"""Our choice: how long an outcome that no call was told answers the next same call."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +104,13 @@ async def call_tool(
     call = checked(name, arguments)
     if not isinstance(call, StateChange):
         return await read(gate, name, call)
+    began = gate.journal.now()
     action = await open_call(gate, call, caller)
-    return await tell(gate, await settle(gate, action), page=page)
+    answer = await tell(gate, await settle(gate, action), page=page)
+    if answer.action is None or not is_repeated(answer.action, began):
+        return answer
+    text = f"This call was made before and is not sent again; what came of it: {answer.text}"
+    return replace(answer, text=text, data={**answer.data, "text": text})
 
 
 def checked(name: str, arguments: dict[str, Any]) -> Arguments:
@@ -135,17 +151,35 @@ async def open_call(gate: Gate, call: StateChange, caller: Caller) -> Action:
     """The row for this call by this caller: the one that is open or not told yet, or a new one.
 
     Raises:
+        PolicyRefusal: too many questions of this thread wait; not proposed.
         PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
         ApiError: the room could not be read; nothing was executed.
     """
-    origin = await _origin(gate, call, caller)
+    origin, again = await _origin(gate, call, caller)
+    asks = again or not gate.policy.runs_unasked(call.tool)
+    if asks and await gate.find(call, origin) is None:
+        await _room_for_one_more(gate, caller)
     try:
-        return await gate.propose(call, origin)
+        return await (gate.asking() if again else gate).propose(call, origin)
     except ActiveRoomsError:
-        refused = await gate.find(call, origin)
-        if refused is not None and has_ended(refused):
-            await _told(gate, refused)
+        with suppress(JournalError):
+            refused = await gate.find(call, origin)
+            if refused is not None and has_ended(refused):
+                await _told(gate, refused)
         raise
+
+
+async def _room_for_one_more(gate: Gate, caller: Caller) -> None:
+    waiting = await asyncio.to_thread(
+        gate.journal.count, state="proposed", at=gate.journal.now(), thread=caller.thread
+    )
+    if waiting >= MAX_OPEN:
+        # No row either: a flood must not fill the journal.
+        _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
+        raise PolicyRefusal(
+            f"{waiting} calls wait for a person; no more are taken until some are decided.",
+            hint="Tell the person what waits. Call again once they decided.",
+        )
 
 
 async def settle(gate: Gate, action: Action) -> Action:
@@ -162,23 +196,34 @@ async def tell(gate: Gate, action: Action, *, page: str = "") -> Answer:
     return action_answer(action, page)
 
 
+def is_repeated(action: Action, began: datetime) -> bool:
+    """Whether this outcome was there before a call that began at this moment. Pure."""
+    return has_ended(action) and _ended_at(action) < began
+
+
 async def _told(gate: Gate, action: Action) -> None:
-    await asyncio.to_thread(gate.journal.note, action.id, "told", way="call")
+    try:
+        await asyncio.to_thread(gate.journal.note, action.id, "told", way="call")
+    except JournalError as error:
+        # The row tells what was executed, whether or not this is noted; without the note the
+        # next same call gets the same outcome, and nothing is sent.
+        _log.warning("told, and not on record: %s: %s", action.id, error)
 
 
-async def _origin(gate: Gate, call: StateChange, caller: Caller) -> Origin:
+async def _origin(gate: Gate, call: StateChange, caller: Caller) -> tuple[Origin, bool]:
+    """Where this call is made, and whether the same call was made and over before."""
     if caller.key:
-        return await _keyed(gate, call, caller)
+        return await _keyed(gate, call, caller), False
 
     def turn(number: int) -> Origin:
         return Origin(caller.thread, "turn", str(number), caller.requester)
 
     async def over(number: int) -> bool:
-        return await _is_told(gate, await gate.find(call, turn(number)))
+        return await _is_over(gate, await gate.find(call, turn(number)))
 
-    # Turns are told in order, so the first open one is found in few steps however many there are.
+    # Turns are over in order, so the first open one is found in few steps however many there are.
     if not await over(0):
-        return turn(0)
+        return turn(0), False
     told, opened = 0, 1
     while await over(opened):
         told, opened = opened, opened * 2
@@ -188,14 +233,22 @@ async def _origin(gate: Gate, call: StateChange, caller: Caller) -> Origin:
             told = middle
         else:
             opened = middle
-    return turn(opened)
+    return turn(opened), True
 
 
-async def _is_told(gate: Gate, action: Action | None) -> bool:
+async def _is_over(gate: Gate, action: Action | None) -> bool:
     if action is None or not has_ended(action):
         return False
+    if gate.journal.now() - _ended_at(action) > TOLD_WITHIN:
+        return True
     events = await asyncio.to_thread(gate.journal.events, action.id)
     return any(event.kind == "told" for event in events)
+
+
+def _ended_at(action: Action) -> datetime:
+    ended = action.finished_at or action.decided_at or action.created_at
+    # A question nobody touched was over at its deadline, not when somebody noticed.
+    return min(ended, action.expires_at) if action.state == "expired" else ended
 
 
 async def _keyed(gate: Gate, call: StateChange, caller: Caller) -> Origin:

@@ -11,28 +11,33 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     Approve,
     BadAnswerError,
+    Decision,
+    Edit,
     Reject,
     parse_answer,
 )
+from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.records import Action, Event
 from hms_active_rooms.gate.states import State
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.serve.calls import THREADS
-from hms_active_rooms.serve.running import run_to_end
+from hms_active_rooms.serve.running import run_to_end, truthful
 from hms_active_rooms.untrusted import quoted
 
 MAX_LISTED = 500
-_SCANNED = 10_000
 
 _OWN_WAYS = ("policy", "gate", "claim")
 """Decisions that nobody made: the policy, a deadline, a change in the room."""
+
+_SENT_HERE = ("page", "rest")
+"""Ways of deciding after which this server sends, whoever asked."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,27 +87,27 @@ async def list_actions(
         raise InvalidCall(f"The limit is 1 to {MAX_LISTED}.")
     if room_id is not None:
         gate.policy.check_room(room_id)
-    now = gate.journal.now()
-    # A question whose time is over still has its old state until somebody touches it.
-    stored = state if state not in ("proposed", "approved", "expired") else None
-    # Where every row read is one that is wanted, no more are read than are shown.
-    all_fit = state == stored and (room_id is not None or ANY_ROOM in gate.policy.rooms)
-    rows = await asyncio.to_thread(
+    return await asyncio.to_thread(
         gate.journal.actions,
-        state=stored,
+        state=state,
+        # A question whose time is over still has its old state until somebody touches it.
+        at=gate.journal.now(),
         room_id=room_id,
-        limit=limit if all_fit else _SCANNED,
+        rooms=allowed_rooms(gate),
+        limit=limit,
     )
-    fit = [r for r in rows if _allowed(gate, r) and state in (None, r.state_at(now))]
-    return fit[:limit]
+
+
+def allowed_rooms(gate: Gate) -> tuple[str, ...] | None:
+    """The rooms the policy allows; None: any."""
+    return None if ANY_ROOM in gate.policy.rooms else gate.policy.rooms
 
 
 async def show(gate: Gate, action_id: str) -> Shown:
     """One action and everything that happened to it.
 
     Raises:
-        InvalidCall: no such action.
-        PolicyRefusal: it is about a room the policy does not allow.
+        InvalidCall: no such action in the rooms the policy allows.
     """
     action = await gate.expire_if_late(await _known(gate, action_id))
     events = await asyncio.to_thread(gate.journal.events, action.id)
@@ -129,16 +134,23 @@ async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: st
 
     Raises:
         InvalidCall: no such action, or an answer that is none; nothing was decided.
-        PolicyRefusal: another room, or too many actions a minute (approved, not sent).
-        ActiveRoomsError: it was approved; the error says whether anything was executed.
+        PolicyRefusal: too many actions a minute (approved, not sent).
+        ActiveRoomsError: `executed` is what the row says.
     """
     action = await gate.expire_if_late(await _known(gate, action_id))
+    try:
+        return await _decide(gate, action, answer, by, way)
+    except JournalError as error:
+        raise await truthful(gate, action.id, error) from None
+
+
+async def _decide(gate: Gate, action: Action, answer: object, by: str, way: str) -> Verdict:
     if action.state == "approved":
         return await _on_approved(gate, action, answer, by, way)
     if action.state != "proposed":
-        return await _second(gate, action)
+        return await already_decided(gate, action)
     try:
-        decision = parse_answer(answer, gate.request(action), by)
+        decision = _understood(gate, action, answer, by)
     except BadAnswerError as error:
         await gate.bad_answer(action, str(error), way=way)
         raise InvalidCall(
@@ -148,21 +160,72 @@ async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: st
     await gate.decide(action.id, decision, by=by, way=way)
     decided = await gate.get(action.id)
     row = await gate.latest(decided)
-    if not _is_ours(decided, row, isinstance(decision, Reject), by, way):
-        return await _second(gate, decided)
+    if not is_ours(decided, row, rejects=isinstance(decision, Reject), by=by, way=way):
+        return await already_decided(gate, decided)
     if row.state == "approved":
         row = await run_to_end(gate, row.id)
-        if row.state == "rejected" and row.decided_way not in _OWN_WAYS:
-            return await _second(gate, row)  # a no came in before it was sent
+    no_before_it_was_sent = row.state == "rejected" and row.decided_way not in _OWN_WAYS
+    if no_before_it_was_sent and not isinstance(decision, Reject):
+        return await already_decided(gate, row)
     return Verdict(True, row, _told(row))
 
 
+def _understood(gate: Gate, action: Action, answer: object, by: str) -> Decision:
+    """The decision, which the gate can carry out: it takes what it cannot for a no.
+
+    Raises:
+        BadAnswerError: anything else.
+    """
+    decision = parse_answer(answer, gate.request(action), by)
+    match decision:
+        case Approve(scope="session") if action.thread.startswith(THREADS):
+            raise BadAnswerError(
+                "what a program from outside asks for is approved once, never for the session"
+            )
+        case Edit():
+            try:
+                parse_call(action.tool, action.arguments).edited(dict(decision.changes))
+            except InvalidCall as error:
+                raise BadAnswerError(f"the edit is wrong: {str(error).rstrip('.')}") from None
+    return decision
+
+
+async def already_decided(gate: Gate, action: Action) -> Verdict:
+    """For whoever comes after the decision that counts: which one it was, by whom and when.
+
+    Args:
+        gate: the gate.
+        action: the row they were asked about, as it is now.
+    """
+    # What was sent is the newest revision of its call: known even if the journal fails by now.
+    newest = action if action.sent_at else await gate.latest(action)
+    if not (words := already(action)):
+        text = outcome(action)
+        if newest.id != action.id:
+            text += f" It went on as action {newest.id}."
+        return Verdict(False, newest, text)
+    return Verdict(False, newest, f"{words} {outcome(newest)}")
+
+
+def already(action: Action) -> str:
+    """Which decision counted, by whom, which way and when; "" when no person's did. Pure."""
+    if action.decided_at is None or action.decided_way in _OWN_WAYS:
+        return ""
+    word = "rejected" if action.state == "rejected" else "approved"
+    who = f"{quoted(action.decided_by, 60)} ({quoted(action.decided_way, 40)[1:-1]})"
+    return f"Already {word} by {who} at {action.decided_at:%Y-%m-%d %H:%M:%S} UTC."
+
+
 async def run_approved(gate: Gate) -> list[Action]:
-    """Send what was approved for a caller of ours and not sent before a restart; the rows then."""
+    """Send what was approved and not sent before a restart; the rows then.
+
+    For callers of ours, and what anybody asked for and a person approved here: whoever
+    approves on the page is told that it runs. The rest belongs to the programs that asked.
+    """
     approved = await list_actions(gate, state="approved", limit=MAX_LISTED)
     rows = []
     for action in approved:
-        if not action.thread.startswith(THREADS):
+        if not action.thread.startswith(THREADS) and action.decided_way not in _SENT_HERE:
             continue
         try:
             rows.append(await run_to_end(gate, action.id))
@@ -174,49 +237,45 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 async def _known(gate: Gate, action_id: str) -> Action:
     action = await gate.get(action_id.strip().lower()[:64])
-    gate.policy.check_room(action.room_id)
+    rooms = allowed_rooms(gate)
+    if rooms is not None and action.room_id not in rooms:
+        _log.warning("refused action %s: another room", action.id)
+        # The words of one that is not there: nobody learns of a room that is not theirs.
+        return await gate.get("")
     return action
-
-
-def _allowed(gate: Gate, action: Action) -> bool:
-    return ANY_ROOM in gate.policy.rooms or action.room_id in gate.policy.rooms
 
 
 async def _on_approved(gate: Gate, action: Action, answer: object, by: str, way: str) -> Verdict:
     """Approved and not sent yet: a no is still in time, and a second yes sends what waits."""
     try:
-        decision = parse_answer(answer, gate.request(action), by)
+        decision = _understood(gate, action, answer, by)
     except BadAnswerError:
-        return await _second(gate, action)
+        return await already_decided(gate, action)
     if isinstance(decision, Reject):
         row = await gate.withdraw(action.id, decision.reason, by=by, way=way)
-        if row.state == "rejected" and _is_ours(row, row, True, by, way):
+        if row.state == "rejected" and is_ours(row, row, rejects=True, by=by, way=way):
             return Verdict(True, row, outcome(row))
-        return await _second(gate, row)
+        return await already_decided(gate, row)
     if isinstance(decision, Approve):
-        await run_to_end(gate, action.id)
-    return await _second(gate, await gate.get(action.id))
+        row = await run_to_end(gate, action.id)
+        if row.sent_at:
+            return await already_decided(gate, row)
+    return await already_decided(gate, await gate.get(action.id))
 
 
-def _is_ours(row: Action, newest: Action, rejects: bool, by: str, way: str) -> bool:
-    """Whether the decision in the row is the one just given (or the same by the same person)."""
+def is_ours(row: Action, newest: Action, *, rejects: bool, by: str, way: str) -> bool:
+    """Whether the decision in the row is the one just given (or the same by the same person).
+
+    Args:
+        row: the row that was decided on, as it is now.
+        newest: the newest revision of the same call.
+        rejects: whether the decision was a no.
+        by: who gave it.
+        way: how they were asked.
+    """
     edited = newest.edited_from == row.id
     same = rejects == (row.state == "rejected" and not edited)
     return same and (row.decided_by, row.decided_way) == (by, way)
-
-
-async def _second(gate: Gate, action: Action) -> Verdict:
-    """For whoever comes after the decision that counts."""
-    newest = await gate.latest(action)
-    if action.state == "expired" and action.decided_way in _OWN_WAYS:
-        text = outcome(action)
-        if newest.id != action.id:
-            text += f" It went on as action {newest.id}."
-        return Verdict(False, newest, text)
-    word = "rejected" if action.state == "rejected" else "approved"
-    when = f" at {action.decided_at:%Y-%m-%d %H:%M:%S} UTC" if action.decided_at else ""
-    who = f"{quoted(action.decided_by, 60)} ({quoted(action.decided_way, 40)[1:-1]})"
-    return Verdict(False, newest, f"Already {word} by {who}{when}. {outcome(newest)}")
 
 
 def _told(row: Action) -> str:

@@ -8,6 +8,7 @@ exactly `approve` approves; the journal decides whether anything is sent.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -22,6 +23,9 @@ MOST_QUESTIONS: Final = 5
 """About one call; after that the action waits for a person elsewhere."""
 
 MAX_REASON_CHARS: Final = 500
+
+_MAX_NAME_CHARS: Final = 40
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -71,12 +75,28 @@ class Asked:
             return None
 
 
-def question(request: ApprovalRequest) -> str:
-    """The request in words, with what tells it from every other request."""
+def client_name(given: str) -> str:
+    """A client's name for itself as one plain word, so that it reads like nothing else."""
+    return _NOT_IN_A_NAME.sub("_", given[: 10 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS] or "unnamed"
+
+
+def decided_by(name: str) -> str:
+    """Who decided, for the record: a client said so. Which person it asked is not known."""
+    return f"client {client_name(name)}"
+
+
+def question(request: ApprovalRequest, elsewhere: str = "") -> str:
+    """The request in words, with what tells it from every other request.
+
+    Args:
+        request: what is asked.
+        elsewhere: where else it can be decided, behind "can also be decided"; "" to leave it out.
+    """
+    also = f"\nIt can also be decided {elsewhere}." if elsewhere else ""
     return (
         f"{request.text}\n"
         f"Answer until {request.deadline:%Y-%m-%d %H:%M:%S} UTC "
-        f"(action {request.action_id}, digest {request.digest[:12]})."
+        f"(action {request.action_id}, digest {request.digest[:12]}).{also}"
     )
 
 

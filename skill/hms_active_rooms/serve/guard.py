@@ -1,221 +1,47 @@
 """Who may speak to the server at all: checked on every route, before anything reads a request.
 
-Threat: a web page in the person's browser (DNS rebinding, cross-site requests), another
-machine, a flood of bytes. Invariant: a request whose Host, Origin, token or size is not
-allowed is answered here, logged without its secrets, and nothing is read from 100ms.
+Threat: a web page in the person's browser, another machine, a flood of bytes, or bytes that
+never come. Invariant: a request that `admission` refuses, or whose body is too large or too
+slow, is answered here, logged without its secrets, and nothing is read from 100ms.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import ipaddress
+import asyncio
 import logging
-import re
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import MutableMapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.admission import (
+    MIN_TOKEN_CHARS,
+    PRINCIPAL_KEY,
+    GuardSettings,
+    Refusal,
+    guard_settings,
+    judge,
+    principal,
+)
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Principal = Literal["caller", "approver", ""]
-"""Whose token a request carried. "": none, where none is needed."""
+__all__ = [
+    "MIN_TOKEN_CHARS",
+    "Guard",
+    "GuardSettings",
+    "Refusal",
+    "guard_settings",
+    "judge",
+    "principal",
+]
 
-MAX_BODY_BYTES: Final = 256 * 1024
-"""Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
-
-MIN_TOKEN_CHARS: Final = 16
-PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
-
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
-_ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_DRAIN_BYTES: Final = 1024 * 1024
+_DRAIN_S: Final = 2.0
+"""How much of a refused request is thrown away, unlooked at, and for how long at most."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class GuardSettings:
-    """What the guard lets through.
-
-    Attributes:
-        hosts: names in Host, without port.
-        origins: whole origins besides the server's own, e.g. "https://ops.example".
-        token: what callers must bring as a bearer token; "" for none.
-        approver_tokens: what lets a program approve, by REST only; never the callers'.
-        max_body_bytes: of one request.
-        own_login: path prefixes that check who comes by themselves (the approvals page).
-        open_paths: paths that tell nothing and need no token.
-    """
-
-    hosts: tuple[str, ...] = _LOOPBACK
-    origins: tuple[str, ...] = ()
-    token: str = field(default="", repr=False)
-    approver_tokens: tuple[str, ...] = field(default=(), repr=False)
-    max_body_bytes: int = MAX_BODY_BYTES
-    own_login: tuple[str, ...] = ()
-    open_paths: tuple[str, ...] = ("/healthz",)
-
-    def __post_init__(self) -> None:
-        given = [("server", self.token), *(("approver", token) for token in self.approver_tokens)]
-        for name, token in given:
-            if token and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token):
-                raise ConfigurationError(
-                    f"The {name} token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces."
-                )
-        if self.token and self.token in self.approver_tokens:
-            raise ConfigurationError(
-                "The approver's token is the caller's.",
-                hint="Whoever calls must not be able to approve: use two tokens.",
-            )
-
-
-def guard_settings(
-    host: str,
-    *,
-    token: str = "",
-    approver_tokens: tuple[str, ...] = (),
-    hosts: tuple[str, ...] = (),
-    origins: tuple[str, ...] = (),
-    own_login: tuple[str, ...] = (),
-) -> GuardSettings:
-    """Settings for a server that binds `host`.
-
-    Raises:
-        ConfigurationError: beyond loopback without a token, an address without a name it is
-            reached by, or something that is no host or no origin.
-    """
-    names = [_host_name(name) for name in hosts]
-    if is_loopback(host):
-        names += _LOOPBACK
-    elif not token:
-        raise ConfigurationError(
-            f"Binding {quoted(host)} lets other machines in, so the server needs a token.",
-            hint="Set HMS_SERVER_TOKEN, or bind 127.0.0.1.",
-        )
-    if not is_loopback(host) and not _is_any(host):
-        names.append(_host_name(f"[{host}]" if ":" in host else host))
-    if not names:
-        raise ConfigurationError(
-            f"Binding {quoted(host)} needs the names it is reached by.",
-            hint="Name them: --allow-host rooms.example",
-        )
-    for origin in origins:
-        if not _ORIGIN.fullmatch(origin.lower()):
-            raise ConfigurationError(
-                f"{quoted(origin)} is no origin.", hint="As https://name[:port]."
-            )
-    return GuardSettings(
-        hosts=tuple(dict.fromkeys(names)),
-        origins=tuple(origin.lower() for origin in origins),
-        token=token,
-        approver_tokens=approver_tokens,
-        own_login=own_login,
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server bound there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_any(host: str) -> bool:
-    return host in ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
-
-
-def _host_name(text: str) -> str:
-    match = _HOST.fullmatch(text.lower())
-    if not match or match[2]:
-        raise ConfigurationError(
-            f"{quoted(text)} is no host name.", hint="Without scheme and port."
-        )
-    return match[1]
-
-
-def principal(scope: Mapping[str, Any]) -> Principal:
-    """Whose token the guard found on this request."""
-    found: Principal = scope.get(PRINCIPAL_KEY, "")
-    return found
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a request is not let through: HTTP status, a sentence, a word for the log."""
-
-    status: int
-    text: str
-    word: str
-
-
-def judge(
-    settings: GuardSettings, path: str, headers: Mapping[str, list[str]]
-) -> Refusal | Principal:
-    """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
-    hosts = headers.get("host", [])
-    match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
-    if match is None or match[1] not in settings.hosts:
-        return Refusal(421, "This server is not reached by that Host.", "host")
-    if not _origin_fits(settings, headers.get("origin", []), hosts[0].lower()):
-        return Refusal(403, "Requests from that Origin are not taken.", "origin")
-    lengths = headers.get("content-length", [])
-    if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
-        return Refusal(400, "The Content-Length is malformed.", "length")
-    if lengths and (len(lengths[0]) > 12 or int(lengths[0]) > settings.max_body_bytes):
-        return Refusal(413, "The request is too large.", "size")
-    who = _token_of(settings, headers.get("authorization", []))
-    if who is None:
-        return Refusal(401, "The bearer token is not the right one.", "token")
-    if who == "approver" and not path.startswith("/v1/"):
-        return Refusal(403, "An approver's token is for REST only.", "approver")
-    if who == "" and settings.token and not _needs_no_token(settings, path):
-        return Refusal(401, "A bearer token is needed.", "token")
-    return who
-
-
-def _origin_fits(settings: GuardSettings, origins: list[str], host: str) -> bool:
-    if not origins:
-        return True  # not a browser, or a plain navigation
-    origin = origins[0].lower()
-    match = _ORIGIN.fullmatch(origin)
-    if len(origins) > 1 or match is None:
-        return False
-    return match[1] == host or origin in settings.origins
-
-
-def _needs_no_token(settings: GuardSettings, path: str) -> bool:
-    own = any(path == p or path.startswith(p.rstrip("/") + "/") for p in settings.own_login)
-    return own or path in settings.open_paths
-
-
-def _token_of(settings: GuardSettings, values: list[str]) -> Principal | None:
-    """Whose token it is; None for a wrong one, where one is known."""
-    known: tuple[tuple[Principal, str], ...] = (
-        ("caller", settings.token),
-        *(("approver", token) for token in settings.approver_tokens),
-    )
-    if not values or not any(token for _, token in known):
-        return ""
-    scheme, _, given = values[0].partition(" ")
-    if len(values) > 1 or scheme.lower() != "bearer":
-        return None
-    found: Principal | None = None
-    for who, token in known:  # all are compared, so that time tells nothing
-        if hmac.compare_digest(_hash(given.strip()), _hash(token)) and token:
-            found = who
-    return found
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 class Guard:
@@ -235,12 +61,17 @@ class Guard:
             return
         verdict = judge(self._settings, scope["path"], _headers(scope))
         if isinstance(verdict, Refusal):
+            await _drained(receive)
             await _refuse(verdict, scope, send)
             return
         scope[PRINCIPAL_KEY] = verdict
-        first = await _body(receive, self._settings.max_body_bytes)
-        if first is None:
-            await _refuse(Refusal(413, "The request is too large.", "size"), scope, send)
+        try:
+            async with asyncio.timeout(self._settings.body_s):
+                first = await _body(receive, self._settings.max_body_bytes)
+        except TimeoutError:
+            first = Refusal(408, "The request did not arrive in time.", "slow")
+        if isinstance(first, Refusal):
+            await _refuse(first, scope, send)
             return
         pending = [first]
 
@@ -250,18 +81,36 @@ class Guard:
         await self._app(scope, replay, send)
 
 
-async def _body(receive: Receive, limit: int) -> Message | None:
-    """The whole body as one message, or the disconnect; None when it is too large."""
+async def _body(receive: Receive, limit: int) -> Message | Refusal:
+    """The whole body as one message, or the disconnect; a refusal when it is too large."""
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return message
         body += message.get("body", b"")
+        more = message.get("more_body", False)
         if len(body) > limit:
-            return None
-        if not message.get("more_body", False):
+            if more:
+                await _drained(receive)
+            return Refusal(413, "The request is too large.", "size")
+        if not more:
             return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+
+async def _drained(receive: Receive) -> None:
+    """Throw the rest of a request away, within bounds.
+
+    A connection that is closed with bytes still unread is reset, and the answer with it.
+    """
+    left = _DRAIN_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _headers(scope: MutableMapping[str, Any]) -> dict[str, list[str]]:

@@ -74,7 +74,11 @@ def listed(tool: Tool) -> types.Tool:
 
 
 def build_server(
-    toolkit: ActiveRoomsToolkit, *, page: str = "", guides: Mapping[str, str] | None = None
+    toolkit: ActiveRoomsToolkit,
+    *,
+    page: str = "",
+    guides: Mapping[str, str] | None = None,
+    elicit: bool = True,
 ) -> Server[Any]:
     """The server, without a transport.
 
@@ -82,8 +86,9 @@ def build_server(
         toolkit: holds the gate.
         page: address of the approvals page, told to those who wait.
         guides: the skill's files to read, by path ("SKILL.md", "references/api.md").
+        elicit: whether people are asked through their client. The client could answer for them.
     """
-    calls = Calls(toolkit, page)
+    calls = Calls(toolkit, page, elicit)
     files = dict(guides or {})
     tools = [listed(tool) for tool in capability().tools]
     schemas = {tool.name: tool.input_schema for tool in tools}

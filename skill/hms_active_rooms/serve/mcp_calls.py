@@ -2,7 +2,9 @@
 
 Threat: a client sends an accepted round again, makes one up, or answers another question.
 Invariant: see `eliciting`; in a later round the row that was asked about is looked up, and
-what has ended is told, never sent again.
+what has ended is told, never sent again. Not held off: a client that answers for its person.
+The protocol leaves asking to the client; the record says "client", and `elicit=False` is for
+those who do not trust theirs.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import mcp_types as types
@@ -19,15 +21,15 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.approval import BadAnswerError
 from hms_active_rooms.gate.calls import StateChange
 from hms_active_rooms.gate.impact import Impact
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.serve import eliciting
-from hms_active_rooms.serve.answers import Answer
+from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settle, tell
-from hms_active_rooms.serve.decisions import decide
+from hms_active_rooms.serve.decisions import already_decided, decide
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import quoted
 
@@ -46,13 +48,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Talk:
-    """One tools/call: who asks, what was asked before, what the client can do."""
+    """One tools/call: who asks, what was asked before, what the client can do.
+
+    Attributes:
+        name: what the client calls itself.
+        closed: its person is not asked, or not again.
+        overruled: the action its person was asked about and somebody else decided.
+    """
 
     context: Context
     caller: Caller
     asked: eliciting.Asked | None
     response: types.ElicitResult | None
-    closed: bool = field(default=False)
+    name: str
+    closed: bool
+    overruled: str = field(default="")
 
     @property
     def questions(self) -> int:
@@ -76,25 +86,34 @@ class _Talk:
         return self.modern or self.context.session.can_send_request
 
 
-def _talk(context: Context, params: types.CallToolRequestParams) -> _Talk:
+def _talk(context: Context, params: types.CallToolRequestParams, elicit: bool) -> _Talk:
     info = context.session.client_params
     name = info.client_info.name if info else "client"
     asked = eliciting.Asked.decoded(params.request_state)
     response = (params.input_responses or {}).get(eliciting.KEY)
     return _Talk(
         context,
-        Caller("mcp", f"mcp:{name[:60]}"),
+        Caller("mcp", f"mcp:{eliciting.client_name(name)}"),
         asked,
-        response if asked and isinstance(response, types.ElicitResult) else None,
+        response if elicit and asked and isinstance(response, types.ElicitResult) else None,
+        name,
+        closed=not elicit,
     )
 
 
 class Calls:
-    """Answers tools/call."""
+    """Answers tools/call.
 
-    def __init__(self, toolkit: ActiveRoomsToolkit, page: str) -> None:
+    Args:
+        toolkit: holds the gate.
+        page: address of the approvals page; "" when there is none.
+        elicit: whether people are asked through their client, and its answers count.
+    """
+
+    def __init__(self, toolkit: ActiveRoomsToolkit, page: str, elicit: bool) -> None:
         self._gate = toolkit.gate
         self._page = page
+        self._elicit = elicit
 
     async def call(
         self, context: Context, params: types.CallToolRequestParams
@@ -109,7 +128,7 @@ class Calls:
         try:
             call = checked(params.name, params.arguments or {})
             if isinstance(call, StateChange):
-                return await self._change(call, _talk(context, params))
+                return await self._change(call, _talk(context, params, self._elicit))
             return _result(await read(self._gate, params.name, call))
         except ActiveRoomsError as error:
             return _error(error)
@@ -133,15 +152,15 @@ class Calls:
             if action.state != "proposed":
                 action = await self._with_progress(talk, action, settle(self._gate, action))
             if action.state != "proposed" or not talk.can_ask:
-                return _result(await tell(self._gate, action, page=self._page))
+                return _result(await self._told(action, talk))
             talk.asked = eliciting.Asked(action.id, action.digest, talk.questions + 1)
             await self._gate.asked(action, eliciting.WAY)
             if talk.modern:
                 return self._question(action, talk.asked)
             answer = await self._ask_now(action, talk)
             if answer is None:
+                talk.closed, talk.overruled = True, action.id
                 action = await self._gate.latest(action)
-                talk.closed = True
             else:
                 action = await self._answered(action, talk, answer)
 
@@ -151,21 +170,27 @@ class Calls:
             with suppress(InvalidCall):
                 found = await self._gate.latest(await self._gate.get(talk.asked.action))
                 if found.thread == talk.caller.thread:
+                    if found.id != talk.asked.action:
+                        talk.overruled = talk.asked.action
                     return await self._gate.expire_if_late(found)
         return await open_call(self._gate, call, talk.caller)
 
     def _question(self, action: Action, asked: eliciting.Asked) -> types.InputRequiredResult:
         form = types.ElicitRequestFormParams(
-            message=eliciting.question(self._gate.request(action)), requested_schema=eliciting.FORM
+            message=self._words(action), requested_schema=eliciting.FORM
         )
         return types.InputRequiredResult(
             input_requests={eliciting.KEY: types.ElicitRequest(params=form)},
             request_state=asked.encoded(),
         )
 
+    def _words(self, action: Action) -> str:
+        elsewhere = where_to_approve(action.id, self._page) if self._page else ""
+        return eliciting.question(self._gate.request(action), elsewhere)
+
     async def _ask_now(self, action: Action, talk: _Talk) -> types.ElicitResult | None:
         """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
-        text = eliciting.question(self._gate.request(action))
+        text = self._words(action)
         session, number = talk.context.session, talk.context.request_id
         asking = asyncio.create_task(session.elicit_form(text, eliciting.FORM, number))
         decided = asyncio.create_task(self._until_decided(action))
@@ -194,9 +219,23 @@ class Calls:
         if answer is None:
             talk.closed = True
             return action
-        by = f"person at {talk.caller.requester}"
+        by = eliciting.decided_by(talk.name)
         decided = decide(self._gate, action.id, answer, by=by, way=eliciting.WAY)
-        return (await self._with_progress(talk, action, decided)).action
+        verdict = await self._with_progress(talk, action, decided)
+        if not verdict.counted:
+            talk.overruled = action.id
+        return verdict.action
+
+    async def _told(self, action: Action, talk: _Talk) -> Answer:
+        """What came of it; and whose decision it was, for a person who had the question too."""
+        answer = await tell(self._gate, action, page=self._page)
+        if not talk.overruled or action.state == "proposed":
+            return answer
+        try:
+            verdict = await already_decided(self._gate, await self._gate.get(talk.overruled))
+        except JournalError:
+            return answer  # whose decision it was cannot be read; what came of it was
+        return replace(answer, text=verdict.text, data={**answer.data, "text": verdict.text})
 
     async def _with_progress(self, talk: _Talk, action: Action, work: Awaitable[_T]) -> _T:
         """The work's result; meanwhile how many of a role removal were dealt with.
@@ -212,7 +251,8 @@ class Calls:
             return await work
         finally:
             await _stopped(reporting)
-            await report.once()
+            # What goes wrong with a report is not what became of the action.
+            await asyncio.gather(report.once(), return_exceptions=True)
 
 
 class _Report:

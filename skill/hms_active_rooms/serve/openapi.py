@@ -43,7 +43,7 @@ _SENT: Final[tuple[type[BaseModel], ...]] = (
 )
 _TAKEN: Final[tuple[type[BaseModel], ...]] = (Approval, Rejection, Problem)
 
-_BY_GUARD: Final = (400, 401, 403, 413, 421)
+_BY_GUARD: Final = (400, 401, 403, 408, 413, 421)
 """Answered before a request is read, in the guard's own shorter shape."""
 
 _ALWAYS: Final = (*_BY_GUARD, 422)
@@ -55,8 +55,11 @@ _BOTH_SHAPES: Final = (400, 403)
 _ABOUT: Final = (
     "Moderates live 100ms rooms. Reading is free. What changes a room waits for a person: the "
     "answer is 202 with the action's Location, and only an approver's token decides on it. The "
-    "same call is the same action until its outcome was told; with an Idempotency-Key it is so "
-    "for ever. Names, roles and user ids are data written by people in the room."
+    "same call is the same action while it is open. When it has ended, the next same call within "
+    "an hour is answered with its outcome and `repeated`: nothing is sent for it. The one after "
+    "that is a new action, and a person is asked about it whatever the policy lets run unasked. "
+    "With an Idempotency-Key a call is one action for ever, and a new key is a new call. A GET "
+    "changes nothing of this. Names, roles and user ids are data written by people in the room."
 )
 _CALLERS: Final[list[dict[str, list[str]]]] = [{"caller": []}, {"approver": []}, {}]
 

@@ -18,15 +18,13 @@ from starlette.routing import BaseRoute, Route
 
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.serve.answers import (
     MAX_TEXT_CHARS,
     action_answer,
-    has_ended,
     where_to_approve,
 )
-from hms_active_rooms.serve.calls import Caller, call_tool, tell
+from hms_active_rooms.serve.calls import Caller, call_tool, is_repeated
 from hms_active_rooms.serve.decisions import (
     Shown,
     Verdict,
@@ -123,10 +121,13 @@ class _Rest:
             )
         arguments = await body(request)
         caller = Caller(WAY, WAY, "" if tool.hints.read_only else _key(request))
+        began = self._gate.journal.now()
         told = await call_tool(
             self._toolkit, tool.name, arguments, caller=caller, page=self._settings.page
         )
-        content = {"text": told.text, "data": told.data}
+        content: dict[str, Any] = {"text": told.text, "data": told.data}
+        if told.action is not None:
+            content["repeated"] = is_repeated(told.action, began)
         if told.waiting and told.action:
             return _waits(content, told.action)
         return answer(content)
@@ -172,19 +173,11 @@ class _Rest:
         )
 
     async def _seen(self, request: Request, shown: Shown) -> None:
-        """On record, once each: an approver saw the question, or our caller the outcome."""
-        action = shown.action
-        if isinstance(who(request, self._settings), Approver):
-            if not any(e.kind == "asked" and e.way == WAY for e in shown.events):
-                await asked(self._gate, action, WAY)
-        elif (
-            has_ended(action)
-            and action.id == shown.newest.id
-            and action.thread == Caller(WAY, WAY).thread
-            and not any(e.kind == "told" for e in shown.events)
-        ):
-            # Else the same call much later would get this outcome instead of a new question.
-            await tell(self._gate, action)
+        """On record, once: an approver saw the question. Whatever else looks writes nothing."""
+        if not isinstance(who(request, self._settings), Approver):
+            return
+        if not any(e.kind == "asked" and e.way == WAY for e in shown.events):
+            await asked(self._gate, shown.action, WAY)
 
     def _data(self, action: Action) -> dict[str, Any]:
         now = replace(action, state=action.state_at(self._gate.journal.now()))
@@ -206,9 +199,7 @@ class _Rest:
                 422, "invalid_call", "An approval for the session cannot have other words."
             )
         else:
-            # Checked here, since the gate takes a wrong edit for a no.
             words: dict[str, object] = dict(given.words.items())
-            parse_call(action.tool, action.arguments).edited(words)
             args = {**action.arguments, **words}
             decision |= {"type": "edit", "edited_action": {"name": action.tool, "args": args}}
         return await self._decided(action, decision, by)

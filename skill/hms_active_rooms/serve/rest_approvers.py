@@ -83,13 +83,26 @@ def rest_settings(tokens: Mapping[str, str], *, page: str = "") -> RestSettings:
 
 
 def tokens_from(environ: Mapping[str, str]) -> dict[str, str]:
-    """Approvers' names and tokens: `HMS_APPROVER_TOKEN`, and `HMS_APPROVER_TOKEN_<NAME>` each."""
-    found = {}
+    """Approvers' names and tokens: `HMS_APPROVER_TOKEN`, and `HMS_APPROVER_TOKEN_<NAME>` each.
+
+    Raises:
+        ConfigurationError: two variables for one name; one of the tokens would open nothing.
+    """
+    found: dict[str, str] = {}
     for variable, token in environ.items():
-        if variable == TOKEN_VARIABLE and token:
-            found[DEFAULT_NAME] = token
-        elif variable.startswith(f"{TOKEN_VARIABLE}_") and token:
-            found[variable.removeprefix(f"{TOKEN_VARIABLE}_").lower()] = token
+        name = ""
+        if variable == TOKEN_VARIABLE:
+            name = DEFAULT_NAME
+        elif variable.startswith(f"{TOKEN_VARIABLE}_"):
+            name = variable.removeprefix(f"{TOKEN_VARIABLE}_").lower()
+        if not name or not token:
+            continue
+        if name in found:
+            raise ConfigurationError(
+                f"Two variables {TOKEN_VARIABLE}... are for the approver {quoted(name, 40)}.",
+                hint="Names are compared without case. Keep one of them.",
+            )
+        found[name] = token
     return found
 
 

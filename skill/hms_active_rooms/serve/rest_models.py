@@ -58,7 +58,8 @@ class Approval(_Taken):
     digest: str = Field(pattern=DIGEST, description="The request's: what is approved.")
     scope: Scope = Field(
         default="once",
-        description='"session": also the next messages like this one; only without words.',
+        description='"session": also the next messages like this one; only without words, and '
+        "never for what was asked for over REST or MCP.",
     )
     words: dict[Literal["message", "type", "reason"], str] | None = Field(
         default=None,
@@ -123,6 +124,10 @@ class ActionAnswer(_Sent):
 
     text: str = Field(description="For a model.")
     data: ActionData
+    repeated: bool = Field(
+        description="It is the outcome of the same call made before, which had ended already: "
+        "nothing was sent for this one."
+    )
 
 
 ANSWERS: Final[dict[str, type[BaseModel]]] = {

@@ -63,6 +63,7 @@ TITLES: Final = {
     403: "Not allowed",
     404: "Not there",
     405: "Not a method of this resource",
+    408: "The request did not arrive in time",
     409: "Decided already, or about something else",
     413: "The request is too large",
     415: "Not JSON",

@@ -1,15 +1,26 @@
 """Approved actions are sent to their end, even when whoever called goes away in between.
 
 A client that closes its connection cancels its request. Without this, a removal that a
-person approved would stop half-way and be called unknown.
+person approved would stop half-way and be called unknown. What comes back is what the row
+tells: an error of the journal after the request left is no sign that nothing was executed.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+from hms_active_rooms.errors import (
+    ActiveRoomsError,
+    InvalidCall,
+    JournalError,
+    OutcomeUnknown,
+)
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.states import FINAL
+from hms_active_rooms.serve.answers import executed_of
+
+_UNASKED = ("relaxed", "unattended")
 
 _running: set[asyncio.Task[Action]] = set()
 
@@ -17,13 +28,61 @@ _running: set[asyncio.Task[Action]] = set()
 async def run_to_end(gate: Gate, action_id: str) -> Action:
     """`gate.run` in a task of its own: a cancelled caller does not cancel it.
 
+    What a person approved is asked about again when the room changed, whatever the policy
+    lets run unasked.
+
     Raises:
-        ActiveRoomsError: see `Gate.run`.
+        ActiveRoomsError: see `Gate.run`; `executed` is what the row says.
     """
-    task = asyncio.create_task(gate.run(action_id), name=f"send {action_id}")
+    task = asyncio.create_task(_run(gate, action_id), name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
-    return await asyncio.shield(task)
+    try:
+        return await asyncio.shield(task)
+    except ActiveRoomsError as error:
+        row = await _newest(gate, action_id)
+        if row is not None and row.state in FINAL:
+            return row
+        truth = _by_row(error, row, action_id)
+        raise truth from None
+
+
+async def truthful(gate: Gate, action_id: str, error: ActiveRoomsError) -> ActiveRoomsError:
+    """The error to answer with when something may have been sent: the row says whether it was."""
+    return _by_row(error, await _newest(gate, action_id), action_id)
+
+
+def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
+    """The error, or one that says what the row says was executed. Pure.
+
+    Args:
+        error: what came.
+        row: the newest revision; None: the journal cannot be read.
+        action_id: for the text.
+    """
+    if row is None:
+        hidden = isinstance(error, JournalError) and error.executed == "no"
+        text = f"Whether the action {action_id} was sent cannot be read."
+        return OutcomeUnknown(f"{error} {text}") if hidden else error
+    executed = executed_of(row)
+    if executed == "no" or error.executed != "no":
+        return error
+    if executed == "maybe":
+        return OutcomeUnknown(f"The action {row.id} was sent. {error}")
+    hint = "Do not send it again; look at the action."
+    return JournalError(f"The action {row.id} was sent. {error}", executed="yes", hint=hint)
+
+
+async def _newest(gate: Gate, action_id: str) -> Action | None:
+    try:
+        return await gate.latest(await gate.get(action_id))
+    except (JournalError, InvalidCall):
+        return None
+
+
+async def _run(gate: Gate, action_id: str) -> Action:
+    action = await gate.get(action_id)
+    return await (gate if action.decided_way in _UNASKED else gate.asking()).run(action_id)
 
 
 def _forget(task: asyncio.Task[Action]) -> None:

@@ -1,16 +1,27 @@
-"""Running the application on a port with uvicorn: blocking, or in a task for tests."""
+"""Running the application on a port with uvicorn: blocking, or in a task for tests.
+
+Threat: connections that send half a request, or nothing, until no other fits. Invariant:
+whoever sends a whole request gets in, since the oldest connection that has not is closed
+for it; and a stop waits for what is being sent and tells whoever asked for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.app import LAST_SENDS_S
+from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -24,6 +35,97 @@ KEEP_ALIVE_S: Final = 75
 """Longer than clients keep idle connections, so that it is never us who close under a request."""
 
 _GRACE_S: Final = 5
+"""For answers on their way, after `LAST_SENDS_S` for what is being sent to the room."""
+
+_ACCEPTED_AT_ONCE: Final = 64
+_POLL_S: Final = 0.1
+
+
+def _most_connections() -> int:
+    """Our choice, or half of the files this process may open.
+
+    The other half is for the journal, the room, and connections about to be closed.
+    """
+    if sys.platform == "win32":
+        return 512
+    import resource
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 512 if files == resource.RLIM_INFINITY else max(min(512, files // 2), 16)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What connections may take up.
+
+    Attributes:
+        connections: most at a time; for one more, the oldest without a whole request goes.
+        head_s: how long the head of a request may take, from the connection or its first byte.
+    """
+
+    connections: int = _most_connections()
+    head_s: float = 10.0
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with an end to its patience."""
+
+    patience = Patience()
+    _numbers = itertools.count()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._number = next(self._numbers)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._wait_for_head()
+        if len(self.connections) > self.patience.connections:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Close the oldest without a whole request; the new one itself if all have one."""
+        there = [c for c in self.connections if isinstance(c, _Protocol)]
+        there = [c for c in there if not c.transport.is_closing()]
+        if len(there) > self.patience.connections:
+            spare = [c for c in there if c.spare]
+            min(spare, key=lambda c: (c.between_requests, c._number)).transport.abort()
+
+    @property
+    def spare(self) -> bool:
+        """No whole request of it is being answered."""
+        now = self._request
+        return self._no_head or (now is not None and now.more_body and not now.response_started)
+
+    @property
+    def between_requests(self) -> bool:
+        """It brought a whole request before, and nothing since."""
+        return self._request is not None and self._no_head and not self.conn.trailing_data[0]
+
+    @property
+    def _no_head(self) -> bool:
+        return self._request is None or self._request.response_complete
+
+    @property
+    def _request(self) -> RequestResponseCycle | None:
+        return self.cycle  # None until there is one, whatever uvicorn's annotation says
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._no_head:
+            self._have_head()
+        elif self._head_timer is None:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._have_head()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.patience.head_s, self.transport.abort)
+
+    def _have_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -57,11 +159,18 @@ def address(listener: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """uvicorn that says when it answers, and lets open streams end before it waits for them."""
 
-    def __init__(self, app: ASGIApp, closing: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, closing: Callable[[], None], patience: Patience | None = None
+    ) -> None:
+        given = patience or Patience()
+
+        class Patient(_Protocol):
+            patience = given
+
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",  # the strict one, whatever else is installed
+            http=Patient,  # h11: the strict one, whatever else is installed
             ws="none",
             lifespan="on",
             log_config=None,
@@ -69,6 +178,7 @@ class _Server(uvicorn.Server):
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,
+            backlog=_ACCEPTED_AT_ONCE,
             server_header=False,
             proxy_headers=False,
         )
@@ -84,6 +194,14 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing()
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        sends = asyncio.create_task(all_ended(LAST_SENDS_S))
+        while not sends.done() and not self.force_exit:
+            await asyncio.wait({sends}, timeout=_POLL_S)
+        sends.cancel()
         await super().shutdown(sockets)
 
 
@@ -117,10 +235,11 @@ async def serving(
     host: str = DEFAULT_HOST,
     port: int = 0,
     closing: Callable[[], None] = _nothing,
+    patience: Patience | None = None,
 ) -> AsyncIterator[str]:
     """Serve in this loop while the block runs; its base URL."""
     listener = listen(host, port)
-    server = _Server(app, closing)
+    server = _Server(app, closing, patience)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.ready.wait()

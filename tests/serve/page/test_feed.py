@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from hms_active_rooms import ActiveRoomsToolkit
@@ -220,7 +222,7 @@ async def test_other_rooms_are_neither_read_nor_shown() -> None:
     await propose(kit(students(), journal))
     feed = Feed(kit(students(), journal, rooms=("7" * 24,)).gate, QUICK)
     async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
-        told = await news(stream, lambda n: n["rooms"] and n["changes"])
+        told = await news(stream, lambda n: n["rooms"])
     assert told["waiting"] == []
     assert [room["room_id"] for room in told["rooms"]] == ["7" * 24]
 
@@ -245,3 +247,85 @@ async def test_the_news_are_bounded() -> None:
     assert (len(told["waiting"]), told["more"]) == (MAX_WAITING, 5)
     assert len(told["rooms"][0]["rows"]) == 50
     assert len(json.dumps(told)) < 100_000
+
+
+async def test_what_waits_is_shown_whatever_else_is_in_the_journal() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    toolkit = kit(students(), journal)
+    first = await propose(toolkit)
+    row = await toolkit.gate.get(first)
+    for number in range(600):
+        await clock.sleep(0.1)
+        elsewhere = {"room_id": "7" * 24} if number % 2 else {"state": "rejected"}
+        another = {"id": f"z{number}", "call_key": f"k{number}", "created_at": clock()}
+        journal.insert(replace(row, **(elsewhere | another)))
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream)
+    assert [question["id"] for question in told["waiting"]] == [first]
+    assert told["more"] == 0
+
+
+async def test_the_oldest_questions_are_shown_and_the_rest_are_counted() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    toolkit = kit(students(), journal)
+    first = await propose(toolkit)
+    row = await toolkit.gate.get(first)
+    for number in range(600):
+        await clock.sleep(0.1)
+        another = {"id": f"z{number:03}", "call_key": f"k{number}", "created_at": clock()}
+        journal.insert(replace(row, **another))
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        told = await news(stream)
+    shown = [question["id"] for question in told["waiting"]]
+    assert shown == [first, *(f"z{number:03}" for number in range(MAX_WAITING - 1))]
+    assert told["more"] == 601 - MAX_WAITING
+
+
+async def test_a_question_is_on_record_as_asked_once_it_is_shown_and_not_before() -> None:
+    clock = Clock()
+    toolkit = kit(
+        StandInRoom([peer(n) for n in range(1, MAX_WAITING + 2)]), Journal(":memory:", clock=clock)
+    )
+    ids = []
+    for number in range(1, MAX_WAITING + 2):
+        ids.append(await propose(toolkit, number))
+        await clock.sleep(0.1)
+
+    def asked(action_id: str) -> int:
+        return sum(e.kind == "asked" for e in toolkit.gate.journal.events(action_id))
+
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        await news(stream, lambda n: n["more"] == 1)
+        assert [asked(action_id) for action_id in ids] == [1] * MAX_WAITING + [0]
+        await decide(toolkit.gate, ids[0], {"type": "reject"}, by="bob", way="terminal")
+        await news(stream, lambda n: n["more"] == 0)
+        assert [asked(action_id) for action_id in ids] == [1] * (MAX_WAITING + 1)
+
+
+async def test_no_picture_comes_before_the_journal_was_read() -> None:
+    read_twice = threading.Event()
+
+    class Twice(Counting):
+        async def list_peers(self, room_id: str, **more: Any) -> Any:
+            people = await super().list_peers(room_id, **more)
+            if self.reads > 3:  # the one of the proposal, and a picture of the room was made
+                read_twice.set()
+            return people
+
+    class Slow(Journal):
+        def overdue(self, **more: Any) -> Any:
+            assert read_twice.wait(WAIT_S)
+            return super().overdue(**more)
+
+    toolkit = kit(Twice([peer(1)]), Slow(":memory:"))
+    await propose(toolkit)
+    feed = Feed(toolkit.gate, QUICK)
+    async with feed.running():
+        for _ in range(2):  # a second viewer after nobody looked is shown no old picture either
+            async with aclosing(feed.stream("ada", always)) as stream:
+                assert len((await news(stream))["waiting"]) == 1

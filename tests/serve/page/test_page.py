@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,14 @@ import httpx
 import pytest
 
 import hms_active_rooms.serve.page as package
+from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.serve.page import PATH
 from serve.page.served import Served, running_page
 from serve.people import kit, remove, students
-from stand_in import ROOM, StandInRoom
+from stand_in import ROOM, StandInRoom, gate_on
 
 FILES = sorted(
     p.name for p in Path(package.__file__).parent.iterdir() if p.suffix in (".js", ".css")
@@ -181,6 +185,45 @@ def test_only_an_answer_to_what_was_shown_decides(
     assert answer.status_code == 409
     assert "Nothing was decided" in answer.json()["title"]
     assert served.row(action).state == "proposed"
+
+
+def test_a_wrong_edit_decides_nothing_and_says_what_is_wrong(
+    served: Served, ada: Browser, room: StandInRoom
+) -> None:
+    action = served.waiting("hms-send-message", room_id=ROOM, message="hi")
+    edited = {"name": action.tool, "args": {**action.arguments, "message": "x" * 5000}}
+    edit = {"type": "edit", "digest": action.digest, "edited_action": edited}
+    answer = ada.post(f"/actions/{action.id}", json=edit)
+    assert answer.status_code == 409
+    assert "5000 bytes" in answer.json()["title"]
+    assert served.row(action).state == "proposed"
+    assert ada.post(f"/actions/{action.id}", json=yes(action)).json()["counted"]
+    assert len(room.posts) == 1
+
+
+def test_a_question_opened_from_the_journal_was_asked(served: Served, ada: Browser) -> None:
+    action = served.waiting()
+    for _ in range(2):
+        ada.get(f"/actions/{action.id}")
+    events = served.toolkit.gate.journal.events(action.id)
+    assert [(e.kind, e.way) for e in events] == [("proposed", "call"), ("asked", "page")]
+
+
+def test_an_action_of_another_room_is_like_none(room: StandInRoom) -> None:
+    journal = Journal(":memory:")
+    call = parse_call("hms-remove-peers", remove())
+    row = asyncio.run(gate_on(students(), journal).propose(call, Origin("t", "m", "1", "agent")))
+    with running_page(kit(room, journal, rooms=("7" * 24,))) as served, Browser(served) as ada:
+        ada.log_in()
+        answers = [ada.get(f"/actions/{action_id}") for action_id in (row.id, "abcdefghijkl")]
+        answers += [
+            ada.post(f"/actions/{action_id}", json=yes(row)) for action_id in (row.id, "nothing")
+        ]
+        assert len({(answer.status_code, answer.content) for answer in answers}) == 1
+        assert ROOM not in answers[0].text
+        found = journal.get(row.id)
+        assert found is not None
+        assert found.state == "proposed"
 
 
 def test_who_decided_is_who_logged_in(served: Served, ada: Browser, room: StandInRoom) -> None:

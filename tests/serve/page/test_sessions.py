@@ -55,6 +55,13 @@ def test_a_name_that_cannot_be_read_is_none_and_the_link_stays(logins: Logins, n
     assert logins.open(token, "Zoë O'Connor").session.name == "Zoë O'Connor"
 
 
+@pytest.mark.parametrize("token", ["", "x", "\ud800", "ü" * 1000])
+def test_what_is_no_link_is_refused_like_a_used_one(logins: Logins, token: str) -> None:
+    with pytest.raises(InvalidCall, match="used already"):
+        logins.open(token, "ada")
+    assert logins.find(token, token) is None
+
+
 def test_a_session_needs_both_its_halves(logins: Logins) -> None:
     ada, bob = logins.open(logins.link(), "ada"), logins.open(logins.link(), "bob")
     assert logins.find(ada.cookie, ada.key) == ada.session

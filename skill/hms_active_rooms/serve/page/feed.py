@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from hms_active_rooms.errors import ActiveRoomsError, NotActive
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.policy import ANY_ROOM
-from hms_active_rooms.serve.decisions import asked
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.serve.decisions import allowed_rooms, asked
 from hms_active_rooms.serve.page.settings import PageSettings
 from hms_active_rooms.serve.page.view import RoomNow, question_view, room_now, room_view
 
 MAX_ROOMS: Final = 20
 MAX_WAITING: Final = 50
 
-_SCANNED = 500
 _NEWEST = 100
 _GENTLE: Final = 5
 """A look into a room that took long is followed by a pause that many times as long."""
@@ -47,7 +47,8 @@ class Feed:
         self._seen: list[str] = []
         self._journal: dict[str, Any] = {"waiting": [], "more": 0, "changes": 0, "trouble": ""}
         self._newest: list[tuple[str, str]] = []
-        self._shown: set[str] = set()
+        self._shown: frozenset[str] = frozenset()
+        self._fresh = False
         self._body = ""
         self._viewers = 0
         self._watched = asyncio.Event()
@@ -120,31 +121,47 @@ class Feed:
 
     async def _read_journal(self) -> None:
         journal, gate = self._gate.journal, self._gate
+        rooms = allowed_rooms(gate)
         try:
-            proposed = await asyncio.to_thread(journal.actions, state="proposed", limit=_SCANNED)
-            newest = await asyncio.to_thread(journal.actions, limit=_NEWEST)
-            rows = [await gate.expire_if_late(row) for row in proposed if self._allows(row.room_id)]
-            waiting = sorted(
-                (row for row in rows if row.state == "proposed"), key=lambda r: (r.created_at, r.id)
+            for row in await asyncio.to_thread(journal.overdue, rooms=rooms, limit=MAX_WAITING):
+                await gate.expire_if_late(row)
+            now = journal.now()
+            # Counted first: "no more" must never be told beside rows from before.
+            count = await asyncio.to_thread(journal.count, state="proposed", at=now, rooms=rooms)
+            waiting = await asyncio.to_thread(
+                journal.actions,
+                state="proposed",
+                at=now,
+                rooms=rooms,
+                oldest_first=True,
+                limit=MAX_WAITING,
             )
-            for row in waiting[:MAX_WAITING]:
-                if row.id not in self._shown:
-                    await asked(gate, row, "page")
-            questions = [question_view(row, gate.request(row)) for row in waiting[:MAX_WAITING]]
+            newest = await asyncio.to_thread(journal.actions, rooms=rooms, limit=_NEWEST)
+            questions = [question_view(row, gate.request(row)) for row in waiting]
+            await self._on_record(waiting)
         except ActiveRoomsError as error:
             self._journal = {**self._journal, "trouble": str(error)}
+            self._fresh = bool(self._viewers)
             return
-        self._shown = {row.id for row in waiting}
         states: list[tuple[str, str]] = [(row.id, row.state) for row in newest]
         changes = self._journal["changes"] + (states != self._newest)
         self._newest = states
         self._seen = list(dict.fromkeys(row.room_id for row in newest))
         self._journal = {
             "waiting": questions,
-            "more": max(len(waiting) - MAX_WAITING, 0),
+            "more": max(count - len(waiting), 0),
             "changes": changes,
             "trouble": "",
         }
+        self._fresh = bool(self._viewers)
+
+    async def _on_record(self, waiting: Sequence[Action]) -> None:
+        """Each question that viewers are about to see was asked, once while it is shown."""
+        self._shown &= {row.id for row in waiting}
+        for row in waiting:
+            if self._viewers and row.id not in self._shown:
+                await asked(self._gate, row, "page")
+                self._shown |= {row.id}
 
     async def _read_rooms(self) -> None:
         rooms = {room_id: await self._read_room(room_id) for room_id in self._room_ids()}
@@ -163,15 +180,14 @@ class Feed:
             return RoomNow(room_id, trouble=f"The room cannot be read: {error}")
         return await asyncio.to_thread(room_now, room, peers)
 
-    def _allows(self, room_id: str) -> bool:
-        return ANY_ROOM in self._gate.policy.rooms or room_id in self._gate.policy.rooms
-
     def _room_ids(self) -> list[str]:
         """The policy's rooms; those of the newest actions when it allows any."""
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
-        return [*named, *(r for r in self._seen if r not in named and self._allows(r))][:MAX_ROOMS]
+        return [*named, *(r for r in self._seen if r not in named)][:MAX_ROOMS]
 
     def _publish(self) -> None:
+        if not self._fresh:
+            return  # without the journal the picture would say that nothing waits
         body = json.dumps({**self._journal, "rooms": self._views})
         if body != self._body:
             self._body = body
@@ -209,7 +225,8 @@ class Feed:
             self._viewers -= 1
             if not self._viewers:
                 self._watched.clear()
-                self._body = ""  # whoever comes next is not shown an old picture
+                # Whoever comes next is not shown an old picture.
+                self._body, self._fresh = "", False
 
 
 def _event(kind: str, data: str) -> str:

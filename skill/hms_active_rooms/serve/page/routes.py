@@ -13,9 +13,9 @@ from urllib.parse import quote
 from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, PolicyRefusal
 from hms_active_rooms.gate.states import FINAL, State
-from hms_active_rooms.serve.decisions import decide, list_actions, show
+from hms_active_rooms.serve.decisions import asked, decide, list_actions, show
 from hms_active_rooms.serve.page.feed import Feed
 from hms_active_rooms.serve.page.http import (
     HEADERS,
@@ -25,6 +25,7 @@ from hms_active_rooms.serve.page.http import (
     cookie_name,
     file,
     problem,
+    refused,
     sent_by_the_page,
     session_of,
 )
@@ -126,6 +127,9 @@ def _answered(work: _Handler) -> _Handler:
     async def serve(request: Request) -> Response:
         try:
             return await work(request)
+        except PolicyRefusal as error:
+            refused(request, 409, str(error), error.code)
+            return problem(error)
         except (RefusedError, ActiveRoomsError) as error:
             return problem(error)
 
@@ -145,7 +149,10 @@ class _Desk:
 
     async def login(self, request: Request) -> Response:
         body = await sent_by_the_page(request)
-        opened = self._logins.open(str(body.get("token", "")), str(body.get("name", "")))
+        try:
+            opened = self._logins.open(str(body.get("token", "")), str(body.get("name", "")))
+        except InvalidCall as error:
+            raise refused(request, 409, str(error), "login") from None
         response = answer({"name": opened.session.name, "key": opened.key})
         response.set_cookie(
             cookie_name(request),
@@ -188,6 +195,9 @@ class _Desk:
     async def action(self, request: Request) -> Response:
         session_of(request, self._logins)
         shown = await show(self._gate, request.path_params["action_id"])
+        # The journal's rows open as questions too.
+        if not any(event.kind == "asked" and event.way == WAY for event in shown.events):
+            await asked(self._gate, shown.action, WAY)
         return answer(action_view(shown, self._gate.journal.now()))
 
     async def decide(self, request: Request) -> Response:

@@ -137,4 +137,5 @@ def person_name(text: str) -> str:
 
 
 def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    # Half a character, which JSON can bring, is a wrong token like any other.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,234 @@
+"""What the guard lets through: hosts, origins, sites, tokens, sizes. Pure.
+
+Threat: a web page in the person's browser (DNS rebinding, cross-site requests), another
+machine, also one behind a proxy that makes it look local. Invariant: what is not named in
+the settings is refused, from the headers alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.untrusted import quoted
+
+Principal = Literal["caller", "approver", ""]
+"""Whose token a request carried. "": none, where none is needed."""
+
+MAX_BODY_BYTES: Final = 256 * 1024
+"""Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
+
+BODY_S: Final = 10.0
+"""Our choice: how long the body of a request may take to arrive."""
+
+MIN_TOKEN_CHARS: Final = 16
+PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
+_ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """What the guard lets through.
+
+    Attributes:
+        hosts: names in Host, without port.
+        origins: whole origins besides the server's own, e.g. "https://ops.example".
+        token: what callers must bring as a bearer token; "" for none.
+        approver_tokens: what lets a program approve, by REST only; never the callers'.
+        max_body_bytes: of one request.
+        body_s: how long one may take to arrive.
+        own_login: path prefixes that check who comes by themselves (the approvals page).
+        open_paths: paths that tell nothing and need no token.
+    """
+
+    hosts: tuple[str, ...] = _LOOPBACK
+    origins: tuple[str, ...] = ()
+    token: str = field(default="", repr=False)
+    approver_tokens: tuple[str, ...] = field(default=(), repr=False)
+    max_body_bytes: int = MAX_BODY_BYTES
+    body_s: float = BODY_S
+    own_login: tuple[str, ...] = ()
+    open_paths: tuple[str, ...] = ("/healthz",)
+
+    def __post_init__(self) -> None:
+        given = [("server", self.token), *(("approver", token) for token in self.approver_tokens)]
+        for name, token in given:
+            if token and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token):
+                raise ConfigurationError(
+                    f"The {name} token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces."
+                )
+        if self.token and self.token in self.approver_tokens:
+            raise ConfigurationError(
+                "The approver's token is the caller's.",
+                hint="Whoever calls must not be able to approve: use two tokens.",
+            )
+
+
+def guard_settings(
+    host: str,
+    *,
+    token: str = "",
+    approver_tokens: tuple[str, ...] = (),
+    hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
+    own_login: tuple[str, ...] = (),
+) -> GuardSettings:
+    """Settings for a server that binds `host`.
+
+    Raises:
+        ConfigurationError: beyond loopback without a token, an address without a name it is
+            reached by, or something that is no host or no origin.
+    """
+    names = [_host_name(name) for name in hosts]
+    if is_loopback(host):
+        names += _LOOPBACK
+    elif not token:
+        raise ConfigurationError(
+            f"Binding {quoted(host)} lets other machines in, so the server needs a token.",
+            hint="Set HMS_SERVER_TOKEN, or bind 127.0.0.1.",
+        )
+    if not is_loopback(host) and not _is_any(host):
+        names.append(_host_name(f"[{host}]" if ":" in host else host))
+    if not names:
+        raise ConfigurationError(
+            f"Binding {quoted(host)} needs the names it is reached by.",
+            hint="Name them: --allow-host rooms.example",
+        )
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin.lower()):
+            raise ConfigurationError(
+                f"{quoted(origin)} is no origin.", hint="As https://name[:port]."
+            )
+    return GuardSettings(
+        hosts=tuple(dict.fromkeys(names)),
+        origins=tuple(origin.lower() for origin in origins),
+        token=token,
+        approver_tokens=approver_tokens,
+        own_login=own_login,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server bound there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_any(host: str) -> bool:
+    return host in ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
+
+
+def _host_name(text: str) -> str:
+    match = _HOST.fullmatch(text.lower())
+    if not match or match[2]:
+        raise ConfigurationError(
+            f"{quoted(text)} is no host name.", hint="Without scheme and port."
+        )
+    return match[1]
+
+
+def principal(scope: Mapping[str, Any]) -> Principal:
+    """Whose token the guard found on this request."""
+    found: Principal = scope.get(PRINCIPAL_KEY, "")
+    return found
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not let through: HTTP status, a sentence, a word for the log."""
+
+    status: int
+    text: str
+    word: str
+
+
+def judge(
+    settings: GuardSettings, path: str, headers: Mapping[str, list[str]]
+) -> Refusal | Principal:
+    """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
+    hosts = headers.get("host", [])
+    match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+    if match is None or match[1] not in settings.hosts:
+        return Refusal(421, "This server is not reached by that Host.", "host")
+    if not _origin_fits(settings, headers.get("origin", []), hosts[0].lower()):
+        return Refusal(403, "Requests from that Origin are not taken.", "origin")
+    if not headers.get("origin") and not _site_fits(settings, path, headers):
+        return Refusal(403, "Requests from other sites are not taken.", "site")
+    if not settings.token and any(_PROXIED.fullmatch(name) for name in headers):
+        # Whoever is behind the proxy looks as local as the proxy.
+        return Refusal(403, "Behind a proxy this server needs a token.", "proxy")
+    lengths = headers.get("content-length", [])
+    if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
+        return Refusal(400, "The Content-Length is malformed.", "length")
+    if lengths and (len(lengths[0]) > 12 or int(lengths[0]) > settings.max_body_bytes):
+        return Refusal(413, "The request is too large.", "size")
+    who = _token_of(settings, headers.get("authorization", []))
+    if who is None:
+        return Refusal(401, "The bearer token is not the right one.", "token")
+    if who == "approver" and not path.startswith("/v1/"):
+        return Refusal(403, "An approver's token is for REST only.", "approver")
+    if who == "" and settings.token and not _needs_no_token(settings, path):
+        return Refusal(401, "A bearer token is needed.", "token")
+    return who
+
+
+def _origin_fits(settings: GuardSettings, origins: list[str], host: str) -> bool:
+    if not origins:
+        return True  # not a browser, or a plain navigation
+    origin = origins[0].lower()
+    match = _ORIGIN.fullmatch(origin)
+    if len(origins) > 1 or match is None:
+        return False
+    return match[1] == host or origin in settings.origins
+
+
+def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
+    """Whether a request without Origin was not caused by another site, as browsers tell.
+
+    A link elsewhere may open the page: it holds nothing, and its script asks by itself.
+    """
+    if all(site in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
+        return True
+    opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
+    return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
+
+
+def _needs_no_token(settings: GuardSettings, path: str) -> bool:
+    own = any(path == p or path.startswith(p.rstrip("/") + "/") for p in settings.own_login)
+    return own or path in settings.open_paths
+
+
+def _token_of(settings: GuardSettings, values: list[str]) -> Principal | None:
+    """Whose token it is; None for a wrong one, where one is known."""
+    known: tuple[tuple[Principal, str], ...] = (
+        ("caller", settings.token),
+        *(("approver", token) for token in settings.approver_tokens),
+    )
+    if not values or not any(token for _, token in known):
+        return ""
+    scheme, _, given = values[0].partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer":
+        return None
+    found: Principal | None = None
+    for who, token in known:  # all are compared, so that time tells nothing
+        if hmac.compare_digest(_hash(given.strip()), _hash(token)) and token:
+            found = who
+    return found
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,125 @@
+"""People who have the same question before them, each by another way, until the test says: now."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import httpx2
+import mcp_types as types
+import pexpect
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from e2e.server import CALLER, COMMAND, WAIT_S, Browser, Program
+
+Environ = Mapping[str, str]
+
+
+class Person(Protocol):
+    """Somebody who has seen the question. `decide` says yes or no; what they are told then."""
+
+    def decide(self, yes: bool) -> str: ...
+
+
+class AtThePage:
+    """On the approvals page."""
+
+    def __init__(self, browser: Browser, action: str) -> None:
+        self._browser, self._action = browser, action
+        self._digest = browser.question(action)
+
+    def decide(self, yes: bool) -> str:
+        answer = self._browser.decide(self._action, self._digest, yes)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["text"])
+
+
+class ByRest:
+    """By an approver's program."""
+
+    def __init__(self, approver: Program, action: str) -> None:
+        self._approver, self._action = approver, action
+        self._digest = approver.question(action)
+
+    def decide(self, yes: bool) -> str:
+        answer = self._approver.decide(self._action, self._digest, yes)
+        assert answer.status_code in (200, 409), answer.text
+        told = answer.json()
+        return str(told["detail"] if answer.status_code == 409 else told["text"])
+
+
+class AtATerminal:
+    """`approve ACTION` on a pseudo-terminal of its own."""
+
+    def __init__(self, environ: Environ, action: str) -> None:
+        given = [*COMMAND[1:], "approve", action]
+        self._child: pexpect.spawn[str] = pexpect.spawn(
+            COMMAND[0], given, env=dict(environ), encoding="utf-8", timeout=WAIT_S
+        )
+        self._child.expect(r"Approve\? \[yes/no/edit\]")
+
+    def decide(self, yes: bool) -> str:
+        self._child.sendline("yes" if yes else "no")
+        self._child.expect(pexpect.EOF)
+        told = self._child.before or ""
+        self._child.close()
+        return told
+
+
+class InAnMcpClient:
+    """Asked by elicitation during the call that they made themselves."""
+
+    def __init__(self, url: str, mode: str, tool: str, arguments: dict[str, Any]) -> None:
+        self._url, self._mode, self._call = url, mode, (tool, arguments)
+        self._asked: Future[str] = Future()
+        self._said: Future[bool] = Future()
+        self._told: Future[str] = Future()
+        threading.Thread(target=self._run, daemon=True).start()
+        self.action = self._asked.result(WAIT_S)
+        """The id of the action they are asked about."""
+
+    def decide(self, yes: bool) -> str:
+        self._said.set_result(yes)
+        return self._told.result(WAIT_S)
+
+    def _run(self) -> None:
+        try:
+            self._told.set_result(asyncio.run(self._talk()))
+        except BaseException as error:
+            for waited_for in (self._asked, self._told):
+                if not waited_for.done():
+                    waited_for.set_exception(error)
+            raise
+
+    async def _talk(self) -> str:
+        headers = {"authorization": f"Bearer {CALLER}"}
+        async with httpx2.AsyncClient(headers=headers, timeout=WAIT_S) as http:
+            transport = streamable_http_client(self._url, http_client=http)
+            async with Client(transport, mode=self._mode, elicitation_callback=self._answer) as mcp:  # type: ignore[arg-type]  # one of the modes
+                result = await mcp.call_tool(*self._call)
+        [block] = result.content
+        assert isinstance(block, types.TextContent)
+        assert block.text == result.structured_content["text"]
+        return block.text
+
+    async def _answer(self, _: Any, question: Any) -> types.ElicitResult:
+        self._asked.set_result(question.message.rpartition("(action ")[2].partition(",")[0])
+        yes = await asyncio.shield(asyncio.wrap_future(self._said))
+        decision = "approve" if yes else "reject"
+        return types.ElicitResult(action="accept", content={"decision": decision})
+
+
+def at_once(*people: Callable[[], str]) -> list[str]:
+    """What each of them is told when they all decide at the same moment."""
+    barrier = threading.Barrier(len(people))
+
+    def now(decide: Callable[[], str]) -> str:
+        barrier.wait(WAIT_S)
+        return decide()
+
+    with ThreadPoolExecutor(len(people)) as pool:
+        return list(pool.map(now, people))

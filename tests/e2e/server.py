@@ -1,0 +1,159 @@
+"""The real `serve` command in a process of its own, and whoever speaks to it in these tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from hms_active_rooms.sim.server import Simulation, environment
+
+COMMAND = (sys.executable, "-c", "from hms_active_rooms.cli.main import run; run()")
+CALLER = "caller-token-0123456789"
+APPROVER = "rita-token-0123456789ab"
+WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        said: the JSON document it printed.
+        log: its standard error.
+    """
+
+    said: dict[str, Any]
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return str(self.said["rest"]).removesuffix("/v1")
+
+    @property
+    def stderr(self) -> str:
+        """What it said on standard error so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(WAIT_S)
+
+
+def settings(sim: Simulation, folder: Path, **more: str) -> dict[str, str]:
+    """The environment of the commands: this simulator, a journal in this folder, nobody's home."""
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(folder),
+        "XDG_STATE_HOME": str(folder),
+        "TERM": "xterm",
+        "COLUMNS": "200",
+        "HMS_JOURNAL": f"sqlite:///{folder / 'journal.sqlite'}",
+        **environment(sim),
+        **more,
+    }
+
+
+def guarded(sim: Simulation, folder: Path, **more: str) -> dict[str, str]:
+    """The same, with a token for callers and one for the approver "rita"."""
+    tokens = {"HMS_SERVER_TOKEN": CALLER, "HMS_APPROVER_TOKEN_RITA": APPROVER}
+    return settings(sim, folder, **tokens, **more)
+
+
+@contextmanager
+def serving(
+    sim: Simulation, environ: dict[str, str], *more: str, command: Sequence[str] = COMMAND
+) -> Iterator[Server]:
+    """`serve` on a free port with a login for "ada"; ended with Ctrl-C unless it is dead."""
+    log = Path(environ["HOME"]) / "server.log"
+    given = ["serve", "--room", sim.room_id, "--port", "0", "--person", "ada", "--json", *more]
+    with log.open("a", encoding="utf-8") as stderr:
+        process = subprocess.Popen(
+            [*command, *given],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    assert process.stdout
+    try:
+        readable, _, _ = select.select([process.stdout], [], [], WAIT_S)
+        line = process.stdout.readline() if readable else ""
+        assert line, log.read_text(encoding="utf-8")
+        yield Server(json.loads(line), process, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(WAIT_S)
+            finally:
+                process.kill()
+        process.stdout.close()
+
+
+class Program(httpx.Client):
+    """A program that calls by REST, or one that approves: by its token; "" for none."""
+
+    def __init__(self, server: Server, token: str) -> None:
+        bearer = {"authorization": f"Bearer {token}"} if token else {}
+        super().__init__(base_url=server.url, headers=bearer, timeout=WAIT_S)
+
+    def tool(self, name: str, arguments: dict[str, Any]) -> httpx.Response:
+        """Call a tool."""
+        return self.post(f"/v1/tools/{name}", json=arguments)
+
+    def question(self, action_id: str) -> str:
+        """The digest of what an action asks: what an approver has seen."""
+        shown = self.get(f"/v1/actions/{action_id}").raise_for_status().json()
+        return str(shown["request"]["digest"])
+
+    def decide(self, action_id: str, digest: str, yes: bool) -> httpx.Response:
+        """Approve or reject what was seen."""
+        word, body = ("approve", {"digest": digest}) if yes else ("reject", {"reason": "no"})
+        return self.post(f"/v1/actions/{action_id}/{word}", json=body)
+
+
+class Browser(httpx.Client):
+    """What the page's script does for a person: logs in, watches the news, decides."""
+
+    def __init__(self, server: Server, name: str = "ada") -> None:
+        super().__init__(
+            base_url=server.said["page"], headers={"origin": server.url}, timeout=WAIT_S
+        )
+        self._token = server.said["logins"][name].partition("#login=")[2].partition("&")[0]
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        told = self.post("/login", json={"token": self._token}).raise_for_status().json()
+        self.headers["x-approvals-key"] = told["key"]
+        return self
+
+    def question(self, action_id: str) -> str:
+        """The digest of a question once it is in the news, as the page shows it."""
+        with self.stream("GET", "/events") as news:
+            for line in news.iter_lines():
+                told = json.loads(line[6:]) if line.startswith("data: {") else {}
+                for asked in told.get("news", {}).get("waiting", ()):
+                    if asked["id"] == action_id:
+                        return str(asked["digest"])
+        raise AssertionError("the stream ended without the question")
+
+    def decide(self, action_id: str, digest: str, yes: bool) -> httpx.Response:
+        """Approve or reject what was seen."""
+        no = {"type": "reject", "message": "no", "digest": digest}
+        answer = {"type": "approve", "digest": digest} if yes else no
+        return self.post(f"/actions/{action_id}", json=answer)

@@ -1,0 +1,157 @@
+"""kill -9 of the server at every step of an approved removal: nothing approved is lost, nothing
+is sent twice, and asking again tells the outcome."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from e2e.server import APPROVER, CALLER, WAIT_S, Browser, Program, Server, guarded, serving
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.sim import Fault
+from hms_active_rooms.sim.server import Simulation, running_sim
+from hms_active_rooms.sim.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+REMOVE = "hms-remove-peers"
+CRASHING = (sys.executable, str(Path(__file__).parent / "crash_server.py"))
+KINDS = ("proposed", "asked", "approved", "sent", "done", "told")
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulation]:
+    with running_sim("classroom", settings=Settings(removal_delay_s=0.01)) as running:
+        yield running
+
+
+def posts(sim: Simulation) -> int:
+    return len([r for r in sim.requests if r.method == "POST"])
+
+
+class Flow:
+    """A program asks for the removal, a person approves it, the program asks what became of it."""
+
+    def __init__(self, sim: Simulation, way: str) -> None:
+        spam = next(p.id for p in sim.world.peers(sim.room_id) if p.name == "Spam Bot")
+        self._arguments = {"room_id": sim.room_id, "peer_id": spam}
+        self._way = way
+        self.action = ""
+
+    def ask(self, server: Server) -> dict[str, Any]:
+        """The same call, whenever it is made; what is known of the action."""
+        with Program(server, CALLER) as program:
+            told = program.tool(REMOVE, self._arguments)
+            if told.status_code == 404:  # it was done and told: they are gone, and this is new
+                assert self.action
+                told = program.get(f"/v1/actions/{self.action}")
+                return dict(told.json()["action"])
+            data = dict(told.raise_for_status().json()["data"])
+        self.action = data["action_id"]
+        return data
+
+    def approve(self, server: Server) -> None:
+        """By the way of this test."""
+        with Browser(server) if self._way == "page" else Program(server, APPROVER) as person:
+            answer = person.decide(self.action, person.question(self.action), yes=True)
+        answer.raise_for_status()
+
+    def whole(self, server: Server) -> None:
+        """All of it."""
+        self.ask(server)
+        self.approve(server)
+        self.ask(server)
+
+
+@contextmanager
+def dies(sim: Simulation, environ: dict[str, str], kill: str) -> Iterator[Server]:
+    """A server that is killed at this step; the block sees it go."""
+    with serving(sim, environ, command=[*CRASHING, kill]) as server:
+        with suppress(httpx.TransportError, AssertionError):
+            yield server
+        assert server.process.wait(WAIT_S) == -signal.SIGKILL, server.stderr
+
+
+@contextmanager
+def killed_when_requested(sim: Simulation, server: Server) -> Iterator[None]:
+    """The server dies as soon as 100ms has the request that changes the room."""
+
+    def kill() -> None:
+        sim.log.wait_until(lambda log: any(r.method == "POST" for r in log), WAIT_S)
+        server.kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with suppress(httpx.TransportError):
+        yield
+    killing.join(WAIT_S)
+    assert server.process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("way", "kind"),
+    # Before the question and after the answer both ways are the same.
+    [*(("rest", kind) for kind in KINDS), *(("page", kind) for kind in KINDS[1:-1])],
+)
+def test_a_server_killed_at_any_step_loses_no_approval_and_sends_nothing_twice(
+    way: str, kind: str, moment: str, sim: Simulation, tmp_path: Path
+) -> None:
+    environ = guarded(sim, tmp_path)
+    flow = Flow(sim, way)
+    with dies(sim, environ, f"{moment}:{kind}") as server:
+        flow.whole(server)
+    reached = KINDS.index(kind) + (moment == "after")  # so many of the events are on record
+    approved, sent = reached > KINDS.index("approved"), reached > KINDS.index("sent")
+    requested = KINDS.index(kind) >= KINDS.index("done")
+    assert posts(sim) == requested
+
+    with serving(sim, environ) as server:
+        told = flow.ask(server)
+        if not approved:
+            # Nobody was told that it was approved; it is asked, not lost, and not sent.
+            assert (told["state"], posts(sim)) == ("proposed", 0)
+            flow.approve(server)
+            told = flow.ask(server)
+        if sent and not requested:
+            # Killed between the claim and the request: nobody can know, so it says so.
+            assert (told["state"], told["executed"], posts(sim)) == ("unknown", "maybe", 0)
+        else:
+            assert (told["state"], posts(sim)) == ("done", 1)
+
+    journal = Journal(environ["HMS_JOURNAL"])
+    [row, *more] = journal.actions(state="unknown" if sent and not requested else "done")
+    kinds = [event.kind for event in journal.events(row.id)]
+    journal.close()
+    assert more == []
+    assert row.decided_way == way
+    assert (kinds.count("approved"), kinds.count("sent")) == (1, 1)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("way", ["rest", "page"])
+def test_a_server_killed_while_100ms_works_looks_and_sends_nothing_again(
+    way: str, when: Literal["before", "after"], sim: Simulation, tmp_path: Path
+) -> None:
+    environ = guarded(sim, tmp_path)
+    flow = Flow(sim, way)
+    fault = sim.faults.add(Fault(kind="hang", method="POST", when=when))
+    with serving(sim, environ) as server:
+        flow.ask(server)
+        with killed_when_requested(sim, server):
+            flow.approve(server)
+    sim.faults.remove(fault)
+
+    with serving(sim, environ) as server:
+        told = flow.ask(server)
+    assert told["state"] == ("unknown" if when == "before" else "done")
+    assert told["executed"] == "maybe"
+    assert posts(sim) == 1

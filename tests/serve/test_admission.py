@@ -1,0 +1,64 @@
+"""What other sites and proxies can make this machine send: decided from the headers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hms_active_rooms.serve.admission import GuardSettings, Refusal, guard_settings, judge
+
+TOKEN = "caller-token-0123456789"
+OPEN = guard_settings("127.0.0.1", own_login=("/approvals",))
+
+
+def word(settings: GuardSettings, path: str, **headers: str) -> Any:
+    given = {name.replace("_", "-"): [value] for name, value in headers.items()}
+    found = judge(settings, path, {"host": ["127.0.0.1:9090"], **given})
+    return found.word if isinstance(found, Refusal) else found
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything-new"])
+@pytest.mark.parametrize("path", ["/v1/actions/abcdefghijkl", "/mcp", "/approvals/journal"])
+def test_what_another_site_makes_a_browser_send_is_refused(site: str, path: str) -> None:
+    """An image or a link of a page elsewhere sends no Origin."""
+    assert word(OPEN, path, sec_fetch_site=site, sec_fetch_mode="no-cors") == "site"
+    navigation = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    assert word(OPEN, path, sec_fetch_site=site, **navigation) == "site"
+
+
+@pytest.mark.parametrize("path", ["/approvals", "/approvals/"])
+def test_a_link_elsewhere_opens_the_page_but_no_frame_does(path: str) -> None:
+    given = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}
+    assert word(OPEN, path, **given, sec_fetch_dest="document") == ""
+    assert word(OPEN, path, **given, sec_fetch_dest="iframe") == "site"
+    assert word(OPEN, path, sec_fetch_site="cross-site", sec_fetch_mode="no-cors") == "site"
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_own_page_and_the_address_bar_are_let_through(site: str) -> None:
+    assert word(OPEN, "/approvals/journal", sec_fetch_site=site) == ""
+
+
+def test_a_site_that_is_named_may_call() -> None:
+    settings = guard_settings("127.0.0.1", origins=("https://ops.example",))
+    given = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "cors"}
+    assert word(settings, "/v1/tools", **given, origin="https://ops.example") == ""
+    assert word(settings, "/v1/tools", **given, origin="https://evil.example") == "origin"
+    assert word(settings, "/v1/tools", **given) == "site"
+
+
+@pytest.mark.parametrize(
+    "header", ["forwarded", "via", "x_real_ip", "x_forwarded_for", "x_forwarded_proto"]
+)
+@pytest.mark.parametrize("path", ["/v1/tools", "/approvals", "/healthz"])
+def test_without_a_token_nobody_comes_through_a_proxy(header: str, path: str) -> None:
+    """The proxy is on this machine, so everybody behind it would look local."""
+    assert word(OPEN, path, **{header: "198.51.100.7"}) == "proxy"
+
+
+def test_with_a_token_a_proxy_is_fine() -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN)
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    assert word(settings, "/v1/tools", x_forwarded_for="198.51.100.7", **bearer) == "caller"
+    assert word(settings, "/v1/tools", x_forwarded_for="198.51.100.7") == "token"

@@ -1,0 +1,89 @@
+"""What the data of an answer costs a model, counted by the real tokenizers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hms_active_rooms.api.models import Peer
+from hms_active_rooms.serve.answers import MAX_PEOPLE, PeersData, action_answer, peers_data
+from hms_active_rooms.tools.roster import Roster, render_roster, roster
+from serve.people import client, kit, remove, students
+from stand_in import ROOM
+from tokenizer import real_tokens
+
+TEXT_TOKENS = 1500
+DATA_TOKENS = 1700
+"""The rows of the text once more, and the name of each value in each row."""
+
+TEXTS = {
+    "ordinary": "Priya Raman",
+    "Cyrillic": "Александр Иванов",
+    "invisible": "\U000e0041" * 200,
+    "pictures": "👩‍👩‍👧‍👦" * 30,
+    "marks": "a" + "\u0301" * 200,
+    "line ends": "\n" * 200,
+    "backslashes": "\\" * 200,
+    "quotes": '"' * 200,
+    "rare letters": "ꙮ" * 200,
+    "active": "`<a>" * 50,
+}
+
+
+def crowd(text: str, roles: int) -> Roster:
+    """120 people whose texts are all this one."""
+    people = [
+        Peer(
+            id=f"{n:08x}-0000-4000-8000-{n:012x}",
+            name=f"{n}{text}",
+            role=f"{n % roles}{text}",
+            user_id=f"student-{1000 + n}" if text == "Priya Raman" else f"{n}{text}",
+            metadata="",
+            joined_at="2026-11-24T10:00:00Z",
+        )
+        for n in range(120)
+    ]
+    return roster(people)
+
+
+def in_json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("roles", [1, 40])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_text_and_data_of_a_roster_are_bounded_whatever_it_holds(kind: str, roles: int) -> None:
+    view = crowd(TEXTS[kind], roles)
+    data = peers_data(ROOM, view)
+    assert real_tokens(render_roster(view)) <= TEXT_TOKENS
+    assert real_tokens(in_json(data)) <= DATA_TOKENS
+    assert [row["short_id"] for row in data["peers"]] == [row.short_id for row in view.rows]
+    assert data["left_out"] == view.left_out
+    PeersData.model_validate(data)
+
+
+def test_ordinary_people_are_all_in_the_data_uncut() -> None:
+    view = crowd("Priya Raman", 1)
+    rows = peers_data(ROOM, view)["peers"]
+    assert len(rows) == len(view.rows) > 40
+    assert {len(row) for row in rows} == {4}
+    assert rows[7]["name"] == "7Priya Raman"
+
+
+async def test_the_result_of_a_role_removal_names_few_and_first_who_is_left() -> None:
+    toolkit = kit(students())
+    async with client(toolkit, "auto") as mcp:
+        waiting = await mcp.call_tool("hms-remove-peers", remove())
+    row = await toolkit.gate.get(waiting.structured_content["action_id"])
+    people = [
+        {"id": f"id-{n}", "name": "\U000e0041" * 200, "outcome": "removed"} for n in range(500)
+    ]
+    people[444]["outcome"] = "failed"
+    done = {"text": "x", "executed": "partly", "people": people}
+    ended = type(row)(**{**vars(row), "state": "failed", "result": done})
+    told = action_answer(ended).data["result"]
+    assert told["people"][0]["id"] == "id-444"
+    assert (len(told["people"]), told["people_left_out"]) == (MAX_PEOPLE, 500 - MAX_PEOPLE)
+    assert real_tokens(in_json(told)) <= DATA_TOKENS

@@ -1,0 +1,33 @@
+"""Approvers' names and tokens, from the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.rest_approvers import tokens_from
+
+ADA, BOB = "ada-token-0123456789abc", "bob-token-0123456789abc"
+
+
+def test_each_variable_names_an_approver() -> None:
+    environ = {"HMS_APPROVER_TOKEN": ADA, "HMS_APPROVER_TOKEN_BOB": BOB, "HMS_APPROVER": "x"}
+    assert tokens_from(environ) == {"approver": ADA, "bob": BOB}
+
+
+@pytest.mark.parametrize(
+    "names", [("_ADA", "_Ada"), ("_ada", "_ADA"), ("", "_APPROVER"), ("_Approver", "")]
+)
+def test_two_variables_for_one_name_are_an_error(names: tuple[str, str]) -> None:
+    """Else one of the two people could not approve, and which one would be chance."""
+    environ = {f"HMS_APPROVER_TOKEN{names[0]}": ADA, f"HMS_APPROVER_TOKEN{names[1]}": BOB}
+    with pytest.raises(ConfigurationError, match="Two variables") as raised:
+        tokens_from(environ)
+    assert ADA not in str(raised.value)
+    assert BOB not in str(raised.value)
+
+
+def test_an_empty_variable_is_nobodys() -> None:
+    assert tokens_from({"HMS_APPROVER_TOKEN_ADA": "", "HMS_APPROVER_TOKEN_Ada": ADA}) == {
+        "ada": ADA
+    }
