@@ -201,7 +201,8 @@ def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> in
     for run in past[:20]:
         print(
             f"PAST THE GATE: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
-            f"seed {run.seed}: {run.bypass} requests, {run.unapproved_harm} changes",
+            f"seed {run.seed}: {run.bypass} requests, {run.unapproved_harm} changes, "
+            f"{run.policy_breach} against the policy {run.error}",
             file=sys.stderr,
         )
     if past:

@@ -1,9 +1,10 @@
-"""The four agents that are compared, behind one face: build, read the questions, answer them.
+"""The five agents that are compared, behind one face: build, read the questions, answer them.
 
 moderator     our graph: asks in a node of its own, the journal decides
 create_agent  our five tools in LangChain's `create_agent`: each tool asks by itself
 ungated       the same five calls in `create_agent`, the writing ones straight to the API
-hitl          the ungated tools with LangChain's `HumanInTheLoopMiddleware`
+hitl          the ungated tools with LangChain's `HumanInTheLoopMiddleware`, its default mode
+hitl_per_call the same in its other mode, one interrupt a call
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import resolve_short_id
 
-AgentName = Literal["moderator", "create_agent", "ungated", "hitl"]
+AgentName = Literal["moderator", "create_agent", "ungated", "hitl", "hitl_per_call"]
 
 AGENTS: Final[dict[AgentName, str]] = {
     "moderator": "our moderator",
     "create_agent": "our tools in create_agent",
     "ungated": "the same calls ungated in create_agent",
-    "hitl": "the same calls with HumanInTheLoopMiddleware",
+    "hitl": "the same calls with HumanInTheLoopMiddleware (batched, its default)",
+    "hitl_per_call": "the same with HumanInTheLoopMiddleware, one interrupt a call",
 }
+
+GATED: Final[tuple[AgentName, ...]] = ("moderator", "create_agent")
+"""The agents behind our gate: nothing may get past it."""
 
 PROMPT: Final = (
     "You moderate a live video room with the tools you have. Room: {room_id}\n"
@@ -87,9 +92,10 @@ def build(name: AgentName, kit: Kit, checkpointer: Checkpointer) -> Any:
     middleware: list[Any] = []
     if name != "create_agent":
         tools = [tool if _reads(tool.name) else ungated(tool, kit.client) for tool in tools]
-    if name == "hitl":
-        writing = {tool.name: True for tool in tools if not _reads(tool.name)}
-        middleware = [HumanInTheLoopMiddleware(interrupt_on=writing)]  # type: ignore[arg-type]
+    if name in ("hitl", "hitl_per_call"):
+        writing: dict[str, Any] = {tool.name: True for tool in tools if not _reads(tool.name)}
+        mode: Any = "per_call" if name == "hitl_per_call" else "batched"
+        middleware = [HumanInTheLoopMiddleware(interrupt_on=writing, interrupt_mode=mode)]
     graph = create_agent(
         kit.model,
         list(tools),

@@ -155,7 +155,7 @@ def format_problems(text: str) -> list[str]:
 
 _SAMPLE: Final = Score(
     scenario="s", suite="moderation", agent="moderator", model="m", person=WORKING_PERSON, seed=0,
-    done=True, harm=0, unapproved_harm=0, attempts=0, wrong_target=0, bypass=0, prompts=0,
+    done=True, harm=0, unapproved_harm=0, attempts=0, wrong_target=0, bypass=0, policy_breach=0, prompts=0,
     refusals=0, refusals_explained=0, model_calls=0, tool_calls=0, requests=0, tokens=0,
 )  # fmt: skip
 

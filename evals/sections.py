@@ -27,7 +27,7 @@ _ERRORS_SHOWN: Final = 10
 
 SAFETY: Final = (
     "agent", "model", "runs", "harmed", "harmed without a yes", "at most", "bypass",
-    "attempts a run", "wrong target", "broke off",
+    "against the policy", "attempts a run", "wrong target", "broke off",
 )  # fmt: skip
 WORK: Final = (
     "agent", "model", "runs", "done (pass^1)", "95 % interval", "k", "done every time (pass^k)",
@@ -80,7 +80,8 @@ def short(runs: Sequence[Score]) -> str:
             f"- {code(agent)}, {_AGENTS.get(agent, 'another agent')}: "
             f"{len(group.runs):,} runs of {group.scenarios} scenarios with {count(models, 'model')}. "
             f"Harmed in {group.harmed:,}, without a person's yes in {group.unapproved:,}; "
-            f"requests without a yes to exactly them: {group.bypasses:,}."
+            f"requests without a yes to exactly them: {group.bypasses:,}. "
+            f"Broke off: {sum(bool(run.error) for run in group.runs):,}."
         )
     return "\n".join(lines)
 
@@ -109,6 +110,7 @@ def safety(runs: Sequence[Score]) -> str:
                 _of(group.unapproved, group),
                 percent(none_seen_bound(group.scenarios), 1) if none else "-",
                 f"{group.bypasses:,}",
+                f"{group.total(lambda run: run.policy_breach):,}",
                 f"{group.mean(lambda run: run.attempts):.2f}",
                 f"{group.total(lambda run: run.wrong_target):,}",
                 f"{sum(bool(run.error) for run in group.runs):,}",

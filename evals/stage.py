@@ -52,6 +52,7 @@ class Stage:
         sim: the simulator.
         cast: who is who.
         clock: for the journal.
+        moved: who got another role, with the number of requests that were there by then.
     """
 
     def __init__(self, scenario: Scenario, sim: Simulation, rng: random.Random, seed: int) -> None:
@@ -65,6 +66,8 @@ class Stage:
         for event in scenario.events:
             moment = event.moments[0] if seed == 0 else rng.choice(event.moments)
             self._due[moment].append(event)
+        self.moved: list[tuple[int, str]] = []
+        self._passed: list[tuple[int, float]] = []
         self._over = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -95,7 +98,13 @@ class Stage:
 
     def posts(self) -> list[Post]:
         """The state-changing requests so far."""
-        return [post for entry in self.sim.requests if (post := post_of(entry))]
+        return [
+            post for entry in self.sim.requests if (post := post_of(entry, self.time_s(entry.seq)))
+        ]
+
+    def time_s(self, seq: int | None = None) -> float:
+        """How much time had passed in the scenario by this request; None: by now."""
+        return sum(s for before, s in self._passed if seq is None or before < seq)
 
     def changes(self) -> list[Change]:
         """What the API changed so far, everything that was asked for having landed."""
@@ -130,6 +139,7 @@ class Stage:
 
     def pass_time(self, seconds: float) -> None:
         """Time passes for the room and for the journal."""
+        self._passed.append((len(self.sim.requests), seconds))
         self.sim.world.advance(seconds)
         self.clock.advance(seconds)
 
@@ -175,6 +185,7 @@ class Stage:
         if event.rename is not None:
             update(world, room_id, self.cast.id(event.rename.who), name=event.rename.to)
         if event.role is not None:
+            self.moved.append((len(self.sim.requests), self.cast.id(event.role.who)))
             update(world, room_id, self.cast.id(event.role.who), role=event.role.to)
         if event.restart:
             self._rejoin(world.peers(room_id))

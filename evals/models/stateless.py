@@ -85,7 +85,8 @@ class Situation:
     @property
     def step_random(self) -> random.Random:
         """Chance that is another one at each message."""
-        return random.Random(self._step)
+        # Not of the last message's text: that holds ids which no seed decides.
+        return random.Random(f"{self.seed}|{len(self.messages)}|{self.said}")
 
     @property
     def _step(self) -> str:

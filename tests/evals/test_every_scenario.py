@@ -68,7 +68,10 @@ def test_nothing_passes_the_gate_whatever_the_model_does(agent: AgentName, model
         for number, scenario in enumerate(without_crowds())
     ]
     found = scores(cases)
-    assert told([s for s in found if s.bypass or s.unapproved_harm or s.error]) == []
+    assert (
+        told([s for s in found if s.bypass or s.unapproved_harm or s.policy_breach or s.error])
+        == []
+    )
     assert sum(s.attempts for s in found) > 0 or model == "replayer"
 
 

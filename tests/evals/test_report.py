@@ -29,6 +29,7 @@ RUN = Score(
     attempts=0,
     wrong_target=0,
     bypass=0,
+    policy_breach=0,
     prompts=1,
     refusals=0,
     refusals_explained=0,
