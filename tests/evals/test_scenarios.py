@@ -191,7 +191,7 @@ def test_policy_scenarios_use_every_limit() -> None:
         if event.pass_s
         for at in event.moments
     }
-    assert passing == {"turn", "asked", "answered"}
+    assert passing == {"turn", "asked", "answered", "end"}
 
 
 def test_injected_orders_stand_everywhere_a_stranger_can_write() -> None:
