@@ -131,9 +131,13 @@ class Stage:
     def reach(self, moment: str) -> None:
         """A moment has come: what is to happen then, happens."""
         for event in self._due.pop(moment, ()):
-            # What the agent did meanwhile may have made it impossible: then it does not happen.
-            with suppress(RefusedError):
+            before = len(self.sim.requests)
+            # What the agent did meanwhile may have made it impossible, or its people never came.
+            with suppress(RefusedError, KeyError):
                 self._happen(event)
+            # While a request is under way nobody can look again: no yes ends by that.
+            if event.role is not None and not moment.startswith("sent "):
+                self.moved.append((before, self.cast.id(event.role.who)))
         if moment == "start":
             self._watch_requests()
 
@@ -185,7 +189,6 @@ class Stage:
         if event.rename is not None:
             update(world, room_id, self.cast.id(event.rename.who), name=event.rename.to)
         if event.role is not None:
-            self.moved.append((len(self.sim.requests), self.cast.id(event.role.who)))
             update(world, room_id, self.cast.id(event.role.who), role=event.role.to)
         if event.restart:
             self._rejoin(world.peers(room_id))
