@@ -322,10 +322,13 @@ async def test_no_picture_comes_before_the_journal_was_read() -> None:
             assert read_twice.wait(WAIT_S)
             return super().overdue(**more)
 
-    toolkit = kit(Twice([peer(1)]), Slow(":memory:"))
-    await propose(toolkit)
-    feed = Feed(toolkit.gate, QUICK)
+    room = Twice([peer(1), peer(2)])
+    toolkit = kit(room, Slow(":memory:"))
+    feed = Feed(toolkit.gate, PageSettings(journal_s=3600.0, room_s=0.01, beat_s=3600.0))
     async with feed.running():
-        for _ in range(2):  # a second viewer after nobody looked is shown no old picture either
+        for number in (1, 2):  # whoever comes after nobody looked is shown no old picture either
+            read_twice.clear()
+            room.reads = 0
+            await propose(toolkit, number)
             async with aclosing(feed.stream("ada", always)) as stream:
-                assert len((await news(stream))["waiting"]) == 1
+                assert len((await news(stream))["waiting"]) == number
