@@ -370,6 +370,12 @@ async def test_a_late_answer_and_a_late_run_send_nothing() -> None:
     assert "not answered in time" in outcome(late)
 
 
+async def test_what_is_approved_and_not_sent_is_over_at_its_deadline() -> None:
+    action = await approved(gate_on(classroom()), send())
+    assert action.state_at(action.expires_at - timedelta(microseconds=1)) == "approved"
+    assert action.state_at(action.expires_at) == "expired"
+
+
 async def test_a_rejection_stays_one() -> None:
     room = classroom()
     gate = gate_on(room)
@@ -672,6 +678,25 @@ async def test_a_rejection_ends_what_was_granted_for_the_session() -> None:
     await gate.decide(removal.id, Reject("stop"), by="ada", way="test")
     later = await gate.propose(send("x"), Origin("thread", "m", "next", "agent"))
     assert later.state == "proposed"
+
+
+@pytest.mark.parametrize("ends", ["a no to something else", "time"])
+async def test_what_a_grant_approved_is_asked_about_when_the_grant_is_over(ends: str) -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock, grant_ttl_s=60)
+    action = await gate.propose(send(), HERE)
+    await gate.decide(action.id, Approve(action.digest, scope="session"), by="ada", way="test")
+    removal = await gate.propose(remove(), Origin("thread", "m", "c2", "agent"))
+    later = await gate.propose(send("x"), Origin("thread", "m", "next", "agent"))
+    assert later.state == "approved"
+    if ends == "time":
+        clock.now += timedelta(seconds=61)
+    else:
+        await gate.decide(removal.id, Reject("stop"), by="ada", way="test")
+    again = await gate.run(later.id)
+    assert (again.state, again.revision) == ("proposed", 2)
+    assert "not allowed any more" in again.note
+    assert room.posts == []
 
 
 async def test_what_a_lax_policy_let_run_unasked_a_strict_one_does_not_send() -> None:

@@ -237,6 +237,22 @@ async def test_it_works_the_same_asynchronously(build: Build) -> None:
     assert removed(room) == [first.value["args"]["peer_id"]]
 
 
+async def test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_request() -> None:
+    room = students()
+    twice = calls(remove(2), remove(2))
+    twice.tool_calls[1]["id"] = twice.tool_calls[0]["id"]
+    model = ScriptedModel.saying(twice, text("done"))
+    graph = shared_tool_node(model, toolkit(room), InMemorySaver())
+    out = await graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
+    [question] = out["__interrupt__"]
+    out = await graph.ainvoke(Command(resume={question.id: approve(question)}), CONFIG)
+    assert not out.get("__interrupt__")
+    assert removed(room) == [peer(2).id]
+    told = [m.content for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert len(told) == 2
+    assert all("Removed" in content for content in told)
+
+
 def test_without_a_checkpointer_the_callback_is_asked() -> None:
     room = students()
     seen: list[ApprovalRequest] = []

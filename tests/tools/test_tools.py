@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 from pathlib import Path
@@ -15,17 +16,20 @@ from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy, Reject
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.approval import ApprovalRequest
-from stand_in import ROOM, StandInRoom, peer
+from hms_active_rooms.gate.journal import Journal
+from stand_in import ROOM, Clock, StandInRoom, peer
 from tokenizer import real_tokens
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
 
-def kit(room: StandInRoom, confirm: Any = None, **policy: Any) -> ActiveRoomsToolkit:
+def kit(
+    room: StandInRoom, confirm: Any = None, journal: Journal | str = ":memory:", **policy: Any
+) -> ActiveRoomsToolkit:
     return ActiveRoomsToolkit(
         room,  # type: ignore[arg-type]
         Policy.build(rooms=(ROOM,), verify_s=0, **policy),
-        journal=":memory:",
+        journal=journal,
         confirm=confirm,
     )
 
@@ -158,12 +162,23 @@ def test_a_callback_that_does_not_answer_in_time_sends_nothing() -> None:
     room = students()
 
     async def confirm(_: ApprovalRequest) -> Any:
-        import asyncio
-
         await asyncio.Event().wait()
 
     tool = named(kit(room, confirm, approval_ttl_s=0.2), "hms-send-message")
     assert call(tool, room_id=ROOM, message="hi").content.startswith("Not executed")
+    assert room.posts == []
+
+
+def test_no_answer_of_a_callback_is_none_whatever_the_journals_clock_says() -> None:
+    room = students()
+
+    async def confirm(_: ApprovalRequest) -> Any:
+        await asyncio.Event().wait()
+
+    toolkit = kit(room, confirm, Journal(":memory:", clock=Clock()), approval_ttl_s=0.2)
+    message = call(named(toolkit, "hms-send-message"), room_id=ROOM, message="hi")
+    assert "nobody answered in time" in message.content
+    assert message.artifact["state"] == "rejected"
     assert room.posts == []
 
 

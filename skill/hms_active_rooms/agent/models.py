@@ -12,7 +12,8 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
     """The chat model itself, the offline one, or one by its `init_chat_model` name.
 
     Raises:
-        ConfigurationError: the extra is missing, or there is no such model.
+        ConfigurationError: the extra is missing, there is no such model, or its provider wants
+            something more, mostly a key.
     """
     if isinstance(model, BaseChatModel):
         return model
@@ -29,7 +30,7 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         ) from None
     try:
         found = init_chat_model(model)
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         raise ConfigurationError(
             f"The model {quoted(model)} cannot be used: {quoted(str(error), 300)}."
         ) from None

@@ -35,12 +35,13 @@ from hms_active_rooms.gate.drift import Drift, drift
 from hms_active_rooms.gate.impact import Impact, assess
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.records import Action, Grant
 from hms_active_rooms.gate.sending import Sender
 from hms_active_rooms.gate.states import FINAL
 from hms_active_rooms.gate.workers import this_worker, worker_may_live
 
 _POLL_S = 0.2
+_BY_GRANT = "grant of "
 
 
 class Gate(Deciding):
@@ -141,15 +142,17 @@ class Gate(Deciding):
         if self.policy.runs_unasked(action.tool):
             way = "unattended" if action.tool in self.policy.unattended else "relaxed"
             return await self.move(action, "approved", by="policy", way=way)
-        if action.gate == "soft":
-            # The grant's own limit already holds the room for growth.
-            total = Impact.from_json(action.impact or {}).total
-            wanted = replace(self.grant_for(action), most=total)
-            grant = await asyncio.to_thread(self.journal.find_grant, wanted)
-            if grant is not None:
-                way = f"grant of {grant.action_id}"
-                return await self.move(action, "approved", by=grant.granted_by, way=way)
+        if action.gate == "soft" and (grant := await self._grant(action)) is not None:
+            way = f"{_BY_GRANT}{grant.action_id}"
+            return await self.move(action, "approved", by=grant.granted_by, way=way)
         return action
+
+    async def _grant(self, action: Action) -> Grant | None:
+        """What a person allowed for the rest of this session, if it covers this row now."""
+        # The grant's own limit already holds the room for growth.
+        total = Impact.from_json(action.impact or {}).total
+        wanted = replace(self.grant_for(action), most=total)
+        return await asyncio.to_thread(self.journal.find_grant, wanted)
 
     # --- run -------------------------------------------------------------------------------
 
@@ -188,8 +191,11 @@ class Gate(Deciding):
             if change.verdict == "nothing_to_do":
                 reason = f"{change.reason} Nothing was sent."
                 return await self.move(action, "expired", by="gate", way="claim", reason=reason)
-            if change.verdict == "ask_again":
-                successor = await self._ask_again(action, change.reason)
+            again = change.reason if change.verdict == "ask_again" else ""
+            if action.decided_way.startswith(_BY_GRANT) and await self._grant(action) is None:
+                again = again or "What was allowed for the session is not allowed any more."
+            if again:
+                successor = await self._ask_again(action, again)
                 if successor.id == action.id or successor.state != "approved":
                     return successor
                 action_id = successor.id

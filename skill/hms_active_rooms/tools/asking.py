@@ -27,9 +27,10 @@ from hms_active_rooms.gate.approval import (
     parse_answer,
 )
 from hms_active_rooms.gate.calls import StateChange
-from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.drafts import Origin, call_key
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.records import Action
+from hms_active_rooms.tools.one_at_a_time import one_at_a_time
 
 # LangGraph's private key for the saver a task runs under. If it is ever renamed, tools
 # find no checkpointer and refuse, and the test that holds this name fails.
@@ -114,6 +115,22 @@ async def perform(
         GraphInterrupt: the graph pauses to ask.
         ActiveRoomsError: refused, or the room or the journal cannot be read.
     """
+    if not place.task:
+        return await _through(gate, call, origin, place, tool_call_id, confirm, ask_here)
+    # A graph can make one call twice in a message: the second must find the first one's answer.
+    async with one_at_a_time(call_key(call, origin)):
+        return await _through(gate, call, origin, place, tool_call_id, confirm, ask_here)
+
+
+async def _through(
+    gate: Gate,
+    call: StateChange,
+    origin: Origin,
+    place: Place,
+    tool_call_id: str,
+    confirm: Confirm | None,
+    ask_here: bool,
+) -> Action:
     action = await gate.propose(call, origin)
     position = 0
     while True:
