@@ -183,7 +183,8 @@ def langchain(folder: Path, url: str, sim: Simulation) -> Row:
         tools.need(str(python), "-m", "pip", "install", "-q", *LANGCHAIN)
     script = Path(__file__).with_name("mcp_langchain_client.py")
     before = sum(r.method == "POST" for r in sim.requests)
-    done = tools.run(str(python), str(script), url, sim.room_id, "Spam Bot")
+    # -P: beside the script lies a package that Python would take for its own `inspect`.
+    done = tools.run(str(python), "-P", str(script), url, sim.room_id, "Spam Bot")
     sent = sum(r.method == "POST" for r in sim.requests) - before
     good = done.returncode == 0 and sent == 1
     notes = "" if good else f"{sent} requests; {(done.stderr or done.stdout)[-300:]}"

@@ -106,8 +106,10 @@ def test_nothing_catches_everything() -> None:
                 caught = ast.unparse(node.type) if node.type else "everything"
                 broad = caught in ("everything", "Exception")
                 # Sending has no interrupt in it; there, no error may come out as "not executed".
+                # Nor has building a model, where each provider has errors of its own.
                 inside = name.startswith(("tools/", "agent/", "gate/"))
-                assert name == "gate/sending.py" or not (broad and inside), name
+                without = ("gate/sending.py", "agent/models.py")
+                assert name in without or not (broad and inside), name
 
 
 def test_every_tool_of_the_contract_has_arguments_and_no_other() -> None:

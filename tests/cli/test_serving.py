@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from cli.running import Open, Run, ended, posts
-from e2e.server import APPROVER, CALLER, Browser, Program, guarded, serving, settings
+from e2e.server import (
+    APPROVER,
+    CALLER,
+    WAIT_S,
+    Browser,
+    Program,
+    Server,
+    guarded,
+    serving,
+    settings,
+)
 from hms_active_rooms.cli.serving import Where, public_url, reached_at
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation
 
 REMOVE = "hms-remove-peers"
@@ -68,6 +84,79 @@ def test_without_json_a_person_can_read_it_and_ctrl_c_ends_it(
     assert re.search(r"Approvals page, for one person, once: http://\S+/approvals#login=\S+", said)
     child.sendintr()
     assert ended(child)[0] == 0
+
+
+def test_a_signal_prints_new_links_and_the_old_ones_open_nothing(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    with serving(sim, settings(sim, tmp_path), "--person", "bob") as server:
+        old = server.said["logins"]
+        process = server.process
+        assert server.said["pid"] == process.pid
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout
+        said = json.loads(process.stdout.readline())
+        assert list(said["logins"]) == ["ada", "bob"]
+        assert not set(said["logins"].values()) & set(old.values())
+
+        def log_in(link: str) -> int:
+            token = link.partition("#login=")[2].partition("&")[0]
+            origin = {"origin": server.url}
+            url = f"{server.url}/approvals/login"
+            return httpx.post(url, json={"token": token}, headers=origin).status_code
+
+        assert log_in(old["bob"]) == 409
+        assert log_in(said["logins"]["bob"]) == 200
+        with Browser(Server({**server.said, **said}, process, server.log)) as person:
+            process.send_signal(signal.SIGUSR1)
+            assert process.stdout.readline()
+            # Whoever is logged in stays so.
+            assert person.get("/journal").status_code == 200
+    assert process.returncode == 0
+
+
+def test_in_a_terminal_it_says_how_to_get_new_links(sim: Simulation, terminal: Open) -> None:
+    child = terminal("serve", "--room", sim.room_id, "--port", "0")
+    child.expect(r"New links: kill -USR1 (\d+)")
+    os.kill(int(child.match[1]), signal.SIGUSR1)
+    child.expect("Ctrl-C ends it")
+    child.expect(r"Approvals page, for one person, once: http://\S+#login=\S+")
+    child.sendintr()
+    assert ended(child)[0] == 0
+
+
+def test_a_second_ctrl_c_stops_at_once_and_says_what_it_left(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after"))
+    with serving(sim, guarded(sim, tmp_path)) as server, Program(server, CALLER) as program:
+        waiting = program.tool("hms-send-message", {"room_id": sim.room_id, "message": "hi"})
+        action = waiting.json()["data"]["action_id"]
+        with Program(server, APPROVER) as approver, ThreadPoolExecutor() as threads:
+            digest = approver.question(action)
+            answer = threads.submit(approver.decide, action, digest, True)
+            assert sim.log.wait_until(lambda seen: any(r.method == "POST" for r in seen), WAIT_S)
+            server.process.send_signal(signal.SIGINT)
+            until_refused(server.url)
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(WAIT_S) == 0
+            told = answer.result(WAIT_S)
+        assert (told.status_code, told.json()["executed"]) == (503, "maybe")
+    assert f"stopped before its end: send {action}; look at the room" in server.stderr
+    assert "Traceback" not in server.stderr
+    assert len(posts(sim)) == 1
+
+
+def until_refused(url: str) -> None:
+    """Come back once nobody listens there: the server has begun to stop."""
+    place = httpx.URL(url)
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((place.host, place.port or 0), WAIT_S).close()
+        except ConnectionRefusedError:
+            return
+    raise AssertionError("it still listens")
 
 
 @pytest.mark.parametrize(

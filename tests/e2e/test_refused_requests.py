@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -198,3 +200,47 @@ def test_the_page_tells_nothing_of_another_room(here: Guarded) -> None:
             assert person.get(path).status_code == 409
             [line] = here.new_lines()
             assert "refused" in line
+
+
+def test_a_person_who_opens_the_bare_address_gets_to_the_page(here: Guarded) -> None:
+    opened = {"accept": "text/html", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    answer = httpx.get(f"{here.server.url}/", headers=opened, follow_redirects=True)
+    assert (answer.status_code, answer.url.path) == (200, "/approvals")
+    assert "<title>Approvals</title>" in answer.text
+    assert here.new_lines() == []
+
+
+def test_refused_requests_are_on_record_without_their_secrets(tmp_path: Path) -> None:
+    """All ways in, then a flood; and whoever is logged in reads it on the page."""
+    with running_sim("classroom") as sim:
+        environ = guarded(sim, tmp_path)
+        with serving(sim, environ) as server:
+            journal = Journal(environ["HMS_JOURNAL"])
+            here = Guarded(sim, server, journal)
+            send(here, "mcp", host="evil.example")
+            send(here, "rest reader", origin="https://evil.example")
+            send(here, "mcp at /", authorization="Bearer secret-of-the-attempt")
+            send(here, "page login", origin=server.url)
+            send(here, "page people", origin=server.url)
+            send(here, "rest approval", authorization=f"Bearer {CALLER}")
+            with Program(server, CALLER) as program:
+                program.tool("hms-list-peers", {"room_id": ELSEWHERE})
+            for _ in range(100):
+                send(here, "rest reader")
+            with Browser(server) as person:
+                shown = person.get("/refusals").json()["rows"]
+        rows = journal.refused_requests(limit=500)
+        journal.close()
+        assert sim.requests == ()
+    told = Counter(row.way for row in rows)
+    ways = ["host", "origin", "token", "login", "session", "not_an_approver", "policy_refusal"]
+    assert [told[way] for way in ways if way != "token"] == [1] * 6
+    assert 5 < told["token"] <= 2 * 6  # the minute may end in between
+    assert any(row.data["what"].endswith(" more") for row in rows)
+    assert {"POST /mcp", "POST /", f"hms-list-peers of room {ELSEWHERE}"} <= {
+        row["what"] for row in shown
+    }
+    kept = b"".join(file.read_bytes() for file in tmp_path.glob("journal.sqlite*"))
+    assert b"127.0.0.1" in kept
+    for secret in (CALLER, APPROVER, "secret-of-the-attempt", f"room={sim.room_id}"):
+        assert secret.encode() not in kept

@@ -8,8 +8,22 @@ from typing import Any
 import pytest
 
 from hms_active_rooms.api.models import Peer
-from hms_active_rooms.serve.answers import MAX_PEOPLE, PeersData, action_answer, peers_data
-from hms_active_rooms.tools.roster import Roster, render_roster, roster
+from hms_active_rooms.serve.answers import (
+    MAX_PEOPLE,
+    PeersData,
+    PeersTable,
+    action_answer,
+    peers_data,
+    peers_table,
+)
+from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.roster import (
+    DEFAULT_ROWS,
+    Roster,
+    default_budget,
+    render_roster,
+    roster,
+)
 from serve.people import client, kit, remove, students
 from stand_in import ROOM
 from tokenizer import real_tokens
@@ -32,7 +46,7 @@ TEXTS = {
 }
 
 
-def crowd(text: str, roles: int) -> Roster:
+def crowd(text: str, roles: int, limit: int = DEFAULT_ROWS) -> Roster:
     """120 people whose texts are all this one."""
     people = [
         Peer(
@@ -45,7 +59,7 @@ def crowd(text: str, roles: int) -> Roster:
         )
         for n in range(120)
     ]
-    return roster(people)
+    return roster(people, limit=limit)
 
 
 def in_json(data: Any) -> str:
@@ -70,6 +84,29 @@ def test_ordinary_people_are_all_in_the_data_uncut() -> None:
     assert len(rows) == len(view.rows) > 40
     assert {len(row) for row in rows} == {4}
     assert rows[7]["name"] == "7Priya Raman"
+
+
+@pytest.mark.parametrize("limit", [1, 50, 100])
+@pytest.mark.parametrize("roles", [1, 40])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_for_mcp_text_and_data_are_in_one_budget(kind: str, roles: int, limit: int) -> None:
+    budget = default_budget(limit)
+    view = crowd(TEXTS[kind], roles, limit)
+    told, data = peers_table(ROOM, view, budget)
+    PeersTable.model_validate(data)
+    rows = len(data["peers"])
+    assert 1 <= rows <= limit
+    assert rows == 1 or token_bound(told) + token_bound(in_json(data)) <= budget
+    assert real_tokens(told + in_json(data)) <= budget
+    assert [row[0] for row in data["peers"]] == [row.short_id for row in view.rows[:rows]]
+    assert data["left_out"] == 120 - rows
+    assert f"Shown: 1 to {rows} of 120." in told
+
+
+def test_for_mcp_nobody_is_a_table_without_rows() -> None:
+    told, data = peers_table(ROOM, roster([]), default_budget(50))
+    assert "Nobody is in the room." in told
+    assert data["peers"] == []
 
 
 async def test_the_result_of_a_role_removal_names_few_and_first_who_is_left() -> None:

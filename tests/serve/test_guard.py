@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.admission import Elsewhere
 from hms_active_rooms.serve.guard import (
     Guard,
     GuardSettings,
@@ -22,11 +23,13 @@ TOKEN = "caller-token-0123456789"
 APPROVER = "approver-token-0123456789"
 
 
-def verdict(settings: GuardSettings, path: str = "/mcp", **headers: Any) -> Any:
+def verdict(
+    settings: GuardSettings, path: str = "/mcp", method: str = "POST", **headers: Any
+) -> Any:
     given: dict[str, list[str]] = {"host": ["127.0.0.1:9090"]}
     for name, value in headers.items():
         given[name.replace("_", "-")] = value if isinstance(value, list) else [value]
-    found = judge(settings, path, given)
+    found = judge(settings, path, given, method)
     return found.word if isinstance(found, Refusal) else found
 
 
@@ -124,6 +127,37 @@ def test_an_empty_token_is_nobodys() -> None:
 def test_only_the_page_and_healthz_do_without_the_token(path: str, found: str) -> None:
     settings = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
     assert verdict(settings, path) == found
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "sec_fetch_dest": "document"}
+
+
+@pytest.mark.parametrize("given", [BROWSER, {"accept": "text/html"}])
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_a_browser_at_the_root_is_sent_to_the_page(token: str, given: dict[str, str]) -> None:
+    settings = guard_settings("127.0.0.1", token=token, own_login=("/approvals",))
+    assert verdict(settings, "/", method="GET", **given) == Elsewhere("/approvals")
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "more"),
+    [
+        ("/", "POST", {}),
+        ("/mcp", "GET", {}),
+        ("/", "GET", {"accept": "application/json, text/event-stream"}),
+        ("/", "GET", {"accept": []}),
+        ("/", "GET", {"sec_fetch_dest": "image"}),
+        ("/", "GET", {"host": "evil.example"}),
+        ("/", "GET", {"origin": "http://evil.example"}),
+    ],
+)
+def test_nobody_else_is(path: str, method: str, more: dict[str, Any]) -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    assert isinstance(verdict(settings, path, method=method, **{**BROWSER, **more}), str)
+
+
+def test_without_a_page_a_browser_is_sent_nowhere() -> None:
+    assert verdict(guard_settings("127.0.0.1"), "/", method="GET", **BROWSER) == ""
 
 
 @pytest.mark.parametrize(

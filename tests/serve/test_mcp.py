@@ -18,10 +18,11 @@ import hms_active_rooms
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.answers import DATA
+from hms_active_rooms.serve.answers import DATA, PeersTable
 from hms_active_rooms.serve.mcp import NAME, URI, build_server, input_schema
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.serve.server import DEFAULT_PORT
+from hms_active_rooms.tokens import token_bound
 from serve.people import (
     CANCEL,
     DECLINE,
@@ -81,7 +82,7 @@ async def test_a_reader_answers_in_words_and_in_data(mode: str) -> None:
         people = await mcp.call_tool("hms-list-peers", {"room_id": ROOM, "role": "student"})
         room = await mcp.call_tool("hms-retrieve-active-room", {"room_id": ROOM})
     assert '"Peer 1"' in text(people)
-    assert [p["name"] for p in people.structured_content["peers"]] == ["Peer 1", "Peer 2", "Peer 3"]
+    assert [row[1] for row in people.structured_content["peers"]] == ["Peer 1", "Peer 2", "Peer 3"]
     assert room.structured_content["session_id"] == SESSION
 
 
@@ -91,6 +92,29 @@ async def test_the_data_of_a_huge_room_is_bounded() -> None:
         people = await mcp.call_tool("hms-list-peers", {"room_id": ROOM, "limit": 100})
     assert people.structured_content["total"] == 299
     assert len(json.dumps(people.structured_content)) < 10_000
+
+
+@modes
+async def test_text_and_data_of_a_roster_together_cost_at_most_1500_tokens(mode: str) -> None:
+    """Some clients show a model both."""
+    names = ("Priya Raman", "Omar Haddad", "Zoë Fischer", "Liam O'Connor")
+    room = StandInRoom([peer(n, name=f"{names[n % 4]} {n}") for n in range(1, 301)])
+    seen: list[str] = []
+    async with client(kit(room), mode) as mcp:
+        while len(seen) < 300:
+            asked = {"room_id": ROOM, "offset": len(seen)}
+            people = await mcp.call_tool("hms-list-peers", asked)
+            data = people.structured_content
+            PeersTable.model_validate(data)
+            assert len(data["peers"]) >= 18
+            whole = text(people) + json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+            assert token_bound(whole) <= 1500
+            for row in data["peers"]:
+                line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+                assert line in text(people)  # whoever is shown one of them misses nobody
+            seen += [row[0] for row in data["peers"]]
+            assert data["left_out"] == 300 - len(seen)
+    assert len(set(seen)) == 300
 
 
 # --- approving ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -118,6 +119,7 @@ def serve_all(
         from hms_active_rooms.serve.rest import rest_routes
         from hms_active_rooms.serve.rest_approvers import rest_settings, tokens_from
         from hms_active_rooms.serve.server import address, listen, serve
+        from hms_active_rooms.serve.signals import ASKED, OnSignal
 
     log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,))
@@ -127,19 +129,29 @@ def serve_all(
     listener = listen(where.host, where.port)
     base = reached_at(address(listener), where, settings.environ())
     page_url = base + PATH
+
+    def print_links() -> None:
+        links = page.new_links(base, people)
+        with suppress(OSError):  # whoever read what we print may be gone; the server goes on
+            if as_json:
+                screen.document({"logins": links})
+            else:
+                _say_links(links)
+
+    asked = OnSignal(print_links)
     app = create_app(
         toolkit,
         guard=guard,
         mcp=entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
         rest=rest_routes(toolkit, rest_settings(approvers, page=page_url)),
         page=page.routes,
-        lifespans=[lambda: closing(toolkit), page.lifespan],
+        lifespans=[lambda: closing(toolkit), page.lifespan, asked.running],
     )
 
     def announce(bound: str) -> None:
         _warn_of_strangers(guard, elicit)
         allowed = list(toolkit.gate.policy.rooms)
-        links = {name: page.login_link(base, name) for name in people or ("",)}
+        links = page.new_links(base, people)
         if as_json:
             ways = {"page": page_url, "mcp": f"{base}/mcp", "rest": f"{base}/v1"}
             told = {
@@ -147,6 +159,7 @@ def serve_all(
                 "rooms": allowed,
                 "token": bool(guard.token),
                 "approvers": len(approvers),
+                "pid": os.getpid(),
             }
             screen.document({**ways, **told, "logins": links})
             return
@@ -155,13 +168,19 @@ def serve_all(
             screen.err(f"Listens at {bound}.")
         screen.err(f"MCP at {base}/mcp, REST at {base}/v1{_token_note(guard)}.")
         screen.err(f"Approvers by REST: {len(approvers) or 'none'}.")
-        for name, link in links.items():
-            whose = f"for {quoted(name)}" if name else "for one person"
-            screen.err(f"Approvals page, {whose}, once: {link}")
+        _say_links(links)
+        if ASKED is not None:
+            screen.err(f"New links: kill -USR1 {os.getpid()}")
         screen.err("Ctrl-C ends it.")
 
     serve(app, listener, announce, page.close)
     return exits.DONE
+
+
+def _say_links(links: Mapping[str, str]) -> None:
+    for name, link in links.items():
+        whose = f"for {quoted(name)}" if name else "for one person"
+        screen.err(f"Approvals page, {whose}, once: {link}")
 
 
 def _warn_of_strangers(guard: GuardSettings, elicit: bool) -> None:

@@ -84,7 +84,7 @@ class Policy(BaseModel):
         try:
             return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in rooms)
         except InvalidCall as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error).removesuffix(".")) from None
 
     @field_validator("relaxed")
     @classmethod

@@ -12,6 +12,9 @@ from hms_active_rooms.gate.records import Action, Event, action_from, aware, nai
 from hms_active_rooms.gate.schema import actions, events, steps
 from hms_active_rooms.gate.states import State
 
+REQUESTS = "(requests)"
+"""In place of an action's id: events about requests that were refused before any action."""
+
 _EXPIRE: tuple[State, ...] = ("proposed", "approved")
 
 
@@ -95,15 +98,28 @@ class JournalReader(JournalDatabase):
     def events(self, action_id: str) -> list[Event]:
         """What happened to an action, oldest first."""
         query = sa.select(events).where(events.c.action_id == action_id).order_by(events.c.seq)
-        with self._reading() as db:
-            rows = db.execute(query).mappings().all()
-        return [Event(aware(r["at"]), r["kind"], r["by"], r["way"], r["data"]) for r in rows]
+        return self._events(query)
+
+    def refused_requests(self, *, limit: int = 50) -> list[Event]:
+        """Requests that servers refused, newest first: `by` whom, `way` why, what in `data`."""
+        query = (
+            sa.select(events)
+            .where(events.c.action_id == REQUESTS)
+            .order_by(events.c.seq.desc())
+            .limit(limit)
+        )
+        return self._events(query)
 
     def steps(self, action_id: str) -> dict[str, str]:
         """Peer id to what became of its request: sending, done, gone, failed or unknown."""
         query = sa.select(steps.c.peer_id, steps.c.state).where(steps.c.action_id == action_id)
         with self._reading() as db:
             return {row.peer_id: row.state for row in db.execute(query)}
+
+    def _events(self, query: sa.Select[tuple[object, ...]]) -> list[Event]:
+        with self._reading() as db:
+            rows = db.execute(query).mappings().all()
+        return [Event(aware(r["at"]), r["kind"], r["by"], r["way"], r["data"]) for r in rows]
 
     def _found(self, query: sa.Select[tuple[object, ...]]) -> list[Action]:
         with self._reading() as db:

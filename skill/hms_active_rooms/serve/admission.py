@@ -47,7 +47,8 @@ class GuardSettings:
         approver_tokens: what lets a program approve, by REST only; never the callers'.
         max_body_bytes: of one request.
         body_s: how long one may take to arrive.
-        own_login: path prefixes that check who comes by themselves (the approvals page).
+        own_login: path prefixes that check who comes by themselves (the approvals page); a
+            person whose browser opens "/" is sent to the first.
         open_paths: paths that tell nothing and need no token.
     """
 
@@ -156,9 +157,16 @@ class Refusal:
     word: str
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where a person's browser is sent instead: what it asked for is for programs."""
+
+    path: str
+
+
 def judge(
-    settings: GuardSettings, path: str, headers: Mapping[str, list[str]]
-) -> Refusal | Principal:
+    settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
+) -> Refusal | Elsewhere | Principal:
     """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
@@ -166,6 +174,8 @@ def judge(
         return Refusal(421, "This server is not reached by that Host.", "host")
     if not _origin_fits(settings, headers.get("origin", []), hosts[0].lower()):
         return Refusal(403, "Requests from that Origin are not taken.", "origin")
+    if settings.own_login and path == "/" and _is_opened(method, headers):
+        return Elsewhere(settings.own_login[0])
     if not headers.get("origin") and not _site_fits(settings, path, headers):
         return Refusal(403, "Requests from other sites are not taken.", "site")
     if not settings.token and any(_PROXIED.fullmatch(name) for name in headers):
@@ -205,6 +215,13 @@ def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[st
         return True
     opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
     return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
+
+
+def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
+    """Whether somebody opened this in a browser, to look at. No program asks so."""
+    kinds = ",".join(headers.get("accept", [])).lower()
+    shown = all(dest == "document" for dest in headers.get("sec-fetch-dest", []))
+    return method in ("GET", "HEAD") and "text/html" in kinds and shown
 
 
 def _needs_no_token(settings: GuardSettings, path: str) -> bool:

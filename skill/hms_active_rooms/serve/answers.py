@@ -1,14 +1,16 @@
 """What a program is told about a call: a text for a model, and data with a schema. Pure.
 
-Both are bounded whatever the room holds, since many MCP clients show a model the data too:
-a roster's data has the rows that its text has, and cuts them as short. A stranger's text in
-it has its hidden characters escaped, and is cut by what it costs then.
+Both are bounded whatever the room holds: a roster's data has the rows that its text has, and
+cuts them as short. Some MCP clients show a model the text, some the data, some both; so over
+MCP each is complete, and the two share the budget that a roster's text has elsewhere. A
+stranger's text in the data has its hidden characters escaped, and is cut by what it costs then.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +18,7 @@ from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.states import FINAL, State
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.roster import render_roster
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -73,6 +76,20 @@ class PeersData(_Data):
     peers: list[PeerData]
 
 
+class PeersTable(_Data):
+    """Who is in a room: counts of all, and the rows that were asked for, each named once."""
+
+    room_id: str
+    total: int = Field(description="People in the room now.")
+    by_role: dict[str, int] = Field(description="Of all of them; the largest roles.")
+    matching: int = Field(description="People who match the filters.")
+    offset: int
+    left_out: int = Field(description="Matching people behind the last row.")
+    peers: list[Annotated[list[str], Field(min_length=4, max_length=4)]] = Field(
+        description="Each is [short id, name, role, user id]. A cut text ends in an ellipsis."
+    )
+
+
 class ActionData(_Data):
     """One state-changing call: what is known about it by now."""
 
@@ -100,6 +117,10 @@ DATA: Final[dict[str, type[BaseModel]]] = {
     "hms-end-active-room": ActionData,
 }
 """Tool name of the contract to what `Answer.data` holds; a test holds that the names agree."""
+
+
+MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
+"""The same for MCP, whose clients show a model the text, the data, or both."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +246,47 @@ def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
         left_out=view.left_out,
         peers=rows,
     ).model_dump(mode="json")
+
+
+def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
+    """A roster's text and its data, with the same rows: as many as both together may cost.
+
+    Some clients show a model the text, some the data, some both. So each is complete, and the
+    two are in one budget.
+
+    Args:
+        room_id: whose roster.
+        view: what was found, cut to what the text alone may cost.
+        budget: most tokens of both, by `token_bound`; one row is told whatever it costs.
+    """
+
+    def told(rows: int) -> tuple[str, dict[str, Any]]:
+        fewer = replace(view, rows=view.rows[:rows])
+        return render_roster(fewer), _table(room_id, fewer)
+
+    def fits(rows: int) -> bool:
+        text, data = told(rows)
+        return token_bound(text) + token_bound(_in_json(data)) <= budget
+
+    # The text around the rows depends on them, but little: the last that fits is near.
+    least, most = min(len(view.rows), 1), len(view.rows)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if fits(middle):
+            least = middle
+        else:
+            most = middle - 1
+    return told(least)
+
+
+def _table(room_id: str, view: Roster) -> dict[str, Any]:
+    data = peers_data(room_id, view)
+    rows = [list(row.values()) for row in data["peers"]]
+    return PeersTable.model_validate({**data, "peers": rows}).model_dump(mode="json")
+
+
+def _in_json(data: dict[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 def _cut(text: str, most: int) -> str:

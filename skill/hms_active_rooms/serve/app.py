@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from hms_active_rooms.serve.decisions import run_approved
 from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.last_resort import LastResort, failed
+from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import all_ended
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def create_app(
         lifespans: what else runs while it serves.
     """
 
+    refusals = refusals_of(toolkit.gate.journal)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -67,11 +70,12 @@ def create_app(
             finally:
                 await asyncio.gather(resumed, return_exceptions=True)
                 await all_ended(LAST_SENDS_S)
+                await refusals.ended()
 
     # MCP's own path "/" comes last: the page and REST have longer ones.
     routes = [Route("/healthz", _healthz), *rest, *page, *(mcp.routes if mcp else ())]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed})
-    return Guard(LastResort(app), guard)
+    return Guard(LastResort(app), guard, refusals)
 
 
 async def _healthz(_: Request) -> JSONResponse:

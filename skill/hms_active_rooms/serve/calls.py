@@ -33,11 +33,13 @@ from hms_active_rooms.serve.answers import (
     action_answer,
     has_ended,
     peers_data,
+    peers_table,
     room_data,
 )
+from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import run_to_end
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
-from hms_active_rooms.tools.roster import render_room, render_roster, roster
+from hms_active_rooms.tools.roster import default_budget, render_room, render_roster, roster
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ async def call_tool(
     gate = toolkit.gate
     call = checked(name, arguments)
     if not isinstance(call, StateChange):
-        return await read(gate, name, call)
+        return await read(gate, name, call, caller)
     began = gate.journal.now()
     action = await open_call(gate, call, caller)
     answer = await tell(gate, await settle(gate, action), page=page)
@@ -126,11 +128,20 @@ def checked(name: str, arguments: dict[str, Any]) -> Arguments:
         raise InvalidCall(explain(error)) from None
 
 
-async def read(gate: Gate, name: str, call: Arguments) -> Answer:
+async def read(
+    gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
+) -> Answer:
     """The answer of a reader.
 
+    Args:
+        gate: reads.
+        name: tool name of the contract.
+        call: its checked arguments.
+        caller: who calls.
+        table: a roster's data is `PeersTable`, and costs what it may together with the text.
+
     Raises:
-        PolicyRefusal: another room than the policy allows; nothing was read.
+        PolicyRefusal: another room than the policy allows; nothing was read, on record.
         ApiError: the room could not be read.
     """
     try:
@@ -138,11 +149,15 @@ async def read(gate: Gate, name: str, call: Arguments) -> Answer:
             everyone = await gate.peers(call.room_id)
             filters = call.model_dump(exclude={"room_id"})
             view = roster(everyone, **filters)
+            if table:
+                return Answer(name, *peers_table(call.room_id, view, default_budget(call.limit)))
             return Answer(name, render_roster(view), peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
-        # A refused reader has no row in the journal.
+        # A refused reader has no row among the actions.
         _log.warning("refused %s: %s", name, quoted(str(error), 200))
+        what = f"{name} of room {call.room_id}"
+        refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
     return Answer(name, render_room(live), room_data(live))
 

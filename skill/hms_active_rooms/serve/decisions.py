@@ -28,6 +28,7 @@ from hms_active_rooms.gate.records import Action, Event
 from hms_active_rooms.gate.states import State
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.serve.calls import THREADS
+from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import run_to_end, truthful
 from hms_active_rooms.untrusted import quoted
 
@@ -240,6 +241,7 @@ async def _known(gate: Gate, action_id: str) -> Action:
     rooms = allowed_rooms(gate)
     if rooms is not None and action.room_id not in rooms:
         _log.warning("refused action %s: another room", action.id)
+        refusals_of(gate.journal).add("another_room", f"action {action.id}", "")
         # The words of one that is not there: nobody learns of a room that is not theirs.
         return await gate.get("")
     return action

@@ -2,7 +2,7 @@
 
 Threat: a web page in the person's browser, another machine, a flood of bytes, or bytes that
 never come. Invariant: a request that `admission` refuses, or whose body is too large or too
-slow, is answered here, logged without its secrets, and nothing is read from 100ms.
+slow, is answered here, logged and put on record without its secrets, and nothing is read from 100ms.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from hms_active_rooms.serve.admission import (
     MIN_TOKEN_CHARS,
     PRINCIPAL_KEY,
+    Elsewhere,
     GuardSettings,
     Refusal,
     guard_settings,
     judge,
     principal,
 )
+from hms_active_rooms.serve.refusals import KEY, Refusals
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -45,11 +47,20 @@ _log = logging.getLogger(__name__)
 
 
 class Guard:
-    """ASGI wrapper around everything the server answers."""
+    """ASGI wrapper around everything the server answers.
 
-    def __init__(self, app: ASGIApp, settings: GuardSettings) -> None:
+    Args:
+        app: what is guarded.
+        settings: who may speak to it.
+        refusals: where refused requests go on record, those of `app` too; None: the log alone.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: GuardSettings, refusals: Refusals | None = None
+    ) -> None:
         self._app = app
         self._settings = settings
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI. Websockets are closed: nothing here speaks them."""
@@ -59,19 +70,24 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        verdict = judge(self._settings, scope["path"], _headers(scope))
+        verdict = judge(self._settings, scope["path"], _headers(scope), scope["method"])
+        if isinstance(verdict, Elsewhere):
+            await _drained(receive)
+            await _send_to(verdict.path, send)
+            return
         if isinstance(verdict, Refusal):
             await _drained(receive)
-            await _refuse(verdict, scope, send)
+            await self._refuse(verdict, scope, send)
             return
         scope[PRINCIPAL_KEY] = verdict
+        scope[KEY] = self._refusals
         try:
             async with asyncio.timeout(self._settings.body_s):
                 first = await _body(receive, self._settings.max_body_bytes)
         except TimeoutError:
             first = Refusal(408, "The request did not arrive in time.", "slow")
         if isinstance(first, Refusal):
-            await _refuse(first, scope, send)
+            await self._refuse(first, scope, send)
             return
         pending = [first]
 
@@ -79,6 +95,25 @@ class Guard:
             return pending.pop() if pending else await receive()
 
         await self._app(scope, replay, send)
+
+    async def _refuse(self, refusal: Refusal, scope: MutableMapping[str, Any], send: Send) -> None:
+        # The path without its query: a login link's secret is in the query.
+        client = str((scope.get("client") or ("?", 0))[0])
+        note_refusal(self._refusals, refusal.word, scope["method"], scope["path"], client)
+        await _answer(refusal, send)
+
+
+def note_refusal(refusals: Refusals | None, word: str, method: str, path: str, client: str) -> None:
+    """Log a refused request and put it on record, without its query, headers and body."""
+    _log.warning(
+        "refused %s %s from %s: %s",
+        quoted(method, 10)[1:-1],
+        quoted(path, 100),
+        quoted(client, 50)[1:-1],
+        word,
+    )
+    if refusals is not None:
+        refusals.add(word, f"{method[:10]} {path}", client)
 
 
 async def _body(receive: Receive, limit: int) -> Message | Refusal:
@@ -120,16 +155,17 @@ def _headers(scope: MutableMapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-async def _refuse(refusal: Refusal, scope: MutableMapping[str, Any], send: Send) -> None:
-    client = (scope.get("client") or ("?", 0))[0]
-    # The path without its query: a login link's secret is in the query.
-    _log.warning(
-        "refused %s %s from %s: %s",
-        quoted(scope["method"], 10)[1:-1],
-        quoted(scope["path"], 100),
-        quoted(str(client), 50)[1:-1],
-        refusal.word,
-    )
+async def _send_to(path: str, send: Send) -> None:
+    headers = [
+        (b"location", path.encode()),
+        (b"content-length", b"0"),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 307, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _answer(refusal: Refusal, send: Send) -> None:
     body = f'{{"title":"{refusal.text}","status":{refusal.status}}}'.encode()
     headers = [
         (b"content-type", b"application/problem+json"),

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
-from hms_active_rooms.serve.answers import DATA
+from hms_active_rooms.serve.answers import MCP_DATA
 from hms_active_rooms.serve.app import LAST_SENDS_S, Entry
 from hms_active_rooms.serve.mcp_calls import Calls
 from hms_active_rooms.serve.running import all_ended
@@ -62,7 +62,7 @@ def listed(tool: Tool) -> types.Tool:
         title=told["title"],
         description=tool.description,
         input_schema=input_schema(tool.name),
-        output_schema=DATA[tool.name].model_json_schema(),
+        output_schema=MCP_DATA[tool.name].model_json_schema(),
         annotations=types.ToolAnnotations(
             title=told["title"],
             read_only_hint=told["readOnlyHint"],

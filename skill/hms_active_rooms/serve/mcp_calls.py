@@ -127,9 +127,10 @@ class Calls:
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
         try:
             call = checked(params.name, params.arguments or {})
+            talk = _talk(context, params, self._elicit)
             if isinstance(call, StateChange):
-                return await self._change(call, _talk(context, params, self._elicit))
-            return _result(await read(self._gate, params.name, call))
+                return await self._change(call, talk)
+            return _result(await read(self._gate, params.name, call, talk.caller, table=True))
         except ActiveRoomsError as error:
             return _error(error)
         except MCPError:

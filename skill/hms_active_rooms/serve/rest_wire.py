@@ -8,7 +8,6 @@ twice, is refused before anything is looked up.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -17,8 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.errors import ActiveRoomsError, PolicyRefusal
 from hms_active_rooms.gate.calls import explain
+from hms_active_rooms.serve.guard import note_refusal
+from hms_active_rooms.serve.refusals import KEY
 from hms_active_rooms.serve.rest_problems import MEDIA_TYPE, Problem, ProblemError, problem_of
 from hms_active_rooms.untrusted import quoted
 
@@ -27,7 +28,6 @@ MAX_DEPTH: Final = 16
 
 Handler = Callable[[Request], Awaitable[Response]]
 _Model = TypeVar("_Model", bound=BaseModel)
-_log = logging.getLogger(__name__)
 
 
 class Resource:
@@ -81,12 +81,10 @@ def answer(
 
 def _problem(request: Request, problem: Problem, headers: Mapping[str, str]) -> Response:
     if problem.status in (401, 403):
-        _log.warning(
-            "refused %s %s: %s",
-            quoted(request.method, 10)[1:-1],
-            quoted(request.url.path, 100),
-            problem.code,
-        )
+        client = request.client.host if request.client else "?"
+        # What the policy refused is on record already, with the room.
+        refusals = None if problem.code == PolicyRefusal.code else request.scope.get(KEY)
+        note_refusal(refusals, problem.code, request.method, request.url.path, client)
     content = problem.model_dump(mode="json", exclude_none=True)
     return answer(content, problem.status, media_type=MEDIA_TYPE, headers=headers)
 

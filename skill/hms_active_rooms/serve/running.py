@@ -8,6 +8,7 @@ tells: an error of the journal after the request left is no sign that nothing wa
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from hms_active_rooms.errors import (
     ActiveRoomsError,
@@ -21,6 +22,8 @@ from hms_active_rooms.gate.states import FINAL
 from hms_active_rooms.serve.answers import executed_of
 
 _UNASKED = ("relaxed", "unattended")
+
+_log = logging.getLogger(__name__)
 
 _running: set[asyncio.Task[Action]] = set()
 
@@ -98,5 +101,6 @@ async def all_ended(timeout_s: float) -> None:
     if mine:
         _, late = await asyncio.wait(mine, timeout=timeout_s)
         for task in late:
+            _log.warning("stopped before its end: %s; look at the room", task.get_name())
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

@@ -202,7 +202,12 @@ class _Server(uvicorn.Server):
         while not sends.done() and not self.force_exit:
             await asyncio.wait({sends}, timeout=_POLL_S)
         sends.cancel()
+        if self.force_exit:
+            await all_ended(0)
         await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn would leave the application as it is, and its end to a traceback.
+            await self.lifespan.shutdown()
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import httpx
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
@@ -239,3 +240,13 @@ def test_logging_out_ends_every_tab(page: Callable[..., Served], chrome: Chrome)
     again.text_of("#login-text", "logged out")
     ada.here().text_of("#login-text", "not logged in")
     assert ada.chrome.find_elements(By.CSS_SELECTOR, ".card") == []
+
+
+def test_the_page_lists_refused_requests(page: Callable[..., Served], chrome: Chrome) -> None:
+    served = page(students())
+    evil = {"host": "evil.example"}
+    assert httpx.get(f"{served.url}/mcp", headers=evil).status_code == 421
+    ada = Viewer(chrome, served).log_in()
+    ada.click("#refusals summary")
+    ada.text_of("#refusals li", "host · GET /mcp · 127.0.0.1")
+    ada.text_of("#refusals p", "before anything was read")

@@ -73,7 +73,7 @@ def yes(action: Action) -> dict[str, Any]:
 def test_everything_but_the_files_and_the_login_needs_a_session(served: Served) -> None:
     action = served.waiting()
     with Browser(served) as nobody:
-        for path in ("/events", "/people", "/journal", f"/actions/{action.id}"):
+        for path in ("/events", "/people", "/journal", "/refusals", f"/actions/{action.id}"):
             assert nobody.get(path).status_code == 401
         for path in ("/logout", f"/actions/{action.id}"):
             assert nobody.post(path, json=yes(action)).status_code == 401

@@ -91,3 +91,14 @@ def test_no_secret_is_shown_by_repr(logins: Logins) -> None:
     opened = logins.open(token, "ada")
     shown = repr(opened) + repr(logins) + repr(opened.session)
     assert not any(secret in shown for secret in (token, opened.cookie, opened.key))
+
+
+def test_links_that_are_forgotten_open_nothing_and_sessions_stay() -> None:
+    logins = Logins(link_s=60, session_s=60)
+    there = logins.open(logins.link("ada"), "")
+    old = logins.link("bob")
+    logins.forget_links()
+    with pytest.raises(InvalidCall, match="too old"):
+        logins.open(old, "")
+    assert logins.find(there.cookie, there.key) == there.session
+    assert logins.open(logins.link("bob"), "").session.name == "bob"

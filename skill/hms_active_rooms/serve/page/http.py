@@ -9,7 +9,6 @@ is told to run, load and send nothing but this server's own three files.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,8 +23,9 @@ from hms_active_rooms.errors import (
     OutcomeUnknown,
     PolicyRefusal,
 )
+from hms_active_rooms.serve.guard import note_refusal
 from hms_active_rooms.serve.page.sessions import Logins, Session
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.serve.refusals import KEY
 
 PATH: Final = "/approvals"
 KEY_HEADER: Final = "x-approvals-key"
@@ -49,8 +49,6 @@ _EXECUTED: Final = {
     "maybe": "It may have been executed.",
     "yes": "It was executed.",
 }
-
-_log = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
@@ -106,13 +104,7 @@ async def sent_by_the_page(request: Request) -> dict[str, Any]:
 def refused(request: Request, status: int, text: str, word: str) -> RefusedError:
     """A refusal, put on record without what was sent."""
     client = request.client.host if request.client else "?"
-    _log.warning(
-        "refused %s %s from %s: %s",
-        quoted(request.method, 10)[1:-1],
-        quoted(request.url.path, 100),
-        quoted(client, 50)[1:-1],
-        word,
-    )
+    note_refusal(request.scope.get(KEY), word, request.method, request.url.path, client)
     return RefusedError(status, text)
 
 

@@ -147,6 +147,25 @@ export async function showJournal() {
   byId("journal-all").hidden = !more || all;
 }
 
+// --- refused requests ----------------------------------------------------------------------
+
+async function showRefusals() {
+  const details = byId("refusals"), say = details.querySelector("p");
+  if (!details.open) return;
+  try {
+    const { rows } = await call("/refusals");
+    say.textContent = rows.length ? "The newest; refused before anything was read." : "None.";
+    details.querySelector("ul").replaceChildren(...rows.map((row) => {
+      const at = `${new Date(row.at).toLocaleDateString()} ${timeOf(row.at)}`;
+      return element("li", [at, row.way, row.what, row.by].filter(Boolean).join(" · "));
+    }));
+  } catch (error) {
+    say.textContent = error.message;
+  }
+}
+
+byId("refusals").addEventListener("toggle", showRefusals);
+
 byId("filters").addEventListener("change", showJournal);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("journal-all").addEventListener("click", () => {

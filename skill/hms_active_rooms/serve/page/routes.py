@@ -31,7 +31,13 @@ from hms_active_rooms.serve.page.http import (
 )
 from hms_active_rooms.serve.page.sessions import Logins, person_name
 from hms_active_rooms.serve.page.settings import PageSettings
-from hms_active_rooms.serve.page.view import MAX_FIND_CHARS, action_view, people_view, row_view
+from hms_active_rooms.serve.page.view import (
+    MAX_FIND_CHARS,
+    action_view,
+    people_view,
+    refusal_view,
+    row_view,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -88,6 +94,19 @@ class Page:
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
+    def new_links(self, base_url: str, people: Sequence[str]) -> dict[str, str]:
+        """A link for each of these people, by name; those made before open nothing any more.
+
+        Args:
+            base_url: where the server is reached.
+            people: names; none: one link, for whoever opens it, under "".
+
+        Raises:
+            InvalidCall: not a name.
+        """
+        self._logins.forget_links()
+        return {name: self.login_link(base_url, name) for name in people or ("",)}
+
 
 def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> Page:
     """The page on a toolkit's gate."""
@@ -104,6 +123,7 @@ def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = Non
         "/events": desk.events,
         "/people": desk.people,
         "/journal": desk.journal,
+        "/refusals": desk.refusals,
         "/actions/{action_id}": desk.action,
     }
     routes = [
@@ -223,6 +243,11 @@ class _Desk:
         return answer(
             {"rows": [row_view(row, now) for row in rows[:limit]], "more": len(rows) > limit}
         )
+
+    async def refusals(self, request: Request) -> Response:
+        session_of(request, self._logins)
+        rows = await asyncio.to_thread(self._gate.journal.refused_requests, limit=JOURNAL_ROWS)
+        return answer({"rows": [refusal_view(row) for row in rows]})
 
 
 def _state(text: str) -> State | None:

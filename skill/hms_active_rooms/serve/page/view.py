@@ -166,5 +166,15 @@ def _event_view(event: Event) -> dict[str, Any]:
     }
 
 
+def refusal_view(event: Event) -> dict[str, Any]:
+    """One refused request."""
+    return {
+        "at": event.at.isoformat(),
+        "by": _short(event.by),
+        "way": _short(event.way),
+        "what": _short(str(event.data.get("what", "")), _MAX_REASON_CHARS),
+    }
+
+
 def _short(text: str, most: int = _MAX_TEXT_CHARS) -> str:
     return escaped(text[:most]) + ("…" if len(text) > most else "")

@@ -1,0 +1,108 @@
+"""Refused requests, in the journal's database for whoever answers for them later.
+
+Threat: a flood of refused requests fills the disk, keeps the journal from its work, or hides
+one that matters. Invariant: for each reason, of which there are few, at most `MOST_A_MINUTE`
+rows a minute and one that counts the rest, whoever sends how many; nothing waits for them; no
+secret is in them (no query, no header, no body).
+A refused change of a room has a row of its own among the actions, by the gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.reading import REQUESTS
+from hms_active_rooms.untrusted import escaped
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal import Journal
+
+MOST_A_MINUTE: Final = 5
+"""Our choice, for each reason: enough to see who it was; a flood for one is some 2 MB a day."""
+
+KEY: Final = "hms_active_rooms.refusals"
+"""Where a request's scope has them."""
+
+_MINUTE_S: Final = 60
+_MAX_CHARS: Final = 120
+
+_log = logging.getLogger(__name__)
+
+
+class Refusals:
+    """What one journal is told about refused requests, in one loop at a time."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._note = journal.note
+        self._now = journal.now
+        self._minute = 0
+        self._written: Counter[str] = Counter()
+        self._more: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def add(self, word: str, what: str, by: str) -> None:
+        """Write a refusal down, or count it when there were many for this reason in this minute.
+
+        Args:
+            word: why, one of the few words in the log ("token", "origin"); never a stranger's.
+            what: method and path, or tool and room; escaped and cut here.
+            by: address or name of whoever asked.
+        """
+        minute = int(self._now().timestamp()) // _MINUTE_S
+        if minute != self._minute:
+            self._tell_more()
+            self._minute, self._written = minute, Counter()
+        if self._written[word] >= MOST_A_MINUTE:
+            self._more[word] += 1
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(_MINUTE_S, self._tell_more)
+            return
+        self._written[word] += 1
+        self._write(word, what, by)
+
+    async def ended(self) -> None:
+        """Everything so far is written, or could not be."""
+        self._tell_more()
+        while self._writing:
+            await asyncio.wait(set(self._writing))
+
+    def _tell_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        more, self._more = self._more, Counter()
+        for word, count in more.items():
+            self._write(word, f"{count:,} more", "")
+
+    def _write(self, word: str, what: str, by: str) -> None:
+        writing = asyncio.create_task(self._written_down(word, _short(what), _short(by)))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    async def _written_down(self, word: str, what: str, by: str) -> None:
+        try:
+            await asyncio.to_thread(self._note, REQUESTS, "refused", by=by, way=word, what=what)
+        except JournalError as error:
+            _log.warning("refused, and not on record: %s", error)
+
+
+_by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
+
+
+def refusals_of(journal: Journal) -> Refusals:
+    """The one of this journal in this process: its limit counts for all ways in."""
+    found = _by_journal.get(journal)
+    if found is None:
+        found = _by_journal[journal] = Refusals(journal)
+    return found
+
+
+def _short(text: str) -> str:
+    return escaped(text[:_MAX_CHARS]) + ("…" if len(text) > _MAX_CHARS else "")

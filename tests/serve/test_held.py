@@ -1,0 +1,285 @@
+"""Lines of the ways in that no other test holds: remove one, and the test here fails."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+import mcp_types as types
+import pytest
+from starlette.requests import Request
+
+from hms_active_rooms import blocking
+from hms_active_rooms.api.models import ActiveRoom
+from hms_active_rooms.cli.deciding import finish, turn_down
+from hms_active_rooms.cli.desk import TerminalDesk
+from hms_active_rooms.cli.serving import Where, guard_from, open_toolkit
+from hms_active_rooms.cli.settings import Settings
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.approval import ApprovalRequest, Approve
+from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.serve.admission import PRINCIPAL_KEY, Refusal, guard_settings, judge
+from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.guard import GuardSettings
+from hms_active_rooms.serve.page.view import people_view, room_now
+from hms_active_rooms.serve.refusals import refusals_of
+from hms_active_rooms.serve.rest_approvers import rest_settings, who
+from serve.people import YES, Person, client, kit, remove, students, text
+from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
+from stand_in import ROOM, gate_on, peer
+
+REMOVE, SEND = "hms-remove-peers", "hms-send-message"
+
+modes = pytest.mark.parametrize("mode", ["auto", "legacy"])
+
+
+# --- whose token it is --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["Bearer", "Bearer ", "Bearer   "])
+def test_where_only_approvers_have_a_token_an_empty_one_is_no_callers(given: str) -> None:
+    settings = guard_settings("127.0.0.1", approver_tokens=(ADA,))
+    headers = {"host": ["127.0.0.1"], "authorization": [given]}
+    assert isinstance(judge(settings, "/v1/tools", headers), Refusal)
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was compared so far, in constant time."""
+    found: list[bytes] = []
+    real = hmac.compare_digest
+
+    def counted(one: bytes, other: bytes) -> bool:
+        found.append(other)
+        return real(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counted)
+    return found
+
+
+@pytest.mark.parametrize("token", [CALLER, ADA, BOB, "x" * 20])
+def test_the_guard_compares_every_token_whichever_was_given(
+    token: str, compared: list[bytes]
+) -> None:
+    """How long it takes tells nobody which one was close, or came first."""
+    settings = guard_settings("127.0.0.1", token=CALLER, approver_tokens=(ADA, BOB))
+    headers = {"host": ["127.0.0.1"], "authorization": [f"Bearer {token}"]}
+    judge(settings, "/v1/tools", headers)
+    assert len(compared) == 3
+
+
+@pytest.mark.parametrize("token", [ADA, BOB, "x" * 20])
+def test_rest_compares_every_approvers_token_whichever_was_given(
+    token: str, compared: list[bytes]
+) -> None:
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    request = Request({"type": "http", "headers": headers, PRINCIPAL_KEY: "approver"})
+    who(request, rest_settings(APPROVERS))
+    assert len(compared) == 2
+
+
+@pytest.mark.parametrize(
+    ("guard", "approvers", "token"),
+    [
+        (OPEN, APPROVERS, ""),
+        (OPEN, APPROVERS, ADA[:-1] + "x"),
+        (OPEN, {}, ADA),
+        (guard_settings("127.0.0.1", token=ADA), APPROVERS, ADA),
+    ],
+    ids=["no token", "another token", "no approvers", "the callers' token too"],
+)
+async def test_whoever_is_no_approver_decides_nothing(
+    guard: GuardSettings, approvers: dict[str, str], token: str
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    told = await call_tool(toolkit, REMOVE, remove(), caller=Caller("test", "tester"))
+    assert told.action
+    async with speaking(rest_app(toolkit, guard=guard, approvers=approvers), token) as (somebody,):
+        problem(await somebody.approve(told.data), 403, "not_an_approver")
+        problem(await somebody.reject(told.data), 403, "not_an_approver")
+    assert (await toolkit.gate.get(told.action.id)).state == "proposed"
+    assert room.posts == []
+
+
+# --- on record ----------------------------------------------------------------------------------
+
+
+async def test_a_question_was_asked_by_rest_once_an_approver_read_it() -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
+        action_id = (await me.tool(REMOVE, remove())).json()["data"]["action_id"]
+        where = f"/v1/actions/{action_id}"
+
+        def asked() -> list[str]:
+            return [e.way for e in toolkit.gate.journal.events(action_id) if e.kind == "asked"]
+
+        await me.get(where)
+        await me.head(where)
+        await ada.head(where)
+        assert asked() == []
+        for _ in range(2):
+            await ada.get(where)
+            assert asked() == ["rest"]
+
+
+@modes
+async def test_what_a_person_was_asked_through_their_client_is_on_record(mode: str) -> None:
+    toolkit = kit(students())
+    async with client(toolkit, mode, Person([YES])) as mcp:
+        result = await mcp.call_tool(REMOVE, remove())
+    events = toolkit.gate.journal.events(result.structured_content["action_id"])
+    assert [e.kind for e in events] == ["proposed", "asked", "approved", "sent", "done", "told"]
+    assert [e.way for e in events if e.kind in ("asked", "approved")] == ["elicitation"] * 2
+
+
+@pytest.mark.parametrize("word", ["", "/approve", "/reject"])
+async def test_an_action_of_another_room_is_refused_on_record_whoever_wants_it(word: str) -> None:
+    journal = Journal(":memory:")
+    foreign = await gate_on(students(), journal).propose(
+        parse_call(REMOVE, remove()), Origin("t", "m", "1", "agent")
+    )
+    toolkit = kit(students(), journal, rooms=("7" * 24,))
+    where = f"/v1/actions/{foreign.id}{word}"
+    async with speaking(rest_app(toolkit), ADA) as (ada,):
+        body = {"digest": foreign.digest}
+        told = await (ada.post(where, json=body) if word else ada.get(where))
+    problem(told, 404, "no_action")
+    await refusals_of(journal).ended()
+    rows = [(row.way, row.data["what"]) for row in journal.refused_requests()]
+    assert rows == [("another_room", f"action {foreign.id}")]
+
+
+# --- what a client is told ----------------------------------------------------------------------
+
+
+@modes
+async def test_a_yes_after_somebody_elses_no_sends_nothing_and_tells_whose_it_was(
+    mode: str,
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    gate = toolkit.gate
+
+    async def too_late(_: Any, __: Any) -> types.ElicitResult:
+        (row,) = gate.journal.actions()
+        await gate.decide(row.id, gate.request(row).reject("no"), by="ada", way="terminal")
+        return YES
+
+    async with client(toolkit, mode, too_late) as mcp:  # type: ignore[arg-type]  # asks like one
+        result = await mcp.call_tool(REMOVE, remove())
+    assert room.posts == []
+    assert 'Already rejected by "ada" (terminal) at ' in text(result)
+    assert result.structured_content["text"] == text(result)
+
+
+async def test_an_accepted_round_sent_again_asks_nobody_and_sends_no_second_message() -> None:
+    room, person = students(), Person([YES])
+    said = {"room_id": ROOM, "message": "five minutes"}
+    async with client(kit(room), "auto", person) as mcp:
+        asked = await mcp.session.call_tool(SEND, said, allow_input_required=True)
+        assert isinstance(asked, types.InputRequiredResult)
+        answers: Any = {"approval": YES}
+        for _ in range(2):
+            await mcp.call_tool(
+                SEND, said, input_responses=answers, request_state=asked.request_state
+            )
+    assert person.questions == []
+    assert [verb for verb, _ in room.posts] == ["send"]
+
+
+def test_the_page_is_told_no_name_raw_and_none_in_full_length() -> None:
+    name = "\u202e\x1b[2J" + "n" * 10_000
+    room = ActiveRoom.model_validate(
+        {
+            "id": ROOM,
+            "name": "",
+            "session": {"id": "5" * 24, "created_at": "", "peers": [peer(1).id]},
+        }
+    )
+    [row] = people_view(room_now(room, [peer(1, name)]), "")["rows"]
+    assert row["name"].startswith("\\u202e\\u001b[2J")
+    assert len(row["name"]) < 100
+
+
+# --- what a command of ours decides -------------------------------------------------------------
+
+
+class ApprovedMeanwhile(TerminalDesk):
+    """A terminal whose person says no just after somebody approved on the page."""
+
+    def __init__(self, gate: Gate, action: Action) -> None:
+        self._yes = lambda: blocking.run(
+            gate.decide(action.id, Approve(action.digest), by="ada", way="page")
+        )
+
+    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+        pass
+
+    def notice(self, text: str) -> None:
+        pass
+
+    def read(self, prompt: str) -> str | None:
+        self._yes()
+        return "no"
+
+
+def proposed(gate: Gate, call: str = "1") -> Action:
+    origin = Origin("thread", "message", call, "agent")
+    words = parse_call(SEND, {"room_id": ROOM, "message": "hi"})
+    return blocking.run(gate.propose(words, origin))
+
+
+def test_a_no_at_a_terminal_to_what_is_approved_and_not_sent_is_still_in_time() -> None:
+    room = students()
+    gate = gate_on(room)
+    action = proposed(gate)
+    assert finish(gate, action, ApprovedMeanwhile(gate, action)).state == "rejected"
+    assert room.posts == []
+
+
+def test_the_command_reject_takes_back_what_is_approved_and_not_sent() -> None:
+    gate = gate_on(students())
+    action = proposed(gate)
+    blocking.run(gate.decide(action.id, Approve(action.digest), by="ada", way="page"))
+    approved = blocking.run(gate.get(action.id))
+    assert turn_down(gate.journal, approved, "no").state == "rejected"
+
+
+def test_the_command_reject_ends_what_was_granted_for_the_session() -> None:
+    gate = gate_on(students())
+    first = proposed(gate)
+    yes = Approve(first.digest, scope="session")
+    blocking.run(gate.decide(first.id, yes, by="ada", way="interrupt"))
+    assert proposed(gate, "2").state == "approved"
+    turn_down(gate.journal, first, "no")
+    assert proposed(gate, "3").state == "proposed"
+
+
+@pytest.fixture
+def journal_here(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("HMS_ACCESS_KEY", "0" * 24)
+    monkeypatch.setenv("HMS_SECRET", "s" * 40)
+    return Settings(journal=f"sqlite:///{tmp_path / 'journal.sqlite'}")
+
+
+def test_rooms_that_the_policy_names_stay_the_only_ones(
+    journal_here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HMS_POLICY_ROOMS", ROOM)
+    with pytest.raises(ConfigurationError, match="does not name room"):
+        open_toolkit(journal_here, ["7" * 24])
+
+
+def test_reached_from_elsewhere_the_server_needs_a_token(
+    journal_here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It binds this machine, behind a proxy that others reach."""
+    monkeypatch.setenv("HMS_SERVER_URL", "https://rooms.example")
+    monkeypatch.delenv("HMS_SERVER_TOKEN", raising=False)
+    with pytest.raises(ConfigurationError, match="needs a token"):
+        guard_from(journal_here, Where("127.0.0.1", 9090))
