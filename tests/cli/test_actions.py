@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cli.running import Open, Run, ended, peer_id, posts
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.reading import REQUESTS
 from hms_active_rooms.sim.server import Simulation
 
 QUESTION = r"Approve\? \[yes/no/edit\]"
@@ -174,3 +176,21 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     assert code == 0
     assert "Approved already by" in rest
     assert len(posts(sim)) == 2
+
+
+def test_requests_that_a_server_refused_are_listed_newest_first(
+    environ: dict[str, str], call: Run
+) -> None:
+    assert call("actions", "--refused").err.strip() == "No request was refused."
+    journal = Journal()
+    for address in ("10.0.0.1", "10.0.0.2"):
+        what = {"what": "GET /v1/tools\x1b[2J"}
+        journal.note(REQUESTS, "refused", by=address, way="token", **what)
+    journal.close()
+    shown = call("actions", "--refused").out.splitlines()
+    assert ["10.0.0.2" in shown[0], "10.0.0.1" in shown[1]] == [True, True]
+    assert "\x1b" not in shown[0]
+    [newest] = call("actions", "--refused", "--limit", "1", "--json").json["refused"]
+    assert (newest["kind"], newest["way"], newest["by"]) == ("refused", "token", "10.0.0.2")
+    assert call("actions").err.strip() == "There are no actions."
+    assert call("actions", "--refused", "--limit", "0").code == 2

@@ -114,6 +114,21 @@ def show_action(action_id: str, settings: Settings, *, wait_s: float | None, as_
     return code
 
 
+def show_refused(settings: Settings, *, limit: int, as_json: bool) -> None:
+    """The newest requests that servers on this journal refused, newest first."""
+    if limit < 1:
+        raise InvalidCall("--limit must be at least 1.", hint="")
+    with open_journal(settings) as journal:
+        found = journal.refused_requests(limit=limit)
+    if as_json:
+        screen.document({"refused": [event_document(event) for event in found]})
+    elif found:
+        for event in found:
+            screen.out(event_line(event))
+    else:
+        screen.err("No request was refused.")
+
+
 def _what(action: Action) -> str:
     call = parse_call(action.tool, action.arguments)
     if action.impact is not None:

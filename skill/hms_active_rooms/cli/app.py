@@ -72,8 +72,7 @@ Journal = Annotated[
     str | None, typer.Option(metavar="URL", help="Journal, instead of HMS_JOURNAL.")
 ]
 Rooms = Annotated[
-    list[str] | None,
-    typer.Option(metavar="ROOM", help="A room it may touch; may be given several times."),
+    list[str] | None, typer.Option(metavar="ROOM", help="A room it may touch; repeatable.")
 ]
 Host = Annotated[str, typer.Option(help="Address to bind.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
@@ -213,13 +212,16 @@ def actions(
     state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
     room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, typer.Option(help="Rows to show.")] = 20,
+    refused: Annotated[bool, typer.Option("--refused", help="What servers refused.")] = False,
     json: Json = False,
     journal: Journal = None,
 ) -> None:
     """List actions: what was asked, decided and done. `actions show ID` for one."""
-    from hms_active_rooms.cli.actions import show_actions
+    from hms_active_rooms.cli.actions import show_actions, show_refused
 
-    if ctx.invoked_subcommand is None:
+    if refused:
+        show_refused(Settings(journal), limit=limit, as_json=json)
+    elif ctx.invoked_subcommand is None:
         show_actions(Settings(journal), state=state, room=room, limit=limit, as_json=json)
 
 
