@@ -4,8 +4,8 @@
 
 Works on two copies in a temporary folder, never on the project. Each mutation is applied
 alone and the one test that holds the line is run: killed (the test fails, as it must),
-SURVIVED (it did not notice) or broken (it did not run, so it says nothing). Exit code 1
-unless all are killed.
+SURVIVED (it did not notice) or broken (it did not run, or the damage crashed, so it says
+nothing). Exit code 1 unless all are killed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+import venv
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,18 +34,23 @@ PACKAGE = "skill/hms_active_rooms"
 # must fail, and the lines as they stand there, with the change marked like `git diff --word-diff`:
 # [-removed-]{+added+}. Lines without a mark go as a whole: a condition becomes False, what ends
 # in a comma is left out, anything else becomes `pass`.
+#
+# Skip the digest: `*-any-digest`. Skip the claim: `skip-the-claim`, `claim-*`. Trust graph state:
+# `trust-graph-state`, `turn-answer-*`. Swallow the interrupt: `*-swallows-the-interrupt`. Accept
+# a malformed answer: `malformed-answer-is-a-yes`. Ignore expiry: `*-late`. Expand roles late:
+# `drift-newcomers-*`, `role-by-one-late-request`.
 LISTING = r"""
 # gate/gate.py, gate/test_gate.py
 1 run-whatever-changed: test_a_new_session_is_asked_about_again_and_not_ended
-    if change.verdict == "ask_again":
+    again = [-change.reason if change.verdict == "ask_again" else -]""
 2 propose-forgets-the-row: test_a_removal_that_is_done_is_told_again_not_looked_for_again
     if found is not None:
 2 two-ends-at-once: test_two_ends_approved_for_one_session_never_end_the_next
     alone_since=read_at if [-names_nobody-]{+False+} else None,
-2 run-sends-unknown-again: test_an_unclear_message_stays_unknown_and_is_not_sent_again
-    if action.state in ("sent", [-"unknown"-]):
-2 run-sends-sent-again: test_a_row_somebody_else_has_sent_is_not_sent_again
-    if action.state in ([-"sent", -]"unknown"{+,+}):
+2 skip-the-claim: test_many_runs_of_one_approval_send_one_request
+    if [-claimed-]{+True+}:
+2 run-looks-for-nothing: test_a_row_somebody_else_has_sent_is_not_sent_again
+    return [-await self._settle(action)-]{+action+}
 3 run-what-a-lax-policy-approved: test_what_a_lax_policy_let_run_unasked_a_strict_one_does_not_send
     [-if action.decided_way in ("unattended", "relaxed") and not self.policy.runs_unasked(-]
     [-    action.tool-]
@@ -57,7 +64,9 @@ LISTING = r"""
 3 read-any-room: test_a_room_elsewhere_is_refused_before_any_request
     self.policy.check_room(room_id)
 3 grant-opens-hard-gates: test_a_grant_never_opens_a_hard_gate_wherever_it_came_from
-    if [-action.gate == "soft"-]{+True+}:
+    if [-action.gate == "soft" and -](grant := await self._grant(action)) is not None:
+3 grant-over-and-sent: test_what_a_grant_approved_is_asked_about_when_the_grant_is_over
+    if action.decided_way.startswith(_BY_GRANT) and await self._grant(action) is None:
 4 refusal-unrecorded: test_a_refusal_is_on_record_and_the_same_when_repeated
     await asyncio.to_thread(self.journal.insert, self._refusal(row, error))
 # gate/deciding.py, gate/test_gate.py
@@ -81,7 +90,7 @@ LISTING = r"""
 # gate/records.py, gate/test_gate.py
 3 decide-late: test_a_late_answer_and_a_late_run_send_nothing
     if self.state in ([-"proposed", -]"approved"{+,+}) and now >= self.expires_at:
-3 run-late: test_a_late_answer_and_a_late_run_send_nothing
+3 run-late: test_what_is_approved_and_not_sent_is_over_at_its_deadline
     if self.state in ("proposed", [-"approved"-]) and now >= self.expires_at:
 # gate/drafts.py, gate/test_gate.py
 1 digest-without-row: test_an_approval_of_one_of_two_identical_calls_is_none_of_the_other
@@ -261,6 +270,12 @@ LISTING = r"""
     await gate.asked(asked, "interrupt")
 4 tool-bad-answer-unrecorded: test_each_question_and_each_bad_answer_is_on_record
     await gate.bad_answer(asked, str(error), way="interrupt")
+1 call-twice-asked-twice: test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_request
+    if [-not place.task-]{+True+}:
+3 callback-late-is-a-yes: tools/test_tools.py::test_no_answer_of_a_callback_is_none_whatever_the_journals_clock_says
+    answer = [-Reject("nobody answered in time")-]{+request.approve()+}
+3 turn-asked-by-the-tool: agent/test_moderator.py::test_an_old_answer_does_not_count_for_a_new_question
+    if not ask_here:
 # tools/active_rooms.py, tools/test_in_graphs.py
 2 call-without-id-twice: test_a_node_that_invokes_a_tool_without_a_call_id_sends_once
     identity = call_id or [-("" if place.task else -]str(uuid4())[-)-]
@@ -283,9 +298,398 @@ LISTING = r"""
     await gate.asked(row, "interrupt")
 4 turn-bad-answer-unrecorded: test_each_question_and_each_bad_answer_of_a_turn_is_on_record
     await self._gate.bad_answer(row, problem, way="interrupt")
+3 trust-graph-state: test_rows_swapped_inside_the_checkpoint_do_not_get_the_answer
+    if ask.fresh or ask.items != [row.id for row in rows]:
+3 malformed-answer-is-a-yes: test_a_client_that_only_gives_bad_answers_comes_to_an_end
+    [-return await self._ask_again(rows, str(error), state.get("bad_answers", 0) + 1)-]{+decisions = [r.approve() for r in requests]+}
+3 turn-plain-answers-everywhere: test_a_bad_answer_is_asked_again_and_sends_nothing
+    decisions = parse_hitl_answer(answer, requests, by, plain_answers=[-self._plain_answers-]{+True+})
+3 turn-endless-bad-answers: test_a_client_that_only_gives_bad_answers_comes_to_an_end
+    if bad >= MAX_BAD_ANSWERS:
+5 turn-endless-calls: test_a_flood_of_calls_is_cut
+    if number >= MAX_CALLS:
 # agent/history.py, agent/test_moderator.py
 1 call-ids-used-again: test_a_result_is_told_for_its_own_call_even_if_a_later_one_has_the_same_id
     chosen = f"call_{uuid4().hex}" if not call_id[- or call_id in seen-] else call_id
+# serve/eliciting.py, serve/test_mcp.py
+1 form-without-digest: test_an_approved_removal_is_sent_once
+    f"(action {request.action_id}[-, digest {request.digest[:12]}-]).{also}"
+3 form-anything-approves: test_only_exactly_approve_approves
+    if decision [-== "approve"-]{+!= "reject"+}:
+3 form-with-other-fields: test_only_exactly_approve_approves
+    if action != "accept"[- or given-] or not isinstance(reason, str):
+3 form-closed-is-an-answer: test_a_closed_question_leaves_the_action_waiting
+    if action == "cancel":
+3 form-declined-is-a-yes: test_a_no_sends_nothing
+    return {"type": [-"reject", "message": ""-]{+"approve", "digest": digest+}}
+3 form-approves-by-enter: test_an_approved_removal_is_sent_once
+    "enum": ["reject", "approve"],{+ "default": "approve",+}
+4 client-looks-like-a-person: test_the_record_says_that_a_client_answered_and_no_name_looks_like_more
+    return f"[-client -]{client_name(name)}"
+5 client-name-raw: test_the_record_says_that_a_client_answered_and_no_name_looks_like_more
+    return [-_NOT_IN_A_NAME.sub("_", -]given[: 10 * _MAX_NAME_CHARS][-)-][:_MAX_NAME_CHARS] or "unnamed"
+# serve/mcp_calls.py, serve/test_mcp.py
+1 form-for-another-question: test_an_old_answer_does_not_approve_what_is_asked_by_then
+    if asked and response[- and (asked.action, asked.digest) == (action.id, action.digest)-]:
+2 round-again-is-a-new-call: serve/test_held.py::test_an_accepted_round_sent_again_asks_nobody_and_sends_no_second_message
+    if talk.asked is not None:
+3 answer-where-nobody-is-asked: test_without_elicitation_an_answer_that_comes_anyway_is_none
+    response if [-elicit and -]asked and isinstance(response, types.ElicitResult) else None,
+3 asked-where-nobody-may-be: test_without_elicitation_nobody_is_asked_through_the_client
+    closed=[-not elicit-]{+False+},
+3 form-closed-is-asked-again: test_a_closed_question_leaves_the_action_waiting
+    talk.closed = True
+3 form-one-time-more: test_bad_answers_are_not_asked_about_for_ever
+    if self.closed or self.questions >[-=-] eliciting.MOST_QUESTIONS or ability is None:
+4 form-asking-unrecorded: serve/test_held.py::test_what_a_person_was_asked_through_their_client_is_on_record
+    await self._gate.asked(action, eliciting.WAY)
+4 form-bad-answer-unrecorded: test_only_exactly_approve_approves
+    await self._gate.bad_answer(action, str(error), way=eliciting.WAY)
+4 client-told-nothing-of-whose: serve/test_held.py::test_a_yes_after_somebody_elses_no_sends_nothing_and_tells_whose_it_was
+    if not verdict.counted:
+4 client-told-the-old-state: test_a_question_is_taken_back_when_somebody_decides_elsewhere
+    action = await self._gate.latest(action)
+4 client-told-failed-is-fine: test_a_fault_before_executing_says_that_nothing_was_executed
+    is_error=[-answer.failed-]{+False+},
+4 client-told-no-executed: test_an_unknown_field_is_refused
+    content=[types.TextContent(text=[-error.for_model()-]{+str(error)+})],
+4 report-hides-the-outcome: test_a_progress_report_that_fails_does_not_hide_what_was_done
+    await [-asyncio.gather(-]report.once()[-, return_exceptions=True)-]
+5 client-told-a-bugs-text: test_a_bug_does_not_tell_the_client_its_text
+    types.INTERNAL_ERROR, [-"The server failed. What was executed is in the journal."-]{+str(error)+}
+# serve/mcp.py, serve/test_mcp.py
+1 round-unsealed: test_a_forged_state_is_refused
+    server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
+3 hints-untold: test_the_tools_carry_title_hints_and_output_schema
+    destructive_hint=told["destructiveHint"],
+# serve/decisions.py, serve/test_decisions.py
+1 wrong-edit-is-a-no: test_a_wrong_edit_decides_nothing_and_says_what_is_wrong
+    raise BadAnswerError(f"the edit is wrong: {str(error).rstrip('.')}") from None
+2 outside-decision-sent-for-others: test_a_restart_sends_nothing_that_another_program_asked_for
+    if not action.thread.startswith(THREADS) and action.decided_way not in _SENT_HERE:
+2 outside-yes-forgotten: test_a_restart_sends_what_a_person_approved_here_whoever_asked
+    _SENT_HERE = ("page", [-"rest"-])
+3 outside-decides-in-any-room: test_actions_of_other_rooms_are_neither_listed_nor_decided
+    if rooms is not None and action.room_id not in rooms:
+3 outside-lists-any-room: test_actions_of_other_rooms_are_neither_listed_nor_decided
+    rooms=allowed_rooms(gate),
+3 outside-asks-of-any-room: test_actions_of_other_rooms_are_neither_listed_nor_decided
+    gate.policy.check_room(room_id)
+3 outside-for-the-session: test_what_is_asked_from_outside_is_never_approved_for_the_session
+    case Approve(scope="session") if action.thread.startswith(THREADS):
+3 outside-no-too-late: test_a_no_to_what_is_approved_and_not_sent_is_still_in_time
+    if isinstance(decision, Reject):
+4 outside-room-unrecorded: serve/test_held.py::test_an_action_of_another_room_is_refused_on_record_whoever_wants_it
+    refusals_of(gate.journal).add("another_room", f"action {action.id}", "")
+4 outside-bad-answer-unrecorded: serve/page/test_page.py::test_one_action_is_shown_with_all_that_happened_to_it
+    await gate.bad_answer(action, str(error), way=way)
+4 outside-every-decision-counts: test_of_two_at_once_one_counts
+    if not is_ours(decided, row, rejects=isinstance(decision, Reject), by=by, way=way):
+4 outside-no-before-it-left-untold: test_whoever_approved_is_told_of_a_no_that_came_before_it_was_sent
+    if no_before_it_was_sent and not isinstance(decision, Reject):
+4 outside-told-not-executed: test_what_somebody_else_sent_meanwhile_is_told_by_an_error_too
+    raise [-await truthful(gate, action.id, error) from None-]
+# serve/running.py, serve/test_decisions.py
+1 repetition-with-any-drift: serve/test_calls.py::test_a_repetition_a_person_approved_is_asked_about_again_when_the_room_changed
+    return await [-(-]gate[- if action.decided_way in _UNASKED else gate.asking())-].run(action_id)
+2 send-ends-with-its-caller: serve/test_mcp.py::test_a_client_that_goes_away_does_not_stop_what_was_approved
+    return await [-asyncio.shield(-]task[-)-]
+4 sent-and-called-not-executed: serve/test_calls.py::test_an_error_after_something_was_sent_says_so
+    truth = [-_by_row(error, row, action_id)-]{+error+}
+4 done-and-called-an-error: serve/test_calls.py::test_an_error_after_something_was_sent_says_so
+    if row is not None and row.state in FINAL:
+# serve/calls.py, serve/test_calls.py
+2 key-of-two-calls: test_a_key_of_one_call_is_none_for_another
+    if place.items[0] != content:
+2 key-forgotten: test_a_key_is_one_row_for_ever
+    if caller.key:
+2 key-of-everybody: test_two_callers_have_an_action_each
+    return THREADS[- + self.channel-]
+2 outcome-told-for-ever: test_the_same_call_finds_its_row_and_then_its_outcome_once
+    await asyncio.to_thread(gate.journal.note, action.id, "told", way="call")
+2 outcome-told-next-day: test_an_outcome_nobody_was_told_answers_the_same_call_for_an_hour
+    if gate.journal.now() - _ended_at(action) > TOLD_WITHIN:
+3 repetition-unasked: test_a_repetition_never_runs_unasked
+    return await [-(gate.asking() if again else -]gate[-)-].propose(call, origin)
+3 questions-without-end: test_no_more_questions_are_asked_than_people_can_read
+    if waiting >= MAX_OPEN:
+4 repetition-told-as-new: test_an_outcome_that_was_there_before_the_call_is_told_as_one
+    return has_ended(action) and [-_ended_at(action) < began-]{+False+}
+4 refused-reader-unrecorded: serve/test_refusals.py::test_reading_another_room_is_refused_on_record
+    refusals_of(gate.journal).add(error.code, what, caller.requester)
+4 refused-reader-unlogged: test_another_room_is_refused_and_logged
+    _log.warning("refused %s: %s", name, quoted(str(error), 200))
+# serve/answers.py, serve/test_mcp.py
+4 unknown-told-as-not-executed: test_a_lost_answer_says_that_it_may_have_been_executed
+    if action.state in ("sent", "unknown"):
+        return [-"maybe"-]{+"no"+}
+4 failed-told-as-fine: test_a_fault_before_executing_says_that_nothing_was_executed
+    failed = action.state == "failed" and executed == [-"no"-]{+"yes"+}
+5 data-raw: serve/test_calls.py::test_hidden_characters_of_names_are_escaped_in_the_data
+    return [-escaped(-]shown[-)-] + ("" if len(shown) == len(text) else "…")
+# serve/admission.py, serve/test_guard.py
+3 any-host: test_every_other_host_is_refused
+    if match is None[- or match[1] not in settings.hosts-]:
+3 any-origin: test_only_the_own_and_named_origins_are_let_through
+    if not _origin_fits(settings, headers.get("origin", []), hosts[0].lower()):
+3 origin-of-any-port: test_only_the_own_and_named_origins_are_let_through
+    return match[1]{+.partition(":")[0]+} == host{+.partition(":")[0]+} or origin in settings.origins
+3 origin-twice: test_only_the_own_and_named_origins_are_let_through
+    if [-len(origins) > 1 or -]match is None:
+3 any-site: serve/test_admission.py::test_what_another_site_makes_a_browser_send_is_refused
+    if not headers.get("origin") and not _site_fits(settings, path, headers):
+3 page-in-a-frame: serve/test_admission.py::test_a_link_elsewhere_opens_the_page_but_no_frame_does
+    return path.rstrip("/") in settings.own_login[- and opened == (["navigate"], ["document"])-]
+3 any-proxy: serve/test_admission.py::test_without_a_token_nobody_comes_through_a_proxy
+    if not settings.token and any(_PROXIED.fullmatch(name) for name in headers):
+3 no-token-needed: test_a_token_is_told_from_every_other
+    if who == "" and settings.token and not _needs_no_token(settings, path):
+3 no-token-below-healthz: test_only_the_page_and_healthz_do_without_the_token
+    return own or path[- in settings.open_paths-]{+.startswith(settings.open_paths)+}
+3 token-by-its-beginning: test_a_token_is_told_from_every_other
+    if [-hmac.compare_digest(_hash(given.strip()), _hash(token))-]{+token.startswith(given.strip())+} and token:
+3 token-of-nobody: serve/test_held.py::test_where_only_approvers_have_a_token_an_empty_one_is_no_callers
+    if hmac.compare_digest(_hash(given.strip()), _hash(token))[- and token-]:
+3 token-told-by-time: serve/test_held.py::test_the_guard_compares_every_token_whichever_was_given
+    [-found =-]{+return+} who
+3 token-twice: test_a_token_is_told_from_every_other
+    if [-len(values) > 1 or -]scheme.lower() != "bearer":
+3 token-by-any-scheme: test_a_token_is_told_from_every_other
+    if len(values) > 1[- or scheme.lower() != "bearer"-]:
+3 approver-beyond-rest: test_an_approvers_token_opens_nothing_but_rest
+    if who == "approver" and not path.startswith("/v1/"):
+3 caller-is-the-approver: test_a_wrong_setting_is_an_error
+    if self.token and self.token in self.approver_tokens:
+3 beyond-loopback-without-a-token: test_beyond_loopback_there_must_be_a_token
+    elif not token:
+4 token-in-the-settings-repr: test_tokens_are_not_in_the_repr
+    token: str = field(default="", repr=[-False-]{+True+})
+5 any-length: test_a_large_or_malformed_length_is_refused
+    if lengths and (len(lengths[0]) > 12 or int(lengths[0]) > settings.max_body_bytes):
+# serve/guard.py, serve/test_guard.py
+3 guard-lets-through: test_what_is_refused_never_reaches_the_application
+    if isinstance(verdict, Refusal):
+3 guard-forgets-who: test_what_is_refused_never_reaches_the_application
+    scope[PRINCIPAL_KEY] = verdict
+4 guard-logs-secrets: test_what_is_refused_never_reaches_the_application
+    note_refusal(self._refusals, refusal.word, scope["method"], scope["path"]{+ + scope["query_string"].decode()+}, client)
+4 guard-logs-nothing: test_what_is_refused_never_reaches_the_application
+    _log.warning(
+        "refused %s %s from %s: %s",
+        quoted(method, 10)[1:-1],
+        quoted(path, 100),
+        quoted(client, 50)[1:-1],
+        word,
+    )
+4 guard-records-nothing: e2e/test_refused_requests.py::test_refused_requests_are_on_record_without_their_secrets
+    refusals.add(word, f"{method[:10]} {path}", client)
+5 body-of-any-size: test_what_is_refused_never_reaches_the_application
+    if len(body) > limit:
+# serve/refusals.py, serve/test_refusals.py
+4 refusals-without-end: test_a_flood_is_counted_and_fills_nothing
+    if self._written[word] >= MOST_A_MINUTE:
+4 refusals-uncounted: test_a_flood_is_counted_and_fills_nothing
+    self._write(word, f"{count:,} more", "")
+4 refusals-end-with-one-failure: test_a_journal_that_takes_nothing_keeps_no_refusal_from_being_one
+    except [-JournalError-]{+LookupError+} as error:
+5 refusals-raw: test_what_strangers_wrote_is_escaped_and_cut
+    return [-escaped(-]text[:_MAX_CHARS][-)-] + ("…" if len(text) > _MAX_CHARS else "")
+# serve/page/view.py, serve/test_held.py
+5 page-raw: test_the_page_is_told_no_name_raw_and_none_in_full_length
+    return [-escaped(-]text[:most][-)-] + ("…" if len(text) > most else "")
+5 page-unbounded: test_the_page_is_told_no_name_raw_and_none_in_full_length
+    return escaped(text[-[:most]-]) + ("…" if len(text) > most else "")
+# serve/app.py, serve/test_http.py
+3 app-without-its-guard: test_refused_requests_read_nothing_from_100ms
+    return [-Guard(-]LastResort(app)[-, guard, refusals)-]
+# serve/last_resort.py, serve/test_last_resort.py
+4 bug-called-not-executed: test_a_bug_is_answered_with_maybe_and_logged_once_without_its_text
+    "executed": [-"maybe"-]{+"no"+},
+4 bug-logged-with-its-text: test_a_bug_is_answered_with_maybe_and_logged_once_without_its_text
+    _log.error("failed %s %s: %s", *_request(scope), [-_where(error)-]{+error+})
+# serve/server.py, serve/test_patience.py
+2 stop-waits-for-nothing: test_a_stop_while_sending_waits_and_tells_the_approver
+    sends = asyncio.create_task(all_ended([-LAST_SENDS_S-]{+0+}))
+# serve/rest_approvers.py, serve/test_rest_deciding.py
+3 approver-is-the-caller: serve/test_held.py::test_whoever_is_no_approver_decides_nothing
+    if role == "caller":
+3 everybody-is-an-approver: serve/test_held.py::test_whoever_is_no_approver_decides_nothing
+    return Approver(DEFAULT_NAME)[- if role == "approver" else CallingProgram()-]
+3 any-token-is-an-approvers: serve/test_held.py::test_whoever_is_no_approver_decides_nothing
+    if [-hmac.compare_digest(given, wanted)-]{+given+}:
+3 approver-told-by-time: serve/test_held.py::test_rest_compares_every_approvers_token_whichever_was_given
+    [-name = known-]{+return Approver(known)+}
+4 two-approvers-one-token: serve/test_rest_wire.py::test_a_wrong_approver_is_an_error_that_shows_no_token
+    if len(set(hashes.values())) < len(hashes):
+4 two-tokens-one-approver: serve/test_rest_approvers.py::test_two_variables_for_one_name_are_an_error
+    if name in found:
+# serve/rest.py, serve/test_rest_deciding.py
+1 rest-any-digest: test_a_digest_of_something_else_decides_nothing
+    decision: dict[str, Any] = {"digest": [-given-]{+action+}.digest}
+1 rest-no-to-any-digest: test_a_digest_of_something_else_decides_nothing
+    if given.digest is not None:
+2 rest-key-ignored: serve/test_rest.py::test_one_key_is_one_action_for_ever
+    caller = Caller(WAY, WAY, [-"" if tool.hints.read_only else _key(request)-]{+""+})
+2 rest-key-twice: serve/test_rest.py::test_a_malformed_key_is_refused
+    if [-len(given) > 1 or -]not _KEY.fullmatch(given[0]):
+3 rest-caller-approves: test_the_callers_token_never_decides
+    by = [-self._approver(request)-]{+"anybody"+}
+    given = checked(Approval, await body(request))
+3 rest-caller-rejects: test_the_callers_token_never_decides
+    by = [-self._approver(request)-]{+"anybody"+}
+    given = checked(Rejection, await body(request))
+3 rest-approver-calls: test_an_approvers_token_calls_nothing_that_changes_a_room
+    if not tool.hints.read_only and isinstance(who(request, self._settings), Approver):
+4 rest-every-decision-counts: test_a_second_decision_is_told_which_one_counted
+    if not verdict.counted:
+4 rest-asked-whoever-looks: serve/test_held.py::test_a_question_was_asked_by_rest_once_an_approver_read_it
+    if not isinstance(who(request, self._settings), Approver):
+4 rest-asked-by-a-head: serve/test_held.py::test_a_question_was_asked_by_rest_once_an_approver_read_it
+    if [-request.method == "GET"-]{+True+}:
+4 rest-asking-unrecorded: serve/test_held.py::test_a_question_was_asked_by_rest_once_an_approver_read_it
+    await asked(self._gate, shown.action, WAY)
+4 rest-late-and-waiting: test_too_late_is_told_so
+    now = [-replace(action, state=action.state_at(self._gate.journal.now()))-]{+action+}
+5 rest-any-id: serve/test_rest_wire.py::test_what_is_no_id_is_not_looked_up
+    if not _ID.fullmatch(found):
+# serve/rest_models.py, serve/test_rest_wire.py
+3 rest-yes-with-more: test_a_wrong_approval_is_refused
+    model_config = ConfigDict(frozen=True[-, extra="forbid"-])
+# serve/rest_wire.py, serve/test_rest_wire.py
+3 rest-plain-text: test_another_content_type_is_refused
+    if len(types) != 1 or not _is_json(types[0]):
+4 rest-refusal-unlogged: serve/test_rest_deciding.py::test_the_callers_token_never_decides
+    note_refusal(refusals, problem.code, request.method, request.url.path, client)
+5 rest-a-key-twice: test_a_wrong_body_is_refused_and_nothing_recorded
+    if len(found) < len(pairs):
+5 rest-any-depth: test_a_body_as_deep_as_allowed_is_read
+    if _deeper(value, MAX_DEPTH):
+# serve/page/sessions.py, serve/page/test_sessions.py
+3 login-twice: test_a_link_opens_one_session
+    del self._links[_hash(token)]
+3 login-for-ever: test_a_link_gets_too_old
+    self._links = {k: v for k, v in self._links.items() if now < v.ends_at}
+3 login-for-anybody: test_a_link_for_somebody_is_nobody_elses
+    person = [-link.name or -]person_name(name)
+3 session-by-its-cookie: test_a_session_needs_both_its_halves
+    if session is None[- or not hmac.compare_digest(session._key, _hash(key))-]:
+3 session-for-ever: test_a_session_ends_by_itself_and_by_logging_out
+    return session._id in self._sessions[- and self._clock() < session.ends_at-]
+3 session-after-logout: test_a_session_ends_by_itself_and_by_logging_out
+    self._sessions.pop(session._id, None)
+5 person-unseen: test_a_name_that_cannot_be_read_is_none_and_the_link_stays
+    if not name or len(name) > MAX_NAME_CHARS[- or escaped(name) != name-]:
+# serve/page/http.py, serve/page/test_page.py
+3 page-for-whoever-comes-next: test_one_half_of_a_session_is_none
+    session = [-logins.find(cookie, request.headers.get(KEY_HEADER, ""))-]{+next(iter(logins._sessions.values()))+}
+3 page-without-origin: test_without_an_origin_nothing_is_decided
+    if [-not request.headers.get("origin") or -]request.headers.get("sec-fetch-site") not in (
+3 page-from-any-site: test_a_request_that_another_site_could_make_decides_nothing
+    if not request.headers.get("origin")[- or request.headers.get("sec-fetch-site") not in (-]{+:+}
+    [-    None,-]
+    [-    "same-origin",-]
+    [-):-]
+3 page-by-a-form: test_a_request_that_another_site_could_make_decides_nothing
+    if kind != "application/json":
+3 page-framed: test_every_answer_forbids_what_the_page_does_not_need
+    "img-src 'self'; form-action 'self'; [-frame-ancestors 'none'; -]base-uri 'none'; "
+4 page-refusal-unlogged: test_a_refusal_is_on_record_without_its_secrets
+    note_refusal(request.scope.get(KEY), word, request.method, request.url.path, client)
+4 page-logs-secrets: test_a_refusal_is_on_record_without_its_secrets
+    note_refusal(request.scope.get(KEY), word, request.method, request.url.path{+ + request.url.query+}, client)
+5 page-runs-what-is-inline: test_every_answer_forbids_what_the_page_does_not_need
+    "default-src 'none'; script-src 'self'{+ 'unsafe-inline'+}; style-src 'self'; connect-src 'self'; "
+# serve/page/routes.py, serve/page/test_page.py
+1 page-any-digest: test_only_an_answer_to_what_was_shown_decides
+    verdict = await decide(self._gate, action_id, [-body-]{+body | {"digest": (await self._gate.get(action_id)).digest}+}, by=session.name, way=WAY)
+3 page-decides-for-any-site: test_without_an_origin_nothing_is_decided
+    body = await [-sent_by_the_page(request)-]{+request.json()+}
+    action_id = request.path_params["action_id"]
+3 page-cookie-for-scripts: test_the_cookie_is_for_this_page_alone
+    httponly=True,
+3 page-cookie-for-other-sites: test_the_cookie_is_for_this_page_alone
+    samesite="strict",
+3 page-cookie-in-the-clear: test_the_cookie_is_for_this_page_alone
+    secure=request.headers["origin"].lower().startswith("https:"),
+3 page-cookie-everywhere: test_the_cookie_is_for_this_page_alone
+    cookie_name(request),
+    opened.cookie,
+    max_age=int(self._settings.session_s),
+    [-path=PATH,-]
+3 page-logout-is-none: test_logging_out_ends_the_session
+    self._logins.close(session)
+4 page-decider-unrecorded: test_who_decided_is_who_logged_in
+    verdict = await decide(self._gate, action_id, body, by=[-session.name-]{+WAY+}, way=WAY)
+4 page-asking-unrecorded: test_a_question_opened_from_the_journal_was_asked
+    await asked(self._gate, shown.action, WAY)
+3 page-old-links-open: cli/test_serving.py::test_a_signal_prints_new_links_and_the_old_ones_open_nothing
+    self._logins.forget_links()
+4 person-unnamed: cli/test_serving.py::test_it_says_where_everything_is_and_for_whom
+    return {name: self.login_link(base_url[-, name-]) for name in people or ("",)}
+4 page-login-in-a-log: test_a_link_is_used_up_by_the_login_and_by_nothing_else
+    return f"{base_url.rstrip('/')}{PATH}[-#-]{+?+}login={self._logins.link(name)}{person}"
+# serve/page/feed.py, serve/page/test_feed.py
+3 page-of-any-room: serve/page/test_page.py::test_a_refused_action_says_whether_anything_was_executed
+    self._gate.policy.check_room(room_id)
+3 page-asks-about-any-room: test_other_rooms_are_neither_read_nor_shown
+    at=now,
+    [-rooms=rooms,-]
+    oldest_first=True,
+3 page-shows-an-old-picture: test_no_picture_comes_before_the_journal_was_read
+    if not self._fresh:
+3 page-outlives-its-session: test_a_stream_ends_with_its_session_and_with_the_server
+    while [-lasts() and -]not self._closed and not any(task.done() for task in self._tasks):
+4 page-shown-unrecorded: test_what_was_shown_is_on_record_once
+    await asked(self._gate, row, "page")
+# cli/serving.py, serve/test_http.py
+3 no-elicitation-by-mcp: test_the_command_warns_of_strangers_and_can_leave_the_client_out[mcp-given1-variables1-may call.-0]
+    server = build_server(toolkit, guides=guides()[-, elicit=elicit-])
+3 no-elicitation-by-serve: test_the_command_warns_of_strangers_and_can_leave_the_client_out[serve-given1-variables1-may call.-0]
+    mcp=entry(build_server(toolkit, page=page_url, guides=guides()[-, elicit=elicit-])),
+3 rooms-beyond-the-policy: serve/test_held.py::test_rooms_that_the_policy_names_stay_the_only_ones
+    if named and (foreign := [room for room in rooms if room not in named]):
+3 proxy-without-a-token: serve/test_held.py::test_reached_from_elsewhere_the_server_needs_a_token
+    if match and not environ.get(TOKEN_VARIABLE) and not is_loopback(match[2].strip("[]")):
+# cli/dialogue.py, cli/test_dialogue.py
+1 terminal-edit-unseen: test_a_no_typed_where_new_words_were_asked_for_is_not_sent
+    return Edit(request.digest, changes)[- if line is not None and line.strip() == "yes" else None-]
+3 terminal-nearly-yes: test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal
+    match line.strip(){+.lower()+}:
+3 terminal-endless-is-a-yes: test_an_endless_wish_to_edit_is_a_refusal
+    [-raise NoValidAnswerError-]{+return request.approve()+}
+3 terminal-end-is-a-yes: test_no_input_decides_nothing
+    line = desk.read(prompt)
+    if line is None:
+        return [-None-]{+request.approve()+}
+3 terminal-hard-for-the-session: test_for_the_session_is_offered_for_messages_only
+    if session[- and request.gate == "soft"-]:
+4 terminal-bad-answer-unrecorded: test_each_line_that_is_no_answer_is_reported_but_not_repeated
+    on_bad(f"a line of {len(line)} characters")
+# cli/desk.py, cli/test_changing.py
+3 terminal-typed-ahead: test_what_is_typed_before_the_question_is_no_answer
+    termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+# cli/changing.py, cli/test_changing.py
+3 pipe-is-a-person: test_without_a_terminal_it_is_recorded_and_nothing_is_sent
+    if [-action.state != "proposed" or somebody_here()-]{+True+}:
+# cli/actions.py, cli/test_actions.py
+3 pipe-approves: test_approve_without_a_terminal_decides_nothing
+    if not somebody_here():
+# cli/deciding.py, e2e/test_ways.py
+4 terminal-asking-unrecorded: test_the_same_removal_leaves_the_same_rows_and_one_request_whatever_way_it_is_approved[terminal]
+    blocking.run(gate.asked(action, WAY))
+4 terminal-told-nothing-of-whose: e2e/test_two_people.py::test_whoever_comes_second_is_told_which_decision_counts[page-terminal-yes, no]
+    if not ours and (words := already(row)):
+3 terminal-no-too-late: serve/test_held.py::test_a_no_at_a_terminal_to_what_is_approved_and_not_sent_is_still_in_time
+    if isinstance(decision, Reject) and action.state == "approved":
+3 reject-proposed-only: serve/test_held.py::test_the_command_reject_takes_back_what_is_approved_and_not_sent
+    while action.state in ("proposed", [-"approved"-]):
+3 reject-keeps-grants: serve/test_held.py::test_the_command_reject_ends_what_was_granted_for_the_session
+    journal.revoke_grants(action.thread)
+# cli/conversation.py, cli/test_conversation.py
+3 chat-asks-nobody: test_nobody_to_ask_leaves_the_actions_waiting
+    if open_rows and not self._io.can_ask:
+3 chat-half-a-turn: test_without_a_valid_answer_all_of_the_turn_is_refused
+    return [-[{"type": "reject", "message": NO_VALID_ANSWER} for _ in rows]-]{+answers + [{"type": "reject", "message": NO_VALID_ANSWER}] * (len(rows) - len(answers))+}
 # api/retry.py, api/test_retry.py
 2 write-again-after-a-timeout: test_the_table_in_the_docstring_holds
     "timeout": _Rule("maybe", [-_READ-]{+_BOTH+}),
@@ -339,7 +743,11 @@ PLUGINS = ("asyncio", "timeout", "hypothesispytest")
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "160"}
 """Only the plugins the tests need: loading all that happen to be installed doubles the time."""
 
-NO_TEST_RAN = re.compile(r"^ERROR|- (\w*ImportError|ModuleNotFoundError|NameError|SyntaxError)\b")
+PROVES_NOTHING = re.compile(
+    r"^ERROR|- (\w*ImportError|ModuleNotFoundError|NameError|SyntaxError"
+    r"|TypeError|AttributeError|UnboundLocalError)\b"
+)
+"""No test ran, or the damaged code fell over its own damage: nobody noticed what it does."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +771,7 @@ class Mutation:
         pattern = re.compile("^( *)" + r"\n\1".join(map(re.escape, old)) + "$", re.MULTILINE)
         found = list(pattern.finditer(source))
         if len(found) != 1:
-            sys.exit(f"{self.name}: its lines stand {len(found)} times in {self.file}, not once.")
+            raise LookupError(f"{self.name}: stands {len(found)} times in {self.file}, not once.")
         lines = "\n".join(found[0][1] + line for line in new if line.strip())
         return source[: found[0].start()] + lines + source[found[0].end() :]
 
@@ -377,18 +785,26 @@ def listed() -> list[Mutation]:
         if head.startswith("# "):
             file, tests = head[2:].split(", ")
             continue
-        sentence, name, test = head.replace(":", "", 1).split()
+        sentence, name, test = head.replace(":", "", 1).split(maxsplit=2)
         test = f"tests/{test}" if "::" in test else f"tests/{tests}::{test}"
         found.append(Mutation(sentence, name, file, test, tuple(line[4:] for line in lines)))
     return found
 
 
 def copied(tree: Path) -> Path:
-    """A copy of the package and its tests in this folder."""
+    """A copy of the package and its tests in this folder, with an environment that has them.
+
+    So that what a test starts runs the copy too, whatever environment variables it gets.
+    """
     for part in ("skill", "tests", "evals"):
         shutil.copytree(PROJECT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(PROJECT / "pyproject.toml", tree)
     (tree / "conftest.py").write_text(GUARD)
+    home = tree / "venv"
+    venv.create(home, symlinks=True)
+    packages = sysconfig.get_path("purelib", "posix_prefix", {"base": str(home)})
+    paths = str(tree / "skill"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
+    (Path(packages) / "copy.pth").write_text("\n".join(paths))
     return tree
 
 
@@ -397,15 +813,24 @@ def tested(tree: Path, tests: Sequence[str], **env: str) -> tuple[int, str]:
     plugins = [word for name in PLUGINS for word in ("-p", name)]
     options = [*plugins, "-p", "no:cacheprovider", "-q", "-x", "--tb=no", f"--timeout={HANGS_S}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *tests],
+        [tree / "venv" / "bin" / "python", "-m", "pytest", *options, *tests],
         cwd=tree,
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(tree / "skill"), **env},
+        env={**os.environ, **ENVIRONMENT, **env},
         capture_output=True,
         text=True,
         check=False,
-        timeout=3 * HANGS_S,
+        timeout=HANGS_S * (2 + len(tests)),
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def misplaced(mutation: Mutation, tree: Path) -> str:
+    """What is wrong with where its lines stand; "" when they stand there once."""
+    try:
+        mutation.damaged((tree / PACKAGE / mutation.file).read_text(encoding="utf-8"))
+    except LookupError as error:
+        return str(error)
+    return ""
 
 
 def judged(mutation: Mutation, tree: Path) -> tuple[str, str]:
@@ -424,7 +849,7 @@ def judged(mutation: Mutation, tree: Path) -> tuple[str, str]:
     if code == 0:
         return "SURVIVED", mutation.test
     ends = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    if code != 1 or not ends or NO_TEST_RAN.search(ends[0]):
+    if code != 1 or not ends or PROVES_NOTHING.search(ends[0]):
         return "broken", output[-2000:]
     return "killed", ends[0].removeprefix("FAILED ")
 
@@ -439,8 +864,8 @@ def main() -> int:
     started, count, free = time.monotonic(), Counter[str](), Queue[Path]()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
         trees = [copied(Path(folder).resolve() / str(n)) for n in range(WORKERS)]
-        for mutation in chosen:
-            mutation.damaged((trees[0] / PACKAGE / mutation.file).read_text(encoding="utf-8"))
+        if missing := list(filter(None, (misplaced(m, trees[0]) for m in chosen))):
+            sys.exit("\n".join(missing))
         tests = sorted({m.test for m in chosen})
         shares = [share for n in range(WORKERS) if (share := tests[n::WORKERS])]
         for code, output in pool.map(tested, trees, shares):
