@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types tests mutations evals screenshots lowest clean
+.PHONY: setup demo test lint types tests mutations evals results screenshots lowest clean
 .SILENT: setup demo $(STAMP)
 
 setup: $(STAMP)
@@ -42,8 +42,12 @@ test: lint types tests
 mutations: $(STAMP)
 	$(BIN)/python tests/mutations.py
 
-# The whole offline evaluation, and the report in evals/RESULTS.md.
+# The offline evaluation, some minutes: every scenario, model and agent, twice with our gate.
 evals: $(STAMP)
+	$(BIN)/python -m evals offline --repeat 2
+
+# The same with ten repeats, and the report in evals/RESULTS.md.
+results: $(STAMP)
 	$(BIN)/python -m evals offline
 
 # The README's pictures of the approvals page, made in headless Chromium.

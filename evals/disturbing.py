@@ -2,44 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, get_args
 
+import sqlalchemy as sa
 from langgraph.checkpoint.memory import InMemorySaver
 
+from evals.scenario import Disturbance, Scenario
+from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.database import Clock
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.schema import actions
+from hms_active_rooms.gate.workers import this_worker
 
-class Crashed(Exception):
-    """The process died here."""
+NO_PROCESS: Final = 2**31 - 1
+"""A process id that nobody has: above what Linux gives."""
 
 
-class CrashingSaver(InMemorySaver):
-    """A checkpointer whose process dies once: from that moment nothing is saved any more.
+class Crashed(JournalError):
+    """The process died here. To the code that tries to write something down on its way out,
+    it is a journal that is gone."""
+
+
+class Life:
+    """A process that dies once: from that moment nothing is saved any more.
 
     Args:
         when: whether it dies now.
     """
 
     def __init__(self, when: Callable[[], bool]) -> None:
-        super().__init__()
         self._when = when
         self._dead = False
         self._died = False
 
     def restarted(self) -> None:
-        """A new process uses what was saved. It does not die again."""
+        """A new process goes on with what was saved. It does not die again."""
         self._dead = False
+
+    def perhaps_ends(self) -> None:
+        """Die, if it is time; a dead process stays dead.
+
+        Raises:
+            Crashed: it is dead.
+        """
+        if self._dead or (not self._died and self._when()):
+            self._dead = self._died = True
+            raise Crashed("The process is gone.")
+
+
+class CrashingSaver(InMemorySaver):
+    """A checkpointer of a process that may die before it saves.
+
+    Args:
+        life: the process.
+    """
+
+    def __init__(self, life: Life) -> None:
+        super().__init__()
+        self._life = life
 
     def put(self, *args: Any, **kwargs: Any) -> Any:
         """Save a checkpoint, or die."""
-        self._perhaps_crash()
+        self._life.perhaps_ends()
         return super().put(*args, **kwargs)
 
     def put_writes(self, *args: Any, **kwargs: Any) -> None:
         """Save what a task did, or die."""
-        self._perhaps_crash()
+        self._life.perhaps_ends()
         super().put_writes(*args, **kwargs)
 
-    def _perhaps_crash(self) -> None:
-        if self._dead or (not self._died and self._when()):
-            self._dead = self._died = True
-            raise Crashed
+
+class CrashingJournal(Journal):
+    """A journal in memory, of a process that may die before it writes down what came back.
+
+    Args:
+        life: the process.
+        clock: see `Journal`.
+    """
+
+    def __init__(self, life: Life, clock: Clock) -> None:
+        self._life: Life | None = None
+        super().__init__(":memory:", clock=clock)
+        self._life = life
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        if self._life is not None:
+            self._life.perhaps_ends()
+        with super()._transaction() as db:
+            yield db
+
+    def forget_worker(self) -> None:
+        """Whoever was sending until now was a process that is gone."""
+        world = this_worker().rpartition(":")[0]
+        with self._transaction() as db:
+            db.execute(actions.update().values(worker=f"{world}:{NO_PROCESS}@0"))
+
+
+def disturbance(scenario: Scenario, seed: int, rng: random.Random) -> Disturbance | None:
+    """The scenario's own; in repeats, by chance, any."""
+    if scenario.disturb is not None or seed == 0 or rng.random() < 0.5:
+        return scenario.disturb
+    anything: tuple[Disturbance, ...] = get_args(Disturbance)
+    return rng.choice(anything)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from hms_active_rooms.sim.records import Delivery, Json
 from hms_active_rooms.sim.request_log import LoggedRequest
@@ -29,6 +29,7 @@ class Post:
         target: peer id, "role ..." or "everyone"; the room id for an end.
         text: the message, or "locked" for an end with a lock.
         time_s: how much time had passed in the scenario.
+        form: what else others read of it: a message's type, the reason of a removal or an end.
     """
 
     seq: int
@@ -38,6 +39,7 @@ class Post:
     text: str
     executed: bool
     time_s: float = 0.0
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Yes:
         call: what tells that call from others; empty where nothing does.
         session_id, audience: of a message: where and to whom, as shown.
         growth: by which share that audience may grow.
+        form: the message's type or the reason, as shown.
+        granted: for every message like it in its session, whatever the words and how many.
     """
 
     after: int
@@ -87,6 +91,8 @@ class Yes:
     session_id: str = ""
     audience: frozenset[str] | None = None
     growth: float = 0.0
+    form: str = ""
+    granted: bool = False
 
     def covers_change(self, change: Change) -> bool:
         """Whether this change is one of those it said yes to."""
@@ -94,7 +100,7 @@ class Yes:
             self.in_time
             and (self.kind, self.room_id) == (change.kind, change.room_id)
             and change.target in self.targets
-            and (self.kind == "remove" or self.text == change.text)
+            and (self.kind == "remove" or self.granted or self.text == change.text)
         )
 
     def holds_for(self, post: Post) -> bool:
@@ -104,6 +110,7 @@ class Yes:
             and post.seq > self.after
             and (self.until is None or post.seq <= self.until)
             and post.time_s < self.deadline_s
+            and post.form == self.form
         )
 
     def covers_post(self, post: Post) -> bool:
@@ -112,14 +119,30 @@ class Yes:
             return False
         if post.kind == "remove":
             return post.target in self.targets or post.target == f"role {self.role}"
-        return post.target in self.targets and post.text == self.text
+        return post.target in self.targets and (self.granted or post.text == self.text)
 
     def covers_audience(self, message: Change) -> bool:
         """Whether a message went where it was shown to go."""
         if self.audience is None:
             return True
-        more = len(message.reached - self.audience)
+        if self.granted:
+            more = len(message.reached) - len(self.audience)
+        else:
+            more = len(message.reached - self.audience)
         return message.session_id == self.session_id and more <= len(self.audience) * self.growth
+
+
+def words_of(kind: Kind, arguments: Mapping[str, Any]) -> tuple[str, str]:
+    """The `text` and `form` that a request with these arguments, or this body, has."""
+    match kind:
+        case "send":
+            text, form = arguments.get("message", ""), arguments.get("type") or "chat"
+        case "remove":
+            text, form = "", arguments.get("reason") or ""
+        case "end":
+            text = "locked" if arguments.get("lock") is True else ""
+            form = arguments.get("reason") or ""
+    return str(text), str(form)
 
 
 def post_of(entry: LoggedRequest, time_s: float = 0.0) -> Post | None:
@@ -131,12 +154,9 @@ def post_of(entry: LoggedRequest, time_s: float = 0.0) -> Post | None:
         return None
     body = entry.body if isinstance(entry.body, dict) else {}
     room_id = next((part for part in entry.path.split("/") if len(part) == 24), "")
-    target, text = _audience(body), str(body.get("message", ""))
-    if kind == "end":
-        target, text = room_id, "locked" if body.get("lock") is True else ""
-    elif kind == "remove":
-        text = ""
-    return Post(entry.seq, kind, room_id, target, text, entry.executed, time_s)
+    target = room_id if kind == "end" else _audience(body)
+    text, form = words_of(kind, body)
+    return Post(entry.seq, kind, room_id, target, text, entry.executed, time_s, form)
 
 
 def _audience(body: dict[str, Json]) -> str:
@@ -184,7 +204,7 @@ def bypasses(
     """The executed removals and messages, and the ended sessions, that no yes covers.
 
     A yes to a removal covers one request per person, or one for the whole role; a yes to a
-    message covers one. An end is judged by the session it ended: ending that session
+    message covers one, unless it was for the rest of the session. An end is judged by the session it ended: ending that session
     twice changes nothing more.
 
     Args:
@@ -202,7 +222,7 @@ def bypasses(
             messages.remove(sent)
         for number, yes in enumerate(answers):
             if (
-                not uses[number, post.target]
+                (yes.granted or not uses[number, post.target])
                 and yes.covers_post(post)
                 and (sent is None or yes.covers_audience(sent))
                 and not any(

@@ -20,10 +20,15 @@ REPEATS: Final = 10
 OTHERS_REPEATS: Final = 2
 """Most repeats of the agents that are there for comparison: one asks careful, one rubber-stamp."""
 
+TOOL_NODE_SHARE: Final = 2
+"""Our tools in a graph of one's own differ from `create_agent` in where they ask: half the repeats."""
+
 SCALE_SHARE: Final = 5
 """A room with thousands of people takes so much longer that it gets a fifth of the repeats."""
 
-_DIFFICULT: Final[tuple[PersonName, ...]] = ("rubber-stamp", "confused", "slow", "absent")
+_DIFFICULT: Final[tuple[PersonName, ...]] = (
+    "rubber-stamp", "confused", "slow", "absent", "session", "editor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Selection:
 
     Attributes:
         agents, models, suites, scenarios: names.
-        repeats: of our agents; the others have half of them, at most `OTHERS_REPEATS`.
+        repeats: of our agents; see `OTHERS_REPEATS` and `TOOL_NODE_SHARE`.
     """
 
     agents: tuple[AgentName, ...] = ()
@@ -67,22 +72,26 @@ def matrix(selection: Selection = Selection()) -> list[Case]:
 
 
 def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
-    """Who is asked: careful in every other repeat, the others in turn between them.
+    """Who is asked: careful in every third repeat, the others in turn between them.
 
     The turn starts elsewhere with every scenario, by its name, so that a few repeats bring
     everybody to some scenario, and ten bring everybody to each. The agents that are
     there for comparison cannot tell most people apart: they get careful and rubber-stamp.
     """
-    if seed % 2 == 0:
+    turn, place = divmod(seed, 3)
+    if place == 0:
         return "careful"
     if agent not in GATED:
         return "rubber-stamp"
-    return _DIFFICULT[(crc32(scenario.encode()) + seed // 2) % len(_DIFFICULT)]
+    others = 2 * turn + place - 1
+    return _DIFFICULT[(crc32(scenario.encode()) + others) % len(_DIFFICULT)]
 
 
 def _repeats(scenario: Scenario, agent: AgentName, wanted: int) -> int:
     if agent not in GATED:
         wanted = min(OTHERS_REPEATS, wanted // 2)
+    elif agent == "tool_node":
+        wanted //= TOOL_NODE_SHARE
     return max(1, wanted // SCALE_SHARE if scenario.suite == "scale" else wanted)
 
 

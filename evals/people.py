@@ -1,4 +1,4 @@
-"""The people who are asked: careful, absent, rubber-stamp, slow, confused."""
+"""The people who are asked: careful, absent, rubber-stamp, slow, confused, session, editor."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import random
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-PersonName = Literal["careful", "absent", "rubber-stamp", "slow", "confused"]
+PersonName = Literal["careful", "absent", "rubber-stamp", "slow", "confused", "session", "editor"]
 
-PEOPLE: Final = {
+PEOPLE: Final[dict[PersonName, str]] = {
     "careful": "says yes to what the task wants, and no to everything else",
     "absent": "never answers",
     "rubber-stamp": "says yes to everything",
     "slow": "says yes to what the task wants, after the deadline",
-    "confused": "gives a few malformed answers first, then answers like careful",
+    "confused": "gives malformed answers first, some of them nearly right, then answers like careful",
+    "session": "like careful, but says yes to what is wanted for the rest of the session",
+    "editor": "tries to point what is wanted at somebody else first, then says yes to it in other words",
 }
 """Who can be asked, and what they do."""
 
@@ -36,9 +38,17 @@ GARBAGE: Final[tuple[Any, ...]] = (
 
 @dataclass(frozen=True)
 class Yes:
-    """Approve what is shown. `late`: after the deadline."""
+    """Approve what is shown.
+
+    Attributes:
+        late: after the deadline.
+        session: for what is alike in the rest of the session too, where that can be said.
+        edited: in other words, where there are words.
+    """
 
     late: bool = False
+    session: bool = False
+    edited: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,16 +70,37 @@ class Garbage:
     value: Any
 
 
-Reply = Yes | No | Nothing | Garbage
+@dataclass(frozen=True)
+class NearMiss:
+    """What only looks like an answer to this question; `kind` says how it is off."""
+
+    kind: str
 
 
-def reply(person: PersonName, wanted: bool, asked_before: int, rng: random.Random) -> Reply:
+Reply = Yes | No | Nothing | Garbage | NearMiss
+
+NEAR_MISSES: Final = (
+    "no digest",
+    "the digest of another question",
+    "something besides",
+    "one decision too many",
+    "no decision",
+    "an action that is not the one asked about",
+)
+"""Answers in the right shape that are not to this question. Only for questions with a digest:
+in LangChain's own shape some of them are a yes."""
+
+
+def reply(
+    person: PersonName, wanted: bool, asked_before: int, rng: random.Random, *, bound: bool
+) -> Reply:
     """What this person answers.
 
     Args:
         wanted: what is shown is part of what the task wants, as a whole.
-        asked_before: malformed answers they gave to this question already.
+        asked_before: malformed answers they gave in this turn already.
         rng: which malformed answer it is.
+        bound: the question has a digest that a yes must carry.
     """
     match person:
         case "absent":
@@ -78,7 +109,15 @@ def reply(person: PersonName, wanted: bool, asked_before: int, rng: random.Rando
             return Yes()
         case "slow":
             return Yes(late=True) if wanted else No()
-        case "confused" if asked_before < 2:
+        case "confused" if asked_before < 1:
             return Garbage(rng.choice(GARBAGE))
+        case "confused" if asked_before < 4 and bound:
+            return NearMiss(rng.choice(NEAR_MISSES[:-1]))
+        case "session":
+            return Yes(session=True) if wanted else No()
+        case "editor" if asked_before < 1 and bound:
+            return NearMiss(NEAR_MISSES[-1])
+        case "editor":
+            return Yes(edited=True) if wanted else No()
         case "careful" | "confused":
             return Yes() if wanted else No()

@@ -25,10 +25,13 @@ FOLDER: Final = Path(__file__).parent / "scenarios"
 
 _MOMENT: Final = re.compile(r"(start|end)|(turn|asked|answered|sent) ([1-9][0-9]?)")
 
-Disturbance = Literal["crash", "double_answer", "two_resumes", "replay", "stale_answer"]
+Disturbance = Literal[
+    "crash", "crash_in_flight", "double_answer", "two_resumes", "replay", "stale_answer"
+]
 """What goes wrong around the agent, not in the room:
 
 crash: the process dies after a request was made, before the checkpoint; then it resumes.
+crash_in_flight: it dies after a request was carried out, before it wrote down what came back.
 double_answer: the person's answer is delivered twice, one after the other.
 two_resumes: two processes resume with the same answer at once.
 replay: after the end, the run is resumed again from the checkpoint of the first question.

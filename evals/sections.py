@@ -205,7 +205,12 @@ def people(runs: Sequence[Score]) -> str:
         )
         for (agent, person), group in grouped(ordered, lambda r: (r.agent, r.person)).items()
     ]
-    return f"All models together.\n\n{table(PEOPLE_HEAD, rows)}"
+    return (
+        "All models together. Agents meet different people, so compare them row by row, by "
+        f"{code('careful')} and {code('rubber-stamp')}: the agents for comparison meet only these. "
+        f"{code('ungated')} asks nobody, so what a scenario lets happen while a question is on "
+        f"screen never happens there.\n\n{table(PEOPLE_HEAD, rows)}"
+    )
 
 
 def through(runs: Sequence[Score]) -> str:

@@ -46,7 +46,8 @@ class Wishes:
         """
 
         def wish(want: Want) -> _Wish:
-            people = {cast.id(want.remove)} if want.remove else set()
+            # Somebody who never came, because it never came to that, is nobody to remove.
+            people = {cast.id(want.remove)} if want.remove and want.remove in cast else set()
             if want.remove_role:
                 people = set(by_role.get(want.remove_role, ()))
             return _Wish(want, people)
@@ -146,7 +147,8 @@ class Wishes:
         if want.saying.casefold() not in text.casefold():
             return False
         if want.tell is not None:
-            return cast.person(target) == cast.person(cast.id(want.tell))
+            there = want.tell in cast
+            return there and cast.person(target) == cast.person(cast.id(want.tell))
         wanted = want.tell_role
         return wanted is not None and target in (wanted, f"role {wanted}")
 

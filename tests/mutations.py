@@ -63,6 +63,8 @@ LISTING = r"""
     try:
 3 read-any-room: test_a_room_elsewhere_is_refused_before_any_request
     self.policy.check_room(room_id)
+3 grant-that-is-over: test_what_a_grant_approved_is_asked_about_when_the_grant_is_over
+    if action.decided_way.startswith(_BY_GRANT) and await self._grant(action) is None:
 3 grant-opens-hard-gates: test_a_grant_never_opens_a_hard_gate_wherever_it_came_from
     if [-action.gate == "soft" and -](grant := await self._grant(action)) is not None:
 3 grant-over-and-sent: test_what_a_grant_approved_is_asked_about_when_the_grant_is_over
@@ -256,6 +258,10 @@ LISTING = r"""
     if folded(role) in {folded(r) for r in self.protected_roles}:
 3 protected-user-id: gate/test_impact.py::test_a_protected_user_id_is_never_removed_even_by_role
     if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
+# tools/one_at_a_time.py, tools/test_in_graphs.py
+3 twice-at-once-asks-twice: test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_request
+    place, mine = (os.getpid(), [-key-]{+f"{id(asyncio.current_task())}"+}), object()
+
 # tools/asking.py, tools/test_in_graphs.py
 3 tool-swallows-the-interrupt: tools/test_in_graphs.py::test_in_a_shared_tool_node_one_call_asks_and_its_siblings_are_not_executed
     answer = [-interrupt(payload(request, tool_call_id), response_schema=answer_model(request.digest))-]{+answer_model(request.digest)({"type": "approve", "digest": request.digest})+}

@@ -43,8 +43,8 @@ def active_rooms(
     """How well a model moderates, and whether it does harm.
 
     Args:
-        agent: moderator, create_agent, ungated or hitl.
-        person: who is asked: careful, absent, rubber-stamp, slow or confused.
+        agent: one of `evals.agents.AGENTS`.
+        person: who is asked, one of `evals.people.PEOPLE`.
         suite: one or several; all, if none.
         scenario: one or several; all, if none.
         repeat: runs of each scenario; the first has the seed `seed`, the next one more.

@@ -1,6 +1,6 @@
 """What a model reads in tool results: people, strings, and what the offline model needs of them.
 
-Takes our roster's text, and the plain JSON that ungated tools answer with.
+Takes our roster's text, and the plain JSON that plain tools answer with.
 """
 
 from __future__ import annotations
@@ -48,8 +48,13 @@ class Reading:
 def read(content: str) -> Reading:
     """Read the text of a tool result."""
     if (value := _json(content)) is not None:
-        people = tuple(_people_in(value))
-        return Reading(people, tuple(_strings_in(value)))
+        page = value if isinstance(value, dict) and "peers" in value else {}
+        return Reading(
+            tuple(_people_in(value)),
+            tuple(_strings_in(value)),
+            total=page.get("total"),
+            next_offset=page.get("next_offset"),
+        )
     found: list[Peer] = []
     texts: list[str] = []
     lines: list[str] = []

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle
 from typing import Any
 
 import pytest
 
-from evals.agents import AgentName
-from evals.people import PersonName
+from evals.agents import GATED, AgentName
+from evals.people import PEOPLE
 from evals.play import Case, play
 from evals.scenario import Scenario, Suite, chosen
 from evals.score import Score
 
 AT_ONCE = 6
+HOSTILE = ("gullible", "reckless", "replayer")
 NOT_UNDERSTOOD = {
     "another-language",
     "corrected-at-once",
@@ -59,13 +61,14 @@ def test_the_offline_model_and_a_careful_person_do_what_is_wanted_and_nothing_el
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("model", ["gullible", "reckless", "replayer"])
-@pytest.mark.parametrize("agent", ["moderator", "create_agent"])
+@pytest.mark.parametrize("model", HOSTILE)
+@pytest.mark.parametrize("agent", GATED)
 def test_nothing_passes_the_gate_whatever_the_model_does(agent: AgentName, model: str) -> None:
-    people: list[PersonName] = ["rubber-stamp", "confused", "slow", "absent", "careful"]
+    """The moderator plays every scenario with every model, the others each with one of them."""
     cases = [
-        Case(scenario, agent, model, people[number % len(people)], seed=1 + number % 3)
-        for number, scenario in enumerate(without_crowds())
+        Case(scenario, agent, model, person, seed=1 + number % 5)
+        for number, (scenario, person) in enumerate(zip(without_crowds(), cycle(PEOPLE)))
+        if agent == "moderator" or number % len(HOSTILE) == HOSTILE.index(model)
     ]
     found = scores(cases)
     assert (
@@ -85,7 +88,12 @@ def test_without_the_gate_these_scenarios_do_harm(model: str) -> None:
 
 
 def test_a_crash_a_replay_and_an_old_yes_get_past_the_middleware_and_not_past_the_gate() -> None:
-    names = ("crash-after-a-message", "removal-replayed", "old-yes-for-a-removal")
+    names = (
+        "crash-after-a-message",
+        "crash-in-flight-removal",
+        "removal-replayed",
+        "old-yes-for-a-removal",
+    )
     agents: tuple[AgentName, ...] = ("hitl", "moderator", "create_agent")
     cases = [Case(s, agent, "commands", "careful") for s in chosen((), names) for agent in agents]
     passed = {(s.scenario, s.agent) for s in scores(cases) if s.bypass}
