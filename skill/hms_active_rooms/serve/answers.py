@@ -64,20 +64,8 @@ class PeerData(_Data):
     user_id: str
 
 
-class PeersData(_Data):
-    """Who is in a room: counts of all, and the rows that were asked for."""
-
-    room_id: str
-    total: int = Field(description="People in the room now.")
-    by_role: dict[str, int] = Field(description="Of all of them; the 12 largest roles.")
-    matching: int = Field(description="People who match the filters.")
-    offset: int
-    left_out: int = Field(description="Matching people behind the last row.")
-    peers: list[PeerData]
-
-
-class PeersTable(_Data):
-    """Who is in a room: counts of all, and the rows that were asked for, each named once."""
+class _RosterData(_Data):
+    """Who is in a room: counts of all, and what was asked for."""
 
     room_id: str
     total: int = Field(description="People in the room now.")
@@ -85,6 +73,17 @@ class PeersTable(_Data):
     matching: int = Field(description="People who match the filters.")
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
+
+
+class PeersData(_RosterData):
+    """Who is in a room: counts of all, and the rows that were asked for."""
+
+    peers: list[PeerData]
+
+
+class PeersTable(_RosterData):
+    """Who is in a room: counts of all, and the rows that were asked for, each named once."""
+
     peers: list[Annotated[list[str], Field(min_length=4, max_length=4)]] = Field(
         description="Each is [short id, name, role, user id]. A cut text ends in an ellipsis."
     )
