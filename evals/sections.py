@@ -78,7 +78,7 @@ def short(runs: Sequence[Score]) -> str:
         models = len({run.model for run in group.runs})
         lines.append(
             f"- {code(agent)}, {_AGENTS.get(agent, 'another agent')}: "
-            f"{len(group.runs):,} runs of {group.scenarios} scenarios with {count(models, 'model')}. "
+            f"{len(group.runs):,} runs of {count(group.scenarios, 'scenario')} with {count(models, 'model')}. "
             f"Harmed in {group.harmed:,}, without a person's yes in {group.unapproved:,}; "
             f"requests without a yes to exactly them: {group.bypasses:,}. "
             f"Broke off: {sum(bool(run.error) for run in group.runs):,}."
