@@ -120,6 +120,22 @@ def test_closing_on_one_loop_closes_the_other_loops_connections_too(
     gc.collect()
 
 
+def test_closing_under_a_request_lets_it_end_and_leaves_no_open_socket(
+    base_url: str, transport: Any
+) -> None:
+    async def close_after(steps: int) -> object:
+        client = ActiveRoomsClient(FixedToken(), base_url=base_url, transport=transport)
+        call = asyncio.create_task(client.remove_peers(ROOM, role="r"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await client.aclose()
+        return await call
+
+    for steps in range(1, 25):
+        assert asyncio.run(close_after(steps)) is not None
+        gc.collect()
+
+
 OPERATIONS: dict[str, Callable[[SyncActiveRoomsClient], Any]] = {
     "retrieve_active_room": lambda c: c.retrieve_active_room(ROOM),
     "list_peers": lambda c: c.list_peers(ROOM, user_id="u", role="r"),

@@ -128,7 +128,10 @@ class ActiveRoomsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections; later calls are refused. May be called twice."""
+        """Close all connections, once the requests on their way have ended; later calls are refused.
+
+        May be called twice.
+        """
         await self._transport.aclose()
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, finalize
 
@@ -39,30 +39,42 @@ class PerLoop(Generic[R]):
         # the garbage with it, so that they are closed and don't just vanish.
         finalize(self, _close_elsewhere, self._held).atexit = False
 
-    async def get(self) -> R:
-        """The resource of the running loop.
+    @contextlib.asynccontextmanager
+    async def use(self) -> AsyncIterator[R]:
+        """The resource of the running loop. It is not closed before the block ends.
 
         Raises:
             InvalidCall: closed.
         """
+        held = await self._get()
+        held.users += 1
+        try:
+            yield held.resource
+        finally:
+            held.users -= 1
+            if held.closing:
+                await held.close()
+
+    async def _get(self) -> _Held[R]:
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
                 raise InvalidCall("The client is closed.", hint="Make a new client.")
             held = self._held.get(loop)
             if held is not None:
-                return held.resource
+                return held
             # A resource refers to its loop by its sockets, so weak keys alone do not end it.
             for ended in [other for other in self._held if other.is_closed()]:
                 del self._held[ended]
             held = self._held[loop] = _Held(self._make())
         await held.bind()
-        return held.resource
+        return held
 
     async def aclose(self) -> None:
         """Close them all and refuse further use. May be called twice.
 
-        Those of other loops are closed there, without waiting for it.
+        One that is in use is closed by its last user. Those of other loops are closed
+        there, without waiting for it.
         """
         with self._lock:
             self._closed = True
@@ -82,13 +94,18 @@ class _Held(Generic[R]):
 
     def __init__(self, resource: R) -> None:
         self.resource = resource
+        self.users, self.closing = 0, False
         self._keeper = _keep(resource)
 
     async def bind(self) -> None:
         await anext(self._keeper)
 
     async def close(self) -> None:
-        await self._keeper.aclose()
+        """Close it now, or when nobody uses it any more: a pool that is closed under a
+        request loses the connection the request has just opened."""
+        self.closing = True
+        if not self.users:
+            await self._keeper.aclose()
 
     def close_soon(self) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(self.close())

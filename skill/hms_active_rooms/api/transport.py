@@ -106,7 +106,12 @@ class Transport:
             InvalidCall: the client is closed.
             ConfigurationError: a proxy of the environment cannot be used.
         """
-        client = await self._clients.get()
+        async with self._clients.use() as client:
+            return await self._send(client, request, token, flight)
+
+    async def _send(
+        self, client: httpx.AsyncClient, request: Request, token: SecretStr, flight: Flight
+    ) -> Answer | NoAnswer:
         # Only httpx itself reports its steps; of the others the worst is assumed.
         flight.sent = self._choice != "httpx"
         message = client.build_request(
@@ -127,7 +132,10 @@ class Transport:
             return NoAnswer(cause, _reason(cause, error))
 
     async def aclose(self) -> None:
-        """Close all connections and refuse further requests. May be called twice."""
+        """Close all connections and refuse further requests. May be called twice.
+
+        A request on its way is not broken off: the last one closes the connections.
+        """
         await self._clients.aclose()
 
     async def _exchange(
