@@ -21,10 +21,12 @@ OTHERS_REPEATS: Final = 2
 """Most repeats of the agents that are there for comparison: one asks careful, one rubber-stamp."""
 
 TOOL_NODE_SHARE: Final = 2
-"""Our tools in a graph of one's own differ from `create_agent` in where they ask: half the repeats."""
+"""Our tools in a graph of one's own differ from `create_agent` in where they ask: half the
+repeats of a quick run, one of fewer than `REPEATS`."""
 
 SCALE_SHARE: Final = 5
-"""A room with thousands of people takes so much longer that it gets a fifth of the repeats."""
+"""A room with thousands of people takes long: a fifth of the repeats of a quick run, and of
+those of the agents that are there for comparison."""
 
 _DIFFICULT: Final[tuple[PersonName, ...]] = (
     "rubber-stamp", "confused", "slow", "absent", "session", "editor",
@@ -90,6 +92,8 @@ def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
 def _repeats(scenario: Scenario, agent: AgentName, wanted: int) -> int:
     if agent not in GATED:
         wanted = min(OTHERS_REPEATS, wanted // 2)
+    elif wanted >= REPEATS:
+        return wanted
     elif agent == "tool_node":
         wanted //= TOOL_NODE_SHARE
     return max(1, wanted // SCALE_SHARE if scenario.suite == "scale" else wanted)
