@@ -122,6 +122,7 @@ def run_cases(cases: Sequence[Case], workers: int) -> Iterator[Score]:
     """
     mixed = list(cases)
     random.Random(0).shuffle(mixed)  # so that all workers have about as much to do
+    mixed.sort(key=lambda case: case.seed)  # whole repeats first, if somebody stops it
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         open_ends: dict[Connection[Any, Any], BaseProcess] = {}

@@ -153,7 +153,12 @@ class StatelessModel(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """A model that has these tools only. `tool_choice` has no effect."""
-        names = [convert_to_openai_tool(tool)["function"]["name"] for tool in tools]
+        names = [
+            tool.name
+            if isinstance(tool, BaseTool)
+            else convert_to_openai_tool(tool)["function"]["name"]
+            for tool in tools
+        ]
         return self.bind(bound=names, **kwargs)
 
     def _generate(

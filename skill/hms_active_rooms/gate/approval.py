@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -141,6 +142,7 @@ _AnyAnswer = Annotated[ApproveAnswer | RejectAnswer | EditAnswer, Field(discrimi
 _ANSWER: TypeAdapter[ApproveAnswer | RejectAnswer | EditAnswer] = TypeAdapter(_AnyAnswer)
 
 
+@lru_cache(maxsize=256)  # a graph that resumes asks for the same one again
 def answer_model(digest: str) -> type[RootModel[Any]]:
     """The answers to one request as a model (and a JSON schema): its digest is the only one.
 
