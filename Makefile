@@ -1,6 +1,8 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set up `.venv` first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where Python may not write its cache, every process would compile everything it imports.
+COMPILE := $(if $(PYTHONDONTWRITEBYTECODE), --compile-bytecode)
 STAMP := .venv/.installed
 
 .PHONY: setup demo test lint types tests mutations evals results screenshots lowest clean
@@ -8,18 +10,17 @@ STAMP := .venv/.installed
 
 setup: $(STAMP)
 
-# By uv, the machine's or one of our own (a quarter of pip's time), else by pip.
-# Compiled as pip does, else every process compiles for itself where Python may not write its cache. Re-runs only when pyproject.toml changed.
+# By uv, the machine's or one of our own (a quarter of pip's time), else by pip. Re-runs only when pyproject.toml changed.
 $(STAMP): pyproject.toml
 	if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && \
-	  uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]'; \
+	  uv pip install --quiet$(COMPILE) --python $(BIN)/python -e '.[dev]'; \
 	else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "hms-active-rooms needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }; \
 	  $(PYTHON) -m venv .venv && { \
 	    { $(BIN)/python -m pip install -qq --disable-pip-version-check uv && \
-	      VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -e '.[dev]'; } || \
+	      VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet$(COMPILE) -e '.[dev]'; } || \
 	    $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'; }; \
 	fi >&2
 	touch $(STAMP)
