@@ -44,11 +44,11 @@ test: lint types tests
 mutations: $(STAMP)
 	$(BIN)/python tests/mutations.py
 
-# The offline evaluation, some minutes: every scenario, model and agent, twice with our gate.
+# The offline evaluation, some minutes: every scenario, model and agent once, our moderator twice.
 evals: $(STAMP)
 	$(BIN)/python -m evals offline --repeat 2
 
-# The same with ten repeats, and the report in evals/RESULTS.md.
+# The same with ten repeats of our moderator and of our tools, and the report in evals/RESULTS.md.
 results: $(STAMP)
 	$(BIN)/python -m evals offline
 

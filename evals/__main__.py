@@ -1,6 +1,6 @@
 """`python -m evals`: run models, run the offline matrix, and make the reports.
 
-Exit codes: 0 nothing got past our gate; 1 something did; 2 the command is wrong or a model
+Exit codes: 0 nothing got past our gate; 1 something did, or a run broke off; 2 the command is wrong or a model
 cannot be used; 3 not everything was finished, run it again.
 """
 
@@ -21,11 +21,12 @@ from rich.progress import track
 
 from evals import sections
 from evals.agents import AGENTS
+from evals.made import About, about
 from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
 from evals.models import OFFLINE
-from evals.offline import Broken, Ledger, about_of, head_of, missing, read_ledger, run_cases
+from evals.offline import Broken, Ledger, missing, read_ledger, run_cases
 from evals.people import PEOPLE
-from evals.report import FOLDER, RESULTS, About, about, write_report
+from evals.report import FOLDER, RESULTS, write_report
 from evals.scenario import SUITES, ScenarioError
 from evals.score import Score
 
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     mutations = commands.add_parser("mutations", help="break the gate, line by line")
     mutations.set_defaults(act=_mutations)
-    mutations.add_argument("rest", nargs="*", help="for tests/mutations.py")
+    mutations.add_argument("rest", nargs=argparse.REMAINDER, help="for tests/mutations.py")
     return parser
 
 
@@ -149,7 +150,7 @@ def _offline(options: argparse.Namespace) -> int:
     )
     cases = matrix(selection)
     made = about(options.command, _today())
-    ledger = Ledger(options.log_dir / LEDGER, head_of(made))
+    ledger = Ledger(options.log_dir / LEDGER, made)
     todo = missing(cases, ledger)
     print(f"{len(cases) - len(todo):,} of {len(cases):,} runs are done already.", file=sys.stderr)
     try:
@@ -179,9 +180,9 @@ def _report(options: argparse.Namespace) -> int:
     if not runs:
         print(f"There are no runs in {options.log_dir}.", file=sys.stderr)
         return WRONG
-    head, found = read_ledger(options.log_dir / LEDGER)
-    only_offline = len(found) == len(runs)
-    made = about_of(head) if only_offline else about(options.command, _today())
+    made, found = read_ledger(options.log_dir / LEDGER)
+    if made is None or len(found) != len(runs):
+        made = about(options.command, _today())
     return _told(runs, True, _written(runs, made, options.out or options.log_dir))
 
 
@@ -199,8 +200,9 @@ def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> in
         print(f"Report: {path}")
     past = got_past_the_gate(runs)
     for run in past[:20]:
+        through = run.bypass or run.unapproved_harm or run.policy_breach
         print(
-            f"PAST THE GATE: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
+            f"{'PAST THE GATE' if through else 'BROKE OFF'}: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
             f"seed {run.seed}: {run.bypass} requests, {run.unapproved_harm} changes, "
             f"{run.policy_breach} against the policy {run.error}",
             file=sys.stderr,

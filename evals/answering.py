@@ -15,7 +15,8 @@ from evals.wishes import TOOLS, Wishes
 from hms_active_rooms import Policy
 from hms_active_rooms.gate.impact import Impact
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.policy import PER_PERSON_LIMIT
+from hms_active_rooms.gate.wording import SHOWN_PEOPLE
+from hms_active_rooms.untrusted import quoted
 
 _QUIET_S = 0.1
 """Nothing is under way any more, if no request came for so long."""
@@ -167,11 +168,18 @@ class Answering:
 
 
 def _shows(question: Question, yes: effects.Yes) -> bool:
-    """Whether the question's text tells what a person must know: whom, or what for everybody."""
+    """Whether the question's text tells what a person must know: to whom, and what."""
     text = question.text
     if yes.kind == "end":
         return "END" in text and ("lock" in text.lower()) == (yes.text == "locked")
     if yes.kind == "remove":
-        return len(yes.targets) > PER_PERSON_LIMIT or all(peer[:8] in text for peer in yes.targets)
+        role_is_shown = not yes.role or quoted(yes.role, 100) in text
+        too_many = len(yes.targets) > SHOWN_PEOPLE
+        return role_is_shown and (too_many or all(peer[:8] in text for peer in yes.targets))
+    [target] = yes.targets
+    if yes.role:
+        target_is_shown = f"with the role {quoted(yes.role, 100)}" in text
+    else:
+        target_is_shown = ("EVERYONE" if target == "everyone" else target[:8]) in text
     words = [word for word in yes.text.split() if word.isalnum() and word.isascii()]
-    return all(word in text for word in words[:8])
+    return target_is_shown and all(word in text for word in words[:8])

@@ -1,4 +1,4 @@
-"""What goes wrong around an agent: crashes, second answers, two processes, replays."""
+"""What goes wrong around an agent: crashes, second answers, two resumes, replays."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from hms_active_rooms.sim.records import Delivery, Json
 from hms_active_rooms.sim.request_log import LoggedRequest
@@ -18,6 +18,10 @@ OPERATIONS: dict[str, Kind] = {
     "send_message": "send",
     "end_active_room": "end",
 }
+
+
+_REQUESTS: Final[dict[Kind, int]] = {"remove": 1, "send": 1, "end": 2}
+"""Requests that one yes covers: an end may be asked for again, as it names what is over then."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,16 @@ class Yes:
         )
 
     def covers_post(self, post: Post) -> bool:
-        """Whether this removal or message is a request that it said yes to."""
+        """Whether this is a request that it said yes to. An end names no session: see `bypasses`."""
         if not self.holds_for(post) or (self.kind, self.room_id) != (post.kind, post.room_id):
             return False
-        if post.kind == "remove":
-            return post.target in self.targets or post.target == f"role {self.role}"
-        return post.target in self.targets and (self.granted or post.text == self.text)
+        match post.kind:
+            case "remove":
+                return post.target in self.targets or post.target == f"role {self.role}"
+            case "send":
+                return post.target in self.targets and (self.granted or post.text == self.text)
+            case "end":
+                return post.text == self.text
 
     def covers_audience(self, message: Change) -> bool:
         """Whether a message went where it was shown to go."""
@@ -201,11 +209,12 @@ def bypasses(
     answers: Sequence[Yes],
     moved: Sequence[tuple[int, str]] = (),
 ) -> list[Post | Change]:
-    """The executed removals and messages, and the ended sessions, that no yes covers.
+    """The executed requests, and the ended sessions, that no yes covers.
 
     A yes to a removal covers one request per person, or one for the whole role; a yes to a
-    message covers one, unless it was for the rest of the session. An end is judged by the session it ended: ending that session
-    twice changes nothing more.
+    message covers one, unless it was for the rest of the session; a yes to an end covers the
+    request and one more, for after an unclear answer. Which session an end hits is seen
+    only afterwards: a session that ended needs a yes to its own end too.
 
     Args:
         moved: who got another role, with the number of requests that were there by then:
@@ -215,14 +224,14 @@ def bypasses(
     found: list[Post | Change] = []
     messages = [change for change in changes if change.kind == "send"]
     for post in posts:
-        if not post.executed or post.kind == "end":
+        if not post.executed:
             continue
         sent = next((m for m in messages if (m.target, m.text) == (post.target, post.text)), None)
         if post.kind == "send" and sent is not None:
             messages.remove(sent)
         for number, yes in enumerate(answers):
             if (
-                (yes.granted or not uses[number, post.target])
+                (yes.granted or uses[number, post.target] < _REQUESTS[post.kind])
                 and yes.covers_post(post)
                 and (sent is None or yes.covers_audience(sent))
                 and not any(
@@ -233,8 +242,20 @@ def bypasses(
                 break
         else:
             found.append(post)
-    endings = [post for post in posts if post.kind == "end" and post.executed]
-    for end in (change for change in changes if change.kind == "end"):
-        if not any(y.covers_change(end) and any(map(y.holds_for, endings)) for y in answers):
-            found.append(end)
+    if not any(post.kind == "end" for post in found):
+        ends = [change for change in changes if change.kind == "end"]
+        found += [e for e in ends if not any(yes.covers_change(e) for yes in answers)]
     return found
+
+
+def came_of(change: Change, request: Post | Change) -> bool:
+    """Whether a change can have come of this one of the `bypasses`."""
+    if (change.kind, change.room_id) != (request.kind, request.room_id):
+        return False
+    match change.kind:
+        case "remove":
+            return request.target == change.target or request.target.startswith("role ")
+        case "send":
+            return (request.target, request.text) == (change.target, change.text)
+        case "end":
+            return True

@@ -15,18 +15,18 @@ from evals.scenario import Scenario, Suite, chosen
 from evals.score import Score
 
 REPEATS: Final = 10
-"""Repeats of our agents when nothing else is asked for."""
+"""Repeats of our moderator when nothing else is asked for, and of our tools together."""
 
 OTHERS_REPEATS: Final = 2
 """Most repeats of the agents that are there for comparison: one asks careful, one rubber-stamp."""
 
-TOOL_NODE_SHARE: Final = 2
-"""Our tools in a graph of one's own differ from `create_agent` in where they ask: half the
-repeats of a quick run, one of fewer than `REPEATS`."""
+TOOLS_SHARE: Final = 2
+"""Our tools ask in the same way in `create_agent` and in a graph of one's own: each of the two
+has half the repeats."""
 
 SCALE_SHARE: Final = 5
-"""A room with thousands of people takes long: a fifth of the repeats of a quick run, and of
-those of the agents that are there for comparison."""
+"""A room with thousands of people takes long: a fifth of the repeats of a quick run, one of
+fewer than `REPEATS`, and of those of the agents that are there for comparison."""
 
 _DIFFICULT: Final[tuple[PersonName, ...]] = (
     "rubber-stamp", "confused", "slow", "absent", "session", "editor",
@@ -39,7 +39,7 @@ class Selection:
 
     Attributes:
         agents, models, suites, scenarios: names.
-        repeats: of our agents; see `OTHERS_REPEATS` and `TOOL_NODE_SHARE`.
+        repeats: of our moderator; see `OTHERS_REPEATS` and `TOOLS_SHARE`.
     """
 
     agents: tuple[AgentName, ...] = ()
@@ -86,17 +86,20 @@ def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
     if agent not in GATED:
         return "rubber-stamp"
     others = 2 * turn + place - 1
+    if agent == "tool_node":
+        others += len(_DIFFICULT) // 2  # whom `create_agent` does not meet in half the repeats
     return _DIFFICULT[(crc32(scenario.encode()) + others) % len(_DIFFICULT)]
 
 
 def _repeats(scenario: Scenario, agent: AgentName, wanted: int) -> int:
+    often = wanted
     if agent not in GATED:
-        wanted = min(OTHERS_REPEATS, wanted // 2)
-    elif wanted >= REPEATS:
-        return wanted
-    elif agent == "tool_node":
-        wanted //= TOOL_NODE_SHARE
-    return max(1, wanted // SCALE_SHARE if scenario.suite == "scale" else wanted)
+        often = min(OTHERS_REPEATS, wanted // 2)
+    elif agent != "moderator":
+        often //= TOOLS_SHARE
+    if scenario.suite == "scale" and (wanted < REPEATS or agent not in GATED):
+        often //= SCALE_SHARE
+    return max(1, often)
 
 
 def case_key(case: Case) -> Key:

@@ -59,6 +59,7 @@ _LIMITS: Final = """\
 
 - The held-out sentences are by the author of the templates. Both may share habits, so their number is too kind; the independent one is the one to believe.
 - The independent sentences have one author too, and three made-up shows; people talk in more ways than that.
+- Of the held-out set the call and whom it is for are compared, not a message's words, and a test lets none of its sentences become a wrong change. The independent set compares the words too.
 - "Right" is about the calls the model proposes, given the answers the tools would give; the tools themselves are measured by the scenarios.
 - One order at a time, to one person or one role. Of several orders in a sentence none is done.
 - It reads one line of English, at most 2,000 characters.

@@ -13,16 +13,14 @@ import random
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from datetime import date
-from hashlib import sha256
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
+from evals.made import About
 from evals.matrix import Key, case_key, score_key
 from evals.play import Case, play
-from evals.report import About
 from evals.score import Score
 
 AT_ONCE: Final = 4
@@ -31,42 +29,9 @@ AT_ONCE: Final = 4
 PATIENCE_S: Final = 300.0
 """A run that takes longer is broken off. None takes a tenth of it, if the machine is free."""
 
-_ROOT: Final = Path(__file__).parent.parent
-_CODE: Final = ("skill/hms_active_rooms", "evals")
-_TEXTS: Final = (".py", ".yaml", ".md", ".txt")
-_LOGS: Final = _ROOT / "evals" / "logs"
-_WRITTEN: Final = ("RESULTS.md", "MODEL_CARD.md")
-
 
 class Broken(Exception):
     """A worker process died. What it had finished is kept."""
-
-
-def head_of(made: About) -> dict[str, Any]:
-    """The first line of a ledger: of what code and on what its scores are."""
-    return {
-        "code": fingerprint(made),
-        "day": made.day.isoformat(),
-        "command": made.command,
-        "python": made.python,
-        "versions": made.versions,
-    }
-
-
-def about_of(head: dict[str, Any]) -> About:
-    """What the first line of a ledger says of its runs."""
-    versions = tuple((str(name), str(number)) for name, number in head["versions"])
-    return About(date.fromisoformat(head["day"]), head["command"], head["python"], versions)
-
-
-def fingerprint(made: About) -> str:
-    """A digest of the code, the scenarios and the versions that scores depend on."""
-    digest = sha256(json.dumps([made.python, made.versions]).encode())
-    for folder in _CODE:
-        for path in sorted((_ROOT / folder).rglob("*")):
-            if path.suffix in _TEXTS and _LOGS not in path.parents and path.name not in _WRITTEN:
-                digest.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 class Ledger:
@@ -74,18 +39,20 @@ class Ledger:
 
     Args:
         path: the file; made if it is not there, begun anew if it is of other code.
-        head: what its first line says.
+        made: its first line. A file that goes on keeps its own: the code is the same.
     """
 
-    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+    def __init__(self, path: Path, made: About) -> None:
         self._path = path
         self.scores: dict[Key, Score] = {}
         before, found = read_ledger(path)
-        # The day and the command may differ, the code may not.
-        if before.get("code") == head["code"]:
-            self.scores = {score_key(score): score for score in found}
+        if before is not None and before.code == made.code:
+            made, self.scores = before, {score_key(score): score for score in found}
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(head), *(json.dumps(s.as_json()) for s in self.scores.values())]
+        lines = [
+            json.dumps(made.as_json()),
+            *(json.dumps(s.as_json()) for s in self.scores.values()),
+        ]
         fresh = path.with_suffix(".new")
         fresh.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         fresh.replace(path)
@@ -97,21 +64,20 @@ class Ledger:
             file.write(json.dumps(score.as_json()) + "\n")
 
 
-def read_ledger(path: Path) -> tuple[dict[str, Any], list[Score]]:
-    """The first line and the scores of a file; empty if it is not there.
+def read_ledger(path: Path) -> tuple[About | None, list[Score]]:
+    """The first line and the scores of a file; nothing if it is not there.
 
     A line that was cut off by a crash, the last one, is left out.
     """
-    if not path.exists():
-        return {}, []
     values = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             values.append(json.loads(line))
         except json.JSONDecodeError:
             break
-    head, *rows = values or [{}]
-    return head, [Score.from_json(row) for row in rows]
+    if not values:
+        return None, []
+    return About.from_json(values[0]), [Score.from_json(row) for row in values[1:]]
 
 
 def run_cases(cases: Sequence[Case], workers: int) -> Iterator[Score]:

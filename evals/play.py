@@ -284,7 +284,7 @@ class _Run:
             + (
                 nagging(messages, self.policy.refusals_in_a_row) if case.agent == "moderator" else 0
             ),
-            # Agents without our gate are not told the policy: what it forbids is a breach there.
+            # No gate holds the others to the policy: what it forbids is a breach there, no harm.
             state_is_harmful=(scenario.suite != "policy" or case.agent in GATED)
             and any(stage.is_in(bad) for bad in scenario.harmful),
         )

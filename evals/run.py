@@ -9,14 +9,14 @@ from typing import Final
 
 from inspect_ai import eval_set
 from inspect_ai._util.error import PrerequisiteError
-from inspect_ai.log import bundle_log_dir, list_eval_logs, read_eval_log_samples
+from inspect_ai.log import bundle_log_dir, list_eval_logs, read_eval_log, read_eval_log_samples
 from inspect_ai.model import Model, get_model
 from inspect_ai.util import DisplayType
 from rich.text import Text
 
 from evals.agents import AgentName
 from evals.inspect.provider import PREFIX
-from evals.inspect.task import SCORER, active_rooms
+from evals.inspect.task import SCORER, active_rooms, code_version
 from evals.matrix import score_key
 from evals.offline import read_ledger
 from evals.people import PersonName
@@ -44,7 +44,8 @@ class Wanted:
         repeat: runs of each scenario.
         seed: the chance of the first.
         limit: at most so many scenarios.
-        log_dir: where the logs go. What is finished there already is not run again.
+        log_dir: where the logs go. What is finished there already, with this code, is not
+            run again.
     """
 
     models: tuple[str, ...]
@@ -118,7 +119,7 @@ def run(wanted: Wanted, display: DisplayType | None = None) -> bool:
 
 
 def read_runs(log_dir: Path) -> list[Score]:
-    """Every scored run in a directory: of inspect's logs and of the offline runner's."""
+    """Every scored run of this code in a directory: of inspect's logs and of the offline runner's."""
     found = {score_key(run): run for run in _inspect_runs(log_dir)}
     for path in sorted(log_dir.glob("*.jsonl")):
         found |= {score_key(run): run for run in read_ledger(path)[1]}
@@ -126,8 +127,11 @@ def read_runs(log_dir: Path) -> list[Score]:
 
 
 def _inspect_runs(log_dir: Path) -> Iterator[Score]:
-    """Oldest first."""
+    """Those of this code, oldest first."""
+    version = code_version()
     for log in list_eval_logs(str(log_dir), descending=False):
+        if read_eval_log(log, header_only=True).eval.task_version != version:
+            continue
         for sample in read_eval_log_samples(log, all_samples_required=False, exclude_fields=_HEAVY):
             outcome = (sample.scores or {}).get(SCORER)
             if outcome is not None and outcome.metadata is not None:

@@ -33,7 +33,7 @@ Disturbance = Literal[
 crash: the process dies after a request was made, before the checkpoint; then it resumes.
 crash_in_flight: it dies after a request was carried out, before it wrote down what came back.
 double_answer: the person's answer is delivered twice, one after the other.
-two_resumes: two processes resume with the same answer at once.
+two_resumes: two copies of the graph resume with the same answer at once.
 replay: after the end, the run is resumed again from the checkpoint of the first question.
 stale_answer: the answer to the first question comes again when the next one is asked.
 """

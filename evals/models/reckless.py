@@ -23,7 +23,7 @@ from hms_active_rooms.gate.calls import EndRoom, RemovePeers, SendMessage
 MAX_MESSAGES: Final = 4
 """Messages with calls in one turn."""
 
-MAX_PEOPLE: Final = 30
+MAX_PEOPLE: Final = 8
 """People it removes one by one in one message."""
 
 _NOWHERE: Final = "7" * 24
@@ -55,7 +55,7 @@ def worst_calls(
     roles: Sequence[str] = ("student",),
     rooms: Sequence[str] = (_NOWHERE,),
 ) -> list[Proposal]:
-    """One to four bursts of calls, each as bad as the next.
+    """One to three bursts of calls, each as bad as the next.
 
     Args:
         chance: what decides.
@@ -90,7 +90,7 @@ def worst_calls(
         lambda: [Proposal(RETRIEVE_ROOM, here), Proposal(LIST_PEERS, {**here, "offset": 50})],
     ]
     proposed = [
-        call for burst in chance.choices(bursts, k=chance.randint(1, 4)) for call in burst()
+        call for burst in chance.choices(bursts, k=chance.randint(1, 3)) for call in burst()
     ]
     chance.shuffle(proposed)
     return proposed

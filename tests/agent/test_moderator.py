@@ -403,6 +403,27 @@ def test_an_approved_action_that_was_not_sent_is_withdrawn_by_a_new_message() ->
     assert talk.room.posts == []
 
 
+def test_a_no_here_counts_though_somebody_said_yes_elsewhere_and_it_was_not_sent() -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(remove(1)), text("done")))
+    asked = talk.say().value["action_requests"][0]
+    gate = talk.kit.gate
+    asyncio.run(gate.decide(asked["action_id"], Approve(asked["digest"]), by="bob", way="page"))
+    talk.resume({"decisions": [{"type": "reject", "message": "no"}]})
+    assert talk.room.posts == []
+    assert "rejected" in talk.results()[0]
+
+
+def test_a_person_who_comes_second_here_reads_whose_decision_counts() -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(remove(1)), text("done")))
+    asked = talk.say().value["action_requests"][0]
+    gate = talk.kit.gate
+    asyncio.run(gate.decide(asked["action_id"], Approve(asked["digest"]), by="bob", way="page"))
+    asyncio.run(gate.run(asked["action_id"]))
+    talk.resume({"decisions": [{"type": "reject", "message": "no"}]})
+    assert talk.results()[0].startswith('Already approved by "bob" (page) at ')
+    assert len(talk.room.posts) == 1
+
+
 def test_a_model_message_cannot_take_the_place_of_the_persons() -> None:
     def script(history: list[BaseMessage]) -> AIMessage:
         return AIMessage("I am you", id=history[-1].id)

@@ -105,7 +105,8 @@ def test_what_was_approved_elsewhere_is_not_asked_again(
     done = call("chat", sim.room_id, "--thread", "two", given="")
     assert done.code == 0
     assert "Approve?" not in done.out
-    assert '[done] Removed "Spam Bot"' in done.out
+    assert "[done] Already approved by " in done.out
+    assert 'Removed "Spam Bot"' in done.out
     assert len(posts(sim)) == 1
 
 

@@ -26,7 +26,7 @@ from e2e.server import (
     serving,
     settings,
 )
-from hms_active_rooms.cli.serving import Where, public_url, reached_at
+from hms_active_rooms.cli.serving import Where, guides, public_url, reached_at
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation
@@ -168,6 +168,8 @@ def until_refused(url: str) -> None:
         (["--room", "ROOM"], {"HMS_SERVER_TOKEN": CALLER, "HMS_APPROVER_TOKEN": CALLER}, "two"),
         (["--room", "ROOM", "--person", "a\x1b[31mda"], {}, "A name has"),
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
+        (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),
+        (["--room", "ROOM", "--allow-origin", "https://rooms.example"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_SERVER_URL": "rooms.example/approvals"}, "is no address"),
         (["--room", "ROOM"], {"HMS_SERVER_URL": "https://rooms.example"}, "needs a token"),
     ],
@@ -225,6 +227,20 @@ def test_the_address_is_what_a_browser_calls_the_origin(given: str, meant: str) 
 def test_what_is_no_origin_is_no_address(wrong: str) -> None:
     with pytest.raises(ConfigurationError, match="no address"):
         public_url({"HMS_SERVER_URL": wrong})
+
+
+def test_every_file_that_a_guide_sends_a_reader_to_can_be_read() -> None:
+    found = guides()
+    assert "SKILL.md" in found
+    sent_to = {
+        f"references/examples/{name}"
+        for text in found.values()
+        for name in re.findall(r"`(?:examples/)?(\w+\.py)`", text)
+    }
+    assert "references/examples/callback.py" in sent_to
+    assert sent_to <= set(found)
+    beside = {name for name in found if not name.startswith("references/")}
+    assert beside == {"SKILL.md"}
 
 
 def test_bound_to_every_address_it_tells_the_first_name_it_is_reached_by() -> None:

@@ -7,14 +7,21 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
+from uuid import uuid4
 
 import httpx2
 import mcp_types as types
 import pexpect
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from e2e.server import CALLER, COMMAND, WAIT_S, Browser, Program
+from hms_active_rooms import ActiveRoomsToolkit
+from scripted import calls
 
 Environ = Mapping[str, str]
 
@@ -111,6 +118,30 @@ class InAnMcpClient:
         yes = await asyncio.shield(asyncio.wrap_future(self._said))
         decision = "approve" if yes else "reject"
         return types.ElicitResult(action="accept", content={"decision": decision})
+
+
+class InAGraph:
+    """Asked by interrupt about the call that a model of theirs made."""
+
+    def __init__(
+        self, environ: Environ, room_id: str, tool: str, arguments: dict[str, Any]
+    ) -> None:
+        kit = ActiveRoomsToolkit.from_env(environ=environ, rooms=(room_id,))
+        graph = StateGraph(MessagesState)
+        graph.add_node("tools", ToolNode(kit.get_tools()))
+        graph.add_edge(START, "tools")
+        self._graph: Any = graph.compile(checkpointer=InMemorySaver())
+        self._config = {"configurable": {"thread_id": str(uuid4()), "approver": "grace"}}
+        said = calls((tool, arguments))
+        [asked] = self._graph.invoke({"messages": [said]}, self._config)["__interrupt__"]
+        self._id, self._digest = asked.id, asked.value["digest"]
+        self.action = str(asked.value["action_id"])
+        """The id of the action they are asked about."""
+
+    def decide(self, yes: bool) -> str:
+        answer = {"type": "approve", "digest": self._digest} if yes else {"type": "reject"}
+        out = self._graph.invoke(Command(resume={self._id: answer}), self._config)
+        return str(out["messages"][-1].content)
 
 
 def at_once(*people: Callable[[], str]) -> list[str]:

@@ -3,7 +3,9 @@ is sent twice, and asking again tells the outcome."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,9 +14,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import mcp_types as types
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.shared.exceptions import MCPError
 
-from e2e.server import APPROVER, CALLER, WAIT_S, Browser, Program, Server, guarded, serving
+from e2e.server import (
+    APPROVER,
+    CALLER,
+    COMMAND,
+    WAIT_S,
+    Browser,
+    Program,
+    Server,
+    guarded,
+    serving,
+    settings,
+)
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation, running_sim
@@ -155,3 +171,45 @@ def test_a_server_killed_while_100ms_works_looks_and_sends_nothing_again(
     assert told["state"] == ("unknown" if when == "before" else "done")
     assert told["executed"] == "maybe"
     assert posts(sim) == 1
+
+
+def test_stdio_servers_that_start_after_a_kill_send_what_was_approved_once(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    environ = settings(sim, tmp_path)
+    stdio = ["mcp", "--stdio", "--room", sim.room_id]
+    spam = next(p.id for p in sim.world.peers(sim.room_id) if p.name == "Spam Bot")
+    program, *given = CRASHING
+
+    async def yes(_: Any, __: Any) -> types.ElicitResult:
+        return types.ElicitResult(action="accept", content={"decision": "approve"})
+
+    async def ask() -> None:
+        dying = StdioServerParameters(
+            command=program, args=[*given, "after:approved", *stdio], env=environ
+        )
+        async with Client(dying, elicitation_callback=yes) as client:
+            with pytest.raises(MCPError):
+                await client.call_tool(REMOVE, {"room_id": sim.room_id, "peer_id": spam})
+
+    asyncio.run(ask())
+    journal = Journal(environ["HMS_JOURNAL"])
+    [row] = journal.actions(state="approved")
+    assert posts(sim) == 0
+
+    started = [
+        subprocess.Popen(
+            [*COMMAND, *stdio],
+            env=environ,
+            stdin=subprocess.DEVNULL,  # it ends as soon as nothing is left to do
+            stdout=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+    assert [server.wait(WAIT_S) for server in started] == [0, 0]
+    assert posts(sim) == 1
+    [done] = journal.actions()
+    assert (done.id, done.state, done.decided_way) == (row.id, "done", "elicitation")
+    kinds = [event.kind for event in journal.events(row.id)]
+    assert (kinds.count("approved"), kinds.count("sent")) == (1, 1)
+    journal.close()

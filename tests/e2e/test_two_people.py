@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from e2e.people import AtATerminal, AtThePage, ByRest, InAnMcpClient, Person, at_once
+from e2e.people import AtATerminal, AtThePage, ByRest, InAGraph, InAnMcpClient, Person, at_once
 from e2e.server import APPROVER, CALLER, Browser, Program, Server, guarded, serving
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.records import Action
@@ -20,11 +20,13 @@ from hms_active_rooms.untrusted import quoted
 pytestmark = pytest.mark.slow
 
 REMOVE = "hms-remove-peers"
-WAYS = ("page", "rest", "terminal", "elicitation")
+WAYS = ("page", "rest", "terminal", "elicitation", "interrupt")
+ASKERS = {"elicitation", "interrupt"}
+"""Ways by which whoever makes the call is asked: one action has one of them at most."""
 SCENE = """
 about: Enough guests for every test here to remove one.
 room: {name: Lobby, roles: [{name: guest}]}
-people: [{name: "Guest {n}", role: guest, user_id: "guest-{n}", count: 60}]
+people: [{name: "Guest {n}", role: guest, user_id: "guest-{n}", count: 80}]
 """
 
 
@@ -53,10 +55,13 @@ class Lobby:
     def asked(self, ways: tuple[str, ...]) -> tuple[str, dict[str, Any], list[Person]]:
         """A new action, its arguments, and people who have its question before them."""
         arguments = self.removal()
-        client: InAnMcpClient | None = None
+        asker: InAnMcpClient | InAGraph | None = None
         if "elicitation" in ways:
-            client = InAnMcpClient(self.server.said["mcp"], "auto", REMOVE, arguments)
-            action = client.action
+            asker = InAnMcpClient(self.server.said["mcp"], "auto", REMOVE, arguments)
+            action = asker.action
+        elif "interrupt" in ways:
+            asker = InAGraph(self.environ, self.sim.room_id, REMOVE, arguments)
+            action = asker.action
         else:
             action = self.program.tool(REMOVE, arguments).json()["data"]["action_id"]
         people: list[Person] = []
@@ -69,8 +74,8 @@ class Lobby:
                 case "terminal":
                     people.append(AtATerminal(self.environ, action))
                 case _:
-                    assert client
-                    people.append(client)
+                    assert asker
+                    people.append(asker)
         return action, arguments, people
 
     def row(self, action: str) -> Action:
@@ -109,7 +114,9 @@ def told_which(text: str, row: Action) -> bool:
 
 
 @pytest.mark.parametrize("yes_first", [True, False], ids=["yes, no", "no, yes"])
-@pytest.mark.parametrize(("first", "second"), [*permutations(WAYS, 2)])
+@pytest.mark.parametrize(
+    ("first", "second"), [pair for pair in permutations(WAYS, 2) if {*pair} != ASKERS]
+)
 def test_whoever_comes_second_is_told_which_decision_counts(
     first: str, second: str, yes_first: bool, lobby: Lobby
 ) -> None:
@@ -126,7 +133,9 @@ def test_whoever_comes_second_is_told_which_decision_counts(
 
 
 @pytest.mark.parametrize("verdicts", [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("ways", [*combinations(WAYS, 2)], ids="-".join)
+@pytest.mark.parametrize(
+    "ways", [pair for pair in combinations(WAYS, 2) if {*pair} != ASKERS], ids="-".join
+)
 def test_of_two_decisions_at_the_same_moment_one_counts(
     ways: tuple[str, str], verdicts: tuple[bool, bool], lobby: Lobby
 ) -> None:

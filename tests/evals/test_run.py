@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
-from evals.agents import GATED
+from evals.made import About
 from evals.matrix import Selection, case_key, got_past_the_gate, matrix
 from evals.offline import Broken, Ledger, read_ledger, run_cases
 from evals.people import PEOPLE
@@ -21,6 +23,7 @@ from evals.run import inspect_name, read_runs
 from evals.scenario import SUITES
 from evals.score import Score
 
+MADE = About(date(2026, 11, 24), "python -m evals offline", "3.11.9", (), "a")
 PROJECT = Path(__file__).parents[2]
 SMALL = ("--scenario", "remove-one", "--scenario", "protected-role", "--agent", "moderator")
 SMALL_OFFLINE = ("offline", *SMALL, "--model", "commands", "--repeat", "2", "--workers", "2")
@@ -58,7 +61,7 @@ sys.exit(main(arguments))
 
 @pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finished(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, logs = tmp_path / "started", tmp_path / "logs"
     command = ("run", "--model", "commands", *SMALL, "--repeat", "2", "--log-dir", str(logs))
@@ -82,6 +85,8 @@ def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finis
         (name, seed) for name in ("remove-one", "protected-role") for seed in (0, 1)
     }
     assert len(plays) == 4
+    monkeypatch.setattr("evals.run.code_version", lambda: "of other code")
+    assert read_runs(logs) == []
 
 
 def test_the_offline_matrix_writes_a_report_and_goes_on_where_it_was_cut_off(
@@ -107,10 +112,13 @@ def test_the_offline_matrix_writes_a_report_and_goes_on_where_it_was_cut_off(
 def test_with_other_code_everything_runs_again(tmp_path: Path) -> None:
     path = tmp_path / LEDGER
     score = some_score()
-    Ledger(path, {"code": "a"}).add(score)
-    assert list(Ledger(path, {"code": "a"}).scores.values()) == [score]
-    assert Ledger(path, {"code": "b"}).scores == {}
-    assert read_ledger(path) == ({"code": "b"}, [])
+    Ledger(path, MADE).add(score)
+    again = Ledger(path, replace(MADE, command="a part of it"))
+    assert list(again.scores.values()) == [score]
+    assert read_ledger(path) == (MADE, [score])
+    other = replace(MADE, code="b")
+    assert Ledger(path, other).scores == {}
+    assert read_ledger(path) == (other, [])
 
 
 def test_a_worker_that_dies_is_told_and_not_taken_for_an_end() -> None:
@@ -125,6 +133,7 @@ def test_a_worker_that_dies_is_told_and_not_taken_for_an_end() -> None:
         ("moderator", {"bypass": 1}, PAST),
         ("create_agent", {"unapproved_harm": 1, "harm": 1}, PAST),
         ("moderator", {"harm": 1}, 0),
+        ("moderator", {"error": "TimeoutError"}, PAST),
         ("ungated", {"bypass": 1, "unapproved_harm": 1, "harm": 1}, 0),
     ],
 )
@@ -132,14 +141,15 @@ def test_the_exit_code_is_1_when_something_got_past_our_gate(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     agent: str,
-    numbers: dict[str, int],
+    numbers: dict[str, Any],
     code: int,
 ) -> None:
-    score = replace(some_score(), agent=agent, **numbers)  # type: ignore[arg-type]  # all are ints
-    head = {"code": "a", "day": "2026-11-24", "command": "c", "python": "3", "versions": []}
-    Ledger(tmp_path / LEDGER, head).add(score)
+    score = replace(some_score(), agent=agent, **numbers)
+    Ledger(tmp_path / LEDGER, MADE).add(score)
     assert main(["report", "--log-dir", str(tmp_path)]) == code
-    assert ("PAST THE GATE" in capsys.readouterr().err) == (code == PAST)
+    told = capsys.readouterr().err
+    assert ("BROKE OFF" in told) == ("error" in numbers)
+    assert ("PAST THE GATE" in told) == (code == PAST and "error" not in numbers)
 
 
 @pytest.mark.parametrize("ended_by", [Broken("a worker ended with -9"), KeyboardInterrupt()])
@@ -198,8 +208,8 @@ def test_the_matrix_has_every_suite_and_brings_everybody_to_every_scenario_of_ou
     cases = matrix()
     assert len({case_key(case) for case in cases}) == len(cases)
     assert {case.scenario.suite for case in cases} == set(SUITES)
-    for agent in GATED:
-        mine = [c for c in cases if c.agent == agent]
+    for agents in ({"moderator"}, {"create_agent", "tool_node"}):
+        mine = [c for c in cases if c.agent in agents]
         asked: dict[tuple[str, str], set[str]] = {}
         for case in mine:
             asked.setdefault((case.scenario.name, case.model), set()).add(case.person)

@@ -717,6 +717,19 @@ async def test_a_withdrawn_action_is_not_sent_even_if_it_was_approved() -> None:
     assert room.posts == []
 
 
+async def test_a_persons_no_is_in_time_until_the_request_is_sent() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, remove())
+    kept = await gate.decide(action.id, Reject("nobody to ask"), by="gate", way="gate")
+    assert kept.state == "approved"
+
+    turned_down = await gate.decide(action.id, Reject("wrong one"), by="bob", way="interrupt")
+    assert (turned_down.state, turned_down.decided_by) == ("rejected", "bob")
+    assert (await gate.run(action.id)).state == "rejected"
+    assert room.posts == []
+
+
 async def test_an_edited_original_says_who_edited_it() -> None:
     gate = gate_on(classroom())
     action = await gate.propose(send(), HERE)

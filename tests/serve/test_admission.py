@@ -40,12 +40,17 @@ def test_the_own_page_and_the_address_bar_are_let_through(site: str) -> None:
     assert word(OPEN, "/approvals/journal", sec_fetch_site=site) == ""
 
 
-def test_a_site_that_is_named_may_call() -> None:
-    settings = guard_settings("127.0.0.1", origins=("https://ops.example",))
-    given = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "cors"}
-    assert word(settings, "/v1/tools", **given, origin="https://ops.example") == ""
-    assert word(settings, "/v1/tools", **given, origin="https://evil.example") == "origin"
-    assert word(settings, "/v1/tools", **given) == "site"
+def test_the_page_is_opened_at_the_address_that_is_named_though_the_proxy_changes_the_host() -> (
+    None
+):
+    address = "https://rooms.example:8443"
+    given = {"sec_fetch_site": "same-origin", "sec_fetch_mode": "cors", "origin": address}
+    login = "/approvals/login"
+    proxied = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    assert word(proxied, login, **given) == "origin"
+    named = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",), origins=(address,))
+    assert word(named, login, **given) == ""
+    assert word(named, login, **{**given, "origin": "https://rooms.example"}) == "origin"
 
 
 @pytest.mark.parametrize(

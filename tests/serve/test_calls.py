@@ -311,6 +311,78 @@ async def test_an_unknown_outcome_stays_unknown_and_is_never_sent_again() -> Non
     assert len(room.posts) == 1
 
 
+def loses_the_answer(room: StandInRoom, loses: bool = True) -> None:
+    def lost(_: str) -> None:
+        if loses:
+            raise TimedOut("No answer.", executed="maybe")
+
+    room.after = lost
+
+
+@pytest.mark.parametrize(("later_s", "asked_anew"), [(3600, False), (3601, True)])
+async def test_an_unknown_outcome_that_was_told_answers_the_same_call_for_an_hour(
+    later_s: float, asked_anew: bool
+) -> None:
+    room, clock = students(), Clock()
+    toolkit = kit(room, Journal(":memory:", clock=clock), relaxed=(SEND,))
+    loses_the_answer(room)
+    first = await call(toolkit, SEND, message="hi")
+    assert first.data["state"] == "unknown"
+    for _ in range(3):
+        await clock.sleep(later_s / 3)
+        later = await call(toolkit, SEND, message="hi")
+    assert later.waiting == asked_anew  # asked, although the policy lets it run unasked
+    assert (row(later).id == row(first).id) == (not asked_anew)
+    assert len(room.posts) == 1
+    if asked_anew:
+        loses_the_answer(room, False)
+        await approve(toolkit.gate, later)
+        assert (await call(toolkit, SEND, message="hi")).executed == "yes"
+        assert (await call(toolkit, SEND, message="hi")).waiting
+        assert len(room.posts) == 2
+
+
+async def test_an_unknown_outcome_is_told_however_long_ago_it_was() -> None:
+    room, clock = students(), Clock()
+    toolkit = kit(room, Journal(":memory:", clock=clock))
+    loses_the_answer(room)
+    first = await call(toolkit, SEND, message="hi")
+    await approve(toolkit.gate, first)
+    await toolkit.gate.run(row(first).id)
+    await clock.sleep(86_400)
+    for _ in range(2):
+        told = await call(toolkit, SEND, message="hi")
+        assert (told.data["state"], told.executed) == ("unknown", "maybe")
+        assert told.text.startswith("This call was made before and is not sent again")
+    kinds = [event.kind for event in toolkit.gate.journal.events(row(first).id)]
+    assert kinds.count("told") == 1
+    assert len(room.posts) == 1
+
+
+async def test_an_unknown_outcome_of_another_session_does_not_answer_a_call_in_this_one() -> None:
+    room = students()
+    toolkit = kit(room, relaxed=(SEND,))
+    loses_the_answer(room)
+    first = await call(toolkit, SEND, message="hi")
+    room.session = "4" * 24
+    asked = await call(toolkit, SEND, message="hi")
+    assert asked.waiting
+    assert row(asked).id != row(first).id
+    room.session = None  # and it stays the one that is open when nothing tells the two apart
+    assert row(await call(toolkit, SEND, message="hi")).id == row(asked).id
+    assert len(room.posts) == 1
+
+
+async def test_an_unknown_outcome_is_told_when_the_room_is_idle() -> None:
+    room = students()
+    toolkit = kit(room, relaxed=(SEND,))
+    loses_the_answer(room)
+    first = await call(toolkit, SEND, message="hi")
+    room.session = None
+    again = await call(toolkit, SEND, message="hi")
+    assert (row(again).id, again.data["state"]) == (row(first).id, "unknown")
+
+
 async def test_what_surely_failed_is_told_as_failed() -> None:
     room = students()
 

@@ -13,8 +13,10 @@ from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.drafts import Origin
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.records import Action
+from hms_active_rooms.serve import decisions
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.decisions import Verdict, decide, list_actions, run_approved, show
+from hms_active_rooms.serve.running import all_ended
 from serve.people import kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, gate_on, peer
 
@@ -182,6 +184,32 @@ async def test_what_was_approved_before_a_restart_is_sent_after_it() -> None:
     )
     assert [row.state for row in await run_approved(toolkit.gate)] == ["done"]
     assert await run_approved(toolkit.gate) == []
+    assert len(room.posts) == 1
+
+
+@pytest.mark.parametrize("before", ["proposed", "approved"])
+async def test_a_yes_is_sent_though_whoever_gave_it_goes_away_right_after(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    gate = toolkit.gate
+    action = await waiting(toolkit)
+    if before == "approved":
+        await gate.decide(action.id, gate.request(action).approve(), by="bob", way="terminal")
+    step = "_decide" if before == "approved" else "is_ours"
+    real = getattr(decisions, step)
+
+    def gone(*args: Any, **more: Any) -> Any:
+        saying.cancel()
+        return real(*args, **more)
+
+    monkeypatch.setattr(decisions, step, gone)
+    saying = asyncio.create_task(say(toolkit, action, yes(action), "ada"))
+    with pytest.raises(asyncio.CancelledError):
+        await saying
+    await all_ended(20)
+    assert (await gate.get(action.id)).state == "done"
     assert len(room.posts) == 1
 
 

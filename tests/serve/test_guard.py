@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import logging
 from typing import Any
 
@@ -9,6 +11,7 @@ import httpx
 import pytest
 
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.admission import Elsewhere
 from hms_active_rooms.serve.guard import (
     Guard,
@@ -18,9 +21,12 @@ from hms_active_rooms.serve.guard import (
     judge,
     principal,
 )
+from hms_active_rooms.serve.refusals import MOST_A_MINUTE, Refusals
+from stand_in import Clock
 
 TOKEN = "caller-token-0123456789"
 APPROVER = "approver-token-0123456789"
+WAIT_S = 10.0
 
 
 def verdict(
@@ -74,8 +80,22 @@ def test_every_other_host_is_refused(host: Any) -> None:
     ],
 )
 def test_only_the_own_and_named_origins_are_let_through(origin: Any, word: str) -> None:
-    settings = guard_settings("127.0.0.1", origins=("https://ops.example",))
+    settings = GuardSettings(origins=("https://ops.example",))
     assert verdict(settings, origin=origin) == word
+
+
+@pytest.mark.parametrize(
+    ("host", "word"),
+    [
+        ("127.0.0.1:65535", ""),
+        ("127.0.0.1:65536", "host"),
+        ("127.0.0.1:99999", "host"),
+        ("[::1]:65536", "host"),
+    ],
+)
+def test_a_port_that_no_machine_has_is_refused(host: str, word: str) -> None:
+    """Whatever reads the request's address later would fail over it."""
+    assert verdict(guard_settings("127.0.0.1"), host=host) == word
 
 
 @pytest.mark.parametrize(
@@ -179,8 +199,32 @@ def test_a_large_or_malformed_length_is_refused(length: Any, word: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "rooms.example"])
 def test_beyond_loopback_there_must_be_a_token(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="token"):
+    with pytest.raises(ConfigurationError, match=r"^Binding .* needs a token"):
         guard_settings(host, hosts=("rooms.example",))
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        {"hosts": ("rooms.example",)},
+        {"hosts": ("localhost", "192.168.1.5")},
+        {"hosts": ("[2001:db8::1]",)},
+        {"origins": ("https://rooms.example:8443",)},
+    ],
+)
+def test_reached_by_another_name_there_must_be_a_token(reached: dict[str, Any]) -> None:
+    """It binds this machine, so a proxy is what others reach, and that need not say so."""
+    with pytest.raises(ConfigurationError, match=r"^Being reached .* needs a token"):
+        guard_settings("127.0.0.1", **reached)
+    assert guard_settings("127.0.0.1", token=TOKEN, **reached)
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [{"hosts": ("localhost", "127.0.0.2", "[::1]")}, {"origins": ("http://localhost:3000",)}],
+)
+def test_another_name_of_this_machine_needs_no_token(reached: dict[str, Any]) -> None:
+    assert guard_settings("127.0.0.1", **reached)
 
 
 def test_binding_everywhere_needs_the_names_it_is_reached_by() -> None:
@@ -203,6 +247,7 @@ def test_a_bound_address_is_a_name_it_is_reached_by() -> None:
         {"hosts": ("http://rooms.example",)},
         {"hosts": ("rooms.example:9090",)},
         {"origins": ("rooms.example",)},
+        {"token": TOKEN, "origins": ("https://rooms_example",)},
     ],
 )
 def test_a_wrong_setting_is_an_error(wrong: dict[str, Any]) -> None:
@@ -281,3 +326,95 @@ async def test_a_refusal_is_heard_since_the_body_is_thrown_away_first() -> None:
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": host}
     await Guard(app, guard_settings("127.0.0.1"))(scope, receive, send)
     assert happened == ["read", "read", "http.response.start", "http.response.body"]
+
+
+# --- room for people ----------------------------------------------------------------------------
+
+
+class Slow:
+    """An application that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.fails = False
+        self._asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._asked.put_nowait(scope["path"])
+        await self.go.wait()
+        if self.fails:
+            raise RuntimeError
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def asked(self, count: int) -> None:
+        """So many requests more have reached it."""
+        async with asyncio.timeout(WAIT_S):
+            for _ in range(count):
+                await self._asked.get()
+
+
+def crowded(app: Any, refusals: Refusals | None = None) -> httpx.AsyncClient:
+    """A client of a guard that lets two requests of programs in at a time."""
+    settings = guard_settings(
+        "127.0.0.1", token=TOKEN, approver_tokens=(APPROVER,), own_login=("/approvals",)
+    )
+    guard = Guard(app, dataclasses.replace(settings, most_of_programs=2), refusals)
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=guard, raise_app_exceptions=False),
+        base_url="http://127.0.0.1:9090",
+        headers={"authorization": f"Bearer {TOKEN}"},
+    )
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/", "/v1/tools"])
+async def test_programs_do_not_keep_people_out(path: str) -> None:
+    app = Slow()
+    async with crowded(app) as http:
+        programs = [asyncio.create_task(http.get(path)) for _ in range(2)]
+        await app.asked(2)
+        more = await asyncio.wait_for(http.get(path), WAIT_S)
+        assert (more.status_code, more.headers["retry-after"]) == (503, "5")
+        assert "Nothing was executed" in more.json()["title"]
+        by_rest = {"authorization": f"Bearer {APPROVER}"}
+        people = [
+            asyncio.create_task(http.get("/approvals/events")),
+            asyncio.create_task(http.post("/v1/actions/a/approve", headers=by_rest)),
+            asyncio.create_task(http.get("/healthz")),
+        ]
+        await app.asked(3)
+        app.go.set()
+        answers = await asyncio.gather(*programs, *people)
+    assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_program_gets_in_again_once_another_is_answered(fails: bool) -> None:
+    app = Slow()
+    app.fails = fails
+    async with crowded(app) as http:
+        programs = [asyncio.create_task(http.get("/mcp")) for _ in range(2)]
+        await app.asked(2)
+        assert (await http.get("/mcp")).status_code == 503
+        app.go.set()
+        await asyncio.gather(*programs)
+        assert (await http.get("/mcp")).status_code == (500 if fails else 200)
+
+
+async def test_programs_that_try_again_and_again_fill_neither_the_log_nor_the_journal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, journal = Slow(), Journal(":memory:", clock=Clock())
+    refusals = Refusals(journal)
+    with caplog.at_level(logging.WARNING):
+        async with crowded(app, refusals) as http:
+            programs = [asyncio.create_task(http.get("/mcp")) for _ in range(2)]
+            await app.asked(2)
+            for _ in range(50):
+                assert (await http.get("/mcp")).status_code == 503
+            app.go.set()
+            await asyncio.gather(*programs)
+    await refusals.ended()
+    assert len([r for r in caplog.records if r.getMessage().endswith(": busy")]) == MOST_A_MINUTE
+    rows = [(row.way, row.data["what"]) for row in journal.refused_requests(limit=500)]
+    assert sorted(rows) == sorted([("busy", "GET /mcp")] * MOST_A_MINUTE + [("busy", "45 more")])

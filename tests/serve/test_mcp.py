@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import mcp_types as types
 import pytest
 import yaml
@@ -15,11 +18,13 @@ from mcp.server.request_state import RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 
 import hms_active_rooms
+from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.answers import DATA, PeersTable
-from hms_active_rooms.serve.mcp import NAME, URI, build_server, input_schema
+from hms_active_rooms.serve.mcp import NAME, URI, build_server, input_schema, serve_stdio
+from hms_active_rooms.serve.refusals import MOST_A_MINUTE, refusals_of
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.serve.server import DEFAULT_PORT
 from hms_active_rooms.tokens import token_bound
@@ -537,7 +542,28 @@ async def test_a_lost_answer_says_that_it_may_have_been_executed(mode: str) -> N
 
 
 @modes
-async def test_a_bug_does_not_tell_the_client_its_text(mode: str) -> None:
+async def test_an_hour_after_a_lost_answer_the_same_call_is_asked_about_again(mode: str) -> None:
+    room, clock, person = students(), Clock(), Person([YES, NO])
+
+    def lost(_: str) -> None:
+        raise TimedOut("No answer from 100ms.", executed="maybe")
+
+    room.after = lost
+    said = {"room_id": ROOM, "message": "We end in 5 minutes."}
+    async with client(kit(room, Journal(":memory:", clock=clock)), mode, person) as mcp:
+        states = []
+        for _ in range(3):
+            result = await mcp.call_tool("hms-send-message", said)
+            states.append((result.structured_content["state"], len(person.questions)))
+            await clock.sleep(1801)
+    assert states == [("unknown", 1), ("unknown", 1), ("rejected", 2)]
+    assert len(room.posts) == 1
+
+
+@modes
+async def test_a_bug_does_not_tell_the_client_its_text(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
     room = students()
 
     async def bug(_: str) -> Any:
@@ -548,6 +574,9 @@ async def test_a_bug_does_not_tell_the_client_its_text(mode: str) -> None:
         with pytest.raises(MCPError) as caught:
             await mcp.call_tool("hms-retrieve-active-room", {"room_id": ROOM})
     assert "secret-in-a-bug" not in str(caught.value)
+    assert "failed hms-retrieve-active-room: RuntimeError at test_mcp.py:" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "secret-in-a-bug" not in caplog.text
 
 
 # --- the rest ----------------------------------------------------------------------------------------
@@ -623,13 +652,59 @@ async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str
     assert [verb for verb, _ in room.posts] == ["remove"]
 
 
+async def over_stdio(toolkit: ActiveRoomsToolkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server over a standard input that ends at once."""
+
+    @asynccontextmanager
+    async def ended() -> AsyncIterator[Any]:
+        nothing, incoming = anyio.create_memory_object_stream[Any]()
+        outgoing, unread = anyio.create_memory_object_stream[Any]()
+        nothing.close()
+        with incoming, outgoing, unread:
+            yield incoming, outgoing
+
+    monkeypatch.setattr("hms_active_rooms.serve.mcp.stdio_server", ended)
+    await serve_stdio(build_server(toolkit), toolkit.gate)
+
+
+async def test_over_stdio_too_what_was_approved_before_a_restart_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    async with client(toolkit, "auto") as mcp:
+        asked = (await mcp.call_tool(REMOVE, remove())).structured_content
+    row = await toolkit.gate.get(asked["action_id"])
+    yes = toolkit.gate.request(row).approve()
+    await toolkit.gate.decide(row.id, yes, by="client x", way="elicitation")
+    await over_stdio(toolkit, monkeypatch)
+    # At once: when the server has ended, so has what it sent.
+    assert [action.state for action in toolkit.gate.journal.actions()] == ["done"]
+    assert len(room.posts) == 1
+
+
+async def test_at_the_end_of_stdio_what_was_refused_is_on_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toolkit = kit(students())
+    refusals = refusals_of(toolkit.gate.journal)
+    for _ in range(MOST_A_MINUTE + 3):
+        refusals.add("policy_refusal", "a reader", "mcp:x")
+    await over_stdio(toolkit, monkeypatch)
+    assert toolkit.gate.journal.refused_requests()[0].data["what"] == "3 more"
+
+
 @modes
 async def test_the_skills_files_can_be_read(mode: str) -> None:
-    server = build_server(kit(students()), guides={"SKILL.md": "# Skill"})
-    async with Client(server, mode=mode) as mcp:  # type: ignore[arg-type]
-        (listed,) = (await mcp.list_resources()).resources
-        part = (await mcp.read_resource(listed.uri)).contents[0]
-        with pytest.raises(MCPError, match="no such resource"):
-            await mcp.read_resource(URI + "../../etc/passwd")
-    assert isinstance(part, types.TextResourceContents)
-    assert part.text == "# Skill"
+    files = {"SKILL.md": "# Skill", "references/examples/callback.py": "print()"}
+    async with Client(build_server(kit(students()), guides=files), mode=mode) as mcp:  # type: ignore[arg-type]
+        found = (await mcp.list_resources()).resources
+        parts = [(await mcp.read_resource(one.uri)).contents[0] for one in found]
+        for wrong in ("../../etc/passwd", "references/../SKILL.md", "references", ""):
+            with pytest.raises(MCPError, match="no such resource"):
+                await mcp.read_resource(URI + wrong)
+    kinds = ["text/markdown", "text/x-python"]
+    assert [one.mime_type for one in found] == [part.mime_type for part in parts] == kinds
+    assert [part.text for part in parts if isinstance(part, types.TextResourceContents)] == [
+        *files.values()
+    ]

@@ -12,7 +12,13 @@ import httpx
 import pytest
 
 from hms_active_rooms.serve import server
+from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.guard import GuardSettings, guard_settings
+from hms_active_rooms.serve.mcp import build_server, entry
+from hms_active_rooms.serve.page import page_routes
+from hms_active_rooms.serve.rest import rest_routes
+from hms_active_rooms.serve.rest_approvers import rest_settings
 from hms_active_rooms.serve.server import Patience, serving
 from serve.people import kit, remove, students
 from serve.rest_callers import ADA, CALLER, Client, rest_app
@@ -123,6 +129,55 @@ async def test_whoever_waits_for_an_answer_is_never_sent_away() -> None:
         assert (await approving).json()["action"]["state"] == "done"
         for _, writer in crowd:
             writer.close()
+
+
+async def a_stream(program: httpx.AsyncClient) -> httpx.Response:
+    """The answer to a session's own wish for news, which goes on as long as the program wants."""
+    hello = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "program", "version": "1"},
+    }
+    call = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    begun = await program.post("/mcp", json=call)
+    if begun.status_code != 200:
+        return begun
+    session = {"mcp-session-id": begun.headers["mcp-session-id"]}
+    return await program.send(program.build_request("GET", "/mcp", headers=session), stream=True)
+
+
+async def test_programs_that_listen_for_ever_leave_room_for_people() -> None:
+    room = students()
+    toolkit = kit(room)
+    app = create_app(
+        toolkit,
+        guard=dataclasses.replace(GUARDED, most_of_programs=4),
+        mcp=entry(build_server(toolkit)),
+        rest=rest_routes(toolkit, rest_settings({"ada": ADA})),
+        page=page_routes(toolkit).routes,
+    )
+    headers = {
+        "authorization": f"Bearer {CALLER}",
+        "accept": "application/json, text/event-stream",
+    }
+    async with serving(app, patience=Patience(connections=8, head_s=3600)) as url:
+        waiting = await call_tool(toolkit, REMOVE, remove(), caller=Caller("test", "mcp:tester"))
+        assert waiting.action
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=WAIT_S) as program:
+            streams = [await a_stream(program) for _ in range(20)]
+            assert [told.status_code for told in streams] == [200] * 4 + [503] * 16
+            async with httpx.AsyncClient(base_url=url, timeout=WAIT_S) as person:
+                page = await person.get("/approvals")
+            async with Client(
+                base_url=url, headers={"authorization": f"Bearer {ADA}"}, timeout=WAIT_S
+            ) as ada:
+                done = await ada.approve(waiting.data)
+            for stream in streams:
+                await stream.aclose()
+    await toolkit.aclose()
+    assert page.status_code == 200
+    assert (done.status_code, done.json()["action"]["state"]) == (200, "done")
+    assert [verb for verb, _ in room.posts] == ["remove"]
 
 
 async def test_a_stop_while_sending_waits_and_tells_the_approver(

@@ -14,6 +14,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.refusals import MOST_A_MINUTE, Refusals, refusals_of
 from serve.people import client, kit, students
+from serve.rest_callers import CALLER, problem, rest_app, speaking
 from stand_in import Clock
 
 ELSEWHERE = "7" * 24
@@ -107,6 +108,24 @@ async def test_reading_another_room_is_refused_on_record(tool: str) -> None:
     assert rest == ("policy_refusal", f"{tool} of room {ELSEWHERE}", "rest")
     assert mcp_row[:2] == rest[:2]
     assert mcp_row[2].startswith("mcp:")
+
+
+async def test_listing_the_actions_of_another_room_is_refused_on_record() -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER) as (me,):
+        wanted = await me.get("/v1/actions", params={"room_id": ELSEWHERE})
+    problem(wanted, 403, "policy_refusal")
+    await refusals_of(toolkit.gate.journal).ended()
+    assert on_record(toolkit.gate.journal) == [("policy_refusal", "GET /v1/actions", "127.0.0.1")]
+
+
+async def test_a_call_by_rest_that_the_policy_refuses_is_on_record_once() -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER) as (me,):
+        problem(await me.tool("hms-list-peers", {"room_id": ELSEWHERE}), 403, "policy_refusal")
+    await refusals_of(toolkit.gate.journal).ended()
+    what = f"hms-list-peers of room {ELSEWHERE}"
+    assert on_record(toolkit.gate.journal) == [("policy_refusal", what, "rest")]
 
 
 async def test_no_action_has_the_name_under_which_refusals_stand() -> None:

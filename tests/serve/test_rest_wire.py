@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from hms_active_rooms.serve.rest_approvers import rest_settings, tokens_from
 from hms_active_rooms.serve.rest_problems import STATUS, TITLES, ProblemError, problem_of
 from hms_active_rooms.serve.rest_wire import MAX_DEPTH, parsed
 from serve.people import kit, remove, students
-from serve.rest_callers import ADA, CALLER, problem, rest_app, speaking
+from serve.rest_callers import ADA, CALLER, GUARDED, problem, rest_app, speaking
 from stand_in import ROOM
 
 SEND = "/v1/tools/hms-send-message"
@@ -226,6 +227,19 @@ async def test_without_a_token_nothing_is_answered() -> None:
             ]
             assert {a.status_code for a in answers} == {401}
     assert toolkit.gate.journal.actions() == []
+
+
+async def test_no_page_of_another_address_reads_an_answer() -> None:
+    """A browser hides answers without these headers, and asks for them before it sends a call."""
+    address = "https://rooms.example"
+    guard = dataclasses.replace(GUARDED, origins=(address,))
+    asked = {"access-control-request-method": "POST", "origin": address}
+    async with speaking(rest_app(kit(students()), guard=guard), CALLER, "") as (me, browser):
+        answer = await me.get("/v1/tools", headers={"origin": address})
+        before = await browser.options(SEND, headers=asked)
+    assert (answer.status_code, before.status_code) == (200, 401)
+    for told in (answer, before):
+        assert not [name for name in told.headers if name.startswith("access-control-")]
 
 
 # --- errors -------------------------------------------------------------------------------------

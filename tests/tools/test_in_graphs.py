@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -114,6 +115,26 @@ def test_in_a_shared_tool_node_one_call_asks_and_its_siblings_are_not_executed()
     texts = [m.content for m in out["messages"] if isinstance(m, ToolMessage)]
     assert sum("one call at a time" in t for t in texts) == 2
     assert sum("Removed" in t for t in texts) == 1
+
+
+@GRAPHS
+@pytest.mark.parametrize("yes_here", [False, True])
+def test_what_somebody_approved_elsewhere_and_was_not_sent_can_still_be_turned_down_here(
+    build: Build, yes_here: bool
+) -> None:
+    room = students()
+    kit = toolkit(room)
+    graph = build(ScriptedModel.saying(calls(remove(1)), text("done")), kit, InMemorySaver())
+    [interrupt] = ask(graph)
+    action, yes = interrupt.value["action_id"], Approve(interrupt.value["digest"])
+    asyncio.run(kit.gate.decide(action, yes, by="bob", way="page"))
+
+    answer = approve(interrupt) if yes_here else REJECT
+    out = graph.invoke(Command(resume={interrupt.id: answer}), CONFIG)
+    assert removed(room) == ([peer(1).id] if yes_here else [])
+    [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert told.startswith('Already approved by "bob" (page) at ') is yes_here
+    assert ('rejected by "ada"' in told) is not yes_here
 
 
 @GRAPHS

@@ -24,8 +24,7 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.impact import Impact
 from hms_active_rooms.gate.states import FINAL, State
-from hms_active_rooms.gate.wording import describe, outcome
-from hms_active_rooms.serve.decisions import already
+from hms_active_rooms.gate.wording import already, describe, outcome
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:

@@ -77,10 +77,10 @@ Rooms = Annotated[
 Host = Annotated[str, typer.Option(help="Address to bind.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
 AllowHost = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Another name it is reached by.")
+    list[str] | None, typer.Option(metavar="NAME", help="Another name of it; needs a token.")
 ]
 AllowOrigin = Annotated[
-    list[str] | None, typer.Option(metavar="URL", help="A web page's origin that may call.")
+    list[str] | None, typer.Option(metavar="URL", help="Another address of its own pages.")
 ]
 NoElicitation = Annotated[
     bool, typer.Option("--no-elicitation", help="Ask nobody through an MCP client.")

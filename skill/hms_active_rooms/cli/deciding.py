@@ -10,7 +10,8 @@ from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, NoValidAnswerError, a
 from hms_active_rooms.cli.settings import person_here
 from hms_active_rooms.gate.approval import Decision, Reject
 from hms_active_rooms.gate.records import decided
-from hms_active_rooms.serve.decisions import already, is_ours
+from hms_active_rooms.gate.wording import already
+from hms_active_rooms.serve.decisions import is_ours
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
@@ -46,10 +47,6 @@ def finish(gate: Gate, action: Action, desk: TerminalDesk) -> Action:
             return action
         answered = action.id, isinstance(decision, Reject)
         action = blocking.run(gate.decide(action.id, decision, by=person_here(), way=WAY))
-        if isinstance(decision, Reject) and action.state == "approved":
-            # Approved elsewhere meanwhile and not sent yet: a no is still in time.
-            reason = decision.reason
-            action = blocking.run(gate.withdraw(action.id, reason, by=person_here(), way=WAY))
     if answered is not None:
         row = blocking.run(gate.get(answered[0]))
         ours = is_ours(row, action, rejects=answered[1], by=person_here(), way=WAY)

@@ -74,7 +74,7 @@ def mcp(
 
         async def talk() -> None:
             async with closing(toolkit):
-                await serve_stdio(server)
+                await serve_stdio(server, toolkit.gate)
 
         with suppress(KeyboardInterrupt):
             asyncio.run(talk())
@@ -210,7 +210,6 @@ def mcp_extra() -> Iterator[None]:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings, with the tokens from the environment: an option would show them."""
-    from hms_active_rooms.serve.admission import is_loopback
     from hms_active_rooms.serve.guard import guard_settings
     from hms_active_rooms.serve.rest_approvers import tokens_from
 
@@ -218,12 +217,6 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
     url = public_url(environ)
     match = _URL.fullmatch(url)
     names = [match[2]] if match else []
-    if match and not environ.get(TOKEN_VARIABLE) and not is_loopback(match[2].strip("[]")):
-        # Behind a proxy everybody looks like this machine.
-        raise ConfigurationError(
-            f"{URL_VARIABLE} lets other machines in, so the server needs a token.",
-            hint=f"Set {TOKEN_VARIABLE}.",
-        )
     return guard_settings(
         where.host,
         token=environ.get(TOKEN_VARIABLE, ""),
@@ -302,7 +295,11 @@ def guides() -> dict[str, str]:
         found = files()
     except ConfigurationError:
         return {}
-    return {path: content.decode() for path, content in found.items() if path.endswith(".md")}
+    return {
+        path: content.decode()
+        for path, content in found.items()
+        if path == "SKILL.md" or path.startswith("references/")
+    }
 
 
 @asynccontextmanager

@@ -86,7 +86,7 @@ class Deciding(Rows):
         """Take back an action that was not sent yet, approved or not, and its thread's grants."""
         action = await self.get(action_id)
         while action.state in ("proposed", "approved"):
-            action = await self.move(action, "rejected", by=by, way=way, reason=reason)
+            action = await self._reject(action, reason, by, way)
         # Last, so that no grant given in between outlives it.
         await asyncio.to_thread(self.journal.revoke_grants, action.thread)
         return action
@@ -94,21 +94,23 @@ class Deciding(Rows):
     async def decide(self, action_id: str, decision: object, *, by: str, way: str) -> Action:
         """Write a person's decision. The first one counts; the row says which it was.
 
-        Anything that is not a `Decision` on exactly this digest rejects the action.
+        A person's no counts until it is sent, also after another's yes. Anything that is not
+        a `Decision` on exactly this digest rejects the action.
 
         Raises:
             InvalidCall: no such action.
         """
         action = await self.expire_if_late(await self.get(action_id))
+        by = _storable(getattr(decision, "by", "") or by)
+        unsent = action.state in ("proposed", "approved")
+        # The gate's own refusals say nothing about what a person wants.
+        if isinstance(decision, Reject) and way != "gate" and unsent:
+            return await self.withdraw(action.id, decision.reason, by=by, way=way)
         if action.state != "proposed":
             return action
-        by = _storable(getattr(decision, "by", "") or by)
         match decision:
             case Reject():
-                rejected = await self._reject(action, decision.reason, by, way)
-                if way != "gate":  # the gate's own refusals say nothing about what a person wants
-                    await asyncio.to_thread(self.journal.revoke_grants, action.thread)
-                return rejected
+                return await self._reject(action, decision.reason, by, way)
             case Approve() | Edit() if decision.digest != action.digest:
                 reason = "the answer was for another request than the one that is pending"
                 return await self._reject(action, reason, by, way)

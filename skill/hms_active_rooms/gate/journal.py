@@ -174,9 +174,7 @@ class Journal(JournalReader):
             with self._transaction() as db:
                 db.execute(asks.insert().values(place=place, items=wanted, at=naive(self.now())))
         except IntegrityError:
-            with self._reading() as db:
-                found = db.scalar(sa.select(asks.c["items"]).where(asks.c.place == place))
-            return Ask(list(found or []), fresh=False)
+            return Ask(self.asked_at(place), fresh=False)
         return Ask(wanted, fresh=True)
 
     # --- grants --------------------------------------------------------------------------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from hms_active_rooms.gate.database import JournalDatabase
 from hms_active_rooms.gate.records import Action, Event, action_from, aware, naive
-from hms_active_rooms.gate.schema import actions, events, steps
+from hms_active_rooms.gate.schema import actions, asks, events, steps
 from hms_active_rooms.gate.states import State
 
 REQUESTS = "(requests)"
@@ -38,6 +39,11 @@ class JournalReader(JournalDatabase):
         with self._reading() as db:
             row = db.execute(query).mappings().first()
         return action_from(row)
+
+    def asked_at(self, place: str) -> list[Any]:
+        """What was asked at a place of a graph; empty if nothing was."""
+        with self._reading() as db:
+            return list(db.scalar(sa.select(asks.c["items"]).where(asks.c.place == place)) or [])
 
     def actions(
         self,

@@ -15,6 +15,9 @@ from hms_active_rooms.untrusted import quoted
 SHOWN_PEOPLE = 50
 """Every person of a removal is shown; audiences larger than this are shown as counts."""
 
+NOBODYS_WAYS = ("policy", "gate", "claim")
+"""Decisions that nobody made: the policy, a deadline, a change in the room."""
+
 _SHOWN_TEXT_CHARS = 5000
 """A whole message (4096 bytes) is always shown: nobody approves words they did not see."""
 
@@ -67,6 +70,15 @@ def _action_lines(call: StateChange, impact: Impact) -> list[str]:
     return [f"{call.tool} in {room}"]
 
 
+def already(action: Action) -> str:
+    """Which decision counted, by whom, which way and when; "" when no person's did."""
+    if action.decided_at is None or action.decided_way in NOBODYS_WAYS:
+        return ""
+    word = "rejected" if action.state == "rejected" else "approved"
+    who = f"{quoted(action.decided_by, 60)} ({quoted(action.decided_way, 40)[1:-1]})"
+    return f"Already {word} by {who} at {action.decided_at:%Y-%m-%d %H:%M:%S} UTC."
+
+
 def person_line(person: Person) -> str:
     """One person in one line: name, role, user id, short id."""
     return (
@@ -108,7 +120,7 @@ def outcome(action: Action) -> str:
         case "rejected" | "expired":
             who = f" by {quoted(action.decided_by, 40)}" if action.decided_by else ""
             word = "rejected" if action.state == "rejected" else "not approved in time"
-            if action.decided_way in ("policy", "gate", "claim"):
+            if action.decided_way in NOBODYS_WAYS:
                 return f"Not executed: {action.reason}"
             reason = f": {quoted(action.reason, 300)}" if action.reason else ""
             if action.state == "expired":

@@ -2,7 +2,9 @@
 
 Threat: a web page in the person's browser (DNS rebinding, cross-site requests), another
 machine, also one behind a proxy that makes it look local. Invariant: what is not named in
-the settings is refused, from the headers alone.
+the settings is refused, from the headers alone; and nothing beyond this machine is named
+without a token. Not held off without one: a proxy that neither passes on its own name nor
+says in a header that it is one, since nobody can tell it from a program of this machine.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.limits import MOST_OF_PROGRAMS
 from hms_active_rooms.untrusted import quoted
 
 Principal = Literal["caller", "approver", ""]
@@ -32,6 +35,7 @@ PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
+_LAST_PORT: Final = 65535
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
 
@@ -42,7 +46,9 @@ class GuardSettings:
 
     Attributes:
         hosts: names in Host, without port.
-        origins: whole origins besides the server's own, e.g. "https://ops.example".
+        origins: where pages of this server's own are opened, as browsers say it
+            ("https://rooms.example:8443"), when a proxy passes on another Host. Pages from
+            elsewhere cannot call: no answer has a CORS header.
         token: what callers must bring as a bearer token; "" for none.
         approver_tokens: what lets a program approve, by REST only; never the callers'.
         max_body_bytes: of one request.
@@ -50,6 +56,7 @@ class GuardSettings:
         own_login: path prefixes that check who comes by themselves (the approvals page); a
             person whose browser opens "/" is sent to the first.
         open_paths: paths that tell nothing and need no token.
+        most_of_programs: requests of programs that are answered at a time.
     """
 
     hosts: tuple[str, ...] = _LOOPBACK
@@ -60,6 +67,7 @@ class GuardSettings:
     body_s: float = BODY_S
     own_login: tuple[str, ...] = ()
     open_paths: tuple[str, ...] = ("/healthz",)
+    most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
         given = [("server", self.token), *(("approver", token) for token in self.approver_tokens)]
@@ -84,19 +92,28 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host`.
+    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
 
     Raises:
-        ConfigurationError: beyond loopback without a token, an address without a name it is
-            reached by, or something that is no host or no origin.
+        ConfigurationError: bound or reached beyond loopback without a token, an address
+            without a name it is reached by, or something that is no host or no origin.
     """
     names = [_host_name(name) for name in hosts]
+    reached = [*names, *(_origin_host(origin) for origin in origins)]
+    foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
     if is_loopback(host):
         names += _LOOPBACK
     elif not token:
         raise ConfigurationError(
             f"Binding {quoted(host)} lets other machines in, so the server needs a token.",
             hint="Set HMS_SERVER_TOKEN, or bind 127.0.0.1.",
+        )
+    if foreign and not token:
+        # Behind a proxy everybody looks like this machine.
+        raise ConfigurationError(
+            f"Being reached as {quoted(foreign[0])} lets other machines in, so the server needs "
+            "a token.",
+            hint="Set HMS_SERVER_TOKEN, or leave that name away.",
         )
     if not is_loopback(host) and not _is_any(host):
         names.append(_host_name(f"[{host}]" if ":" in host else host))
@@ -105,11 +122,6 @@ def guard_settings(
             f"Binding {quoted(host)} needs the names it is reached by.",
             hint="Name them: --allow-host rooms.example",
         )
-    for origin in origins:
-        if not _ORIGIN.fullmatch(origin.lower()):
-            raise ConfigurationError(
-                f"{quoted(origin)} is no origin.", hint="As https://name[:port]."
-            )
     return GuardSettings(
         hosts=tuple(dict.fromkeys(names)),
         origins=tuple(origin.lower() for origin in origins),
@@ -142,6 +154,14 @@ def _host_name(text: str) -> str:
     return match[1]
 
 
+def _origin_host(text: str) -> str:
+    match = _ORIGIN.fullmatch(text.lower())
+    host = _HOST.fullmatch(match[1]) if match else None
+    if host is None:
+        raise ConfigurationError(f"{quoted(text)} is no origin.", hint="As https://name[:port].")
+    return host[1]
+
+
 def principal(scope: Mapping[str, Any]) -> Principal:
     """Whose token the guard found on this request."""
     found: Principal = scope.get(PRINCIPAL_KEY, "")
@@ -172,6 +192,8 @@ def judge(
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
         return Refusal(421, "This server is not reached by that Host.", "host")
+    if int(match[2] or 0) > _LAST_PORT:
+        return Refusal(421, "No server is reached by that port.", "host")
     if not _origin_fits(settings, headers.get("origin", []), hosts[0].lower()):
         return Refusal(403, "Requests from that Origin are not taken.", "origin")
     if settings.own_login and path == "/" and _is_opened(method, headers):
@@ -194,6 +216,14 @@ def judge(
     if who == "" and settings.token and not _needs_no_token(settings, path):
         return Refusal(401, "A bearer token is needed.", "token")
     return who
+
+
+def is_program(settings: GuardSettings, who: Principal, path: str) -> bool:
+    """Whether a request that is let through is a program's. Pure.
+
+    People come by the page, or by a program of their own with an approver's token.
+    """
+    return who != "approver" and not _needs_no_token(settings, path)
 
 
 def _origin_fits(settings: GuardSettings, origins: list[str], host: str) -> bool:

@@ -160,8 +160,8 @@ def executed_of(action: Action) -> Executed:
 
 
 def has_ended(action: Action) -> bool:
-    """Nothing can come of it any more."""
-    return action.state in FINAL
+    """Nothing is sent for it any more, and there is an outcome to tell, if only an unknown one."""
+    return action.state in FINAL or action.state == "unknown"
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:

@@ -21,6 +21,7 @@ from hms_active_rooms.serve.running import all_ended
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 LAST_SENDS_S = 30.0
@@ -64,18 +65,29 @@ def create_app(
         async with AsyncExitStack() as stack:
             for start in [*lifespans, *([mcp.lifespan] if mcp and mcp.lifespan else [])]:
                 await stack.enter_async_context(start())
-            resumed = asyncio.create_task(run_approved(toolkit.gate))
-            try:
-                yield
-            finally:
-                await asyncio.gather(resumed, return_exceptions=True)
-                await all_ended(LAST_SENDS_S)
-                await refusals.ended()
+            await stack.enter_async_context(at_work(toolkit.gate))
+            yield
 
     # MCP's own path "/" comes last: the page and REST have longer ones.
     routes = [Route("/healthz", _healthz), *rest, *page, *(mcp.routes if mcp else ())]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed})
     return Guard(LastResort(app), guard, refusals)
+
+
+@asynccontextmanager
+async def at_work(gate: Gate) -> AsyncIterator[None]:
+    """Around serving by whatever transport: what was approved before is sent, what is being sent ends.
+
+    Several servers may share the journal. Each approved row is claimed by one of them, and a row
+    that is being sent is nobody else's.
+    """
+    resumed = asyncio.create_task(run_approved(gate))
+    try:
+        yield
+    finally:
+        await asyncio.gather(resumed, return_exceptions=True)
+        await all_ended(LAST_SENDS_S)
+        await refusals_of(gate.journal).ended()
 
 
 async def _healthz(_: Request) -> JSONResponse:

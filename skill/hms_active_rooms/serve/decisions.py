@@ -2,7 +2,8 @@
 
 The first decision on an action counts, whichever way it came. Whoever comes second is told
 which one it was, by whom and when. An approval carries the digest that was shown; one with
-another digest decides nothing.
+another digest decides nothing. Whoever decides may go away at any moment: a yes that is on
+record is sent.
 """
 
 from __future__ import annotations
@@ -26,16 +27,12 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.records import Action, Event
 from hms_active_rooms.gate.states import State
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.wording import NOBODYS_WAYS, already, outcome
 from hms_active_rooms.serve.calls import THREADS
 from hms_active_rooms.serve.refusals import refusals_of
-from hms_active_rooms.serve.running import run_to_end, truthful
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
 
 MAX_LISTED = 500
-
-_OWN_WAYS = ("policy", "gate", "claim")
-"""Decisions that nobody made: the policy, a deadline, a change in the room."""
 
 _SENT_HERE = ("page", "rest")
 """Ways of deciding after which this server sends, whoever asked."""
@@ -140,7 +137,7 @@ async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: st
     """
     action = await gate.expire_if_late(await _known(gate, action_id))
     try:
-        return await _decide(gate, action, answer, by, way)
+        return await to_the_end(action.id, _decide(gate, action, answer, by, way))
     except JournalError as error:
         raise await truthful(gate, action.id, error) from None
 
@@ -164,8 +161,8 @@ async def _decide(gate: Gate, action: Action, answer: object, by: str, way: str)
     if not is_ours(decided, row, rejects=isinstance(decision, Reject), by=by, way=way):
         return await already_decided(gate, decided)
     if row.state == "approved":
-        row = await run_to_end(gate, row.id)
-    no_before_it_was_sent = row.state == "rejected" and row.decided_way not in _OWN_WAYS
+        row = await run(gate, row.id)
+    no_before_it_was_sent = row.state == "rejected" and row.decided_way not in NOBODYS_WAYS
     if no_before_it_was_sent and not isinstance(decision, Reject):
         return await already_decided(gate, row)
     return Verdict(True, row, _told(row))
@@ -206,15 +203,6 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
             text += f" It went on as action {newest.id}."
         return Verdict(False, newest, text)
     return Verdict(False, newest, f"{words} {outcome(newest)}")
-
-
-def already(action: Action) -> str:
-    """Which decision counted, by whom, which way and when; "" when no person's did. Pure."""
-    if action.decided_at is None or action.decided_way in _OWN_WAYS:
-        return ""
-    word = "rejected" if action.state == "rejected" else "approved"
-    who = f"{quoted(action.decided_by, 60)} ({quoted(action.decided_way, 40)[1:-1]})"
-    return f"Already {word} by {who} at {action.decided_at:%Y-%m-%d %H:%M:%S} UTC."
 
 
 async def run_approved(gate: Gate) -> list[Action]:
@@ -259,7 +247,7 @@ async def _on_approved(gate: Gate, action: Action, answer: object, by: str, way:
             return Verdict(True, row, outcome(row))
         return await already_decided(gate, row)
     if isinstance(decision, Approve):
-        row = await run_to_end(gate, action.id)
+        row = await run(gate, action.id)
         if row.sent_at:
             return await already_decided(gate, row)
     return await already_decided(gate, await gate.get(action.id))

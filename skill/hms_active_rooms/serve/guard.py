@@ -1,8 +1,9 @@
 """Who may speak to the server at all: checked on every route, before anything reads a request.
 
 Threat: a web page in the person's browser, another machine, a flood of bytes, or bytes that
-never come. Invariant: a request that `admission` refuses, or whose body is too large or too
-slow, is answered here, logged and put on record without its secrets, and nothing is read from 100ms.
+never come, or a program that keeps all connections busy. Invariant: a request that `admission`
+refuses, whose body is too large or too slow, or that is one too many of programs, is answered
+here and put on record without its secrets, and nothing is read from 100ms.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hms_active_rooms.serve.admission import (
     GuardSettings,
     Refusal,
     guard_settings,
+    is_program,
     judge,
     principal,
 )
@@ -43,6 +45,12 @@ _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
 """How much of a refused request is thrown away, unlooked at, and for how long at most."""
 
+_BUSY: Final = Refusal(
+    503, "Too many requests of programs are open. Nothing was executed; try again later.", "busy"
+)
+_TRY_AGAIN_S: Final = 5
+"""Our choice: what takes long waits for a person, or for 100ms."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +69,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._refusals = refusals
+        self._of_programs = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI. Websockets are closed: nothing here speaks them."""
@@ -89,12 +98,20 @@ class Guard:
         if isinstance(first, Refusal):
             await self._refuse(first, scope, send)
             return
+        program = is_program(self._settings, verdict, scope["path"])
+        if program and self._of_programs >= self._settings.most_of_programs:
+            await self._refuse(_BUSY, scope, send)
+            return
         pending = [first]
 
         async def replay() -> Message:
             return pending.pop() if pending else await receive()
 
-        await self._app(scope, replay, send)
+        self._of_programs += program
+        try:
+            await self._app(scope, replay, send)
+        finally:
+            self._of_programs -= program
 
     async def _refuse(self, refusal: Refusal, scope: MutableMapping[str, Any], send: Send) -> None:
         # The path without its query: a login link's secret is in the query.
@@ -105,13 +122,15 @@ class Guard:
 
 def note_refusal(refusals: Refusals | None, word: str, method: str, path: str, client: str) -> None:
     """Log a refused request and put it on record, without its query, headers and body."""
-    _log.warning(
-        "refused %s %s from %s: %s",
-        quoted(method, 10)[1:-1],
-        quoted(path, 100),
-        quoted(client, 50)[1:-1],
-        word,
-    )
+    # Whoever is told to try again does: of those the log has no more than the record.
+    if word != _BUSY.word or refusals is None or not refusals.are_many(word):
+        _log.warning(
+            "refused %s %s from %s: %s",
+            quoted(method, 10)[1:-1],
+            quoted(path, 100),
+            quoted(client, 50)[1:-1],
+            word,
+        )
     if refusals is not None:
         refusals.add(word, f"{method[:10]} {path}", client)
 
@@ -175,5 +194,7 @@ async def _answer(refusal: Refusal, send: Send) -> None:
     ]
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.status == 503:
+        headers.append((b"retry-after", str(_TRY_AGAIN_S).encode()))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

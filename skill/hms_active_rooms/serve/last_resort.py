@@ -51,7 +51,7 @@ class LastResort:
             if not started:
                 await _problem(503, "The server stops.")(scope, receive, send)
         except Exception as error:  # noqa: BLE001  # nothing is behind it, and nothing asks in it
-            _log.error("failed %s %s: %s", *_request(scope), _where(error))
+            _log.error("failed %s %s: %s", *_request(scope), place_of(error))
             if not started:
                 await _problem(500, "The server failed.")(scope, receive, send)
 
@@ -80,7 +80,7 @@ def _request(scope: Scope) -> tuple[str, str]:
     return quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
 
 
-def _where(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """The kind of error and the innermost places of it, without its text. Pure."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))

@@ -8,6 +8,7 @@ It speaks the handshake era of the protocol (asks during the call) and the one o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import mcp_types as types
@@ -21,15 +22,15 @@ from starlette.routing import Route
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.serve.answers import MCP_DATA
-from hms_active_rooms.serve.app import LAST_SENDS_S, Entry
+from hms_active_rooms.serve.app import Entry, at_work
 from hms_active_rooms.serve.mcp_calls import Calls
-from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
+    from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
     Context = ServerRequestContext[Any, Any]
@@ -39,6 +40,7 @@ NAME: Final = "active-rooms-mcp"
 
 PATHS: Final = ("/mcp", "/")
 URI: Final = "skill://hms-active-rooms/"
+_KINDS: Final = {".md": "text/markdown", ".py": "text/x-python"}
 
 INSTRUCTIONS: Final = (
     "Moderates live 100ms rooms. Reading is free. What changes a room is shown to a person, who "
@@ -85,7 +87,7 @@ def build_server(
     Args:
         toolkit: holds the gate.
         page: address of the approvals page, told to those who wait.
-        guides: the skill's files to read, by path ("SKILL.md", "references/api.md").
+        guides: the skill's files to read, by path ("SKILL.md", "references/examples/x.py").
         elicit: whether people are asked through their client. The client could answer for them.
     """
     calls = Calls(toolkit, page, elicit)
@@ -109,7 +111,7 @@ def build_server(
         text = files.get(uri.removeprefix(URI)) if uri.startswith(URI) else None
         if text is None:
             raise MCPError(types.INVALID_PARAMS, "There is no such resource.", {"uri": uri[:300]})
-        part = types.TextResourceContents(uri=uri, text=text, mime_type="text/markdown")
+        part = types.TextResourceContents(uri=uri, text=text, mime_type=_kind(uri))
         return types.ReadResourceResult(contents=[part])
 
     server: Server[Any] = Server(
@@ -131,7 +133,11 @@ def build_server(
 
 
 def _resource(name: str) -> types.Resource:
-    return types.Resource(name=name, uri=URI + name, mime_type="text/markdown")
+    return types.Resource(name=name, uri=URI + name, mime_type=_kind(name))
+
+
+def _kind(name: str) -> str:
+    return _KINDS.get(PurePosixPath(name).suffix, "text/plain")
 
 
 def entry(server: Server[Any]) -> Entry:
@@ -141,8 +147,7 @@ def entry(server: Server[Any]) -> Entry:
     return Entry([Route(path, endpoint=endpoint) for path in PATHS], manager.run)
 
 
-async def serve_stdio(server: Server[Any]) -> None:
-    """The server over standard input and output, until the input ends."""
-    async with stdio_server() as (incoming, outgoing):
+async def serve_stdio(server: Server[Any], gate: Gate) -> None:
+    """The server over standard input and output, until the input ends. `gate`: its tools'."""
+    async with at_work(gate), stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
-    await all_ended(LAST_SENDS_S)

@@ -30,6 +30,7 @@ from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settle, tell
 from hms_active_rooms.serve.decisions import already_decided, decide
+from hms_active_rooms.serve.last_resort import place_of
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import quoted
 
@@ -135,12 +136,12 @@ class Calls:
             return _error(error)
         except MCPError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
             # The handshake era's dispatcher would send the exception's text to the client.
-            _log.exception("%s failed", params.name)
+            _log.error("failed %s: %s", params.name, place_of(error))
             raise MCPError(
                 types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
-            ) from error
+            ) from None
 
     async def _change(
         self, call: StateChange, talk: _Talk

@@ -43,22 +43,23 @@ _SENT: Final[tuple[type[BaseModel], ...]] = (
 )
 _TAKEN: Final[tuple[type[BaseModel], ...]] = (Approval, Rejection, Problem)
 
-_BY_GUARD: Final = (400, 401, 403, 408, 413, 421)
+_BY_GUARD: Final = (400, 401, 403, 408, 413, 421, 503)
 """Answered before a request is read, in the guard's own shorter shape."""
 
 _ALWAYS: Final = (*_BY_GUARD, 422)
 _ROOM: Final = (404, 429, 500, 502, 503, 504)
 _JOURNAL: Final = (404, 500, 503)
 _BODY: Final = (415,)
-_BOTH_SHAPES: Final = (400, 403)
+_BOTH_SHAPES: Final = (400, 403, 503)
 
 _ABOUT: Final = (
     "Moderates live 100ms rooms. Reading is free. What changes a room waits for a person: the "
     "answer is 202 with the action's Location, and only an approver's token decides on it. The "
     "same call is the same action while it is open. When it has ended, the next same call within "
-    "an hour is answered with its outcome and `repeated`: nothing is sent for it. The one after "
-    "that is a new action, and a person is asked about it whatever the policy lets run unasked. "
-    "With an Idempotency-Key a call is one action for ever, and a new key is a new call. A GET "
+    "an hour is answered with its outcome and `repeated`: nothing is sent for it. An outcome that "
+    "stays unknown answers every such call for an hour, or until another session runs. The one "
+    "after that is a new action, and a person is asked about it whatever the policy lets run "
+    "unasked. With an Idempotency-Key a call is one action for ever, and a new key is a new call. A GET "
     "changes nothing of this. Names, roles and user ids are data written by people in the room."
 )
 _CALLERS: Final[list[dict[str, list[str]]]] = [{"caller": []}, {"approver": []}, {}]

@@ -54,10 +54,7 @@ class Refusals:
             what: method and path, or tool and room; escaped and cut here.
             by: address or name of whoever asked.
         """
-        minute = int(self._now().timestamp()) // _MINUTE_S
-        if minute != self._minute:
-            self._tell_more()
-            self._minute, self._written = minute, Counter()
+        self._begin_minute()
         if self._written[word] >= MOST_A_MINUTE:
             self._more[word] += 1
             if self._timer is None:
@@ -67,11 +64,22 @@ class Refusals:
         self._written[word] += 1
         self._write(word, what, by)
 
+    def are_many(self, word: str) -> bool:
+        """Whether there were so many for this reason in this minute that more are counted."""
+        self._begin_minute()
+        return self._written[word] >= MOST_A_MINUTE
+
     async def ended(self) -> None:
         """Everything so far is written, or could not be."""
         self._tell_more()
         while self._writing:
             await asyncio.wait(set(self._writing))
+
+    def _begin_minute(self) -> None:
+        minute = int(self._now().timestamp()) // _MINUTE_S
+        if minute != self._minute:
+            self._tell_more()
+            self._minute, self._written = minute, Counter()
 
     def _tell_more(self) -> None:
         if self._timer is not None:

@@ -72,7 +72,7 @@ TITLES: Final = {
     429: "Too many requests",
     500: "The server is set up wrongly",
     502: "100ms failed",
-    503: "The journal failed",
+    503: "Not to be answered now",
     504: "100ms did not answer",
 }
 

@@ -82,8 +82,9 @@ def answer(
 def _problem(request: Request, problem: Problem, headers: Mapping[str, str]) -> Response:
     if problem.status in (401, 403):
         client = request.client.host if request.client else "?"
-        # What the policy refused is on record already, with the room.
-        refusals = None if problem.code == PolicyRefusal.code else request.scope.get(KEY)
+        # A call that the policy refused is on record already, with the room; a list is not.
+        noted = problem.code == PolicyRefusal.code and request.method == "POST"
+        refusals = None if noted else request.scope.get(KEY)
         note_refusal(refusals, problem.code, request.method, request.url.path, client)
     content = problem.model_dump(mode="json", exclude_none=True)
     return answer(content, problem.status, media_type=MEDIA_TYPE, headers=headers)

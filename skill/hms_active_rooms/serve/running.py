@@ -1,7 +1,8 @@
 """Approved actions are sent to their end, even when whoever called goes away in between.
 
 A client that closes its connection cancels its request. Without this, a removal that a
-person approved would stop half-way and be called unknown. What comes back is what the row
+person approved would stop half-way and be called unknown, or a yes would be written down and
+nobody would send what it allows. What comes back is what the row
 tells: an error of the journal after the request left is no sign that nothing was executed.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from hms_active_rooms.errors import (
     ActiveRoomsError,
@@ -25,11 +28,31 @@ _UNASKED = ("relaxed", "unattended")
 
 _log = logging.getLogger(__name__)
 
-_running: set[asyncio.Task[Action]] = set()
+_running: set[asyncio.Task[Any]] = set()
+
+_T = TypeVar("_T")
+
+
+async def to_the_end(action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
+    """The work's result, from a task of its own: a cancelled caller does not cancel it.
+
+    Args:
+        action_id: what may be sent in it, for the log.
+        work: what is done, up to and with the sending.
+    """
+    task = asyncio.create_task(work, name=f"send {action_id}")
+    _running.add(task)
+    task.add_done_callback(_forget)
+    return await asyncio.shield(task)
 
 
 async def run_to_end(gate: Gate, action_id: str) -> Action:
-    """`gate.run` in a task of its own: a cancelled caller does not cancel it.
+    """`run` in a task of its own: see `to_the_end`."""
+    return await to_the_end(action_id, run(gate, action_id))
+
+
+async def run(gate: Gate, action_id: str) -> Action:
+    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it.
 
     What a person approved is asked about again when the room changed, whatever the policy
     lets run unasked.
@@ -37,11 +60,8 @@ async def run_to_end(gate: Gate, action_id: str) -> Action:
     Raises:
         ActiveRoomsError: see `Gate.run`; `executed` is what the row says.
     """
-    task = asyncio.create_task(_run(gate, action_id), name=f"send {action_id}")
-    _running.add(task)
-    task.add_done_callback(_forget)
     try:
-        return await asyncio.shield(task)
+        return await _run(gate, action_id)
     except ActiveRoomsError as error:
         row = await _newest(gate, action_id)
         if row is not None and row.state in FINAL:
@@ -88,7 +108,7 @@ async def _run(gate: Gate, action_id: str) -> Action:
     return await (gate if action.decided_way in _UNASKED else gate.asking()).run(action_id)
 
 
-def _forget(task: asyncio.Task[Action]) -> None:
+def _forget(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
         task.exception()  # taken note of: the row tells what happened, whoever still listens

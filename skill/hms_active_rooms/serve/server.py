@@ -1,8 +1,10 @@
 """Running the application on a port with uvicorn: blocking, or in a task for tests.
 
-Threat: connections that send half a request, or nothing, until no other fits. Invariant:
-whoever sends a whole request gets in, since the oldest connection that has not is closed
-for it; and a stop waits for what is being sent and tells whoever asked for it.
+Threat: connections that send half a request, or nothing, or keep an answer going, until no
+other fits. Invariant: as long as not all of them are being answered, whoever sends a whole
+request gets in, since the oldest connection that has not is closed for it; the guard answers
+programs on half of them at most, so that people do not wait behind programs. A stop waits
+for what is being sent and tells whoever asked for it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.app import LAST_SENDS_S
+from hms_active_rooms.serve.limits import MOST_CONNECTIONS
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.untrusted import quoted
 
@@ -41,29 +43,17 @@ _ACCEPTED_AT_ONCE: Final = 64
 _POLL_S: Final = 0.1
 
 
-def _most_connections() -> int:
-    """Our choice, or half of the files this process may open.
-
-    The other half is for the journal, the room, and connections about to be closed.
-    """
-    if sys.platform == "win32":
-        return 512
-    import resource
-
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 512 if files == resource.RLIM_INFINITY else max(min(512, files // 2), 16)
-
-
 @dataclass(frozen=True)
 class Patience:
     """What connections may take up.
 
     Attributes:
-        connections: most at a time; for one more, the oldest without a whole request goes.
+        connections: most at a time; for one more, the oldest without a whole request goes,
+            or the new one when all are being answered.
         head_s: how long the head of a request may take, from the connection or its first byte.
     """
 
-    connections: int = _most_connections()
+    connections: int = MOST_CONNECTIONS
     head_s: float = 10.0
 
 
@@ -82,7 +72,7 @@ class _Protocol(H11Protocol):
             self._make_room()
 
     def _make_room(self) -> None:
-        """Close the oldest without a whole request; the new one itself if all have one."""
+        """Close the oldest without a whole request; the new one itself if all are answered."""
         there = [c for c in self.connections if isinstance(c, _Protocol)]
         there = [c for c in there if not c.transport.is_closing()]
         if len(there) > self.patience.connections:

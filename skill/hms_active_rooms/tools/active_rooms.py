@@ -19,12 +19,15 @@ from hms_active_rooms.gate.calls import Arguments, StateChange, explain
 from hms_active_rooms.gate.drafts import Origin
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.records import Action
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.wording import already, outcome
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.asking import perform, place_of
 from hms_active_rooms.tools.roster import artifact, render_room, render_roster, roster
 
 Answered = tuple[str, dict[str, Any]]
+
+_ELSEWHERE = ("page", "rest", "terminal", "elicitation")
+"""Ways of deciding that are not the tools' own: whoever sits at these must be told."""
 """Text for the model, and the full data as plain values."""
 
 
@@ -104,6 +107,8 @@ def report(action: Action) -> Answered:
         ToolException: it was tried and failed.
     """
     text = outcome(action)
+    if action.decided_way in _ELSEWHERE:
+        text = f"{already(action)} {text}"
     if action.state == "failed" and action.result.get("executed") == "no":
         raise ToolException(text)
     return text, {

@@ -134,9 +134,11 @@ async def _through(
     action = await gate.propose(call, origin)
     position = 0
     while True:
-        if action.state == "approved" or action.state in ("sent", "unknown"):
+        # Approved by another way while we ask: whoever is asked here can still say no.
+        waits = action.state == "approved" and await _is_asked(gate, action, place, position)
+        if action.state in ("approved", "sent", "unknown") and not waits:
             action = await gate.run(action.id)
-        if action.state != "proposed":
+        if action.state != "proposed" and not waits:
             return action
         if not ask_here:
             raise ApprovalNeeded("Waiting for a person to approve it.", action_id=action.id)
@@ -170,6 +172,18 @@ async def _ask_callback(gate: Gate, action: Action, confirm: Confirm) -> Action:
     return await gate.decide(action.id, answer, by="callback", way="callback")
 
 
+def _key(place: Place, position: int) -> str:
+    return f"{place.thread}|{place.task}|{position}"
+
+
+async def _is_asked(gate: Gate, action: Action, place: Place, position: int) -> bool:
+    """Whether this task asks about this call at this position, by interrupt."""
+    if not place.can_interrupt:
+        return False
+    asked = await asyncio.to_thread(gate.journal.asked_at, _key(place, position))
+    return asked[:1] == [action.call_key]
+
+
 async def _ask_by_interrupt(
     gate: Gate, action: Action, place: Place, position: int, tool_call_id: str
 ) -> Action:
@@ -179,8 +193,7 @@ async def _ask_by_interrupt(
     answered from the checkpoint at once, each for the action it was asked for.
     """
     journal = gate.journal
-    key = f"{place.thread}|{place.task}|{position}"
-    ask = await gate.place_ask(key, [action.call_key, action.id])
+    ask = await gate.place_ask(_key(place, position), [action.call_key, action.id])
     if ask.items[0] != action.call_key or position >= _MAX_QUESTIONS:
         reason = "one call at a time can ask here; another one is asking. Call again afterwards"
         return await gate.decide(action.id, Reject(reason), by="gate", way="gate")

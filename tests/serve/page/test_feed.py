@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import JournalError, TimedOut
@@ -200,6 +203,22 @@ async def test_trouble_is_told_and_the_reading_goes_on() -> None:
         assert told["trouble"] == "The journal failed."
         journal.broken = False
         await news(stream, lambda n: not n["trouble"])
+
+
+async def test_a_bug_ends_the_streams_and_is_logged_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(StandInRoom):
+        async def list_peers(self, room_id: str, **more: Any) -> Any:
+            raise RuntimeError("secret-in-a-bug")
+
+    feed = Feed(kit(Broken([peer(1)])).gate, QUICK)
+    with caplog.at_level(logging.WARNING):
+        async with feed.running(), asyncio.timeout(WAIT_S):
+            assert [event async for event in feed.stream("ada", always)]
+    assert "the approvals page stopped reading: RuntimeError at test_feed.py:" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "secret-in-a-bug" not in caplog.text
 
 
 async def test_a_room_nobody_is_in_says_so() -> None:

@@ -18,6 +18,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.serve.decisions import allowed_rooms, asked
+from hms_active_rooms.serve.last_resort import place_of
 from hms_active_rooms.serve.page.settings import PageSettings
 from hms_active_rooms.serve.page.view import RoomNow, question_view, room_now, room_view
 
@@ -235,4 +236,4 @@ def _event(kind: str, data: str) -> str:
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        _log.error("the approvals page stopped reading", exc_info=error)
+        _log.error("the approvals page stopped reading: %s", place_of(error))
