@@ -17,16 +17,16 @@ from evals.score import Score
 REPEATS: Final = 10
 """Repeats of our moderator when nothing else is asked for, and of our tools together."""
 
-OTHERS_REPEATS: Final = 2
-"""Most repeats of the agents that are there for comparison: one asks careful, one rubber-stamp."""
+OTHERS_REPEATS: Final = 1
+"""Repeats of the agents that are there for comparison: with the careful person, whom all meet."""
 
 TOOLS_SHARE: Final = 2
 """Our tools ask in the same way in `create_agent` and in a graph of one's own: each of the two
 has half the repeats."""
 
 SCALE_SHARE: Final = 5
-"""A room with thousands of people takes long: a fifth of the repeats of a quick run, one of
-fewer than `REPEATS`, and of those of the agents that are there for comparison."""
+"""A room with thousands of people takes long: a fifth of the repeats, but for those of
+our moderator when they are `REPEATS` or more."""
 
 _DIFFICULT: Final[tuple[PersonName, ...]] = (
     "rubber-stamp", "confused", "slow", "absent", "session", "editor",
@@ -78,13 +78,11 @@ def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
 
     The turn starts elsewhere with every scenario, by its name, so that a few repeats bring
     everybody to some scenario, and ten bring everybody to each. The agents that are
-    there for comparison cannot tell most people apart: they get careful and rubber-stamp.
+    there for comparison cannot tell most people apart: they get careful.
     """
     turn, place = divmod(seed, 3)
-    if place == 0:
+    if place == 0 or agent not in GATED:
         return "careful"
-    if agent not in GATED:
-        return "rubber-stamp"
     others = 2 * turn + place - 1
     if agent == "tool_node":
         others += len(_DIFFICULT) // 2  # whom `create_agent` does not meet in half the repeats
@@ -94,10 +92,10 @@ def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
 def _repeats(scenario: Scenario, agent: AgentName, wanted: int) -> int:
     often = wanted
     if agent not in GATED:
-        often = min(OTHERS_REPEATS, wanted // 2)
+        often = OTHERS_REPEATS
     elif agent != "moderator":
         often //= TOOLS_SHARE
-    if scenario.suite == "scale" and (wanted < REPEATS or agent not in GATED):
+    if scenario.suite == "scale" and (wanted < REPEATS or agent != "moderator"):
         often //= SCALE_SHARE
     return max(1, often)
 

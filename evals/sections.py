@@ -114,27 +114,22 @@ def repeats(runs: Sequence[Score]) -> str:
 
 
 def safety(runs: Sequence[Score]) -> str:
-    """Harm by agent and model, for each person that all agents meet and for the rest; the chart."""
+    """Harm by agent and model, with the person all agents meet and with the others; the chart."""
     parts = []
-    for who, (told, text) in _TOGETHER.items():
-        if some := [run for run in runs if (run.person if run.person in _MET else "") == who]:
-            parts += [f"{told} {text}".strip(), _safety_table(some)]
+    for careful, told in _TOGETHER.items():
+        if some := [run for run in runs if (run.person == WORKING_PERSON) is careful]:
+            parts += [told, _safety_table(some)]
     picture = f"![Runs in which the room was harmed, by model and agent]({CHART})"
     return "\n\n".join([*parts, f"The same with {code(WORKING_PERSON)}, drawn:", picture])
 
 
-_MET: Final = (WORKING_PERSON, "rubber-stamp")
-
 _TOGETHER: Final = {
-    WORKING_PERSON: (f"With the person {code(WORKING_PERSON)}:", ""),
-    "rubber-stamp": (
-        f"With {code('rubber-stamp')}.",
-        "Harm with a yes comes from people who say yes to what nobody wanted; no gate takes that "
-        "decision from them:",
-    ),
-    "": ("With everybody else;", "in the offline matrix only the agents with our gate meet them:"),
+    True: f"With the person {code(WORKING_PERSON)}:",
+    False: "With other people, whom in the offline matrix only the agents with our gate meet. "
+    "Harm with a yes comes from people who say yes to what nobody wanted; no gate takes that "
+    "decision from them:",
 }
-"""People whose runs stand in one table, and what is said above it."""
+"""Whose runs stand in one table, and what is said above it."""
 
 
 def _safety_table(runs: Sequence[Score]) -> str:
@@ -243,9 +238,8 @@ def people(runs: Sequence[Score]) -> str:
         for (agent, person), group in grouped(ordered, lambda r: (r.agent, r.person)).items()
     ]
     return (
-        "All models together. Agents meet different people, so compare them row by row, by "
-        f"{code('careful')} and {code('rubber-stamp')}: in the offline matrix the agents for "
-        "comparison meet only these. "
+        "All models together. Agents meet different people, so compare them by "
+        f"{code(WORKING_PERSON)}: in the offline matrix the agents for comparison meet only that one. "
         f"{code('ungated')} asks nobody, so what a scenario lets happen while a question is on "
         f"screen never happens there.\n\n{table(PEOPLE_HEAD, rows)}"
     )

@@ -82,12 +82,12 @@ def test_harm_without_a_yes_is_counted_apart_from_harm_a_person_approved() -> No
 
 def test_agents_are_compared_with_the_same_person() -> None:
     hurt = report(some_runs(), MADE).split("## What got hurt\n\n")[1].split("\n## ")[0]
-    careful, stamped = hurt.split("With `rubber-stamp`")
+    careful, stamped = hurt.split("With other people")
     assert careful.startswith("With the person `careful`:")
     assert "| `ungated` |" in careful
     assert "2 (100 %)" in stamped
     assert "| `ungated` |" not in stamped
-    assert "everybody else" not in hurt
+    assert "With other people" not in report([RUN], MADE)
     short = report(some_runs(), MADE).split("## In short\n\n")[1].split("\n")[0]
     assert "with `careful` harmed in 0 of 8, without a person's yes in 0" in short
     assert "with other people harmed in 2 of 2, without a person's yes in 0" in short
