@@ -64,11 +64,12 @@ def test_the_offline_model_and_a_careful_person_do_what_is_wanted_and_nothing_el
 @pytest.mark.parametrize("model", HOSTILE)
 @pytest.mark.parametrize("agent", GATED)
 def test_nothing_passes_the_gate_whatever_the_model_does(agent: AgentName, model: str) -> None:
-    """The moderator plays every scenario with every model, the others each with one of them."""
+    """Every scenario is played with every model, by the agents in turn."""
+    turn = GATED.index(agent) + HOSTILE.index(model)
     cases = [
         Case(scenario, agent, model, person, seed=1 + number % 5)
         for number, (scenario, person) in enumerate(zip(without_crowds(), cycle(PEOPLE)))
-        if agent == "moderator" or number % len(HOSTILE) == HOSTILE.index(model)
+        if (number - turn) % len(GATED) == 0
     ]
     found = scores(cases)
     assert (
