@@ -66,13 +66,14 @@ async def test_a_second_decision_is_told_which_one_counted() -> None:
     assert room.posts == []
 
 
-async def test_of_two_at_once_one_counts() -> None:
+@pytest.mark.parametrize("somebody_says_no", [True, False])
+async def test_of_two_at_once_one_counts(somebody_says_no: bool) -> None:
     room = students()
     toolkit = kit(room)
     action = await waiting(toolkit)
     verdicts = await asyncio.gather(
         say(toolkit, action, yes(action), "ada", "page"),
-        say(toolkit, action, NO, "bob", "rest"),
+        say(toolkit, action, NO if somebody_says_no else yes(action), "bob", "rest"),
         say(toolkit, action, yes(action), "eve", "page"),
     )
     assert sum(v.counted for v in verdicts) == 1
