@@ -44,11 +44,11 @@ test: lint types tests
 mutations: $(STAMP)
 	$(BIN)/python tests/mutations.py
 
-# The offline evaluation, some minutes: every scenario, model and agent once, our moderator twice.
+# A quick offline evaluation, some minutes: every scenario and model, our moderator beside the calls ungated.
 evals: $(STAMP)
-	$(BIN)/python -m evals offline --repeat 2
+	$(BIN)/python -m evals offline --repeat 1 --agent moderator --agent ungated
 
-# The same with ten repeats of our moderator and of our tools, and the report in evals/RESULTS.md.
+# All six agents, with ten repeats of our moderator and of our tools, and the report in evals/RESULTS.md.
 results: $(STAMP)
 	$(BIN)/python -m evals offline
 
