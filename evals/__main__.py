@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     mutations = commands.add_parser("mutations", help="break the gate, line by line")
     mutations.set_defaults(act=_mutations)
-    mutations.add_argument("rest", nargs=argparse.REMAINDER, help="for tests/mutations.py")
+    mutations.add_argument("--only", metavar="NAME", help="this mutation only")
     return parser
 
 
@@ -233,7 +233,8 @@ def _card(options: argparse.Namespace) -> int:
 
 def _mutations(options: argparse.Namespace) -> int:
     script = FOLDER.parent / "tests" / "mutations.py"
-    return subprocess.run([sys.executable, str(script), *options.rest], check=False).returncode
+    only = ["--only", options.only] if options.only else []
+    return subprocess.run([sys.executable, str(script), *only], check=False).returncode
 
 
 if __name__ == "__main__":
