@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +15,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from hms_active_rooms.api.models import Acknowledgement
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.page import PATH
 from serve.page.browser import Viewer, chromium, requested
@@ -108,10 +112,44 @@ def test_of_two_people_deciding_at_once_one_counts_and_the_other_is_told(
     bob.seen("[data-is=reject]")
     ada.here().click("[data-is=approve]")
     bob.here().script("document.querySelector('[data-is=reject]').click()")
+    # A no counts until the request is sent: whoever was in time, both are told the same.
+    ada.until(lambda _: served.row(action).state in ("done", "rejected"), "is not decided")
+    done = served.row(action).state == "done"
+    counts = 'Removed "Peer 1"' if done else "Rejected"
+    (ada if done else bob).text_of(".told", counts)
+    (bob if done else ada).text_of(".told", 'by "ada" (page)' if done else 'by "bob" (page)')
+    row = served.row(action)
+    assert (row.state, row.decided_by) == (("done", "ada") if done else ("rejected", "bob"))
+    assert len(room.posts) == done
+
+
+class SlowRoom(StandInRoom):
+    """Answers a removal when told to."""
+
+    answers: threading.Event
+
+    async def remove_peers(self, *given: Any, **more: Any) -> Acknowledgement:
+        await asyncio.to_thread(self.answers.wait, 60)
+        return await super().remove_peers(*given, **more)
+
+
+def test_a_no_after_it_was_sent_is_told_whose_yes_it_was(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    room = SlowRoom(students().peers)
+    room.answers = threading.Event()
+    served = page(room)
+    action = served.waiting()
+    ada = Viewer(chrome, served).log_in("ada")
+    bob = Viewer(chrome, served, host="localhost").log_in("bob")
+    bob.seen("[data-is=reject]")
+    ada.here().click("[data-is=approve]")
+    ada.until(lambda _: served.row(action).state == "sent", "was not sent")
+    bob.here().script("document.querySelector('[data-is=reject]').click()")
     bob.text_of(".told", 'by "ada" (page)')
+    room.answers.set()
     ada.here().text_of(".told", "Removed")
-    assert served.row(action).decided_by == "ada"
-    assert len(room.posts) == 1
+    assert (served.row(action).state, len(room.posts)) == ("done", 1)
 
 
 def test_a_change_since_then_is_a_new_question_and_the_old_click_does_nothing(
