@@ -133,7 +133,7 @@ def test_closing_under_a_request_lets_it_end_and_leaves_no_open_socket(
 
     for steps in range(1, 25):
         assert asyncio.run(close_after(steps)) is not None
-        gc.collect()
+    gc.collect()
 
 
 OPERATIONS: dict[str, Callable[[SyncActiveRoomsClient], Any]] = {

@@ -1,20 +1,15 @@
-"""A worker that dies by SIGKILL at a chosen journal step. Run by test_kill.py.
-
-    python crash_worker.py gate|graph JOURNAL CHECKPOINTS KILL TOOL ARGUMENTS
-
-KILL is "never", "before:N" or "after:N": the N-th journal transaction, before or after
-its commit. Prints the action's final state as JSON when it lives to the end.
-"""
+"""A worker that dies by SIGKILL at a chosen journal step. Forked by test_kill.py."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 from hms_active_rooms.api.client import ActiveRoomsClient
@@ -26,6 +21,28 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
 
 POLICY = Policy(rooms=("*",), verify_s=3)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do, and when to die.
+
+    Attributes:
+        how: "gate" or "graph".
+        journal: its URL.
+        checkpoints: the file of the graph's checkpoints.
+        kill: "never", "before:N" or "after:N": the N-th journal transaction, before or after
+            its commit.
+        tool: whose call.
+        arguments: of the call.
+    """
+
+    how: str
+    journal: str
+    checkpoints: str
+    kill: str
+    tool: str
+    arguments: dict[str, Any]
 
 
 def arm(kill: str) -> None:
@@ -98,17 +115,20 @@ async def through_the_graph(
     return action.state
 
 
-def main() -> None:
-    how, url, checkpoints, kill, tool, arguments = sys.argv[1:]
-    journal = Journal(url)
-    arm(kill)
-    call = json.loads(arguments)
-    if how == "gate":
-        state = asyncio.run(through_the_gate(journal, tool, call))
-    else:
-        state = asyncio.run(through_the_graph(journal, checkpoints, tool, call))
-    print(json.dumps({"state": state}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def main(answer: Connection, environ: dict[str, str], job: Job) -> None:
+    """Do the job; answers with the action's final state, or with what went wrong, if it lives."""
+    os.environ.clear()
+    os.environ.update(environ)
+    try:
+        journal = Journal(job.journal)
+        arm(job.kill)
+        if job.how == "gate":
+            state = asyncio.run(through_the_gate(journal, job.tool, job.arguments))
+        else:
+            state = asyncio.run(
+                through_the_graph(journal, job.checkpoints, job.tool, job.arguments)
+            )
+        answer.send(state)
+    except BaseException:
+        answer.send(traceback.format_exc())
+        raise

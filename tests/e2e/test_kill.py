@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import signal
-import subprocess
-import sys
 from collections import Counter
+from dataclasses import dataclass
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from e2e.crash_worker import Job, main
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
+from hms_active_rooms.sim.settings import Settings
 
-HERE = Path(__file__).parent
 MOST_STEPS = 40
+QUICK = Settings(removal_delay_s=0.01)
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "anyio._backends._asyncio",
+        "hms_active_rooms.agent",
+        "httpcore",
+        "langgraph.checkpoint.sqlite.aio",
+        "sqlalchemy.dialects.sqlite",
+    ]
+)
 
 
-def work(sim: Simulation, folder: Path, how: str, kill: str, call: tuple[str, Any]) -> Any:
-    tool, arguments = call
-    return subprocess.run(
-        [
-            sys.executable,
-            str(HERE / "crash_worker.py"),
-            how,
-            f"sqlite:///{folder / 'journal.sqlite'}",
-            str(folder / "checkpoints.sqlite"),
-            kill,
-            tool,
-            json.dumps(arguments),
-        ],
-        env={
-            "PATH": "",
-            "PYTHONPATH": f"{HERE.parent}:{HERE.parents[1]}",
-            "HOME": str(folder),
-            "LANGGRAPH_STRICT_MSGPACK": "true",
-            **environment(sim),
-        },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+@pytest.fixture(scope="module", autouse=True)
+def preloaded() -> None:
+    """The process that workers are forked from: it imports once what each of them needs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANGGRAPH_STRICT_MSGPACK", "true")
+        ensure_running()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended: its exit code (-9: killed) and its answer."""
+
+    code: int | None
+    answer: str
+
+
+def work(sim: Simulation, folder: Path, how: str, kill: str, call: tuple[str, Any]) -> Ended:
+    journal, checkpoints = f"sqlite:///{folder / 'journal.sqlite'}", str(folder / "graph.sqlite")
+    job = Job(how, journal, checkpoints, kill, *call)
+    environ = {"PATH": "", "HOME": str(folder), **environment(sim)}
+    answer, end = FORKS.Pipe(duplex=False)
+    worker = FORKS.Process(target=main, args=(end, environ, job))
+    worker.start()
+    end.close()
+    try:
+        worker.join(100)
+        return Ended(worker.exitcode, answer.recv() if answer.poll() else "")
+    except EOFError:
+        return Ended(worker.exitcode, "")
+    finally:
+        worker.kill()
+        answer.close()
 
 
 def spam_bot(sim: Simulation) -> str:
@@ -78,19 +97,19 @@ def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
         for moment in ("before", "after"):
             folder = tmp_path / f"{moment}{step}"
             folder.mkdir()
-            with running_sim("classroom") as sim:
+            with running_sim("classroom", settings=QUICK) as sim:
                 call = call_of(kind, sim)
                 first = work(sim, folder, how, f"{moment}:{step}", call)
-                if first.returncode == 0:
-                    assert len(posts(sim)) == 1, first.stderr
+                if first.code == 0:
+                    assert len(posts(sim)) == 1, first.answer
                     assert step > 5, "the worker was never killed"
                     assert {"done"} <= set(ends)
                     return
-                assert first.returncode == -signal.SIGKILL, first.stderr
+                assert first.code == -signal.SIGKILL, first.answer
                 sent_before = len(posts(sim))
                 second = work(sim, folder, how, "never", call)
-                assert second.returncode == 0, second.stderr
-                state = json.loads(second.stdout)["state"]
+                assert second.code == 0, second.answer
+                state = second.answer
                 ends[state] += 1
                 sent = len(posts(sim))
                 assert sent <= 1, f"{moment} step {step}: sent {sent} times"

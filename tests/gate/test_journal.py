@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -229,6 +230,29 @@ def test_it_survives_the_process(tmp_path: Path) -> None:
 
 def test_the_default_is_a_file_in_the_users_state_directory(tmp_path: Path) -> None:
     assert default_url(tmp_path) == f"sqlite:///{tmp_path / 'journal.sqlite'}"
+
+
+@pytest.mark.timeout(25)  # who waits in the pool in vain gives up after 30 s
+def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -> None:
+    for _ in range(50):
+        journal = Journal(":memory:")
+        start = threading.Barrier(7)
+
+        def read(journal: Journal = journal, start: threading.Barrier = start) -> None:
+            start.wait()
+            with suppress(JournalError):
+                while True:
+                    journal.actions()
+
+        threads = [threading.Thread(target=read) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        start.wait()
+        journal.close()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(JournalError, match="was in memory and is closed"):
+            journal.actions()
 
 
 @pytest.mark.parametrize("url", ["not a url", "nosuchdb://x", "postgresql+nosuchdriver://x/y"])

@@ -7,6 +7,7 @@ request leaves) or PostgreSQL, chosen by URL.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.schema import (
     SCHEMA_VERSION,
     create_engine,
+    is_in_memory,
     metadata,
     reading,
     versions,
@@ -60,6 +62,10 @@ class JournalDatabase:
                 "postgresql+psycopg:// URL with the extra hms-active-rooms[postgres].",
             ) from None
         self._reader = reading(self._engine)
+        self._one_connection = is_in_memory(self._engine.url)
+        # Not the pool's queue: who waits there while it is closed waits for nothing.
+        self._turn = threading.Lock()
+        self._gone = False
         # A journal nobody closed lets go of its file when nobody has it any more.
         weakref.finalize(self, self._engine.dispose)
         forget = weakref.WeakMethod(self._forget_connections)
@@ -79,12 +85,15 @@ class JournalDatabase:
         return f"{type(self).__name__}({self._engine.url.render_as_string(hide_password=True)!r})"
 
     def close(self) -> None:
-        """Close the connections. A later use opens new ones."""
-        self._engine.dispose()
+        """Close the connections. A later use opens new ones; a journal in memory is gone."""
+        with self._in_turn():
+            self._engine.dispose()
+            self._gone = self._one_connection
 
     def _forget_connections(self) -> None:
         # SQLite connections must not cross a fork; the parent still uses its own.
         self._engine.dispose(close=False)
+        self._turn = threading.Lock()
 
     def now(self) -> datetime:
         """The journal's time, aware UTC."""
@@ -93,14 +102,27 @@ class JournalDatabase:
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         """Reads and writes that are one step; holds the write lock from its start."""
-        with _our_errors(), self._engine.begin() as db:
+        with _our_errors(), self._in_turn(), self._engine.begin() as db:
             yield db
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         """Reads of one moment; waits for no writer, and no writer waits for it."""
-        with _our_errors(), self._reader.begin() as db:
+        with _our_errors(), self._in_turn(), self._reader.begin() as db:
             yield db
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """All threads share the one connection of a memory database in turn."""
+        if not self._one_connection:
+            yield
+            return
+        with self._turn:
+            if self._gone:
+                raise JournalError(
+                    "The journal was in memory and is closed: nothing can be recorded any more."
+                )
+            yield
 
 
 @contextmanager

@@ -119,20 +119,25 @@ def create_engine(url: str) -> sa.Engine:
     parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
     if parsed.get_backend_name() != "sqlite":
         return sa.create_engine(parsed, pool_pre_ping=True)
-    in_memory = parsed.database in (None, "", ":memory:")
+    in_memory = is_in_memory(parsed)
     if not in_memory and parsed.database:
         _make_private(Path(parsed.database))
     engine = sa.create_engine(
         parsed,
         poolclass=QueuePool,
-        # A memory database lives in its one connection, which all threads then share in turn.
+        # A memory database lives in its one connection; elsewhere nobody waits for one.
         pool_size=1 if in_memory else 5,
-        max_overflow=0 if in_memory else 20,
+        max_overflow=0 if in_memory else -1,
         connect_args={"check_same_thread": False, "timeout": 30},
     )
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def is_in_memory(url: sa.URL) -> bool:
+    """Whether the database is gone with its connection."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
 def reading(engine: sa.Engine) -> sa.Engine:

@@ -115,9 +115,10 @@ def test_of_two_people_deciding_at_once_one_counts_and_the_other_is_told(
     # A no counts until the request is sent: whoever was in time, both are told the same.
     ada.until(lambda _: served.row(action).state in ("done", "rejected"), "is not decided")
     done = served.row(action).state == "done"
-    counts = 'Removed "Peer 1"' if done else "Rejected"
+    counts = 'Removed "Peer 1"' if done else 'Not executed: rejected by "bob"'
     (ada if done else bob).text_of(".told", counts)
-    (bob if done else ada).text_of(".told", 'by "ada" (page)' if done else 'by "bob" (page)')
+    other = "ada" if done else "bob"
+    (bob if done else ada).text_of(".told", f'by "{other}" (page)')
     row = served.row(action)
     assert (row.state, row.decided_by) == (("done", "ada") if done else ("rejected", "bob"))
     assert len(room.posts) == done
