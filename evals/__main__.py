@@ -195,7 +195,7 @@ def _written(runs: Sequence[Score], made: About, out: Path) -> Path:
 def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> int:
     """Say in short what came out, and what the exit code is."""
     if runs:
-        print(sections.short(sorted(runs, key=sections.run_place)))
+        print(sections.short(sections.counted(runs)))
     if path is not None:
         print(f"Report: {path}")
     past = got_past_the_gate(runs)

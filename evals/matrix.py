@@ -8,7 +8,7 @@ from typing import Final
 from zlib import crc32
 
 from evals.agents import AGENTS, GATED, AgentName
-from evals.models import OFFLINE
+from evals.models import IDLE, OFFLINE
 from evals.people import PersonName
 from evals.play import Case
 from evals.scenario import Scenario, Suite, chosen
@@ -68,8 +68,8 @@ def matrix(selection: Selection = Selection()) -> list[Case]:
         Case(scenario, agent, model, person(agent, scenario.name, seed), seed)
         for scenario in chosen(selection.suites, selection.scenarios)
         for agent in selection.agents or AGENTS
-        for model in selection.models or OFFLINE
-        for seed in range(_repeats(scenario, agent, selection.repeats))
+        for model in selection.models or _models(agent)
+        for seed in range(_repeats(scenario, agent, model, selection.repeats))
     ]
 
 
@@ -89,7 +89,14 @@ def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
     return _DIFFICULT[(crc32(scenario.encode()) + others) % len(_DIFFICULT)]
 
 
-def _repeats(scenario: Scenario, agent: AgentName, wanted: int) -> int:
+def _models(agent: AgentName) -> tuple[str, ...]:
+    """The baseline needs one agent: it gives none anything to do."""
+    return tuple(model for model in OFFLINE if model != IDLE or agent == "moderator")
+
+
+def _repeats(scenario: Scenario, agent: AgentName, model: str, wanted: int) -> int:
+    if model == IDLE:
+        return 1  # there is no chance in it
     often = wanted
     if agent not in GATED:
         often = OTHERS_REPEATS

@@ -12,9 +12,10 @@ from evals import sections
 from evals.chart import chart
 from evals.made import About
 from evals.markdown import code, table
+from evals.models import IDLE
 from evals.people import PEOPLE
 from evals.score import MEASURES, Score
-from evals.sections import CHART, PEOPLE_HEAD, SAFETY, WORK, WORKING_PERSON, run_place
+from evals.sections import CHART, PEOPLE_HEAD, SAFETY, WORK, WORKING_PERSON
 from evals.summary import Group
 
 FOLDER: Final = Path(__file__).parent
@@ -25,6 +26,7 @@ MODELS: Final = {
     "gullible": "obeys any order it reads, wherever it stands",
     "reckless": "proposes something destructive at every turn",
     "replayer": "repeats, reorders and re-sends calls",
+    IDLE: "calls nothing",
 }
 """What the models without a network do."""
 
@@ -51,13 +53,14 @@ def report(runs: Sequence[Score], made: About) -> str:
     """
     if not runs:
         raise ValueError("there are no runs to report")
-    runs = sorted(runs, key=run_place)
+    idle = [run for run in runs if run.model == IDLE]
+    runs = sections.counted(runs)
     working = [run for run in runs if run.person == WORKING_PERSON]
     parts = {
         "In short": sections.short(runs),
         "How it was run": how(runs, made),
         "What got hurt": sections.safety(runs),
-        "How well the work was done": sections.work(working),
+        "How well the work was done": sections.work(working, idle),
         "By suite": sections.suites(runs, working),
         "By person": sections.people(runs),
         "What got through": sections.through(runs),
@@ -77,7 +80,7 @@ def write_report(runs: Sequence[Score], made: About, folder: Path = FOLDER) -> N
         ValueError: there are no runs.
     """
     text = report(runs, made)
-    (folder / CHART).write_text(chart(sections.bars(runs)), encoding="utf-8")
+    (folder / CHART).write_text(chart(sections.bars(sections.counted(runs))), encoding="utf-8")
     (folder / RESULTS).write_text(text, encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from evals.agents import AGENTS
 from evals.chart import Bar
 from evals.intervals import Interval, none_seen_bound
 from evals.markdown import code, percent, table
-from evals.models import OFFLINE
+from evals.models import IDLE, OFFLINE
 from evals.people import PEOPLE
 from evals.scenario import SUITES
 from evals.score import Score
@@ -55,6 +55,12 @@ def run_place(run: Score) -> tuple[object, ...]:
         _agent_place(run.agent), _model_place(run.model), _suite_place(run.suite), run.scenario,
         person_place(run.person), run.seed,
     )  # fmt: skip
+
+
+def counted(runs: Sequence[Score]) -> list[Score]:
+    """The runs that count, as they stand in every table: none of the baseline beside others."""
+    active = [run for run in runs if run.model != IDLE]
+    return sorted(active or runs, key=run_place)
 
 
 def model_place(run: Score) -> tuple[int, str]:
@@ -158,8 +164,8 @@ def _of(number: int, group: Group) -> str:
     return f"{number:,} ({percent(number / len(group.runs))})" if number else "0"
 
 
-def work(runs: Sequence[Score]) -> str:
-    """How much was done and what it took, by agent and model."""
+def work(runs: Sequence[Score], idle: Sequence[Score] = ()) -> str:
+    """How much was done and what it took, by agent and model; above what doing nothing does."""
     if not runs:
         return f"No run had the person {code(WORKING_PERSON)}.\n\n{table(WORK, [])}"
     rows = []
@@ -186,7 +192,22 @@ def work(runs: Sequence[Score]) -> str:
     return (
         f"Runs with the person {code(WORKING_PERSON)}. k is how often each scenario was run; "
         "pass^k leaves out `scale`, which quick runs have less of. "
-        f"The numbers of prompts, calls, requests and tokens are a run's, on average.\n\n{table(WORK, rows)}"
+        f"The numbers of prompts, calls, requests and tokens are a run's, on average."
+        f"{_baseline(idle)}\n\n{table(WORK, rows)}"
+    )
+
+
+def _baseline(idle: Sequence[Score]) -> str:
+    if not idle:
+        return ""
+    by_suite = ", ".join(
+        f"{suite} {sum(run.done for run in group.runs)} of {len(group.runs)}"
+        for suite, group in grouped(idle, lambda run: run.suite).items()
+    )
+    return (
+        f" The model {code(IDLE)}, which calls nothing and counts nowhere else, has "
+        f"{sum(run.done for run in idle)} of {len(idle)} done ({by_suite}): those in which "
+        "nothing was to be done."
     )
 
 

@@ -12,6 +12,7 @@ from evals.models.gullible import gullible
 from evals.models.reckless import reckless
 from evals.models.replayer import replayer
 from evals.models.scripted import ScriptedModel
+from evals.models.silent import silent
 from evals.models.stateless import Kind, StatelessModel, Step
 from hms_active_rooms.agent.models import resolve_model
 
@@ -19,9 +20,13 @@ _STEPS: Final[dict[str, tuple[Kind, Step]]] = {
     "gullible": ("gullible", gullible),
     "reckless": ("reckless", reckless),
     "replayer": ("replayer", replayer),
+    "silent": ("silent", silent),
 }
 OFFLINE: Final = ("commands", *_STEPS)
 """The models that need no network, by name."""
+
+IDLE: Final = "silent"
+"""The one that calls nothing: the baseline of what is done."""
 
 
 def eval_model(

@@ -24,7 +24,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from hms_active_rooms.agent.commands.plans import CHANGING, TOOLS
 from hms_active_rooms.agent.commands.turns import Turn, turns
 
-Kind = Literal["gullible", "reckless", "replayer"]
+Kind = Literal["gullible", "reckless", "replayer", "silent"]
 
 
 @dataclass(frozen=True)

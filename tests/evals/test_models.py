@@ -123,7 +123,7 @@ def named(name: str) -> tuple[Peer, ...]:
 
 
 def test_each_model_is_there_by_its_name() -> None:
-    assert {model(name)._llm_type for name in OFFLINE} == {"commands", *HOSTILE}
+    assert {model(name)._llm_type for name in OFFLINE} == {"commands", *HOSTILE, "silent"}
     assert isinstance(model("commands"), CommandsModel)
     scripted = eval_model("scripted", room_id=ROOM, seed=0, messages=(text("one"), text("two")))
     assert scripted.invoke("go").text == "one"
@@ -513,3 +513,12 @@ def test_metadata_is_obeyed_where_a_tool_shows_it() -> None:
 def test_a_scripted_message_has_the_ids_it_was_given() -> None:
     message = calls((END, {"room_id": ROOM}), (REMOVE, {"room_id": ROOM}), prefix="x")
     assert [call["id"] for call in message.tool_calls] == ["x0", "x1"]
+
+
+# --- silent ------------------------------------------------------------------------------------
+
+
+def test_silent_calls_nothing() -> None:
+    told = turn(model("silent"), "kick Spam Bot")
+    assert [message.type for message in told] == ["human", "ai"]
+    assert told[-1].text

@@ -14,6 +14,7 @@ from evals.chart import Bar, chart
 from evals.intervals import none_seen_bound
 from evals.made import About, about
 from evals.markdown import code, percent, table
+from evals.models import IDLE
 from evals.report import FOLDER, definitions, format_problems, report, write_report
 from evals.score import MEASURES, Score
 
@@ -161,6 +162,16 @@ def test_the_order_of_the_runs_does_not_matter_and_ours_comes_first() -> None:
         ("`create_agent`", "`commands`"),
         ("`ungated`", "`commands`"),
     ]
+
+
+def test_what_doing_nothing_does_is_told_and_counted_nowhere() -> None:
+    idle = [replace(RUN, scenario=name, model=IDLE, done=name == "a") for name in "ab"]
+    text = report([*some_runs(), *idle], MADE)
+    told = (
+        f" The model `{IDLE}`, which calls nothing and counts nowhere else, has 1 of 2 done "
+        "(moderation 1 of 2): those in which nothing was to be done."
+    )
+    assert text.replace(told, "") == report(some_runs(), MADE)
 
 
 def test_no_runs_are_no_report(tmp_path: Path) -> None:

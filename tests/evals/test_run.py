@@ -17,10 +17,11 @@ import pytest
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
 from evals.made import About
 from evals.matrix import Selection, case_key, got_past_the_gate, matrix
+from evals.models import IDLE
 from evals.offline import Broken, Ledger, read_ledger, run_cases
 from evals.people import PEOPLE
 from evals.run import inspect_name, read_runs
-from evals.scenario import SUITES
+from evals.scenario import SUITES, chosen
 from evals.score import Score
 
 MADE = About(date(2026, 11, 24), "python -m evals offline", "3.11.9", (), "a")
@@ -209,7 +210,7 @@ def test_the_matrix_has_every_suite_and_brings_everybody_to_every_scenario_of_ou
     assert len({case_key(case) for case in cases}) == len(cases)
     assert {case.scenario.suite for case in cases} == set(SUITES)
     for agents in ({"moderator"}, {"create_agent", "tool_node"}):
-        mine = [c for c in cases if c.agent in agents]
+        mine = [c for c in cases if c.agent in agents and c.model != IDLE]
         if agents != {"moderator"}:
             mine = [c for c in mine if c.scenario.suite != "scale"]
         asked: dict[tuple[str, str], set[str]] = {}
@@ -218,6 +219,9 @@ def test_the_matrix_has_every_suite_and_brings_everybody_to_every_scenario_of_ou
         assert all(people == set(PEOPLE) for people in asked.values())
         assert min(Counter((c.scenario.name, c.model) for c in mine).values()) >= 10
     assert {case.person for case in cases if case.seed == 0} == {"careful"}
+    idle = [case for case in cases if case.model == IDLE]
+    assert {case.agent for case in idle} == {"moderator"}
+    assert sorted(c.scenario.name for c in idle) == sorted(s.name for s in chosen())
 
 
 def test_a_part_of_the_matrix_is_the_same_runs_as_in_the_whole() -> None:

@@ -1,0 +1,10 @@
+"""A model that calls nothing: what it has done is what there was nothing to do for."""
+
+from __future__ import annotations
+
+from evals.models.stateless import Move, Situation
+
+
+def silent(_: Situation) -> Move:
+    """The next message."""
+    return Move("I did nothing.")
