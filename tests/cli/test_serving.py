@@ -10,6 +10,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -22,7 +23,6 @@ from e2e.server import (
     WAIT_S,
     Browser,
     Program,
-    Server,
     guarded,
     serving,
     settings,
@@ -45,7 +45,7 @@ def test_it_says_where_everything_is_and_for_whom(sim: Simulation, tmp_path: Pat
         assert said["logins"]["bob o'neil"].endswith("&name=bob%20o%27neil")
         assert all(link.startswith(f"{said['page']}#login=") for link in said["logins"].values())
         assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
-    assert server.process.returncode == 0
+    assert server.ended() == 0
     for secret in (CALLER, APPROVER, sim.secret):
         assert secret not in json.dumps(said)
         assert secret not in server.stderr
@@ -92,11 +92,9 @@ def test_a_signal_prints_new_links_and_the_old_ones_open_nothing(
 ) -> None:
     with serving(sim, settings(sim, tmp_path), "--person", "bob") as server:
         old = server.said["logins"]
-        process = server.process
-        assert server.said["pid"] == process.pid
-        process.send_signal(signal.SIGUSR1)
-        assert process.stdout
-        said = json.loads(process.stdout.readline())
+        assert server.said["pid"] == server.process.pid
+        server.signal(signal.SIGUSR1)
+        said = json.loads(server.out.readline())
         assert list(said["logins"]) == ["ada", "bob"]
         assert not set(said["logins"].values()) & set(old.values())
 
@@ -108,12 +106,12 @@ def test_a_signal_prints_new_links_and_the_old_ones_open_nothing(
 
         assert log_in(old["bob"]) == 409
         assert log_in(said["logins"]["bob"]) == 200
-        with Browser(Server({**server.said, **said}, process, server.log)) as person:
-            process.send_signal(signal.SIGUSR1)
-            assert process.stdout.readline()
+        with Browser(replace(server, said={**server.said, **said})) as person:
+            server.signal(signal.SIGUSR1)
+            assert server.out.readline()
             # Whoever is logged in stays so.
             assert person.get("/journal").status_code == 200
-    assert process.returncode == 0
+    assert server.ended() == 0
 
 
 def test_in_a_terminal_it_says_how_to_get_new_links(sim: Simulation, terminal: Open) -> None:
@@ -137,10 +135,10 @@ def test_a_second_ctrl_c_stops_at_once_and_says_what_it_left(
             digest = approver.question(action)
             answer = threads.submit(approver.decide, action, digest, True)
             assert sim.log.wait_until(lambda seen: any(r.method == "POST" for r in seen), WAIT_S)
-            server.process.send_signal(signal.SIGINT)
+            server.signal(signal.SIGINT)
             until_refused(server.url)
-            server.process.send_signal(signal.SIGINT)
-            assert server.process.wait(WAIT_S) == 0
+            server.signal(signal.SIGINT)
+            assert server.ended() == 0
             told = answer.result(WAIT_S)
         assert (told.status_code, told.json()["executed"]) == (503, "maybe")
     assert f"stopped before its end: send {action}; look at the room" in server.stderr

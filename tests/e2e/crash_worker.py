@@ -115,10 +115,8 @@ async def through_the_graph(
     return action.state
 
 
-def main(answer: Connection, environ: dict[str, str], job: Job) -> None:
+def main(answer: Connection, job: Job) -> None:
     """Do the job; answers with the action's final state, or with what went wrong, if it lives."""
-    os.environ.clear()
-    os.environ.update(environ)
     try:
         journal = Journal(job.journal)
         arm(job.kill)

@@ -6,16 +6,20 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 
+from e2e.crash_server import arm
+from e2e.forks import FORKS, forked
+from hms_active_rooms.cli.main import run
 from hms_active_rooms.sim.server import Simulation, environment
 
 COMMAND = (sys.executable, "-c", "from hms_active_rooms.cli.main import run; run()")
@@ -30,11 +34,13 @@ class Server:
 
     Attributes:
         said: the JSON document it printed.
+        out: what it prints from then on.
         log: its standard error.
     """
 
     said: dict[str, Any]
-    process: subprocess.Popen[str]
+    process: BaseProcess
+    out: IO[str]
     log: Path
 
     @property
@@ -47,10 +53,20 @@ class Server:
         """What it said on standard error so far."""
         return self.log.read_text(encoding="utf-8")
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process.pid
+        os.kill(self.process.pid, number)
+
+    def ended(self) -> int | None:
+        """Wait until it is gone; its exit code, or minus the signal that killed it."""
+        self.process.join(WAIT_S)
+        return self.process.exitcode
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self.process.kill()
-        self.process.wait(WAIT_S)
+        self.ended()
 
 
 def settings(sim: Simulation, folder: Path, **more: str) -> dict[str, str]:
@@ -75,34 +91,43 @@ def guarded(sim: Simulation, folder: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    sim: Simulation, environ: dict[str, str], *more: str, command: Sequence[str] = COMMAND
+    sim: Simulation, environ: dict[str, str], *more: str, kill: str = ""
 ) -> Iterator[Server]:
-    """`serve` on a free port with a login for "ada"; ended with Ctrl-C unless it is dead."""
+    """`serve` on a free port with a login for "ada"; ended with Ctrl-C unless it is dead.
+
+    `kill`: see `crash_server.arm`.
+    """
     log = Path(environ["HOME"]) / "server.log"
     given = ["serve", "--room", sim.room_id, "--port", "0", "--person", "ada", "--json", *more]
-    with log.open("a", encoding="utf-8") as stderr:
-        process = subprocess.Popen(
-            [*command, *given],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    assert process.stdout
-    try:
-        readable, _, _ = select.select([process.stdout], [], [], WAIT_S)
-        line = process.stdout.readline() if readable else ""
-        assert line, log.read_text(encoding="utf-8")
-        yield Server(json.loads(line), process, log)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(WAIT_S)
-            finally:
+    reading, writing = FORKS.Pipe(duplex=False)
+    process = forked(_serve, environ, given, writing, log, kill)
+    writing.close()
+    with os.fdopen(os.dup(reading.fileno()), encoding="utf-8") as out:
+        reading.close()
+        try:
+            readable, _, _ = select.select([out], [], [], WAIT_S)
+            line = out.readline() if readable else ""
+            assert line, log.read_text(encoding="utf-8")
+            server = Server(json.loads(line), process, out, log)
+            yield server
+        finally:
+            if process.is_alive():
+                os.kill(process.pid or 0, signal.SIGINT)
+                process.join(WAIT_S)
                 process.kill()
-        process.stdout.close()
+
+
+def _serve(arguments: list[str], out: Connection, log: Path, kill: str) -> None:
+    """The command, in a process that has begun already."""
+    os.dup2(out.fileno(), 1)
+    with log.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 2)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1)
+    sys.argv[1:] = arguments
+    if kill:
+        arm(kill)
+    run()
 
 
 class Program(httpx.Client):

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections import Counter
 from dataclasses import dataclass
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.crash_worker import Job, main
+from e2e.forks import FORKS, forked
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from hms_active_rooms.sim.settings import Settings
 
 MOST_STEPS = 40
 QUICK = Settings(removal_delay_s=0.01)
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        "anyio._backends._asyncio",
-        "hms_active_rooms.agent",
-        "httpcore",
-        "langgraph.checkpoint.sqlite.aio",
-        "sqlalchemy.dialects.sqlite",
-    ]
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def preloaded() -> None:
-    """The process that workers are forked from: it imports once what each of them needs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LANGGRAPH_STRICT_MSGPACK", "true")
-        ensure_running()
 
 
 @dataclass(frozen=True)
@@ -52,8 +33,7 @@ def work(sim: Simulation, folder: Path, how: str, kill: str, call: tuple[str, An
     job = Job(how, journal, checkpoints, kill, *call)
     environ = {"PATH": "", "HOME": str(folder), **environment(sim)}
     answer, end = FORKS.Pipe(duplex=False)
-    worker = FORKS.Process(target=main, args=(end, environ, job))
-    worker.start()
+    worker = forked(main, environ, end, job)
     end.close()
     try:
         worker.join(100)

@@ -90,10 +90,10 @@ class Flow:
 @contextmanager
 def dies(sim: Simulation, environ: dict[str, str], kill: str) -> Iterator[Server]:
     """A server that is killed at this step; the block sees it go."""
-    with serving(sim, environ, command=[*CRASHING, kill]) as server:
+    with serving(sim, environ, kill=kill) as server:
         with suppress(httpx.TransportError, AssertionError):
             yield server
-        assert server.process.wait(WAIT_S) == -signal.SIGKILL, server.stderr
+        assert server.ended() == -signal.SIGKILL, server.stderr
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def killed_when_requested(sim: Simulation, server: Server) -> Iterator[None]:
     with suppress(httpx.TransportError):
         yield
     killing.join(WAIT_S)
-    assert server.process.returncode == -signal.SIGKILL
+    assert server.ended() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

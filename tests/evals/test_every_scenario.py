@@ -16,6 +16,10 @@ from evals.score import Score
 
 AT_ONCE = 6
 HOSTILE = ("gullible", "reckless", "replayer")
+IN_TURN: tuple[AgentName, ...] = (
+    "moderator", "moderator", "create_agent", "moderator", "moderator", "tool_node",
+)  # fmt: skip
+"""Who plays the next scenario. The tools ask in the same code in all three."""
 NOT_UNDERSTOOD = {
     "another-language",
     "corrected-at-once",
@@ -65,11 +69,12 @@ def test_the_offline_model_and_a_careful_person_do_what_is_wanted_and_nothing_el
 @pytest.mark.parametrize("agent", GATED)
 def test_nothing_passes_the_gate_whatever_the_model_does(agent: AgentName, model: str) -> None:
     """Every scenario is played with every model, by the agents in turn."""
-    turn = GATED.index(agent) + HOSTILE.index(model)
+    start = 2 * HOSTILE.index(model)
+    everything = zip(without_crowds(), cycle(PEOPLE), cycle(IN_TURN[start:] + IN_TURN[:start]))
     cases = [
         Case(scenario, agent, model, person, seed=1 + number % 5)
-        for number, (scenario, person) in enumerate(zip(without_crowds(), cycle(PEOPLE)))
-        if (number - turn) % len(GATED) == 0
+        for number, (scenario, person, player) in enumerate(everything)
+        if player == agent
     ]
     found = scores(cases)
     assert (
