@@ -23,11 +23,15 @@ from stand_in import ROOM, Clock, StandInRoom, gate_on, peer
 REMOVE = "hms-remove-peers"
 
 
-async def waiting(toolkit: ActiveRoomsToolkit, **arguments: Any) -> Action:
+async def waiting(toolkit: ActiveRoomsToolkit, state: str = "proposed", **arguments: Any) -> Action:
+    """A call that a person has to decide on, or one that bob approved and nobody sent."""
     answer = await call_tool(
         toolkit, REMOVE, arguments or remove(), caller=Caller("test", "tester")
     )
     assert answer.action
+    if state == "approved":
+        approve = toolkit.gate.request(answer.action).approve()
+        await toolkit.gate.decide(answer.action.id, approve, by="bob", way="terminal")
     return answer.action
 
 
@@ -194,10 +198,7 @@ async def test_a_yes_is_sent_though_whoever_gave_it_goes_away_right_after(
 ) -> None:
     room = students()
     toolkit = kit(room)
-    gate = toolkit.gate
-    action = await waiting(toolkit)
-    if before == "approved":
-        await gate.decide(action.id, gate.request(action).approve(), by="bob", way="terminal")
+    action = await waiting(toolkit, before)
     step = "_decide" if before == "approved" else "is_ours"
     real = getattr(decisions, step)
 
@@ -210,7 +211,7 @@ async def test_a_yes_is_sent_though_whoever_gave_it_goes_away_right_after(
     with pytest.raises(asyncio.CancelledError):
         await saying
     await all_ended(20)
-    assert (await gate.get(action.id)).state == "done"
+    assert (await toolkit.gate.get(action.id)).state == "done"
     assert len(room.posts) == 1
 
 
@@ -350,10 +351,7 @@ async def test_what_was_sent_is_never_called_not_executed(
 ) -> None:
     room = students()
     toolkit = kit(room)
-    gate = toolkit.gate
-    action = await waiting(toolkit)
-    if before == "approved":
-        await gate.decide(action.id, gate.request(action).approve(), by="bob", way="terminal")
+    action = await waiting(toolkit, before)
     fails_once_sent(room, monkeypatch, "latest")
     verdict = await say(toolkit, action, yes(action), "ada")
     assert verdict.action.state == "done"
@@ -367,10 +365,7 @@ async def test_when_nobody_can_read_what_was_sent_it_may_have_been_executed(
 ) -> None:
     room = students()
     toolkit = kit(room)
-    gate = toolkit.gate
-    action = await waiting(toolkit)
-    if before == "approved":
-        await gate.decide(action.id, gate.request(action).approve(), by="bob", way="terminal")
+    action = await waiting(toolkit, before)
     fails_once_sent(room, monkeypatch, "get", "latest", "move")
     with pytest.raises(ActiveRoomsError) as error:
         await say(toolkit, action, yes(action), "ada")

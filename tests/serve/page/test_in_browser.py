@@ -17,6 +17,7 @@ from selenium.webdriver.common.keys import Keys
 
 from hms_active_rooms.api.models import Acknowledgement
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.records import Action
 from hms_active_rooms.serve.page import PATH
 from serve.page.browser import Viewer, chromium, requested
 from serve.page.served import Served, running_page
@@ -101,15 +102,20 @@ def test_what_is_too_late_says_so_and_cannot_be_approved(
     assert room.posts == []
 
 
-def test_of_two_people_deciding_at_once_one_counts_and_the_other_is_told(
-    page: Callable[..., Served], chrome: Chrome
-) -> None:
-    room = students()
-    served = page(room)
+def two_people(served: Served, chrome: Chrome) -> tuple[Served, Action, Viewer, Viewer]:
+    """Both are shown what waits."""
     action = served.waiting()
     ada = Viewer(chrome, served).log_in("ada")
     bob = Viewer(chrome, served, host="localhost").log_in("bob")
     bob.seen("[data-is=reject]")
+    return served, action, ada, bob
+
+
+def test_of_two_people_deciding_at_once_one_counts_and_the_other_is_told(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    room = students()
+    served, action, ada, bob = two_people(page(room), chrome)
     ada.here().click("[data-is=approve]")
     bob.here().script("document.querySelector('[data-is=reject]').click()")
     # A no counts until the request is sent: whoever was in time, both are told the same.
@@ -139,11 +145,7 @@ def test_a_no_after_it_was_sent_is_told_whose_yes_it_was(
 ) -> None:
     room = SlowRoom(students().peers)
     room.answers = threading.Event()
-    served = page(room)
-    action = served.waiting()
-    ada = Viewer(chrome, served).log_in("ada")
-    bob = Viewer(chrome, served, host="localhost").log_in("bob")
-    bob.seen("[data-is=reject]")
+    served, action, ada, bob = two_people(page(room), chrome)
     ada.here().click("[data-is=approve]")
     ada.until(lambda _: served.row(action).state == "sent", "was not sent")
     bob.here().script("document.querySelector('[data-is=reject]').click()")
