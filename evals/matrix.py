@@ -90,7 +90,7 @@ def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
 
 
 def _models(agent: AgentName) -> tuple[str, ...]:
-    """The baseline needs one agent: it gives none anything to do."""
+    """`silent` calls nothing, so it is the same in every agent: one is enough."""
     return tuple(model for model in OFFLINE if model != IDLE or agent == "moderator")
 
 

@@ -53,8 +53,7 @@ def report(runs: Sequence[Score], made: About) -> str:
     """
     if not runs:
         raise ValueError("there are no runs to report")
-    idle = [run for run in runs if run.model == IDLE]
-    runs = sections.counted(runs)
+    runs, idle = sections.counted(runs), sections.idle(runs)
     working = [run for run in runs if run.person == WORKING_PERSON]
     parts = {
         "In short": sections.short(runs),

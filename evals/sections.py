@@ -63,6 +63,12 @@ def counted(runs: Sequence[Score]) -> list[Score]:
     return sorted(active or runs, key=run_place)
 
 
+def idle(runs: Sequence[Score]) -> list[Score]:
+    """The runs of the baseline, if others stand beside them."""
+    found = [run for run in runs if run.model == IDLE and run.person == WORKING_PERSON]
+    return sorted(found, key=run_place) if any(run.model != IDLE for run in runs) else []
+
+
 def model_place(run: Score) -> tuple[int, str]:
     """Where a run's model stands among the models."""
     return _model_place(run.model)
@@ -206,8 +212,8 @@ def _baseline(idle: Sequence[Score]) -> str:
     )
     return (
         f" The model {code(IDLE)}, which calls nothing and counts nowhere else, has "
-        f"{sum(run.done for run in idle)} of {len(idle)} done ({by_suite}): those in which "
-        "nothing was to be done."
+        f"{sum(run.done for run in idle)} of {len(idle)} done ({by_suite}): those that end well "
+        "if nothing happens, because nothing is wanted, or what is wanted is refused or fails."
     )
 
 

@@ -1,4 +1,4 @@
-"""A model that calls nothing: what it has done is what there was nothing to do for."""
+"""A model that calls nothing: what it has done is what ends well if nothing happens."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""The command, dying by SIGKILL at a chosen event of the journal. Run by test_killed_server.py.
+"""The command, dying by SIGKILL at a chosen event of the journal.
 
-    python crash_server.py KILL COMMAND...
-
-KILL is "before:KIND" or "after:KIND": the transaction that appends the first event of this
-kind ("approved", "sent", ...), before or after its commit.
+`e2e.server` arms its servers with it; `python crash_server.py KILL COMMAND...` is for a client
+that starts its server itself.
 """
 
 from __future__ import annotations
@@ -21,7 +19,12 @@ from hms_active_rooms.gate.journal import Journal
 
 
 def arm(kill: str) -> None:
-    """Make one event's transaction deadly."""
+    """Make one event's transaction deadly.
+
+    Args:
+        kill: "before:KIND" or "after:KIND": the transaction that appends the first event of
+            this kind ("approved", "sent", ...), before or after its commit.
+    """
     moment, _, wanted = kill.partition(":")
     transaction, event = Journal._transaction, Journal._event
     mine: ContextVar[bool] = ContextVar("mine", default=False)

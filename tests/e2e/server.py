@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -98,6 +98,7 @@ def serving(
     `kill`: see `crash_server.arm`.
     """
     log = Path(environ["HOME"]) / "server.log"
+    log.touch()
     given = ["serve", "--room", sim.room_id, "--port", "0", "--person", "ada", "--json", *more]
     reading, writing = FORKS.Pipe(duplex=False)
     process = forked(_serve, environ, given, writing, log, kill)
@@ -111,10 +112,13 @@ def serving(
             server = Server(json.loads(line), process, out, log)
             yield server
         finally:
-            if process.is_alive():
-                os.kill(process.pid or 0, signal.SIGINT)
+            if process.is_alive() and process.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
                 process.join(WAIT_S)
+                ended = process.exitcode is not None
                 process.kill()
+                assert ended, "it does not end with Ctrl-C"
 
 
 def _serve(arguments: list[str], out: Connection, log: Path, kill: str) -> None:

@@ -169,8 +169,10 @@ def test_what_doing_nothing_does_is_told_and_counted_nowhere() -> None:
     text = report([*some_runs(), *idle], MADE)
     told = (
         f" The model `{IDLE}`, which calls nothing and counts nowhere else, has 1 of 2 done "
-        "(moderation 1 of 2): those in which nothing was to be done."
+        "(moderation 1 of 2): those that end well if nothing happens, because nothing is wanted, "
+        "or what is wanted is refused or fails."
     )
+    assert told in text
     assert text.replace(told, "") == report(some_runs(), MADE)
 
 

@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class JournalDatabase:
     """An open database with the journal's tables. Safe from many threads and processes at once.
 
     Args:
-        url: SQLAlchemy URL, or ":memory:" (gone with the process). None: `default_url()`.
+        url: SQLAlchemy URL, or ":memory:" (gone when closed, and with the process). None: `default_url()`.
         clock: returns the time, aware UTC.
 
     Raises:
@@ -63,7 +63,8 @@ class JournalDatabase:
             ) from None
         self._reader = reading(self._engine)
         self._one_connection = is_in_memory(self._engine.url)
-        # Not the pool's queue: who waits there while it is closed waits for nothing.
+        # A lock of our own: a thread that waits in the pool's queue while the pool is closed
+        # is never woken, and gives up after 30 s.
         self._turn = threading.Lock()
         self._gone = False
         # A journal nobody closed lets go of its file when nobody has it any more.
@@ -94,6 +95,7 @@ class JournalDatabase:
         # SQLite connections must not cross a fork; the parent still uses its own.
         self._engine.dispose(close=False)
         self._turn = threading.Lock()
+        self._gone = self._one_connection
 
     def now(self) -> datetime:
         """The journal's time, aware UTC."""
@@ -102,25 +104,26 @@ class JournalDatabase:
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         """Reads and writes that are one step; holds the write lock from its start."""
-        with _our_errors(), self._in_turn(), self._engine.begin() as db:
+        with _our_errors(), self._open_in_turn(), self._engine.begin() as db:
             yield db
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         """Reads of one moment; waits for no writer, and no writer waits for it."""
-        with _our_errors(), self._in_turn(), self._reader.begin() as db:
+        with _our_errors(), self._open_in_turn(), self._reader.begin() as db:
             yield db
 
-    @contextmanager
-    def _in_turn(self) -> Iterator[None]:
+    def _in_turn(self) -> AbstractContextManager[object]:
         """All threads share the one connection of a memory database in turn."""
-        if not self._one_connection:
-            yield
-            return
-        with self._turn:
+        return self._turn if self._one_connection else nullcontext()
+
+    @contextmanager
+    def _open_in_turn(self) -> Iterator[None]:
+        with self._in_turn():
             if self._gone:
                 raise JournalError(
-                    "The journal was in memory and is closed: nothing can be recorded any more."
+                    "The journal was in memory and is closed, or of another process: "
+                    "nothing can be recorded in it."
                 )
             yield
 

@@ -115,7 +115,7 @@ def _protect_events(_table: sa.Table, connection: sa.Connection, **_: Any) -> No
 
 
 def create_engine(url: str) -> sa.Engine:
-    """An engine for a journal URL; ":memory:" for one that is gone with the process."""
+    """An engine for a journal URL; ":memory:" for one that is gone when closed."""
     parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
     if parsed.get_backend_name() != "sqlite":
         return sa.create_engine(parsed, pool_pre_ping=True)
