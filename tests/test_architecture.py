@@ -13,6 +13,7 @@ import pytest
 import hms_active_rooms
 from hms_active_rooms.capability import capability
 from hms_active_rooms.tools.arguments import ARGUMENTS
+from mutations import listed, misplaced
 
 PACKAGE = Path(hms_active_rooms.__file__).parent
 PROJECT = PACKAGE.parent.parent
@@ -174,3 +175,7 @@ def test_the_project_speaks_of_the_project_alone() -> None:
         if path.is_file():
             content = path.read_text(encoding="utf-8", errors="replace")
             assert not [f for f in forbidden if f in content], name
+
+
+def test_every_mutation_is_of_lines_that_stand_in_the_code_once() -> None:
+    assert [problem for m in listed() if (problem := misplaced(m, PROJECT))] == []

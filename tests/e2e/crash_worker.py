@@ -127,6 +127,6 @@ def main(answer: Connection, job: Job) -> None:
                 through_the_graph(journal, job.checkpoints, job.tool, job.arguments)
             )
         answer.send(state)
-    except BaseException:
+    except Exception:
         answer.send(traceback.format_exc())
         raise

@@ -232,6 +232,30 @@ def test_the_default_is_a_file_in_the_users_state_directory(tmp_path: Path) -> N
     assert default_url(tmp_path) == f"sqlite:///{tmp_path / 'journal.sqlite'}"
 
 
+FORKS = """
+import os
+from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.journal import Journal
+journal = Journal(":memory:")
+if (child := os.fork()) == 0:
+    try:
+        journal.actions()
+    except JournalError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(journal.actions())
+"""
+
+
+def test_one_in_memory_stays_with_its_process_and_a_forked_child_is_told() -> None:
+    command = [sys.executable, "-c", FORKS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told, parent = done.stdout.splitlines()
+    assert "or of another process" in told
+    assert parent == "[]"
+
+
 @pytest.mark.timeout(25)  # who waits in the pool in vain gives up after 30 s
 def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -> None:
     for _ in range(50):
