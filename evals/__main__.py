@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -89,10 +88,6 @@ def _parser() -> argparse.ArgumentParser:
 
     card = commands.add_parser("card", help="write the offline model's card")
     card.set_defaults(act=_card)
-
-    mutations = commands.add_parser("mutations", help="break the gate, line by line")
-    mutations.set_defaults(act=_mutations)
-    mutations.add_argument("--only", metavar="NAME", help="this mutation only")
     return parser
 
 
@@ -229,12 +224,6 @@ def _card(options: argparse.Namespace) -> int:
     write_card()
     print(f"Written: {CARD}")
     return 0
-
-
-def _mutations(options: argparse.Namespace) -> int:
-    script = FOLDER.parent / "tests" / "mutations.py"
-    only = ["--only", options.only] if options.only else []
-    return subprocess.run([sys.executable, str(script), *only], check=False).returncode
 
 
 if __name__ == "__main__":

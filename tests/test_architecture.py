@@ -13,7 +13,6 @@ import pytest
 import hms_active_rooms
 from hms_active_rooms.capability import capability
 from hms_active_rooms.tools.arguments import ARGUMENTS
-from mutations import listed, misplaced
 
 PACKAGE = Path(hms_active_rooms.__file__).parent
 PROJECT = PACKAGE.parent.parent
@@ -123,18 +122,6 @@ def test_no_argument_means_consent() -> None:
         assert not words & set(model.model_fields)
 
 
-def test_modules_stay_short() -> None:
-    long = {
-        name: lines
-        for name, lines in (
-            (p.relative_to(PACKAGE).as_posix(), len(p.read_text().splitlines()))
-            for p in PACKAGE.rglob("*.py")
-        )
-        if lines > 400
-    }
-    assert long == {}
-
-
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
@@ -175,7 +162,3 @@ def test_the_project_speaks_of_the_project_alone() -> None:
         if path.is_file():
             content = path.read_text(encoding="utf-8", errors="replace")
             assert not [f for f in forbidden if f in content], name
-
-
-def test_every_mutation_is_of_lines_that_stand_in_the_code_once() -> None:
-    assert [problem for m in listed() if (problem := misplaced(m, PROJECT))] == []

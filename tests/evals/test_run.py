@@ -249,9 +249,3 @@ def some_score() -> Score:
             '"requests": 4, "tokens": 1500}'
         )
     )
-
-
-def test_one_mutation_can_be_named() -> None:
-    command = [sys.executable, "-m", "evals", "mutations", "--only", "no-such-line"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert "There is no mutation 'no-such-line'." in done.stderr
