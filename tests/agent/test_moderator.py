@@ -413,6 +413,14 @@ def test_a_no_here_counts_though_somebody_said_yes_elsewhere_and_it_was_not_sent
     assert "rejected" in talk.results()[0]
 
 
+@pytest.mark.parametrize("stray", ["\ud800", "\x00"])
+def test_a_no_counts_whatever_characters_its_reason_holds(stray: str) -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(remove(1)), text("done")))
+    talk.say()
+    assert talk.answer({"type": "reject", "message": f"no{stray}"}) is None
+    assert "no\ufffd" in talk.results()[0]
+
+
 def test_a_person_who_comes_second_here_reads_whose_decision_counts() -> None:
     talk = Conversation(students(), ScriptedModel.saying(calls(remove(1)), text("done")))
     asked = talk.say().value["action_requests"][0]

@@ -57,6 +57,24 @@ def test_reject_works_without_a_terminal_and_is_final(
     assert posts(sim) == []
 
 
+def test_a_no_with_a_stray_byte_in_its_reason_is_a_no(
+    sim: Simulation, waiting: str, call: Run, run: Run
+) -> None:
+    done = run("reject", waiting, "--reason", "caf\udcff closes")
+    assert (done.code, done.err) == (0, "")
+    shown = call("actions", "show", waiting, "--json").json
+    assert (shown["state"], shown["reason"]) == ("rejected", "caf\ufffd closes")
+
+
+def test_a_no_after_the_deadline_is_told_that_it_had_expired(sim: Simulation, call: Run) -> None:
+    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+    done = call("reject", late)
+    assert (done.code, done.out) == (0, "")
+    assert "Too late to reject. Not executed: The approval was not answered in time" in done.err
+    assert call("actions", "show", late, "--json").json["state"] == "expired"
+    assert call("reject", late, "--json").json["state"] == "expired"
+
+
 def test_what_was_done_cannot_be_rejected(
     sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:

@@ -717,6 +717,30 @@ async def test_a_withdrawn_action_is_not_sent_even_if_it_was_approved() -> None:
     assert room.posts == []
 
 
+UNSTORABLE = "a\x00b\udcff\ud83d"
+
+
+async def test_a_no_is_a_no_whatever_characters_it_and_the_name_hold() -> None:
+    gate = gate_on(classroom())
+    waits = await gate.propose(end(), HERE)
+    no = Reject(UNSTORABLE, by=UNSTORABLE)
+    turned_down = await gate.decide(waits.id, no, by="", way="page")
+    unsent = await approved(gate, remove())
+    withdrawn = await gate.withdraw(unsent.id, UNSTORABLE, by=UNSTORABLE, way="rest")
+    for row in (turned_down, withdrawn):
+        assert (row.state, row.decided_by, row.reason) == ("rejected", *2 * ["a\ufffdb\ufffd\ufffd"])
+
+
+async def test_what_is_withdrawn_after_its_deadline_had_expired() -> None:
+    clock = Clock()
+    gate = gate_on(classroom(), Journal(":memory:", clock=clock), clock)
+    waits, unused = await gate.propose(send(), HERE), await approved(gate, remove())
+    clock.now += timedelta(seconds=601)
+    for action in (waits, unused):
+        late = await gate.withdraw(action.id, "no", by="ada", way="terminal")
+        assert (late.state, late.decided_by) == ("expired", "gate")
+
+
 async def test_a_persons_no_is_in_time_until_the_request_is_sent() -> None:
     room = classroom()
     gate = gate_on(room)

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from hms_active_rooms.errors import JournalError
-from hms_active_rooms.gate.approval import Approve
+from hms_active_rooms.gate.approval import Approve, Reject
 from hms_active_rooms.gate.calls import parse_call
 from hms_active_rooms.gate.drafts import Origin, draft
 from hms_active_rooms.gate.journal import Journal
@@ -151,4 +151,14 @@ def test_a_reader_chooses_in_sql_and_cannot_write(url: str) -> None:
     with journal._transaction() as writing:
         writing.exec_driver_sql("UPDATE hms_actions SET note = 'not yet'")
         assert journal.get(action.id) == action
+    journal.close()
+
+
+async def test_a_no_with_characters_that_postgresql_refuses_is_a_no(url: str) -> None:
+    journal = Journal(url)
+    gate = gate_on(StandInRoom([peer(1)]), journal)
+    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    action = await gate.propose(call, Origin("t", "m", "no", "agent"))
+    no = Reject("no\x00 \udcff", by="ada\x00")
+    assert (await gate.decide(action.id, no, by="", way="page")).state == "rejected"
     journal.close()

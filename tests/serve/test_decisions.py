@@ -147,6 +147,16 @@ async def test_a_decision_too_late_is_told_so() -> None:
     assert "not answered in time" in verdict.text
 
 
+@pytest.mark.parametrize("stray", ["\ud800", "\x00"])
+async def test_a_no_counts_whatever_characters_its_reason_holds(stray: str) -> None:
+    toolkit = kit(students())
+    action = await waiting(toolkit)
+    no = {"type": "reject", "message": 2000 * stray}
+    verdict = await say(toolkit, action, no, f"ada{stray}")
+    assert (verdict.counted, verdict.action.state) == (True, "rejected")
+    assert verdict.action.reason == 2000 * "\ufffd"
+
+
 async def test_a_no_to_what_is_approved_and_not_sent_is_still_in_time() -> None:
     room = students()
     toolkit = kit(room)
