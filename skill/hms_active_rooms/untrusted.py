@@ -38,6 +38,7 @@ __all__ = [
     "resolve_short_id",
     "short_ids",
     "skeleton",
+    "storable",
 ]
 
 SHORT_ID_CHARS: Final = 8
@@ -52,6 +53,9 @@ _PLAIN: Final = re.compile(r"[ !#-%'-;=-\[^_a-~]*")
 # Backtick, tags, `<|special tokens|>`, link targets and `&#8238;` would act in Markdown, HTML
 # or a tokenizer that reads our text; the first character of each is enough to stop it.
 _ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]|&(?=#|[A-Za-z0-9]+;)")
+
+# PostgreSQL takes no NUL, and no database half a surrogate pair.
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 # What ends our string, or looks so. Not `\"`: Markdown drops the backslash and shows the quote.
 # U+05F4 stays: Hebrew spells with it.
@@ -150,6 +154,11 @@ def _escape(char: str) -> str:
         return f"\\u{code:04x}"
     code -= 0x10000
     return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+
+
+def storable(text: str) -> str:
+    """The text with U+FFFD for each character that a database refuses."""
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:

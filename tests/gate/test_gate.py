@@ -728,7 +728,10 @@ async def test_a_no_is_a_no_whatever_characters_it_and_the_name_hold() -> None:
     unsent = await approved(gate, remove())
     withdrawn = await gate.withdraw(unsent.id, UNSTORABLE, by=UNSTORABLE, way="rest")
     for row in (turned_down, withdrawn):
-        assert (row.state, row.decided_by, row.reason) == ("rejected", *2 * ["a\ufffdb\ufffd\ufffd"])
+        assert (row.state, row.decided_by, row.reason) == (
+            "rejected",
+            *2 * ["a\ufffdb\ufffd\ufffd"],
+        )
 
 
 async def test_what_is_withdrawn_after_its_deadline_had_expired() -> None:

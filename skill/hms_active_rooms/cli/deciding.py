@@ -9,7 +9,8 @@ from hms_active_rooms.cli.desk import TerminalDesk
 from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, NoValidAnswerError, ask
 from hms_active_rooms.cli.settings import person_here
 from hms_active_rooms.gate.approval import Decision, Reject
-from hms_active_rooms.gate.records import decided
+from hms_active_rooms.gate.deciding import Deciding
+from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.wording import already
 from hms_active_rooms.serve.decisions import is_ours
 
@@ -73,18 +74,10 @@ def _asked(gate: Gate, action: Action, desk: TerminalDesk) -> Decision | None:
 def turn_down(journal: Journal, action: Action, reason: str) -> Action:
     """Reject an action that was not sent yet; the row as it is then.
 
-    Needs no gate: saying no reads no room and sends nothing.
+    The half of the gate that decides is enough: saying no reads no room and sends nothing.
     """
-    by = person_here()
-    # Again when somebody approved in between: nothing was sent yet, so no is still in time.
-    while action.state in ("proposed", "approved"):
-        columns = decided(by, WAY, journal.now())
-        journal.move(
-            action, "rejected", by=by, way=WAY, data={"reason": reason}, reason=reason, **columns
-        )
-        action = journal.get(action.id) or action
-    journal.revoke_grants(action.thread)
-    return action
+    deciding = Deciding(journal, Policy())
+    return blocking.run(deciding.withdraw(action.id, reason, by=person_here(), way=WAY))
 
 
 def how_to_approve(action: Action) -> str:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     RootModel,
@@ -24,6 +25,7 @@ from pydantic import (
 )
 
 from hms_active_rooms.gate.impact import Impact
+from hms_active_rooms.untrusted import storable
 
 Scope = Literal["once", "session"]
 """`session`: also the next calls of this tool, room and audience kind, in this thread and session."""
@@ -115,11 +117,16 @@ class ApproveAnswer(_Answer):
     scope: Scope = "once"
 
 
+def _storable(given: object) -> object:
+    return storable(given) if isinstance(given, str) else given
+
+
 class RejectAnswer(_Answer):
     """`{"type": "reject", "message": ...}`. It may leave the digest out: no is always safe."""
 
     type: Literal["reject"]
-    message: str = Field(default="", max_length=2000)
+    # Pydantic refuses a lone surrogate, and with it the no.
+    message: Annotated[str, BeforeValidator(_storable)] = Field(default="", max_length=2000)
     digest: str | None = None
 
 

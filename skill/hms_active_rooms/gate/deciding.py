@@ -21,6 +21,7 @@ from hms_active_rooms.gate.rows import Rows
 from hms_active_rooms.gate.states import State
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.gate.workers import this_worker
+from hms_active_rooms.untrusted import storable
 
 _MAX_REASON_CHARS = 2000
 
@@ -70,7 +71,7 @@ class Deciding(Rows):
     async def bad_answer(self, action: Action, reason: str, *, way: str) -> None:
         """Record an answer that was none; nothing moves."""
         await asyncio.to_thread(
-            self.journal.note, action.id, "bad_answer", way=way, reason=_storable(reason)
+            self.journal.note, action.id, "bad_answer", way=way, reason=storable(reason)
         )
 
     async def open_actions(self, thread: str) -> list[Action]:
@@ -84,9 +85,10 @@ class Deciding(Rows):
 
     async def withdraw(self, action_id: str, reason: str, *, by: str, way: str) -> Action:
         """Take back an action that was not sent yet, approved or not, and its thread's grants."""
-        action = await self.get(action_id)
+        by = storable(by)
+        action = await self.expire_if_late(await self.get(action_id))
         while action.state in ("proposed", "approved"):
-            action = await self._reject(action, reason, by, way)
+            action = await self.expire_if_late(await self._reject(action, reason, by, way))
         # Last, so that no grant given in between outlives it.
         await asyncio.to_thread(self.journal.revoke_grants, action.thread)
         return action
@@ -101,7 +103,7 @@ class Deciding(Rows):
             InvalidCall: no such action.
         """
         action = await self.expire_if_late(await self.get(action_id))
-        by = _storable(getattr(decision, "by", "") or by)
+        by = storable(str(getattr(decision, "by", "") or by))
         unsent = action.state in ("proposed", "approved")
         # The gate's own refusals say nothing about what a person wants.
         if isinstance(decision, Reject) and way != "gate" and unsent:
@@ -129,7 +131,7 @@ class Deciding(Rows):
                 return await self._reject(action, "the answer was not understood", by, way)
 
     async def _reject(self, action: Action, reason: str, by: str, way: str) -> Action:
-        reason = _storable(reason)[:_MAX_REASON_CHARS]
+        reason = storable(str(reason))[:_MAX_REASON_CHARS]
         return await self.move(action, "rejected", by=by, way=way, reason=reason)
 
     async def _edit(self, action: Action, edit: Edit, by: str, way: str) -> Action:
@@ -178,8 +180,3 @@ class Deciding(Rows):
             now=self.journal.now(),
             ttl_s=self.policy.approval_ttl_s,
         )
-
-
-def _storable(text: str) -> str:
-    """The text without lone surrogates, which no database takes."""
-    return str(text).encode("utf-8", "backslashreplace").decode()

@@ -31,6 +31,7 @@ from hms_active_rooms.gate.wording import NOBODYS_WAYS, already, outcome
 from hms_active_rooms.serve.calls import THREADS
 from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
+from hms_active_rooms.untrusted import storable
 
 MAX_LISTED = 500
 
@@ -265,7 +266,7 @@ def is_ours(row: Action, newest: Action, *, rejects: bool, by: str, way: str) ->
     """
     edited = newest.edited_from == row.id
     same = rejects == (row.state == "rejected" and not edited)
-    return same and (row.decided_by, row.decided_way) == (by, way)
+    return same and (row.decided_by, row.decided_way) == (storable(by), way)
 
 
 def _told(row: Action) -> str:
