@@ -121,12 +121,15 @@ def _storable(given: object) -> object:
     return storable(given) if isinstance(given, str) else given
 
 
+ReasonText = Annotated[str, BeforeValidator(_storable)]
+"""Why a person says no. Pydantic refuses a lone surrogate, and with it would go the no."""
+
+
 class RejectAnswer(_Answer):
     """`{"type": "reject", "message": ...}`. It may leave the digest out: no is always safe."""
 
     type: Literal["reject"]
-    # Pydantic refuses a lone surrogate, and with it the no.
-    message: Annotated[str, BeforeValidator(_storable)] = Field(default="", max_length=2000)
+    message: ReasonText = Field(default="", max_length=2000)
     digest: str | None = None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from hms_active_rooms.gate.approval import Scope
+from hms_active_rooms.gate.approval import ReasonText, Scope
 from hms_active_rooms.gate.calls import RoomId
 from hms_active_rooms.gate.states import State
 from hms_active_rooms.serve.answers import ActionData, PeersData, RoomData
@@ -27,12 +27,6 @@ class _Taken(BaseModel):
 
 class _Sent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("the text holds a NUL, which PostgreSQL does not store")
-    return value
 
 
 # --- taken -------------------------------------------------------------------------------------
@@ -71,9 +65,7 @@ class Approval(_Taken):
 class Rejection(_Taken):
     """A no."""
 
-    reason: Annotated[str, AfterValidator(_no_nul)] = Field(
-        default="", max_length=2000, description="Told to whoever asked."
-    )
+    reason: ReasonText = Field(default="", max_length=2000, description="Told to whoever asked.")
     digest: str | None = Field(default=None, pattern=DIGEST, description="May be left out.")
 
 
