@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from cli.running import WAIT_S, Open, Run, control, ended, names, peer_id, posts
+from hms_active_rooms.gate.approval import Approve
+from hms_active_rooms.gate.deciding import Deciding
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 
@@ -84,6 +89,25 @@ def test_three_lines_that_are_no_answer_are_a_refusal(sim: Simulation, terminal:
     assert code == 4
     assert "no valid answer came" in rest
     assert posts(sim) == []
+
+
+def test_without_a_valid_answer_here_what_was_approved_elsewhere_meanwhile_is_sent(
+    sim: Simulation, terminal: Open
+) -> None:
+    child = terminal("remove", sim.room_id, "Spam Bot")
+    child.expect(QUESTION)
+    journal = Journal()
+    (row,) = journal.actions(state="proposed")
+    yes = Approve(row.digest)
+    asyncio.run(Deciding(journal, Policy()).decide(row.id, yes, by="bob", way="page"))
+    journal.close()
+    for line in ("y", "YES", "do it"):
+        child.sendline(line)
+        child.expect("That is no answer")
+    code, rest = ended(child)
+    assert code == 0
+    assert 'Already approved by "bob" (page)' in rest
+    assert len(posts(sim)) == 1
 
 
 def test_what_is_typed_before_the_question_is_no_answer(sim: Simulation, terminal: Open) -> None:

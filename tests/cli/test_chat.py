@@ -110,6 +110,28 @@ def test_what_was_approved_elsewhere_is_not_asked_again(
     assert len(posts(sim)) == 1
 
 
+def test_what_was_approved_elsewhere_and_is_held_by_the_limit_stays_approved_and_is_sent(
+    sim: Simulation, call: Run, terminal: Open
+) -> None:
+    limit = {"HMS_POLICY_ACTIONS_PER_MINUTE": "1"}
+    assert call("chat", sim.room_id, "--thread", "two", given="kick Spam Bot\n").code == 3
+    (row,) = call("actions", "--json").json["actions"]
+    first = call("chat", sim.room_id, "--approve-from-stdin", given="tell everyone: hi\nyes\n")
+    assert "[done]" in first.out
+    elsewhere = terminal("approve", row["id"], **limit)
+    elsewhere.expect(QUESTION)
+    elsewhere.sendline("yes")
+    assert "still approved and was not sent" in ended(elsewhere)[1]
+
+    done = call("chat", sim.room_id, "--thread", "two", given="")
+    assert done.code == 0
+    assert "Approve?" not in done.out
+    assert 'Removed "Spam Bot"' in done.out
+    shown = call("actions", "show", row["id"], "--json").json
+    assert (shown["state"], shown["decided_way"]) == ("done", "terminal")
+    assert len(posts(sim)) == 2
+
+
 def test_what_was_rejected_elsewhere_is_told(sim: Simulation, call: Run) -> None:
     call("chat", sim.room_id, "--thread", "no", given="kick Spam Bot\n")
     (row,) = call("actions", "--json").json["actions"]

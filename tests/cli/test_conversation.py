@@ -37,6 +37,7 @@ class Talk:
         self.events: list[Mapping[str, Any]] = []
         self.questions: list[tuple[str, int, int]] = []
         self.notices: list[str] = []
+        self.meanwhile: Callable[[ApprovalRequest], None] = lambda _: None
 
     def message(self) -> str | None:
         return self._lines.pop(0) if self._lines else None
@@ -46,6 +47,7 @@ class Talk:
 
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
         self.questions.append((request.text, number, total))
+        self.meanwhile(request)
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
@@ -65,13 +67,20 @@ Converse = Callable[..., str]
 
 
 @pytest.fixture
-def converse(sim: Simulation, tmp_path: Path) -> Iterator[Converse]:
-    """Runs a conversation to its end; graphs share one checkpointer, as processes do a file."""
+def toolkit(sim: Simulation, tmp_path: Path) -> Iterator[ActiveRoomsToolkit]:
+    """The gate and the tools of every conversation of a test."""
     toolkit = ActiveRoomsToolkit(
         ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
         Policy.build(rooms=(sim.room_id,)),
         journal=f"sqlite:///{tmp_path}/journal.sqlite",
     )
+    yield toolkit
+    blocking.run(toolkit.aclose)
+
+
+@pytest.fixture
+def converse(sim: Simulation, toolkit: ActiveRoomsToolkit) -> Converse:
+    """Runs a conversation to its end; graphs share one checkpointer, as processes do a file."""
     saver = InMemorySaver()
 
     def run(model: ScriptedModel, io: Talk) -> str:
@@ -81,8 +90,7 @@ def converse(sim: Simulation, tmp_path: Path) -> Iterator[Converse]:
         )
         return talk.run()
 
-    yield run
-    blocking.run(toolkit.aclose)
+    return run
 
 
 def two_removals(sim: Simulation) -> ScriptedModel:
@@ -111,6 +119,23 @@ def test_without_a_valid_answer_all_of_the_turn_is_refused(
     assert converse(two_removals(sim), io) == "ended"
     assert [e["state"] for e in io.of("outcome")] == ["rejected", "rejected"]
     assert posts(sim) == []
+
+
+def test_without_a_valid_answer_here_what_was_approved_elsewhere_meanwhile_stays_approved(
+    sim: Simulation, converse: Converse, toolkit: ActiveRoomsToolkit
+) -> None:
+    io = Talk("remove both", "no", "hm", "hm", "hm")
+
+    def approve(request: ApprovalRequest) -> None:
+        if "Sam Lee" in request.text:
+            yes = toolkit.gate.decide(request.action_id, request.approve(), by="bob", way="page")
+            blocking.run(yes)
+
+    io.meanwhile = approve
+    assert converse(two_removals(sim), io) == "ended"
+    assert sorted(e["state"] for e in io.of("outcome")) == ["done", "rejected"]
+    assert "Sam Lee" not in names(sim)
+    assert "Spam Bot" in names(sim)
 
 
 def test_the_end_of_input_between_two_questions_decides_neither(

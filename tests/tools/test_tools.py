@@ -182,6 +182,20 @@ def test_no_answer_of_a_callback_is_none_whatever_the_journals_clock_says() -> N
     assert room.posts == []
 
 
+def test_what_was_approved_elsewhere_stays_approved_when_a_callback_never_answers() -> None:
+    room = students()
+
+    async def confirm(request: ApprovalRequest) -> Any:
+        gate = toolkit.gate
+        await gate.decide(request.action_id, request.approve(), by="bob", way="page")
+        await asyncio.Event().wait()
+
+    toolkit = kit(room, confirm, Journal(":memory:", clock=Clock()), approval_ttl_s=0.2)
+    message = call(named(toolkit, "hms-send-message"), room_id=ROOM, message="hi")
+    assert message.artifact["state"] == "done"
+    assert message.artifact["decided_by"] == "bob"
+
+
 def test_a_callback_that_fails_sends_nothing() -> None:
     room = students()
 
