@@ -23,7 +23,7 @@ from hms_active_rooms.capability import capability
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, Desk, NoValidAnswerError, as_answer, ask
 from hms_active_rooms.errors import ActiveRoomsError
-from hms_active_rooms.gate.approval import ApprovalRequest, Decision
+from hms_active_rooms.gate.approval import ApprovalRequest, Decision, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.records import Action
 from hms_active_rooms.untrusted import quoted
@@ -182,7 +182,8 @@ class Conversation:
         resume: dict[str, Any] = {}
         for pause in interrupts:
             ids = [str(asked["action_id"]) for asked in pause.value["action_requests"]]
-            rows = [blocking.run(self._gate.get(action_id)) for action_id in ids]
+            found = [blocking.run(self._gate.get(action_id)) for action_id in ids]
+            rows = [blocking.run(self._gate.expire_if_late(row)) for row in found]
             answers = self._answers(rows)
             if answers is None:
                 return None
@@ -190,8 +191,7 @@ class Conversation:
         return resume
 
     def _answers(self, rows: Sequence[Action]) -> list[dict[str, object]] | None:
-        now = self._gate.journal.now()
-        open_rows = [row for row in rows if row.state_at(now) == "proposed"]
+        open_rows = [row for row in rows if row.state == "proposed"]
         if open_rows and not self._io.can_ask:
             self._pending(open_rows)
             return None
@@ -199,8 +199,7 @@ class Conversation:
         number = 0
         for row in rows:
             if row not in open_rows:
-                # Decided elsewhere or too late: the journal ignores what stands here.
-                answers.append({"type": "reject", "message": "decided before"})
+                answers.append(_no_decision(row))
                 continue
             number += 1
             request = self._gate.request(row)
@@ -208,7 +207,9 @@ class Conversation:
                 decision = self._ask(row, request, number, len(open_rows))
             except NoValidAnswerError:
                 self._io.notice("No valid answer, so everything asked here is refused.")
-                return [{"type": "reject", "message": NO_VALID_ANSWER} for _ in rows]
+                for undecided in open_rows:
+                    self._refuse(undecided)
+                return [_no_decision(row) for row in rows]
             except KeyboardInterrupt:
                 self._io.notice("")  # the terminal wrote ^C where the answer goes
                 self._pending(open_rows)
@@ -231,8 +232,21 @@ class Conversation:
             total=total,
         )
 
+    def _refuse(self, row: Action) -> None:
+        """By the gate, since nobody said no: what was approved elsewhere by now stays approved."""
+        refusal = Reject(NO_VALID_ANSWER)
+        blocking.run(self._gate.decide(row.id, refusal, by="gate", way="gate"))
+
     def _pending(self, rows: Sequence[Action]) -> None:
         self._io.emit({"type": "pending", "action_ids": [row.id for row in rows]})
+
+
+def _no_decision(row: Action) -> dict[str, object]:
+    """The answer about a row that is not `proposed` any more, decided elsewhere or too late.
+
+    A yes changes no such row. A no would take back a yes that was not sent yet.
+    """
+    return {"type": "approve", "digest": row.digest}
 
 
 class _ModelFailures(BaseCallbackHandler):

@@ -43,11 +43,16 @@ def finish(gate: Gate, action: Action, desk: TerminalDesk) -> Action:
             break
         if action.state != "proposed":
             break
-        decision = _asked(gate, action, desk)
+        by, way = person_here(), WAY
+        try:
+            decision = _asked(gate, action, desk)
+        except NoValidAnswerError:
+            # Nobody said no: what was approved elsewhere by now stays approved.
+            decision, by, way = Reject(NO_VALID_ANSWER), "gate", "gate"
         if decision is None:
             return action
         answered = action.id, isinstance(decision, Reject)
-        action = blocking.run(gate.decide(action.id, decision, by=person_here(), way=WAY))
+        action = blocking.run(gate.decide(action.id, decision, by=by, way=way))
     if answered is not None:
         row = blocking.run(gate.get(answered[0]))
         ours = is_ours(row, action, rejects=answered[1], by=person_here(), way=WAY)
@@ -64,8 +69,6 @@ def _asked(gate: Gate, action: Action, desk: TerminalDesk) -> Decision | None:
             desk,
             on_bad=lambda text: blocking.run(gate.bad_answer(action, text, way=WAY)),
         )
-    except NoValidAnswerError:
-        return Reject(NO_VALID_ANSWER)
     except KeyboardInterrupt:
         desk.notice(f"\nNothing was decided and nothing was sent. {how_to_approve(action)}")
         raise

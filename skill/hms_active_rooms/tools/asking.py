@@ -168,7 +168,9 @@ async def _ask_callback(gate: Gate, action: Action, confirm: Confirm) -> Action:
             if inspect.isawaitable(answer):
                 answer = await answer
     except TimeoutError:
-        answer = Reject("nobody answered in time")
+        # Nobody said no: what was approved elsewhere by now stays approved.
+        refusal = Reject("nobody answered in time")
+        return await gate.decide(action.id, refusal, by="gate", way="gate")
     return await gate.decide(action.id, answer, by="callback", way="callback")
 
 
