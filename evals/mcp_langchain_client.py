@@ -7,7 +7,8 @@ our server. It asks a person by elicitation; here the question becomes an interr
     interrupt    the graph pauses with the question
     second call  the same call is the same action, asked again; the person's answer goes in
 
-A digest is in every question, so an answer to another question is not given.
+A digest is in every question and in every choice of its form, so that an answer to another
+question is not given, and would decide nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Person:
         del mcp_context, context
         self.asked.append(params.message)
         if params.message == self.approved:
-            return ElicitResult(action="accept", content={"decision": "approve"})
+            choices = params.requestedSchema["properties"]["decision"]["enum"]
+            [yes] = [choice for choice in choices if choice.startswith("approve")]
+            return ElicitResult(action="accept", content={"decision": yes})
         return ElicitResult(action="cancel")
 
 

@@ -22,6 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from e2e.server import CALLER, COMMAND, WAIT_S, Browser, Program
 from hms_active_rooms import ActiveRoomsToolkit
 from scripted import calls
+from serve.people import choice
 
 Environ = Mapping[str, str]
 
@@ -116,7 +117,7 @@ class InAnMcpClient:
     async def _answer(self, _: Any, question: Any) -> types.ElicitResult:
         self._asked.set_result(question.message.rpartition("(action ")[2].partition(",")[0])
         yes = await asyncio.shield(asyncio.wrap_future(self._said))
-        decision = "approve" if yes else "reject"
+        decision = choice(question.requested_schema, "approve" if yes else "reject")
         return types.ElicitResult(action="accept", content={"decision": decision})
 
 

@@ -35,6 +35,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
+from serve.people import choice
 
 pytestmark = pytest.mark.slow
 
@@ -181,8 +182,9 @@ def test_stdio_servers_that_start_after_a_kill_send_what_was_approved_once(
     spam = next(p.id for p in sim.world.peers(sim.room_id) if p.name == "Spam Bot")
     program, *given = CRASHING
 
-    async def yes(_: Any, __: Any) -> types.ElicitResult:
-        return types.ElicitResult(action="accept", content={"decision": "approve"})
+    async def yes(_: Any, asked: Any) -> types.ElicitResult:
+        decision = choice(asked.requested_schema, "approve")
+        return types.ElicitResult(action="accept", content={"decision": decision})
 
     async def ask() -> None:
         dying = StdioServerParameters(

@@ -26,6 +26,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.server import Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
 from scripted import ScriptedModel, calls, text
+from serve.people import choice
 
 REMOVE = "hms-remove-peers"
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
@@ -100,7 +101,8 @@ def by_elicitation(mode: str) -> Callable[[Place], None]:
 
     async def yes(_: Any, asked: Any) -> types.ElicitResult:
         assert '"Spam Bot"' in asked.message
-        return types.ElicitResult(action="accept", content={"decision": "approve"})
+        decision = choice(asked.requested_schema, "approve")
+        return types.ElicitResult(action="accept", content={"decision": decision})
 
     async def talk(url: str, arguments: dict[str, Any]) -> None:
         headers = {"authorization": f"Bearer {CALLER}"}

@@ -46,16 +46,76 @@ class Person:
         answer = self.answers[min(len(self.questions), len(self.answers) - 1)]
         self.questions.append(params.message)
         self.forms.append(params.requested_schema)
-        return answer
+        return named(answer, params.requested_schema)
 
 
-YES = types.ElicitResult(action="accept", content={"decision": "approve"})
-NO = types.ElicitResult(action="accept", content={"decision": "reject", "reason": "leave him"})
+@dataclass
+class Resumed:
+    """A person behind a client that resumes as LangChain's `MCPAdapter` does.
+
+    Each time it issues the call from round one and gives the saved answers, in order, to
+    whatever is asked by then. A question behind the last of them is shown and stays open.
+    """
+
+    mcp: Client | None = None
+    saved: list[types.ElicitResult] = field(default_factory=list)
+    shown: list[Any] = field(default_factory=list)
+    given: int = 0
+
+    async def __call__(self, _: Any, params: Any) -> types.ElicitResult:
+        self.given += 1
+        if self.given <= len(self.saved):
+            return self.saved[self.given - 1]
+        self.shown.append(params)
+        return CANCEL
+
+    def say(self, answer: types.ElicitResult) -> None:
+        """Answer the question that was shown last."""
+        self.saved.append(named(answer, self.shown[-1].requested_schema))
+
+    async def invoke(self, tool: str, arguments: dict[str, Any]) -> types.CallToolResult:
+        """Start, or resume, the run that makes this call."""
+        assert self.mcp
+        self.given = 0
+        return await self.mcp.call_tool(tool, arguments)
+
+
+THIS = "this"
+"""In a decision: the name of the question that is asked."""
+
+YES = types.ElicitResult(action="accept", content={"decision": f"approve {THIS}"})
+NO = types.ElicitResult(
+    action="accept", content={"decision": f"reject {THIS}", "reason": "leave him"}
+)
 DECLINE = types.ElicitResult(action="decline")
 CANCEL = types.ElicitResult(action="cancel")
 
 
-def client(toolkit: ActiveRoomsToolkit, mode: str, person: Person | None = None) -> Client:
+def choice(form: dict[str, Any], word: str) -> str:
+    """The form's one decision that begins with this word."""
+    [value] = [v for v in form["properties"]["decision"]["enum"] if v.split()[0] == word]
+    return str(value)
+
+
+def named(answer: types.ElicitResult, form: dict[str, Any]) -> types.ElicitResult:
+    """The answer as the form takes it: it names the question that was asked."""
+    content = dict(answer.content or {})
+    word, _, name = str(content.get("decision", "")).partition(" ")
+    if name != THIS:
+        return answer
+    content["decision"] = choice(form, word)
+    return answer.model_copy(update={"content": content})
+
+
+def yes_to(asked: types.InputRequiredResult) -> Any:
+    """A yes to the question of this round."""
+    form: Any = (asked.input_requests or {})["approval"].params
+    return {"approval": named(YES, form.requested_schema)}
+
+
+def client(
+    toolkit: ActiveRoomsToolkit, mode: str, person: Person | Resumed | None = None
+) -> Client:
     return Client(build_server(toolkit), mode=mode, elicitation_callback=person)  # type: ignore[arg-type]  # a str that is one of the modes
 
 

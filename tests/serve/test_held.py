@@ -28,7 +28,7 @@ from hms_active_rooms.serve.guard import GuardSettings
 from hms_active_rooms.serve.page.view import people_view, room_now
 from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.rest_approvers import rest_settings, who
-from serve.people import YES, Person, client, kit, remove, students, text
+from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
 from stand_in import ROOM, gate_on, peer
 
@@ -165,10 +165,10 @@ async def test_a_yes_after_somebody_elses_no_sends_nothing_and_tells_whose_it_wa
     toolkit = kit(room)
     gate = toolkit.gate
 
-    async def too_late(_: Any, __: Any) -> types.ElicitResult:
+    async def too_late(_: Any, asked: Any) -> types.ElicitResult:
         (row,) = gate.journal.actions()
         await gate.decide(row.id, gate.request(row).reject("no"), by="ada", way="terminal")
-        return YES
+        return named(YES, asked.requested_schema)
 
     async with client(toolkit, mode, too_late) as mcp:  # type: ignore[arg-type]  # asks like one
         result = await mcp.call_tool(REMOVE, remove())
@@ -183,7 +183,7 @@ async def test_an_accepted_round_sent_again_asks_nobody_and_sends_no_second_mess
     async with client(kit(room), "auto", person) as mcp:
         asked = await mcp.session.call_tool(SEND, said, allow_input_required=True)
         assert isinstance(asked, types.InputRequiredResult)
-        answers: Any = {"approval": YES}
+        answers = yes_to(asked)
         for _ in range(2):
             await mcp.call_tool(
                 SEND, said, input_responses=answers, request_state=asked.request_state

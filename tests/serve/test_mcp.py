@@ -39,6 +39,7 @@ from serve.people import (
     remove,
     students,
     text,
+    yes_to,
 )
 from stand_in import ROOM, SESSION, Clock, StandInRoom, peer
 
@@ -168,9 +169,19 @@ async def test_a_closed_question_leaves_the_action_waiting(mode: str) -> None:
 
 @modes
 @pytest.mark.parametrize(
-    "content", [{"decision": "yes"}, {"decision": True}, {}, {"decision": "approve", "more": "x"}]
+    "content",
+    [
+        {"decision": "yes"},
+        {"decision": True},
+        {},
+        {"decision": "approve"},
+        {"decision": "reject"},
+        {"decision": "approve this", "more": "x"},
+    ],
 )
-async def test_only_exactly_approve_approves(mode: str, content: dict[str, Any]) -> None:
+async def test_only_exactly_what_the_form_offers_decides(
+    mode: str, content: dict[str, Any]
+) -> None:
     room = students()
     person = Person([types.ElicitResult(action="accept", content=content), CANCEL])
     toolkit = kit(room)
@@ -358,7 +369,7 @@ async def test_without_elicitation_an_answer_that_comes_anyway_is_none(
         asked = await first_round(mcp)
     server = build_server(toolkit, elicit=False)
     async with Client(server, elicitation_callback=Person([YES])) as mcp:
-        answers: Any = {"approval": YES}
+        answers = yes_to(asked)
         result = await mcp.call_tool(
             REMOVE, remove(), input_responses=answers, request_state=asked.request_state
         )
@@ -397,7 +408,7 @@ async def test_an_accepted_round_sent_again_tells_the_outcome_and_sends_nothing(
     room, person = students(), Person([YES])
     async with client(kit(room), "auto", person) as mcp:
         asked = await first_round(mcp)
-        answers: Any = {"approval": YES}
+        answers = yes_to(asked)
         results = [
             await mcp.call_tool(
                 REMOVE, remove(), input_responses=answers, request_state=asked.request_state
@@ -412,7 +423,7 @@ async def test_an_accepted_round_sent_again_tells_the_outcome_and_sends_nothing(
 async def test_an_answer_without_the_question_is_none() -> None:
     room, person = students(), Person([CANCEL])
     async with client(kit(room), "auto", person) as mcp:
-        answers: Any = {"approval": YES}
+        answers = yes_to(await first_round(mcp))
         result = await mcp.call_tool(REMOVE, remove(), input_responses=answers)
     assert room.posts == []
     assert result.structured_content["waiting"] is True
@@ -423,10 +434,9 @@ async def test_a_forged_state_is_refused() -> None:
     room = students()
     toolkit = kit(room)
     async with client(toolkit, "auto", Person([CANCEL])) as mcp:
-        await first_round(mcp)
+        answers = yes_to(await first_round(mcp))
         (row,) = toolkit.gate.journal.actions()
         forged = json.dumps({"action": row.id, "digest": row.digest, "count": 1})
-        answers: Any = {"approval": YES}
         with pytest.raises(MCPError, match="requestState"):
             await mcp.call_tool(REMOVE, remove(), input_responses=answers, request_state=forged)
     assert room.posts == []
@@ -436,7 +446,7 @@ async def test_the_state_of_one_call_answers_no_other() -> None:
     room = students()
     async with client(kit(room), "auto", Person([CANCEL])) as mcp:
         asked = await first_round(mcp)
-        answers: Any = {"approval": YES}
+        answers = yes_to(asked)
         with pytest.raises(MCPError, match="requestState"):
             await mcp.call_tool(
                 REMOVE, remove(2), input_responses=answers, request_state=asked.request_state
@@ -456,7 +466,7 @@ async def test_an_old_answer_does_not_approve_what_is_asked_by_then() -> None:
         )
         room.peers[0] = peer(1, role="teacher")
         assert (await toolkit.gate.run(row.id)).state == "proposed"
-        answers: Any = {"approval": YES}
+        answers = yes_to(asked)
         result = await mcp.call_tool(
             REMOVE, remove(), input_responses=answers, request_state=asked.request_state
         )

@@ -200,6 +200,8 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
     newest = action if action.sent_at else await gate.latest(action)
     if not (words := already(action)):
         text = outcome(action)
+        if action.state == "expired" and action.decided_way == "gate":
+            text = f"Too late, nothing is sent. {text}"
         if newest.id != action.id:
             text += f" It went on as action {newest.id}."
         return Verdict(False, newest, text)

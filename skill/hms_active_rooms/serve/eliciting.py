@@ -1,8 +1,11 @@
 """What an MCP client asks its person, what its answer means, and what ties the two. Pure.
 
-Threat: an answer is replayed, forged, or given to a question that is not the pending one.
-Invariant: an answer counts only for the action and the digest it was asked about, and only
-exactly `approve` approves; the journal decides whether anything is sent.
+Threat: an answer is replayed, forged, or given to a question that is not the pending one; a
+client may keep one and give it to whatever is asked when it resumes, with a fresh state.
+Invariant: the decision itself names its question by the digest, which covers the action and
+its revision, and counts for no other; only exactly the form's `approve` approves; the journal
+decides whether anything is sent. A declined form has no content to name a question in: it
+stops what is asked, and can do no more.
 """
 
 from __future__ import annotations
@@ -27,25 +30,10 @@ MAX_REASON_CHARS: Final = 500
 _MAX_NAME_CHARS: Final = 40
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
-FORM: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "decision": {
-            "type": "string",
-            "title": "Decision",
-            "description": "Approve runs exactly what is shown, once.",
-            "enum": ["reject", "approve"],
-        },
-        "reason": {
-            "type": "string",
-            "title": "Reason",
-            "description": "Told to the model when you reject.",
-            "maxLength": MAX_REASON_CHARS,
-        },
-    },
-    "required": ["decision"],
-}
-"""What the client shows below the question. No default: nobody approves by pressing Enter."""
+LATE: Final = "it was given for another question. Too late, nothing is sent"
+"""Why an answer that names another question, or was asked by another one, is none."""
+
+_NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -85,19 +73,60 @@ def decided_by(name: str) -> str:
     return f"client {client_name(name)}"
 
 
-def question(request: ApprovalRequest, elsewhere: str = "") -> str:
+def question(request: ApprovalRequest, elsewhere: str = "", before: str = "") -> str:
     """The request in words, with what tells it from every other request.
 
     Args:
         request: what is asked.
         elsewhere: where else it can be decided, behind "can also be decided"; "" to leave it out.
+        before: why the last answer decided nothing; "" when there was none.
     """
     also = f"\nIt can also be decided {elsewhere}." if elsewhere else ""
+    last = f"The last answer decided nothing: {before}.\n" if before else ""
     return (
-        f"{request.text}\n"
+        f"{last}{request.text}\n"
         f"Answer until {request.deadline:%Y-%m-%d %H:%M:%S} UTC "
-        f"(action {request.action_id}, digest {request.digest[:12]}).{also}"
+        f"(action {request.action_id}, digest {_name(request.digest)}).{also}"
     )
+
+
+def form(digest: str) -> dict[str, Any]:
+    """What the client shows below the question with this digest.
+
+    Each decision names the question; `enumNames` is what a client shows for it, if it knows
+    that. No default: nobody approves by pressing Enter.
+    """
+    return {
+        "type": "object",
+        "properties": {
+            "decision": {
+                "type": "string",
+                "title": "Decision",
+                "description": "Approve runs exactly what is shown, once.",
+                "enum": [_reject(digest), _approve(digest)],
+                "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
+            },
+            "reason": {
+                "type": "string",
+                "title": "Reason",
+                "description": "Told to the model when you reject.",
+                "maxLength": MAX_REASON_CHARS,
+            },
+        },
+        "required": ["decision"],
+    }
+
+
+def _name(digest: str) -> str:
+    return digest[:12]
+
+
+def _approve(digest: str) -> str:
+    return f"approve {_name(digest)}"
+
+
+def _reject(digest: str) -> str:
+    return f"reject {_name(digest)}"
 
 
 def answer(action: str, content: Mapping[str, object] | None, digest: str) -> dict[str, Any] | None:
@@ -109,7 +138,7 @@ def answer(action: str, content: Mapping[str, object] | None, digest: str) -> di
         digest: of the question that was asked.
 
     Raises:
-        BadAnswerError: a form that is not ours.
+        BadAnswerError: a form that is not ours, or another question's.
     """
     if action == "cancel":
         return None
@@ -120,8 +149,10 @@ def answer(action: str, content: Mapping[str, object] | None, digest: str) -> di
     decision = given.pop("decision", None)
     if action != "accept" or given or not isinstance(reason, str):
         raise BadAnswerError("the form has other fields than decision and reason")
-    if decision == "approve":
+    if decision == _approve(digest):
         return {"type": "approve", "digest": digest}
-    if decision == "reject":
-        return {"type": "reject", "message": reason[:MAX_REASON_CHARS]}
-    raise BadAnswerError("the decision is neither approve nor reject")
+    if decision == _reject(digest):
+        return {"type": "reject", "message": reason[:MAX_REASON_CHARS], "digest": digest}
+    if isinstance(decision, str) and _NAMED.fullmatch(decision):
+        raise BadAnswerError(LATE)
+    raise BadAnswerError("the decision is none of the form's")

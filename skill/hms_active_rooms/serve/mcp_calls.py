@@ -55,6 +55,7 @@ class _Talk:
         name: what the client calls itself.
         closed: its person is not asked, or not again.
         overruled: the action its person was asked about and somebody else decided.
+        unused: why the last answer decided nothing.
     """
 
     context: Context
@@ -64,6 +65,7 @@ class _Talk:
     name: str
     closed: bool
     overruled: str = field(default="")
+    unused: str = field(default="")
 
     @property
     def questions(self) -> int:
@@ -148,8 +150,11 @@ class Calls:
     ) -> types.CallToolResult | types.InputRequiredResult:
         action = await self._row(call, talk)
         asked, response = talk.asked, talk.response
-        if asked and response and (asked.action, asked.digest) == (action.id, action.digest):
-            action = await self._answered(action, talk, response)
+        if asked and response:
+            if (asked.action, asked.digest) == (action.id, action.digest):
+                action = await self._answered(action, talk, response)
+            elif action.state == "proposed":
+                await self._unused(action, talk, eliciting.LATE)
         while True:
             if action.state != "proposed":
                 action = await self._with_progress(talk, action, settle(self._gate, action))
@@ -158,7 +163,7 @@ class Calls:
             talk.asked = eliciting.Asked(action.id, action.digest, talk.questions + 1)
             await self._gate.asked(action, eliciting.WAY)
             if talk.modern:
-                return self._question(action, talk.asked)
+                return self._question(action, talk, talk.asked)
             answer = await self._ask_now(action, talk)
             if answer is None:
                 talk.closed, talk.overruled = True, action.id
@@ -177,24 +182,26 @@ class Calls:
                     return await self._gate.expire_if_late(found)
         return await open_call(self._gate, call, talk.caller)
 
-    def _question(self, action: Action, asked: eliciting.Asked) -> types.InputRequiredResult:
+    def _question(
+        self, action: Action, talk: _Talk, asked: eliciting.Asked
+    ) -> types.InputRequiredResult:
         form = types.ElicitRequestFormParams(
-            message=self._words(action), requested_schema=eliciting.FORM
+            message=self._words(action, talk), requested_schema=eliciting.form(action.digest)
         )
         return types.InputRequiredResult(
             input_requests={eliciting.KEY: types.ElicitRequest(params=form)},
             request_state=asked.encoded(),
         )
 
-    def _words(self, action: Action) -> str:
+    def _words(self, action: Action, talk: _Talk) -> str:
         elsewhere = where_to_approve(action.id, self._page) if self._page else ""
-        return eliciting.question(self._gate.request(action), elsewhere)
+        return eliciting.question(self._gate.request(action), elsewhere, talk.unused)
 
     async def _ask_now(self, action: Action, talk: _Talk) -> types.ElicitResult | None:
         """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
-        text = self._words(action)
+        text, form = self._words(action, talk), eliciting.form(action.digest)
         session, number = talk.context.session, talk.context.request_id
-        asking = asyncio.create_task(session.elicit_form(text, eliciting.FORM, number))
+        asking = asyncio.create_task(session.elicit_form(text, form, number))
         decided = asyncio.create_task(self._until_decided(action))
         try:
             await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
@@ -216,8 +223,9 @@ class Calls:
         try:
             answer = eliciting.answer(response.action, response.content, action.digest)
         except BadAnswerError as error:
-            await self._gate.bad_answer(action, str(error), way=eliciting.WAY)
+            await self._unused(action, talk, str(error))
             return action
+        talk.unused = ""
         if answer is None:
             talk.closed = True
             return action
@@ -227,6 +235,10 @@ class Calls:
         if not verdict.counted:
             talk.overruled = action.id
         return verdict.action
+
+    async def _unused(self, action: Action, talk: _Talk, why: str) -> None:
+        talk.unused = why
+        await self._gate.bad_answer(action, why, way=eliciting.WAY)
 
     async def _told(self, action: Action, talk: _Talk) -> Answer:
         """What came of it; and whose decision it was, for a person who had the question too."""
