@@ -13,7 +13,7 @@ import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.gate.journal import Journal
-from serve.people import DECLINE, NO, YES, Resumed, choice, client, kit, students
+from serve.people import DECLINE, NO, YES, Resumed, choice, client, kit, students, text, yes_to
 from stand_in import ROOM, Clock, StandInRoom, peer
 
 END = "hms-end-active-room"
@@ -146,3 +146,18 @@ async def test_a_refusal_to_answer_names_no_question_and_only_ever_stops(mode: s
         told = await person.invoke(END, CALL)
     assert told.structured_content["state"] == "rejected"
     assert room.posts == []
+
+
+async def test_an_answer_behind_the_deadline_of_its_own_question_is_told_that_it_is_late() -> None:
+    room, clock, person = students(), Clock(), Resumed()
+    toolkit = kit(room, Journal(":memory:", clock=clock))
+    async with client(toolkit, "auto", person) as mcp:
+        asked = await mcp.session.call_tool(END, CALL, allow_input_required=True)
+        assert isinstance(asked, types.InputRequiredResult)
+        await clock.sleep(601)
+        told = await mcp.call_tool(
+            END, CALL, input_responses=yes_to(asked), request_state=asked.request_state
+        )
+    assert told.structured_content["state"] == "expired"
+    assert "Too late, nothing is sent" in text(told)
+    assert (person.shown, room.posts) == ([], [])
