@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from cli.running import Open, Run, ended
 from hms_active_rooms.sim.server import Simulation
+from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.roster import DEFAULT_ROWS, MAX_ROWS, default_budget
 
 # Controls, bidi and other format characters, line separators; \n, \t and \r by their place.
 ACTIVE = re.compile(
@@ -61,6 +65,115 @@ def test_twenty_thousand_people_are_a_hundred_rows(
     assert done.out.count("\n") == 101
     assert "20,000 in the room" in done.err
     assert "Shown: 1 to 100" in done.err
+
+
+@pytest.mark.parametrize("scene", ["arena", "hostile"])
+def test_json_costs_a_model_no_more_than_a_tools_answer(
+    start: Callable[[str], Simulation], call: Run, scene: str
+) -> None:
+    sim = start(scene)
+    assert token_bound(call("room", sim.room_id, "--json").out) <= default_budget(1)
+    default = call("peers", sim.room_id, "--json")
+    assert token_bound(default.out) <= default_budget(DEFAULT_ROWS) == 1500
+    most = call("peers", sim.room_id, "--json", "--limit", str(MAX_ROWS))
+    assert token_bound(most.out) <= default_budget(MAX_ROWS)
+    for page in (default.json, most.json):
+        assert page["left_out"] == page["total"] - len(page["peers"])
+
+
+def test_the_next_page_begins_where_the_budget_ended_the_first(
+    start: Callable[[str], Simulation], call: Run
+) -> None:
+    sim = start("arena")
+    first = call("peers", sim.room_id, "--json").json
+    assert len(first["peers"]) > 20
+    after = str(len(first["peers"]))
+    assert first["total"] == 20_000
+    next_page = call("peers", sim.room_id, "--json", "--offset", after).json["peers"]
+    both = [p["short_id"] for p in first["peers"] + next_page]
+    assert both == [p["short_id"] for p in records(call("peers", sim.room_id, "--all").out)][
+        : len(both)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 107_000, "Александр Иванов " * 5000, "\u202e\U000e0041`" * 9000, "👩‍👩‍👧‍👦" * 5000]
+)
+def test_no_text_of_a_stranger_is_longer_in_json_than_in_a_tools_answer(
+    sim: Simulation, call: Run, text: str
+) -> None:
+    # A name comes first, so that not even its owner's own limit on it is trusted.
+    for number in range(30):
+        sim.world.join(
+            sim.room_id, name=text, role=f"{number}{text}", user_id=text, metadata=text
+        )
+    for limit in ("1", "50"):
+        done = call("peers", sim.room_id, "--json", "--limit", limit, "--offset", "15")
+        assert token_bound(done.out) <= default_budget(int(limit))
+        assert done.json["peers"]
+    assert all(len(role) < 300 for role in done.json["by_role"])
+    for shown in done.json["peers"]:
+        assert set(shown) == {"short_id", "name", "role", "user_id"}
+        assert all(len(value) < 300 for value in shown.values())
+
+
+def test_json_takes_as_many_rows_as_the_tools_do(sim: Simulation, call: Run) -> None:
+    assert call("peers", sim.room_id, "--json", "--limit", "100").code == 0
+    done = call("peers", sim.room_id, "--json", "--limit", "101")
+    assert done.code == 2
+    assert "--all" in done.json["error"]["hint"]
+
+
+def records(text: str) -> list[Any]:
+    """The objects of JSON Lines."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_all_writes_everybody_whole_one_object_a_line(sim: Simulation, call: Run) -> None:
+    sim.world.join(sim.room_id, name="N\n\x1b[31m" * 30, role="student", metadata="m" * 107_000)
+    done = call("peers", sim.room_id, "--all")
+    assert done.code == 0
+    assert done.err == ""
+    assert done.out.isascii()
+    people = records(done.out)
+    assert len(people) == 16
+    newest = next(p for p in people if p["metadata"] == "m" * 107_000)
+    assert newest["name"] == "N\n\x1b[31m" * 30
+    assert newest["id"].startswith(newest["short_id"])
+    assert newest["joined_at"]
+
+
+def test_all_can_be_narrowed_and_not_paged(sim: Simulation, call: Run) -> None:
+    def shown(*options: str) -> list[str]:
+        return [p["name"] for p in records(call("peers", sim.room_id, "--all", *options).out)]
+
+    assert shown("--role", "teacher") == ["Nora Berg"]
+    assert shown("--user-id", "chen.wei", "--json") == ["Chen Wei", "Chen Wei"]
+    assert shown("--name", "SPAM") == ["Spam Bot"]
+    assert shown("--name", "nobody of that name") == []
+    for options in (("--limit", "5"), ("--offset", "1")):
+        done = call("peers", sim.room_id, "--all", *options)
+        assert (done.code, done.out) == (2, "")
+
+
+def test_all_of_a_room_has_the_ids_of_everybody(
+    start: Callable[[str], Simulation], call: Run
+) -> None:
+    sim = start("arena")
+    [room] = records(call("room", sim.room_id, "--all").out)
+    assert room["id"] == sim.room_id
+    assert len(room["session"]["peers"]) == 20_000
+
+
+@pytest.mark.parametrize("command", ["room", "peers"])
+def test_all_is_not_written_to_a_terminal(
+    sim: Simulation, terminal: Open, command: str
+) -> None:
+    code, shown = ended(terminal(command, sim.room_id, "--all"))
+    assert code == 2
+    assert "> " in shown
+    assert "Nora" not in shown
+    assert not sim.requests
 
 
 def test_an_idle_room_is_told(start: Callable[[str], Simulation], call: Run) -> None:
