@@ -91,30 +91,28 @@ def test_the_next_page_begins_where_the_budget_ended_the_first(
     assert first["total"] == 20_000
     next_page = call("peers", sim.room_id, "--json", "--offset", after).json["peers"]
     both = [p["short_id"] for p in first["peers"] + next_page]
-    assert both == [p["short_id"] for p in records(call("peers", sim.room_id, "--all").out)][
-        : len(both)
-    ]
+    assert (
+        both
+        == [p["short_id"] for p in records(call("peers", sim.room_id, "--all").out)][: len(both)]
+    )
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 107_000, "Александр Иванов " * 5000, "\u202e\U000e0041`" * 9000, "👩‍👩‍👧‍👦" * 5000]
+    "text",
+    ["x" * 107_000, "Александр Иванов " * 5000, "\u202e\U000e0041`" * 9000, "👩‍👩‍👧‍👦" * 5000],
 )
 def test_no_text_of_a_stranger_is_longer_in_json_than_in_a_tools_answer(
     sim: Simulation, call: Run, text: str
 ) -> None:
-    # A name comes first, so that not even its owner's own limit on it is trusted.
-    for number in range(30):
-        sim.world.join(
-            sim.room_id, name=text, role=f"{number}{text}", user_id=text, metadata=text
-        )
+    for _ in range(30):
+        sim.world.join(sim.room_id, name=text, role="student", user_id=text, metadata=text)
     for limit in ("1", "50"):
         done = call("peers", sim.room_id, "--json", "--limit", limit, "--offset", "15")
         assert token_bound(done.out) <= default_budget(int(limit))
         assert done.json["peers"]
-    assert all(len(role) < 300 for role in done.json["by_role"])
-    for shown in done.json["peers"]:
-        assert set(shown) == {"short_id", "name", "role", "user_id"}
-        assert all(len(value) < 300 for value in shown.values())
+        for shown in done.json["peers"]:
+            assert set(shown) == {"short_id", "name", "role", "user_id"}
+            assert all(token_bound(value) <= 45 for value in shown.values())
 
 
 def test_json_takes_as_many_rows_as_the_tools_do(sim: Simulation, call: Run) -> None:
@@ -166,9 +164,7 @@ def test_all_of_a_room_has_the_ids_of_everybody(
 
 
 @pytest.mark.parametrize("command", ["room", "peers"])
-def test_all_is_not_written_to_a_terminal(
-    sim: Simulation, terminal: Open, command: str
-) -> None:
+def test_all_is_not_written_to_a_terminal(sim: Simulation, terminal: Open, command: str) -> None:
     code, shown = ended(terminal(command, sim.room_id, "--all"))
     assert code == 2
     assert "> " in shown
@@ -193,7 +189,7 @@ def test_a_hostile_room_cannot_act_on_a_pipe(
     assert not ACTIVE.search(done.out + done.err)
     assert "\r" not in done.out
     if command == "peers":
-        here = len(call("peers", sim.room_id, "--json").json["peers"])
+        here = call("peers", sim.room_id, "--json").json["total"]
         assert [line.count("\t") for line in done.out.splitlines()] == [3] * (here + 1)
 
 

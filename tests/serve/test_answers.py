@@ -15,6 +15,7 @@ from hms_active_rooms.serve.answers import (
     action_answer,
     peers_data,
     peers_table,
+    peers_within,
 )
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.roster import (
@@ -84,6 +85,23 @@ def test_ordinary_people_are_all_in_the_data_uncut() -> None:
     assert len(rows) == len(view.rows) > 40
     assert {len(row) for row in rows} == {4}
     assert rows[7]["name"] == "7Priya Raman"
+
+
+@pytest.mark.parametrize("limit", [1, 50, 100])
+@pytest.mark.parametrize("roles", [1, 40])
+@pytest.mark.parametrize("kind", TEXTS)
+def test_data_alone_is_in_the_same_budget_however_it_is_written(
+    kind: str, roles: int, limit: int
+) -> None:
+    view = crowd(TEXTS[kind], roles, limit)
+    for written in (in_json, json.dumps):
+        data = peers_within(ROOM, view, default_budget(limit), written)
+        PeersData.model_validate(data)
+        assert token_bound(written(data)) <= default_budget(limit)
+        assert real_tokens(written(data)) <= default_budget(limit)
+        assert 1 <= len(data["peers"]) <= limit
+        assert data["by_role"]
+        assert data["left_out"] == 120 - len(data["peers"])
 
 
 @pytest.mark.parametrize("limit", [1, 50, 100])

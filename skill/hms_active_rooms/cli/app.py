@@ -67,6 +67,10 @@ app.add_typer(skill_app, name="skill")
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
 Action = Annotated[str, typer.Argument(metavar="ACTION", help="Action id, see: actions.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+All = Annotated[
+    bool,
+    typer.Option("--all", help="Everything, one JSON object a line, to a file or a pipe."),
+]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Journal = Annotated[
     str | None, typer.Option(metavar="URL", help="Journal, instead of HMS_JOURNAL.")
@@ -118,11 +122,15 @@ def main(
 
 
 @app.command(epilog=EPILOG)
-def room(room: Room, json: Json = False, policy: PolicyFile = None) -> None:
+def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
     """Show the running session of a room."""
-    from hms_active_rooms.cli.reading import show_room
+    from hms_active_rooms.cli.reading import show_room, write_room
 
-    show_room(room, Settings(policy=policy), as_json=json)
+    settings = Settings(policy=policy)
+    if all:
+        write_room(room, settings)
+    else:
+        show_room(room, settings, as_json=json)
 
 
 @app.command(epilog=EPILOG)
@@ -131,17 +139,28 @@ def peers(
     role: Annotated[str | None, typer.Option(help="Only this role.")] = None,
     user_id: Annotated[str | None, typer.Option(help="Only this user id.")] = None,
     name: Annotated[str | None, typer.Option(help="Only names with this in them.")] = None,
-    limit: Annotated[int, typer.Option(help="Rows to show.")] = 100,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows to show: 100; with --json 50, at most 100, fewer if texts are long."
+        ),
+    ] = None,
     offset: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
+    all: All = False,
     json: Json = False,
     policy: PolicyFile = None,
 ) -> None:
     """List who is in a room."""
-    from hms_active_rooms.cli.reading import show_peers
+    from hms_active_rooms.cli.reading import show_peers, write_peers
 
+    settings = Settings(policy=policy)
+    if all:
+        paged = limit is not None or offset != 0
+        write_peers(room, settings, role=role, user_id=user_id, name=name, paged=paged)
+        return
     show_peers(
         room,
-        Settings(policy=policy),
+        settings,
         role=role,
         user_id=user_id,
         name=name,

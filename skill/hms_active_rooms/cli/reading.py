@@ -1,7 +1,12 @@
-"""`room` and `peers`: plain reads, no approval, nothing recorded."""
+"""`room` and `peers`: plain reads, no approval, nothing recorded.
+
+`--json` may end in a model's context, so it holds what the tools answer, as bounded as there.
+`--all` holds every record whole, as JSON Lines for a program; it is never shown on a terminal.
+"""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.api.models import Peer
     from hms_active_rooms.tools.roster import Roster
 
+_TABLE_ROWS = 100
 _ROLES_SHOWN = 12
 _NAME_CHARS = 60
 _ROLE_CHARS = 30
@@ -27,7 +33,9 @@ def show_room(room: str, settings: Settings, *, as_json: bool) -> None:
     with open_gate(settings, room) as gate:
         live = blocking.run(gate.active_room(room))
     if as_json:
-        screen.document(live.model_dump(mode="json"))
+        from hms_active_rooms.serve.answers import room_data
+
+        screen.document(room_data(live))
         return
     session = live.session
     screen.fields(
@@ -55,32 +63,36 @@ def show_peers(
     role: str | None,
     user_id: str | None,
     name: str | None,
-    limit: int,
+    limit: int | None,
     offset: int,
     as_json: bool,
 ) -> None:
-    """Who is in the room now: counts by role, then one row each."""
-    from hms_active_rooms.tools.roster import roster
+    """Who is in the room now: counts by role, then one row each.
 
+    `limit` is by default 100 in a table, and in JSON what the tools show.
+    """
+    from hms_active_rooms.tools.roster import DEFAULT_ROWS, MAX_ROWS, default_budget, roster
+
+    if limit is None:
+        limit = DEFAULT_ROWS if as_json else _TABLE_ROWS
     if limit < 1 or offset < 0:
         raise InvalidCall("--limit must be at least 1 and --offset at least 0.", hint="")
+    if as_json and limit > MAX_ROWS:
+        raise InvalidCall(
+            f"--limit is at most {MAX_ROWS} with --json.",
+            hint="Go on with --offset, or write everybody to a file or a pipe with --all.",
+        )
     with open_gate(settings, room) as gate:
         everyone = blocking.run(gate.peers(room))
-    view = roster(everyone, role=role, user_id=user_id, name=name)
+    view = roster(everyone, role=role, user_id=user_id, name=name, limit=limit, offset=offset)
+    if as_json:
+        from hms_active_rooms.serve.answers import peers_within
+
+        budget = default_budget(limit)
+        screen.document(peers_within(parse_room_id(room), view, budget, screen.written))
+        return
     rows = view.matching[offset : offset + limit]
     shorts = short_ids([peer.id for peer in everyone])
-    if as_json:
-        screen.document(
-            {
-                "room_id": parse_room_id(room),
-                "total": view.total,
-                "matching": len(view.matching),
-                "by_role": dict(view.by_role),
-                "offset": offset,
-                "peers": [{**p.model_dump(mode="json"), "short_id": shorts[p.id]} for p in rows],
-            }
-        )
-        return
     screen.err(_summary(view, rows, offset))
     screen.table(
         ("ID", "NAME", "ROLE", "USER ID"),
@@ -96,6 +108,44 @@ def show_peers(
     )
     if twins := _twins(rows, everyone):
         screen.err(twins)
+
+
+def write_room(room: str, settings: Settings) -> None:
+    """The record of a room, whole, with the id of everybody in it: one JSON object."""
+    _refuse_a_terminal()
+    with open_gate(settings, room) as gate:
+        live = blocking.run(gate.active_room(room))
+    screen.document(live.model_dump(mode="json"))
+
+
+def write_peers(
+    room: str,
+    settings: Settings,
+    *,
+    role: str | None,
+    user_id: str | None,
+    name: str | None,
+    paged: bool,
+) -> None:
+    """Every record that matches, whole: one JSON object a line."""
+    from hms_active_rooms.tools.roster import roster
+
+    if paged:
+        raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
+    _refuse_a_terminal()
+    with open_gate(settings, room) as gate:
+        everyone = blocking.run(gate.peers(room))
+    shorts = short_ids([peer.id for peer in everyone])
+    for peer in roster(everyone, role=role, user_id=user_id, name=name, limit=1).matching:
+        screen.document({**peer.model_dump(mode="json"), "short_id": shorts[peer.id]})
+
+
+def _refuse_a_terminal() -> None:
+    if screen.is_terminal(sys.stdout):
+        raise InvalidCall(
+            "--all writes records whole, whatever strangers wrote in them: not to a terminal.",
+            hint="Write them to a file (> FILE) or a pipe (| jq .name).",
+        )
 
 
 def _summary(view: Roster, rows: tuple[Peer, ...], offset: int) -> str:

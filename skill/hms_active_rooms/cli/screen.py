@@ -59,9 +59,14 @@ def _write(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
+def written(value: object) -> str:
+    """A JSON document as it is written: ASCII, on one line."""
+    return json.dumps(value, ensure_ascii=True, separators=(", ", ": "))
+
+
 def document(value: object) -> None:
     """One JSON document, on one line, to standard output."""
-    out(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")))
+    out(written(value))
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:

@@ -9,6 +9,7 @@ stranger's text in the data has its hidden characters escaped, and is cut by wha
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -18,7 +19,7 @@ from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.states import FINAL, State
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.tokens import token_bound
-from hms_active_rooms.tools.roster import render_roster
+from hms_active_rooms.tools.roster import FIXED_TOKENS, render_roster
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
     return RoomData(
         room_id=room.id,
         name=_cut(room.name, _NAME),
-        session_id=session.id,
+        session_id=_cut(session.id, _NAME),
         started_at=_cut(session.created_at, _NAME),
         total=len(session.peers),
     ).model_dump(mode="json")
@@ -247,6 +248,31 @@ def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
     ).model_dump(mode="json")
 
 
+def peers_within(
+    room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """The data about a roster, alone: as many of its rows as may be told.
+
+    Args:
+        room_id: whose roster.
+        view: what was found.
+        budget: most tokens of the data by `token_bound`; one row is told whatever it costs.
+        written: the data as its reader gets it, which is what counts.
+    """
+
+    def told(rows: int, roles: int) -> dict[str, Any]:
+        return peers_data(
+            room_id, replace(view, rows=view.rows[:rows], by_role=view.by_role[:roles])
+        )
+
+    def cost(rows: int, roles: int) -> int:
+        return token_bound(written(told(rows, roles)))
+
+    # The roles first, so that the rows leave them some room.
+    roles = _most(min(len(view.by_role), MAX_ROLES), lambda n: cost(0, n) <= FIXED_TOKENS)
+    return told(_most(len(view.rows), lambda n: cost(n, roles) <= budget), roles)
+
+
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
     """A roster's text and its data, with the same rows: as many as both together may cost.
 
@@ -267,15 +293,20 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
         text, data = told(rows)
         return token_bound(text) + token_bound(_in_json(data)) <= budget
 
+    return told(_most(len(view.rows), fits))
+
+
+def _most(number: int, fits: Callable[[int], bool]) -> int:
+    """The most of a number of rows that fit; one, if there is one, whatever it costs."""
     # The text around the rows depends on them, but little: the last that fits is near.
-    least, most = min(len(view.rows), 1), len(view.rows)
+    least, most = min(number, 1), number
     while least < most:
         middle = (least + most + 1) // 2
         if fits(middle):
             least = middle
         else:
             most = middle - 1
-    return told(least)
+    return least
 
 
 def _table(room_id: str, view: Roster) -> dict[str, Any]:
