@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
 
 from cli.running import Open, Run, ended, peer_id, posts
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.reading import REQUESTS
 from hms_active_rooms.sim.server import Simulation
+from hms_active_rooms.tokens import token_bound
 
 QUESTION = r"Approve\? \[yes/no/edit\]"
 
@@ -212,3 +216,36 @@ def test_requests_that_a_server_refused_are_listed_newest_first(
     assert (newest["kind"], newest["way"], newest["by"]) == ("refused", "token", "10.0.0.2")
     assert call("actions").err.strip() == "There are no actions."
     assert call("actions", "--refused", "--limit", "0").code == 2
+
+
+def test_a_role_of_thousands_is_told_in_json_by_a_few(
+    start: Callable[[str], Simulation], call: Run
+) -> None:
+    sim = start("arena")
+    for _ in range(3):
+        sim.world.join(sim.room_id, name="\U000e0041" * 9000, role="fan", user_id="y" * 9000)
+    limit = {"HMS_POLICY_MAX_PEERS": "20000"}
+    asked = call("remove", sim.room_id, "--role", "fan", "--json", **limit)
+    assert asked.code == 3
+    action = asked.json["id"]
+    listed = call("actions", "--json").json["actions"]
+    shown = call("actions", "show", action, "--json").json
+    rejected = call("reject", action, "--json").json
+    for told, most in ((asked.json, 20), (listed[0], 3), (shown, 20), (rejected, 20)):
+        impact = told["impact"]
+        assert impact["total"] == 19_903
+        assert len(impact["people"]) == most
+        assert impact["people_left_out"] == 19_903 - most
+        assert token_bound(json.dumps(told)) < 800 + most * 160
+
+    [whole] = call("actions", "show", action, "--all").out.splitlines()
+    record = json.loads(whole)
+    assert len(record["impact"]["people"]) == record["impact"]["total"] == 19_903
+    assert [event["kind"] for event in record["events"]] == ["proposed", "rejected"]
+
+
+def test_a_whole_record_is_not_written_to_a_terminal(waiting: str, terminal: Open) -> None:
+    code, shown = ended(terminal("actions", "show", waiting, "--all"))
+    assert code == 2
+    assert "> FILE" in shown
+    assert "Spam Bot" not in shown

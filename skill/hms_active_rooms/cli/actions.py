@@ -12,8 +12,10 @@ from hms_active_rooms.cli.deciding import finish, turn_down
 from hms_active_rooms.cli.desk import TerminalDesk, somebody_here
 from hms_active_rooms.cli.documents import (
     ACTION_HEADS,
+    LISTED_PEOPLE,
     action_cells,
     action_document,
+    action_record,
     at,
     event_document,
     event_line,
@@ -53,7 +55,7 @@ def show_actions(
         )
         rows = [r for r in rows if wanted is None or r.state_at(now) == wanted][:limit]
     if as_json:
-        screen.document({"actions": [action_document(row) for row in rows]})
+        screen.document({"actions": [action_document(r, LISTED_PEOPLE) for r in rows]})
     elif rows:
         screen.table(ACTION_HEADS, [action_cells(row, now) for row in rows])
     else:
@@ -69,7 +71,9 @@ def _state(text: str | None) -> State | None:
     raise InvalidCall(f"{quoted(text)} is no state.", hint=f"States: {', '.join(get_args(State))}.")
 
 
-def show_action(action_id: str, settings: Settings, *, wait_s: float | None, as_json: bool) -> int:
+def show_action(
+    action_id: str, settings: Settings, *, wait_s: float | None, everything: bool, as_json: bool
+) -> int:
     """One action with everything that happened to it; the exit code.
 
     Args:
@@ -77,8 +81,11 @@ def show_action(action_id: str, settings: Settings, *, wait_s: float | None, as_
         settings: the journal.
         wait_s: look until it has ended, for at most so many seconds, and follow it when it
             was edited or asked again. The exit code then says how it ended; else it is 0.
-        as_json: one document.
+        everything: one document with everybody who is hit; never to a terminal.
+        as_json: one document, bounded.
     """
+    if everything:
+        screen.refuse_a_terminal()
     if wait_s is not None and not 0 <= wait_s <= 86_400:
         raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
     with open_journal(settings) as journal:
@@ -88,8 +95,9 @@ def show_action(action_id: str, settings: Settings, *, wait_s: float | None, as_
         newest = journal.latest(action.call_key) or action
         events, now = journal.events(action.id), journal.now()
     code = exits.DONE if wait_s is None else exits.of_state(action.state_at(now))
-    if as_json:
-        shown = {**action_document(action), "events": [event_document(e) for e in events]}
+    if everything or as_json:
+        row = action_record(action) if everything else action_document(action)
+        shown = {**row, "events": [event_document(e) for e in events]}
         screen.document({**shown, "newest": newest.id})
         return code
     state = action.state_at(now)

@@ -254,13 +254,15 @@ def actions_show(
             help="Look until it has ended, at most so long; the exit code then says how.",
         ),
     ] = None,
+    all: All = False,
     json: Json = False,
     journal: Journal = None,
 ) -> None:
     """Show one action and everything that happened to it."""
     from hms_active_rooms.cli.actions import show_action
 
-    raise typer.Exit(show_action(action, Settings(journal), wait_s=wait, as_json=json))
+    code = show_action(action, Settings(journal), wait_s=wait, everything=all, as_json=json)
+    raise typer.Exit(code)
 
 
 @app.command(epilog=EPILOG)

@@ -7,14 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from hms_active_rooms.cli.screen import bare
 from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.serve.answers import MAX_PEOPLE, bounded
 from hms_active_rooms.untrusted import quoted
+
+LISTED_PEOPLE = 3
+"""Of each action in a list."""
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.records import Action, Event
 
 
-def action_document(action: Action) -> dict[str, Any]:
-    """An action with its outcome in words. Times are ISO 8601, UTC."""
+def action_document(action: Action, people: int = MAX_PEOPLE) -> dict[str, Any]:
+    """An action with its outcome in words, and at most so many of the people it hits.
+
+    Times are ISO 8601, UTC.
+    """
+    impact = None if action.impact is None else bounded(action.impact, people)
+    result = bounded(action.result, people)
+    return {**action_record(action), "impact": impact, "result": result}
+
+
+def action_record(action: Action) -> dict[str, Any]:
+    """The same with everybody it hits, each text as it is on record: not for a model."""
     row = {name: _plain(value) for name, value in action.__dict__.items() if name != "call_key"}
     return {**row, "outcome": outcome(action)}
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -112,7 +111,7 @@ def show_peers(
 
 def write_room(room: str, settings: Settings) -> None:
     """The record of a room, whole, with the id of everybody in it: one JSON object."""
-    _refuse_a_terminal()
+    screen.refuse_a_terminal()
     with open_gate(settings, room) as gate:
         live = blocking.run(gate.active_room(room))
     screen.document(live.model_dump(mode="json"))
@@ -132,20 +131,12 @@ def write_peers(
 
     if paged:
         raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
-    _refuse_a_terminal()
+    screen.refuse_a_terminal()
     with open_gate(settings, room) as gate:
         everyone = blocking.run(gate.peers(room))
     shorts = short_ids([peer.id for peer in everyone])
     for peer in roster(everyone, role=role, user_id=user_id, name=name, limit=1).matching:
         screen.document({**peer.model_dump(mode="json"), "short_id": shorts[peer.id]})
-
-
-def _refuse_a_terminal() -> None:
-    if screen.is_terminal(sys.stdout):
-        raise InvalidCall(
-            "--all writes records whole, whatever strangers wrote in them: not to a terminal.",
-            hint="Write them to a file (> FILE) or a pipe (| jq .name).",
-        )
 
 
 def _summary(view: Roster, rows: tuple[Peer, ...], offset: int) -> str:

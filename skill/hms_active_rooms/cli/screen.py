@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
-from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.untrusted import escaped
 
 _HINTS_FOR_A_PERSON = {
@@ -67,6 +67,19 @@ def written(value: object) -> str:
 def document(value: object) -> None:
     """One JSON document, on one line, to standard output."""
     out(written(value))
+
+
+def refuse_a_terminal() -> None:
+    """Before records are written whole, as `--all` does.
+
+    Raises:
+        InvalidCall: standard output is a terminal.
+    """
+    if is_terminal(sys.stdout):
+        raise InvalidCall(
+            "--all writes records whole, whatever strangers wrote in them: not to a terminal.",
+            hint="Write them to a file (> FILE) or a pipe (| jq .).",
+        )
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:

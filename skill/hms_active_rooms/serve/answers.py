@@ -33,11 +33,14 @@ MAX_TEXT_CHARS: Final = 200
 
 MAX_ROLES: Final = 12
 MAX_PEOPLE: Final = 20
-"""Of a role removal, in its result; those who are still there come first."""
+"""Of an impact or a result."""
 
 _NAME: Final = 40
 _WORD: Final = 24
 """Characters and tokens of a name, and of a role or user id, as in a roster's text."""
+
+_PERSON: Final = {"name": _NAME, "role": _WORD, "user_id": _WORD}
+"""Of a person, what they or their app wrote."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 
@@ -198,20 +201,27 @@ def action_answer(action: Action, page: str = "") -> Answer:
         decided_by=_short(action.decided_by),
         decided_way=_short(action.decided_way),
         reason=action.reason,
-        result=_result(action.result),
+        result=bounded(action.result),
     )
     failed = action.state == "failed" and executed == "no"
     return Answer(action.tool, text, data.model_dump(mode="json"), action, executed, failed)
 
 
-def _result(result: dict[str, Any]) -> dict[str, Any]:
-    """A row's result with a bounded list of people: those who are still there first."""
-    people = result.get("people")
-    if not people:
-        return result
-    told = sorted(people, key=lambda person: person["outcome"] in _OUT)[:MAX_PEOPLE]
-    rows = [{**person, "name": _cut(person["name"], _NAME)} for person in told]
-    return {**result, "people": rows, "people_left_out": len(people) - len(rows)}
+def bounded(told: dict[str, Any], most: int = MAX_PEOPLE) -> dict[str, Any]:
+    """An impact or a result, as JSON: few of its people and roles, their texts cut.
+
+    Those who are still in the room come first. `people_left_out` says how many are not told.
+    """
+    if roles := told.get("by_role"):
+        told = {**told, "by_role": [[_cut(role, _WORD), n] for role, n in roles[:MAX_ROLES]]}
+    if not (people := told.get("people")):
+        return told
+    first = sorted(people, key=lambda person: person.get("outcome") in _OUT)[:most]
+    rows = [
+        {key: _cut(text, _PERSON[key]) if key in _PERSON else text for key, text in person.items()}
+        for person in first
+    ]
+    return {**told, "people": rows, "people_left_out": len(people) - len(rows)}
 
 
 def room_data(room: ActiveRoom) -> dict[str, Any]:
