@@ -141,9 +141,7 @@ def peers(
     name: Annotated[str | None, typer.Option(help="Only names with this in them.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            help="Rows to show: 100; with --json 50, at most 100, fewer if texts are long."
-        ),
+        typer.Option(help="Rows to show: 100; with --json at most 50, as many as fit."),
     ] = None,
     offset: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
     all: All = False,
