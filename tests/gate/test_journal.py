@@ -9,7 +9,8 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -176,6 +177,109 @@ def test_a_claim_after_the_deadline_fails() -> None:
     action = at(journal, "approved", clock)
     clock.now = action.expires_at
     assert journal.claim(action, per_minute=9) is False
+
+
+@dataclass
+class WaitedForTheLock:
+    """A clock for a journal that waits for the database's lock: late as soon as it holds it."""
+
+    file: Path
+    early: datetime
+    late: datetime
+
+    def __call__(self) -> datetime:
+        other = sqlite3.connect(self.file, timeout=0, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            self.early = self.late
+        finally:
+            other.close()
+        return self.early
+
+
+def waited(tmp_path: Path, state: State, wait_s: float) -> tuple[Journal, Action, datetime]:
+    """A journal whose next transaction waits so long, a row, and the time at which it goes on."""
+    file, clock = tmp_path / "j.sqlite", Clock()
+    journal = Journal(f"sqlite:///{file}", clock=clock)
+    action = at(journal, state, clock)
+    journal.close()
+    late = clock.now + timedelta(seconds=wait_s)
+    waiting = WaitedForTheLock(file, clock.now, late)
+    return Journal(f"sqlite:///{file}", clock=waiting), action, late
+
+
+def test_a_claim_that_waited_past_the_deadline_sends_nothing(tmp_path: Path) -> None:
+    journal, action, _ = waited(tmp_path, "approved", 600)
+    assert journal.claim(action, per_minute=9) is False
+
+
+def test_an_approval_that_waited_past_the_deadline_is_none(tmp_path: Path) -> None:
+    journal, action, _ = waited(tmp_path, "proposed", 600)
+    assert not journal.move(action, "approved", by="ada", way="test")
+
+
+def test_what_is_recorded_is_the_time_after_the_wait(tmp_path: Path) -> None:
+    journal, action, late = waited(tmp_path, "approved", 8)
+    assert journal.claim(action, per_minute=9, lease_s=60)
+    row = journal.get(action.id)
+    assert row
+    assert (row.sent_at, row.lease_until) == (late, late + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("after", ["approved", "rejected", "expired"])
+def test_a_decision_is_recorded_at_the_time_after_the_wait(tmp_path: Path, after: State) -> None:
+    journal, action, late = waited(tmp_path, "proposed", 8)
+    assert journal.move(action, after, by="ada", way="test")
+    row = journal.get(action.id)
+    assert row
+    assert (row.decided_at, row.decided_by, row.decided_way) == (late, "ada", "test")
+
+
+@pytest.mark.parametrize("after", ["done", "failed", "unknown"])
+def test_an_end_is_recorded_at_the_time_after_the_wait(tmp_path: Path, after: State) -> None:
+    journal, action, late = waited(tmp_path, "sent", 8)
+    assert journal.move(action, after, by="worker", way="answer")
+    row = journal.get(action.id)
+    assert row
+    assert row.finished_at == late
+    assert row.decided_at
+    assert row.decided_at < late
+
+
+def test_a_look_that_is_too_old_after_the_wait_claims_nothing(tmp_path: Path) -> None:
+    journal, action, late = waited(tmp_path, "approved", 20)
+    looked_at = late - timedelta(seconds=20)
+    assert journal.claim(action, per_minute=9, looked_at=looked_at) is False
+    assert journal.claim(action, per_minute=9, looked_at=late) is True
+
+
+def test_what_was_given_back_is_approved_as_if_it_had_not_been_sent() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = at(journal, "approved", clock)
+    assert not journal.give_back(action.id, reason="429")
+    assert journal.claim(action, per_minute=1)
+    before = journal.get(action.id)
+    assert journal.give_back(action.id, reason="429")
+    row = journal.get(action.id)
+    assert row
+    assert before
+    assert row == replace(before, state="approved", sent_at=None, lease_until=None, worker="")
+    assert journal.claim(action, per_minute=1)
+    kinds = [event.kind for event in journal.events(action.id)]
+    assert kinds == ["proposed", "approved", "sent", "returned", "sent"]
+
+
+def test_only_whoever_sent_it_gives_it_back(tmp_path: Path) -> None:
+    file, clock = tmp_path / "j.sqlite", Clock()
+    journal = Journal(f"sqlite:///{file}", clock=clock)
+    action = at(journal, "approved", clock)
+    assert journal.claim(action, per_minute=9)
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE hms_actions SET worker = 'another'")
+    db.close()
+    assert not journal.give_back(action.id, reason="429")
 
 
 def test_one_person_is_removed_by_one_request() -> None:
