@@ -112,14 +112,18 @@ async def test_a_passing_401_is_healed_by_a_new_token(
     assert executed(sim, "send_message") == 1
 
 
-async def test_a_429_is_waited_for_and_the_message_sent_once(
+async def test_a_429_is_waited_for_by_a_read_and_not_by_a_write(
     sim: Simulation, api: ActiveRoomsClient, sleeps: Sleeps
 ) -> None:
-    sim.faults.add(Fault(kind="status", status=429, retry_after_s=3))
-    await api.send_message(sim.room_id, "once")
-    assert executed(sim, "send_message") == 1
-    assert len(sleeps.waited) == 1
-    assert sleeps.waited[0] >= 3
+    sim.faults.add(Fault(kind="status", status=429, retry_after_s=3, times=2))
+    with pytest.raises(RateLimited) as caught:
+        await api.send_message(sim.room_id, "once")
+    assert (caught.value.executed, caught.value.retry_after_s) == ("no", 3)
+    assert sleeps.waited == []
+    assert len(await api.list_peers(sim.room_id)) == 15
+    [waited] = sleeps.waited
+    assert waited >= 3
+    assert executed(sim, "send_message") == 0
 
 
 async def test_a_429_without_end_is_the_callers_to_wait_for(

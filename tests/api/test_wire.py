@@ -122,13 +122,22 @@ async def test_a_write_sent_on_an_idle_connection_that_broke_is_not_sent_again(
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_a_write_without_a_connection_is_tried_again_and_executed_nothing(
+async def test_a_write_without_a_connection_executed_nothing_and_is_the_callers_to_wait_for(
     make_client: Make, wire: Wire, sleeps: Sleeps, write: str, unused_port: int
 ) -> None:
     client = make_client(base_url=f"http://127.0.0.1:{unused_port}/v2")
     with pytest.raises(ConnectionFailed, match="refused") as caught:
         await WRITES[write](client)
     assert caught.value.executed == "no"
+    assert sleeps.waited == []
+
+
+async def test_a_read_without_a_connection_is_tried_again(
+    make_client: Make, sleeps: Sleeps, unused_port: int
+) -> None:
+    client = make_client(base_url=f"http://127.0.0.1:{unused_port}/v2")
+    with pytest.raises(ConnectionFailed, match="refused"):
+        await read(client)
     assert sleeps.waited == [0.25, 0.5, 1.0]
 
 
@@ -151,25 +160,38 @@ async def test_a_name_that_does_not_resolve_executed_nothing(make_client: Make) 
     assert caught.value.executed == "no"
 
 
-async def test_a_write_waits_as_long_as_a_429_asks_and_is_sent_again(
+async def test_a_read_waits_as_long_as_a_429_asks_and_is_sent_again(
     client: ActiveRoomsClient, wire: Wire, sleeps: Sleeps
 ) -> None:
     limited = reply(429, {"message": "slow down"}, headers={"Retry-After": "7"})
-    wire.answers = [limited, reply(200, {"message": "message sent"})]
-    assert (await client.send_message(ROOM, "hello")).message == "message sent"
-    assert [seen.json for seen in wire.seen] == [{"message": "hello"}] * 2
+    wire.answers = [limited, reply(200, PEERS)]
+    await read(client)
+    assert len(wire.seen) == 2
     assert sleeps.waited == [7.25]
 
 
-async def test_a_429_that_asks_for_more_than_the_deadline_is_the_callers_decision(
-    client: ActiveRoomsClient, wire: Wire, sleeps: Sleeps
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_write_after_a_429_executed_nothing_and_is_the_callers_to_wait_for(
+    client: ActiveRoomsClient, wire: Wire, sleeps: Sleeps, write: str
 ) -> None:
-    wire.answers = [reply(429, {"message": "rate limit exceeded, retry after 45 seconds"})]
+    wire.answers = [reply(429, {"message": "rate limit exceeded, retry after 7 seconds"})]
     with pytest.raises(RateLimited) as caught:
-        await client.send_message(ROOM, "hello")
-    assert caught.value.executed == "no"
-    assert caught.value.retry_after_s == 45
+        await WRITES[write](client)
+    assert (caught.value.executed, caught.value.retry_after_s) == ("no", 7)
+    assert "Nothing was executed. Wait 7 seconds" in caught.value.for_model()
     assert len(wire.seen) == 1
+    assert sleeps.waited == []
+
+
+async def test_a_write_sent_again_after_a_401_waits_for_nothing_then(
+    make_client: Make, wire: Wire, sleeps: Sleeps
+) -> None:
+    wire.answers = [reply(401, {}), reply(429, {}), reply(200, {"message": "ok"})]
+    with pytest.raises(RateLimited) as caught:
+        await make_client(auth=FixedToken("old", "new")).end_room(ROOM)
+    assert (caught.value.executed, caught.value.retry_after_s) == ("no", None)
+    assert len(wire.seen) == 2
+    assert sleeps.waited == []
 
 
 async def test_a_401_is_tried_once_more_with_a_new_token(make_client: Make, wire: Wire) -> None:

@@ -150,7 +150,8 @@ def _refused(answer: Answer, effect: Effect, token: SecretStr, now: float) -> Fa
         return failure("timeout", TimedOut, hint=_hint(effect))
     if status == 429:
         wait = retry_after_s(answer.retry_after, message, now=now)
-        return failure("rate_limited", RateLimited, retry_after_s=wait)
+        hint = f"Wait {wait:g} seconds, then try again." if wait else None
+        return failure("rate_limited", RateLimited, retry_after_s=wait, hint=hint)
     if status == 401:
         return failure("unauthorized", Unauthorized)
     if status == 403:

@@ -111,8 +111,6 @@ class Calls:
             )
             if decision == "stop":
                 return outcome
-            # Sent again only if nothing was executed, so the deadline may say so meanwhile.
-            flight.sent = False
             if isinstance(decision, Wait):
                 attempt += 1
                 await self.sleep(decision.seconds)

@@ -1,8 +1,8 @@
 """The seven operations of the 100ms Active Rooms API, typed and asynchronous.
 
 Every call ends in one of three ways: a typed answer, an error of `errors.py` that
-says whether anything was executed, or the caller's own cancellation. How a call is
-repeated stands in `calls.py`.
+says whether anything was executed, or the caller's own cancellation. Which
+call is sent again stands in `retry.py`.
 """
 
 from __future__ import annotations
@@ -47,13 +47,19 @@ class ActiveRoomsClient:
 
     It may be used from several event loops and threads at once.
 
+    A read that failed for a moment is sent again, with waits between. A write is not: after
+    a 429 or without a connection it raises at once, with `executed="no"` and `retry_after_s`
+    if the server named one. Whoever waits then looks at the room again before the next try,
+    since it may be another session by that time. After a 401 both are sent once more, at
+    once, with a new token: a refused token executes nothing.
+
     Args:
         auth: where the management token comes from.
         base_url: default: the contract's. Plain http only for this machine.
         timeouts: for the steps of one attempt.
         deadline_s: seconds for a whole call; each call may set its own.
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
-        backoff: how often and how fast a failed call is sent again.
+        backoff: how often and how fast a failed read is sent again.
         sleep: waits seconds.
         rng: a number in [0, 1), for the jitter.
         clock: Unix time in seconds, for a Retry-After date.

@@ -4,9 +4,9 @@ The rule, from what may have happened at the server:
 
 | what happened                              | executed (a write) | sent again            |
 |--------------------------------------------|--------------------|-----------------------|
-| not_sent: no connection, so no request     | no                 | reads and writes      |
-| rate_limited: 429                          | no                 | reads and writes      |
-| unauthorized: 401                          | no                 | once, with a new token|
+| not_sent: no connection, so no request     | no                 | reads                 |
+| rate_limited: 429                          | no                 | reads                 |
+| unauthorized: 401                          | no                 | both, once, at once   |
 | refused: 400, 403, 404 and other 4xx       | no                 | never                 |
 | timeout: sent, no answer in time           | maybe              | reads                 |
 | cut_off: reset or truncated                | maybe              | reads                 |
@@ -15,7 +15,10 @@ The rule, from what may have happened at the server:
 | redirected: 3xx, too_large                 | maybe              | never                 |
 
 A read executes nothing, whatever happens. 100ms documents no idempotency key, so a
-write that may have been executed is never sent a second time.
+write that may have been executed is never sent a second time. A write that surely was
+not is not waited for either: meanwhile the room may change, and only the caller can look
+at it again. The one repeat of a write is the one after a 401, with a new token and
+without a wait.
 """
 
 from __future__ import annotations
@@ -51,22 +54,19 @@ Cause = Literal[
 @dataclass(frozen=True, slots=True)
 class _Rule:
     executed: Executed
-    resend: frozenset[Effect] = frozenset()
+    read_again: bool = False
 
-
-_BOTH: Final[frozenset[Effect]] = frozenset({"read", "write"})
-_READ: Final[frozenset[Effect]] = frozenset({"read"})
 
 _RULES: Final[Mapping[Cause, _Rule]] = MappingProxyType(
     {
-        "not_sent": _Rule("no", _BOTH),
-        "rate_limited": _Rule("no", _BOTH),
+        "not_sent": _Rule("no", read_again=True),
+        "rate_limited": _Rule("no", read_again=True),
         "unauthorized": _Rule("no"),
         "refused": _Rule("no"),
-        "timeout": _Rule("maybe", _READ),
-        "cut_off": _Rule("maybe", _READ),
-        "malformed": _Rule("maybe", _READ),
-        "server_error": _Rule("maybe", _READ),
+        "timeout": _Rule("maybe", read_again=True),
+        "cut_off": _Rule("maybe", read_again=True),
+        "malformed": _Rule("maybe", read_again=True),
+        "server_error": _Rule("maybe", read_again=True),
         "redirected": _Rule("maybe"),
         "too_large": _Rule("maybe"),
     }
@@ -86,6 +86,11 @@ class Backoff:
     attempts: int = 4
     base_s: float = 0.5
     cap_s: float = 8.0
+
+    def ceiling_s(self, attempt: int) -> float:
+        """The longest wait of our own choice after so many attempts."""
+        # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
+        return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +134,9 @@ def decide(
     """
     if cause == "unauthorized":
         return "stop" if refreshed else "refresh_token"
-    if effect not in _RULES[cause].resend or attempt >= backoff.attempts:
+    if effect == "write" or not _RULES[cause].read_again or attempt >= backoff.attempts:
         return "stop"
-    # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
-    ceiling = min(backoff.cap_s, backoff.base_s * 2.0 ** min(attempt - 1, 64))
-    wait = random * ceiling + (retry_after_s or 0.0)
+    wait = random * backoff.ceiling_s(attempt) + (retry_after_s or 0.0)
     return Wait(wait) if wait < remaining_s else "stop"
 
 

@@ -7,7 +7,8 @@ state or a resume value.
 
     propose  -> a row: proposed, or approved by a grant or the policy, or refused
     decide   -> approved | rejected | expired, for exactly the digest that was shown
-    run      -> reads the room again, claims, sends, looks; or a new revision to ask about
+    run      -> reads the room again, claims, sends, looks; or a new revision to ask about;
+                after a request that was refused for now: waits, and begins again
 """
 
 from __future__ import annotations
@@ -161,6 +162,8 @@ class Gate(Deciding):
 
         `proposed` comes back when what the person saw changed: a new revision, to be asked.
         A row another worker has sent is waited for, then looked at; never sent again.
+        A request that surely was not executed (429, no connection) is tried a few times;
+        between them it is approved and not sent, and before each everything is checked again.
 
         Raises:
             InvalidCall: no such action.
@@ -168,6 +171,7 @@ class Gate(Deciding):
             ApiError: the room could not be read; still approved, nothing was executed.
             OutcomeUnknown: it may have been executed, and the sending broke off.
         """
+        attempt = 1
         while True:
             action = await self.expire_if_late(await self.get(action_id))
             if action.state == "proposed" or action.state in FINAL:
@@ -207,6 +211,7 @@ class Gate(Deciding):
                 per_minute=self.policy.actions_per_minute,
                 lease_s=self._sender.lease_s,
                 alone_since=read_at if names_nobody else None,
+                looked_at=read_at,
             )
             if claimed is None:
                 raise PolicyRefusal(
@@ -214,7 +219,12 @@ class Gate(Deciding):
                     hint="Wait a minute; the action is still approved and was not sent.",
                 )
             if claimed:
-                return await self._sender.send(replace(action, state="sent"), change)
+                sent = replace(action, state="sent")
+                ended = await self._sender.send(sent, change, attempt=attempt)
+                if ended.state != "approved":
+                    return ended
+                attempt += 1
+                continue
             await self._let_others_end(action)
 
     async def _let_others_end(self, action: Action) -> None:

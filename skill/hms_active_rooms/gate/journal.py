@@ -3,14 +3,16 @@
 Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint
 makes the same request twice, or makes one nobody approved. Invariant: a request is
 sent only by the one caller whose compare-and-set moved its row from `approved` to
-`sent`; every move is one transaction that also appends an event.
+`sent`; every move is one transaction that also appends an event. The time that decides
+or is recorded is read inside it, once nobody else can write.
 
 Synchronous; async callers use a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -34,6 +36,8 @@ from hms_active_rooms.gate.workers import this_worker
 
 Step = Literal["started", "before", "lost"]
 RATE_WINDOW = timedelta(minutes=1)
+LOOK_LASTS = timedelta(seconds=10)
+"""How old what was read of a room may be when a request for it is claimed."""
 
 
 class Journal(JournalReader):
@@ -66,19 +70,27 @@ class Journal(JournalReader):
         data: dict[str, Any] | None = None,
         **columns: Any,
     ) -> bool:
-        """Compare-and-set from the state `action` is in; False: somebody else was first."""
+        """Compare-and-set from the state `action` is in, with who decided or when it ended.
+
+        False: somebody else was first, or it is too late to approve it.
+        """
         if not allowed(action.state, after):
             raise JournalError(f"An action cannot go from {action.state} to {after}.")
-        with self._transaction() as db:
-            return self._move(db, action, after, by, way, data or {}, columns)
+        with self._deciding() as (db, now):
+            in_time = actions.c.expires_at > naive(now) if after == "approved" else None
+            if after in ("approved", "rejected", "expired"):
+                columns |= decided(by, way, now)
+            elif after in ("done", "failed", "unknown"):
+                columns |= {"finished_at": naive(now)}
+            return self._move(db, action, after, by, way, data or {}, columns, in_time)
 
     def replace(
         self, action: Action, successor: Action, *, state: State, reason: str, by: str, way: str
     ) -> bool:
         """End `action` and insert its next revision, in one transaction."""
-        with self._transaction() as db:
+        with self._deciding() as (db, now):
             data = {"reason": reason, "next": successor.id}
-            columns = {"reason": reason, **decided(by, way, self.now())}
+            columns = {"reason": reason, **decided(by, way, now)}
             if not self._move(db, action, state, by, way, data, columns):
                 return False
             self._insert(db, successor)
@@ -91,6 +103,7 @@ class Journal(JournalReader):
         per_minute: int,
         lease_s: float = 60.0,
         alone_since: datetime | None = None,
+        looked_at: datetime | None = None,
     ) -> bool | None:
         """Move an approved row to `sent`: True for exactly one caller, who holds a lease on it.
 
@@ -99,14 +112,14 @@ class Journal(JournalReader):
         Args:
             alone_since: False too if another destructive action of this room is being sent,
                 or ended after this moment: what was read of the room then may be over.
+            looked_at: when the reading of the room began. False too if that is more than
+                `LOOK_LASTS` ago: something waited since then, so it has to be read again.
         """
         if action.state != "approved":
             return False
-        now = self.now()
-        with self._transaction() as db:
-            if self._engine.dialect.name == "postgresql":
-                # Readers of the count must not pass each other.
-                db.execute(sa.text("LOCK TABLE hms_actions IN SHARE ROW EXCLUSIVE MODE"))
+        with self._deciding() as (db, now):
+            if looked_at is not None and now - looked_at > LOOK_LASTS:
+                return False
             recent = sa.select(sa.func.count()).where(actions.c.sent_at > naive(now - RATE_WINDOW))
             if (db.scalar(recent) or 0) >= per_minute:
                 return None
@@ -129,10 +142,30 @@ class Journal(JournalReader):
                 ),
             )
 
-    def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this worker's lease; False: the row was taken from it, so it must not send."""
+    def give_back(self, action_id: str, *, reason: str) -> bool:
+        """Approved again, as if it had not been claimed: the request surely was not executed.
+
+        False: the row was taken from this worker.
+        """
         with self._transaction() as db:
-            return self._renew(db, action_id, lease_s)
+            columns = {"state": "approved", "sent_at": None, "lease_until": None, "worker": ""}
+            where = _held_here(action_id)
+            if db.execute(actions.update().where(*where).values(columns)).rowcount != 1:
+                return False
+            self._event(db, action_id, "returned", this_worker(), "answer", {"reason": reason})
+            return True
+
+    def renew(self, action_id: str, *, lease_s: float, in_time: bool = False) -> bool:
+        """Prolong this worker's lease; False: the row was taken from it, so it must not send.
+
+        Args:
+            action_id: the row.
+            lease_s: for so long from now.
+            in_time: False too if the deadline is over.
+        """
+        with self._deciding() as (db, now):
+            more = (actions.c.expires_at > naive(now),) if in_time else ()
+            return self._renew(db, action_id, lease_s, *more)
 
     def start_step(self, action_id: str, peer_id: str, *, lease_s: float) -> Step:
         """Claim one person's request of a removal, and prolong the lease, in one transaction.
@@ -206,8 +239,8 @@ class Journal(JournalReader):
 
     def revoke_grants(self, thread: str) -> None:
         """End every "for the rest of this session" of a conversation."""
-        now = naive(self.now())
         with self._transaction() as db:
+            now = naive(self.now())
             db.execute(
                 grants.update()
                 .where(grants.c.thread == thread, grants.c.expires_at > now)
@@ -216,14 +249,21 @@ class Journal(JournalReader):
 
     # --- inside a transaction ------------------------------------------------------------
 
-    def _renew(self, db: sa.Connection, action_id: str, lease_s: float) -> bool:
-        mine = (
-            actions.c.id == action_id,
-            actions.c.state == "sent",
-            actions.c.worker == this_worker(),
-        )
+    @contextmanager
+    def _deciding(self) -> Iterator[tuple[sa.Connection, datetime]]:
+        """A transaction in which no row moves but by it, and the time when that began."""
+        with self._transaction() as db:
+            if self._engine.dialect.name == "postgresql":
+                # SQLite's transaction holds the write lock already.
+                db.execute(sa.text("LOCK TABLE hms_actions IN SHARE ROW EXCLUSIVE MODE"))
+            yield db, self.now()
+
+    def _renew(
+        self, db: sa.Connection, action_id: str, lease_s: float, *more: sa.ColumnElement[bool]
+    ) -> bool:
         until = naive(self.now() + timedelta(seconds=lease_s))
-        return db.execute(actions.update().where(*mine).values(lease_until=until)).rowcount == 1
+        where = (*_held_here(action_id), *more)
+        return db.execute(actions.update().where(*where).values(lease_until=until)).rowcount == 1
 
     def _insert(self, db: sa.Connection, action: Action) -> None:
         db.execute(actions.insert().values(**action_row(action)))
@@ -263,6 +303,15 @@ class Journal(JournalReader):
                 data=data,
             )
         )
+
+
+def _held_here(action_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """This worker is sending it, as far as the row says."""
+    return (
+        actions.c.id == action_id,
+        actions.c.state == "sent",
+        actions.c.worker == this_worker(),
+    )
 
 
 def _rival(action: Action, since: datetime) -> sa.Exists:

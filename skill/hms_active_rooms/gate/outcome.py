@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.calls import EndRoom, RemovePeers, SendMessage, StateChange
 from hms_active_rooms.gate.impact import Impact, Person
+from hms_active_rooms.gate.waiting import asked_wait_s
 from hms_active_rooms.untrusted import quoted
 
 _CHECKED = "Checked: the room shows it."
@@ -36,6 +37,7 @@ class Result:
         notes: sentences to report besides.
         people: for a role removal, what became of each.
         error: code of the error that came, if one came.
+        asked_wait_s: if another try is worth a wait, what the server asks for; see `waiting.py`.
     """
 
     state: Ending
@@ -45,6 +47,7 @@ class Result:
     notes: tuple[str, ...] = ()
     people: tuple[dict[str, str], ...] = ()
     error: str = ""
+    asked_wait_s: float | None = None
 
     def noting(self, *notes: str) -> Result:
         """The same with notes before its own."""
@@ -53,7 +56,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """Plain values for the journal."""
         data = asdict(self)
-        del data["state"]
+        del data["state"], data["asked_wait_s"]
         return {**data, "notes": list(self.notes), "people": list(self.people)}
 
 
@@ -78,7 +81,8 @@ class Sight:
 
 def failed(error: ActiveRoomsError) -> Result:
     """Surely not executed."""
-    return Result("failed", error.for_model(), "no", error=error.code)
+    wait_s = asked_wait_s(error)
+    return Result("failed", error.for_model(), "no", error=error.code, asked_wait_s=wait_s)
 
 
 def accepted(

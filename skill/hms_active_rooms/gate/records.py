@@ -100,11 +100,6 @@ def decided(by: str, way: str, at: datetime) -> dict[str, Any]:
     return {"decided_by": by, "decided_way": way, "decided_at": naive(at)}
 
 
-def finished(result: dict[str, Any], at: datetime) -> dict[str, Any]:
-    """Columns that record how an action ended."""
-    return {"result": result, "finished_at": naive(at)}
-
-
 def naive(moment: datetime) -> datetime:
     """UTC without zone, as stored."""
     return moment.astimezone(UTC).replace(tzinfo=None)

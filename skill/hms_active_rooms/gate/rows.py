@@ -6,7 +6,7 @@ import asyncio
 
 from hms_active_rooms.errors import InvalidCall, JournalError
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.records import Action, decided
+from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.states import State
 
 
@@ -34,9 +34,10 @@ class Rows:
     async def move(
         self, action: Action, after: State, *, by: str, way: str, **columns: object
     ) -> Action:
-        """Move a row if nobody was first, and return it as it is then."""
-        if after in ("approved", "rejected", "expired"):
-            columns |= decided(by, way, self.journal.now())
+        """Move a row if nobody was first, and return it as it is then.
+
+        What would be approved too late is expired.
+        """
         data = {"reason": columns["reason"]} if "reason" in columns else {}
         await asyncio.to_thread(
             self.journal.move, action, after, by=by, way=way, data=data, **columns
@@ -44,7 +45,7 @@ class Rows:
         moved = await asyncio.to_thread(self.journal.get, action.id)
         if moved is None:
             raise JournalError("The action vanished from the journal.")
-        return moved
+        return await self.expire_if_late(moved) if after == "approved" else moved
 
     async def expire_if_late(self, action: Action) -> Action:
         """The row, `expired` once its time is over."""

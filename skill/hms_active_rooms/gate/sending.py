@@ -4,7 +4,9 @@ Only this module calls the client's write methods. Whoever calls `send` has just
 claim and holds a lease on the row; before each further request it checks that the row is
 still its own. An unclear outcome becomes `unknown` and is looked at, never repeated; the
 one exception follows from the hints: an end is idempotent, so it is sent a second time
-after a look that showed the very same session still running.
+after a look that showed the very same session still running. What surely was not executed
+and is worth a wait is given back: the row is approved again, and whoever runs it looks at
+everything again after the wait.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from hms_active_rooms.gate.impact import Impact, Person, person_of
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.outcome import Result, Sight
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.records import Action, finished
+from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.waiting import asked_wait_s, wait_s
 from hms_active_rooms.gate.workers import this_worker
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -63,15 +66,25 @@ class Sender:
         looks_s = self._policy.verify_s + self._client.deadline_s
         return self._client.deadline_s + looks_s + _LEASE_SLACK_S
 
-    async def send(self, action: Action, change: Drift) -> Action:
+    async def send(self, action: Action, change: Drift, *, attempt: int) -> Action:
         """Send a row that this caller just moved to `sent`, and record how it ended.
+
+        `approved` comes back when it surely was not executed: the wait is over, and the row
+        has to go through every check again before its next try.
+
+        Args:
+            action: the row.
+            change: what the look at the room showed.
+            attempt: how many times this caller sends it with this one, from 1.
 
         Raises:
             OutcomeUnknown: it may have been executed, and could not be recorded or finished.
         """
         try:
             result = await self._carry_out(action, change)
-            return await asyncio.to_thread(self._record, action, result.noting(*change.notes))
+            pause_s = self._pause_s(action, result.asked_wait_s, attempt)
+            if pause_s is None:
+                return await asyncio.to_thread(self._record, action, result.noting(*change.notes))
         except asyncio.CancelledError as error:
             await asyncio.shield(asyncio.to_thread(self._try_to_record, action, error))
             raise
@@ -80,6 +93,22 @@ class Sender:
             raise OutcomeUnknown(
                 f"The action {action.id} was being sent when {type(error).__name__} stopped it."
             ) from error
+        return await self._give_back(action, result, pause_s)
+
+    async def _give_back(self, action: Action, result: Result, pause_s: float) -> Action:
+        """Approved again, then the wait; whoever is stopped in it leaves an approved row."""
+        try:
+            mine = await asyncio.to_thread(self._journal.give_back, action.id, reason=result.text)
+        except JournalError as error:
+            raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
+        if not mine:
+            return await asyncio.to_thread(self._record, action, result)
+        await self._sleep(pause_s)
+        return replace(action, state="approved")
+
+    def _pause_s(self, action: Action, asked_s: float | None, attempt: int) -> float | None:
+        left_s = (action.expires_at - self._journal.now()).total_seconds()
+        return wait_s(asked_s, attempt=attempt, left_s=left_s)
 
     async def look(self, action: Action) -> Action:
         """Look for what became of an `unknown` action; it becomes `done` when the room shows it."""
@@ -111,14 +140,13 @@ class Sender:
 
     def _record(self, action: Action, result: Result, way: str = "answer") -> Action:
         data = {"executed": result.executed, "verified": result.verified, "error": result.error}
-        columns = finished(result.as_json(), self._journal.now())
-        by = this_worker()
-        if self._journal.move(action, result.state, by=by, way=way, data=data, **columns):
+        plain, by = result.as_json(), this_worker()
+        if self._journal.move(action, result.state, by=by, way=way, data=data, result=plain):
             return self._journal.get(action.id) or action
         # Another worker called it unknown meanwhile: a late answer still tells the truth.
         now = self._journal.get(action.id) or action
         if now.state == "unknown" and result.state != "unknown":
-            self._journal.move(now, result.state, by=by, way="late answer", data=data, **columns)
+            self._journal.move(now, result.state, by=by, way="late answer", data=data, result=plain)
         else:
             self._journal.note(action.id, "late_answer", by=by, way=way, text=result.text, **data)
         return self._journal.get(action.id) or now
@@ -193,15 +221,19 @@ class Sender:
                 return outcome.accepted(call, impact, change.total, sight, self._policy.verify_s)
             lost = error
             # `gone is False`: the look saw the very same session, so the first end had no effect.
-            if second or not idempotent or sight.gone is not False or not await self._mine(action):
+            again = idempotent and not second and sight.gone is False
+            # The look may have waited, so the deadline counts for this request too.
+            if not again or not await self._mine(action, in_time=True):
                 return outcome.no_answer(call, impact, lost, sight)
             await asyncio.to_thread(
                 self._journal.note, action.id, "sent_again", by=this_worker(), way="idempotent"
             )
 
-    async def _mine(self, action: Action) -> bool:
-        """Whether this worker still holds the row; prolongs the lease."""
-        return await asyncio.to_thread(self._journal.renew, action.id, lease_s=self.lease_s)
+    async def _mine(self, action: Action, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
+        """Whether this worker still holds the row; prolongs the lease, beyond a wait."""
+        return await asyncio.to_thread(
+            self._journal.renew, action.id, lease_s=wait_s + self.lease_s, in_time=in_time
+        )
 
     # --- one request per person ------------------------------------------------------------------
 
@@ -222,8 +254,10 @@ class Sender:
                 fate[person.id] = "not sent" if step == "lost" else "unknown"
                 continue
             try:
-                leave = person.id not in going or not await self._unchanged(call.room_id, person)
-                fate[person.id] = "skipped" if leave else await self._remove_one(call, person)
+                here = person.id in going
+                fate[person.id] = (
+                    await self._remove_one(action, call, person) if here else "skipped"
+                )
             except PeerNotFound:
                 fate[person.id] = "gone"
             except ActiveRoomsError as error:
@@ -238,9 +272,25 @@ class Sender:
         now = person_of(await self._client.retrieve_peer(room_id, person.id))
         return person.same_person(now)
 
-    async def _remove_one(self, call: RemovePeers, person: Person) -> str:
-        await self._client.remove_peers(call.room_id, peer_id=person.id, reason=call.reason)
-        return "removed"
+    async def _remove_one(self, action: Action, call: RemovePeers, person: Person) -> str:
+        attempt = 1
+        while await self._unchanged(call.room_id, person):
+            try:
+                await self._client.remove_peers(call.room_id, peer_id=person.id, reason=call.reason)
+                return "removed"
+            except ApiError as error:
+                if not await self._waited(action, error, attempt):
+                    raise
+                attempt += 1
+        return "skipped"
+
+    async def _waited(self, action: Action, error: ApiError, attempt: int) -> bool:
+        """Wait for the next try, if there is one; whether the row is still ours and in time."""
+        pause_s = self._pause_s(action, asked_wait_s(error), attempt)
+        if pause_s is None or not await self._mine(action, wait_s=pause_s):
+            return False
+        await self._sleep(pause_s)
+        return await self._mine(action, in_time=True)
 
     async def _sum_up(
         self,
