@@ -9,9 +9,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from hms_active_rooms.errors import JournalError
@@ -108,6 +110,35 @@ def test_a_claim_has_one_winner(url: str) -> None:
         thread.join()
     assert len(won) == 1
     journal.close()
+
+
+def test_the_time_is_read_once_nobody_else_can_move_a_row(url: str) -> None:
+    early = datetime(2026, 1, 1, tzinfo=UTC)
+    late = early + timedelta(seconds=600)
+    other = sa.create_engine(url)
+
+    def clock() -> datetime:
+        try:
+            with other.begin() as db:
+                db.exec_driver_sql("LOCK TABLE hms_actions IN ROW EXCLUSIVE MODE NOWAIT")
+        except sa.exc.OperationalError:
+            return late
+        return early
+
+    journal = Journal(url, clock=clock)
+    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
+    row = draft(call, key="w", revision=1, thread="t", requester="a", now=early, ttl_s=600)
+    proposed = journal.insert(row)
+    assert not journal.move(proposed, "approved", by="t", way="t")
+    in_time = draft(call, key="v", revision=1, thread="t", requester="a", now=early, ttl_s=601)
+    assert journal.move(journal.insert(in_time), "approved", by="t", way="t")
+    assert journal.claim(replace(in_time, state="approved"), per_minute=100)
+    sent = journal.get(in_time.id)
+    assert sent
+    assert (sent.decided_at, sent.sent_at) == (late, late)
+    assert journal.give_back(in_time.id, reason="429")
+    journal.close()
+    other.dispose()
 
 
 def test_events_are_append_only(url: str) -> None:
