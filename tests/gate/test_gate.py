@@ -658,6 +658,32 @@ async def test_for_the_session_does_not_reach_another_role_or_type(more: dict[st
     assert later.state == "proposed"
 
 
+@pytest.mark.parametrize(
+    ("granted", "other"),
+    [
+        (("viewer", "on stage chat"), ("viewer on stage", "chat")),
+        (("viewer", 'x","chat'), ('viewer","x', "chat")),
+    ],
+    ids=repr,
+)
+async def test_for_the_session_compares_the_role_and_the_type_each_for_itself(
+    granted: tuple[str, str], other: tuple[str, str]
+) -> None:
+    room = StandInRoom([peer(1, role=granted[0]), peer(2, role=other[0])])
+    gate = gate_on(room)
+
+    def to(audience: tuple[str, str]) -> StateChange:
+        role, kind = audience
+        return send("hi", role=role, type=kind)
+
+    action = await gate.propose(to(granted), HERE)
+    await gate.decide(action.id, Approve(action.digest, scope="session"), by="ada", way="test")
+    later = await gate.propose(to(other), Origin("thread", "m", "next", "agent"))
+    assert later.state == "proposed"
+    same = await gate.propose(to(granted), Origin("thread", "m", "same", "agent"))
+    assert same.state == "approved"
+
+
 async def test_for_the_session_does_not_reach_a_grown_audience_or_another_requester() -> None:
     room = classroom()
     gate = gate_on(room)
