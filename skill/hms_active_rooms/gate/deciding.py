@@ -12,6 +12,7 @@ from typing import Self
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Edit, Reject
 from hms_active_rooms.gate.calls import StateChange, parse_call
+from hms_active_rooms.gate.digest import canonical
 from hms_active_rooms.gate.drafts import bound, draft
 from hms_active_rooms.gate.impact import Impact
 from hms_active_rooms.gate.journal import Journal
@@ -163,7 +164,7 @@ class Deciding(Rows):
             thread=action.thread,
             requester=action.requester,
             worker=this_worker(),
-            audience=f"{impact.kind} {target} {arguments.get('type', '')}",
+            audience=canonical([impact.kind, target, arguments.get("type", "")]),
             most=int(impact.total * (1 + self.policy.audience_growth)),
             granted_by="",
             action_id="",

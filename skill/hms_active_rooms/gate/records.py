@@ -68,7 +68,8 @@ class Grant:
     Attributes:
         tool, room_id, session_id: the same tool in the same session.
         thread, requester, worker: the same conversation, in the same process.
-        audience: kind and target of the call and its words' type, e.g. role, "student", "chat".
+        audience: kind and target of the call and its words' type as a canonical JSON list,
+            e.g. `["role","student","chat"]`: roles and types may hold any characters.
         most: the most people a covered call may reach.
         granted_by, action_id: who said so, about what.
         expires_at: aware UTC.
