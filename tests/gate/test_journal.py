@@ -296,9 +296,18 @@ def test_one_person_is_removed_by_one_request() -> None:
 
 def test_the_first_question_at_a_place_stays() -> None:
     journal = Journal(":memory:")
-    assert journal.ask("here", ["a"]).fresh
-    second = journal.ask("here", ["b"])
+    assert journal.ask(("here",), ["a"]).fresh
+    second = journal.ask(("here",), ["b"])
     assert (second.items, second.fresh) == (["a"], False)
+
+
+def test_two_places_never_share_a_question() -> None:
+    journal = Journal(":memory:")
+    places = [("turn", "a|b", "c"), ("turn", "a", "b|c"), ("turn", 'a","b', "c"), ("key", "a|b", "c")]
+    for place in places:
+        assert journal.ask(place, ["|".join(place)]).fresh
+    for place in places:
+        assert journal.asked_at(place) == ["|".join(place)]
 
 
 @pytest.mark.parametrize("sql", ["DELETE FROM hms_events", "UPDATE hms_events SET kind='done'"])

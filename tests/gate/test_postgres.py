@@ -155,8 +155,8 @@ def test_events_are_append_only(url: str) -> None:
 
 def test_two_questions_at_one_place_leave_the_first(url: str) -> None:
     journal = Journal(url)
-    assert journal.ask("here", ["a"]).fresh
-    assert journal.ask("here", ["b"]).items == ["a"]
+    assert journal.ask(("here",), ["a"]).fresh
+    assert journal.ask(("here",), ["b"]).items == ["a"]
     journal.close()
 
 

@@ -95,7 +95,7 @@ def test_a_reader_cannot_write(where: str, tmp_path: Path) -> None:
     action = journal.insert(row(Clock(journal.now()), "k"))
     with pytest.raises(JournalError, match="readonly"), journal._reading() as db:
         db.execute(asks.insert().values(place="here", items=[], at=action.created_at))
-    assert journal.ask("here", ["a"]).fresh
+    assert journal.ask(("here",), ["a"]).fresh
 
 
 async def test_a_removal_under_way_goes_on_whoever_reads(tmp_path: Path) -> None:

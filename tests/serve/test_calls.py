@@ -267,6 +267,13 @@ async def test_a_key_of_one_call_is_none_for_another() -> None:
         await call(toolkit, SEND, keyed, message="ho")
 
 
+async def test_a_key_of_one_caller_is_none_of_another_whose_words_are_the_same_in_a_row() -> None:
+    toolkit = kit(students())
+    await call(toolkit, SEND, Caller("ada|bob", "tester", key="k"), message="hi")
+    other = await call(toolkit, SEND, Caller("ada", "tester", key="bob|k"), message="ho")
+    assert other.waiting
+
+
 @pytest.mark.parametrize("key", ["x" * 201, "é", "a\nb"])
 async def test_a_malformed_key_is_refused(key: str) -> None:
     with pytest.raises(InvalidCall, match="key"):

@@ -239,6 +239,14 @@ def test_the_state_of_the_room_is_read_from_the_artifact() -> None:
     )
 
 
+def test_two_sentences_whose_id_and_words_are_the_same_in_a_row_make_two_calls() -> None:
+    one = HumanMessage("tell everyone: hi|who is here?", id="1")
+    two = HumanMessage("who is here?", id="1|tell everyone: hi")
+    calls = [next_step([message], ROOM).tool_calls for message in (one, two)]
+    assert all(calls)
+    assert calls[0][0]["id"] != calls[1][0]["id"]
+
+
 def results_of(sentence: str, *answers: ToolMessage) -> str:
     """The closing text when the last call of a sentence is answered so."""
     history: list[BaseMessage] = [HumanMessage(sentence)]
