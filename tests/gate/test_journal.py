@@ -303,7 +303,12 @@ def test_the_first_question_at_a_place_stays() -> None:
 
 def test_two_places_never_share_a_question() -> None:
     journal = Journal(":memory:")
-    places = [("turn", "a|b", "c"), ("turn", "a", "b|c"), ("turn", 'a","b', "c"), ("key", "a|b", "c")]
+    places = [
+        ("turn", "a|b", "c"),
+        ("turn", "a", "b|c"),
+        ("turn", 'a","b', "c"),
+        ("key", "a|b", "c"),
+    ]
     for place in places:
         assert journal.ask(place, ["|".join(place)]).fresh
     for place in places:

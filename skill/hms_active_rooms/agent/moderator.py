@@ -284,7 +284,7 @@ class _Nodes:
         rows = [row for row in rows if row.thread == self._thread(config)]
         if not rows:
             return Command(goto="gate")
-        ask = await gate.place_ask(f"{place.thread}|{place.task}|turn", [r.id for r in rows])
+        ask = await gate.place_ask(("turn", place.thread, place.task), [r.id for r in rows])
         requests = [gate.request(row) for row in rows]
         if ask.fresh:
             for row in rows:

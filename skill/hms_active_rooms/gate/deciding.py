@@ -65,7 +65,7 @@ class Deciding(Rows):
             self.journal.note, action.id, "asked", way=way, digest=action.digest
         )
 
-    async def place_ask(self, place: str, items: Sequence[str]) -> Ask:
+    async def place_ask(self, place: tuple[str, ...], items: Sequence[str]) -> Ask:
         """Record what is asked at a place of a graph; the first record there stays."""
         return await asyncio.to_thread(self.journal.ask, place, items)
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.digest import canonical
 from hms_active_rooms.gate.reading import JournalReader
 from hms_active_rooms.gate.records import (
     Action,
@@ -200,12 +201,16 @@ class Journal(JournalReader):
 
     # --- asking inside graphs ------------------------------------------------------------
 
-    def ask(self, place: str, items: Sequence[Any]) -> Ask:
-        """What was asked at this place of a graph (first caller wins)."""
+    def ask(self, place: tuple[str, ...], items: Sequence[Any]) -> Ask:
+        """What was asked at this place of a graph (first caller wins).
+
+        The place is stored as a JSON list: its parts come from callers and hold any characters.
+        """
         wanted = list(items)
+        values = {"place": canonical(list(place)), "items": wanted, "at": naive(self.now())}
         try:
             with self._transaction() as db:
-                db.execute(asks.insert().values(place=place, items=wanted, at=naive(self.now())))
+                db.execute(asks.insert().values(**values))
         except IntegrityError:
             return Ask(self.asked_at(place), fresh=False)
         return Ask(wanted, fresh=True)

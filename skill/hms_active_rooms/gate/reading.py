@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hms_active_rooms.gate.database import JournalDatabase
+from hms_active_rooms.gate.digest import canonical
 from hms_active_rooms.gate.records import Action, Event, action_from, aware, naive
 from hms_active_rooms.gate.schema import actions, asks, events, steps
 from hms_active_rooms.gate.states import State
@@ -40,10 +41,11 @@ class JournalReader(JournalDatabase):
             row = db.execute(query).mappings().first()
         return action_from(row)
 
-    def asked_at(self, place: str) -> list[Any]:
+    def asked_at(self, place: tuple[str, ...]) -> list[Any]:
         """What was asked at a place of a graph; empty if nothing was."""
+        query = sa.select(asks.c["items"]).where(asks.c.place == canonical(list(place)))
         with self._reading() as db:
-            return list(db.scalar(sa.select(asks.c["items"]).where(asks.c.place == place)) or [])
+            return list(db.scalar(query) or [])
 
     def actions(
         self,

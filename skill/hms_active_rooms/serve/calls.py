@@ -335,7 +335,7 @@ async def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
     if not caller.key:
         return
     content = digest({"tool": call.tool, "arguments": call.arguments()})
-    place = await gate.place_ask(f"key|{caller.thread}|{caller.key}", [content])
+    place = await gate.place_ask(("key", caller.thread, caller.key), [content])
     if place.items[0] != content:
         raise InvalidCall(
             "This idempotency key was used for another call.", hint="Use a new key for a new call."

@@ -174,8 +174,8 @@ async def _ask_callback(gate: Gate, action: Action, confirm: Confirm) -> Action:
     return await gate.decide(action.id, answer, by="callback", way="callback")
 
 
-def _key(place: Place, position: int) -> str:
-    return f"{place.thread}|{place.task}|{position}"
+def _key(place: Place, position: int) -> tuple[str, ...]:
+    return ("call", place.thread, place.task, str(position))
 
 
 async def _is_asked(gate: Gate, action: Action, place: Place, position: int) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Final
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
@@ -48,6 +47,7 @@ from hms_active_rooms.agent.commands.rooms import RoomProblem, room_for, underst
 from hms_active_rooms.agent.commands.turns import Turn, room_of_system, turns
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.digest import digest
 
 MAX_ROUNDS: Final = 2
 """Model messages with tool calls in one turn: one to look, one to act."""
@@ -96,8 +96,8 @@ def next_step(
                 parse_call(call.tool, call.arguments)
     except InvalidCall as error:
         return _message(replies.not_possible(str(error)))
-    seed = f"{len(messages)}|{last.human.id}|{last.said}"
-    return _message("", [_tool_call(c, seed, place) for place, c in enumerate(plan.calls)])
+    turn = [len(messages), last.human.id, last.said]
+    return _message("", [_tool_call(c, turn, place) for place, c in enumerate(plan.calls)])
 
 
 def _outcome(answer: ToolMessage | None) -> str:
@@ -114,11 +114,11 @@ def _message(text: str, calls: Sequence[ToolCall] = ()) -> AIMessage:
     return AIMessage(text, tool_calls=list(calls), usage_metadata=nothing)
 
 
-def _tool_call(call: Call, seed: str, place: int) -> ToolCall:
+def _tool_call(call: Call, turn: list[int | str | None], place: int) -> ToolCall:
     # The person's message has an id of its own in a graph, so the same words said again,
     # or a history cut to a fixed length, still give other ids.
-    digest = sha256(f"{seed}|{place}".encode("utf-8", "surrogatepass")).hexdigest()
-    return ToolCall(name=call.tool, args=call.arguments, id=f"call_{digest[:24]}", type="tool_call")
+    name = digest({"turn": turn, "place": place})[:24]
+    return ToolCall(name=call.tool, args=call.arguments, id=f"call_{name}", type="tool_call")
 
 
 @dataclass(frozen=True)
