@@ -8,12 +8,17 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Self
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import CreateEnginePlugin
 from sqlalchemy.exc import DBAPIError
 
 from hms_active_rooms.errors import JournalError
@@ -84,6 +89,71 @@ def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
 
     asyncio.run(go())
     journal.close()
+
+
+@contextmanager
+def sessions_lose_settings(url: str) -> Iterator[str]:
+    """The same database behind something that swallows every SET, as a pooler can."""
+
+    class Deaf(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *more: Any, **options: Any) -> Self:
+            return super().execute("SELECT" if "SET" in str(query) else query, *more, **options)
+
+    class Pooler(CreateEnginePlugin):
+        def update_url(self, url: sa.URL) -> sa.URL:
+            return url
+
+        def engine_created(self, engine: sa.Engine) -> None:
+            sa.event.listen(engine, "connect", self.connected)
+
+        def connected(self, connection: psycopg.Connection, _record: object) -> None:
+            connection.cursor_factory = Deaf
+
+    plugins.impls["pooler"] = lambda: Pooler
+    try:
+        yield url + "&plugin=pooler"
+    finally:
+        del plugins.impls["pooler"]
+
+
+def waits_for_the_disk(journal: Journal) -> list[object]:
+    """What sessions that read and sessions that write say of it."""
+    said: list[object] = []
+    for session in (journal._transaction, journal._reading):
+        with session() as db:
+            said.append(db.exec_driver_sql("SHOW synchronous_commit").scalar())
+    return said
+
+
+@pytest.fixture(params=["DATABASE postgres", "ROLE journal"])
+def url_of_off(url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A commit does not wait for the disk, unless a session wants it."""
+    admin = sa.create_engine(url, poolclass=sa.NullPool)
+    with admin.begin() as db:
+        db.exec_driver_sql(f"ALTER {request.param} SET synchronous_commit = off")
+    with admin.begin() as db:
+        assert db.exec_driver_sql("SHOW synchronous_commit").scalar() == "off"
+    yield url
+    with admin.begin() as db:
+        db.exec_driver_sql(f"ALTER {request.param} RESET synchronous_commit")
+
+
+def test_a_commit_waits_for_the_disk_whatever_the_server_is_set_to(url_of_off: str) -> None:
+    journal = Journal(url_of_off)
+    assert waits_for_the_disk(journal) == ["on", "on"]
+    with pytest.raises(JournalError), journal._transaction() as db:
+        db.exec_driver_sql("SELECT 1 / 0")
+    assert waits_for_the_disk(journal) == ["on", "on"]
+    journal.close()
+
+
+def test_a_server_whose_commits_cannot_wait_for_the_disk_is_refused(url_of_off: str) -> None:
+    with (
+        sessions_lose_settings(url_of_off) as lossy,
+        pytest.raises(JournalError, match="synchronous_commit") as refused,
+    ):
+        Journal(lossy)
+    assert "Connect to PostgreSQL itself" in refused.value.hint
 
 
 def test_a_claim_has_one_winner(url: str) -> None:
