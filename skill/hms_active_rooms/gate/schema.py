@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
+
+from hms_active_rooms.errors import JournalError
+from hms_active_rooms.untrusted import quoted
 
 SCHEMA_VERSION = 1
 
@@ -118,7 +123,10 @@ def create_engine(url: str) -> sa.Engine:
     """An engine for a journal URL; ":memory:" for one that is gone when closed."""
     parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        if engine.dialect.name == "postgresql":
+            sa.event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     in_memory = is_in_memory(parsed)
     if not in_memory and parsed.database:
         _make_private(Path(parsed.database))
@@ -149,6 +157,23 @@ def _make_private(path: Path) -> None:
     """The journal holds names and messages: only its owner may read it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600, exist_ok=True)
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _record: Any) -> None:
+    """A commit waits for the disk, whatever the server, the database or the role is set to."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("SET synchronous_commit TO on")
+        connection.commit()  # otherwise a rollback takes the setting back
+        cursor.execute("SHOW synchronous_commit")
+        [answer] = cursor.fetchone() or [None]
+    connection.commit()
+    if answer != "on":
+        connection.close()
+        raise JournalError(
+            f"PostgreSQL would lose a record in a crash: synchronous_commit is {quoted(str(answer))} "
+            "in the journal's session and cannot be set to on.",
+            hint="Connect to PostgreSQL itself, or to a pooler that keeps a session's settings.",
+        )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
