@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import CreateEnginePlugin
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.calls import parse_call
@@ -333,6 +336,57 @@ def test_the_file_is_durable_and_private(tmp_path: Path) -> None:
         assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+@pytest.mark.parametrize(
+    "without", ["vfs=unix-none", "vfs=unix-dotfile", "nolock=1", "mode=memory"]
+)
+def test_where_sqlite_cannot_lock_and_share_a_file_it_is_refused_when_it_is_opened(
+    without: str, there_before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there_before:
+        Journal("sqlite:///j.sqlite").close()
+    with pytest.raises(JournalError, match="WAL") as refused:
+        Journal(f"sqlite:///file:j.sqlite?{without}&uri=true")
+    assert "local disk" in refused.value.hint
+    assert "PostgreSQL" in refused.value.hint
+
+
+class WritesWithoutWaiting(CreateEnginePlugin):
+    """SQLite that does not wait for the disk and ignores who asks it to."""
+
+    def update_url(self, url: sa.URL) -> sa.URL:
+        return url
+
+    def engine_created(self, engine: sa.Engine) -> None:
+        sa.event.listen(engine, "connect", self.connected)
+
+    def connected(self, connection: sqlite3.Connection, _record: object) -> None:
+        def ignored(verb: int, name: str | None, value: str | None, *_: object) -> int:
+            is_it = verb == sqlite3.SQLITE_PRAGMA and name == "synchronous" and value is not None
+            return sqlite3.SQLITE_IGNORE if is_it else sqlite3.SQLITE_OK
+
+        connection.execute("PRAGMA synchronous=OFF").close()
+        connection.set_authorizer(ignored)
+
+
+def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plugins.impls, "unwaiting", lambda: WritesWithoutWaiting)
+    with pytest.raises(JournalError, match="wait for the disk"):
+        Journal(f"sqlite:///{tmp_path / 'j.sqlite'}?plugin=unwaiting")
+
+
+def test_a_file_that_can_only_be_read_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sqlite3.connect("j.sqlite").execute("CREATE TABLE something (a)").connection.close()
+    with pytest.raises(JournalError, match="readonly database"):
+        Journal("sqlite:///file:j.sqlite?mode=ro&uri=true")
 
 
 def test_it_survives_the_process(tmp_path: Path) -> None:
