@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from hms_active_rooms.untrusted import quoted
 SCHEMA_VERSION = 1
 
 _READS = "hms_reads"
+_FULL = 2  # what SQLite answers for synchronous=FULL
+_NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
 metadata = sa.MetaData()
 
@@ -138,7 +140,9 @@ def create_engine(url: str) -> sa.Engine:
         max_overflow=0 if in_memory else -1,
         connect_args={"check_same_thread": False, "timeout": 30},
     )
-    sa.event.listen(engine, "connect", _prepare_sqlite)
+    # A memory database has no other mode, and nobody to share it with.
+    journal_mode = "memory" if in_memory else "wal"
+    sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode))
     sa.event.listen(engine, "begin", _begin)
     return engine
 
@@ -161,25 +165,54 @@ def _make_private(path: Path) -> None:
 
 def _prepare_postgresql(connection: DBAPIConnection, _record: Any) -> None:
     """A commit waits for the disk, whatever the server, the database or the role is set to."""
-    with closing(connection.cursor()) as cursor:
-        cursor.execute("SET synchronous_commit TO on")
-        connection.commit()  # otherwise a rollback takes the setting back
-        cursor.execute("SHOW synchronous_commit")
-        [answer] = cursor.fetchone() or [None]
-    connection.commit()
-    if answer != "on":
-        connection.close()
-        raise JournalError(
-            f"PostgreSQL would lose a record in a crash: synchronous_commit is {quoted(str(answer))} "
-            "in the journal's session and cannot be set to on.",
-            hint="Connect to PostgreSQL itself, or to a pooler that keeps a session's settings.",
-        )
+    with ExitStack() as unless_kept:
+        unless_kept.callback(connection.close)
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SET synchronous_commit TO on")
+            connection.commit()  # otherwise a rollback takes the setting back
+            cursor.execute("SHOW synchronous_commit")
+            [answer] = cursor.fetchone() or [None]
+        connection.commit()
+        if answer != "on":
+            raise JournalError(
+                "PostgreSQL could lose a record in a crash: synchronous_commit is "
+                f"{quoted(str(answer))} in the journal's session and cannot be set to on.",
+                hint="Connect to PostgreSQL itself, or to a pooler that keeps a session's settings.",
+            )
+        unless_kept.pop_all()
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str) -> None:
     connection.isolation_level = None  # transactions begin below, not by the driver's guess
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-        connection.execute(f"PRAGMA {pragma}").close()
+    with ExitStack() as unless_kept:
+        unless_kept.callback(connection.close)
+        # SQLite takes both as wishes: what counts is what it answers.
+        try:
+            mode = _pragma(connection, "journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN:
+                raise
+            raise _refused(_NO_WAL + "its files cannot be opened") from None
+        if mode != journal_mode:
+            raise _refused(_NO_WAL + f"the journal mode stays {quoted(str(mode))}")
+        _pragma(connection, "synchronous=FULL")
+        if _pragma(connection, "synchronous") != _FULL:
+            raise _refused("A commit does not wait for the disk here")
+        _pragma(connection, "foreign_keys=ON")
+        _pragma(connection, "busy_timeout=30000")
+        unless_kept.pop_all()
+
+
+def _pragma(connection: sqlite3.Connection, pragma: str) -> object:
+    with closing(connection.execute(f"PRAGMA {pragma}")) as cursor:
+        return (cursor.fetchone() or [None])[0]
+
+
+def _refused(reason: str) -> JournalError:
+    return JournalError(
+        f"SQLite cannot keep the journal safely, and a request could be sent twice. {reason}.",
+        hint="Put the journal on a local disk, in a folder that can be written, or use PostgreSQL.",
+    )
 
 
 def _begin(connection: sa.Connection) -> None:
