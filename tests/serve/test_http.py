@@ -18,6 +18,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
+from accepted import waits_for_acknowledgements
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.app import create_app
@@ -115,6 +116,16 @@ async def test_the_server_speaks_both_eras_by_itself(sim: Simulation) -> None:
             assert mcp.protocol_version == "2026-07-28"
         async with connected(url + "/mcp", "legacy") as mcp:
             assert mcp.protocol_version == "2025-11-25"
+
+
+async def test_an_answer_waits_for_no_acknowledgement(sim: Simulation) -> None:
+    async with running(sim) as (url, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(b"GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await reader.readline()
+        assert not waits_for_acknowledgements(writer.get_extra_info("socket"))
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_refused_requests_read_nothing_from_100ms(

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from accepted import waits_for_acknowledgements
 from hms_active_rooms.sim import (
     ROOM_IDS,
     Fault,
@@ -56,6 +57,15 @@ def test_slow_and_hung_requests_end_quietly_with_the_server(
         sim.log.wait_until(lambda entries: len(entries) == 1)
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+def test_an_answer_waits_for_no_acknowledgement() -> None:
+    with running_sim("idle") as sim:
+        address = ("127.0.0.1", httpx.URL(sim.base_url).port)
+        with socket.create_connection(address, timeout=20) as raw:
+            raw.sendall(b"GET /v2/x HTTP/1.1\r\nHost: sim\r\n\r\n")
+            assert raw.recv(1)
+            assert not waits_for_acknowledgements(raw)
 
 
 def test_a_body_that_never_becomes_whole_is_not_a_request(sim: Simulation) -> None:
