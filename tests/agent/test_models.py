@@ -57,6 +57,7 @@ class Provider(HTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
     server: Provider
 
     def do_POST(self) -> None:

@@ -22,6 +22,7 @@ from hms_active_rooms.errors import InvalidCall, NotActive
 
 
 class Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:

@@ -47,6 +47,8 @@ def chat_completions(room_id: str) -> Iterator[StandInModel]:
     """It answers on a free port while the block runs."""
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True
+
         def do_POST(self) -> None:
             assert self.path == "/v1/chat/completions"
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
