@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE), --compile-bytecode)
 STAMP := .venv/.installed
 
-.PHONY: setup demo test quick lint types tests evals results screenshots lowest clean
+.PHONY: setup demo test quick lint types tests evals results bench screenshots lowest clean
 .SILENT: setup demo $(STAMP)
 
 setup: $(STAMP)
@@ -51,6 +51,10 @@ evals: $(STAMP)
 # All six agents, with ten repeats of our moderator and of our tools, and the report in evals/RESULTS.md.
 results: $(STAMP)
 	$(BIN)/python -m evals offline
+
+# What a removal and a read cost, beside an earlier commit and plain code: evals/bench/RESULTS.md.
+bench: $(STAMP)
+	$(BIN)/python -m evals.bench
 
 # The README's pictures of the approvals page, made in headless Chromium.
 screenshots: $(STAMP)

@@ -1,0 +1,35 @@
+"""What one removal and one read cost, beside an earlier commit and beside the same work done plainly.
+
+`make bench` runs it, offline. The same work is done in turn by this code, by the code of
+`BASE_REF` and by plain code without a gate, so times are compared within one run, as ratios.
+
+    __main__.py  starts the processes, takes the measurements in turn, writes the tables
+    stand_in.py  the HTTP server that stands in for 100ms
+    worker.py    a process that does the work with one of the two codes
+    plain.py     the same work done plainly: no gate, no journal
+    counting.py  transactions, parsed calls and syncs of a process
+"""
+
+from typing import Final
+
+BASE_REF: Final = "c6313be"
+"""The last commit before the rebuild."""
+
+PEOPLE: Final = 20
+"""In the room from which somebody is removed."""
+
+MANY: Final = 100
+"""People in the room that is read, and calls at once."""
+
+LARGEST: Final = 20_000
+"""People in the largest room that 100ms has."""
+
+
+def room_of(people: int, run: int = 0) -> str:
+    """The id of a room with so many people; each run's room is its own."""
+    return f"{run:016d}{people:08d}"
+
+
+def peer_of(number: int) -> str:
+    """The id of the peer with this number, the same in every room."""
+    return f"{number:08x}-0000-4000-8000-{number:012x}"

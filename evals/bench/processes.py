@@ -1,0 +1,208 @@
+"""The processes of a run, and what is asked of them: the stand-in, workers, servers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+import mcp_types as types
+from mcp import Client
+
+from evals.bench import peer_of
+from evals.bench.counting import strace
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+_APPROVER: Final = "bench-approver-0123456789"
+_TOOL: Final = "hms-remove-peers"
+
+
+class DidNotRunError(Exception):
+    """A process ended too early, or there is no such commit; the text says why."""
+
+
+class Process:
+    """A process that says in one line of JSON that it is ready, then answers each line with one.
+
+    Args:
+        folder: its own, made here.
+        role: of `worker`, or "stand-in".
+        url: of the stand-in.
+        package: where `hms_active_rooms` is imported from.
+        count: count what it does, syncs too where strace is installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        role: str,
+        url: str = "",
+        package: Path | None = None,
+        *,
+        count: bool = False,
+    ) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._syncs = folder / "syncs" if count and shutil.which("strace") else None
+        python = [sys.executable, "-m"]
+        stand_in = role == "stand-in"
+        self._command = [
+            *(strace(self._syncs) if self._syncs else []),
+            *(
+                [*python, "evals.bench.stand_in"]
+                if stand_in
+                else [*python, "evals.bench.worker", role, url, str(folder)]
+            ),
+            *(["--count"] if count else []),
+        ]
+        path = os.pathsep.join(str(p) for p in (package, PROJECT) if p)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("HMS_")}
+        self._environ = {**clean, "PYTHONPATH": path, "HMS_APPROVER_TOKEN": _APPROVER}
+        self.said: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        with (self._folder / "errors").open("w") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                cwd=self._folder,
+                env=self._environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+        self.said = await self._line()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()  # its end ends the process
+        await self._process.wait()
+
+    async def ask(self, do: str, **given: object) -> dict[str, Any]:
+        """What it answers to this command."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"do": do, **given}).encode() + b"\n")
+        return await self._line()
+
+    async def _line(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = await self._process.stdout.readline()
+        if not line:
+            said = (self._folder / "errors").read_text().strip().splitlines()
+            raise DidNotRunError(said[-1] if said else "it ended without a word")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    @property
+    def syncs(self) -> str | None:
+        """What strace wrote, once the process has ended; None without strace."""
+        return self._syncs.read_text() if self._syncs else None
+
+
+class Server:
+    """A server, an open session with its MCP, and clients of its REST.
+
+    Args:
+        process: prints the addresses of its MCP and REST.
+        http: the client.
+        told: what the stand-in tells about a room.
+    """
+
+    def __init__(
+        self, process: Process, http: httpx.AsyncClient, told: Callable[[str], Awaitable[Any]]
+    ) -> None:
+        self.process = process
+        self.mcp = Client(process.said["mcp"], elicitation_callback=self._elicited)
+        self._http = http
+        self._told = told
+
+    async def remove(self, way: str, room: str, *, count: bool) -> dict[str, Any]:
+        """Remove peer 1; see `worker.Watch` for what is told."""
+        self._room, self._count = room, count
+        call = {"room_id": room, "peer_id": peer_of(1)}
+        start = await self._look()
+        if way == "REST":
+            await self._remove_by_rest(call)
+        else:
+            await self.mcp.call_tool(_TOOL, call)
+        wall_s = time.perf_counter() - self._yes_s
+        end = await self._look()
+        cpu_s = end["cpu_s"] - start["cpu_s"]
+        return {"cpu_s": cpu_s, "wall_s": wall_s, "marks": [start, self._at_yes, end]}
+
+    async def read(self, tool: str, room: str) -> None:
+        """Call a reading tool over MCP."""
+        told = await self.mcp.call_tool(tool, {"room_id": room})
+        assert not told.is_error, told
+
+    async def _look(self) -> Mapping[str, Any]:
+        room = await self._told(self._room) if self._count else {}
+        return {**room, **await self.process.ask("look")}
+
+    async def _yes(self) -> None:
+        self._at_yes = await self._look() if self._count else {}
+        self._yes_s = time.perf_counter()
+
+    async def _remove_by_rest(self, call: dict[str, str]) -> None:
+        """A program calls, an approver looks and approves."""
+        base, approver = self.process.said["rest"], {"authorization": f"Bearer {_APPROVER}"}
+        asked = await self._http.post(f"{base}/tools/{_TOOL}", json=call)
+        where = httpx.URL(base).join(asked.raise_for_status().headers["location"])
+        shown = await self._http.get(where, headers=approver)
+        digest = {"digest": _found(shown.raise_for_status().json(), "digest")}
+        await self._yes()
+        done = await self._http.post(f"{where}/approve", json=digest, headers=approver)
+        done.raise_for_status()
+
+    async def _elicited(
+        self, context: Any, params: types.ElicitRequestParams
+    ) -> types.ElicitResult:
+        assert isinstance(params, types.ElicitRequestFormParams)
+        fields = params.requested_schema
+        form = {name: _approving(fields["properties"][name]) for name in fields["required"]}
+        await self._yes()
+        return types.ElicitResult(action="accept", content=form)
+
+
+def _approving(field: dict[str, Any]) -> str:
+    """The value of a form's field that approves; the only value if there is one."""
+    values = field.get("enum") or [option["const"] for option in field.get("oneOf", [field])]
+    return str(next((value for value in values if "approve" in value), values[0]))
+
+
+def _found(document: Any, key: str) -> Any:
+    """The first value of this key anywhere in the document."""
+    if isinstance(document, dict):
+        if key in document:
+            return document[key]
+        document = list(document.values())
+    parts = document if isinstance(document, list) else []
+    return next((value for part in parts if (value := _found(part, key)) is not None), None)
+
+
+def export(ref: str, folder: Path) -> Path:
+    """The package of this commit, in the folder.
+
+    Raises:
+        DidNotRunError: there is no git, no checkout or no such commit.
+    """
+    command = ["git", "archive", "--format=tar", ref, "skill", "SKILL.md"]
+    try:
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, check=True)
+    except OSError as error:
+        raise DidNotRunError(str(error)) from None
+    except subprocess.CalledProcessError as error:
+        raise DidNotRunError(error.stderr.decode().strip()) from None
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "skill"
