@@ -12,19 +12,22 @@ import json
 import os
 import runpy
 import signal
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 from urllib.request import urlopen
 
 from evals.bench import LARGEST, MANY, peer_of, plain, room_of
 from evals.bench.counting import Counts
 
 Told = Mapping[str, Any]
+
+_LIST: Final = "hms-list-peers"
 
 
 class Watch:
@@ -61,25 +64,32 @@ class Watch:
 class Worker:
     """The work, by command; `ours` and `plain` differ in the tools they bring."""
 
-    def __init__(self, url: str, folder: Path, watch: Watch, stack: ExitStack) -> None:
-        from langgraph.checkpoint.sqlite import SqliteSaver
-
+    def __init__(self, url: str, folder: Path, watch: Watch) -> None:
         self.url = url
         self.folder = folder
         self.watch = watch
         self.loop = asyncio.new_event_loop()
-        self.saver = stack.enter_context(
-            SqliteSaver.from_conn_string(str(folder / "checkpoints.sqlite"))
-        )
-        self.agents: dict[str, Any] = {}
         self.lists: dict[str, Any] = {}
+        self._agents: dict[str, Any] = {}
+
+    def agent(self, way: str) -> Any:
+        """An agent that pauses before it removes peer 1."""
+        raise NotImplementedError
+
+    @cached_property
+    def saver(self) -> Any:
+        """The agents' checkpoints, in a file."""
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        path = self.folder / "checkpoints.sqlite"
+        return SqliteSaver(sqlite3.connect(path, check_same_thread=False))
 
     def remove(self, way: str, room: str) -> Told:
         """Remove peer 1 by an agent that pauses."""
         from langgraph.types import Command
 
         config = {"configurable": {"thread_id": room, "approver": "ada"}}
-        agent = self.agents[way]
+        agent = self._agents.get(way) or self._agents.setdefault(way, self.agent(way))
         self.watch.start(room)
         [asked] = agent.invoke({"messages": [("user", room)]}, config)["__interrupt__"]
         self.watch.yes()
@@ -120,10 +130,8 @@ class Worker:
 class Ours(Worker):
     """With the code under test."""
 
-    def __init__(self, url: str, folder: Path, watch: Watch, stack: ExitStack) -> None:
-        super().__init__(url, folder, watch, stack)
-        from langchain.agents import create_agent
-
+    def __init__(self, url: str, folder: Path, watch: Watch) -> None:
+        super().__init__(url, folder, watch)
         from hms_active_rooms import ActiveRoomsClient, ActiveRoomsToolkit, Policy
 
         environ = {"HMS_MANAGEMENT_TOKEN": "bench", "HMS_BASE_URL": url}
@@ -133,40 +141,43 @@ class Ours(Worker):
             watch.yes()
             return request.approve(by="ada")
 
-        for transport in ("httpx", "aiohttp"):
-            kit = ActiveRoomsToolkit(
-                ActiveRoomsClient.from_env(environ, transport=transport),
-                policy,
-                confirm=confirm,
-                journal=_journal(folder / transport),
-            )
-            tools = {tool.name: tool for tool in kit.get_tools()}
-            self.lists[transport] = tools["hms-list-peers"]
-            if transport == "httpx":
-                self._removing = tools["hms-remove-peers"]
-                model = plain.RemovingModel()
-                self.agents["create_agent"] = create_agent(
-                    model, list(tools.values()), checkpointer=self.saver
-                )
-                self.agents["moderator"] = _build_moderator()(model, kit, checkpointer=self.saver)
+        def kit(transport: Literal["httpx", "aiohttp"]) -> ActiveRoomsToolkit:
+            client = ActiveRoomsClient.from_env(environ, transport=transport)
+            journal = _journal(folder / transport)
+            return ActiveRoomsToolkit(client, policy, confirm=confirm, journal=journal)
+
+        self._kit, fast = kit("httpx"), kit("aiohttp")
+        self._tools = {tool.name: tool for tool in self._kit.get_tools()}
+        [fast_list] = [tool for tool in fast.get_tools() if tool.name == _LIST]
+        self.lists = {"httpx": self._tools[_LIST], "aiohttp": fast_list}
+
+    def agent(self, way: str) -> Any:
+        from langchain.agents import create_agent
+
+        model = plain.RemovingModel()
+        if way == "moderator":
+            return _build_moderator()(model, self._kit, checkpointer=self.saver)
+        return create_agent(model, list(self._tools.values()), checkpointer=self.saver)
 
     def remove(self, way: str, room: str) -> Told:
         if way != "callback":
             return super().remove(way, room)
         arguments = {"room_id": room, "peer_id": peer_of(1)}
         self.watch.start(room)
-        self.loop.run_until_complete(self._removing.ainvoke(arguments))
+        self.loop.run_until_complete(self._tools["hms-remove-peers"].ainvoke(arguments))
         return self.watch.end()
 
 
 class Plain(Worker):
     """With plain code."""
 
-    def __init__(self, url: str, folder: Path, watch: Watch, stack: ExitStack) -> None:
-        super().__init__(url, folder, watch, stack)
-        self.agents["create_agent"] = plain.agent(url, self.saver)
+    def __init__(self, url: str, folder: Path, watch: Watch) -> None:
+        super().__init__(url, folder, watch)
         self.lists = dict.fromkeys(("httpx", "aiohttp"), plain.list_tool(url))
         self._body = b""
+
+    def agent(self, way: str) -> Any:
+        return plain.agent(self.url, self.saver)
 
     def list_largest(self) -> Told:
         """CPU of `json.loads` of the largest room's answer."""
@@ -253,20 +264,19 @@ def main() -> None:
         else:
             plain.serve_mcp(given.url)
         return
-    with ExitStack() as stack:
-        kind = Ours if given.role == "ours" else Plain
-        worker = kind(given.url, given.folder, Watch(given.url, counts), stack)
-        package = sys.modules.get("hms_active_rooms")
-        print(json.dumps({"package": package and package.__file__}), flush=True)
-        _answer(
-            {
-                "remove": worker.remove,
-                "list": worker.list,
-                "list_at_once": worker.list_at_once,
-                "list_largest": worker.list_largest,
-                "pin": _pin,
-            }
-        )
+    kind = Ours if given.role == "ours" else Plain
+    worker = kind(given.url, given.folder, Watch(given.url, counts))
+    package = sys.modules.get("hms_active_rooms")
+    print(json.dumps({"package": package and package.__file__}), flush=True)
+    _answer(
+        {
+            "remove": worker.remove,
+            "list": worker.list,
+            "list_at_once": worker.list_at_once,
+            "list_largest": worker.list_largest,
+            "pin": _pin,
+        }
+    )
 
 
 if __name__ == "__main__":
