@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from hms_active_rooms.sim.body import BodyError, read_body
-from hms_active_rooms.sim.scan import BadByteError, EndsEarlyError, scan
 
 EMPTY = "request body must not be empty"
 CUT = "request body contains badly-formed JSON"
@@ -35,43 +30,15 @@ def test_an_empty_body_is_refused(
 @pytest.mark.behaviour("body.badly-formed-400")
 @pytest.mark.parametrize(
     ("body", "position"),
-    [
-        (b"x", 1),
-        (b"{x", 2),
-        (b"{'a': 1}", 2),
-        (b'{"a" 1}', 6),
-        (b'{"a": nulx}', 10),
-        (b'{"a": tRue}', 8),
-        (b'{"a": 01}', 8),
-        (b'{"a": -}', 8),
-        (b'{"a": 1.}', 9),
-        (b'{"a": 1e}', 9),
-        (b'{"a": .5}', 7),
-        (b'{"a": "\x01"}', 8),
-        (b'{"a": "\\x"}', 9),
-        (b'{"a": "\\u12g4"}', 12),
-        (b'{"a": 1,}', 9),
-        (b'{"a": [1,]}', 10),
-        (b'{"a": [1 2]}', 10),
-        (b'{"a": {"b" : 1] }', 15),
-        (b'{"a": {]}', 8),
-        ('{"é": x}'.encode(), 8),
-        (b"\xef\xbb\xbf{}", 1),
-        (b'{"message": "a"\n "b"}', 18),
-    ],
+    [(b"x", 1), (b"{x", 2), (b'{"a" 1}', 6), (b"{", 2), (b"\xef\xbb\xbf{}", 1)],
 )
-def test_the_position_counts_bytes_up_to_the_first_that_cannot_be(
-    body: bytes, position: int
-) -> None:
+def test_broken_json_is_refused_with_a_position(body: bytes, position: int) -> None:
     assert said(body) == f"{CUT} (at position {position})"
 
 
 @pytest.mark.behaviour("body.badly-formed-400")
-@pytest.mark.parametrize(
-    "body",
-    [b"{", b'{"', b'{"a', b'{"a"', b'{"a":', b'{"a":1', b'{"a":[', b'{"a":"\\', b"tru", b"-"],
-)
-def test_a_body_that_ends_early_has_no_position(body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"NaN", b'{"x": -Infinity}', b'{"x":' + b"[" * 100_000])
+def test_what_only_python_reads_and_endless_nesting_are_refused(body: bytes) -> None:
     assert said(body) == CUT
 
 
@@ -84,25 +51,23 @@ def test_a_broken_body_is_a_400_over_http(api: httpx.Client) -> None:
 
 @pytest.mark.behaviour("body.wrong-type-400")
 @pytest.mark.parametrize(
-    ("body", "field", "position"),
+    ("body", "field"),
     [
-        (b'{"lock":"yes"}', "lock", 13),
-        (b'{"lock": 1}', "lock", 10),
-        (b'{"lock": [true]}', "lock", 10),
-        (b'{"message": 12.5e3 }', "message", 18),
-        (b'{"message": false}', "message", 17),
-        (b'{"message": {"a": {"b": []}}}', "message", 13),
-        (b'{"a": {"lock": 1}, "LOCK" : "x"}', "lock", 31),
-        (b"[1]", "", 1),
-        (b' "text"', "", 7),
-        (b"42", "", 2),
-        (b"true", "", 4),
+        (b'{"lock":"yes"}', "lock"),
+        (b'{"lock": 1}', "lock"),
+        (b'{"lock": [true]}', "lock"),
+        (b'{"message": 12.5e3 }', "message"),
+        (b'{"message": false}', "message"),
+        (b'{"message": {"a": {"b": []}}}', "message"),
+        (b'{"a": {"lock": 1}, "LOCK" : "x"}', "lock"),
+        (b"[1]", ""),
+        (b' "text"', ""),
+        (b"42", ""),
+        (b"true", ""),
     ],
 )
-def test_a_wrong_type_is_named_with_its_position(body: bytes, field: str, position: int) -> None:
-    assert said(body) == (
-        f'request body contains an invalid value for the "{field}" field (at position {position})'
-    )
+def test_a_wrong_type_is_named(body: bytes, field: str) -> None:
+    assert said(body) == f'request body contains an invalid value for the "{field}" field'
 
 
 @pytest.mark.behaviour("body.one-object")
@@ -125,56 +90,5 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
     assert read_body(b'{"message":"\xff"}', {"message": "string"}) == {"message": "\ufffd"}
 
 
-def test_nesting_without_end_is_no_problem() -> None:
-    deep = b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b',"lock":true}'
-    assert read_body(deep, {"lock": "bool"}) == {"lock": True}
-
-
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=12,
-)
-
-
-@UNHURRIED
-@given(JSON_VALUES, st.booleans())
-def test_every_json_text_is_scanned_to_its_end(value: object, ascii_only: bool) -> None:
-    try:
-        data = json.dumps(value, ensure_ascii=ascii_only, indent=1).encode()
-    except UnicodeEncodeError:
-        return
-    document = scan(data + b" ")
-    assert document is not None
-    assert (document.value.start, document.value.end) == (0, len(data))
-    if isinstance(value, dict):
-        read = {
-            json.loads(data[key.start : key.end]): json.loads(data[item.start : item.end])
-            for key, item in document.members
-        }
-        assert read == json.loads(data)
-
-
-@UNHURRIED
-@given(st.text(alphabet='{}[]",:\\u0123456789eE+-.truefalsn \n', max_size=24))
-def test_the_scanner_takes_what_python_takes(text: str) -> None:
-    data = text.encode()
-    try:
-        json.loads(text, parse_constant=lambda name: (_ for _ in ()).throw(ValueError(name)))
-    except ValueError:
-        valid = False
-    else:
-        valid = True
-    try:
-        document = scan(data)
-    except (BadByteError, EndsEarlyError):
-        scanned = False
-    else:
-        scanned = document is not None and not data[document.value.end :].strip()
-    assert scanned == valid
+def test_long_numbers_and_unknown_fields_are_no_problem() -> None:
+    assert read_body(b'{"x":' + b"1" * 5_000 + b',"lock":true}', {"lock": "bool"}) == {"lock": True}

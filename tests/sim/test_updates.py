@@ -52,7 +52,7 @@ def test_metadata_is_any_text_but_no_object(api: httpx.Client, ids: dict[str, st
     refused = api.post(path, content=b'{"metadata": {"isHandRaised": true}}')
     assert refused.status_code == 400
     assert refused.json()["message"] == (
-        'request body contains an invalid value for the "metadata" field (at position 14)'
+        'request body contains an invalid value for the "metadata" field'
     )
 
 

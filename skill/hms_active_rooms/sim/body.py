@@ -1,25 +1,37 @@
-"""Reading a request body the way the real gateway seems to: Go's decoder and its texts.
+"""Reading a request body the way the real gateway seems to: its rules and its texts.
 
 Recorded on sibling endpoints: "request body must not be empty" and "request body contains
 badly-formed JSON (at position 67)". Both belong to a well-known Go helper, so the rest of
-its behaviour is inferred: wrong types named with a position, keys matched without regard
-to case, null left unset, unknown fields ignored.
+its behaviour is inferred: wrong types named, keys matched without regard to case, null left
+unset, unknown fields ignored. The position is the one Python's decoder names, one-based.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
-
-from hms_active_rooms.sim.scan import BadByteError, EndsEarlyError, Value, scan
+from typing import Final, Literal, TypeAlias
 
 FieldType = Literal["string", "bool"]
 Fields: TypeAlias = dict[str, "str | bool"]
 
+_BADLY_FORMED: Final = "request body contains badly-formed JSON"
+_TYPES: Final[Mapping[FieldType, type[str] | type[bool]]] = {"string": str, "bool": bool}
+
 
 class BodyError(ValueError):
     """The body cannot be used; the text is what the API says."""
+
+
+def _no_constant(name: str) -> object:
+    raise BodyError(_BADLY_FORMED)  # NaN and Infinity: Python reads them, Go does not
+
+
+# Objects come as tuples of pairs, so that a key that stands twice is seen; whole numbers as
+# floats, since Python refuses to read very long ones.
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=float, parse_constant=_no_constant
+)
 
 
 def read_body(data: bytes, fields: Mapping[str, FieldType]) -> Fields:
@@ -32,44 +44,34 @@ def read_body(data: bytes, fields: Mapping[str, FieldType]) -> Fields:
     Raises:
         BodyError: empty, not JSON, a wrong type, or more than one value.
     """
-    try:
-        document = scan(data)
-    except BadByteError as bad:
-        raise BodyError(
-            f"request body contains badly-formed JSON (at position {bad.offset})"
-        ) from None
-    except EndsEarlyError:
-        raise BodyError("request body contains badly-formed JSON") from None
-    if document is None:
+    text = data.decode("utf-8", "replace").strip(" \t\r\n")
+    if not text:
         raise BodyError("request body must not be empty")
-    if document.value.kind not in ("object", "null"):
-        raise _wrong_type("", document.value)
+    try:
+        document, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError as bad:
+        raise BodyError(f"{_BADLY_FORMED} (at position {bad.pos + 1})") from None
+    except RecursionError:
+        raise BodyError(_BADLY_FORMED) from None
+    if not isinstance(document, tuple | None):
+        raise _wrong_type("")
     found: Fields = {}
-    for key, value in document.members:
-        name = _text(data, key).casefold()
-        if name not in fields or value.kind == "null":
+    for key, value in document or ():
+        name = key.casefold()
+        if name not in fields or value is None:
             continue
-        if value.kind != fields[name]:
-            raise _wrong_type(name, value)
+        if not isinstance(value, _TYPES[fields[name]]):
+            raise _wrong_type(name)
+        # Half a surrogate pair is no character: Go puts U+FFFD there.
         found[name] = (
-            _text(data, value)
-            if value.kind == "string"
-            else data[value.start : value.end] == b"true"
+            value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            if isinstance(value, str)
+            else value
         )
-    if data[document.value.end :].strip(b" \t\r\n"):
+    if text[end:]:
         raise BodyError("request body must only contain a single JSON object")
     return found
 
 
-def _wrong_type(name: str, value: Value) -> BodyError:
-    # Go's decoder reports the end of a literal, but the opening bracket of a container.
-    position = value.start + 1 if value.kind in ("object", "array") else value.end
-    return BodyError(
-        f'request body contains an invalid value for the "{name}" field (at position {position})'
-    )
-
-
-def _text(data: bytes, value: Value) -> str:
-    text = str(json.loads(data[value.start : value.end].decode("utf-8", "replace")))
-    # Half a surrogate pair is no character: Go puts U+FFFD there.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _wrong_type(name: str) -> BodyError:
+    return BodyError(f'request body contains an invalid value for the "{name}" field')
