@@ -14,7 +14,8 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Generic, TypeVar
+from concurrent.futures import Future, wait
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -45,15 +46,33 @@ def run(work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]) -> 
             "blocking.run was called on its own event loop and would wait for itself;"
             " await the coroutine there instead."
         )
-    job = _Job(work)
+    loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
+
+    async def main() -> None:
+        try:
+            outcome = await _coroutine(work)
+        except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
+            result.set_exception(error)
+        else:
+            result.set_result(outcome)
+
+    def cancel() -> None:
+        if tasks:
+            tasks[0].cancel()
+        else:
+            result.cancel()
+
     try:
-        background.loop.call_soon_threadsafe(job.start, contextvars.copy_context())
-        job.finished.wait()
+        loop.call_soon_threadsafe(
+            lambda: tasks.append(loop.create_task(main())), context=contextvars.copy_context()
+        )
+        return result.result()
     except BaseException:
-        background.loop.call_soon_threadsafe(job.cancel)
-        job.finished.wait(GRACE_S)
+        if not result.done():
+            # In the loop's next turn but one: the task has begun by then.
+            loop.call_soon_threadsafe(loop.call_soon, cancel)
+            wait([result], GRACE_S)
         raise
-    return job.result()
 
 
 def _coroutine(
@@ -62,82 +81,29 @@ def _coroutine(
     return work if isinstance(work, Coroutine) else work()
 
 
-class _Job(Generic[T]):
-    """One coroutine on the background loop and the event its caller waits for."""
-
-    def __init__(self, work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._work = work
-        self._task: asyncio.Task[T | _Exit] | None = None
-        self.finished = threading.Event()
-
-    def start(self, context: contextvars.Context) -> None:
-        task = asyncio.get_running_loop().create_task(self._main(), context=context)
-        task.add_done_callback(lambda _: self.finished.set())
-        self._task = task
-
-    async def _main(self) -> T | _Exit:
-        try:
-            return await _coroutine(self._work)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            # A task lets these two through and the loop would end under everybody else.
-            return _Exit(stop)
-
-    def cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            return
-        # The interruption came before the start.
-        if isinstance(self._work, Coroutine):
-            self._work.close()
-        self.finished.set()
-
-    def result(self) -> T:
-        assert self._task is not None
-        outcome = self._task.result()
-        if isinstance(outcome, _Exit):
-            raise outcome.stop
-        return outcome
-
-
-class _Exit:
-    """KeyboardInterrupt or SystemExit on its way to the caller."""
-
-    def __init__(self, stop: KeyboardInterrupt | SystemExit) -> None:
-        self.stop = stop
-
-
 class _Background:
-    """A daemon thread that runs one event loop."""
+    """A daemon thread that runs one event loop until it is stopped."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        loop = Future[asyncio.AbstractEventLoop]()
+        self._stopped = asyncio.Event()
         self.thread = threading.Thread(
-            target=self._serve, name="hms-active-rooms-blocking", daemon=True
+            target=lambda: asyncio.run(self._main(loop)),
+            name="hms-active-rooms-blocking",
+            daemon=True,
         )
-        try:
-            self.thread.start()
-        except RuntimeError:
-            self.loop.close()
-            raise
+        self.thread.start()
+        self.loop = loop.result()
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-            # Stopped on purpose: end what still runs, as `asyncio.run` does.
-            tasks = asyncio.all_tasks(self.loop)
-            for task in tasks:
-                task.cancel()
-            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            # This also closes the connection pools that live on this loop.
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-            self.loop.close()
+    async def _main(self, loop: Future[asyncio.AbstractEventLoop]) -> None:
+        loop.set_result(asyncio.get_running_loop())
+        await self._stopped.wait()
 
     def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(GRACE_S)
+        """End what still runs, and the connection pools that live on this loop."""
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stopped.set)
+            self.thread.join(GRACE_S)
 
 
 _lock = threading.Lock()
@@ -157,7 +123,7 @@ def _stop() -> None:
     global _background
     with _lock:
         background, _background = _background, None
-    if background is not None and background.thread.is_alive():
+    if background is not None:
         background.stop()
 
 
