@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hms_active_rooms
 from hms_active_rooms.looks import SCANNED_CHARS, SEEN_CHARS, folded, skeleton
 
 
@@ -44,6 +48,8 @@ def test_disguises_of_a_name_have_its_skeleton(other: str) -> None:
         ("Mark", "маrк"),
         ("Straße", "STRASSE"),
         ("Łukasz", "Lukasz"),
+        ("Chris", "\u03f9hris"),
+        ("Admin", "\U0001ccd6dmin"),
         ("محمد", "مُحَمَّد"),
         ("שלום", "שָׁלוֹם"),
     ],
@@ -69,6 +75,18 @@ def test_pairs_a_person_mixes_up_share_a_skeleton(one: str, other: str) -> None:
 )
 def test_names_that_differ_to_the_eye_do_not(one: str, other: str) -> None:
     assert skeleton(one) != skeleton(other)
+
+
+def test_characters_look_like_what_unicode_says() -> None:
+    table = Path(hms_active_rooms.__file__).with_name("confusables.txt").read_text("utf-8")
+    lines = [line.split() for line in table.splitlines() if not line.startswith("#")]
+    assert sum(len(line) - 1 for line in lines) == 6355
+    for prototype, *characters in lines:
+        like = "".join(chr(int(code, 16)) for code in prototype.split("+"))
+        for char in (chr(int(code, 16)) for code in characters):
+            # An accent goes first, as "Späm" is "Spam".
+            if not unicodedata.combining(char) and unicodedata.normalize("NFD", char) == char:
+                assert skeleton(f"a{char}b") == skeleton(f"a{like}b")
 
 
 @settings(deadline=None)  # the first example loads the confusables

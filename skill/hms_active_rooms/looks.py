@@ -11,6 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 SEEN_CHARS: Final = 128
@@ -26,22 +27,10 @@ _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 _IGNORED: Final = frozenset("\u034f\u17b4\u17b5\ufffc")
 _SELECTORS: Final = ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
 
-# Marks a name can lose and still be read as the same: accents, Hebrew points, Arabic vowel
-# signs. Not the vowel signs of Indic scripts nor the Japanese voicing marks: those are letters.
-_ACCENTS: Final = (
-    (0x0300, 0x036F),
-    (0x0483, 0x0489),
-    (0x0591, 0x05BD),
-    (0x05BF, 0x05C7),
-    (0x0610, 0x061A),
-    (0x064B, 0x065F),
-    (0x0670, 0x0670),
-    (0x06D6, 0x06ED),
-    (0x1AB0, 0x1AFF),
-    (0x1DC0, 0x1DFF),
-    (0x20D0, 0x20FF),
-    (0xFE20, 0xFE2F),
-)
+# Combining classes of marks a name can lose and still be read as the same: overlays, Hebrew
+# points, Arabic vowel signs, accents. Not those of Indic signs and Japanese voicing marks,
+# which are letters.
+_ACCENTS: Final = frozenset({1, *range(10, 36), *range(200, 241)})
 
 # Unicode's prototypes of the Cyrillic small "к" and "м": capitals drawn small, like the "ʙ" of
 # "в", but not named so.
@@ -61,7 +50,7 @@ def skeleton(name: str) -> str:
     Unicode's confusables (Cyrillic "а", Greek "ο", "0" and "O", "m" and "rn"). "I", "l",
     "1" and "i" are one, since "I" looks like "l" and case is ignored. Not for display.
     """
-    return _one_line(unicodedata.normalize("NFKD", _seen(name)).translate(_LOOKS))
+    return _one_line(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS))
 
 
 def _seen(name: str) -> str:
@@ -86,8 +75,10 @@ def _visible(char: str) -> str:
     category = unicodedata.category(char)
     if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "
+    if category == "Cn":  # newer than this Python: perhaps a letter that others see
+        return char if char in _prototypes() else ""
     if (
-        category in ("Cc", "Cf", "Cs", "Co", "Cn")
+        category in ("Cc", "Cf", "Cs", "Co")
         or char in _IGNORED
         or any(first <= ord(char) <= last for first, last in _SELECTORS)
     ):
@@ -101,9 +92,9 @@ def _look(char: str) -> str:
     # By the data no chain is longer than three: fullwidth "Ｉ", "I", "l". Before the case is
     # folded, since "М" looks like "M" while "м" does not look like "m".
     for _ in range(4):
-        decomposed = unicodedata.normalize("NFKD", text)
-        like = "".join(_alike(c) for c in decomposed if not _is_accent(c))
-        after = "".join(_visible(c) for c in like).casefold()
+        like = "".join(_alike(c) for c in unicodedata.normalize("NFD", text) if not _is_accent(c))
+        plain = unicodedata.normalize("NFKD", like)
+        after = "".join(_visible(c) for c in plain if not _is_accent(c)).casefold()
         if after == text:
             break
         text = after
@@ -120,33 +111,19 @@ def _alike(char: str) -> str:
 
 
 def _is_accent(char: str) -> bool:
-    return any(first <= ord(char) <= last for first, last in _ACCENTS)
+    return unicodedata.combining(char) in _ACCENTS or unicodedata.category(char) == "Me"
 
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """Each confusable character to the one its whole group stands for.
-
-    The package lists who looks like whom both ways. By that each group is a star around
-    Unicode's prototype, so the prototype is the member with the most neighbours. In a
-    group of two either will do, but a string of several characters must be the target.
-    """
-    from confusable_homoglyphs.confusables import confusables_data  # 30 ms: only when needed
-
-    neighbours: dict[str, set[str]] = {}
-    for left, found in confusables_data.items():
-        for right in found:
-            # The data wraps right-to-left characters in U+200E.
-            a, b = left.replace("\u200e", ""), right["c"].replace("\u200e", "")
-            neighbours.setdefault(a, set()).add(b)
-            neighbours.setdefault(b, set()).add(a)
-
-    def rank(text: str) -> tuple[int, int, bool, str]:
-        return (-len(neighbours[text]), -len(text), not text.isascii(), text)
-
-    return {
-        text: min((text, *near), key=rank) for text, near in neighbours.items() if len(text) == 1
-    }
+    """Each confusable character to its prototype, by Unicode's table (UTS #39)."""
+    found: dict[str, str] = {}
+    for line in Path(__file__).with_name("confusables.txt").read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            prototype, *characters = line.split()
+            like = "".join(chr(int(code, 16)) for code in prototype.split("+"))
+            found.update((chr(int(code, 16)), like) for code in characters)
+    return found
 
 
 class _Table(dict[int, str]):
