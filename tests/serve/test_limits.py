@@ -8,7 +8,6 @@ import pytest
 
 from hms_active_rooms.serve import limits
 from hms_active_rooms.serve.guard import guard_settings
-from hms_active_rooms.serve.server import Patience
 
 
 @pytest.mark.parametrize(
@@ -23,4 +22,4 @@ def test_half_of_the_files_a_process_may_open_are_for_connections(
 
 
 def test_half_of_the_connections_are_not_for_programs() -> None:
-    assert guard_settings("127.0.0.1").most_of_programs == Patience().connections // 2
+    assert guard_settings("127.0.0.1").most_of_programs == limits.MOST_CONNECTIONS // 2

@@ -1,24 +1,20 @@
 """Running the application on a port with uvicorn: blocking, or in a task for tests.
 
-Threat: connections that send half a request, or nothing, or keep an answer going, until no
-other fits. Invariant: as long as not all of them are being answered, whoever sends a whole
-request gets in, since the oldest connection that has not is closed for it; the guard answers
-programs on half of them at most, so that people do not wait behind programs. A stop waits
-for what is being sent and tells whoever asked for it.
+uvicorn bounds the connections, the head of a request and idle time; the guard bounds bodies
+and how many requests programs have open. Whoever is to be reached by more than one machine
+puts a proxy in front, which also ends connections that stay silent. A stop waits for what is
+being sent and tells whoever asked for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.app import LAST_SENDS_S
@@ -39,83 +35,10 @@ KEEP_ALIVE_S: Final = 75
 _GRACE_S: Final = 5
 """For answers on their way, after `LAST_SENDS_S` for what is being sent to the room."""
 
-_ACCEPTED_AT_ONCE: Final = 64
+_WAITING: Final = 2048
+"""Connections that the system keeps until they are accepted."""
+
 _POLL_S: Final = 0.1
-
-
-@dataclass(frozen=True)
-class Patience:
-    """What connections may take up.
-
-    Attributes:
-        connections: most at a time; for one more, the oldest without a whole request goes,
-            or the new one when all are being answered.
-        head_s: how long the head of a request may take, from the connection or its first byte.
-    """
-
-    connections: int = MOST_CONNECTIONS
-    head_s: float = 10.0
-
-
-class _Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with an end to its patience."""
-
-    patience = Patience()
-    _numbers = itertools.count()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        super().connection_made(transport)
-        self._number = next(self._numbers)
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._wait_for_head()
-        if len(self.connections) > self.patience.connections:
-            self._make_room()
-
-    def _make_room(self) -> None:
-        """Close the oldest without a whole request; the new one itself if all are answered."""
-        there = [c for c in self.connections if isinstance(c, _Protocol)]
-        there = [c for c in there if not c.transport.is_closing()]
-        if len(there) > self.patience.connections:
-            spare = [c for c in there if c.spare]
-            min(spare, key=lambda c: (c.between_requests, c._number)).transport.abort()
-
-    @property
-    def spare(self) -> bool:
-        """No whole request of it is being answered."""
-        now = self._request
-        return self._no_head or (now is not None and now.more_body and not now.response_started)
-
-    @property
-    def between_requests(self) -> bool:
-        """It brought a whole request before, and nothing since."""
-        return self._request is not None and self._no_head and not self.conn.trailing_data[0]
-
-    @property
-    def _no_head(self) -> bool:
-        return self._request is None or self._request.response_complete
-
-    @property
-    def _request(self) -> RequestResponseCycle | None:
-        return self.cycle  # None until there is one, whatever uvicorn's annotation says
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._no_head:
-            self._have_head()
-        elif self._head_timer is None:
-            self._wait_for_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._have_head()
-        super().connection_lost(exc)
-
-    def _wait_for_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.patience.head_s, self.transport.abort)
-
-    def _have_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -130,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(_WAITING)
     except (OSError, OverflowError) as problem:
         listener.close()
         reason = getattr(problem, "strerror", None) or problem
@@ -148,47 +71,32 @@ def address(listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it answers, and lets open streams end before it waits for them."""
+    """uvicorn that lets open streams end, and what is being sent, before it waits for the rest."""
 
-    def __init__(
-        self, app: ASGIApp, closing: Callable[[], None], patience: Patience | None = None
-    ) -> None:
-        given = patience or Patience()
-
-        class Patient(_Protocol):
-            patience = given
-
+    def __init__(self, app: ASGIApp, closing: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http=Patient,  # h11: the strict one, whatever else is installed
+            http="h11",  # the strict one, whatever else is installed
             ws="none",
             lifespan="on",
             log_config=None,
             log_level="warning",
             access_log=False,
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,
-            backlog=_ACCEPTED_AT_ONCE,
+            backlog=_WAITING,
             server_header=False,
             proxy_headers=False,
         )
         super().__init__(config)
-        self.ready = asyncio.Event()
         self._closing = closing
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        finally:
-            self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing()
         for server in self.servers:
             server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
         sends = asyncio.create_task(all_ended(LAST_SENDS_S))
         while not sends.done() and not self.force_exit:
             await asyncio.wait({sends}, timeout=_POLL_S)
@@ -231,14 +139,12 @@ async def serving(
     host: str = DEFAULT_HOST,
     port: int = 0,
     closing: Callable[[], None] = _nothing,
-    patience: Patience | None = None,
 ) -> AsyncIterator[str]:
-    """Serve in this loop while the block runs; its base URL."""
+    """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
     listener = listen(host, port)
-    server = _Server(app, closing, patience)
+    server = _Server(app, closing)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        await server.ready.wait()
         yield address(listener)
     finally:
         server.should_exit = True

@@ -87,6 +87,16 @@ class SimApp:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
+    async def _hang(self, scope: Scope, receive: Receive) -> None:
+        """Nothing, until the client goes or the server ends."""
+        gone = asyncio.create_task(connection.until_gone(receive))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({gone, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        gone.cancel()
+        if self._stopping.is_set():
+            await connection.reset(scope, receive)
+
     def _execute(
         self, scope: Scope, found: tuple[Operation, str, str] | None, query: str, body: bytes
     ) -> tuple[int, dict[str, Json]]:
@@ -117,7 +127,7 @@ class SimApp:
             await connection.reset(scope, receive)
             return
         if kind == "hang":
-            await connection.until_gone(receive)
+            await self._hang(scope, receive)
             return
         headers: dict[str, str] = {}
         if fault is not None and kind == "status":
@@ -131,10 +141,8 @@ class SimApp:
             # White space keeps it valid JSON: only the size is wrong.
             data += b" " * max(0, fault.size_bytes - len(data))
         self.log.note(seq, status=status)
-        whole = kind != "truncated"
-        await _send(send, status, data, headers, whole=whole)
-        if not whole:
-            await connection.close(scope, receive)
+        # Without its rest, the server closes the connection after what was sent.
+        await _send(send, status, data, headers, whole=kind != "truncated")
 
 
 def create_app(

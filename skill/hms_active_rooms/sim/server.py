@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import shlex
 import socket
@@ -18,7 +17,7 @@ import uvicorn
 from hms_active_rooms.sim import tokens
 from hms_active_rooms.sim.app import PREFIX, SimApp, create_app
 from hms_active_rooms.sim.clock import Clock, utc_now
-from hms_active_rooms.sim.connection import BreakableProtocol
+from hms_active_rooms.sim.connection import Listener
 from hms_active_rooms.sim.faults import Faults
 from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
 from hms_active_rooms.sim.scene_file import Scene
@@ -86,7 +85,7 @@ def running_sim(
     settings: Settings | None = None,
     clock: Clock = utc_now,
 ) -> Iterator[Simulation]:
-    """A simulator in a thread of this process, ready when the block begins, gone when it ends.
+    """A simulator in a thread of this process: it listens when the block begins, is gone when it ends.
 
     Args:
         scene: a built-in scene's name, the path of a scene file, or a scene.
@@ -104,10 +103,9 @@ def running_sim(
     with listener:
         thread.start()
         try:
-            server.wait_until_ready()
             yield sim
         finally:
-            server.stop()
+            server.should_exit = True
             thread.join()
 
 
@@ -185,7 +183,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ServerError(f"{host!r} is not a loopback address; the simulator is for this machine")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # Lets a restart have the port at once; a port somebody listens on stays refused.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -208,52 +206,27 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, quiet, that says when it is ready and ends without waiting for hung requests."""
+    """uvicorn, quiet, that ends without waiting for hung requests."""
 
     def __init__(self, app: SimApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http=BreakableProtocol,
+                http="h11",
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="error",
+                log_level="critical",  # an answer that is cut off on purpose is no error here
                 access_log=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,
                 server_header=False,
+                proxy_headers=False,  # a connection is known by its client's real address
             )
         )
         self._app = app
-        self._start_is_over = threading.Event()
-
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            super().run(sockets)
-        finally:
-            self._start_is_over.set()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._start_is_over.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Requests that hang or wait on purpose would hold the shutdown up.
         self._app.stop_waiting()
-        for connection in list(self.server_state.connections):
-            transport: asyncio.Transport | None = connection.transport
-            if transport is not None:
-                transport.abort()
         await super().shutdown(sockets)
-
-    def wait_until_ready(self) -> None:
-        """Block until requests are answered."""
-        self._start_is_over.wait()
-        if not self.started:
-            raise ServerError("the server did not start")
-
-    def stop(self) -> None:
-        """Ask for the end, from any thread."""
-        self.should_exit = True
