@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from hms_active_rooms.cli import exits, screen
 from hms_active_rooms.errors import ActiveRoomsError
+
+if TYPE_CHECKING:
+    import typer
 
 DEBUG_VARIABLE = "HMS_DEBUG"
 
@@ -32,9 +36,6 @@ def main(arguments: Sequence[str]) -> int:
         return exits.FAILED
     from hms_active_rooms.cli.app import OutputClosedError, app
 
-    # Click's base of everything that is wrong with a command line. Typer has its own copy of
-    # Click since 0.26, so only this way to it is right for every version.
-    wrong_usage: type[Exception] = typer.BadParameter.__mro__[2]
     as_json = "--json" in arguments
     try:
         code = app(
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             screen.err(screen.error_text(error))
         return exits.of_error(error)
-    except wrong_usage as error:
+    except typer.TyperException as error:
         return _wrong_usage(error, as_json=as_json)
     except OutputClosedError:
         # Else the interpreter writes what is left, fails, and complains.
@@ -59,9 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else exits.DONE
 
 
-def _wrong_usage(error: Exception, *, as_json: bool) -> int:
+def _wrong_usage(error: typer.TyperException, *, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
-    text = screen.told(str(error.format_message())).rstrip(".") + "."  # type: ignore[attr-defined]
+    text = screen.told(error.format_message()).rstrip(".") + "."
     path = context.command_path if context is not None else "hms-active-rooms"
     hint = f"See: {path} --help"
     if as_json:
