@@ -42,7 +42,7 @@ test: lint types tests
 
 # The inner loop.
 quick: lint types
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" tests/gate tests/tools tests/api tests/agent
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" tests/gate tests/tools tests/api tests/moderator
 
 # A quick offline evaluation, some minutes: every scenario and model, our moderator beside the calls ungated.
 evals: $(STAMP)

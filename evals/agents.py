@@ -25,9 +25,9 @@ from langgraph.types import Checkpointer
 
 from evals.plain_tools import plain
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.capability import capability
+from hms_active_rooms.moderator import build_moderator
 
 AgentName = Literal["moderator", "create_agent", "tool_node", "ungated", "hitl", "hitl_per_call"]
 

@@ -13,9 +13,8 @@ from evals.questions import Question
 from evals.stage import Stage
 from evals.wishes import TOOLS, Wishes
 from hms_active_rooms import Policy
-from hms_active_rooms.gate.impact import Impact
+from hms_active_rooms.gate.actions.impact import SHOWN_PEOPLE
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.wording import SHOWN_PEOPLE
 from hms_active_rooms.untrusted import quoted
 
 _QUIET_S = 0.1
@@ -101,7 +100,7 @@ class Answering:
         stage, arguments = self.stage, question.arguments
         kind = TOOLS[question.tool]
         row = self.journal.get(question.action_id) if question.action_id else None
-        impact = Impact.from_json(row.impact) if row is not None and row.impact else None
+        impact = row.impact if row is not None else None
         role = str(arguments.get("role") or "")
         text, form = effects.words_of(kind, arguments)
         if kind == "end":

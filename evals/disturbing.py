@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, get_args
 
-import sqlalchemy as sa
 from langgraph.checkpoint.memory import InMemorySaver
 
 from evals.scenario import Disturbance, Scenario
 from hms_active_rooms.errors import JournalError
-from hms_active_rooms.gate.database import Clock
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.schema import actions
-from hms_active_rooms.gate.workers import this_worker
+from hms_active_rooms.gate.journal.store import Clock, Reading, Writing
+from hms_active_rooms.gate.journal.tables import actions
+from hms_active_rooms.gate.journal.workers import this_worker
 
 NO_PROCESS: Final = 2**31 - 1
 """A process id that nobody has: above what Linux gives."""
@@ -89,17 +88,28 @@ class CrashingJournal(Journal):
         self._life = life
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def read(self) -> Iterator[Reading]:
+        """Read, or die."""
+        self._perhaps_ends()
+        with super().read() as view:
+            yield view
+
+    @contextmanager
+    def write(self) -> Iterator[Writing]:
+        """Write, or die."""
+        self._perhaps_ends()
+        with super().write() as tx:
+            yield tx
+
+    def _perhaps_ends(self) -> None:
         if self._life is not None:
             self._life.perhaps_ends()
-        with super()._transaction() as db:
-            yield db
 
     def forget_worker(self) -> None:
         """Whoever was sending until now was a process that is gone."""
         world = this_worker().rpartition(":")[0]
-        with self._transaction() as db:
-            db.execute(actions.update().values(worker=f"{world}:{NO_PROCESS}@0"))
+        with self.write() as tx:
+            tx.db.execute(actions.update().values(worker=f"{world}:{NO_PROCESS}@0"))
 
 
 def disturbance(scenario: Scenario, seed: int, rng: random.Random) -> Disturbance | None:

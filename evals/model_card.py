@@ -11,7 +11,7 @@ from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
 from evals.sentence_sets import Graded, held_out, independent, never
 from evals.sentences import play, said
-from hms_active_rooms.agent.commands.replies import EXAMPLES
+from hms_active_rooms.moderator.offline.replies import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 
 CARD: Final = Path(__file__).with_name("MODEL_CARD.md")
@@ -82,8 +82,8 @@ def card() -> str:
         "\n".join(
             (
                 "- independent: `evals/sentences.yaml`, for three shows, written from the README alone before looking at the templates.",
-                "- held out: `tests/agent/commands/held_out.yaml`, by the author of the templates, before they were tried on them.",
-                "- never: `tests/agent/commands/never.yaml`, sentences that must not become a change.",
+                "- held out: `tests/moderator/offline/held_out.yaml`, by the author of the templates, before they were tried on them.",
+                "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),
         "Right: exactly what should happen was proposed. "

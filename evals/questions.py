@@ -10,7 +10,7 @@ from langgraph.types import Interrupt
 
 from evals.people import Garbage, NearMiss, No, Reply, Yes
 from hms_active_rooms.capability import capability
-from hms_active_rooms.gate.calls import CALLS
+from hms_active_rooms.gate.actions import CALLS
 
 EDIT_NOTE = " - so says the moderator"
 """What the editor adds to the words."""

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hms_active_rooms.sim.faults import Fault
-from hms_active_rooms.sim.scene_file import Scene, ScenePerson, SceneRole, SceneRoom
-from hms_active_rooms.sim.scenes import SCENES, load_scene
+from hms_active_rooms.sim.records import Role
+from hms_active_rooms.sim.scenes import SCENES, Scene, ScenePerson, SceneRoom, load_scene
 
 Suite = Literal["moderation", "policy", "injection", "faults", "scale"]
 SUITES: Final[tuple[Suite, ...]] = get_args(Suite)
@@ -186,7 +186,7 @@ class Scenario(_Part):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     about: str
     scene: str = "classroom"
-    roles: tuple[SceneRole, ...] = ()
+    roles: tuple[Role, ...] = ()
     room_name: str = ""
     people: tuple[ScenePerson, ...] = ()
     policy: dict[str, Any] = Field(default_factory=dict)

@@ -20,7 +20,7 @@ from evals.sentences import CLASSROOM, Person, calls, changes, outcome, play, sa
 
 _HERE: Final = Path(__file__).parent
 INDEPENDENT: Final = _HERE / "sentences.yaml"
-HELD_OUT: Final = _HERE.parent / "tests" / "agent" / "commands" / "held_out.yaml"
+HELD_OUT: Final = _HERE.parent / "tests" / "moderator" / "offline" / "held_out.yaml"
 NEVER: Final = HELD_OUT.with_name("never.yaml")
 
 _CHANGES: Final = frozenset({"send", "remove", "end", "several"})

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from hms_active_rooms.agent.commands import next_step
+from hms_active_rooms.moderator.offline import next_step
 
 ROOM: Final = "631a0f990e6ffae22efa610c"
 SESSION: Final = "633c22b420636a0cb361dea0"
@@ -62,6 +62,8 @@ def roster(people: Sequence[Person] = CLASSROOM, room: str = ROOM) -> dict[str, 
         "total": len(peers),
         "matching": len(peers),
         "by_role": dict(Counter(row["role"] for row in peers)),
+        "offset": 0,
+        "left_out": 0,
         "peers": peers,
     }
 
@@ -80,9 +82,9 @@ def answer(call: Any, people: Sequence[Person] = CLASSROOM) -> ToolMessage:
         case "hms-list-peers":
             text, artifact = "[...]", roster(people, room)
         case "hms-retrieve-active-room":
-            ids = [row["id"] for row in roster(people)["peers"]]
-            session = {"id": SESSION, "created_at": "2026-11-24T09:30:00Z", "peers": ids}
-            text, artifact = "...", {"id": room, "name": "Algebra", "session": session}
+            session = {"id": SESSION, "created_at": "2026-11-24T09:30:00Z"}
+            artifact = {"id": room, "name": "Algebra", "session": session, "total": len(people)}
+            text = "..."
         case _:
             text, artifact = "Done. (action 7)", {"state": "done", "action_id": "7"}
     return ToolMessage(text, tool_call_id=call["id"], name=call["name"], artifact=artifact)

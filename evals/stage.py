@@ -16,10 +16,9 @@ from evals.cast import Cast
 from evals.effects import Change, Post, changes_in, post_of
 from evals.scenario import Event, Scenario, State
 from hms_active_rooms.sim import Fault, RefusedError, Role, Settings, Simulation, running_sim
-from hms_active_rooms.sim.moderation import update
+from hms_active_rooms.sim.operations import update
 from hms_active_rooms.sim.records import Peer
-from hms_active_rooms.sim.scene_file import Scene, ScenePerson
-from hms_active_rooms.sim.scenes import room_id_of
+from hms_active_rooms.sim.scenes import Scene, ScenePerson, room_id_of
 
 OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
 """A room that nobody talks about, in scenarios that have one."""

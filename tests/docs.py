@@ -11,12 +11,15 @@ import sys
 import tomllib
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from hms_active_rooms.capability import capability
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.sim.behaviours import as_markdown
 
 PROJECT = Path(__file__).parent.parent
+BEHAVIOURS = PROJECT / "skill" / "hms_active_rooms" / "sim" / "behaviours.yaml"
 LAUNCHER = PROJECT / "skill" / "scripts" / "hms-active-rooms"
 SESSION = "who is here\nkick Spam Bot\nyes\n"
 
@@ -45,6 +48,26 @@ def hints_table() -> str:
     return "\n".join(lines)
 
 
+def behaviours() -> dict[str, Any]:
+    """What `behaviours.yaml` says: `grades` by name, best first, and `behaviours`, the rows."""
+    table: dict[str, Any] = yaml.safe_load(BEHAVIOURS.read_text(encoding="utf-8"))
+    return table
+
+
+def behaviours_table() -> str:
+    """What the simulator does and how well each is known, below a line on each grade."""
+    table = behaviours()
+    legend = [f"- **{grade}**: {meaning}." for grade, meaning in table["grades"].items()]
+    head = ["| behaviour | what the simulator does | known | source |", "|---|---|---|---|"]
+    rows = [
+        "| `{id}` | {does} | {grade} | {source} |".format(
+            **{key: " ".join(text.split()).replace("|", "\\|") for key, text in row.items()}
+        )
+        for row in table["behaviours"]
+    ]
+    return "\n".join([*legend, "", *head, *rows]) + "\n"
+
+
 def session() -> str:
     """What the demo prints, with the two things that differ each time made the same."""
     done = subprocess.run(
@@ -68,7 +91,7 @@ def simulator_page() -> str:
         "# What the simulator does, and how well it is known\n\n"
         "Read this when a behaviour of the API matters and you want to know whether it is a fact.\n"
         "Generated from `sim/behaviours.yaml`; each row has a test in `tests/sim`.\n\n"
-        + as_markdown().strip()
+        + behaviours_table().strip()
         + "\n"
     )
 
@@ -77,8 +100,9 @@ def launcher() -> str:
     """skill/scripts/hms-active-rooms, with the requirements of the command and of its MCP server."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = {*project["dependencies"], *extras["cli"], *extras.get("mcp", ())}
-    block = "".join(f'#   "{requirement}",\n' for requirement in sorted(wanted))
+    wanted = {*project["dependencies"], *extras["cli"], *extras["mcp"], *extras["serve"]}
+    named = sorted(each for each in wanted if not each.startswith(project["name"]))
+    block = "".join(f'#   "{requirement}",\n' for requirement in named)
     text = LAUNCHER.read_text(encoding="utf-8")
     before, start, rest = text.partition("# dependencies = [\n")
     _, end, after = rest.partition("# ]\n")

@@ -7,15 +7,18 @@ points, where the test must decide what happens between two steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, Peer, PeerDetails
 from hms_active_rooms.errors import NotActive, PeerNotFound
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.records import Action, action_id
 from hms_active_rooms.gate.policy import Policy
 
 ROOM = "6" * 24
@@ -137,3 +140,30 @@ def gate_on(
         journal or Journal(":memory:", clock=clock),
         sleep=clock.sleep,
     )
+
+
+def row(now: datetime, key: str = "k", *, room_id: str = ROOM, **fields: Any) -> Action:
+    """A row as the gate makes one, about a message to the one person in the room."""
+    call = parse_call("hms-send-message", {"room_id": room_id, "message": "hi"})
+    bare = Action(
+        id=action_id(key, 1),
+        call_key=key,
+        revision=1,
+        thread="t",
+        requester="agent",
+        call=call,
+        impact=None,
+        digest="",
+        gate="soft",
+        state="proposed",
+        created_at=now,
+        expires_at=now + timedelta(seconds=600),
+    )
+    return replace(bare.bound(call, Impact("everyone", SESSION, 1)), **fields)
+
+
+def insert(journal: Journal, action: Action) -> Action:
+    """Put a row into a journal."""
+    with journal.write() as tx:
+        tx.insert(action)
+    return action

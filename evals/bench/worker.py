@@ -18,6 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.request import urlopen
@@ -191,10 +193,8 @@ class Plain(Worker):
 
 def _build_moderator() -> Callable[..., Any]:
     """From where it is since the rebuild, else from where it was."""
-    try:
-        from hms_active_rooms import moderator as home
-    except ImportError:
-        from hms_active_rooms import agent as home
+    moved = find_spec("hms_active_rooms.moderator") is not None
+    home = import_module(f"hms_active_rooms.{'moderator' if moved else 'agent'}")
     found: Callable[..., Any] = home.build_moderator
     return found
 

@@ -14,7 +14,7 @@ from evals.models.replayer import replayer
 from evals.models.scripted import ScriptedModel
 from evals.models.silent import silent
 from evals.models.stateless import Kind, StatelessModel, Step
-from hms_active_rooms.agent.models import resolve_model
+from hms_active_rooms.moderator.models import resolve_model
 
 _STEPS: Final[dict[str, tuple[Kind, Step]]] = {
     "gullible": ("gullible", gullible),

@@ -19,12 +19,12 @@ from langchain_core.messages import AIMessage, ToolMessage
 from evals.models.orders import calls_for, orders_in
 from evals.models.reading import as_read, people_seen, reading_of
 from evals.models.stateless import Move, Proposal, Situation
-from hms_active_rooms.agent.commands import next_step
-from hms_active_rooms.agent.commands.intents import Unknown
-from hms_active_rooms.agent.commands.plans import CHANGING, LIST_PEERS, RETRIEVE_ROOM
-from hms_active_rooms.agent.commands.rooms import understand
-from hms_active_rooms.agent.commands.roster import Peer
-from hms_active_rooms.agent.commands.turns import Result
+from hms_active_rooms.moderator.offline import next_step
+from hms_active_rooms.moderator.offline.intents import Unknown
+from hms_active_rooms.moderator.offline.plans import CHANGING, LIST_PEERS, RETRIEVE_ROOM
+from hms_active_rooms.moderator.offline.rooms import understand
+from hms_active_rooms.moderator.offline.roster import Peer
+from hms_active_rooms.moderator.offline.turns import Result
 from hms_active_rooms.untrusted import skeleton
 
 MAX_CALLS: Final = 12

@@ -14,8 +14,10 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 from evals.models.stateless import Proposal
-from hms_active_rooms.agent.commands.roster import Peer
-from hms_active_rooms.gate.calls import EndRoom, RemovePeers, SendMessage
+from hms_active_rooms.gate.actions.end_room import EndRoom
+from hms_active_rooms.gate.actions.remove_peers import RemovePeers
+from hms_active_rooms.gate.actions.send_message import SendMessage
+from hms_active_rooms.moderator.offline.roster import Peer
 
 MAX_TEXT_CHARS: Final = 4000
 """Of one string; a flood of tokens is read that far."""

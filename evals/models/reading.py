@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -15,9 +15,9 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 
 from evals.models.stateless import Situation
-from hms_active_rooms.agent.commands.plans import LIST_PEERS, RETRIEVE_ROOM
-from hms_active_rooms.agent.commands.roster import Peer, read_roster
-from hms_active_rooms.agent.commands.turns import Result, Turn
+from hms_active_rooms.moderator.offline.plans import LIST_PEERS, RETRIEVE_ROOM
+from hms_active_rooms.moderator.offline.roster import Peer, read_roster
+from hms_active_rooms.moderator.offline.turns import Result, Turn
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NEXT: Final = re.compile(r"\bNext: offset=([0-9]+)")
@@ -140,21 +140,21 @@ def as_read(situation: Situation) -> list[BaseMessage]:
     history: list[BaseMessage] = []
     for number, turn in enumerate(situation.turns):
         history.append(turn.human)
-        looks = [look for look in (_room(turn), _roster(turn, situation.room_id)) if look]
+        looks = [*_room(turn), *_rosters(turn, situation.room_id)]
         calls = [
-            ToolCall(name=tool, args={}, id=f"read-{number}-{tool}", type="tool_call")
-            for tool, _ in looks
+            ToolCall(name=tool, args=dict(args), id=f"read-{number}-{place}", type="tool_call")
+            for place, (tool, args, _) in enumerate(looks)
         ]
         if calls:
             history.append(AIMessage("", tool_calls=calls))
-        for call, (_, answer) in zip(calls, looks, strict=True):
+        for call, (_, _, answer) in zip(calls, looks, strict=True):
             history.append(answer.model_copy(update={"tool_call_id": call["id"]}))
         if number < len(situation.turns) - 1 and turn.closing is not None:
             history.append(AIMessage(turn.closing))
     return history
 
 
-Look = tuple[str, ToolMessage]
+Look = tuple[str, Mapping[str, Any], ToolMessage]
 
 
 def _last(turn: Turn, tool: str) -> ToolMessage | None:
@@ -164,24 +164,34 @@ def _last(turn: Turn, tool: str) -> ToolMessage | None:
     return next(reversed(good or answers), None)
 
 
-def _room(turn: Turn) -> Look | None:
+def _room(turn: Turn) -> list[Look]:
     answer = _last(turn, RETRIEVE_ROOM)
     if answer is None:
-        return None
+        return []
     if not isinstance(answer.artifact, dict):
         answer = answer.model_copy(update={"artifact": _json(str(answer.text))})
-    return RETRIEVE_ROOM, answer
+    return [(RETRIEVE_ROOM, {}, answer)]
 
 
-def _roster(turn: Turn, room_id: str) -> Look | None:
+def _rosters(turn: Turn, room_id: str) -> list[Look]:
+    """The rosters as they were read; if one has no artifact, all of them as one."""
     answer = _last(turn, LIST_PEERS)
     if answer is None:
-        return None
-    if answer.status != "error" and read_roster(answer.artifact, room_id) is None:
-        people = people_seen(turn)
-        artifact = rebuilt(people, read(str(answer.text)).total, room_id)
-        answer = answer.model_copy(update={"artifact": artifact})
-    return LIST_PEERS, answer
+        return []
+    read: list[Look] = [
+        (LIST_PEERS, result.arguments, result.answer)
+        for result in turn.results
+        if result.tool == LIST_PEERS and result.answer is not None
+    ]
+    if answer.status == "error" or all(read_roster(a.artifact, room_id) for _, _, a in read):
+        return read
+    artifact = rebuilt(people_seen(turn), read_total(answer), room_id)
+    return [(LIST_PEERS, {}, answer.model_copy(update={"artifact": artifact}))]
+
+
+def read_total(answer: ToolMessage) -> int | None:
+    """People in the room, if the answer says so."""
+    return read(str(answer.text)).total
 
 
 def rebuilt(people: Sequence[Peer], total: int | None, room_id: str) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from langchain_core.messages import AIMessage
 
 from evals.models.reading import as_read
 from evals.models.stateless import Move, Proposal, Situation
-from hms_active_rooms.agent.commands import next_step
-from hms_active_rooms.agent.commands.plans import CHANGING
-from hms_active_rooms.agent.commands.turns import Turn
+from hms_active_rooms.moderator.offline import next_step
+from hms_active_rooms.moderator.offline.plans import CHANGING
+from hms_active_rooms.moderator.offline.turns import Turn
 
 MAX_MESSAGES: Final = 8
 """Messages with calls in one turn."""

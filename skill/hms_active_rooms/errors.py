@@ -57,6 +57,13 @@ class ActiveRoomsError(Exception):
         self.executed: Executed = executed
         self.hint = self.default_hint if hint is None else hint
 
+    def for_person(self) -> str:
+        """What happened and whether it was executed, each said once."""
+        told = str(self)
+        if self.executed == "no" and "Nothing was" in told:
+            return told
+        return f"{told} {_EXECUTED_TEXT[self.executed]}"
+
     def for_model(self) -> str:
         """One short text for a model: what happened, whether it was executed, what to do next."""
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))

@@ -3,7 +3,7 @@
 Names, user ids, roles, metadata and room names are written by people we do not know.
 They may hold terminal commands, marks that reorder a line, letters nobody sees, ten
 megabytes of accents, or a sentence addressed to the model. So nothing of theirs is
-put anywhere but through `quoted` (or `escaped`, for text that brings its own quotes),
+put anywhere but through `quoted` (or `shortened` and `escaped`, which add no quotes),
 and what comes out
 
 - is one line of a JSON string: what is inside the quotes is theirs, the rest is ours;
@@ -29,6 +29,7 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from hms_active_rooms.looks import folded, skeleton
+from hms_active_rooms.tokens import token_bound
 
 __all__ = [
     "escaped",
@@ -37,6 +38,7 @@ __all__ = [
     "quoted",
     "resolve_short_id",
     "short_ids",
+    "shortened",
     "skeleton",
     "storable",
 ]
@@ -130,6 +132,27 @@ def escaped(text: str) -> str:
     return "".join(shown)
 
 
+def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
+    """A stranger's text without quotes, for a cell or a field: escaped, "…" at its end when cut.
+
+    Args:
+        text: anything, of any length.
+        most: code points of it.
+        tokens: at most so many tokens too, by `token_bound`, once it is escaped.
+    """
+    shown = text[:most]
+    safe = escaped(shown)
+    while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
+        shown = shown[: min(len(shown) - 1, len(shown) * 3 // 4)]
+        safe = escaped(shown)
+    return safe if len(shown) == len(text) else f"{safe}…"
+
+
+def cut(text: str, most: int) -> str:
+    """`shortened` to as many code points as tokens."""
+    return shortened(text, most, tokens=most)
+
+
 @lru_cache(maxsize=8192)
 def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
     if char == " ":
@@ -174,20 +197,36 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
     ]
 
 
-def short_ids(ids: Sequence[str], least: int = SHORT_ID_CHARS) -> dict[str, str]:
+def short_ids(
+    ids: Sequence[str], least: int = SHORT_ID_CHARS, *, among: Iterable[str] | None = None
+) -> dict[str, str]:
     """Each id to its shortest prefix that no other id has.
 
     At least `least` characters (fewer only if the id has fewer), never ending in a dash.
     An id that another one begins with is its own short id.
+
+    Args:
+        ids: to be shortened.
+        least: fewest characters.
+        among: all ids; by default the same.
     """
-    ordered = sorted(set(ids))
-    shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
+    # Only ids that begin alike can be mistaken for one another.
+    heads: dict[str, list[str]] = {full[:least]: [] for full in ids}
+    for full in ids if among is None else among:
+        if (alike := heads.get(full[:least])) is not None:
+            alike.append(full)
     short = {}
-    for place, full in enumerate(ordered):
-        end = max(least, shared[place] + 1, shared[place + 1] + 1)
-        while full[:end].endswith("-") and end < len(full):
-            end += 1
-        short[full] = full[:end]
+    for head, alike in heads.items():
+        if len(alike) == 1 and not head.endswith("-"):
+            short[alike[0]] = head
+            continue
+        ordered = sorted(set(alike))
+        shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
+        for place, full in enumerate(ordered):
+            end = max(least, shared[place] + 1, shared[place + 1] + 1)
+            while full[:end].endswith("-") and end < len(full):
+                end += 1
+            short[full] = full[:end]
     return short
 
 

@@ -67,6 +67,6 @@ def test_anything_else_is_refused_without_showing_it(url: str) -> None:
 
 
 def test_loopback_is_an_address_or_localhost() -> None:
-    assert is_loopback("http://127.9.9.9/")
-    assert is_loopback("http://LOCALHOST/")
-    assert not is_loopback("http://192.168.0.1/")
+    assert is_loopback("127.9.9.9")
+    assert is_loopback("LOCALHOST")
+    assert not is_loopback("192.168.0.1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -121,3 +122,15 @@ def test_an_offset_is_kept() -> None:
 def test_no_text_is_an_error_and_every_time_is_aware(text: str) -> None:
     parsed = parse_timestamp(text)
     assert parsed is None or parsed.tzinfo is not None
+
+
+def test_plain_json_reads_as_its_values_do() -> None:
+    body = b'{"peers":{"a":{"id":"a","name":null,"metadata":{"x":1},"size":4}},"more":1}'
+    assert PeerList.from_json(body) == PeerList.model_validate(json.loads(body))
+    (peer,) = PeerList.from_json(body).peers
+    assert (peer.name, peer.metadata, peer.role) == ("", '{"x":1}', "")
+
+
+def test_a_peer_under_another_id_is_refused_in_plain_json_too() -> None:
+    with pytest.raises(ValueError, match="not its own"):
+        PeerList.from_json(b'{"peers":{"a":{"id":"b"}}}')

@@ -9,7 +9,7 @@ import pytest
 
 from cli.running import Open, Run, ended, peer_id, posts
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.reading import REQUESTS
+from hms_active_rooms.gate.journal.store import REQUESTS
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
 
@@ -19,7 +19,7 @@ QUESTION = r"Approve\? \[yes/no/edit\]"
 @pytest.fixture
 def waiting(sim: Simulation, call: Run) -> str:
     """The id of a removal that waits for a person."""
-    return call("remove", sim.room_id, "Spam Bot", "--json").json["id"]
+    return call("remove", sim.room_id, "Spam Bot", "--json").json["action_id"]
 
 
 def test_approve_in_a_terminal_shows_asks_and_runs_once(
@@ -71,7 +71,7 @@ def test_a_no_with_a_stray_byte_in_its_reason_is_a_no(
 
 
 def test_a_no_after_the_deadline_is_told_that_it_had_expired(sim: Simulation, call: Run) -> None:
-    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["action_id"]
     done = call("reject", late)
     assert (done.code, done.out) == (0, "")
     assert "Too late to reject. Not executed: The approval was not answered in time" in done.err
@@ -101,10 +101,10 @@ def test_rejecting_and_looking_need_no_credentials(
 
 
 def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> None:
-    call("reject", call("end", sim.room_id, "--json").json["id"])
+    call("reject", call("end", sim.room_id, "--json").json["action_id"])
     assert len(call("actions", "--json").json["actions"]) == 2
     (row,) = call("actions", "--state", "proposed", "--json").json["actions"]
-    assert row["id"] == waiting
+    assert row["action_id"] == waiting
     assert call("actions", "--room", "a" * 24, "--json").json["actions"] == []
     assert len(call("actions", "--limit", "1", "--json").json["actions"]) == 1
     text = call("actions")
@@ -112,15 +112,15 @@ def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> N
 
 
 def test_a_question_nobody_answered_counts_as_expired(sim: Simulation, call: Run) -> None:
-    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["action_id"]
     assert call("actions", "--state", "proposed", "--json").json["actions"] == []
     (row,) = call("actions", "--state", "expired", "--json").json["actions"]
-    assert row["id"] == late
+    assert row["action_id"] == late
     assert call("actions", "show", late, "--wait", "60").code == 4
 
 
 def test_an_expired_action_cannot_be_approved(sim: Simulation, call: Run, terminal: Open) -> None:
-    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["id"]
+    late = call("end", sim.room_id, "--json", HMS_POLICY_APPROVAL_TTL_S="0.001").json["action_id"]
     code, rest = ended(terminal("approve", late))
     assert code == 4
     assert "not answered in time" in rest
@@ -155,7 +155,7 @@ def test_waiting_ends_with_the_code_of_how_the_action_ended(
 def test_waiting_follows_an_action_that_was_edited(
     sim: Simulation, call: Run, terminal: Open
 ) -> None:
-    old = call("send", sim.room_id, "helo", "--json").json["id"]
+    old = call("send", sim.room_id, "helo", "--json").json["action_id"]
     child = terminal("approve", old)
     child.expect(QUESTION)
     child.sendline("edit")
@@ -167,13 +167,13 @@ def test_waiting_follows_an_action_that_was_edited(
     after = call("actions", "show", old, "--wait", "60", "--json")
     assert after.code == 0
     assert after.json["edited_from"] == old
-    assert f"Went on as  {after.json['id']} (done)" in call("actions", "show", old).out
+    assert f"Went on as  {after.json['action_id']} (done)" in call("actions", "show", old).out
 
 
 def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, call: Run) -> None:
     call("remove", sim.room_id, "--role", "nobody-has-this")
     (row,) = call("actions", "--json").json["actions"]
-    text = call("actions", "show", row["id"])
+    text = call("actions", "show", row["action_id"])
     assert text.code == 0
     assert "Nobody has the role" in text.out
 
@@ -227,20 +227,23 @@ def test_a_role_of_thousands_is_told_in_json_by_a_few(
     limit = {"HMS_POLICY_MAX_PEERS": "20000"}
     asked = call("remove", sim.room_id, "--role", "fan", "--json", **limit)
     assert asked.code == 3
-    action = asked.json["id"]
+    action = asked.json["action_id"]
     listed = call("actions", "--json").json["actions"]
     shown = call("actions", "show", action, "--json").json
     rejected = call("reject", action, "--json").json
+    assert "question" not in listed[0]
     for told, most in ((asked.json, 20), (listed[0], 3), (shown, 20), (rejected, 20)):
         impact = told["impact"]
         assert impact["total"] == 19_903
         assert len(impact["people"]) == most
-        assert impact["people_left_out"] == 19_903 - most
-        assert token_bound(json.dumps(told)) < 800 + most * 160
+        # The question names up to 50 of them, a short line each.
+        assert token_bound(json.dumps(told)) < 800 + most * 160 + 50 * 40 * ("question" in told)
 
     [whole] = call("actions", "show", action, "--all").out.splitlines()
     record = json.loads(whole)
     assert len(record["impact"]["people"]) == record["impact"]["total"] == 19_903
+    assert any(len(person["user_id"]) > 200 for person in record["impact"]["people"])
+    assert set(shown) < set(record)
     assert [event["kind"] for event in record["events"]] == ["proposed", "rejected"]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 
 from cli.running import WAIT_S, Open, Run, control, ended, names, peer_id, posts
 from hms_active_rooms.gate.approval import Approve
-from hms_active_rooms.gate.deciding import Deciding
+from hms_active_rooms.gate.deciding import decide
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault
@@ -77,6 +77,7 @@ def test_no_sends_nothing(sim: Simulation, terminal: Open) -> None:
     code, rest = ended(child)
     assert code == 4
     assert "Not executed: rejected by" in rest
+    assert "Do not try again" not in rest
     assert posts(sim) == []
 
 
@@ -91,16 +92,22 @@ def test_three_lines_that_are_no_answer_are_a_refusal(sim: Simulation, terminal:
     assert posts(sim) == []
 
 
+def approve_elsewhere() -> None:
+    """Bob says yes on the page to the one action that waits."""
+    journal = Journal()
+    (row,) = journal.actions(state="proposed")
+    with journal.write() as tx:
+        yes = Approve(row.digest)
+        decide(tx, row.id, yes, by="bob", way="page", policy=Policy())
+    journal.close()
+
+
 def test_without_a_valid_answer_here_what_was_approved_elsewhere_meanwhile_is_sent(
     sim: Simulation, terminal: Open
 ) -> None:
     child = terminal("remove", sim.room_id, "Spam Bot")
     child.expect(QUESTION)
-    journal = Journal()
-    (row,) = journal.actions(state="proposed")
-    yes = Approve(row.digest)
-    asyncio.run(Deciding(journal, Policy()).decide(row.id, yes, by="bob", way="page"))
-    journal.close()
+    approve_elsewhere()
     for line in ("y", "YES", "do it"):
         child.sendline(line)
         child.expect("That is no answer")
@@ -201,7 +208,7 @@ def test_edited_words_are_what_is_sent(sim: Simulation, call: Run, terminal: Ope
     assert [p.body["message"] for p in posts(sim)] == ["sit down"]
     states = {row["state"]: row for row in call("actions", "--json").json["actions"]}
     assert set(states) == {"done", "rejected"}
-    assert states["done"]["edited_from"] == states["rejected"]["id"]
+    assert states["done"]["edited_from"] == states["rejected"]["action_id"]
 
 
 def test_a_message_goes_to_the_one_peer_named(sim: Simulation, terminal: Open) -> None:
@@ -249,6 +256,61 @@ def test_a_lost_answer_is_told_as_unknown_and_not_sent_again(
     assert code == 5
     assert "The outcome is unknown" in rest
     assert len(posts(sim)) == 1
+
+
+def test_ctrl_c_while_it_is_sent_says_that_it_may_have_been_executed(
+    sim: Simulation, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
+    child = terminal("remove", sim.room_id, "Spam Bot")
+    child.expect(QUESTION)
+    child.sendline("yes")
+    sim.log.wait_until(
+        lambda seen: any(r.method == "POST" and r.executed for r in seen), timeout_s=WAIT_S
+    )
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 5
+    assert "it may have been executed" in rest
+    assert "Traceback" not in rest
+    assert len(posts(sim)) == 1
+
+
+def test_a_no_to_what_was_approved_elsewhere_meanwhile_is_in_time(
+    sim: Simulation, terminal: Open, call: Run
+) -> None:
+    child = terminal("end", sim.room_id)
+    child.expect(QUESTION)
+    approve_elsewhere()
+    child.sendline("no")
+    code, rest = ended(child)
+    assert code == 4
+    assert "Already" not in rest
+    (row,) = call("actions", "--json").json["actions"]
+    assert (row["state"], row["decided_way"]) == ("rejected", "terminal")
+    assert posts(sim) == []
+
+
+def test_a_yes_after_anothers_yes_is_told_whose_counts(sim: Simulation, terminal: Open) -> None:
+    child = terminal("remove", sim.room_id, "Spam Bot")
+    child.expect(QUESTION)
+    approve_elsewhere()
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert code == 0
+    assert 'Already approved by "bob" (page)' in rest
+    assert len(posts(sim)) == 1
+
+
+def test_a_session_of_one_person_is_ended_for_one_person(
+    start: Callable[[str], Simulation], terminal: Open
+) -> None:
+    sim = start("idle")
+    sim.world.join(sim.room_id, name="Ada", role="host")
+    child = terminal("end", sim.room_id)
+    child.expect(QUESTION)
+    child.sendline("yes")
+    assert "The session was ended for 1 person." in ended(child)[1]
 
 
 def test_json_is_one_document_and_the_question_is_beside_it(

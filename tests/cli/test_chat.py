@@ -25,7 +25,7 @@ def test_by_pipe_a_yes_is_no_approval_and_the_action_waits(sim: Simulation, run:
     assert "Nothing was decided and nothing was executed." in done.out
     (row,) = run("actions", "--json").json["actions"]
     assert row["state"] == "proposed"
-    assert f"hms-active-rooms approve {row['id']}" in done.out
+    assert f"hms-active-rooms approve {row['action_id']}" in done.out
     assert posts(sim) == []
 
 
@@ -97,7 +97,7 @@ def test_what_was_approved_elsewhere_is_not_asked_again(
     waiting = call("chat", sim.room_id, "--thread", "two", given="kick Spam Bot\n")
     assert waiting.code == 3
     (row,) = call("actions", "--json").json["actions"]
-    elsewhere = terminal("approve", row["id"])
+    elsewhere = terminal("approve", row["action_id"])
     elsewhere.expect(QUESTION)
     elsewhere.sendline("yes")
     assert ended(elsewhere)[0] == 0
@@ -118,7 +118,7 @@ def test_what_was_approved_elsewhere_and_is_held_by_the_limit_stays_approved_and
     (row,) = call("actions", "--json").json["actions"]
     first = call("chat", sim.room_id, "--approve-from-stdin", given="tell everyone: hi\nyes\n")
     assert "[done]" in first.out
-    elsewhere = terminal("approve", row["id"], **limit)
+    elsewhere = terminal("approve", row["action_id"], **limit)
     elsewhere.expect(QUESTION)
     elsewhere.sendline("yes")
     assert "still approved and was not sent" in ended(elsewhere)[1]
@@ -127,7 +127,7 @@ def test_what_was_approved_elsewhere_and_is_held_by_the_limit_stays_approved_and
     assert done.code == 0
     assert "Approve?" not in done.out
     assert 'Removed "Spam Bot"' in done.out
-    shown = call("actions", "show", row["id"], "--json").json
+    shown = call("actions", "show", row["action_id"], "--json").json
     assert (shown["state"], shown["decided_way"]) == ("done", "terminal")
     assert len(posts(sim)) == 2
 
@@ -135,7 +135,7 @@ def test_what_was_approved_elsewhere_and_is_held_by_the_limit_stays_approved_and
 def test_what_was_rejected_elsewhere_is_told(sim: Simulation, call: Run) -> None:
     call("chat", sim.room_id, "--thread", "no", given="kick Spam Bot\n")
     (row,) = call("actions", "--json").json["actions"]
-    assert call("reject", row["id"], "--reason", "she is a guest").code == 0
+    assert call("reject", row["action_id"], "--reason", "she is a guest").code == 0
     done = call("chat", sim.room_id, "--thread", "no", given="")
     assert done.code == 0
     assert "[rejected]" in done.out

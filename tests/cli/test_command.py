@@ -138,11 +138,11 @@ def test_a_reader_that_went_away_is_no_error(sim: Simulation, environ: dict[str,
 
 
 BROKEN = """
-import hms_active_rooms.cli.reading as reading
+import hms_active_rooms.cli.settings as settings
 def broken(*a, **k):
     token = "s3cret"
     raise ZeroDivisionError("s3cret")
-reading.show_room = broken
+settings.open_gate = broken
 """
 
 
@@ -206,7 +206,7 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
             timeout=WAIT_S,
             check=True,
         )
-        assert json.loads(room.stdout)["id"] == told["room_id"]
+        assert json.loads(room.stdout)["room_id"] == told["room_id"]
     finally:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=WAIT_S)

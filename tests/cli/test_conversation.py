@@ -13,12 +13,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from cli.running import names, posts
 from hms_active_rooms import blocking
-from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.cli.conversation import Conversation
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from scripted import ScriptedModel, calls, text

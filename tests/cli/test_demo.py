@@ -41,6 +41,7 @@ def test_no_means_no(call: Run) -> None:
     done = call("demo", given="end the room\nno\nwho is here\n")
     assert done.code == 0
     assert "[rejected] Not executed: rejected by" in done.out
+    assert "Do not try again" not in done.out
     assert "moderator: 15 people are here" in done.out
 
 
@@ -69,6 +70,13 @@ def test_a_removal_cannot_be_approved_for_the_session(call: Run) -> None:
     done = call("demo", given="kick Spam Bot\nsession\nno\n")
     assert "That is no answer" in done.out
     assert "[rejected]" in done.out
+
+
+def test_the_same_question_twice_is_answered_twice(call: Run) -> None:
+    done = call("demo", "--scene", "idle", given="tell everyone: hi\ntell everyone: hi\n")
+    assert done.code == 0
+    assert "[rejected]" not in done.out
+    assert done.out.count("[refused]") == 2
 
 
 def test_exit_and_quit_end_it(call: Run) -> None:

@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hms_active_rooms.cli.dialogue import NoValidAnswerError, as_answer, ask
+from hms_active_rooms.cli.conversation import as_answer
+from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, ask
+from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     Approve,
     Decision,
     Edit,
+    Refuse,
     Reject,
     parse_answer,
 )
-from hms_active_rooms.gate.impact import Impact
 
 ROOM = "64f0c1a5500de00000000001"
 HARD = ApprovalRequest(
@@ -62,7 +64,7 @@ class Typed:
 
 def answer(
     desk: Typed, request: ApprovalRequest = HARD, *, session: bool = True
-) -> Decision | None:
+) -> Decision | Refuse | None:
     bad: list[str] = []
     return ask(request, desk, on_bad=bad.append, session=session)
 
@@ -102,8 +104,7 @@ def test_no_input_decides_nothing() -> None:
 )
 def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal(line: str) -> None:
     desk = Typed(line, line, line, "yes")
-    with pytest.raises(NoValidAnswerError):
-        answer(desk)
+    assert answer(desk) == NO_VALID_ANSWER
     assert "yes, no or edit, in full" in desk.shown[2]
 
 
@@ -138,8 +139,7 @@ def test_words_that_cannot_be_sent_are_not_taken() -> None:
 
 
 def test_an_endless_wish_to_edit_is_a_refusal() -> None:
-    with pytest.raises(NoValidAnswerError):
-        answer(Typed(*["edit"] * 30), SOFT)
+    assert answer(Typed(*["edit"] * 30), SOFT) == NO_VALID_ANSWER
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,14 @@ def test_an_endless_wish_to_edit_is_a_refusal() -> None:
         Approve(SOFT.digest),
         Approve(SOFT.digest, scope="session"),
         Reject("why"),
-        Edit(SOFT.digest, {"message": "new"}),
     ],
 )
 def test_a_decision_survives_the_way_through_an_interrupt(decision: Decision) -> None:
-    assert parse_answer(as_answer(decision, SOFT), SOFT, by="") == decision
+    assert parse_answer(as_answer(decision, SOFT)) == (decision, SOFT.digest)
+
+
+def test_an_edit_through_an_interrupt_holds_all_arguments() -> None:
+    answer = as_answer(Edit(SOFT.digest, {"message": "new"}), SOFT)
+    whole = {**SOFT.arguments, "message": "new"}
+    edit = Edit(SOFT.digest, whole, tool=SOFT.tool, whole=True)
+    assert parse_answer(answer) == (edit, SOFT.digest)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import pytest
 
 from hms_active_rooms import errors
 from hms_active_rooms.cli import exits
-from hms_active_rooms.gate.calls import EndRoom
-from hms_active_rooms.gate.drafts import draft
-from hms_active_rooms.gate.states import State
+from hms_active_rooms.gate.journal.records import State
 
 
 @pytest.mark.parametrize(
@@ -40,14 +37,6 @@ def test_every_state_has_a_code_and_only_done_is_zero() -> None:
     assert codes["proposed"] == 3
     assert codes["rejected"] == codes["expired"] == 4
     assert codes["unknown"] == codes["sent"] == 5
-
-
-def test_a_question_is_expired_from_its_deadline_on() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    call = EndRoom(room_id="0" * 24)
-    row = draft(call, key="k", revision=1, thread="t", requester="r", now=now, ttl_s=10)
-    assert row.state_at(now + timedelta(seconds=9)) == "proposed"
-    assert row.state_at(now + timedelta(seconds=10)) == "expired"
 
 
 def test_the_help_text_lists_every_code() -> None:

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hms_active_rooms.cli.screen import bare, indented, told
+from hms_active_rooms.cli.screen import indented, told
+from hms_active_rooms.untrusted import shortened
 
 
 @given(st.text())
 def test_no_text_brings_a_control_character_or_a_hidden_one(text: str) -> None:
     for line in told(text).split("\n"):
         assert line.isprintable()
-    assert bare(text, 20).isprintable()
+    assert shortened(text, 20).isprintable()
 
 
 @pytest.mark.parametrize("mark", ["\x1b[2J", "\x9b31m", "\u202e", "\u2066", "\u200b", "\r", "\x07"])

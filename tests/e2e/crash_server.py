@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import threading
+from functools import partialmethod
 from typing import Any
 
 from hms_active_rooms.cli.main import main
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.store import Writing
 
 
 def arm(kill: str) -> None:
@@ -26,26 +26,19 @@ def arm(kill: str) -> None:
             this kind ("approved", "sent", ...), before or after its commit.
     """
     moment, _, wanted = kill.partition(":")
-    transaction, event = Journal._transaction, Journal._event
-    mine: ContextVar[bool] = ContextVar("mine", default=False)
+    note = Writing.note
+    mine = threading.local()
 
-    def noticed(self: Journal, db: Any, action_id: str, kind: str, *more: Any) -> None:
-        event(self, db, action_id, kind, *more)
-        if kind == wanted:
-            mine.set(True)
+    def noticed(self: Writing, action_id: str, kind: str, **more: Any) -> None:
+        note(self, action_id, kind, **more)
+        mine.writes = kind == wanted or getattr(mine, "writes", False)
 
-    @contextmanager
-    def deadly(self: Journal) -> Iterator[Any]:
-        mine.set(False)
-        with transaction(self) as db:
-            yield db
-            if mine.get() and moment == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-        if mine.get():
+    def deadly(now: str) -> None:
+        if getattr(mine, "writes", False) and now == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Journal._event = noticed  # type: ignore[method-assign]
-    Journal._transaction = deadly  # type: ignore[method-assign]
+    Writing.note = noticed  # type: ignore[method-assign]
+    Journal.__init__ = partialmethod(Journal.__init__, on_commit=deadly)  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ FORKS.set_forkserver_preload(
     [
         "anyio._backends._asyncio",
         "cryptography.hazmat.primitives.ciphers.aead",
-        "hms_active_rooms.agent",
+        "hms_active_rooms.moderator",
         "hms_active_rooms.api.transport",
         "hms_active_rooms.cli.main",
         "hms_active_rooms.cli.serving",
@@ -31,6 +31,7 @@ FORKS.set_forkserver_preload(
         "hms_active_rooms.serve.signals",
         "hms_active_rooms.sim.server",
         "httpcore",
+        "langchain.agents",
         "langgraph.checkpoint.sqlite.aio",
         "pytest",
         "python_multipart",

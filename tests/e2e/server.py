@@ -148,7 +148,7 @@ class Program(httpx.Client):
     def question(self, action_id: str) -> str:
         """The digest of what an action asks: what an approver has seen."""
         shown = self.get(f"/v1/actions/{action_id}").raise_for_status().json()
-        return str(shown["request"]["digest"])
+        return str(shown["action"]["digest"])
 
     def decide(self, action_id: str, digest: str, yes: bool) -> httpx.Response:
         """Approve or reject what was seen."""

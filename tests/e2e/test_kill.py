@@ -1,4 +1,5 @@
-"""kill -9 between any two journal steps, then resume: at most one request, and the journal is true."""
+"""kill -9 before and after every commit, checkpoint write and request, then resume: at most one
+request, and the journal is true."""
 
 from __future__ import annotations
 
@@ -6,17 +7,17 @@ import signal
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from e2e.crash_worker import Job, main
+from e2e.crash_worker import GRAPHS, NEVER, Job, Moment, main
 from e2e.forks import FORKS, forked
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from hms_active_rooms.sim.settings import Settings
 
-MOST_STEPS = 40
+MOST_STEPS = 60
 QUICK = Settings(removal_delay_s=0.01)
 
 
@@ -28,9 +29,16 @@ class Ended:
     answer: str
 
 
-def work(sim: Simulation, folder: Path, how: str, kill: str, call: tuple[str, Any]) -> Ended:
+def work(
+    sim: Simulation,
+    folder: Path,
+    how: str,
+    call: tuple[str, Any],
+    step: int = NEVER,
+    moment: Moment = "before",
+) -> Ended:
     journal, checkpoints = f"sqlite:///{folder / 'journal.sqlite'}", str(folder / "graph.sqlite")
-    job = Job(how, journal, checkpoints, kill, *call)
+    job = Job(how, journal, checkpoints, step, moment, *call)
     environ = {"PATH": "", "HOME": str(folder), **environment(sim)}
     answer, end = FORKS.Pipe(duplex=False)
     worker = forked(main, environ, end, job)
@@ -67,19 +75,22 @@ def posts(sim: Simulation) -> list[Any]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("how", "kind"),
-    [("gate", "message"), ("gate", "peer"), ("gate", "role"), ("gate", "end"), ("graph", "peer")],
+    [
+        *(("gate", kind) for kind in ("message", "peer", "role", "end")),
+        *((graph, "peer") for graph in GRAPHS),
+    ],
 )
 def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
     how: str, kind: str, tmp_path: Path
 ) -> None:
     ends: Counter[str] = Counter()
     for step in range(1, MOST_STEPS):
-        for moment in ("before", "after"):
+        for moment in get_args(Moment):
             folder = tmp_path / f"{moment}{step}"
             folder.mkdir()
             with running_sim("classroom", settings=QUICK) as sim:
                 call = call_of(kind, sim)
-                first = work(sim, folder, how, f"{moment}:{step}", call)
+                first = work(sim, folder, how, call, step, moment)
                 if first.code == 0:
                     assert len(posts(sim)) == 1, first.answer
                     assert step > 5, "the worker was never killed"
@@ -87,7 +98,7 @@ def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
                     return
                 assert first.code == -signal.SIGKILL, first.answer
                 sent_before = len(posts(sim))
-                second = work(sim, folder, how, "never", call)
+                second = work(sim, folder, how, call)
                 assert second.code == 0, second.answer
                 state = second.answer
                 ends[state] += 1
@@ -103,4 +114,4 @@ def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
                 if action.state == "done":
                     assert sent == 1
                 journal.close()
-    pytest.fail(f"more than {MOST_STEPS} journal steps")
+    pytest.fail(f"more than {MOST_STEPS} steps")

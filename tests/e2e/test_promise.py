@@ -15,7 +15,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
-from hms_active_rooms.agent import build_moderator
+from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from scripted import ScriptedModel, calls, text, worst
 from tokenizer import real_tokens
@@ -124,11 +124,14 @@ def test_the_token_is_nowhere_but_in_the_request(
             assert secret.encode() not in files
 
 
-def test_20_000_peers_cost_a_model_at_most_1500_tokens_and_the_artifact_is_complete() -> None:
+def test_20_000_peers_cost_a_model_at_most_1500_tokens_and_the_artifact_holds_what_is_shown() -> (
+    None
+):
     with running_sim("arena") as sim:
         message = roster(sim, toolkit(sim))
         assert real_tokens(str(message.content)) <= 1500
-        assert len(message.artifact["peers"]) == 20_000
+        assert len(message.artifact["peers"]) == 50
+        assert message.artifact["total"] == 20_000
         assert "Shown: 1 to 50 of 20,000. Next: offset=50" in message.content
 
 

@@ -156,7 +156,7 @@ def test_whoever_is_not_logged_in_is_refused_by_the_page(
 ) -> None:
     headers = {"origin": here.server.url} | ({"authorization": token} if token else {})
     answer = send(here, kind, **headers)
-    assert answer.status_code == (409 if kind == "page login" else 401)
+    assert answer.status_code == (403 if kind == "page login" else 401)
     [line] = here.new_lines()
     assert "refused" in line
 
@@ -197,7 +197,7 @@ def test_a_change_of_another_room_is_refused_on_record(kind: str, here: Guarded)
 def test_the_page_tells_nothing_of_another_room(here: Guarded) -> None:
     with Browser(here.server) as person:
         for path in (f"/people?room={ELSEWHERE}", f"/journal?room={ELSEWHERE}"):
-            assert person.get(path).status_code == 409
+            assert person.get(path).status_code == 403
             [line] = here.new_lines()
             assert "refused" in line
 

@@ -21,8 +21,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from e2e.server import APPROVER, CALLER, COMMAND, WAIT_S, Browser, Program, guarded, serving
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.agent import build_moderator
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
 from scripted import ScriptedModel, calls, text
@@ -175,15 +175,12 @@ def test_the_same_removal_leaves_the_same_rows_and_one_request_whatever_way_it_i
     [row] = journal.actions()
     events = [event for event in journal.events(row.id) if event.kind != "told"]
     journal.close()
-    assert (row.tool, row.arguments) == (REMOVE, {"room_id": room, "peer_id": spam})
-    assert row.impact
-    assert row.impact["kind"] == "remove-peer"
-    assert [(p["name"], p["id"], p["role"]) for p in row.impact["people"]] == [
-        ("Spam Bot", spam, "student")
-    ]
+    assert (row.tool, row.call.arguments()) == (REMOVE, {"room_id": room, "peer_id": spam})
+    assert row.shown.kind == "remove-peer"
+    assert [(p.name, p.id, p.role) for p in row.shown.people] == [("Spam Bot", spam, "student")]
     assert (row.gate, row.state, row.revision) == ("hard", "done", 1)
-    assert (row.result["executed"], row.result["verified"]) == ("yes", True)
-    assert row.result["text"].startswith('Removed "Spam Bot"')
+    assert (row.result.executed, row.result.verified) == ("yes", True)
+    assert row.result.text.startswith('Removed "Spam Bot"')
     assert [e.kind for e in events] == ["proposed", "asked", "approved", "sent", "done"]
     # Only who decided and by which way tells the rows apart.
     assert row.decided_way == word

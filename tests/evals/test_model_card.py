@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from evals import sentence_sets
 from evals.model_card import CARD, REFUSED, card, write_card
 from evals.sentence_sets import Sentence, Should, grade, grade_held_out, independent, never, shows
-from hms_active_rooms.agent.commands.grammar import parse
-from hms_active_rooms.agent.commands.intents import Refused, Unknown
+from hms_active_rooms.moderator.offline.grammar import parse
+from hms_active_rooms.moderator.offline.intents import Refused, Unknown
 
 PEOPLE = (("Ada", "host", "u0"), ("Bo", "guest", "u1"), ("Cy", "guest", "u2"))
 

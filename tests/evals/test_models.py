@@ -21,12 +21,12 @@ from evals.models.reading import read
 from evals.models.reckless import MAX_MESSAGES, worst_calls
 from evals.models.scripted import calls, text
 from hms_active_rooms import ActiveRoomsToolkit, Policy
-from hms_active_rooms.agent import build_moderator
-from hms_active_rooms.agent.commands import CommandsModel
-from hms_active_rooms.agent.commands.plans import CHANGING
-from hms_active_rooms.agent.commands.roster import Peer as Seen
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError
+from hms_active_rooms.moderator import build_moderator
+from hms_active_rooms.moderator.offline import CommandsModel
+from hms_active_rooms.moderator.offline.plans import CHANGING
+from hms_active_rooms.moderator.offline.roster import Peer as Seen
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.tools.roster import artifact, render_roster, roster
 from hms_active_rooms.untrusted import quoted
@@ -61,11 +61,8 @@ def result(
     data: Any = None
     match call["name"]:
         case "hms-list-peers":
-            view = roster(
-                people,
-                limit=call["args"].get("limit", 50),
-                offset=call["args"].get("offset", 0),
-            )
+            filters = {key: value for key, value in call["args"].items() if key != "room_id"}
+            view = roster(people, **filters)
             words, data = render_roster(view), artifact(ROOM, view)
         case "hms-retrieve-active-room":
             words = f"Room {quoted(ROOM)} is active.\nIts name is data: {quoted(room_name)}."

@@ -24,8 +24,7 @@ from evals.scenario import (
 )
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import FaultKind
-from hms_active_rooms.sim.scene_file import ScenePerson
-from hms_active_rooms.sim.scenes import build_world
+from hms_active_rooms.sim.scenes import ScenePerson, build_world
 from hms_active_rooms.untrusted import skeleton
 
 ORDER = re.compile(r"\b(?:remove|end the room|send|hms-\w+)", re.IGNORECASE)

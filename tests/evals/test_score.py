@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,15 +15,19 @@ from evals.cast import Cast
 from evals.effects import Change, Post, Yes, bypasses
 from evals.people import GARBAGE, NEAR_MISSES, PEOPLE, Garbage, NearMiss, No, Nothing, reply
 from evals.people import Yes as SaysYes
-from evals.questions import Question, questions, resume_with
+from evals.questions import questions, resume_with
 from evals.scenario import Turn, Want
 from evals.score import judge, nagging, refusals
 from evals.wishes import Wishes
-from hms_active_rooms.agent.hitl import hitl_request, parse_hitl_answer
-from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, parse_answer
-from hms_active_rooms.gate.impact import Impact
+from hms_active_rooms.api.models import Peer
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.approval import BadAnswerError, parse_answer
+from hms_active_rooms.gate.journal.records import Origin
+from hms_active_rooms.moderator.hitl import action_request, hitl_request, parse_hitl_answer
 from hms_active_rooms.sim import LoggedRequest, build_world
 from hms_active_rooms.tools.asking import payload
+from stand_in import ROOM as STAND_IN
+from stand_in import StandInRoom, gate_on
 
 ROOM = "64f0c1a5500de00000000001"
 OTHER = "64f0c1a5500de000000000ff"
@@ -280,31 +283,37 @@ def test_the_editor_first_points_it_at_somebody_else_and_then_says_it_in_other_w
     ],
 )
 @pytest.mark.parametrize("batched", [True, False])
-def test_what_is_nearly_an_answer_is_none(
+async def test_what_is_nearly_an_answer_decides_nothing(
     batched: bool, tool: str, given: dict[str, Any], kind: str
 ) -> None:
-    arguments = {"room_id": ROOM, **given}
-    asked = ApprovalRequest(
-        "a", tool, arguments, Impact("end", "s", 1), "digest", LATER, "hard", ("message",), "text"
-    )
-    value = hitl_request([asked]) if batched else payload(asked, "call")
+    here = [Peer(id=SPAM, name="Spam Bot", role="student"), Peer(id=NORA, name="Nora")]
+    gate = gate_on(StandInRoom(here))
+    call = parse_call(tool, {"room_id": STAND_IN, **given})
+    action = await gate.propose(call, Origin("thread", "message", "call", "agent"))
+    asked = gate.request(action)
+    value = hitl_request([action_request(asked)]) if batched else payload(asked, "call")
     pause = Interrupt(value, id="pause")
     shown = questions([pause])
-    assert shown == [Question("pause", tool, arguments, "text", "digest", "a", LATER.isoformat())]
+    assert [(q.tool, q.arguments, q.digest) for q in shown] == [
+        (tool, action.call.arguments(), action.digest)
+    ]
     answer = resume_with([pause], shown, [NearMiss(kind)], NORA)["pause"]
-    parse = partial(parse_hitl_answer, requests=[asked]) if batched else None
-    with pytest.raises(BadAnswerError):
-        (parse or partial(parse_answer, request=asked))(answer, by="ada")
+    if batched:
+        try:
+            [answer] = parse_hitl_answer(answer, value["action_requests"])
+        except BadAnswerError:
+            return
+    decided = await gate.decide(action.id, answer, by="ada", way="interrupt")
+    assert decided.problem
+    assert decided.action.state == "proposed"
 
 
 @pytest.mark.parametrize("nonsense", GARBAGE, ids=repr)
 def test_what_the_confused_say_is_no_answer_in_any_shape(nonsense: Any) -> None:
-    asked = ApprovalRequest(
-        "a", "hms-end-active-room", {}, Impact("end", "s", 1), "digest", LATER, "hard", (), "text"
-    )
+    asked = {"name": "hms-end-active-room", "digest": "d" * 64}
     for parse in (
-        lambda: parse_hitl_answer(nonsense, [asked], "ada", plain_answers=True),
-        lambda: parse_answer(nonsense, asked, "ada"),
+        lambda: parse_hitl_answer(nonsense, [asked], plain_answers=True),
+        lambda: parse_answer(nonsense),
     ):
         with pytest.raises(BadAnswerError):
             parse()

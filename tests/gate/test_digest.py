@@ -10,8 +10,8 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 SCRIPT = """
 import asyncio
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.journal.records import Origin
 from stand_in import ROOM, StandInRoom, gate_on, peer
 
 call = parse_call("hms-remove-peers", {"room_id": ROOM, "role": "student", "reason": "rude"})

@@ -1,18 +1,19 @@
-"""The journal: one winner per step, on disk before a request leaves, append-only."""
+"""The journal: the machine's steps only, on disk before a request leaves, append-only."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
@@ -22,47 +23,41 @@ from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.database import default_url
-from hms_active_rooms.gate.drafts import draft
+from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.records import Action
-from hms_active_rooms.gate.states import ALLOWED, FINAL, State, allowed
-from stand_in import ROOM, Clock
+from hms_active_rooms.gate.journal.records import FINAL, TRANSITIONS, Action, State
+from hms_active_rooms.gate.journal.store import default_url
+from stand_in import SESSION, Clock, StandInRoom, gate_on, insert, peer, row
 
 STATES: Sequence[State] = get_args(State)
 
-
-def row(clock: Clock, key: str = "k", revision: int = 1) -> Action:
-    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
-    return draft(
-        call,
-        key=key,
-        revision=revision,
-        thread="t",
-        requester="agent",
-        now=clock(),
-        ttl_s=600,
-    )
+PATHS: dict[State, list[State]] = {
+    "proposed": [],
+    "approved": ["approved"],
+    "sent": ["approved", "sent"],
+    "done": ["approved", "sent", "done"],
+    "failed": ["approved", "sent", "failed"],
+    "unknown": ["approved", "sent", "unknown"],
+    "rejected": ["rejected"],
+    "expired": ["expired"],
+}
 
 
-def at(journal: Journal, state: State, clock: Clock) -> Action:
+def at(journal: Journal, state: State, now: datetime) -> Action:
     """A row brought to this state by the machine's own steps."""
-    action = journal.insert(row(clock))
-    path: dict[State, list[State]] = {
-        "proposed": [],
-        "approved": ["approved"],
-        "sent": ["approved", "sent"],
-        "done": ["approved", "sent", "done"],
-        "failed": ["approved", "sent", "failed"],
-        "unknown": ["approved", "sent", "unknown"],
-        "rejected": ["rejected"],
-        "expired": ["expired"],
-    }
-    for step in path[state]:
-        assert journal.move(action, step, by="t", way="t")
-        action = replace(action, state=step)
+    action = insert(journal, row(now))
+    with journal.write() as tx:
+        for step in PATHS[state]:
+            action = tx.move(action, step, by="t", way="page")
     return action
+
+
+def move(journal: Journal, action: Action, after: State, **more: Any) -> Action:
+    with journal.write() as tx:
+        return tx.move(action, after, by="x", way="page", **more)
+
+
+# --- the machine ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", STATES)
@@ -70,81 +65,146 @@ def at(journal: Journal, state: State, clock: Clock) -> Action:
 def test_only_the_machines_steps_are_taken(before: State, after: State) -> None:
     clock = Clock()
     journal = Journal(":memory:", clock=clock)
-    action = at(journal, before, clock)
-    if allowed(before, after):
-        assert journal.move(action, after, by="x", way="y")
+    action = at(journal, before, clock())
+    allowed = after in TRANSITIONS[before]
+    if allowed:
+        assert move(journal, action, after).state == after
     else:
-        with pytest.raises(JournalError):
-            journal.move(action, after, by="x", way="y")
+        with pytest.raises(JournalError, match=f"from {before} to {after}"):
+            move(journal, action, after)
     now = journal.get(action.id)
     assert now is not None
-    assert now.state == (after if allowed(before, after) else before)
+    assert now.state == (after if allowed else before)
 
 
 def test_nothing_is_sent_but_what_was_approved() -> None:
-    assert [s for s in STATES if "sent" in ALLOWED[s]] == ["approved"]
+    assert [s for s in STATES if "sent" in TRANSITIONS[s]] == ["approved"]
     assert {"done", "failed", "rejected", "expired"} == FINAL
 
 
 @given(st.lists(st.sampled_from(STATES), max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_tried_each_step_is_taken_once_and_recorded(tries: list[State]) -> None:
-    clock = Clock()
-    journal = Journal(":memory:", clock=clock)
-    action = journal.insert(row(clock))
+    journal = Journal(":memory:", clock=Clock())
+    action = at(journal, "proposed", journal.now())
     taken = ["proposed"]
     for after in tries:
+        stale = action
         try:
-            moved = journal.move(action, after, by="x", way="y")
+            action = move(journal, action, after)
         except JournalError:
             continue
-        assert moved
         taken.append(after)
-        assert not journal.move(action, after, by="late", way="y"), "a second one was first too"
-        action = replace(action, state=after)
+        with pytest.raises(JournalError, match=r"is not \w+ any more"):
+            move(journal, stale, after)
     assert [e.kind for e in journal.events(action.id)] == taken
 
 
-def test_a_claim_has_one_winner_among_threads(tmp_path: Path) -> None:
-    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
-    clock = Clock(journal.now())
-    action = at(journal, "approved", clock)
-    start, won = threading.Barrier(8), []
+def test_a_step_that_fails_leaves_nothing_of_itself() -> None:
+    journal = Journal(":memory:", clock=Clock())
+    action = at(journal, "proposed", journal.now())
 
-    def claim() -> None:
+    def approve_and_finish() -> None:
+        with journal.write() as tx:
+            approved = tx.move(action, "approved", by="ada", way="page")
+            tx.move(approved, "done", by="ada", way="page")
+
+    with pytest.raises(JournalError, match="from approved to done"):
+        approve_and_finish()
+    assert journal.get(action.id) == action
+    assert [e.kind for e in journal.events(action.id)] == ["proposed"]
+
+
+@pytest.mark.parametrize("after", ["approved", "rejected", "expired"])
+def test_a_decision_names_one_of_the_ways_there_are(after: State) -> None:
+    journal = Journal(":memory:", clock=Clock())
+    action = at(journal, "proposed", journal.now())
+    with pytest.raises(JournalError, match="no way of deciding"), journal.write() as tx:
+        tx.move(action, after, by="x", way="telepathy")
+    assert journal.get(action.id) == action
+
+
+def test_two_calls_with_one_id_are_a_clear_error() -> None:
+    journal = Journal(":memory:", clock=Clock())
+    at(journal, "proposed", journal.now())
+    with pytest.raises(JournalError, match="same action id"):
+        at(journal, "proposed", journal.now())
+
+
+@given(
+    st.sampled_from(["proposed", "approved"]),
+    st.timedeltas(timedelta(0), timedelta(seconds=1200)),
+)
+@settings(max_examples=40, deadline=None)
+def test_late_means_expired_and_reads_the_same_before_and_after_somebody_writes_it(
+    state: State, passed: timedelta
+) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = at(journal, state, clock())
+    clock.now += passed
+    late = clock() >= action.expires_at
+    read = journal.get(action.id)
+    assert read
+    assert read.state == ("expired" if late else state)
+    with journal.write() as tx:
+        written = tx.expire_if_late(read)
+    assert written == journal.get(action.id) == read
+    assert [e.kind for e in journal.events(action.id)].count("expired") == late
+    if late:
+        assert (read.decided_by, read.decided_way) == ("gate", "gate")
+        assert read.ended_at == action.expires_at
+
+
+# --- one winner -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("journals", ["one journal", "a journal each"])
+def test_a_claim_has_one_winner_among_threads(journals: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    shared = Journal(url)
+    action = at(shared, "approved", shared.now())
+    start, room = threading.Barrier(8), StandInRoom([peer(1)])
+
+    def run() -> None:
+        journal = shared if journals == "one journal" else Journal(url)
         start.wait()
-        if journal.claim(action, per_minute=100):
-            won.append(threading.get_ident())
+        asyncio.run(gate_on(room, journal).run(action.id))
+        if journal is not shared:
+            journal.close()
 
-    threads = [threading.Thread(target=claim) for _ in range(8)]
+    threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(won) == 1
+    assert len(room.posts) == 1
+    assert [e.kind for e in shared.events(action.id)].count("sent") == 1
 
 
-CLAIMER = """
-import sys
+RUNNER = """
+import asyncio, sys
 from hms_active_rooms.gate.journal import Journal
-journal = Journal(sys.argv[1])
-action = journal.get(sys.argv[2])
+from stand_in import StandInRoom, gate_on, peer
+room = StandInRoom([peer(1)])
+gate = gate_on(room, Journal(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-print(journal.claim(action, per_minute=100), flush=True)
+print(asyncio.run(gate.run(sys.argv[2])).state, len(room.posts), flush=True)
 """
 
 
 def test_a_claim_has_one_winner_among_processes(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'j.sqlite'}"
     journal = Journal(url)
-    action = at(journal, "approved", Clock(journal.now()))
+    action = at(journal, "approved", journal.now())
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", CLAIMER, url, action.id],
+            [sys.executable, "-c", RUNNER, url, action.id],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=Path(__file__).parents[1],
         )
         for _ in range(3)
     ]
@@ -155,31 +215,13 @@ def test_a_claim_has_one_winner_among_processes(tmp_path: Path) -> None:
         assert worker.stdin
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    answers = [worker.communicate(timeout=60)[0].strip() for worker in workers]
-    assert sorted(answers) == ["False", "False", "True"]
+    answers = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    assert sorted(posts for _, posts in answers) == ["0", "0", "1"]
+    kinds = [e.kind for e in journal.events(action.id)]
+    assert kinds.count("sent") == 1
 
 
-def test_a_claim_is_for_the_digest_that_was_approved() -> None:
-    clock = Clock()
-    journal = Journal(":memory:", clock=clock)
-    action = at(journal, "approved", clock)
-    assert journal.claim(replace(action, digest="0" * 64), per_minute=9) is False
-    assert journal.claim(action, per_minute=9) is True
-
-
-@pytest.mark.parametrize("state", [s for s in STATES if s != "approved"])
-def test_only_an_approved_row_can_be_claimed(state: State) -> None:
-    clock = Clock()
-    journal = Journal(":memory:", clock=clock)
-    assert journal.claim(at(journal, state, clock), per_minute=9) is False
-
-
-def test_a_claim_after_the_deadline_fails() -> None:
-    clock = Clock()
-    journal = Journal(":memory:", clock=clock)
-    action = at(journal, "approved", clock)
-    clock.now = action.expires_at
-    assert journal.claim(action, per_minute=9) is False
+# --- the time is read with the lock held --------------------------------------------------------
 
 
 @dataclass
@@ -191,13 +233,11 @@ class WaitedForTheLock:
     late: datetime
 
     def __call__(self) -> datetime:
-        other = sqlite3.connect(self.file, timeout=0, isolation_level=None)
-        try:
-            other.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            self.early = self.late
-        finally:
-            other.close()
+        with closing(sqlite3.connect(self.file, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self.early = self.late
         return self.early
 
 
@@ -205,135 +245,119 @@ def waited(tmp_path: Path, state: State, wait_s: float) -> tuple[Journal, Action
     """A journal whose next transaction waits so long, a row, and the time at which it goes on."""
     file, clock = tmp_path / "j.sqlite", Clock()
     journal = Journal(f"sqlite:///{file}", clock=clock)
-    action = at(journal, state, clock)
+    action = at(journal, state, clock.now)
     journal.close()
     late = clock.now + timedelta(seconds=wait_s)
     waiting = WaitedForTheLock(file, clock.now, late)
     return Journal(f"sqlite:///{file}", clock=waiting), action, late
 
 
-def test_a_claim_that_waited_past_the_deadline_sends_nothing(tmp_path: Path) -> None:
+async def test_a_claim_that_waited_past_the_deadline_sends_nothing(tmp_path: Path) -> None:
     journal, action, _ = waited(tmp_path, "approved", 600)
-    assert journal.claim(action, per_minute=9) is False
+    room = StandInRoom([peer(1)])
+    assert (await gate_on(room, journal).run(action)).state == "expired"
+    assert room.posts == []
 
 
-def test_an_approval_that_waited_past_the_deadline_is_none(tmp_path: Path) -> None:
+async def test_an_approval_that_waited_past_the_deadline_is_none(tmp_path: Path) -> None:
     journal, action, _ = waited(tmp_path, "proposed", 600)
-    assert not journal.move(action, "approved", by="ada", way="test")
+    gate = gate_on(StandInRoom([peer(1)]), journal)
+    decided = await gate.decide(action.id, Approve(action.digest), by="ada", way="page")
+    assert (decided.counted, decided.action.state) == (False, "expired")
+    assert [e.kind for e in journal.events(action.id)] == ["proposed", "expired"]
 
 
-def test_what_is_recorded_is_the_time_after_the_wait(tmp_path: Path) -> None:
+async def test_what_is_recorded_of_a_request_is_the_time_after_the_wait(tmp_path: Path) -> None:
     journal, action, late = waited(tmp_path, "approved", 8)
-    assert journal.claim(action, per_minute=9, lease_s=60)
-    row = journal.get(action.id)
-    assert row
-    assert (row.sent_at, row.lease_until) == (late, late + timedelta(seconds=60))
+    room = StandInRoom([peer(1)])
+    leases: list[datetime | None] = []
+
+    def look(_: str) -> None:
+        found = journal.get(action.id)
+        assert found
+        leases.append(found.lease_until)
+
+    room.before = look
+    done = await gate_on(room, journal).run(action.id)
+    assert (done.sent_at, done.finished_at) == (late, late)
+    [lease_until] = leases
+    assert lease_until
+    assert lease_until > late + timedelta(seconds=room.deadline_s)
 
 
 @pytest.mark.parametrize("after", ["approved", "rejected", "expired"])
 def test_a_decision_is_recorded_at_the_time_after_the_wait(tmp_path: Path, after: State) -> None:
     journal, action, late = waited(tmp_path, "proposed", 8)
-    assert journal.move(action, after, by="ada", way="test")
-    row = journal.get(action.id)
-    assert row
-    assert (row.decided_at, row.decided_by, row.decided_way) == (late, "ada", "test")
+    move(journal, action, after)
+    found = journal.get(action.id)
+    assert found
+    assert (found.decided_at, found.decided_by, found.decided_way) == (late, "x", "page")
+    assert journal.events(action.id)[-1].at == late
 
 
-@pytest.mark.parametrize("after", ["done", "failed", "unknown"])
-def test_an_end_is_recorded_at_the_time_after_the_wait(tmp_path: Path, after: State) -> None:
-    journal, action, late = waited(tmp_path, "sent", 8)
-    assert journal.move(action, after, by="worker", way="answer")
-    row = journal.get(action.id)
-    assert row
-    assert row.finished_at == late
-    assert row.decided_at
-    assert row.decided_at < late
+async def test_a_look_that_is_too_old_after_the_wait_claims_nothing(tmp_path: Path) -> None:
+    journal, action, _ = waited(tmp_path, "approved", 20)
+    room = StandInRoom([peer(1)])
+    looked = room.retrieve_active_room
+
+    async def another_session_at_the_second_look(room_id: str) -> Any:
+        found = await looked(room_id)
+        room.session = "4" * 24
+        return found
+
+    room.retrieve_active_room = another_session_at_the_second_look  # type: ignore[method-assign]
+    again = await gate_on(room, journal).run(action.id)
+    assert room.session != SESSION
+    assert (again.state, again.revision) == ("proposed", 2)
+    assert room.posts == []
 
 
-def test_a_look_that_is_too_old_after_the_wait_claims_nothing(tmp_path: Path) -> None:
-    journal, action, late = waited(tmp_path, "approved", 20)
-    looked_at = late - timedelta(seconds=20)
-    assert journal.claim(action, per_minute=9, looked_at=looked_at) is False
-    assert journal.claim(action, per_minute=9, looked_at=late) is True
-
-
-def test_what_was_given_back_is_approved_as_if_it_had_not_been_sent() -> None:
-    clock = Clock()
-    journal = Journal(":memory:", clock=clock)
-    action = at(journal, "approved", clock)
-    assert not journal.give_back(action.id, reason="429")
-    assert journal.claim(action, per_minute=1)
-    before = journal.get(action.id)
-    assert journal.give_back(action.id, reason="429")
-    row = journal.get(action.id)
-    assert row
-    assert before
-    assert row == replace(before, state="approved", sent_at=None, lease_until=None, worker="")
-    assert journal.claim(action, per_minute=1)
-    kinds = [event.kind for event in journal.events(action.id)]
-    assert kinds == ["proposed", "approved", "sent", "returned", "sent"]
-
-
-def test_only_whoever_sent_it_gives_it_back(tmp_path: Path) -> None:
-    file, clock = tmp_path / "j.sqlite", Clock()
-    journal = Journal(f"sqlite:///{file}", clock=clock)
-    action = at(journal, "approved", clock)
-    assert journal.claim(action, per_minute=9)
-    with sqlite3.connect(file) as db:
-        db.execute("UPDATE hms_actions SET worker = 'another'")
-    db.close()
-    assert not journal.give_back(action.id, reason="429")
+# --- steps and questions ------------------------------------------------------------------------
 
 
 def test_one_person_is_removed_by_one_request() -> None:
-    clock = Clock()
-    journal = Journal(":memory:", clock=clock)
-    action = at(journal, "approved", clock)
-    assert journal.start_step(action.id, "p", lease_s=9) == "lost"
-    assert journal.claim(action, per_minute=9)
-    assert journal.start_step(action.id, "p", lease_s=9) == "started"
-    assert journal.start_step(action.id, "p", lease_s=9) == "before"
-    journal.end_step(action.id, "p", "removed")
-    assert journal.steps(action.id) == {"p": "removed"}
+    journal = Journal(":memory:", clock=Clock())
+    with journal.write() as tx:
+        assert tx.start_step("a", "p")
+        assert not tx.start_step("a", "p")
+        assert tx.start_step("a", "another")
+        tx.end_step("a", "p", "removed")
+    assert journal.steps("a") == {"p": "removed", "another": "sending"}
 
 
-def test_the_first_question_at_a_place_stays() -> None:
+def test_the_first_question_at_a_place_stays_and_two_places_share_none() -> None:
     journal = Journal(":memory:")
-    assert journal.ask(("here",), ["a"]).fresh
-    second = journal.ask(("here",), ["b"])
-    assert (second.items, second.fresh) == (["a"], False)
+    places = ["here", "there", 'here"', '["here"]', "HERE", " here"]
+    with journal.write() as tx:
+        for place in places:
+            assert tx.ask(place, ["key", place, ""])
+            assert not tx.ask(place, ["another", "", ""])
+    with journal.read() as view:
+        for place in places:
+            assert view.asked_at(place) == ["key", place, ""]
+        assert view.asked_at("nowhere") == []
 
 
-def test_two_places_never_share_a_question() -> None:
-    journal = Journal(":memory:")
-    places = [
-        ("turn", "a|b", "c"),
-        ("turn", "a", "b|c"),
-        ("turn", 'a","b', "c"),
-        ("key", "a|b", "c"),
-    ]
-    for place in places:
-        assert journal.ask(place, ["|".join(place)]).fresh
-    for place in places:
-        assert journal.asked_at(place) == ["|".join(place)]
+# --- the file -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sql", ["DELETE FROM hms_events", "UPDATE hms_events SET kind='done'"])
 def test_events_are_append_only(tmp_path: Path, sql: str) -> None:
     file = tmp_path / "j.sqlite"
     journal = Journal(f"sqlite:///{file}")
-    journal.insert(row(Clock(journal.now())))
-    with sqlite3.connect(file) as db, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+    insert(journal, row(journal.now()))
+    with (
+        closing(sqlite3.connect(file)) as db,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
         db.execute(sql)
-    db.close()
 
 
-def test_the_file_is_durable_and_private(tmp_path: Path) -> None:
+def test_the_file_can_be_shared_and_is_private(tmp_path: Path) -> None:
     file = tmp_path / "state" / "j.sqlite"
-    journal = Journal(f"sqlite:///{file}")
-    with journal._engine.connect() as db:
-        assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    Journal(f"sqlite:///{file}").close()
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
@@ -354,8 +378,10 @@ def test_where_sqlite_cannot_lock_and_share_a_file_it_is_refused_when_it_is_open
     assert "PostgreSQL" in refused.value.hint
 
 
-class WritesWithoutWaiting(CreateEnginePlugin):
-    """SQLite that does not wait for the disk and ignores who asks it to."""
+class KeepsItsPragma(CreateEnginePlugin):
+    """SQLite that sets a pragma when it is opened and ignores who sets it afterwards."""
+
+    pragma = ""
 
     def update_url(self, url: sa.URL) -> sa.URL:
         return url
@@ -364,12 +390,26 @@ class WritesWithoutWaiting(CreateEnginePlugin):
         sa.event.listen(engine, "connect", self.connected)
 
     def connected(self, connection: sqlite3.Connection, _record: object) -> None:
+        kept = self.pragma.partition("=")[0]
+
         def ignored(verb: int, name: str | None, value: str | None, *_: object) -> int:
-            is_it = verb == sqlite3.SQLITE_PRAGMA and name == "synchronous" and value is not None
+            is_it = verb == sqlite3.SQLITE_PRAGMA and name == kept and value is not None
             return sqlite3.SQLITE_IGNORE if is_it else sqlite3.SQLITE_OK
 
-        connection.execute("PRAGMA synchronous=OFF").close()
+        connection.execute(f"PRAGMA {self.pragma}").close()
         connection.set_authorizer(ignored)
+
+
+class WritesWithoutWaiting(KeepsItsPragma):
+    """It does not wait for the disk."""
+
+    pragma = "synchronous=OFF"
+
+
+class WaitsForNoLock(KeepsItsPragma):
+    """It gives up at once when the file is locked."""
+
+    pragma = "busy_timeout=0"
 
 
 def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened(
@@ -378,6 +418,18 @@ def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened
     monkeypatch.setitem(plugins.impls, "unwaiting", lambda: WritesWithoutWaiting)
     with pytest.raises(JournalError, match="wait for the disk"):
         Journal(f"sqlite:///{tmp_path / 'j.sqlite'}?plugin=unwaiting")
+
+
+def test_a_lock_that_never_ends_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plugins.impls, "impatient", lambda: WaitsForNoLock)
+    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}?plugin=impatient")
+    with closing(sqlite3.connect(tmp_path / "j.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match="kept it open for writing") as error:
+            journal.note("a", "looked")
+    assert error.value.executed == "no"
 
 
 def test_a_file_that_can_only_be_read_is_a_clear_error(
@@ -389,15 +441,61 @@ def test_a_file_that_can_only_be_read_is_a_clear_error(
         Journal("sqlite:///file:j.sqlite?mode=ro&uri=true")
 
 
-def test_it_survives_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", STATES)
+def test_every_row_survives_the_process_as_it_was(tmp_path: Path, state: State) -> None:
     url = f"sqlite:///{tmp_path / 'j.sqlite'}"
     first = Journal(url)
-    action = at(first, "approved", Clock(first.now()))
+    action = at(first, state, first.now())
+    before = first.get(action.id)
     first.close()
-    found = Journal(url).get(action.id)
-    assert found is not None
-    assert found.state == "approved"
-    assert found.expires_at == action.expires_at
+    again = Journal(url)
+    assert again.get(action.id) == before == again.latest(action.call_key)
+    assert before
+    assert before == replace(action, **{t: getattr(before, t) for t in ("decided_at",)})
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "settled"),
+        ("gate", "ajar"),
+        ("tool", "hms-open-room"),
+        ("arguments", "{"),
+        ("arguments", "[]"),
+        ("arguments", '{"room_id": "x"}'),
+        ("impact", "{"),
+        ("impact", "3"),
+        ("impact", '{"kind": "everyone"}'),
+        ("result", "{"),
+        ("result", "[]"),
+        ("result", '{"people": 1}'),
+        ("created_at", "yesterday"),
+        ("expires_at", "soon"),
+    ],
+)
+async def test_a_row_that_cannot_be_read_is_a_clear_error_and_nothing_is_sent_for_it(
+    column: str, value: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    action = at(journal, "approved", journal.now())
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(f"UPDATE hms_actions SET {column} = ?", [value])
+    room = StandInRoom([peer(1)])
+    gate = gate_on(room, journal)
+    for reading in (
+        gate.get(action.id),
+        gate.run(action),
+        gate.run(action.id),
+        gate.latest(action),
+        asyncio.to_thread(journal.actions),
+        gate.decide(action.id, Approve(action.digest), by="ada", way="page"),
+    ):
+        with pytest.raises(JournalError) as error:
+            await reading
+        assert "cannot be read" in str(error.value)
+        assert "nothing is sent" in error.value.hint
+    assert room.posts == []
 
 
 def test_the_default_is_a_file_in_the_users_state_directory(tmp_path: Path) -> None:
@@ -473,8 +571,7 @@ def test_a_file_that_is_no_journal_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "j.sqlite"
     Journal(f"sqlite:///{file}").close()
-    with sqlite3.connect(file) as db:
+    with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE hms_journal SET version = 99")
-    db.close()
     with pytest.raises(JournalError, match="99"):
         Journal(f"sqlite:///{file}")

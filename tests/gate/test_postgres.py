@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -9,10 +10,10 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -22,13 +23,18 @@ from sqlalchemy.engine import CreateEnginePlugin
 from sqlalchemy.exc import DBAPIError
 
 from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin, draft
 from hms_active_rooms.gate.journal import Journal
-from stand_in import Clock, StandInRoom, gate_on, peer
-
-ROOM = "6" * 24
+from hms_active_rooms.gate.journal.records import Origin, action_id
+from hms_active_rooms.gate.journal.store import Writing
+from old_journal import (
+    WRITTEN,
+    assert_reads_right_and_goes_on,
+    assert_tables_are_those_of_this_release,
+    statements,
+)
+from stand_in import ROOM, Clock, StandInRoom, gate_on, insert, peer, row
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,28 +72,33 @@ def url() -> Iterator[str]:
         shutil.rmtree(home)
 
 
-def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
-    journal = Journal(url)
+async def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
+    journal, room = Journal(url), StandInRoom([peer(1), peer(2)])
+    gate = gate_on(room, journal)
+    call = parse_call("hms-remove-peers", {"room_id": ROOM, "role": "student"})
+    action = await gate.propose(call, Origin("t", "m", "c", "agent"))
+    assert (await gate.decide(action.id, Approve(action.digest), by="ada", way="page")).counted
+    for _ in range(2):
+        assert (await gate.run(action.id)).state == "done"
+    assert len(room.posts) == 2
+    kinds = [e.kind for e in journal.events(action.id)]
+    assert kinds == ["proposed", "approved", "sent", "done"]
+    journal.close()
 
-    async def go() -> None:
-        room = StandInRoom([peer(1), peer(2)])
-        gate = gate_on(room, journal)
-        call = parse_call("hms-remove-peers", {"room_id": ROOM, "role": "student"})
-        action = await gate.propose(call, Origin("t", "m", "c", "agent"))
-        await gate.decide(action.id, Approve(action.digest), by="ada", way="test")
-        for _ in range(2):
-            assert (await gate.run(action.id)).state == "done"
-        assert len(room.posts) == 2
-        assert [e.kind for e in journal.events(action.id)] == [
-            "proposed",
-            "approved",
-            "sent",
-            "done",
-        ]
 
-    import asyncio
-
-    asyncio.run(go())
+async def test_a_journal_of_0_1_0_reads_right_and_goes_on(url: str) -> None:
+    admin = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as db:
+        db.exec_driver_sql("CREATE DATABASE old")
+    old = url.replace("/postgres?", "/old?")
+    engine = sa.create_engine(old, poolclass=sa.NullPool)
+    with engine.begin() as db:
+        for statement in statements("postgresql"):
+            db.exec_driver_sql(statement)
+    Journal(old).close()
+    assert_tables_are_those_of_this_release(old)
+    journal = Journal(old, clock=Clock(WRITTEN))
+    await assert_reads_right_and_goes_on(journal)
     journal.close()
 
 
@@ -116,13 +127,26 @@ def sessions_lose_settings(url: str) -> Iterator[str]:
         del plugins.impls["pooler"]
 
 
-def waits_for_the_disk(journal: Journal) -> list[object]:
-    """What sessions that read and sessions that write say of it."""
+@contextmanager
+def watched(url: str) -> Iterator[tuple[str, list[object]]]:
+    """The same database, and what each transaction's session says of waiting for the disk."""
     said: list[object] = []
-    for session in (journal._transaction, journal._reading):
-        with session() as db:
+
+    class Watch(CreateEnginePlugin):
+        def update_url(self, url: sa.URL) -> sa.URL:
+            return url
+
+        def engine_created(self, engine: sa.Engine) -> None:
+            sa.event.listen(engine, "begin", self.begun)
+
+        def begun(self, db: sa.Connection) -> None:
             said.append(db.exec_driver_sql("SHOW synchronous_commit").scalar())
-    return said
+
+    plugins.impls["watch"] = lambda: Watch
+    try:
+        yield url + "&plugin=watch", said
+    finally:
+        del plugins.impls["watch"]
 
 
 @pytest.fixture(params=["DATABASE postgres", "ROLE journal"])
@@ -139,12 +163,16 @@ def url_of_off(url: str, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_commit_waits_for_the_disk_whatever_the_server_is_set_to(url_of_off: str) -> None:
-    journal = Journal(url_of_off)
-    assert waits_for_the_disk(journal) == ["on", "on"]
-    with pytest.raises(JournalError), journal._transaction() as db:
-        db.exec_driver_sql("SELECT 1 / 0")
-    assert waits_for_the_disk(journal) == ["on", "on"]
-    journal.close()
+    with watched(url_of_off) as (watching, said):
+        journal = Journal(watching)
+        action = insert(journal, row(journal.now(), str(uuid4())))
+        assert journal.get(action.id) == action
+        with pytest.raises(JournalError):  # a rollback does not take the setting back
+            insert(journal, action)
+        journal.note(action.id, "looked")
+        assert journal.get(action.id) == action
+        journal.close()
+    assert said == 6 * ["on"]
 
 
 def test_a_server_whose_commits_cannot_wait_for_the_disk_is_refused(url_of_off: str) -> None:
@@ -157,101 +185,98 @@ def test_a_server_whose_commits_cannot_wait_for_the_disk_is_refused(url_of_off: 
 
 
 def test_a_claim_has_one_winner(url: str) -> None:
-    journal = Journal(url)
-    now = Clock(journal.now())
-    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
-    row = draft(call, key="k", revision=1, thread="t", requester="a", now=now(), ttl_s=600)
-    action = journal.insert(row)
-    assert journal.move(action, "approved", by="t", way="t")
-    action = replace(action, state="approved")
-    start, won = threading.Barrier(6), []
+    journal, room = Journal(url), StandInRoom([peer(1)])
+    action = insert(journal, row(journal.now(), "claimed", state="approved", decided_way="page"))
+    start = threading.Barrier(6)
 
-    def claim() -> None:
+    def run() -> None:
         mine = Journal(url)
         start.wait()
-        if mine.claim(action, per_minute=100):
-            won.append(1)
+        asyncio.run(gate_on(room, mine).run(action.id))
         mine.close()
 
-    threads = [threading.Thread(target=claim) for _ in range(6)]
+    threads = [threading.Thread(target=run) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(won) == 1
+    assert len(room.posts) == 1
+    assert [e.kind for e in journal.events(action.id)].count("sent") == 1
     journal.close()
 
 
-def test_the_time_is_read_once_nobody_else_can_move_a_row(url: str) -> None:
+async def test_the_time_is_read_once_nobody_else_can_move_a_row(url: str) -> None:
     early = datetime(2026, 1, 1, tzinfo=UTC)
     late = early + timedelta(seconds=600)
-    other = sa.create_engine(url)
+    other = sa.create_engine(url, poolclass=sa.NullPool)
 
     def clock() -> datetime:
-        try:
-            with other.begin() as db:
-                db.exec_driver_sql("LOCK TABLE hms_actions IN ROW EXCLUSIVE MODE NOWAIT")
-        except sa.exc.OperationalError:
-            return late
-        return early
+        with other.begin() as db:
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            return late if db.exec_driver_sql(locks).scalar() else early
 
     journal = Journal(url, clock=clock)
-    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
-    row = draft(call, key="w", revision=1, thread="t", requester="a", now=early, ttl_s=600)
-    proposed = journal.insert(row)
-    assert not journal.move(proposed, "approved", by="t", way="t")
-    in_time = draft(call, key="v", revision=1, thread="t", requester="a", now=early, ttl_s=601)
-    assert journal.move(journal.insert(in_time), "approved", by="t", way="t")
-    assert journal.claim(replace(in_time, state="approved"), per_minute=100)
-    sent = journal.get(in_time.id)
-    assert sent
-    assert (sent.decided_at, sent.sent_at) == (late, late)
-    assert journal.give_back(in_time.id, reason="429")
+    gate = gate_on(StandInRoom([peer(1)]), journal)
+    waits = insert(journal, row(early, "w"))
+    in_time = insert(journal, row(early, "v", expires_at=late + timedelta(seconds=1)))
+    decided = await gate.decide(waits.id, Approve(waits.digest), by="ada", way="page")
+    assert (decided.counted, decided.action.state) == (False, "expired")
+    decided = await gate.decide(in_time.id, Approve(in_time.digest), by="ada", way="page")
+    assert (decided.counted, decided.action.decided_at) == (True, late)
     journal.close()
-    other.dispose()
 
 
 def test_events_are_append_only(url: str) -> None:
     journal = Journal(url)
-    call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
-    now = journal.now()
-    journal.insert(draft(call, key="e", revision=1, thread="t", requester="a", now=now, ttl_s=600))
-    with journal._engine.begin() as db:
-        assert db.exec_driver_sql("SELECT count(*) FROM hms_events").scalar()
-    with pytest.raises(DBAPIError, match="append-only"), journal._engine.begin() as db:
-        db.exec_driver_sql("DELETE FROM hms_events")
+    insert(journal, row(journal.now(), "e"))
+    other = sa.create_engine(url, poolclass=sa.NullPool)
+    for sql in ("DELETE FROM hms_events", "UPDATE hms_events SET kind = 'done'"):
+        with pytest.raises(DBAPIError, match="append-only"), other.begin() as db:
+            db.exec_driver_sql(sql)
     journal.close()
 
 
 def test_two_questions_at_one_place_leave_the_first(url: str) -> None:
     journal = Journal(url)
-    assert journal.ask(("here",), ["a"]).fresh
-    assert journal.ask(("here",), ["b"]).items == ["a"]
+    with journal.write() as tx:
+        assert tx.ask("here", ["a"])
+    with journal.write() as tx:
+        assert not tx.ask("here", ["b"])
+        assert tx.asked_at("here") == ["a"]
     journal.close()
 
 
-def test_a_reader_chooses_in_sql_and_cannot_write(url: str) -> None:
-    journal = Journal(url)
-    call = parse_call("hms-send-message", {"room_id": "8" * 24, "message": "hi"})
-    now = journal.now()
-    made = draft(call, key="r", revision=1, thread="r", requester="a", now=now, ttl_s=600)
-    action = journal.insert(made)
-    late = made.expires_at
-    for state, at, fits in (
-        ("proposed", now, True),
-        ("proposed", late, False),
-        ("expired", now, False),
-        ("expired", late, True),
-    ):
-        found = journal.actions(state=state, at=at, rooms=["8" * 24])
-        assert [a.id for a in found] == ([action.id] if fits else [])
-        assert journal.count(state=state, at=at, thread="r") == len(found)
-    with pytest.raises(JournalError, match="read-only"), journal._reading() as db:
-        db.exec_driver_sql("DELETE FROM hms_asks")
-    journal.note(action.id, "looked")
-    with journal._transaction() as writing:
-        writing.exec_driver_sql("UPDATE hms_actions SET note = 'not yet'")
+def test_a_reader_chooses_in_sql_waits_for_no_writer_and_cannot_write(url: str) -> None:
+    clock = Clock()
+    journal = Journal(url, clock=clock)
+    elsewhere = "8" * 24
+    action = insert(journal, row(clock(), "r", room_id=elsewhere, thread="r"))
+    for passed_s, fits in ((0, "proposed"), (600, "expired")):
+        clock.now = action.created_at + timedelta(seconds=passed_s)
+        for state in ("proposed", "expired"):
+            found = journal.actions(state=state, rooms=[elsewhere])
+            assert [a.id for a in found] == ([action_id("r", 1)] if state == fits else [])
+            assert journal.count(state=state, thread="r") == len(found)
+    clock.now = action.created_at
+    with pytest.raises(JournalError, match="read-only"), journal.read() as view:
+        Writing.ask(view, "nowhere", ["a"])  # type: ignore[arg-type]
+    with journal.write() as tx:
+        tx.move(action, "approved", by="ada", way="page")
         assert journal.get(action.id) == action
+    journal.close()
+
+
+async def test_a_row_that_cannot_be_read_is_a_clear_error(url: str) -> None:
+    journal = Journal(url)
+    action = insert(journal, row(journal.now(), "x", state="approved", decided_way="page"))
+    other = sa.create_engine(url, poolclass=sa.NullPool)
+    room = StandInRoom([peer(1)])
+    for change in ("state = 'settled'", "arguments = '[]'", "impact = '3'", "result = '[]'"):
+        with other.begin() as db:
+            db.exec_driver_sql(f"UPDATE hms_actions SET {change} WHERE id = '{action.id}'")
+        with pytest.raises(JournalError, match="cannot be read"):
+            await gate_on(room, journal).run(action)
+    assert room.posts == []
     journal.close()
 
 
@@ -261,5 +286,7 @@ async def test_a_no_with_characters_that_postgresql_refuses_is_a_no(url: str) ->
     call = parse_call("hms-send-message", {"room_id": ROOM, "message": "hi"})
     action = await gate.propose(call, Origin("t", "m", "no", "agent"))
     no = Reject("no\x00 \udcff", by="ada\x00")
-    assert (await gate.decide(action.id, no, by="", way="page")).state == "rejected"
+    decided = await gate.decide(action.id, no, by="", way="page")
+    assert (decided.counted, decided.action.state) == (True, "rejected")
+    assert (await gate.decide(action.id, {"type": "\x00"}, by="\x00", way="page")).problem
     journal.close()

@@ -16,13 +16,12 @@ import pytest
 
 from hms_active_rooms.api import ActiveRoomsClient, SignedTokens
 from hms_active_rooms.errors import ConnectionFailed, PolicyRefusal
+from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.records import Action
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation, running_sim
@@ -64,7 +63,8 @@ class Lesson:
             parse_call(tool, {"room_id": self.sim.room_id, **arguments}),
             Origin("thread", "message", call, "agent"),
         )
-        return await self.gate.decide(asked.id, Approve(asked.digest), by="ada", way="test")
+        yes = Approve(asked.digest)
+        return (await self.gate.decide(asked.id, yes, by="ada", way="page")).action
 
     def too_many(self, operation: str, **more: Any) -> None:
         """The next request of this operation is answered 429, "Retry-After: 20"."""
@@ -178,7 +178,7 @@ async def test_what_is_over_its_deadline_after_the_wait_is_expired(lesson: Lesso
 async def test_a_persons_no_is_in_time_during_the_wait(lesson: Lesson) -> None:
     action = await lesson.approved("hms-send-message", message="hello")
     lesson.too_many("send_message")
-    no = lesson.gate.decide(action.id, Reject("stop"), by="bob", way="test")
+    no = lesson.gate.decide(action.id, Reject("stop"), by="bob", way="page")
     lesson.waits.meanwhile = lambda: asyncio.run(no)
     ended = await lesson.gate.run(action.id)
     assert (ended.state, ended.decided_by, ended.reason) == ("rejected", "bob", "stop")
@@ -198,7 +198,7 @@ async def test_what_is_unchanged_after_the_wait_is_sent_once_and_all_of_it_is_on
     assert "429" in returned.data["reason"]
     assert done.sent_at
     assert done.sent_at - returned.at >= timedelta(seconds=20)
-    assert (done.decided_by, done.decided_way) == ("ada", "test")
+    assert (done.decided_by, done.decided_way) == ("ada", "page")
 
 
 async def test_a_refusal_without_end_is_failed_after_a_few_requests(lesson: Lesson) -> None:
@@ -206,7 +206,7 @@ async def test_a_refusal_without_end_is_failed_after_a_few_requests(lesson: Less
     lesson.too_many("end_active_room", times=None, retry_after_s=1)
     failed = await lesson.gate.run(action.id)
     assert failed.state == "failed"
-    assert failed.result["executed"] == "no"
+    assert failed.executed == "no"
     assert "Nothing was executed" in outcome(failed)
     assert lesson.sent("end_active_room") == 4
     assert len(lesson.waits.waited) == 3
@@ -276,7 +276,7 @@ async def test_a_refused_connection_is_waited_for_and_the_room_looked_at_again()
     action = await gate.propose(
         parse_call("hms-end-active-room", {"room_id": ROOM}), Origin("t", "m", "c", "agent")
     )
-    await gate.decide(action.id, Approve(action.digest), by="ada", way="test")
+    await gate.decide(action.id, Approve(action.digest), by="ada", way="page")
 
     def refuse(_: str) -> None:
         room.session = "4" * 24
@@ -292,11 +292,11 @@ async def test_a_refused_connection_is_waited_for_and_the_room_looked_at_again()
 
 async def test_a_role_removal_looks_at_the_person_again_after_each_wait(lesson: Lesson) -> None:
     action = await lesson.approved("hms-remove-peers", role="student")
-    shown = action.impact["people"] if action.impact else []
+    shown = action.shown.people
     lesson.too_many("remove_peers", after=1)
-    lesson.waits.meanwhile = lambda: lesson.promote(shown[1]["id"])
+    lesson.waits.meanwhile = lambda: lesson.promote(shown[1].id)
     ended = await lesson.gate.run(action.id)
-    fates = [person["outcome"] for person in ended.result["people"]]
+    fates = [person.outcome for person in ended.result.people]
     assert fates == ["removed", "skipped"] + ["removed"] * (len(shown) - 2)
     assert ended.state == "done"
     assert lesson.executed("remove_peers") == len(shown) - 1
@@ -312,7 +312,7 @@ async def test_a_role_removal_ends_when_its_deadline_passes_during_a_wait(lesson
     lesson.waits.meanwhile = later
     ended = await lesson.gate.run(action.id)
     assert ended.state == "failed"
-    assert [p["outcome"] for p in ended.result["people"]][:3] == ["removed", "failed", "not sent"]
+    assert [p.outcome for p in ended.result.people][:3] == ["removed", "failed", "not sent"]
     assert lesson.sent("remove_peers") == 2
 
 
@@ -323,9 +323,10 @@ async def test_a_role_removal_that_lost_its_row_during_a_wait_sends_nothing_more
     lesson.too_many("remove_peers", after=1)
 
     def lose() -> None:
-        row = lesson.gate.journal.get(action.id)
-        assert row
-        assert lesson.gate.journal.move(row, "unknown", by="another", way="look")
+        with lesson.gate.journal.write() as tx:
+            row = tx.get(action.id)
+            assert row
+            tx.move(row, "unknown", by="another", way="look")
 
     lesson.waits.meanwhile = lose
     await lesson.gate.run(action.id)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hms_active_rooms.gate.workers import this_worker, worker_may_live
+from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 
 WORLD, _, PROCESS = this_worker().rpartition(":")
 PID, _, STARTED = PROCESS.partition("@")
@@ -22,7 +22,7 @@ def test_this_worker_lives_and_is_the_same_each_time() -> None:
 
 
 def test_a_process_that_ended_does_not_live() -> None:
-    words = "from hms_active_rooms.gate.workers import this_worker; print(this_worker())"
+    words = "from hms_active_rooms.gate.journal.workers import this_worker; print(this_worker())"
     done = subprocess.run(
         [sys.executable, "-c", words], capture_output=True, text=True, check=True, timeout=60
     )

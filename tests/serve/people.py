@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import mcp_types as types
+import pytest
 from mcp import Client
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
+from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.mcp import build_server
 from stand_in import ROOM, StandInRoom, peer
@@ -30,6 +33,29 @@ def kit(
         Policy.build(**settings),
         journal=journal,
     )
+
+
+def broken(
+    monkeypatch: pytest.MonkeyPatch,
+    when: Callable[[], bool] = lambda: True,
+    doors: Sequence[str] = ("read", "write"),
+) -> None:
+    """Every journal's transactions of these kinds fail whenever this holds."""
+
+    def failing(door: str) -> Any:
+        real = getattr(Journal, door)
+
+        @contextmanager
+        def opened(self: Journal) -> Iterator[Any]:
+            if when():
+                raise JournalError("The journal failed.")
+            with real(self) as transaction:
+                yield transaction
+
+        return opened
+
+    for door in doors:
+        monkeypatch.setattr(Journal, door, failing(door))
 
 
 @dataclass

@@ -9,31 +9,28 @@ from typing import Any
 import httpx
 
 from hms_active_rooms import ActiveRoomsToolkit
+from hms_active_rooms.serve.admission import GuardSettings, guard_settings
 from hms_active_rooms.serve.app import create_app
-from hms_active_rooms.serve.guard import Guard, GuardSettings, guard_settings
+from hms_active_rooms.serve.guard import Guard
 from hms_active_rooms.serve.rest import rest_routes
-from hms_active_rooms.serve.rest_approvers import rest_settings
 
 CALLER = "caller-token-0123456789"
 ADA = "ada-token-0123456789abc"
 BOB = "bob-token-0123456789abc"
 
-GUARDED = guard_settings("127.0.0.1", token=CALLER, approver_tokens=(ADA,))
-OPEN = guard_settings("127.0.0.1")
-"""On loopback, without a caller's token."""
-
 APPROVERS = {"ada": ADA, "bob": BOB}
+GUARDED = guard_settings("127.0.0.1", token=CALLER, approvers=APPROVERS)
+OPEN = guard_settings("127.0.0.1")
+"""On loopback, without a token."""
 
 
 def rest_app(
     toolkit: ActiveRoomsToolkit,
     *,
     guard: GuardSettings = GUARDED,
-    approvers: Mapping[str, str] = APPROVERS,
     page: str = "",
 ) -> Guard:
-    routes = rest_routes(toolkit, rest_settings(approvers, page=page))
-    return create_app(toolkit, guard=guard, rest=routes)
+    return create_app(toolkit, guard=guard, rest=rest_routes(toolkit, page))
 
 
 class Client(httpx.AsyncClient):
@@ -48,7 +45,7 @@ class Client(httpx.AsyncClient):
         where = f"/v1/actions/{action['action_id']}"
         shown = (await self.get(where)).json()
         return await self.post(
-            f"{where}/approve", json={"digest": shown["request"]["digest"], **more}
+            f"{where}/approve", json={"digest": shown["action"]["digest"], **more}
         )
 
     async def reject(self, action: Mapping[str, Any], reason: str = "") -> httpx.Response:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hms_active_rooms.api.models import Peer
-from hms_active_rooms.serve.answers import (
-    MAX_PEOPLE,
+from hms_active_rooms.gate.actions.result import PersonResult, Result
+from hms_active_rooms.gate.view import MAX_PEOPLE
+from hms_active_rooms.serve.answers import action_answer
+from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.read_data import (
     PeersData,
     PeersTable,
-    action_answer,
     peers_data,
     peers_table,
     peers_within,
 )
-from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.roster import (
     DEFAULT_ROWS,
     Roster,
@@ -79,6 +81,13 @@ def test_text_and_data_of_a_roster_are_bounded_whatever_it_holds(kind: str, role
     PeersData.model_validate(data)
 
 
+def test_roles_that_begin_alike_keep_their_own_counts() -> None:
+    people = [
+        Peer(id=f"{n:08}", role="a-very-long-role-of-a-template-" + "xyz"[n % 3]) for n in range(7)
+    ]
+    assert sorted(peers_data(ROOM, roster(people))["by_role"].values()) == [2, 2, 3]
+
+
 def test_ordinary_people_are_all_in_the_data_uncut() -> None:
     view = crowd("Priya Raman", 1)
     rows = peers_data(ROOM, view)["peers"]
@@ -132,12 +141,11 @@ async def test_the_result_of_a_role_removal_names_few_and_first_who_is_left() ->
     async with client(toolkit, "auto") as mcp:
         waiting = await mcp.call_tool("hms-remove-peers", remove())
     row = await toolkit.gate.get(waiting.structured_content["action_id"])
-    people = [
-        {"id": f"id-{n}", "name": "\U000e0041" * 200, "outcome": "removed"} for n in range(500)
-    ]
-    people[444]["outcome"] = "failed"
-    done = {"text": "x", "executed": "partly", "people": people}
-    ended = type(row)(**{**vars(row), "state": "failed", "result": done})
+    people = tuple(
+        PersonResult(f"id-{n}", "\U000e0041" * 200, "failed" if n == 444 else "removed")
+        for n in range(500)
+    )
+    ended = replace(row, state="failed", result=Result("x", "partly", people=people))
     told = action_answer(ended).data["result"]
     assert told["people"][0]["id"] == "id-444"
     assert (len(told["people"]), told["people_left_out"]) == (MAX_PEOPLE, 500 - MAX_PEOPLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from hms_active_rooms.errors import (
 )
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.answers import Answer
 from hms_active_rooms.serve.calls import Caller, call_tool, settle
-from serve.people import kit, remove, students
+from hms_active_rooms.serve.running import all_ended
+from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
 
 REMOVE, SEND = "hms-remove-peers", "hms-send-message"
@@ -44,7 +47,7 @@ def row(answer: Answer) -> Action:
 
 async def approve(gate: Gate, answer: Answer) -> None:
     action = await gate.get(row(answer).id)
-    await gate.decide(action.id, gate.request(action).approve(), by="ada", way="test")
+    await gate.decide(action.id, gate.request(action).approve(), by="ada", way="terminal")
 
 
 async def test_a_state_change_waits_and_says_where_to_approve() -> None:
@@ -126,12 +129,15 @@ async def test_an_outcome_is_told_even_if_that_cannot_be_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     room = students()
-    toolkit = kit(room, relaxed=(SEND,))
+    toolkit = kit(room)
+    first = await call(toolkit, SEND, message="hi")
+    await approve(toolkit.gate, first)
+    await toolkit.gate.run(row(first).id)
 
-    def broken(*_: Any, **__: Any) -> Any:
+    def not_taken(*_: Any) -> Any:
         raise JournalError("The journal failed.")
 
-    monkeypatch.setattr(Journal, "note", broken)
+    monkeypatch.setattr(Writing, "told", not_taken)
     for _ in range(2):
         answer = await call(toolkit, SEND, message="hi")
         assert answer.executed == "yes"
@@ -151,15 +157,8 @@ async def test_an_error_after_something_was_sent_says_so(
     await approve(gate, approved)
     stale = await gate.get(row(approved).id)
     await gate.run(stale.id)
-    get, left = Journal.get, [failures]
-
-    def failing(self: Journal, action_id: str) -> Action | None:
-        left[0] -= 1
-        if left[0] >= 0:
-            raise JournalError("The journal failed.")
-        return get(self, action_id)
-
-    monkeypatch.setattr(Journal, "get", failing)
+    number = count()
+    broken(monkeypatch, lambda: next(number) < failures)
     if failures == 1:
         assert (await settle(gate, stale)).state == "done"
     else:
@@ -244,6 +243,27 @@ async def test_calls_at_once_are_sent_once() -> None:
     answers = await asyncio.gather(*(call(toolkit, REMOVE, peer_id=peer(1).id) for _ in range(5)))
     assert len(room.posts) == 1
     assert {a.data["state"] for a in answers} == {"done"}
+
+
+async def test_whoever_goes_away_while_it_is_sent_gets_the_outcome_from_the_next_same_call() -> (
+    None
+):
+    """Else a client that calls again would ask a person for a second message."""
+    room = students()
+    toolkit = kit(room)
+    await approve(toolkit.gate, await call(toolkit, SEND, message="hi"))
+
+    def gone(_: str) -> None:
+        asking.cancel()
+
+    room.before = gone
+    asking = asyncio.create_task(call(toolkit, SEND, message="hi"))
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await all_ended(20)
+    again = await call(toolkit, SEND, message="hi")
+    assert (again.executed, again.repeated) == ("yes", True)
+    assert len(room.posts) == 1
 
 
 async def test_a_key_is_one_row_for_ever() -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from itertools import count
+from typing import Any, Literal
 
 import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, PolicyRefusal
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.approval import Reject
+from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.records import Action
-from hms_active_rooms.serve import decisions
+from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.decisions import Verdict, decide, list_actions, run_approved, show
+from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import all_ended
-from serve.people import kit, remove, students
-from stand_in import ROOM, Clock, StandInRoom, gate_on, peer
+from serve.people import broken, kit, remove, students
+from stand_in import ROOM, Clock, gate_on, peer
 
 REMOVE = "hms-remove-peers"
 
@@ -116,7 +118,7 @@ async def test_words_can_be_edited_and_run() -> None:
     edited = {
         "type": "edit",
         "digest": action.digest,
-        "edited_action": {"name": REMOVE, "args": {**action.arguments, "reason": "bye"}},
+        "edited_action": {"name": REMOVE, "args": {**action.call.arguments(), "reason": "bye"}},
     }
     verdict = await say(toolkit, action, edited, "ada")
     assert verdict.counted
@@ -177,13 +179,13 @@ async def test_whoever_approved_is_told_of_a_no_that_came_before_it_was_sent(
     toolkit = kit(room)
     gate = toolkit.gate
     action = await waiting(toolkit)
-    latest = gate.latest
+    read = room.list_peers
 
-    async def no_just_now(row: Action) -> Action:
-        await gate.withdraw(row.id, "no", by="bob", way="rest")
-        return await latest(row)
+    async def no_just_now(room_id: str) -> Any:
+        await gate.decide(action.id, Reject("no"), by="bob", way="rest")
+        return await read(room_id)
 
-    monkeypatch.setattr(gate, "latest", no_just_now)
+    monkeypatch.setattr(room, "list_peers", no_just_now)
     verdict = await say(toolkit, action, yes(action), "ada", "page")
     assert not verdict.counted
     assert 'Already rejected by "bob" (rest) at ' in verdict.text
@@ -203,24 +205,24 @@ async def test_what_was_approved_before_a_restart_is_sent_after_it() -> None:
 
 
 @pytest.mark.parametrize("before", ["proposed", "approved"])
-async def test_a_yes_is_sent_though_whoever_gave_it_goes_away_right_after(
-    before: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_yes_is_sent_though_whoever_gave_it_goes_away_as_it_is_written(
+    before: str, moment: str
 ) -> None:
-    room = students()
-    toolkit = kit(room)
+    room, loop = students(), asyncio.get_running_loop()
+    saying: asyncio.Task[Verdict] | None = None
+
+    def gone(now: Literal["before", "after"]) -> None:
+        if saying is not None and now == moment:
+            loop.call_soon_threadsafe(saying.cancel)
+
+    toolkit = kit(room, Journal(":memory:", on_commit=gone))
     action = await waiting(toolkit, before)
-    step = "_decide" if before == "approved" else "is_ours"
-    real = getattr(decisions, step)
-
-    def gone(*args: Any, **more: Any) -> Any:
-        saying.cancel()
-        return real(*args, **more)
-
-    monkeypatch.setattr(decisions, step, gone)
     saying = asyncio.create_task(say(toolkit, action, yes(action), "ada"))
     with pytest.raises(asyncio.CancelledError):
         await saying
     await all_ended(20)
+    saying = None
     assert (await toolkit.gate.get(action.id)).state == "done"
     assert len(room.posts) == 1
 
@@ -261,6 +263,9 @@ async def test_actions_of_other_rooms_are_neither_listed_nor_decided() -> None:
                 await work(toolkit.gate, action_id)
             told.add(refused.value.for_model())
     assert len(told) == 1, "whoever asks learns that there is such an action elsewhere"
+    await refusals_of(journal).ended()
+    rows = [(row.way, row.data["what"]) for row in journal.refused_requests()]
+    assert rows == [("another_room", f"action {row.id}")] * 2
     assert (await other.get(row.id)).state == "proposed"
 
 
@@ -306,7 +311,7 @@ async def test_a_wrong_edit_decides_nothing_and_says_what_is_wrong(
     room = students()
     toolkit = kit(room)
     action = await sending(toolkit)
-    args = {**action.arguments, **change}
+    args = {**action.call.arguments(), **change}
     edit = {
         "type": "edit",
         "digest": action.digest,
@@ -362,7 +367,7 @@ async def test_what_was_sent_is_never_called_not_executed(
     room = students()
     toolkit = kit(room)
     action = await waiting(toolkit, before)
-    fails_once_sent(room, monkeypatch, "latest")
+    broken(monkeypatch, lambda: bool(room.posts), ["read"])
     verdict = await say(toolkit, action, yes(action), "ada")
     assert verdict.action.state == "done"
     assert "Removed" in verdict.text
@@ -376,7 +381,7 @@ async def test_when_nobody_can_read_what_was_sent_it_may_have_been_executed(
     room = students()
     toolkit = kit(room)
     action = await waiting(toolkit, before)
-    fails_once_sent(room, monkeypatch, "get", "latest", "move")
+    broken(monkeypatch, lambda: bool(room.posts))
     with pytest.raises(ActiveRoomsError) as error:
         await say(toolkit, action, yes(action), "ada")
     assert error.value.executed == "maybe"
@@ -392,8 +397,8 @@ async def test_what_somebody_else_sent_meanwhile_is_told_by_an_error_too(
     action = await waiting(toolkit)
     decide_in_gate = gate.decide
 
-    async def decided_sent_and_then_broken(*args: Any, **more: Any) -> Action:
-        await gate.run((await decide_in_gate(*args, **more)).id)
+    async def decided_sent_and_then_broken(*args: Any, **more: Any) -> Decided:
+        await gate.run((await decide_in_gate(*args, **more)).action)
         raise JournalError("The journal failed.")
 
     monkeypatch.setattr(gate, "decide", decided_sent_and_then_broken)
@@ -407,48 +412,19 @@ async def test_what_was_not_sent_is_not_executed(monkeypatch: pytest.MonkeyPatch
     toolkit = kit(room)
     action = await waiting(toolkit)
 
-    def broken(*_: Any, **__: Any) -> Any:
-        raise JournalError("The journal failed.")
-
-    monkeypatch.setattr(Journal, "claim", broken)
+    number = count()
+    broken(monkeypatch, lambda: next(number) > 0, ["write"])  # the decision is written, no claim
     with pytest.raises(JournalError) as error:
         await say(toolkit, action, yes(action), "ada")
     assert error.value.executed == "no"
     assert room.posts == []
 
 
-def fails_once_sent(room: StandInRoom, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """These methods of the journal fail as soon as a request has left."""
-
-    def failing(name: str) -> Any:
-        method = getattr(Journal, name)
-
-        def fails(self: Journal, *args: Any, **more: Any) -> Any:
-            if room.posts:
-                raise JournalError("The journal failed.")
-            return method(self, *args, **more)
-
-        return fails
-
-    for name in names:
-        monkeypatch.setattr(Journal, name, failing(name))
-
-
-async def test_one_action_is_shown_with_its_request_and_events() -> None:
+async def test_one_action_is_shown_with_its_events() -> None:
     toolkit = kit(students())
     action = await waiting(toolkit)
     shown = await show(toolkit.gate, action.id.upper())
-    assert shown.request
-    assert shown.request.digest == action.digest
-    assert '"Peer 1"' in shown.request.text
+    assert shown.action == shown.newest == action
     assert [e.kind for e in shown.events] == ["proposed"]
     with pytest.raises(InvalidCall):
         await show(toolkit.gate, "nothing")
-
-
-async def test_a_refusal_on_the_spot_is_shown_without_a_request() -> None:
-    toolkit = kit(StandInRoom([peer(2)]))
-    with pytest.raises(Exception, match="No peer"):
-        await waiting(toolkit)
-    (row,) = await list_actions(toolkit.gate)
-    assert (await show(toolkit.gate, row.id)).request is None

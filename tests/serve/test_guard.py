@@ -12,15 +12,16 @@ import pytest
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.admission import Elsewhere
-from hms_active_rooms.serve.guard import (
-    Guard,
+from hms_active_rooms.serve.admission import (
+    Approver,
+    Elsewhere,
     GuardSettings,
     Refusal,
     guard_settings,
     judge,
     principal,
 )
+from hms_active_rooms.serve.guard import Guard
 from hms_active_rooms.serve.refusals import MOST_A_MINUTE, Refusals
 from stand_in import Clock
 
@@ -114,15 +115,17 @@ def test_a_port_that_no_machine_has_is_refused(host: str, word: str) -> None:
     ],
 )
 def test_a_token_is_told_from_every_other(given: Any, found: str) -> None:
-    settings = guard_settings("127.0.0.1", token=TOKEN, approver_tokens=(APPROVER,))
+    settings = guard_settings("127.0.0.1", token=TOKEN, approvers={"ada": APPROVER})
     assert verdict(settings, authorization=given) == found
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/", "/approvals", "/v1", "/V1/tools"])
 def test_an_approvers_token_opens_nothing_but_rest(path: str) -> None:
-    settings = guard_settings("127.0.0.1", token=TOKEN, approver_tokens=("x" * 20, APPROVER))
+    settings = guard_settings(
+        "127.0.0.1", token=TOKEN, approvers={"bob": "x" * 20, "ada": APPROVER}
+    )
     headers = {"host": ["127.0.0.1"], "authorization": [f"Bearer {APPROVER}"]}
-    assert judge(settings, "/v1/actions/a/approve", headers) == "approver"
+    assert judge(settings, "/v1/actions/a/approve", headers) == Approver("ada")
     refused = judge(settings, path, headers)
     assert isinstance(refused, Refusal)
     assert refused.status == 403
@@ -243,7 +246,7 @@ def test_a_bound_address_is_a_name_it_is_reached_by() -> None:
     [
         {"token": "short"},
         {"token": "with space in the token"},
-        {"token": TOKEN, "approver_tokens": (TOKEN,)},
+        {"token": TOKEN, "approvers": {"ada": TOKEN}},
         {"hosts": ("http://rooms.example",)},
         {"hosts": ("rooms.example:9090",)},
         {"origins": ("rooms.example",)},
@@ -256,7 +259,7 @@ def test_a_wrong_setting_is_an_error(wrong: dict[str, Any]) -> None:
 
 
 def test_tokens_are_not_in_the_repr() -> None:
-    shown = repr(guard_settings("127.0.0.1", token=TOKEN, approver_tokens=(APPROVER,)))
+    shown = repr(guard_settings("127.0.0.1", token=TOKEN, approvers={"ada": APPROVER}))
     assert TOKEN not in shown
     assert APPROVER not in shown
 
@@ -357,7 +360,7 @@ class Slow:
 def crowded(app: Any, refusals: Refusals | None = None) -> httpx.AsyncClient:
     """A client of a guard that lets two requests of programs in at a time."""
     settings = guard_settings(
-        "127.0.0.1", token=TOKEN, approver_tokens=(APPROVER,), own_login=("/approvals",)
+        "127.0.0.1", token=TOKEN, approvers={"ada": APPROVER}, own_login=("/approvals",)
     )
     guard = Guard(app, dataclasses.replace(settings, most_of_programs=2), refusals)
     return httpx.AsyncClient(

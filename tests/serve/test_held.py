@@ -7,27 +7,19 @@ from typing import Any
 
 import mcp_types as types
 import pytest
-from starlette.requests import Request
 
-from hms_active_rooms import blocking
 from hms_active_rooms.api.models import ActiveRoom
-from hms_active_rooms.cli.deciding import finish, turn_down
-from hms_active_rooms.cli.desk import TerminalDesk
 from hms_active_rooms.cli.serving import Where, guard_from, open_toolkit
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.gate.approval import ApprovalRequest, Approve
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin
-from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.approval import Approve, Reject
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.records import Action
-from hms_active_rooms.serve.admission import PRINCIPAL_KEY, Refusal, guard_settings, judge
+from hms_active_rooms.gate.journal.records import Action, Origin
+from hms_active_rooms.serve.admission import GuardSettings, Refusal, guard_settings, judge
 from hms_active_rooms.serve.calls import Caller, call_tool
-from hms_active_rooms.serve.guard import GuardSettings
 from hms_active_rooms.serve.page.view import people_view, room_now
 from hms_active_rooms.serve.refusals import refusals_of
-from hms_active_rooms.serve.rest_approvers import rest_settings, who
 from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
 from stand_in import ROOM, gate_on, peer
@@ -42,7 +34,7 @@ modes = pytest.mark.parametrize("mode", ["auto", "legacy"])
 
 @pytest.mark.parametrize("given", ["Bearer", "Bearer ", "Bearer   "])
 def test_where_only_approvers_have_a_token_an_empty_one_is_no_callers(given: str) -> None:
-    settings = guard_settings("127.0.0.1", approver_tokens=(ADA,))
+    settings = guard_settings("127.0.0.1", approvers={"ada": ADA})
     headers = {"host": ["127.0.0.1"], "authorization": [given]}
     assert isinstance(judge(settings, "/v1/tools", headers), Refusal)
 
@@ -66,42 +58,33 @@ def test_the_guard_compares_every_token_whichever_was_given(
     token: str, compared: list[bytes]
 ) -> None:
     """How long it takes tells nobody which one was close, or came first."""
-    settings = guard_settings("127.0.0.1", token=CALLER, approver_tokens=(ADA, BOB))
+    settings = guard_settings("127.0.0.1", token=CALLER, approvers=APPROVERS)
     headers = {"host": ["127.0.0.1"], "authorization": [f"Bearer {token}"]}
     judge(settings, "/v1/tools", headers)
     assert len(compared) == 3
 
 
-@pytest.mark.parametrize("token", [ADA, BOB, "x" * 20])
-def test_rest_compares_every_approvers_token_whichever_was_given(
-    token: str, compared: list[bytes]
-) -> None:
-    headers = [(b"authorization", f"Bearer {token}".encode())]
-    request = Request({"type": "http", "headers": headers, PRINCIPAL_KEY: "approver"})
-    who(request, rest_settings(APPROVERS))
-    assert len(compared) == 2
-
-
 @pytest.mark.parametrize(
-    ("guard", "approvers", "token"),
+    ("guard", "token", "status"),
     [
-        (OPEN, APPROVERS, ""),
-        (OPEN, APPROVERS, ADA[:-1] + "x"),
-        (OPEN, {}, ADA),
-        (guard_settings("127.0.0.1", token=ADA), APPROVERS, ADA),
+        (guard_settings("127.0.0.1", approvers=APPROVERS), "", 403),
+        (guard_settings("127.0.0.1", approvers=APPROVERS), ADA[:-1] + "x", 401),
+        (OPEN, ADA, 403),
     ],
-    ids=["no token", "another token", "no approvers", "the callers' token too"],
+    ids=["no token", "another token", "no approvers"],
 )
 async def test_whoever_is_no_approver_decides_nothing(
-    guard: GuardSettings, approvers: dict[str, str], token: str
+    guard: GuardSettings, token: str, status: int
 ) -> None:
     room = students()
     toolkit = kit(room)
     told = await call_tool(toolkit, REMOVE, remove(), caller=Caller("test", "tester"))
     assert told.action
-    async with speaking(rest_app(toolkit, guard=guard, approvers=approvers), token) as (somebody,):
-        problem(await somebody.approve(told.data), 403, "not_an_approver")
-        problem(await somebody.reject(told.data), 403, "not_an_approver")
+    where = f"/v1/actions/{told.action.id}"
+    async with speaking(rest_app(toolkit, guard=guard), token) as (somebody,):
+        for word, body in (("approve", {"digest": told.action.digest}), ("reject", {})):
+            answer = await somebody.post(f"{where}/{word}", json=body)
+            assert answer.status_code == status
     assert (await toolkit.gate.get(told.action.id)).state == "proposed"
     assert room.posts == []
 
@@ -206,58 +189,25 @@ def test_the_page_is_told_no_name_raw_and_none_in_full_length() -> None:
     assert len(row["name"]) < 100
 
 
-# --- what a command of ours decides -------------------------------------------------------------
+# --- a no in time -------------------------------------------------------------------------------
 
 
-class ApprovedMeanwhile(TerminalDesk):
-    """A terminal whose person says no just after somebody approved on the page."""
-
-    def __init__(self, gate: Gate, action: Action) -> None:
-        self._yes = lambda: blocking.run(
-            gate.decide(action.id, Approve(action.digest), by="ada", way="page")
-        )
-
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
-        pass
-
-    def notice(self, text: str) -> None:
-        pass
-
-    def read(self, prompt: str) -> str | None:
-        self._yes()
-        return "no"
-
-
-def proposed(gate: Gate, call: str = "1") -> Action:
-    origin = Origin("thread", "message", call, "agent")
-    words = parse_call(SEND, {"room_id": ROOM, "message": "hi"})
-    return blocking.run(gate.propose(words, origin))
-
-
-def test_a_no_at_a_terminal_to_what_is_approved_and_not_sent_is_still_in_time() -> None:
-    room = students()
-    gate = gate_on(room)
-    action = proposed(gate)
-    assert finish(gate, action, ApprovedMeanwhile(gate, action)).state == "rejected"
-    assert room.posts == []
-
-
-def test_the_command_reject_takes_back_what_is_approved_and_not_sent() -> None:
+async def test_a_no_ends_what_was_granted_for_the_session() -> None:
     gate = gate_on(students())
-    action = proposed(gate)
-    blocking.run(gate.decide(action.id, Approve(action.digest), by="ada", way="page"))
-    approved = blocking.run(gate.get(action.id))
-    assert turn_down(gate.journal, approved, "no").state == "rejected"
 
+    async def proposed(call: str) -> Action:
+        words = parse_call(SEND, {"room_id": ROOM, "message": "hi"})
+        return await gate.propose(words, Origin("thread", "message", call, "agent"))
 
-def test_the_command_reject_ends_what_was_granted_for_the_session() -> None:
-    gate = gate_on(students())
-    first = proposed(gate)
+    first = await proposed("1")
     yes = Approve(first.digest, scope="session")
-    blocking.run(gate.decide(first.id, yes, by="ada", way="interrupt"))
-    assert proposed(gate, "2").state == "approved"
-    turn_down(gate.journal, first, "no")
-    assert proposed(gate, "3").state == "proposed"
+    await gate.decide(first.id, yes, by="ada", way="interrupt")
+    assert (await proposed("2")).state == "approved"
+    assert (await gate.decide(first.id, Reject("no"), by="bob", way="terminal")).counted
+    assert (await proposed("3")).state == "proposed"
+
+
+# --- what the command serves --------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -12,13 +12,12 @@ import httpx
 import pytest
 
 from hms_active_rooms.serve import server
+from hms_active_rooms.serve.admission import GuardSettings, guard_settings
 from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.calls import Caller, call_tool
-from hms_active_rooms.serve.guard import GuardSettings, guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.serve.page import page_routes
 from hms_active_rooms.serve.rest import rest_routes
-from hms_active_rooms.serve.rest_approvers import rest_settings
 from hms_active_rooms.serve.server import serving
 from serve.people import kit, remove, students
 from serve.rest_callers import ADA, CALLER, Client, rest_app
@@ -27,7 +26,7 @@ from stand_in import ROOM
 REMOVE = "hms-remove-peers"
 WAIT_S = 20.0
 GUARDED = guard_settings(
-    "127.0.0.1", token=CALLER, approver_tokens=(ADA,), own_login=("/approvals",)
+    "127.0.0.1", token=CALLER, approvers={"ada": ADA}, own_login=("/approvals",)
 )
 LOGIN = "POST /approvals/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000\r\n\r\n{"
 
@@ -87,7 +86,7 @@ async def test_programs_that_listen_for_ever_leave_room_for_people() -> None:
         toolkit,
         guard=dataclasses.replace(GUARDED, most_of_programs=4),
         mcp=entry(build_server(toolkit)),
-        rest=rest_routes(toolkit, rest_settings({"ada": ADA})),
+        rest=rest_routes(toolkit),
         page=page_routes(toolkit).routes,
     )
     headers = {

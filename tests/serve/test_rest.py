@@ -9,10 +9,11 @@ import pytest
 
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import JournalError, TimedOut
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.journal import Journal
-from serve.people import kit, remove, students
+from hms_active_rooms.gate.journal.records import Origin
+from hms_active_rooms.gate.journal.store import Writing
+from serve.people import broken, kit, remove, students
 from serve.rest_callers import ADA, CALLER, problem, rest_app, speaking
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer
 
@@ -60,8 +61,8 @@ async def test_a_state_change_waits_at_its_location() -> None:
         assert "http://127.0.0.1:9090/approvals" in data["approve_at"]
         shown = (await me.get(waiting.headers["location"])).json()
     assert shown["action"]["action_id"] == shown["newest_id"] == data["action_id"]
-    assert '"Peer 1"' in shown["request"]["text"]
-    assert len(shown["request"]["digest"]) == 64
+    assert '"Peer 1"' in shown["action"]["question"]
+    assert len(shown["action"]["digest"]) == 64
     assert [e["kind"] for e in shown["events"]] == ["proposed"]
     assert room.posts == []
 
@@ -125,11 +126,12 @@ async def test_what_was_executed_is_told_even_if_that_cannot_be_recorded(
 ) -> None:
     room = students()
 
-    def broken(*_: Any, **__: Any) -> Any:
+    def not_taken(*_: Any) -> Any:
         raise JournalError("The journal failed.")
 
-    monkeypatch.setattr(Journal, "note", broken)
-    async with speaking(rest_app(kit(room, relaxed=(SEND,))), CALLER) as (me,):
+    async with speaking(rest_app(kit(room)), CALLER, ADA) as (me, ada):
+        await ada.approve((await me.tool(SEND, HELLO)).json()["data"])
+        monkeypatch.setattr(Writing, "told", not_taken)
         told = await me.tool(SEND, HELLO)
     assert told.status_code == 200
     assert told.json()["data"]["executed"] == "yes"
@@ -224,7 +226,7 @@ async def test_the_action_of_a_refusal_on_the_spot_has_no_request() -> None:
         problem(await me.tool(REMOVE, remove()), 404, "peer_not_found")
         (row,) = toolkit.gate.journal.actions()
         shown = (await me.get(f"/v1/actions/{row.id.upper()}")).json()
-    assert shown["request"] is None
+    assert shown["action"]["impact"] is None
     assert shown["action"]["state"] == "rejected"
 
 
@@ -264,12 +266,10 @@ async def test_a_room_that_does_not_answer_is_a_problem_that_says_so(
 
 async def test_without_a_journal_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     room = students()
-
-    def broken(*_: Any, **__: Any) -> Any:
-        raise JournalError("The journal failed.")
-
     async with speaking(rest_app(kit(room)), CALLER, ADA) as (me, ada):
         action = (await me.tool(REMOVE, remove())).json()["data"]
-        monkeypatch.setattr(Journal, "move", broken)
-        problem(await ada.approve(action), 503, "journal")
+        broken(monkeypatch, doors=["write"])
+        yes = {"digest": action["digest"]}
+        told = await ada.post(f"/v1/actions/{action['action_id']}/approve", json=yes)
+    problem(told, 503, "journal")
     assert room.posts == []

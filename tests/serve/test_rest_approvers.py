@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from hms_active_rooms.cli.serving import approver_tokens
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.rest_approvers import tokens_from
 
 ADA, BOB = "ada-token-0123456789abc", "bob-token-0123456789abc"
 
 
 def test_each_variable_names_an_approver() -> None:
     environ = {"HMS_APPROVER_TOKEN": ADA, "HMS_APPROVER_TOKEN_BOB": BOB, "HMS_APPROVER": "x"}
-    assert tokens_from(environ) == {"approver": ADA, "bob": BOB}
+    assert approver_tokens(environ) == {"approver": ADA, "bob": BOB}
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,26 @@ def test_two_variables_for_one_name_are_an_error(names: tuple[str, str]) -> None
     """Else one of the two people could not approve, and which one would be chance."""
     environ = {f"HMS_APPROVER_TOKEN{names[0]}": ADA, f"HMS_APPROVER_TOKEN{names[1]}": BOB}
     with pytest.raises(ConfigurationError, match="Two variables") as raised:
-        tokens_from(environ)
+        approver_tokens(environ)
     assert ADA not in str(raised.value)
     assert BOB not in str(raised.value)
 
 
 def test_an_empty_variable_is_nobodys() -> None:
-    assert tokens_from({"HMS_APPROVER_TOKEN_ADA": "", "HMS_APPROVER_TOKEN_Ada": ADA}) == {
+    assert approver_tokens({"HMS_APPROVER_TOKEN_ADA": "", "HMS_APPROVER_TOKEN_Ada": ADA}) == {
         "ada": ADA
     }
+
+
+@pytest.mark.parametrize("name", ["_", "_A B", "_A\nB", "_" + "x" * 41])
+def test_a_malformed_name_is_an_error(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no approver's name") as raised:
+        approver_tokens({f"HMS_APPROVER_TOKEN{name}": ADA})
+    assert ADA not in str(raised.value)
+
+
+def test_one_token_for_two_people_is_an_error() -> None:
+    """Else the record could not tell who of them decided."""
+    with pytest.raises(ConfigurationError, match="same token") as raised:
+        approver_tokens({"HMS_APPROVER_TOKEN_ADA": ADA, "HMS_APPROVER_TOKEN_BOB": ADA})
+    assert ADA not in str(raised.value)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hms_active_rooms.sim.behaviours import GRADES, as_markdown, behaviours
+from docs import behaviours, behaviours_table
 
-IDS = [row.id for row in behaviours()]
+IDS = [row["id"] for row in behaviours()["behaviours"]]
 
 
 def shown() -> set[str]:
@@ -38,13 +38,16 @@ def test_no_test_shows_a_behaviour_that_the_table_does_not_have() -> None:
     assert set(IDS) >= SHOWN
 
 
-def test_ids_are_unique() -> None:
+def test_ids_are_unique_and_grades_are_the_tables() -> None:
     assert len(IDS) == len(set(IDS))
+    assert {row["grade"] for row in behaviours()["behaviours"]} == {*behaviours()["grades"]}
 
 
 def test_the_markdown_has_a_row_for_each_behaviour_and_a_line_for_each_grade() -> None:
-    lines = as_markdown().splitlines()
+    lines = behaviours_table().splitlines()
     rows = [line for line in lines if line.startswith("| `")]
     assert len(rows) == len(IDS)
     assert all(row.count(" | ") == 3 for row in rows)
-    assert [line.split("**")[1] for line in lines if line.startswith("- **")] == list(GRADES)
+    assert [line.split("**")[1] for line in lines if line.startswith("- **")] == list(
+        behaviours()["grades"]
+    )

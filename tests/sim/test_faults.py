@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from hms_active_rooms.sim import Fault, Faults, Simulation, build_world, create_app
-from hms_active_rooms.sim.tokens import sign
+from hms_active_rooms.sim.settings import sign
 
 HI = {"message": "hi"}
 

@@ -105,6 +105,13 @@ def test_a_scene_of_ones_own_comes_from_a_file(tmp_path: Path) -> None:
     assert load_scene(str(file)).name == "mine"
 
 
+def test_a_crowd_may_be_of_ghosts(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD.replace("kind: sip", "ghost: true"))
+    world = build_world(file)
+    assert all(peer.ghost for peer in world.peers(world.rooms()[0].id))
+
+
 def test_a_scene_without_a_room_id_gets_one_from_its_name(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD.replace("  id: 64f0c1a5500de000000000aa\n", ""))

@@ -27,7 +27,7 @@ from hms_active_rooms.sim import (
     running_sim,
 )
 from hms_active_rooms.sim.server import KEEP_ALIVE_S
-from hms_active_rooms.sim.tokens import sign
+from hms_active_rooms.sim.settings import sign
 
 
 def test_a_simulator_is_ready_in_its_block_and_gone_after_it() -> None:
@@ -45,16 +45,19 @@ def test_two_simulators_do_not_share_a_world() -> None:
 
 
 @pytest.mark.parametrize("kind", ["hang", "latency"])
-def test_slow_and_hung_requests_end_quietly_with_the_server(
+def test_slow_and_hung_requests_end_quietly_and_unanswered_with_the_server(
     kind: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     # The server ends first, with the request still open.
-    with socket.socket() as client, running_sim("idle") as sim:
-        sim.faults.add(Fault.model_validate({"kind": kind, "latency_s": 600 * (kind != "hang")}))
-        client.settimeout(20)
-        client.connect(("127.0.0.1", httpx.URL(sim.base_url).port))
-        client.sendall(b"GET /v2/x HTTP/1.1\r\nHost: sim\r\n\r\n")
-        sim.log.wait_until(lambda entries: len(entries) == 1)
+    with socket.socket() as client:
+        with running_sim("idle") as sim:
+            latency_s = 600 * (kind != "hang")
+            sim.faults.add(Fault.model_validate({"kind": kind, "latency_s": latency_s}))
+            client.settimeout(20)
+            client.connect(("127.0.0.1", httpx.URL(sim.base_url).port))
+            client.sendall(b"GET /v2/x HTTP/1.1\r\nHost: sim\r\n\r\n")
+            sim.log.wait_until(lambda entries: len(entries) == 1)
+        assert client.recv(1) == b""
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
 
@@ -197,7 +200,7 @@ def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_it_shares_no_code_with_what_it_tests() -> None:
     show = (
-        "import sys, hms_active_rooms.sim, hms_active_rooms.sim.behaviours\n"
+        "import sys, hms_active_rooms.sim\n"
         "own = [m for m in sys.modules if m.startswith('hms_active_rooms.')]\n"
         "print([m for m in own if not m.startswith('hms_active_rooms.sim')])\n"
         "print([m for m in ('httpx', 'langchain_core', 'mcp', 'sqlalchemy') if m in sys.modules])"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from hms_active_rooms.sim import Role, Simulation
-from hms_active_rooms.sim.moderation import update
+from hms_active_rooms.sim.operations import update
 
 
 @pytest.mark.behaviour("update.partial")

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hms_active_rooms.sim import RefusedError, Role, Settings, World
 from hms_active_rooms.sim.clock import IdSource
-from hms_active_rooms.sim.moderation import end, remove, send, update
+from hms_active_rooms.sim.operations import end, remove, send, update
 
 ROLES = (Role("host", ("audio", "video"), 2), Role("guest", ("audio",)), Role("viewer"))
 ROLE_NAMES = st.sampled_from([role.name for role in ROLES])
@@ -92,7 +92,7 @@ class Rooms(RuleBasedStateMachine):
     @precondition(_active)
     @rule(role=st.sampled_from(["", "host", "guest"]))
     def say(self, role: str) -> None:
-        delivery = send(self.world, self.room_id, "hi", role=role)
+        delivery = send(self.world, self.room_id, message="hi", role=role)
         listed = {peer.id: peer for peer in self.world.peers(self.room_id)}
         heard = {peer_id for peer_id, peer in listed.items() if role in ("", peer.role)}
         assert heard == {*delivery.recipients, *delivery.missed}

@@ -111,7 +111,7 @@ def test_the_command_runs_by_itself_from_the_copy(skills: Path, sim: Simulation)
 
     asked = launch(skills, "remove", sim.room_id, "Spam Bot", "--reason", "spam", "--json")
     assert asked.returncode == 3, asked.stderr
-    action = json.loads(asked.stdout)["id"]
+    action = json.loads(asked.stdout)["action_id"]
     assert launch(skills, "approve", action, "--json").returncode == 2
     assert not [r for r in sim.requests if r.method == "POST"]
 
@@ -125,7 +125,7 @@ def test_the_command_runs_by_itself_from_the_copy(skills: Path, sim: Simulation)
 
     seen = launch(skills, "actions", "show", action, "--wait", "60", "--json")
     assert seen.returncode == 0
-    assert "Checked" in json.loads(seen.stdout)["outcome"]
+    assert "Checked" in json.loads(seen.stdout)["text"]
     assert len([r for r in sim.requests if r.method == "POST"]) == 1
 
 

@@ -17,7 +17,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
-from pydantic import ValidationError
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
@@ -166,10 +165,9 @@ def test_a_malformed_answer_sends_nothing_and_can_be_given_again(
     model = ScriptedModel.saying(calls(remove(3)), text("done"))
     graph = build(model, toolkit(room), InMemorySaver())
     [interrupt] = ask(graph)
-    with pytest.raises((ValidationError, ValueError)):
-        graph.invoke(Command(resume={interrupt.id: answer}), CONFIG)
+    [again] = graph.invoke(Command(resume={interrupt.id: answer}), CONFIG)["__interrupt__"]
     assert room.posts == []
-    [again] = graph.get_state(CONFIG).interrupts
+    assert again.value["problem"]
     graph.invoke(Command(resume={again.id: approve(again)}), CONFIG)
     assert removed(room) == [peer(3).id]
 
@@ -326,7 +324,7 @@ def test_the_answer_to_another_tool_beside_ours_approves_nothing() -> None:
     compiled = graph.compile(checkpointer=InMemorySaver())
     asked = compiled.invoke({"messages": [HumanMessage("go")]}, CONFIG)["__interrupt__"]
     for _ in range(3):
-        with contextlib.suppress(ValidationError):
+        with contextlib.suppress(ValueError):
             compiled.invoke(Command(resume={asked[0].id: {"type": "approve"}}), CONFIG)
     assert room.posts == []
 
@@ -339,8 +337,10 @@ def test_the_old_click_does_not_count_for_a_question_asked_again(build: Build) -
     [first] = ask(graph)
     room.session = "4" * 24
     graph.invoke(Command(resume={first.id: approve(first)}), CONFIG)
-    with pytest.raises(ValidationError):
-        graph.invoke(Command(resume={first.id: approve(first)}), CONFIG)
+    for _ in range(2):
+        with contextlib.suppress(ValueError):  # LangGraph knows no such interrupt any more
+            graph.invoke(Command(resume={first.id: approve(first)}), CONFIG)
+        graph.invoke(Command(resume=approve(first)), CONFIG)
     assert room.posts == []
 
 

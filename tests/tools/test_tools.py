@@ -218,9 +218,9 @@ def test_a_plain_invoke_works_and_gives_text() -> None:
     assert "3 in the room" in named(kit(students()), "hms-list-peers").invoke({"room_id": ROOM})
 
 
-def test_the_artifact_is_complete_and_plain() -> None:
+def test_the_artifact_holds_what_is_shown_and_how_many_there_are() -> None:
     artifact = call(named(kit(students()), "hms-list-peers"), room_id=ROOM, limit=1).artifact
-    assert len(artifact["peers"]) == 3
+    assert (len(artifact["peers"]), artifact["total"], artifact["left_out"]) == (1, 3, 2)
     json.dumps(artifact)
 
 

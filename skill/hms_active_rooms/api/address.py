@@ -36,7 +36,7 @@ def checked_base_url(url: str, source: str = "The base URL") -> str:
         raise ConfigurationError(f"{source} must not hold a user name or a password.")
     if "?" in url or "#" in url or "%" in url or {".", ".."} & set(parts.path.split("/")):
         raise ConfigurationError(f"{source} must be scheme, host, port and a plain path only.")
-    if parts.scheme == "http" and not is_loopback(url):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
             f"{source} must be https: the token would travel in clear.",
             hint="Plain http is for a simulator on this machine only.",
@@ -44,10 +44,9 @@ def checked_base_url(url: str, source: str = "The base URL") -> str:
     return url.rstrip("/")
 
 
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine: "localhost" or a loopback address."""
-    host = urlsplit(url).hostname or ""
+def is_loopback(host: str) -> bool:
+    """Whether this host is this machine: "localhost" or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"

@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
 from hms_active_rooms.api.answers import Answer, Failure, NoAnswer, deadline_passed, judge
 from hms_active_rooms.api.auth import TokenSource
+from hms_active_rooms.api.models import Document
 from hms_active_rooms.api.retry import Backoff, Effect, Wait, decide, executed
 from hms_active_rooms.errors import RateLimited
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Document)
 
 
 @dataclass(frozen=True, slots=True)

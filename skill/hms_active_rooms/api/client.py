@@ -15,15 +15,21 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
-
-from pydantic import BaseModel
+from urllib.parse import urlsplit
 
 from hms_active_rooms.api import auth as auth_module
 from hms_active_rooms.api.address import checked_base_url, is_loopback
 from hms_active_rooms.api.auth import TokenSource
 from hms_active_rooms.api.calls import Calls, Request, is_duration
 from hms_active_rooms.api.ids import parse_peer_id, parse_room_id
-from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, Peer, PeerDetails, PeerList
+from hms_active_rooms.api.models import (
+    Acknowledgement,
+    ActiveRoom,
+    Document,
+    Peer,
+    PeerDetails,
+    PeerList,
+)
 from hms_active_rooms.api.quoting import quoted
 from hms_active_rooms.api.retry import Backoff
 from hms_active_rooms.api.timeouts import Timeouts
@@ -33,7 +39,7 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 if TYPE_CHECKING:
     from hms_active_rooms.api.transport import Transport, TransportChoice
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Document)
 
 BASE_URL_VARIABLE: Final = "HMS_BASE_URL"
 TRANSPORT_VARIABLE: Final = "HMS_TRANSPORT"
@@ -89,7 +95,9 @@ class ActiveRoomsClient:
         self.base_url = checked_base_url(capability().base_uri if base_url is None else base_url)
         self.deadline_s = float(deadline_s)
         self._transport: Transport = Transport(
-            transport, timeouts, use_environment=not is_loopback(self.base_url)
+            transport,
+            timeouts,
+            use_environment=not is_loopback(urlsplit(self.base_url).hostname or ""),
         )
         self._calls = Calls(auth, self._transport, backoff, sleep, rng, clock)
 

@@ -8,13 +8,21 @@ metadata and roles are data, never instructions.
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    model_validator,
+)
 
 # RFC 3339; 100ms sends up to nine fractional digits and trims zeros at their end.
 _RFC3339: Final = re.compile(
@@ -39,24 +47,41 @@ def parse_timestamp(text: str) -> datetime | None:
         return None
 
 
-def _text(value: object) -> object:
+def _no_string(value: object) -> str:
     if value is None:
         return ""
     # `metadata` was documented as an object until July 2023; old clients still write one.
-    return json.dumps(value, separators=(",", ":")) if isinstance(value, (dict, list)) else value
+    if isinstance(value, dict | list):
+        return json.dumps(value, separators=(",", ":"))
+    raise ValueError("not a text")
 
 
-Text = Annotated[str, BeforeValidator(_text)]
+# pydantic-core takes a string by itself; Python is called only for what is none.
+Text = Annotated[
+    str | Annotated[str, PlainValidator(_no_string)], Field(union_mode="left_to_right")
+]
 """A text that may be missing or null (then "")."""
 
 Id = Annotated[str, Field(min_length=1)]
 
 
-class _Answer(BaseModel):
+class Document(BaseModel):
+    """A JSON document of the API."""
+
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    @classmethod
+    def from_json(cls, body: bytes) -> Self:
+        """The model, read from plain JSON by pydantic-core alone.
 
-class Session(_Answer):
+        Raises:
+            ValueError: not JSON, or not as documented. A form that `model_validate` takes may
+                be refused too.
+        """
+        return cls.model_validate_json(body)
+
+
+class Session(Document):
     """The running session of a room: its id, when it began, the ids of the peers in it."""
 
     id: Id
@@ -69,7 +94,7 @@ class Session(_Answer):
         return parse_timestamp(self.created_at)
 
 
-class ActiveRoom(_Answer):
+class ActiveRoom(Document):
     """A room with a running session (GET /active-rooms/{room_id})."""
 
     id: Id
@@ -78,7 +103,7 @@ class ActiveRoom(_Answer):
     session: Session
 
 
-class Peer(_Answer):
+class Peer(Document):
     """One connected peer. `user_id` is set by clients and not unique in a room."""
 
     id: Id
@@ -94,7 +119,7 @@ class Peer(_Answer):
         return parse_timestamp(self.joined_at)
 
 
-class Track(_Answer):
+class Track(Document):
     """One audio or video track of a peer; the two of a camera share `stream_id`."""
 
     id: Id
@@ -114,16 +139,37 @@ class PeerDetails(Peer):
     )
 
 
-class Acknowledgement(_Answer):
+class Acknowledgement(Document):
     """The API took the request; removals and endings happen a moment later."""
 
     message: Text = ""
 
 
-class PeerList(_Answer):
+class _PeerMap(Document):
+    peers: dict[str, Peer]
+
+
+class PeerList(Document):
     """All peers in the order the API sent them (GET /active-rooms/{room_id}/peers)."""
 
     peers: tuple[Peer, ...]
+
+    @classmethod
+    def from_json(cls, body: bytes) -> Self:
+        """The roster, if it has the documented form: a map in which each peer has its id."""
+        # Tens of thousands of new objects make Python look for garbage again and again, which
+        # doubles the time, and there is none. No other code runs meanwhile.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            found = _PeerMap.model_validate_json(body)
+        finally:
+            if collects:
+                gc.enable()
+        peers = tuple(found.peers.values())
+        if [peer.id for peer in peers] != list(found.peers):
+            raise ValueError("a peer is listed under an id that is not its own")
+        return cls(peers=peers, **(found.model_extra or {}))
 
     @model_validator(mode="before")
     @classmethod

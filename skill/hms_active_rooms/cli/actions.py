@@ -3,211 +3,224 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, get_args
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from hms_active_rooms import blocking
+import typer
+
+from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.changing import report
-from hms_active_rooms.cli.deciding import finish, turn_down
 from hms_active_rooms.cli.desk import TerminalDesk, somebody_here
-from hms_active_rooms.cli.documents import (
-    ACTION_HEADS,
-    LISTED_PEOPLE,
-    action_cells,
-    action_document,
-    action_record,
-    at,
-    event_document,
-    event_line,
-    time_left,
-)
+from hms_active_rooms.cli.options import Action, All, Journal, Json, PolicyFile
+from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import Settings, open_gate, open_journal
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.impact import Impact
-from hms_active_rooms.gate.states import FINAL, State
-from hms_active_rooms.gate.wording import already, describe, outcome
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
-    from hms_active_rooms.gate.journal import Journal
-    from hms_active_rooms.gate.records import Action
+    from hms_active_rooms.gate.journal import records, store
+
+_LISTED_PEOPLE = 3
+"""Of each action in a list, which leaves out its question: that names up to 50."""
 
 _POLL_S = 0.2
 
 
-def show_actions(
-    settings: Settings, *, state: str | None, room: str | None, limit: int, as_json: bool
+def actions(
+    ctx: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
+    room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows to show.")] = 20,
+    refused: Annotated[bool, typer.Option("--refused", help="What servers refused.")] = False,
+    json: Json = False,
+    journal: Journal = None,
 ) -> None:
-    """The newest actions, newest first."""
-    from hms_active_rooms.api.ids import parse_room_id
-
-    wanted = _state(state)
+    """List actions: what was asked, decided and done. `actions show ID` for one."""
+    if ctx.invoked_subcommand is not None:
+        return
     if limit < 1:
         raise InvalidCall("--limit must be at least 1.", hint="")
-    room_id = parse_room_id(room) if room is not None else None
-    with open_journal(settings) as journal:
-        now = journal.now()
-        # A question whose time is over still has its old state until somebody touches it.
-        late = wanted in ("proposed", "approved", "expired")
-        rows = journal.actions(
-            state=None if late else wanted, room_id=room_id, limit=10_000 if late else limit
-        )
-        rows = [r for r in rows if wanted is None or r.state_at(now) == wanted][:limit]
-    if as_json:
-        screen.document({"actions": [action_document(r, LISTED_PEOPLE) for r in rows]})
+    wanted, room_id = _state(state), parse_room_id(room) if room is not None else None
+    with open_journal(Settings(journal)) as book, book.read() as reading:
+        if refused:
+            _show_refused(reading.refused_requests(limit=limit), as_json=json)
+            return
+        rows = reading.actions(state=wanted, room_id=room_id, limit=limit)
+        now = reading.now()
+    if json:
+        from hms_active_rooms.gate.view import view
+
+        views = [view(row, people=_LISTED_PEOPLE) for row in rows]
+        told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
+        screen.document({"actions": told})
     elif rows:
-        screen.table(ACTION_HEADS, [action_cells(row, now) for row in rows])
+        heads = ("ACTION", "STATE", "WHAT", "ROOM", "ASKED BY", "WHEN")
+        screen.table(heads, [_cells(row, now) for row in rows])
     else:
-        screen.err("There are no such actions." if wanted or room_id else "There are no actions.")
+        screen.err("There are no such actions." if state or room else "There are no actions.")
 
 
-def _state(text: str | None) -> State | None:
-    if text is None:
-        return None
-    for state in get_args(State):
-        if state == text:
-            return state  # type: ignore[no-any-return]
-    raise InvalidCall(f"{quoted(text)} is no state.", hint=f"States: {', '.join(get_args(State))}.")
+def _state(text: str | None) -> records.State | None:
+    from hms_active_rooms.gate.journal.records import State
+
+    known: dict[str, State] = {state: state for state in get_args(State)}
+    if text is not None and text not in known:
+        raise InvalidCall(f"{quoted(text)} is no state.", hint=f"States: {', '.join(known)}.")
+    return None if text is None else known[text]
 
 
-def show_action(
-    action_id: str, settings: Settings, *, wait_s: float | None, everything: bool, as_json: bool
-) -> int:
-    """One action with everything that happened to it; the exit code.
-
-    Args:
-        action_id: any revision of the call.
-        settings: the journal.
-        wait_s: look until it has ended, for at most so many seconds, and follow it when it
-            was edited or asked again. The exit code then says how it ended; else it is 0.
-        everything: one document with everybody who is hit; never to a terminal.
-        as_json: one document, bounded.
-    """
-    if everything:
-        screen.refuse_a_terminal()
-    if wait_s is not None and not 0 <= wait_s <= 86_400:
-        raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
-    with open_journal(settings) as journal:
-        action = _existing(journal, action_id)
-        if wait_s is not None:
-            action = _awaited(journal, action, wait_s)
-        newest = journal.latest(action.call_key) or action
-        events, now = journal.events(action.id), journal.now()
-    code = exits.DONE if wait_s is None else exits.of_state(action.state_at(now))
-    if everything or as_json:
-        row = action_record(action) if everything else action_document(action)
-        shown = {**row, "events": [event_document(e) for e in events]}
-        screen.document({**shown, "newest": newest.id})
-        return code
-    state = action.state_at(now)
-    left = f", {time_left(action.expires_at, now)}" if state == "proposed" else ""
-    values = {
-        "Action": action.id,
-        "State": state + left,
-        "What": _what(action),
-        "Asked by": f"{quoted(action.requester)} at {at(action.created_at)}",
-    }
-    if action.decided_by:
-        values["Decided"] = f"by {quoted(action.decided_by)}, way {quoted(action.decided_way)}"
-    if state not in ("proposed", "approved"):
-        values["Outcome"] = screen.told(outcome(action))
-    if newest.id != action.id:
-        values["Went on as"] = f"{newest.id} ({newest.state_at(now)})"
-    screen.fields(values)
-    screen.out("Events")
-    for event in events:
-        screen.out("  " + event_line(event))
-    return code
-
-
-def show_refused(settings: Settings, *, limit: int, as_json: bool) -> None:
-    """The newest requests that servers on this journal refused, newest first."""
-    if limit < 1:
-        raise InvalidCall("--limit must be at least 1.", hint="")
-    with open_journal(settings) as journal:
-        found = journal.refused_requests(limit=limit)
+def _show_refused(found: list[records.Event], *, as_json: bool) -> None:
     if as_json:
-        screen.document({"refused": [event_document(event) for event in found]})
-    elif found:
-        for event in found:
-            screen.out(event_line(event))
-    else:
+        screen.document({"refused": [_event(event) for event in found]})
+    for line in () if as_json else [_event_line(event) for event in found]:
+        screen.out(line)
+    if not found and not as_json:
         screen.err("No request was refused.")
 
 
-def _what(action: Action) -> str:
-    call = parse_call(action.tool, action.arguments)
-    if action.impact is not None:
-        return describe(call, Impact.from_json(action.impact), action.note)
-    # Refused before anybody was looked up.
-    words = ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in action.arguments.items())
-    return f"{action.tool}: {words}"
+def _cells(action: records.Action, now: datetime) -> tuple[str, ...]:
+    """One line of a list of actions."""
+    return (
+        action.id,
+        f"{action.state} ({left})" if (left := _left(action, now)) else action.state,
+        action.tool.removeprefix("hms-"),
+        action.room_id,
+        shortened(action.requester, 30),
+        at(action.created_at),
+    )
 
 
-def _awaited(journal: Journal, action: Action, wait_s: float) -> Action:
+def _left(action: records.Action, now: datetime) -> str:
+    return time_left(action.expires_at, now) if action.state == "proposed" else ""
+
+
+def show(
+    action: Action,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Look until it has ended, at most so long; the exit code then says how.",
+        ),
+    ] = None,
+    all: All = False,
+    json: Json = False,
+    journal: Journal = None,
+) -> int:
+    """Show one action and everything that happened to it."""
+    if all:
+        screen.refuse_a_terminal()
+    if wait is not None and not 0 <= wait <= 86_400:
+        raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
+    with open_journal(Settings(journal)) as book:
+        row = _existing(book, action)
+        if wait is not None:
+            row = _awaited(book, row, wait)
+        newest = book.latest(row.call_key) or row
+        events, now = book.events(row.id), book.now()
+    code = exits.DONE if wait is None else exits.of_state(row.state)
+    if all or json:
+        shown = {**_document(row, whole=all), "events": [_event(e) for e in events]}
+        screen.document({**shown, "newest": newest.id})
+        return code
+    from hms_active_rooms.gate.wording import describe, outcome
+
+    values = {
+        "Action": row.id,
+        "State": ", ".join(filter(None, (row.state, _left(row, now)))),
+        "What": describe(row),
+        "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
+    }
+    if row.decided_by:
+        values["Decided"] = f"by {quoted(row.decided_by)}, way {quoted(row.decided_way)}"
+    if row.state not in ("proposed", "approved"):
+        values["Outcome"] = screen.told(outcome(row))
+    if newest.id != row.id:
+        values["Went on as"] = f"{newest.id} ({newest.state})"
+    screen.fields(values)
+    screen.out("Events")
+    for event in events:
+        screen.out("  " + _event_line(event))
+    return code
+
+
+def _document(row: records.Action, *, whole: bool) -> dict[str, Any]:
+    """The view of an action; whole: with everybody it hits, and with the journal's other columns."""
+    from hms_active_rooms.gate.journal.records import row_of
+    from hms_active_rooms.gate.view import view
+
+    if not whole:
+        return view(row).model_dump(mode="json")
+    columns = {name: _plain(value) for name, value in row_of(row).items()}
+    return {**columns, **view(row, people=None).model_dump(mode="json")}
+
+
+def _awaited(journal: store.Journal, action: records.Action, wait_s: float) -> records.Action:
+    """The newest revision once it has ended, or as it is when the time is over."""
     until = time.monotonic() + wait_s
     while True:
         action = journal.latest(action.call_key) or action
-        state = action.state_at(journal.now())
         left_s = until - time.monotonic()
-        if state in FINAL or state == "unknown" or left_s <= 0:
+        if action.ended or left_s <= 0:
             return action
         time.sleep(min(_POLL_S, left_s))
 
 
-def approve(action_id: str, settings: Settings, *, as_json: bool) -> int:
-    """Ask the person at this terminal about an action, then run it; the exit code.
-
-    Raises:
-        ConfigurationError: no terminal; nothing was decided.
-    """
+def approve(
+    action: Action, json: Json = False, journal: Journal = None, policy: PolicyFile = None
+) -> int:
+    """Decide on an action that waits, and run it. Needs a person at a terminal."""
     if not somebody_here():
         raise ConfigurationError(
             "Approving needs a person at a terminal; nothing was decided.",
             hint="Run this command in a terminal, without pipes. Rejecting works anywhere: reject.",
         )
-    with open_journal(settings) as journal:
-        action = _existing(journal, action_id)
-    if action.state in FINAL:
-        if words := already(action):
+    from hms_active_rooms.cli.changing import report
+    from hms_active_rooms.cli.deciding import finish
+    from hms_active_rooms.gate.journal.records import FINAL
+    from hms_active_rooms.gate.wording import already
+
+    settings = Settings(journal, policy)
+    with open_journal(settings) as book:
+        row = _existing(book, action)
+    if row.state in FINAL:
+        if words := already(row):
             screen.err(words)
-        return report(action, as_json=as_json)
-    with open_gate(settings, action.room_id) as gate:
+        return report(row, as_json=json)
+    with open_gate(settings, row.room_id) as gate:
         desk = TerminalDesk()
-        if action.state_at(gate.journal.now()) == "expired":
-            # `run` moves the row, so that every way of asking sees it.
-            return report(blocking.run(gate.run(action.id)), as_json=as_json)
-        desk.notice(f"Asked by {quoted(action.requester)} at {at(action.created_at)}.")
-        if action.state == "approved":
-            desk.notice(f"Approved already by {quoted(action.decided_by)}, and not sent yet.")
-        return report(finish(gate, action, desk), as_json=as_json)
+        desk.notice(f"Asked by {quoted(row.requester)} at {at(row.created_at)}.")
+        if row.state == "approved":
+            desk.notice(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
+        return report(finish(gate, row, desk), as_json=json)
 
 
-def reject(action_id: str, settings: Settings, *, reason: str, as_json: bool) -> int:
-    """Say no to an action that was not sent yet; the exit code."""
-    with open_journal(settings) as journal:
-        before = _existing(journal, action_id)
-        action = turn_down(journal, before, reason)
-    rejected_now = before.state in ("proposed", "approved") and action.state == "rejected"
-    match action.state:
-        case "rejected" | "expired":
-            code = exits.DONE
-        case "sent" | "unknown":
-            code = exits.UNKNOWN
-        case _:
-            code = exits.FAILED
-    if as_json:
-        screen.document(action_document(action))
-    elif rejected_now:
-        screen.out(f"Rejected: nothing was sent and nothing will be (action {action.id}).")
+def reject(
+    action: Action,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Told to whoever asked.")] = "",
+    json: Json = False,
+    journal: Journal = None,
+) -> int:
+    """Say no to an action that waits. Works without a terminal."""
+    from hms_active_rooms.cli.deciding import turn_down
+    from hms_active_rooms.gate.wording import already, outcome
+
+    with open_journal(Settings(journal)) as book:
+        decided = turn_down(book, _existing(book, action).id, reason)
+    row = decided.action
+    if json:
+        screen.document(_document(row, whole=False))
+    elif decided.counted:
+        screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
     else:
-        words = ["Too late to reject.", already(action), outcome(action)]
+        words = ["Too late to reject.", already(row), outcome(row)]
         screen.err(" ".join(filter(None, words)))
-    return code
+    if row.state in ("rejected", "expired"):
+        return exits.DONE
+    return exits.UNKNOWN if row.state in ("sent", "unknown") else exits.FAILED
 
 
-def _existing(journal: Journal, action_id: str) -> Action:
+def _existing(journal: store.Journal, action_id: str) -> records.Action:
     action = journal.get(action_id.strip().lower())
     if action is None:
         raise InvalidCall(
@@ -215,3 +228,23 @@ def _existing(journal: Journal, action_id: str) -> Action:
             hint="List them with: hms-active-rooms actions",
         )
     return action
+
+
+def _event(event: records.Event) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in event.__dict__.items()}
+
+
+def _event_line(event: records.Event) -> str:
+    """One event in one line."""
+    by = f" by {shortened(event.by, 60)}" if event.by else ""
+    way = f" ({shortened(event.way, 60)})" if event.way else ""
+    shown = {k: v for k, v in event.data.items() if v not in ("", None) and k != "digest"}
+    data = ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in shown.items())
+    return f"{at(event.at)}  {event.kind}{by}{way}" + (f": {data}" if data else "")
+
+
+def _plain(value: object) -> object:
+    """A moment as text; the database holds UTC without saying so."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC).isoformat()
+    return value

@@ -6,76 +6,86 @@ for `approve`. No option skips the question.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
+
+import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.deciding import finish, how_to_approve
 from hms_active_rooms.cli.desk import TerminalDesk, somebody_here
-from hms_active_rooms.cli.documents import action_document
+from hms_active_rooms.cli.options import Journal, Json, PolicyFile, Reason, Room
 from hms_active_rooms.cli.settings import Settings, open_gate, person_here
-from hms_active_rooms.cli.target import peer_ref
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin
-from hms_active_rooms.gate.wording import outcome
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.gate.records import Action
-
-_SEND: Final = "hms-send-message"
-_REMOVE: Final = "hms-remove-peers"
-_END: Final = "hms-end-active-room"
+    from hms_active_rooms.gate.journal.records import Action
 
 
 def send(
-    room: str,
-    message: str,
-    settings: Settings,
-    *,
-    to: str | None,
-    role: str | None,
-    type: str,
-    as_json: bool,
+    room: Room,
+    message: Annotated[str, typer.Argument(metavar="MESSAGE")],
+    to: Annotated[
+        str | None, typer.Option(metavar="PEER", help="One peer: its id, or its name.")
+    ] = None,
+    role: Annotated[str | None, typer.Option(help="Everyone with this role.")] = None,
+    type: Annotated[str, typer.Option(help="Message type.")] = "chat",
+    json: Json = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
 ) -> int:
-    """Send a message; the exit code."""
+    """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:
         raise InvalidCall("Give --to or --role, not both.", hint="")
-    arguments: dict[str, object] = {"message": message, "role": role, "type": type}
-    return _change(_SEND, room, to, arguments, settings, as_json=as_json)
+    given = {"message": message, "role": role, "type": type}
+    return _change("hms-send-message", room, to, given, Settings(journal, policy), json)
 
 
 def remove(
-    room: str,
-    settings: Settings,
-    *,
-    peer: str | None,
-    role: str | None,
-    reason: str | None,
-    as_json: bool,
+    room: Room,
+    peer: Annotated[str | None, typer.Argument(metavar="PEER", help="Its id, or its name.")] = None,
+    role: Annotated[str | None, typer.Option(help="Everyone with this role now.")] = None,
+    reason: Reason = None,
+    json: Json = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
 ) -> int:
-    """Remove one peer, or everyone with a role; the exit code."""
+    """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
         raise InvalidCall("Give a peer or --role, and not both.", hint="")
-    return _change(_REMOVE, room, peer, {"role": role, "reason": reason}, settings, as_json=as_json)
+    given = {"role": role, "reason": reason}
+    return _change("hms-remove-peers", room, peer, given, Settings(journal, policy), json)
 
 
-def end(room: str, settings: Settings, *, reason: str | None, lock: bool, as_json: bool) -> int:
-    """End the session, and lock the room if told so; the exit code."""
-    return _change(_END, room, None, {"reason": reason, "lock": lock}, settings, as_json=as_json)
+def end(
+    room: Room,
+    reason: Reason = None,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Also disable the room: nobody can join.")
+    ] = False,
+    json: Json = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
+) -> int:
+    """End the running session for everyone. Asks first."""
+    given = {"reason": reason, "lock": lock}
+    return _change("hms-end-active-room", room, None, given, Settings(journal, policy), json)
 
 
 def _change(
     tool: str,
     room: str,
     peer: str | None,
-    arguments: dict[str, object],
+    arguments: Mapping[str, object],
     settings: Settings,
-    *,
     as_json: bool,
 ) -> int:
+    from hms_active_rooms.cli.deciding import finish
+    from hms_active_rooms.gate.actions import parse_call
+    from hms_active_rooms.gate.journal.records import Origin
+
     with open_gate(settings, room) as gate:
         given = {"room_id": room, **arguments, "peer_id": _peer_id(gate, room, peer)}
         call = parse_call(tool, {name: value for name, value in given.items() if value is not None})
@@ -87,6 +97,8 @@ def _change(
 
 
 def _peer_id(gate: Gate, room: str, wanted: str | None) -> str | None:
+    from hms_active_rooms.cli.target import peer_ref
+
     if wanted is None:
         return None
     return peer_ref(wanted) or peer_ref(wanted, blocking.run(gate.peers(room)))
@@ -94,16 +106,18 @@ def _peer_id(gate: Gate, room: str, wanted: str | None) -> str | None:
 
 def report(action: Action, *, as_json: bool) -> int:
     """Say how an action ended, or what it waits for; the exit code."""
+    from hms_active_rooms.cli.deciding import how_to_approve
+    from hms_active_rooms.gate.view import view
+    from hms_active_rooms.gate.wording import outcome
+
     code = exits.of_state(action.state)
     if as_json:
-        screen.document(action_document(action))
+        screen.document(view(action).model_dump(mode="json"))
         return code
-    if code == exits.DONE:
-        screen.out(outcome(action))
-    else:
-        screen.err(outcome(action))
+    say = screen.out if code == exits.DONE else screen.err
+    say(outcome(action))
     if action.state == "proposed":
         # On standard output alone, so that a script can take it.
         screen.out(action.id)
-        screen.err(how_to_approve(action))
+        screen.err(how_to_approve(action.id))
     return code

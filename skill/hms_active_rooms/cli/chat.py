@@ -1,4 +1,7 @@
-"""`chat`: the moderator in a terminal, kept on disk so that a pause outlives the process."""
+"""`chat` and `demo`: the moderator in a terminal, in a live room or in a simulated one.
+
+A chat is kept on disk, so that a pause outlives the process; nothing of a demo leaves it.
+"""
 
 from __future__ import annotations
 
@@ -7,89 +10,153 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import uuid4
 
 import platformdirs
+import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli.options import Journal, JsonLines, Model, PolicyFile, Room, Scene
 from hms_active_rooms.cli.settings import Settings, person_here, room_policy
-from hms_active_rooms.cli.transcript import Transcript
+from hms_active_rooms.cli.simulator import simulator_errors
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.sqlite import SqliteSaver
 
+    from hms_active_rooms.cli.conversation import Conversation
+    from hms_active_rooms.cli.transcript import Transcript
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+
 _THREAD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-STRICT_VARIABLE: Final = "LANGGRAPH_STRICT_MSGPACK"
+_INTRO: Final = (
+    "This room is simulated; nothing you do here reaches anybody.",
+    'Try: "who is here", "kick Spam Bot", "help". Ctrl-D ends it.',
+)
 
 
 def chat(
-    room: str,
-    settings: Settings,
-    *,
-    model: str | None,
-    thread: str | None,
-    piped_answers: bool,
-    as_json: bool,
+    room: Room,
+    model: Model = None,
+    thread: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Go on with this conversation.")
+    ] = None,
+    approve_from_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--approve-from-stdin", help="Take answers from a pipe too: whoever writes it decides."
+        ),
+    ] = False,
+    json: JsonLines = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
 ) -> int:
-    """Talk until the input ends; the exit code: 3 when an action still waits."""
+    """Talk to the moderator about a room. It asks before it changes anything."""
     room_id = parse_room_id(room)
     if thread is not None and not _THREAD.fullmatch(thread):
         raise InvalidCall(
             f"{quoted(thread)} cannot be the name of a conversation.",
             hint="Up to 64 letters, digits, dots, dashes and underscores.",
         )
-    environ = settings.environ()
-    policy = room_policy(environ, room_id)
-    # LangGraph reads this when it is imported; it then loads nothing but known types.
-    os.environ[STRICT_VARIABLE] = "true"
-    from hms_active_rooms.agent import build_moderator
+    environ = Settings(journal, policy).environ()
+    allowed = room_policy(environ, room_id)
+    _load_only_known_types()
     from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.cli.conversation import Conversation
+    from hms_active_rooms.cli.transcript import Transcript
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
     name = thread or f"chat-{uuid4().hex[:12]}"
-    person = person_here()
     toolkit = ActiveRoomsToolkit(
         ActiveRoomsClient.from_env(environ),
-        policy,
+        allowed,
         journal=environ.get("HMS_JOURNAL") or None,
-        requester=f"chat:{person}",
+        requester=f"chat:{person_here()}",
     )
     resume = f"hms-active-rooms chat {room_id} --thread {name}"
     io = Transcript(
-        as_json=as_json,
-        piped_answers=piped_answers,
+        as_json=json,
+        piped_answers=approve_from_stdin,
         pending_help="Still waiting. To decide on it, in a terminal: "
         f"hms-active-rooms approve {{action_id}}\nor go on with: {resume}",
     )
-    try:
-        with _saver() as saver:
-            graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
-            talk = Conversation(
-                graph, toolkit.gate, io, thread=name, approver=person, room_id=room_id
+    with _saver() as saver, _talking(toolkit, io, model, saver, name, room_id) as talk:
+        about = talk.room_of_thread()
+        if about not in (None, room_id):
+            raise InvalidCall(
+                f"The conversation {quoted(name)} is about room {quoted(about or '', 40)}.",
+                hint="Name that room, or start a new conversation.",
             )
-            about = talk.room_of_thread()
-            if about not in (None, room_id):
-                raise InvalidCall(
-                    f"The conversation {quoted(name)} is about room {quoted(about or '', 40)}.",
-                    hint="Name that room, or start a new conversation.",
-                )
-            if as_json:
-                io.emit({"type": "started", "thread": name, "room_id": room_id})
-            elif about is None:
-                screen.err(f"A new conversation. Ctrl-D ends it; to go on later: {resume}")
-            else:
-                screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
-            talk.show_history()
-            ended = talk.run()
+        if json:
+            io.emit({"type": "started", "thread": name, "room_id": room_id})
+        elif about is None:
+            screen.err(f"A new conversation. Ctrl-D ends it; to go on later: {resume}")
+        else:
+            screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
+        talk.show_history()
+        return exits.WAITING if talk.run() == "waiting" else exits.DONE
+
+
+def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = False) -> int:
+    """Talk to the moderator in a simulated room. Needs no account."""
+    _load_only_known_types()
+    with simulator_errors():
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        from hms_active_rooms.api.auth import SignedTokens
+        from hms_active_rooms.api.client import ActiveRoomsClient
+        from hms_active_rooms.cli.transcript import Transcript
+        from hms_active_rooms.gate.policy import Policy
+        from hms_active_rooms.sim.server import running_sim
+        from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+
+        # The room is not real, so approvals may come from a pipe.
+        io = Transcript(as_json=json, piped_answers=True, pending_help="")
+        with running_sim(scene) as sim:
+            toolkit = ActiveRoomsToolkit(
+                ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
+                Policy.build(rooms=(sim.room_id,)),
+                journal=":memory:",
+                requester=f"demo:{person_here()}",
+            )
+            with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
+                if json:
+                    io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
+                for line in () if json else _INTRO:
+                    screen.out(line)
+                talk.run()
+    return exits.DONE
+
+
+def _load_only_known_types() -> None:
+    """LangGraph reads this when it is imported; from a checkpoint it then loads known types only."""
+    os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+
+
+@contextmanager
+def _talking(
+    toolkit: ActiveRoomsToolkit,
+    io: Transcript,
+    model: str | None,
+    saver: BaseCheckpointSaver[str],
+    thread: str,
+    room_id: str,
+) -> Iterator[Conversation]:
+    """A conversation with the person here; the toolkit is closed afterwards."""
+    from hms_active_rooms.cli.conversation import Conversation
+    from hms_active_rooms.moderator import build_moderator
+
+    try:
+        graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
+        yield Conversation(
+            graph, toolkit.gate, io, thread=thread, approver=person_here(), room_id=room_id
+        )
     finally:
         blocking.run(toolkit.aclose)
-    return exits.WAITING if ended == "waiting" else exits.DONE
 
 
 @contextmanager

@@ -7,7 +7,7 @@ digest; the graph is resumed by the interrupt's id. No input or Ctrl-C decides n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, Protocol
 
@@ -19,13 +19,21 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt
 
 from hms_active_rooms import blocking
-from hms_active_rooms.capability import capability
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, Desk, NoValidAnswerError, as_answer, ask
+from hms_active_rooms.cli.deciding import decide_here
+from hms_active_rooms.cli.dialogue import Desk, ask
 from hms_active_rooms.errors import ActiveRoomsError
-from hms_active_rooms.gate.approval import ApprovalRequest, Decision, Reject
+from hms_active_rooms.gate.actions import CALLS
+from hms_active_rooms.gate.approval import (
+    ApprovalRequest,
+    Approve,
+    BadAnswer,
+    Decision,
+    Edit,
+    Refuse,
+)
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.untrusted import quoted
 
 Event = Mapping[str, Any]
@@ -36,7 +44,6 @@ End = Literal["ended", "waiting"]
 
 LEAVE: Final = frozenset({"exit", "quit"})
 HISTORY_SHOWN: Final = 10
-WAY: Final = "chat"
 
 
 class Io(Desk, Protocol):
@@ -80,6 +87,7 @@ class Conversation:
         self._graph = graph
         self._gate = gate
         self._io = io
+        self._approver = approver
         self._failures = _ModelFailures()
         self._config = RunnableConfig(
             configurable={"thread_id": thread, "approver": approver},
@@ -108,44 +116,37 @@ class Conversation:
     def run(self) -> End:
         """Finish what an earlier process left, then talk until the input ends."""
         left = self._graph.get_state(self._config)
-        if left.interrupts:
-            resume = self._answered(left.interrupts)
-            if resume is None or not self._turn(Command(resume=resume)):
-                return "waiting"
-        elif left.next and not self._turn(None):
-            # Killed in the middle of a turn. Going on is safe: the journal knows what was sent.
+        # Killed in the middle of a turn. Going on is safe: the journal knows what was sent.
+        if left.tasks and not self._turn(None, left.interrupts):
             return "waiting"
         while (text := self._io.message()) is not None:
-            if not text.strip():
-                continue
             if text.strip().lower() in LEAVE:
                 break
-            if not self._turn({"messages": [HumanMessage(text)]}):
+            if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
                 return "waiting"
         return "ended"
 
-    def _turn(self, given: object) -> bool:
+    def _turn(self, given: object, asked: Sequence[Interrupt] = ()) -> bool:
         """One message of the person and all that follows; False when actions stay pending."""
-        while True:
-            interrupts = self._streamed(given)
-            if not interrupts:
-                return True
-            resume = self._answered(interrupts)
+        while asked or (asked := self._streamed(given)):
+            resume = self._answered(asked)
             if resume is None:
                 return False
-            given = Command(resume=resume)
+            given, asked = Command(resume=resume), ()
+        return True
 
     def _streamed(self, given: object) -> Sequence[Interrupt]:
         """Run the graph until it pauses or ends; what it asks."""
         asked: list[Interrupt] = []
         try:
             with self._io.busy():
-                for update in self._updates(given):
-                    for node, change in update.items():
-                        if node == "__interrupt__":
-                            asked += change
-                        else:
-                            self._show(_messages(change))
+                for update in self._graph.stream(
+                    given, self._config, stream_mode="updates", durability="sync"
+                ):
+                    assert isinstance(update, dict)
+                    asked += update.pop("__interrupt__", ())
+                    for change in update.values():
+                        self._show(_messages(change))
         except ActiveRoomsError as error:
             self._io.emit({"type": "error", **screen.error_document(error)["error"]})
         except GraphRecursionError:
@@ -158,12 +159,6 @@ class Conversation:
             self._fail("model", text)
         return asked
 
-    def _updates(self, given: object) -> Iterator[dict[str, Any]]:
-        updates = self._graph.stream(given, self._config, stream_mode="updates", durability="sync")
-        for update in updates:
-            assert isinstance(update, dict)
-            yield update
-
     def _fail(self, code: str, text: str) -> None:
         hint = "The conversation goes on."
         self._io.emit({"type": "error", "code": code, "message": text, "hint": hint})
@@ -172,7 +167,7 @@ class Conversation:
         for message in messages:
             if isinstance(message, AIMessage) and message.text.strip():
                 self._io.emit({"type": "message", "text": message.text})
-            elif isinstance(message, ToolMessage) and _changes_a_room(message.name):
+            elif isinstance(message, ToolMessage) and message.name in CALLS:
                 self._io.emit({"type": "outcome", **_outcome(message)})
 
     # --- asking --------------------------------------------------------------------------
@@ -182,63 +177,65 @@ class Conversation:
         resume: dict[str, Any] = {}
         for pause in interrupts:
             ids = [str(asked["action_id"]) for asked in pause.value["action_requests"]]
-            found = [blocking.run(self._gate.get(action_id)) for action_id in ids]
-            rows = [blocking.run(self._gate.expire_if_late(row)) for row in found]
-            answers = self._answers(rows)
+            answers = self._answers([blocking.run(self._gate.get(action_id)) for action_id in ids])
             if answers is None:
                 return None
             resume[pause.id] = {"decisions": answers}
         return resume
 
     def _answers(self, rows: Sequence[Action]) -> list[dict[str, object]] | None:
-        open_rows = [row for row in rows if row.state == "proposed"]
-        if open_rows and not self._io.can_ask:
-            self._pending(open_rows)
+        waiting = [row for row in rows if row.state == "proposed"]
+        if waiting and not self._io.can_ask:
+            self._pending(waiting)
             return None
-        answers: list[dict[str, object]] = []
-        number = 0
-        for row in rows:
-            if row not in open_rows:
-                answers.append(_no_decision(row))
-                continue
-            number += 1
+        answers = {row.id: _no_decision(row) for row in rows}
+        for number, row in enumerate(waiting, 1):
             request = self._gate.request(row)
             try:
-                decision = self._ask(row, request, number, len(open_rows))
-            except NoValidAnswerError:
-                self._io.notice("No valid answer, so everything asked here is refused.")
-                for undecided in open_rows:
-                    self._refuse(undecided)
-                return [_no_decision(row) for row in rows]
+                decision = self._ask(request, number, len(waiting))
             except KeyboardInterrupt:
                 self._io.notice("")  # the terminal wrote ^C where the answer goes
-                self._pending(open_rows)
+                self._pending(waiting)
                 raise
             if decision is None:
-                self._pending(open_rows)
+                self._pending(waiting)
                 return None
-            answers.append(as_answer(decision, request))
-        return answers
+            if isinstance(decision, Refuse):
+                self._io.notice("No valid answer, so everything asked here is refused.")
+                for undecided in waiting:
+                    self._decide(undecided.id, decision)
+                return [_no_decision(row) for row in rows]
+            answers[row.id] = as_answer(decision, request)
+        return [answers[row.id] for row in rows]
 
-    def _ask(
-        self, row: Action, request: ApprovalRequest, number: int, total: int
-    ) -> Decision | None:
+    def _ask(self, request: ApprovalRequest, number: int, total: int) -> Decision | Refuse | None:
         return ask(
             request,
             self._io,
-            on_bad=lambda text: blocking.run(self._gate.bad_answer(row, text, way=WAY)),
+            on_bad=lambda text: self._decide(request.action_id, BadAnswer(text)),
             session=True,
             number=number,
             total=total,
         )
 
-    def _refuse(self, row: Action) -> None:
-        """By the gate, since nobody said no: what was approved elsewhere by now stays approved."""
-        refusal = Reject(NO_VALID_ANSWER)
-        blocking.run(self._gate.decide(row.id, refusal, by="gate", way="gate"))
+    def _decide(self, action_id: str, answer: BadAnswer | Refuse) -> None:
+        decide_here(self._gate, action_id, answer, by=self._approver, way="interrupt")
 
     def _pending(self, rows: Sequence[Action]) -> None:
         self._io.emit({"type": "pending", "action_ids": [row.id for row in rows]})
+
+
+def as_answer(decision: Decision, request: ApprovalRequest) -> dict[str, object]:
+    """The decision as the plain object that an interrupt is resumed with, bound to its digest."""
+    bound = {"digest": request.digest}
+    match decision:
+        case Approve():
+            return {"type": "approve", "scope": decision.scope, **bound}
+        case Edit():
+            action = {"name": request.tool, "args": {**request.arguments, **decision.changes}}
+            return {"type": "edit", "edited_action": action, **bound}
+        case _:
+            return {"type": "reject", "message": decision.reason, **bound}
 
 
 def _no_decision(row: Action) -> dict[str, object]:
@@ -265,17 +262,17 @@ def _messages(change: object) -> list[AnyMessage]:
     return list(found) if isinstance(found, list) else [found]
 
 
-def _changes_a_room(tool: str | None) -> bool:
-    return any(t.name == tool and not t.hints.read_only for t in capability().tools)
-
-
 def _outcome(message: ToolMessage) -> dict[str, Any]:
-    """How a state-changing call ended, by code and not in the model's words."""
+    """How a state-changing call ended, by code and not in the model's words.
+
+    The record's text is for whoever reads it; the message's may tell a model what to do next.
+    """
     record = message.artifact if isinstance(message.artifact, dict) else {}
-    result = record.get("result") or {}
+    state, action_id = record.get("state", "failed"), record.get("action_id")
     return {
-        "state": record.get("state", "failed"),
-        "action_id": record.get("action_id"),
-        "executed": result.get("executed", "no"),
-        "text": message.text,
+        # Without an action nobody was asked, so nobody rejected it.
+        "state": "refused" if state == "rejected" and action_id is None else state,
+        "action_id": action_id,
+        "executed": record.get("executed", "no"),
+        "text": record.get("text", message.text),
     }

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hms_active_rooms import blocking
-from hms_active_rooms.cli.desk import TerminalDesk
-from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, NoValidAnswerError, ask
+from hms_active_rooms.cli.dialogue import Desk, ask
 from hms_active_rooms.cli.settings import person_here
-from hms_active_rooms.gate.approval import Decision, Reject
-from hms_active_rooms.gate.deciding import Deciding
+from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswer, Decision, Refuse, Reject
+from hms_active_rooms.gate.deciding import Decided, decide
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.records import Action, Way
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.wording import already
-from hms_active_rooms.serve.decisions import is_ours
 
-if TYPE_CHECKING:
-    from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.gate.journal import Journal
-    from hms_active_rooms.gate.records import Action
-
-WAY = "terminal"
+WAY: Way = "terminal"
 
 
-def finish(gate: Gate, action: Action, desk: TerminalDesk) -> Action:
+def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     """Ask, decide and run until the action has ended; asked again when the room changed.
 
     When somebody else's decision counted, the person is told whose.
@@ -31,58 +25,67 @@ def finish(gate: Gate, action: Action, desk: TerminalDesk) -> Action:
         The newest row; `proposed` when the input ended before an answer.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C. At a question nothing is decided, and the person is told.
+        KeyboardInterrupt: Ctrl-C. Nothing was decided or sent, and the person is told.
     """
-    answered: tuple[str, bool] | None = None
     while True:
-        if action.state == "approved":
-            desk.notice("Sending it, then looking at the room ...")
-            action = blocking.run(gate.run(action.id))
-        if action.state in ("sent", "unknown"):
-            action = blocking.run(gate.run(action.id))
-            break
-        if action.state != "proposed":
-            break
-        by, way = person_here(), WAY
-        try:
-            decision = _asked(gate, action, desk)
-        except NoValidAnswerError:
-            # Nobody said no: what was approved elsewhere by now stays approved.
-            decision, by, way = Reject(NO_VALID_ANSWER), "gate", "gate"
-        if decision is None:
+        action, question = _run(gate, action, desk)
+        answer = None if question is None else _asked(gate, question, desk)
+        if answer is None:
             return action
-        answered = action.id, isinstance(decision, Reject)
-        action = blocking.run(gate.decide(action.id, decision, by=by, way=way))
-    if answered is not None:
-        row = blocking.run(gate.get(answered[0]))
-        ours = is_ours(row, action, rejects=answered[1], by=person_here(), way=WAY)
-        if not ours and (words := already(row)):
+        decided = decide_here(gate, action.id, answer, by=person_here(), way=WAY)
+        if not decided.counted and (words := decided.problem or already(decided.action)):
             desk.notice(words)
-    return action
+        action = decided.action
 
 
-def _asked(gate: Gate, action: Action, desk: TerminalDesk) -> Decision | None:
-    blocking.run(gate.asked(action, WAY))
+def _run(gate: Gate, action: Action, desk: Desk) -> tuple[Action, ApprovalRequest | None]:
+    """Run it up to its end or to a question; the person answers in this thread, not in the loop's.
+
+    A row whose sending Ctrl-C broke off is returned: what became of it has to be said.
+    """
+    asked: list[ApprovalRequest] = []
+
+    async def later(request: ApprovalRequest) -> None:
+        asked.append(request)
+
+    if action.state == "approved":
+        desk.notice("Sending it, then looking at the room ...")
     try:
-        return ask(
-            gate.request(action),
-            desk,
-            on_bad=lambda text: blocking.run(gate.bad_answer(action, text, way=WAY)),
-        )
+        action = blocking.run(gate.drive(action, later, by=person_here(), way=WAY))
     except KeyboardInterrupt:
-        desk.notice(f"\nNothing was decided and nothing was sent. {how_to_approve(action)}")
+        action = blocking.run(gate.latest(action))
+        if action.state not in ("sent", "unknown"):
+            raise
+        desk.notice("")  # the terminal wrote ^C
+    return action, asked[-1] if asked else None
+
+
+def decide_here(gate: Gate, action_id: str, answer: object, *, by: str, way: Way) -> Decided:
+    """Write an answer; a refusal is the gate's, since nobody said no: it takes back no yes."""
+    if isinstance(answer, Refuse):
+        answer, by, way = Reject(answer.reason), "gate", "gate"
+    return blocking.run(gate.decide(action_id, answer, by=by, way=way))
+
+
+def _asked(gate: Gate, question: ApprovalRequest, desk: Desk) -> Decision | Refuse | None:
+    def bad(text: str) -> None:
+        decide_here(gate, question.action_id, BadAnswer(text), by=person_here(), way=WAY)
+
+    try:
+        return ask(question, desk, on_bad=bad)
+    except KeyboardInterrupt:
+        told = how_to_approve(question.action_id)
+        desk.notice(f"\nNothing was decided and nothing was sent. {told}")
         raise
 
 
-def turn_down(journal: Journal, action: Action, reason: str) -> Action:
-    """Reject an action that was not sent yet; the row as it is then.
-
-    The half of the gate that decides is enough: saying no reads no room and sends nothing.
-    """
-    deciding = Deciding(journal, Policy())
-    return blocking.run(deciding.withdraw(action.id, reason, by=person_here(), way=WAY))
+def turn_down(journal: Journal, action_id: str, reason: str) -> Decided:
+    """Say no: reads no room and sends nothing, so the journal alone is enough."""
+    with journal.write() as tx:
+        no = Reject(reason)
+        return decide(tx, action_id, no, by=person_here(), way=WAY, policy=Policy())
 
 
-def how_to_approve(action: Action) -> str:
+def how_to_approve(action_id: str) -> str:
     """What a person types elsewhere to decide on it."""
-    return f"To decide on it, in a terminal: hms-active-rooms approve {action.id}"
+    return f"To decide on it, in a terminal: hms-active-rooms approve {action_id}"

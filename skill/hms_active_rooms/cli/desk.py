@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from hms_active_rooms.cli.documents import at, time_left
-from hms_active_rooms.cli.screen import bold, is_terminal
-from hms_active_rooms.gate.approval import ApprovalRequest
+from hms_active_rooms.cli.screen import at, bold, is_terminal, time_left
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.approval import ApprovalRequest
 
 
 def somebody_here() -> bool:
@@ -17,13 +18,25 @@ def somebody_here() -> bool:
     return is_terminal(sys.stdin, sys.stderr)
 
 
-def forget_typed_ahead() -> None:
-    """Drop what was typed before the question was shown: it cannot be an answer to it."""
+def prompted(prompt: str, stream: TextIO) -> str | None:
+    """The line typed after a prompt; None at the end of the input.
+
+    What was typed before is dropped: it cannot be an answer.
+    """
     if sys.platform != "win32":
         import termios
 
         with suppress(OSError, ValueError, termios.error):
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+    stream.write(bold(prompt, stream))
+    stream.flush()
+    return line_from(sys.stdin)
+
+
+def line_from(stream: TextIO) -> str | None:
+    """The next line without its end; None when there is no more."""
+    line = stream.readline()
+    return line.rstrip("\r\n") if line else None
 
 
 def question_text(request: ApprovalRequest, number: int, total: int, stream: TextIO) -> str:
@@ -37,25 +50,18 @@ def question_text(request: ApprovalRequest, number: int, total: int, stream: Tex
 class TerminalDesk:
     """`dialogue.Desk` on this process's terminal."""
 
-    def __init__(self) -> None:
-        self._stream = sys.stderr
-
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
         """See `Desk`."""
-        self.notice("\n" + question_text(request, number, total, self._stream))
+        self.notice("\n" + question_text(request, number, total, sys.stderr))
 
     def notice(self, text: str) -> None:
         """See `Desk`."""
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
     def read(self, prompt: str) -> str | None:
         """See `Desk`."""
-        forget_typed_ahead()
-        self._stream.write(bold(prompt, self._stream))
-        self._stream.flush()
-        line = sys.stdin.readline()
-        if not line:
+        line = prompted(prompt, sys.stderr)
+        if line is None:
             self.notice("")
-            return None
-        return line.rstrip("\r\n")
+        return line

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Decision, Edit, Reject
-from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.approval import ApprovalRequest, Decision, Edit, Refuse
 from hms_active_rooms.untrusted import quoted
 
 MAX_BAD_ANSWERS: Final = 3
-NO_VALID_ANSWER: Final = "no valid answer came"
+NO_VALID_ANSWER: Final = Refuse("no valid answer came")
 
 # Of the words a person may edit, those they are asked for; a message's type is for programs.
 _ASKED_WORDS: Final = ("message", "reason")
@@ -35,10 +35,6 @@ class Desk(Protocol):
         """One line they typed after the prompt was shown; None when there is no more input."""
 
 
-class NoValidAnswerError(Exception):
-    """Asked three times without a decision. Counts as a refusal."""
-
-
 def ask(
     request: ApprovalRequest,
     desk: Desk,
@@ -47,7 +43,7 @@ def ask(
     session: bool = False,
     number: int = 1,
     total: int = 1,
-) -> Decision | None:
+) -> Decision | Refuse | None:
     """One person's decision on one request; None when the input ended: nothing is decided.
 
     Args:
@@ -58,8 +54,8 @@ def ask(
         number: place among the questions asked together.
         total: how many are asked together.
 
-    Raises:
-        NoValidAnswerError: asked three times without a decision.
+    Returns:
+        `NO_VALID_ANSWER` when three lines were no answer.
     """
     words: list[str] = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
@@ -84,8 +80,9 @@ def ask(
                 desk.question(request, number, total)
             case _:
                 on_bad(f"a line of {len(line)} characters")
-                desk.notice(f"That is no answer. Type {_either(answers)}, in full.")
-    raise NoValidAnswerError
+                choice = f"{', '.join(answers[:-1])} or {answers[-1]}"
+                desk.notice(f"That is no answer. Type {choice}, in full.")
+    return NO_VALID_ANSWER
 
 
 def _edit(request: ApprovalRequest, words: list[str], desk: Desk) -> Edit | None:
@@ -109,21 +106,4 @@ def _edit(request: ApprovalRequest, words: list[str], desk: Desk) -> Edit | None
         desk.notice(f"New {word}: {quoted(text, 5000)}")
     # Somebody who types "no" instead of new words must not send "no".
     line = desk.read("Approve it with these words? [yes/no] ")
-    return Edit(request.digest, changes) if line is not None and line.strip() == "yes" else None
-
-
-def as_answer(decision: Decision, request: ApprovalRequest) -> dict[str, object]:
-    """The decision as the plain object that an interrupt is resumed with, bound to its digest."""
-    match decision:
-        case Approve():
-            answer: dict[str, object] = {"type": "approve", "digest": decision.digest}
-            return answer if decision.scope == "once" else {**answer, "scope": decision.scope}
-        case Edit():
-            action = {"name": request.tool, "args": {**request.arguments, **decision.changes}}
-            return {"type": "edit", "edited_action": action, "digest": decision.digest}
-        case Reject():
-            return {"type": "reject", "message": decision.reason}
-
-
-def _either(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+    return request.edit(**changes) if line is not None and line.strip() == "yes" else None

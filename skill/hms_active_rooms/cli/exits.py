@@ -18,7 +18,7 @@ from hms_active_rooms.errors import (
 )
 
 if TYPE_CHECKING:
-    from hms_active_rooms.gate.states import State
+    from hms_active_rooms.gate.journal.records import State
 
 DONE: Final = 0
 FAILED: Final = 1

@@ -12,7 +12,7 @@ from hms_active_rooms.cli import exits, screen
 from hms_active_rooms.errors import ActiveRoomsError
 
 if TYPE_CHECKING:
-    import typer
+    pass
 
 DEBUG_VARIABLE = "HMS_DEBUG"
 
@@ -48,7 +48,11 @@ def main(arguments: Sequence[str]) -> int:
             screen.err(screen.error_text(error))
         return exits.of_error(error)
     except typer.TyperException as error:
-        return _wrong_usage(error, as_json=as_json)
+        text = screen.told(error.format_message()).rstrip(".") + "."
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "hms-active-rooms"
+        _say("usage", text, "no", f"See: {path} --help", as_json=as_json)
+        return exits.USAGE
     except OutputClosedError:
         # Else the interpreter writes what is left, fails, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,17 +64,13 @@ def main(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else exits.DONE
 
 
-def _wrong_usage(error: typer.TyperException, *, as_json: bool) -> int:
-    context = getattr(error, "ctx", None)
-    text = screen.told(error.format_message()).rstrip(".") + "."
-    path = context.command_path if context is not None else "hms-active-rooms"
-    hint = f"See: {path} --help"
+def _say(code: str, text: str, executed: str, hint: str, *, as_json: bool) -> None:
+    """What went wrong that is no error of ours."""
     if as_json:
-        body = {"code": "usage", "message": text, "executed": "no", "hint": hint}
+        body = {"code": code, "message": text, "executed": executed, "hint": hint}
         screen.document({"error": body})
     else:
         screen.err(f"error: {text} {hint}")
-    return exits.USAGE
 
 
 def _unexpected(
@@ -84,8 +84,4 @@ def _unexpected(
         "What was executed is on record: hms-active-rooms actions. "
         f"For the traceback set {DEBUG_VARIABLE}=1."
     )
-    if "--json" in sys.argv:
-        body = {"code": "unexpected", "message": text, "executed": "maybe", "hint": hint}
-        screen.document({"error": body})
-    else:
-        screen.err(f"{text} {hint}")
+    _say("unexpected", text, "maybe", hint, as_json="--json" in sys.argv)

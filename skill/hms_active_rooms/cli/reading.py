@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.options import All, Json, PolicyFile, Room
 from hms_active_rooms.cli.settings import Settings, open_gate
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.untrusted import lookalikes, quoted, short_ids
+from hms_active_rooms.untrusted import folded, quoted, shortened, skeleton
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.models import Peer
@@ -22,25 +26,28 @@ if TYPE_CHECKING:
 
 _TABLE_ROWS = 100
 _ROLES_SHOWN = 12
+_TWINS_SHOWN = 3
 _NAME_CHARS = 60
 _ROLE_CHARS = 30
 _USER_ID_CHARS = 40
 
 
-def show_room(room: str, settings: Settings, *, as_json: bool) -> None:
-    """The running session of a room."""
-    with open_gate(settings, room) as gate:
-        live = blocking.run(gate.active_room(room))
-    if as_json:
-        from hms_active_rooms.serve.answers import room_data
+def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
+    """Show the running session of a room."""
+    from hms_active_rooms.tools.read_data import room_data
 
-        screen.document(room_data(live))
+    if all:
+        screen.refuse_a_terminal()
+    with open_gate(Settings(policy=policy), room) as gate:
+        live = blocking.run(gate.active_room(room))
+    if all or json:
+        screen.document(live.model_dump(mode="json") if all else room_data(live))
         return
     session = live.session
     screen.fields(
         {
-            "Room": f"{quoted(live.name)} (id {screen.bare(live.id, 40)})",
-            "Session": screen.bare(session.id, 40) + _running_since(session.created),
+            "Room": f"{quoted(live.name)} (id {shortened(live.id, 40)})",
+            "Session": shortened(session.id, 40) + _running_since(session.created),
             "People": f"{len(session.peers):,}",
         }
     )
@@ -55,97 +62,78 @@ def _running_since(created: datetime | None) -> str:
     return f", running for {age}"
 
 
-def show_peers(
-    room: str,
-    settings: Settings,
-    *,
-    role: str | None,
-    user_id: str | None,
-    name: str | None,
-    limit: int | None,
-    offset: int,
-    as_json: bool,
+def peers(
+    room: Room,
+    role: Annotated[str | None, typer.Option(help="Only this role.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="Only this user id.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only names with this in them.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Rows to show: 100; with --json at most 50, as many as fit."),
+    ] = None,
+    offset: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
+    all: All = False,
+    json: Json = False,
+    policy: PolicyFile = None,
 ) -> None:
-    """Who is in the room now: counts by role, then one row each.
+    """List who is in a room."""
+    from hms_active_rooms.tools.read_data import peers_within
+    from hms_active_rooms.tools.roster import DEFAULT_ROWS, default_budget, select
 
-    `limit` is by default 100 in a table, and in JSON what the tools show.
-    """
-    from hms_active_rooms.tools.roster import DEFAULT_ROWS, MAX_ROWS, default_budget, roster
-
-    if limit is None:
-        limit = DEFAULT_ROWS if as_json else _TABLE_ROWS
-    if limit < 1 or offset < 0:
-        raise InvalidCall("--limit must be at least 1 and --offset at least 0.", hint="")
-    if as_json and limit > MAX_ROWS:
-        raise InvalidCall(
-            f"--limit is at most {MAX_ROWS} with --json.",
-            hint="Go on with --offset, or write everybody to a file or a pipe with --all.",
-        )
-    with open_gate(settings, room) as gate:
+    if all:
+        if limit is not None or offset:
+            raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
+        screen.refuse_a_terminal()
+    rows = limit if limit is not None else DEFAULT_ROWS if json else _TABLE_ROWS
+    _check_page(rows, offset, json)
+    with open_gate(Settings(policy=policy), room) as gate:
         everyone = blocking.run(gate.peers(room))
-    view = roster(everyone, role=role, user_id=user_id, name=name, limit=limit, offset=offset)
-    if as_json:
-        from hms_active_rooms.serve.answers import peers_within
-
-        budget = default_budget(limit)
-        screen.document(peers_within(parse_room_id(room), view, budget, screen.written))
+    rows = len(everyone) if all else rows
+    view = select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
+    if all:
+        for row in view.rows:
+            screen.document({**row.peer.model_dump(mode="json"), "short_id": row.short_id})
         return
-    rows = view.matching[offset : offset + limit]
-    shorts = short_ids([peer.id for peer in everyone])
-    screen.err(_summary(view, rows, offset))
+    if json:
+        told = peers_within(parse_room_id(room), view, default_budget(rows), screen.written)
+        screen.document(told)
+        return
+    screen.err(_summary(view))
     screen.table(
         ("ID", "NAME", "ROLE", "USER ID"),
         [
             (
-                shorts[p.id],
-                quoted(p.name, _NAME_CHARS),
-                quoted(p.role, _ROLE_CHARS),
-                quoted(p.user_id, _USER_ID_CHARS),
+                row.short_id,
+                quoted(row.peer.name, _NAME_CHARS),
+                quoted(row.peer.role, _ROLE_CHARS),
+                quoted(row.peer.user_id, _USER_ID_CHARS),
             )
-            for p in rows
+            for row in view.rows
         ],
     )
-    if twins := _twins(rows, everyone):
+    if twins := _twins(view, everyone):
         screen.err(twins)
 
 
-def write_room(room: str, settings: Settings) -> None:
-    """The record of a room, whole, with the id of everybody in it: one JSON object."""
-    screen.refuse_a_terminal()
-    with open_gate(settings, room) as gate:
-        live = blocking.run(gate.active_room(room))
-    screen.document(live.model_dump(mode="json"))
+def _check_page(rows: int, offset: int, json: bool) -> None:
+    from hms_active_rooms.tools.roster import MAX_ROWS
+
+    if rows < 1 or offset < 0:
+        raise InvalidCall("--limit must be at least 1 and --offset at least 0.", hint="")
+    if json and rows > MAX_ROWS:
+        raise InvalidCall(
+            f"--limit is at most {MAX_ROWS} with --json.",
+            hint="Go on with --offset, or write everybody to a file or a pipe with --all.",
+        )
 
 
-def write_peers(
-    room: str,
-    settings: Settings,
-    *,
-    role: str | None,
-    user_id: str | None,
-    name: str | None,
-    paged: bool,
-) -> None:
-    """Every record that matches, whole: one JSON object a line."""
-    from hms_active_rooms.tools.roster import roster
-
-    if paged:
-        raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
-    screen.refuse_a_terminal()
-    with open_gate(settings, room) as gate:
-        everyone = blocking.run(gate.peers(room))
-    shorts = short_ids([peer.id for peer in everyone])
-    for peer in roster(everyone, role=role, user_id=user_id, name=name, limit=1).matching:
-        screen.document({**peer.model_dump(mode="json"), "short_id": shorts[peer.id]})
-
-
-def _summary(view: Roster, rows: tuple[Peer, ...], offset: int) -> str:
+def _summary(view: Roster) -> str:
     """How many there are, how many match, and which of them are shown."""
     roles = ", ".join(f"{quoted(r, _ROLE_CHARS)} {n:,}" for r, n in view.by_role[:_ROLES_SHOWN])
     others = len(view.by_role) - _ROLES_SHOWN
     more = f" and {others} other roles" if others > 0 else ""
     text = f"{view.total:,} in the room" + (f": {roles}{more}." if roles else ".")
-    found = len(view.matching)
+    found, rows, offset = view.matching, view.rows, view.offset
     if found != view.total:
         text += f" {found:,} match."
     if len(rows) < found:
@@ -154,10 +142,17 @@ def _summary(view: Roster, rows: tuple[Peer, ...], offset: int) -> str:
     return text
 
 
-def _twins(rows: tuple[Peer, ...], everyone: tuple[Peer, ...]) -> str:
-    """A warning when a name that is shown is somebody else's too."""
-    names = [peer.name for peer in everyone]
-    for peer in rows:
-        if names.count(peer.name) > 1 or lookalikes(peer.name, names):
-            return f"Take care: somebody else's name is, or looks like, {quoted(peer.name)}. Go by ids."
-    return ""
+def _twins(view: Roster, everyone: tuple[Peer, ...]) -> str:
+    """A warning when names that are shown are somebody else's too, or look like theirs."""
+    looks = Counter(skeleton(peer.name) for peer in everyone)
+    plain = Counter(folded(peer.name) for peer in everyone)
+    names = dict.fromkeys(
+        name
+        for name in (row.peer.name for row in view.rows)
+        if looks[skeleton(name)] > 1 or plain[folded(name)] > 1
+    )
+    if not names:
+        return ""
+    told = " and ".join(quoted(name) for name in list(names)[:_TWINS_SHOWN])
+    more = f" and {len(names) - _TWINS_SHOWN:,} more names" if len(names) > _TWINS_SHOWN else ""
+    return f"Take care: somebody else's name is, or looks like, {told}{more}. Go by ids."

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TextIO
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
@@ -141,9 +142,19 @@ def _told_line(line: str) -> str:
     return "".join(parts) + ("…" if len(line) > _MAX_LINE_CHARS else "")
 
 
-def bare(text: str, cap: int) -> str:
-    """A stranger's short text without quotes, for a table's cell; the rest is cut."""
-    return escaped(text[:cap]) + ("…" if len(text) > cap else "")
+def at(moment: datetime) -> str:
+    """A moment in the person's own time zone, to the second."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def time_left(deadline: datetime, now: datetime) -> str:
+    """How long an answer is still taken, for a person who has to decide."""
+    left_s = (deadline - now).total_seconds()
+    if left_s <= 0:
+        return "too late to answer"
+    if left_s < 90:
+        return f"{left_s:.0f} s left"
+    return f"{left_s / 60:.0f} min left" if left_s < 5400 else f"{left_s / 3600:.0f} h left"
 
 
 def indented(text: str, first: str, rest: str) -> str:

@@ -7,22 +7,41 @@ import logging
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
 
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.settings import Settings
+from hms_active_rooms.cli.options import (
+    AllowHost,
+    AllowOrigin,
+    Host,
+    Journal,
+    Json,
+    NoElicitation,
+    PolicyFile,
+    Port,
+    Rooms,
+)
+from hms_active_rooms.cli.settings import Settings, extra
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
-    from hms_active_rooms.serve.guard import GuardSettings
+    from hms_active_rooms.serve.admission import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
+
+APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
+"""The token of the approver called `approver`; `HMS_APPROVER_TOKEN_ADA` is that of `ada`."""
+
+_APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 URL_VARIABLE: Final = "HMS_SERVER_URL"
 """Where people and programs reach the server, when that is not the address it binds."""
@@ -32,7 +51,7 @@ _URL: Final = re.compile(
 )
 _PORTS: Final = {"http": "80", "https": "443"}
 
-_EXTRA: Final = ("mcp", "mcp_types", "starlette", "uvicorn")
+_EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 
 @dataclass(frozen=True)
@@ -46,29 +65,34 @@ class Where:
 
 
 def mcp(
-    settings: Settings,
-    where: Where,
-    *,
-    rooms: Sequence[str],
-    stdio: bool,
-    elicit: bool,
-    as_json: bool,
+    room: Rooms = None,
+    host: Host = "127.0.0.1",
+    port: Port = 9090,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Standard input and output instead of HTTP.")
+    ] = False,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
+    no_elicitation: NoElicitation = False,
+    json: Json = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
 ) -> int:
-    """Serve MCP until Ctrl-C, or until the input ends; the exit code.
+    """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    `elicit`: people may be asked through their MCP client.
-
-    Raises:
-        ConfigurationError: a setting, an address or the extra; before anything is served.
+    HMS_SERVER_TOKEN is the bearer token clients must bring; needed beyond this machine.
     """
-    with mcp_extra():
+    with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.app import create_app
         from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
-        from hms_active_rooms.serve.server import listen, serve
+        from hms_active_rooms.serve.server import listen
+        from hms_active_rooms.serve.server import serve as run
 
+    settings, elicit = Settings(journal, policy), not no_elicitation
+    where = Where(host, port, allow_host or (), allow_origin or ())
     log_to_stderr()
     guard = guard_from(settings, where)
-    toolkit = open_toolkit(settings, rooms)
+    toolkit = open_toolkit(settings, room or ())
     server = build_server(toolkit, guides=guides(), elicit=elicit)
     if stdio:
 
@@ -85,65 +109,67 @@ def mcp(
 
     def announce(url: str) -> None:
         allowed = list(toolkit.gate.policy.rooms)
-        if as_json:
+        if json:
             screen.document({"mcp": f"{url}/mcp", "rooms": allowed, "token": bool(guard.token)})
         else:
             screen.err(f"MCP at {url}/mcp for {', '.join(allowed)}{_token_note(guard)}.")
             screen.err("Ctrl-C ends it.")
         _warn_of_strangers(guard, elicit)
 
-    serve(app, listener, announce)
+    run(app, listener, announce)
     return exits.DONE
 
 
-def serve_all(
-    settings: Settings,
-    where: Where,
-    *,
-    rooms: Sequence[str],
-    people: Sequence[str],
-    elicit: bool,
-    as_json: bool,
+def serve(
+    room: Rooms = None,
+    host: Host = "127.0.0.1",
+    port: Port = 9090,
+    person: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Print a login for them; several times. None: one login, no name."
+        ),
+    ] = None,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
+    no_elicitation: NoElicitation = False,
+    json: Json = False,
+    journal: Journal = None,
+    policy: PolicyFile = None,
 ) -> int:
-    """Serve MCP, REST and the approvals page until Ctrl-C; the exit code.
+    """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    `elicit`: people may be asked through their MCP client too.
-
-    Raises:
-        ConfigurationError: a setting, an address or the extra; before anything is served.
+    HMS_SERVER_TOKEN: the bearer token of programs that call. HMS_APPROVER_TOKEN,
+    HMS_APPROVER_TOKEN_<NAME>: those of programs that approve by REST; never the same.
     """
-    with mcp_extra():
+    with extra("serve", "server", *_EXTRA):
         from hms_active_rooms.serve.app import create_app
         from hms_active_rooms.serve.mcp import build_server, entry
         from hms_active_rooms.serve.page import PATH, page_routes
         from hms_active_rooms.serve.rest import rest_routes
-        from hms_active_rooms.serve.rest_approvers import rest_settings, tokens_from
-        from hms_active_rooms.serve.server import address, listen, serve
+        from hms_active_rooms.serve.server import address, listen
+        from hms_active_rooms.serve.server import serve as run
         from hms_active_rooms.serve.signals import ASKED, OnSignal
 
+    settings, elicit = Settings(journal, policy), not no_elicitation
+    where = Where(host, port, allow_host or (), allow_origin or ())
     log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,))
-    approvers = tokens_from(settings.environ())
-    toolkit = open_toolkit(settings, rooms)
+    toolkit = open_toolkit(settings, room or ())
     page = page_routes(toolkit)
     listener = listen(where.host, where.port)
     base = reached_at(address(listener), where, settings.environ())
     page_url = base + PATH
 
-    def print_links() -> None:
-        links = page.new_links(base, people)
-        with suppress(OSError):  # whoever read what we print may be gone; the server goes on
-            if as_json:
-                screen.document({"logins": links})
-            else:
-                _say_links(links)
+    def links() -> Mapping[str, str]:
+        return page.new_links(base, person or ())
 
-    asked = OnSignal(print_links)
+    asked = OnSignal(lambda: _new_links(links, as_json=json))
     app = create_app(
         toolkit,
         guard=guard,
         mcp=entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
-        rest=rest_routes(toolkit, rest_settings(approvers, page=page_url)),
+        rest=rest_routes(toolkit, page_url),
         page=page.routes,
         lifespans=[lambda: closing(toolkit), page.lifespan, asked.running],
     )
@@ -151,36 +177,40 @@ def serve_all(
     def announce(bound: str) -> None:
         _warn_of_strangers(guard, elicit)
         allowed = list(toolkit.gate.policy.rooms)
-        links = page.new_links(base, people)
-        if as_json:
+        if json:
             ways = {"page": page_url, "mcp": f"{base}/mcp", "rest": f"{base}/v1"}
             told = {
                 "bound": bound,
                 "rooms": allowed,
                 "token": bool(guard.token),
-                "approvers": len(approvers),
+                "approvers": len(guard.approvers),
                 "pid": os.getpid(),
             }
-            screen.document({**ways, **told, "logins": links})
+            screen.document({**ways, **told, "logins": links()})
             return
         screen.err(f"Rooms: {', '.join(allowed)}.")
         if base != bound:
             screen.err(f"Listens at {bound}.")
         screen.err(f"MCP at {base}/mcp, REST at {base}/v1{_token_note(guard)}.")
-        screen.err(f"Approvers by REST: {len(approvers) or 'none'}.")
-        _say_links(links)
+        screen.err(f"Approvers by REST: {len(guard.approvers) or 'none'}.")
+        _new_links(links, as_json=False)
         if ASKED is not None:
             screen.err(f"New links: kill -USR1 {os.getpid()}")
         screen.err("Ctrl-C ends it.")
 
-    serve(app, listener, announce, page.close)
+    run(app, listener, announce, page.close)
     return exits.DONE
 
 
-def _say_links(links: Mapping[str, str]) -> None:
-    for name, link in links.items():
-        whose = f"for {quoted(name)}" if name else "for one person"
-        screen.err(f"Approvals page, {whose}, once: {link}")
+def _new_links(made: Callable[[], Mapping[str, str]], *, as_json: bool) -> None:
+    """Print login links; whoever read what we print may be gone, and the server goes on."""
+    links = made()
+    with suppress(OSError):
+        if as_json:
+            screen.document({"logins": links})
+        for name, link in () if as_json else links.items():
+            whose = f"for {quoted(name)}" if name else "for one person"
+            screen.err(f"Approvals page, {whose}, once: {link}")
 
 
 def _warn_of_strangers(guard: GuardSettings, elicit: bool) -> None:
@@ -195,23 +225,9 @@ def _token_note(guard: GuardSettings) -> str:
     return f", bearer token from {TOKEN_VARIABLE}" if guard.token else ", no token needed here"
 
 
-@contextmanager
-def mcp_extra() -> Iterator[None]:
-    """Say which extra is missing when the server cannot be imported."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in _EXTRA:
-            raise
-        raise ConfigurationError(
-            "The server needs its extra: pip install 'hms-active-rooms[mcp]'.", hint=""
-        ) from None
-
-
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings, with the tokens from the environment: an option would show them."""
-    from hms_active_rooms.serve.guard import guard_settings
-    from hms_active_rooms.serve.rest_approvers import tokens_from
+    from hms_active_rooms.serve.admission import guard_settings
 
     environ = settings.environ()
     url = public_url(environ)
@@ -220,11 +236,42 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
     return guard_settings(
         where.host,
         token=environ.get(TOKEN_VARIABLE, ""),
-        approver_tokens=tuple(tokens_from(environ).values()),
+        approvers=approver_tokens(environ),
         hosts=(*where.allow_hosts, *names),
         origins=(*where.allow_origins, *([url] if url else [])),
         own_login=own_login,
     )
+
+
+def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
+    """The name for the record of everybody who may approve by REST, and their token.
+
+    Raises:
+        ConfigurationError: a malformed name, two variables for one name, or one token of two.
+    """
+    found: dict[str, str] = {}
+    for variable, token in environ.items():
+        match = _APPROVER.fullmatch(variable)
+        if match is None or not token:
+            continue
+        name = "approver" if match[1] is None else match[1].lower()
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{quoted(name, 40)} is no approver's name.",
+                hint="Up to 40 letters, digits, dots, dashes and underscores.",
+            )
+        if name in found:
+            raise ConfigurationError(
+                f"Two variables {APPROVER_VARIABLE}... are for the approver {quoted(name)}.",
+                hint="Names are compared without case. Keep one of them.",
+            )
+        found[name] = token
+    if len(set(found.values())) < len(found):
+        raise ConfigurationError(
+            "Two approvers have the same token.",
+            hint="The record tells them apart by it: give each their own.",
+        )
+    return found
 
 
 def public_url(environ: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
@@ -93,3 +94,16 @@ def person_here() -> str:
     except (ImportError, KeyError):
         # No such database (Windows), or a container's user without an entry in it.
         return os.environ.get("USERNAME") or f"uid {os.getuid() if hasattr(os, 'getuid') else '?'}"
+
+
+@contextmanager
+def extra(name: str, what: str, *modules: str) -> Iterator[None]:
+    """Say which extra is missing when one of its modules cannot be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in modules:
+            raise
+        raise ConfigurationError(
+            f"The {what} needs its extra: pip install 'hms-active-rooms[{name}]'.", hint=""
+        ) from None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, InvalidCall
+from hms_active_rooms.cli.options import Json, Scene
+from hms_active_rooms.cli.settings import extra
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -15,24 +19,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def simulator_extra() -> Iterator[None]:
-    """Say which extra is missing when the simulator cannot be imported."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in ("starlette", "uvicorn"):
-            raise
-        raise ConfigurationError(
-            "The simulator needs its extra: pip install 'hms-active-rooms[sim]'.", hint=""
-        ) from None
-
-
-@contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn what stops a simulator into errors with an exit code."""
-    from hms_active_rooms.sim.scene_file import SceneError
-    from hms_active_rooms.sim.server import ServerError
-
+    """Turn what stops a simulator, or keeps it from being imported, into errors of ours."""
+    with extra("sim", "simulator", "starlette", "uvicorn"):
+        from hms_active_rooms.sim.scenes import SceneError
+        from hms_active_rooms.sim.server import ServerError
     try:
         yield
     except SceneError as error:
@@ -43,22 +34,18 @@ def simulator_errors() -> Iterator[None]:
         ) from None
 
 
-def simulate(scene: str, port: int, *, as_json: bool) -> int:
-    """Run a simulator until Ctrl-C; the exit code."""
-    with simulator_extra():
-        from hms_active_rooms.sim.server import environment, paste_lines, serve
+def sim(
+    scene: Scene = "classroom",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8100,
+    json: Json = False,
+) -> int:
+    """Run a simulated 100ms on this machine, until Ctrl-C."""
 
     def announce(sim: Simulation) -> None:
-        if as_json:
-            screen.document(
-                {
-                    "base_url": sim.base_url,
-                    "control_url": sim.control_url,
-                    "room_id": sim.room_id,
-                    "scene": scene,
-                    "environment": environment(sim),
-                }
-            )
+        if json:
+            told = {"base_url": sim.base_url, "control_url": sim.control_url}
+            told |= {"room_id": sim.room_id, "scene": scene}
+            screen.document({**told, "environment": environment(sim)})
             return
         screen.err(f"A simulated 100ms at {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
         screen.err("Paste this into another terminal:")
@@ -66,5 +53,7 @@ def simulate(scene: str, port: int, *, as_json: bool) -> int:
             screen.out(line)
 
     with simulator_errors():
+        from hms_active_rooms.sim.server import environment, paste_lines, serve
+
         serve(scene, port=port, announce=announce)
     return exits.DONE

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import json as jsons
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli.options import Json
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
@@ -89,17 +92,21 @@ def _inside(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def install(folder: str, *, force: bool, as_json: bool) -> int:
-    """Install the skill as `folder`/hms-active-rooms; the exit code.
+def install(
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="Where skills are looked for: ~/.claude/skills.")
+    ],
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Replace an install that was changed, or another copy of this skill."
+        ),
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Install the skill as DIR/hms-active-rooms.
 
-    Args:
-        folder: where a loader looks for skills; made if it is not there.
-        force: also replace an install that was changed by hand, or another copy of this skill.
-        as_json: one document.
-
-    Raises:
-        InvalidCall: something else is there; it was not touched.
-        ConfigurationError: it cannot be written there.
+    The package and a command that runs from there go with it.
     """
     parent = Path(folder).expanduser()
     target = parent / NAME
@@ -116,18 +123,13 @@ def install(folder: str, *, force: bool, as_json: bool) -> int:
         raise ConfigurationError(
             f"{quoted(str(target), 300)} cannot be written: {error.strerror or error}."
         ) from None
-    command = target.resolve() / "scripts" / NAME
-    if as_json:
-        screen.document(
-            {
-                "installed": str(target.resolve()),
-                "version": __version__,
-                "files": len(made),
-                "command": str(command),
-            }
-        )
+    there = target.resolve()
+    command = there / "scripts" / NAME
+    if json:
+        told = {"installed": str(there), "version": __version__, "files": len(made)}
+        screen.document({**told, "command": str(command)})
     else:
-        screen.out(f"Installed {NAME} {__version__}: {target.resolve()} ({len(made)} files).")
+        screen.out(f"Installed {NAME} {__version__}: {there} ({len(made)} files).")
         screen.err(f"Its command: python3 {command} --help")
     return exits.DONE
 
@@ -158,7 +160,7 @@ def _refusal(target: Path, *, force: bool) -> str:
 def _record(target: Path) -> dict[str, str] | None:
     """Path and hash of what an earlier install wrote; None: it was not ours."""
     try:
-        record = json.loads((target / RECORD).read_text(encoding="utf-8"))
+        record = jsons.loads((target / RECORD).read_text(encoding="utf-8"))
         written = record["files"] if record["skill"] == NAME else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -202,7 +204,7 @@ def _write(target: Path, made: Mapping[str, bytes]) -> None:
             "version": __version__,
             "files": {name: _hash(content) for name, content in made.items()},
         }
-        (new / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (new / RECORD).write_text(jsons.dumps(record, indent=1) + "\n", encoding="utf-8")
         old = Path(scratch) / "old"
         if target.exists():
             target.replace(old)

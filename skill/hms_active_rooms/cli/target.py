@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hms_active_rooms.api.ids import parse_peer_ref
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
+from hms_active_rooms.gate.actions.impact import person_of
 from hms_active_rooms.untrusted import lookalikes, quoted, short_ids
 
 _SHOWN = 10
@@ -56,10 +57,6 @@ def _several(wanted: str, fit: Sequence[Peer], same: bool, peers: Sequence[Peer]
         head = f"{len(fit)} peers have the name {quoted(wanted)} or one that looks like it:"
     else:
         head = f"Nobody has exactly the name {quoted(wanted)}; this one looks like it:"
-    rows = [
-        f"  id {shorts[p.id]}: {quoted(p.name)}, role {quoted(p.role, 30)}, "
-        f"user id {quoted(p.user_id, 40)}"
-        for p in fit[:_SHOWN]
-    ]
+    rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:_SHOWN]]
     more = [f"  ... and {len(fit) - _SHOWN} more"] if len(fit) > _SHOWN else []
     return "\n".join([head, *rows, *more])

@@ -16,11 +16,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.desk import forget_typed_ahead, question_text
-from hms_active_rooms.gate.approval import ApprovalRequest
+from hms_active_rooms.cli.desk import line_from, prompted, question_text
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+    from hms_active_rooms.gate.approval import ApprovalRequest
 
 _PROMPT = "> "
 _SPEAKER = "moderator: "
@@ -51,63 +52,45 @@ class Transcript:
 
     def message(self) -> str | None:
         """See `Io`."""
-        line = self._typed_line(_PROMPT) if self._typed else self._piped_line()
-        if line is not None and not self._typed:
-            self.emit({"type": "you", "text": line})
-        return line
-
-    def _typed_line(self, prompt: str) -> str | None:
-        if self._looked_at is sys.stdout:
-            with suppress(ImportError):  # not on Windows, whose terminal edits lines itself
-                import readline  # noqa: F401 - gives input() line editing
-            try:
-                return input(prompt)
-            except EOFError:
-                screen.out()
-                return None
-        self._looked_at.write(prompt)
-        self._looked_at.flush()
-        return self._piped_line()
-
-    def _piped_line(self) -> str | None:
-        line = sys.stdin.readline()
-        return line.rstrip("\r\n") if line else None
+        self._last_outcome = ""
+        if not self._typed:
+            line = line_from(sys.stdin)
+            if line is not None:
+                self.emit({"type": "you", "text": line})
+            return line
+        if self._looked_at is not sys.stdout:
+            self._look_at(_PROMPT)
+            return line_from(sys.stdin)
+        with suppress(ImportError):  # not on Windows, whose terminal edits lines itself
+            import readline  # noqa: F401 - gives input() line editing
+        try:
+            return input(_PROMPT)
+        except EOFError:
+            screen.out()
+            return None
 
     def read(self, prompt: str) -> str | None:
         """See `Desk`."""
         self._quiet()
         if self._as_json and not self._typed:
             self.emit({"type": "question", "text": prompt.strip()})
-        else:
-            forget_typed_ahead()
-            self._looked_at.write(screen.bold(prompt, self._looked_at))
-            self._looked_at.flush()
-        line = self._piped_line()
+            return line_from(sys.stdin)
+        line = prompted(prompt, self._looked_at)
         if not self._as_json and (line is None or not self._typed):
             # Echoed, or ended: either way the line with the prompt is over.
-            self._looked_at.write(screen.told(line or "") + "\n")
-            self._looked_at.flush()
+            self._look_at(screen.told(line or "") + "\n")
         return line
 
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
         """See `Desk`."""
         self._quiet()
         if self._as_json:
-            self.emit(
-                {
-                    "type": "approval",
-                    "action_id": request.action_id,
-                    "tool": request.tool,
-                    "arguments": dict(request.arguments),
-                    "text": request.text,
-                    "gate": request.gate,
-                    "deadline": request.deadline.isoformat(),
-                    "number": number,
-                    "total": total,
-                }
-            )
+            told = {"action_id": request.action_id, "tool": request.tool, "text": request.text}
+            told |= {"gate": request.gate, "deadline": request.deadline.isoformat()}
+            place = {"number": number, "total": total}
+            self.emit({"type": "approval", **told, "arguments": dict(request.arguments), **place})
         if not self._as_json or self._typed:
-            self._tell("\n" + question_text(request, number, total, self._looked_at))
+            self._look_at("\n" + question_text(request, number, total, self._looked_at) + "\n")
 
     def notice(self, text: str) -> None:
         """See `Desk`."""
@@ -115,10 +98,10 @@ class Transcript:
         if self._as_json and not self._typed:
             self.emit({"type": "notice", "text": text})
         else:
-            self._tell(text)
+            self._look_at(text + "\n")
 
-    def _tell(self, text: str) -> None:
-        self._looked_at.write(text + "\n")
+    def _look_at(self, text: str) -> None:
+        self._looked_at.write(text)
         self._looked_at.flush()
 
     # --- events --------------------------------------------------------------------------
@@ -144,13 +127,9 @@ class Transcript:
                 parts = (event["message"], event.get("hint"))
                 screen.out("error: " + screen.told(" ".join(filter(None, parts))))
             case "pending":
-                ids = event["action_ids"]
                 screen.out("Nothing was decided and nothing was executed.")
-                for action_id in ids:
-                    if self._pending_help:
-                        screen.out(self._pending_help.format(action_id=action_id))
-            case _:
-                screen.out(text)
+                for action_id in event["action_ids"] if self._pending_help else ():
+                    screen.out(self._pending_help.format(action_id=action_id))
 
     # --- the spinner ---------------------------------------------------------------------
 

@@ -1,16 +1,16 @@
 """What a person is asked, and the only things that count as an answer.
 
-`ApprovalRequest` is what every way of asking shows. An answer is an `Approve`,
-`Reject` or `Edit` object, or a plain dict that matches one of them exactly
-(`parse_answer`); whatever else comes back is not an answer, and nothing is sent.
+`ApprovalRequest` is what every way of asking shows. An answer is an `Approve`, `Reject` or
+`Edit` object, or a plain dict that matches one of the answer models exactly; whatever else comes
+back is not an answer, and nothing is sent.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,17 +18,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    RootModel,
     TypeAdapter,
     ValidationError,
-    create_model,
 )
 
-from hms_active_rooms.gate.impact import Impact
+from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.untrusted import storable
 
 Scope = Literal["once", "session"]
-"""`session`: also the next calls of this tool, room and audience kind, in this thread and session."""
+"""`session`: also the next calls of this tool, room and audience, in this thread and session."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,42 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run it with other words (`changes`: message, type or reason). `digest` is the request's."""
+    """Run it with other words.
+
+    Attributes:
+        digest: the request's.
+        changes: message, type or reason. An argument that stays as it is may be repeated.
+        by: who decides.
+        tool: the tool's name, when the answer repeats it.
+        whole: `changes` holds all arguments, as LangChain's edits do; none may be missing.
+    """
 
     digest: str
     changes: Mapping[str, object]
     by: str = ""
+    tool: str = ""
+    whole: bool = False
 
 
 Decision = Approve | Reject | Edit
+
+
+@dataclass(frozen=True)
+class BadAnswer:
+    """What came back is no answer to the question; nothing is decided, and the record says why."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Nobody decided, or nobody can be asked: the gate refuses the action, and says why.
+
+    Attributes:
+        reason: told to the model.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +101,7 @@ class ApprovalRequest:
         editable: argument names the person may edit.
         text: the same, in words, safe for a terminal (several lines).
         note: why it is asked again, when it is.
+        problem: what was wrong with the last answer, if it was none.
     """
 
     action_id: str
@@ -87,6 +114,7 @@ class ApprovalRequest:
     editable: tuple[str, ...]
     text: str
     note: str = ""
+    problem: str = ""
 
     def approve(self, *, by: str = "", scope: Scope = "once") -> Approve:
         """An approval of exactly this request."""
@@ -102,7 +130,15 @@ class ApprovalRequest:
 
 
 Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
-"""A callback that asks a person. Anything but a `Decision` is a refusal."""
+"""A callback that asks a person. What is no `Decision` and no answer model is a refusal."""
+
+
+def _storable(given: object) -> object:
+    return storable(given) if isinstance(given, str) else given
+
+
+ReasonText = Annotated[str, BeforeValidator(_storable)]
+"""Why a person says no. Pydantic refuses a lone surrogate, and with it would go the no."""
 
 
 class _Answer(BaseModel):
@@ -115,14 +151,6 @@ class ApproveAnswer(_Answer):
     type: Literal["approve"]
     digest: str
     scope: Scope = "once"
-
-
-def _storable(given: object) -> object:
-    return storable(given) if isinstance(given, str) else given
-
-
-ReasonText = Annotated[str, BeforeValidator(_storable)]
-"""Why a person says no. Pydantic refuses a lone surrogate, and with it would go the no."""
 
 
 class RejectAnswer(_Answer):
@@ -152,61 +180,53 @@ _AnyAnswer = Annotated[ApproveAnswer | RejectAnswer | EditAnswer, Field(discrimi
 _ANSWER: TypeAdapter[ApproveAnswer | RejectAnswer | EditAnswer] = TypeAdapter(_AnyAnswer)
 
 
-@lru_cache(maxsize=256)  # a graph that resumes asks for the same one again
-def answer_model(digest: str) -> type[RootModel[Any]]:
-    """The answers to one request as a model (and a JSON schema): its digest is the only one.
+_SCHEMA = json.dumps(_ANSWER.json_schema())
 
-    The digest ties an answer to its question: LangGraph hands out saved answers by
-    position, and a plain resume to whatever is pending.
-    """
-    only = Literal[digest]  # type: ignore[valid-type]
-    approve = create_model("ApproveAnswer", __base__=ApproveAnswer, digest=(only, ...))
-    reject = create_model("RejectAnswer", __base__=RejectAnswer, digest=(only | None, None))
-    edit = create_model("EditAnswer", __base__=EditAnswer, digest=(only, ...))
-    return RootModel[Annotated[approve | reject | edit, Field(discriminator="type")]]
+
+def answer_schema(digest: str) -> dict[str, Any]:
+    """The answers to one request as a JSON schema for clients: its digest is the only one."""
+    schema: dict[str, Any] = json.loads(_SCHEMA)
+    only = {"const": digest}
+    for name in ("ApproveAnswer", "EditAnswer"):
+        schema["$defs"][name]["properties"]["digest"] = only
+    schema["$defs"]["RejectAnswer"]["properties"]["digest"] = {"anyOf": [only, {"type": "null"}]}
+    return schema
 
 
 class BadAnswerError(Exception):
     """Not an answer to this request; the text says why. Never leaves the package."""
 
 
-def parse_answer(answer: object, request: ApprovalRequest, by: str) -> Decision:
-    """The decision a plain dict states, matched exactly: no synonyms, no truthiness.
+def parse_answer(answer: object) -> tuple[Decision, str | None]:
+    """The decision an answer states, matched exactly (no synonyms, no truthiness), and the digest
+    it names; None: a no that names none.
 
     Raises:
         BadAnswerError: anything else.
     """
-    if not isinstance(answer, dict):
-        raise BadAnswerError("an answer is an object with a type")
+    match answer:
+        case Reject():
+            return answer, None
+        case Approve() | Edit():
+            return answer, answer.digest
+        case BadAnswer():
+            raise BadAnswerError(answer.problem)
+        case dict():
+            pass
+        case _:
+            raise BadAnswerError("an answer is an object with a type")
     try:
         parsed = _ANSWER.validate_python(answer)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in problem["loc"])[:80]
         raise BadAnswerError(f"{place or 'type'}: {problem['msg'][:200]}") from None
-    if parsed.digest is not None and parsed.digest != request.digest:
-        raise BadAnswerError("the digest is not the one that was asked")
     match parsed:
         case RejectAnswer():
-            return Reject(parsed.message, by)
+            return Reject(parsed.message), parsed.digest
         case ApproveAnswer():
-            if parsed.scope == "session" and request.gate != "soft":
-                raise BadAnswerError("a destructive action cannot be approved for the session")
-            return Approve(parsed.digest, by, parsed.scope)
+            return Approve(parsed.digest, scope=parsed.scope), parsed.digest
         case EditAnswer():
-            return Edit(parsed.digest, _changes(parsed.edited_action, request), by)
-
-
-def _changes(edited: EditedAction, request: ApprovalRequest) -> dict[str, object]:
-    if edited.name != request.tool:
-        raise BadAnswerError("an edit cannot change the tool")
-    if missing := sorted(set(request.arguments) - set(edited.args)):
-        raise BadAnswerError(f"{missing[0]!r} is missing from the edit; give all arguments")
-    changes = {
-        name: value
-        for name, value in edited.args.items()
-        if name not in request.arguments or request.arguments[name] != value
-    }
-    if foreign := sorted(set(changes) - set(request.editable)):
-        raise BadAnswerError(f"{foreign[0][:40]!r} cannot be edited")
-    return changes
+            edited = parsed.edited_action
+            edit = Edit(parsed.digest, edited.args, tool=edited.name, whole=True)
+            return edit, parsed.digest

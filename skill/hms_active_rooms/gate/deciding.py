@@ -1,183 +1,202 @@
-"""A person's decision: written into the row once, for exactly what was shown."""
+"""A decision on an action, written once, inside one transaction of the journal.
+
+The first decision counts. A person's no counts until the request is sent, also after another's
+yes. An answer that is none, or that names another question, moves nothing.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from copy import copy
-from dataclasses import replace
-from datetime import timedelta
-from typing import Self
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Edit, Reject
-from hms_active_rooms.gate.calls import StateChange, parse_call
-from hms_active_rooms.gate.digest import canonical
-from hms_active_rooms.gate.drafts import bound, draft
-from hms_active_rooms.gate.impact import Impact
-from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.actions.change import StateChange
+from hms_active_rooms.gate.approval import Approve, BadAnswerError, Edit, Reject, parse_answer
+from hms_active_rooms.gate.journal.records import (
+    OUTSIDE,
+    UNSENT,
+    Action,
+    Grant,
+    Way,
+    action_id,
+    by_person,
+)
+from hms_active_rooms.gate.journal.store import Writing
+from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.records import Action, Ask, Grant
-from hms_active_rooms.gate.rows import Rows
-from hms_active_rooms.gate.states import State
 from hms_active_rooms.gate.wording import describe
-from hms_active_rooms.gate.workers import this_worker
 from hms_active_rooms.untrusted import storable
 
 _MAX_REASON_CHARS = 2000
 
 
-class Deciding(Rows):
-    """Asks and decides. Whatever way a person is asked by, the decision ends up here."""
+@dataclass(frozen=True)
+class Decided:
+    """What became of a decision.
 
-    def __init__(self, journal: Journal, policy: Policy) -> None:
-        super().__init__(journal)
-        self.policy = policy
+    Attributes:
+        counted: it is the one that counts; else somebody was first, or it was too late, or it was
+            no answer.
+        action: the row by now; the successor when the person edited it.
+        problem: why it was no answer to this question; "" if it was one. Nothing was decided.
+    """
 
-    def asking(self) -> Self:
-        """The same gate under a policy that lets nothing run unasked."""
-        strict = copy(self)
-        strict.policy = self.policy.model_copy(
-            update={"relaxed": frozenset(), "unattended": frozenset()}
-        )
-        return strict
+    counted: bool
+    action: Action
+    problem: str = ""
 
-    def request(self, action: Action) -> ApprovalRequest:
-        """What a person is shown about this row, everywhere the same."""
-        call = parse_call(action.tool, action.arguments)
-        impact = Impact.from_json(action.impact or {})
-        return ApprovalRequest(
-            action_id=action.id,
-            tool=action.tool,
-            arguments=action.arguments,
-            impact=impact,
-            digest=action.digest,
-            deadline=action.expires_at,
-            gate="soft" if action.gate == "soft" else "hard",
-            editable=tuple(sorted(call.words)),
-            text=describe(call, impact, action.note),
-            note=action.note,
-        )
 
-    async def asked(self, action: Action, way: str) -> None:
-        """Record that a person was shown this row."""
-        await asyncio.to_thread(
-            self.journal.note, action.id, "asked", way=way, digest=action.digest
-        )
+def decide(
+    tx: Writing,
+    wanted: str,
+    answer: object,
+    *,
+    by: str,
+    way: Way,
+    policy: Policy,
+    shown: str = "",
+    rooms: Collection[str] | None = None,
+) -> Decided:
+    """Write a decision on a row.
 
-    async def place_ask(self, place: tuple[str, ...], items: Sequence[str]) -> Ask:
-        """Record what is asked at a place of a graph; the first record there stays."""
-        return await asyncio.to_thread(self.journal.ask, place, items)
+    Args:
+        tx: the transaction.
+        wanted: the row's id.
+        answer: see `gate.approval`.
+        by: who decides, unless the answer says.
+        way: how they were asked.
+        policy: for how long a grant lasts, and how far it reaches.
+        shown: the question's text, where it was kept outside the journal.
+        rooms: the rooms whose actions may be decided; None: any.
 
-    async def bad_answer(self, action: Action, reason: str, *, way: str) -> None:
-        """Record an answer that was none; nothing moves."""
-        await asyncio.to_thread(
-            self.journal.note, action.id, "bad_answer", way=way, reason=storable(reason)
-        )
-
-    async def open_actions(self, thread: str) -> list[Action]:
-        """The thread's rows that could still be sent: proposed, or approved and not sent."""
-        states: tuple[State, ...] = ("proposed", "approved")
-        found = [
-            await asyncio.to_thread(self.journal.actions, state=state, thread=thread, limit=1000)
-            for state in states
-        ]
-        return [action for actions in found for action in actions]
-
-    async def withdraw(self, action_id: str, reason: str, *, by: str, way: str) -> Action:
-        """Take back an action that was not sent yet, approved or not, and its thread's grants."""
-        by = storable(by)
-        action = await self.expire_if_late(await self.get(action_id))
-        while action.state in ("proposed", "approved"):
-            action = await self.expire_if_late(await self._reject(action, reason, by, way))
-        # Last, so that no grant given in between outlives it.
-        await asyncio.to_thread(self.journal.revoke_grants, action.thread)
-        return action
-
-    async def decide(self, action_id: str, decision: object, *, by: str, way: str) -> Action:
-        """Write a person's decision. The first one counts; the row says which it was.
-
-        A person's no counts until it is sent, also after another's yes. Anything that is not
-        a `Decision` on exactly this digest rejects the action.
-
-        Raises:
-            InvalidCall: no such action.
-        """
-        action = await self.expire_if_late(await self.get(action_id))
-        by = storable(str(getattr(decision, "by", "") or by))
-        unsent = action.state in ("proposed", "approved")
-        # The gate's own refusals say nothing about what a person wants.
-        if isinstance(decision, Reject) and way != "gate" and unsent:
-            return await self.withdraw(action.id, decision.reason, by=by, way=way)
-        if action.state != "proposed":
-            return action
+    Raises:
+        InvalidCall: there is no such action.
+    """
+    row = tx.get(wanted)
+    if row is None or (rooms is not None and row.room_id not in rooms):
+        # The same words: nobody learns of a room that is not theirs.
+        raise no_such_action()
+    try:
+        decision, digest = parse_answer(answer)
+        if digest != row.digest and not (digest is None and isinstance(decision, Reject)):
+            raise BadAnswerError("the answer names another question than this one")
+        if shown and shown != describe(row):
+            raise BadAnswerError("the question that was shown is not the one on record")
+        by = storable(decision.by or by)
         match decision:
             case Reject():
-                return await self._reject(action, decision.reason, by, way)
-            case Approve() | Edit() if decision.digest != action.digest:
-                reason = "the answer was for another request than the one that is pending"
-                return await self._reject(action, reason, by, way)
-            case Approve(scope="session") if action.gate != "soft":
-                reason = "a destructive action cannot be approved for the rest of the session"
-                return await self._reject(action, reason, by, way)
+                return _reject(tx, row, decision.reason, by, way)
+            case _ if row.state != "proposed":
+                return Decided(False, tx.expire_if_late(row))
+            case Approve(scope="session") if row.gate != "soft":
+                raise BadAnswerError("a destructive action cannot be approved for the session")
+            case Approve(scope="session") if row.thread.startswith(OUTSIDE):
+                raise BadAnswerError(
+                    "what another program asks for is approved once, never for the session"
+                )
             case Approve(scope="once" | "session"):
-                approved = await self.move(action, "approved", by=by, way=way)
-                if decision.scope == "session" and approved.state == "approved":
-                    grant = replace(self.grant_for(approved), granted_by=by, action_id=action.id)
-                    await asyncio.to_thread(self.journal.add_grant, grant)
-                return approved
+                approved = tx.move(row, "approved", by=by, way=way)
+                if decision.scope == "session":
+                    granted = grant_for(approved, policy, tx.now())
+                    tx.add_grant(replace(granted, granted_by=by, action_id=row.id))
+                return Decided(True, approved)
             case Edit():
-                return await self._edit(action, decision, by, way)
+                return _edit(tx, row, decision, by, way)
             case _:
-                return await self._reject(action, "the answer was not understood", by, way)
+                raise BadAnswerError("an approval is for once or for the session")
+    except BadAnswerError as error:
+        row = tx.expire_if_late(row)
+        tx.note(row.id, "bad_answer", by=storable(by), way=way, reason=storable(str(error)))
+        return Decided(False, row, str(error))
 
-    async def _reject(self, action: Action, reason: str, by: str, way: str) -> Action:
-        reason = storable(str(reason))[:_MAX_REASON_CHARS]
-        return await self.move(action, "rejected", by=by, way=way, reason=reason)
 
-    async def _edit(self, action: Action, edit: Edit, by: str, way: str) -> Action:
-        try:
-            call = parse_call(action.tool, action.arguments).edited(dict(edit.changes))
-        except InvalidCall as error:
-            return await self._reject(action, f"the edit was refused: {error}", by, way)
-        impact = Impact.from_json(action.impact or {})
-        row = bound(self._next_revision(action, call), call, impact)
-        successor = replace(row, edited_from=action.id, expires_at=action.expires_at)
-        reason = f"edited by the person into action {successor.id}"
-        await asyncio.to_thread(
-            self.journal.replace, action, successor, state="rejected", reason=reason, by=by, way=way
-        )
-        latest = await self.latest(action)
-        if latest.id != successor.id or latest.state != "proposed":
-            return latest
-        return await self.move(latest, "approved", by=by, way=way)
+def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
+    # The words a person edited a row into are the same question: a no to it takes them back.
+    while (edited := tx.edited_into(row.id)) is not None:
+        row = edited
+    # The gate's own refusals say nothing about what a person wants. A person's no ends what was
+    # allowed for the session, also if it comes too late for this row.
+    if by_person(way):
+        tx.revoke_grants(row.thread)
+    if row.state not in UNSENT or (row.state == "approved" and not by_person(way)):
+        return Decided(False, tx.expire_if_late(row))
+    reason = storable(reason)[:_MAX_REASON_CHARS]
+    return Decided(True, tx.move(row, "rejected", by=by, way=way, reason=reason))
 
-    def grant_for(self, action: Action) -> Grant:
-        """What "for the rest of the session" means for this row: so much, and no more."""
-        impact = Impact.from_json(action.impact or {})
-        arguments = action.arguments
-        target = arguments.get("peer_id") or arguments.get("role") or ""
-        return Grant(
-            tool=action.tool,
-            room_id=action.room_id,
-            session_id=impact.session_id,
-            thread=action.thread,
-            requester=action.requester,
-            worker=this_worker(),
-            audience=canonical([impact.kind, target, arguments.get("type", "")]),
-            most=int(impact.total * (1 + self.policy.audience_growth)),
-            granted_by="",
-            action_id="",
-            expires_at=self.journal.now() + timedelta(seconds=self.policy.grant_ttl_s),
-        )
 
-    def _next_revision(self, action: Action, call: StateChange) -> Action:
-        return draft(
-            call,
-            key=action.call_key,
-            revision=action.revision + 1,
-            thread=action.thread,
-            requester=action.requester,
-            now=self.journal.now(),
-            ttl_s=self.policy.approval_ttl_s,
-        )
+def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
+    arguments = row.call.arguments()
+    if edit.tool not in ("", row.tool):
+        raise BadAnswerError("an edit cannot change the tool")
+    if edit.whole and (missing := sorted(set(arguments) - set(edit.changes))):
+        raise BadAnswerError(f"{missing[0]!r} is missing from the edit; give all arguments")
+    changes = {k: v for k, v in edit.changes.items() if k not in arguments or arguments[k] != v}
+    try:
+        call = row.call.edited(changes)
+    except InvalidCall as error:
+        raise BadAnswerError(f"the edit is wrong: {str(error).rstrip('.')}") from None
+    successor = replace(
+        next_revision(row, call, tx.now(), ttl_s=None).bound(call, row.shown),
+        state="approved",
+        decided_by=by,
+        decided_way=way,
+        decided_at=tx.now(),
+        edited_from=row.id,
+    )
+    text = f"edited by the person into action {successor.id}"
+    tx.move(row, "rejected", by=by, way=way, reason=text, data={"next": successor.id})
+    tx.insert(successor)
+    return Decided(True, successor)
+
+
+def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
+    """The row of the next revision of a call; it keeps the deadline if no time to live is given."""
+    expires = row.expires_at if ttl_s is None else now + timedelta(seconds=ttl_s)
+    return Action(
+        id=action_id(row.call_key, row.revision + 1),
+        call_key=row.call_key,
+        revision=row.revision + 1,
+        thread=row.thread,
+        requester=row.requester,
+        call=call,
+        impact=None,
+        digest="",
+        gate=row.gate,
+        state="proposed",
+        created_at=now,
+        expires_at=expires,
+        content=row.content,
+    )
+
+
+def grant_for(action: Action, policy: Policy, now: datetime) -> Grant:
+    """The grant that "approve for the session" creates for this action."""
+    impact = action.shown
+    return Grant(
+        tool=action.tool,
+        room_id=action.room_id,
+        session_id=impact.session_id,
+        thread=action.thread,
+        requester=action.requester,
+        worker=this_worker(),
+        audience=action.call.audience(impact),
+        most=int(impact.total * (1 + policy.audience_growth)),
+        granted_by="",
+        action_id="",
+        expires_at=now + timedelta(seconds=policy.grant_ttl_s),
+    )
+
+
+def find_grant(tx: Writing, action: Action, policy: Policy) -> Grant | None:
+    """What a person allowed for the rest of this session, if it covers this row now."""
+    if action.gate != "soft":
+        return None
+    # The grant's own limit already holds the room for growth.
+    wanted = replace(grant_for(action, policy, tx.now()), most=action.shown.total)
+    return tx.find_grant(wanted)
+
+
+def no_such_action() -> InvalidCall:
+    """For an id that names nothing."""
+    return InvalidCall("There is no such action.", hint="List them with: actions.")

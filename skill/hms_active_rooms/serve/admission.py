@@ -11,17 +11,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.limits import MOST_OF_PROGRAMS
 from hms_active_rooms.untrusted import quoted
 
-Principal = Literal["caller", "approver", ""]
+
+@dataclass(frozen=True)
+class Approver:
+    """Somebody whose token lets their program approve, by the name for the record."""
+
+    name: str
+
+
+Principal = Literal["caller", ""] | Approver
 """Whose token a request carried. "": none, where none is needed."""
 
 MAX_BODY_BYTES: Final = 256 * 1024
@@ -50,7 +58,8 @@ class GuardSettings:
             ("https://rooms.example:8443"), when a proxy passes on another Host. Pages from
             elsewhere cannot call: no answer has a CORS header.
         token: what callers must bring as a bearer token; "" for none.
-        approver_tokens: what lets a program approve, by REST only; never the callers'.
+        approvers: name for the record to the token that lets a program of theirs approve, by REST
+            only; never the callers'.
         max_body_bytes: of one request.
         body_s: how long one may take to arrive.
         own_login: path prefixes that check who comes by themselves (the approvals page); a
@@ -62,7 +71,7 @@ class GuardSettings:
     hosts: tuple[str, ...] = _LOOPBACK
     origins: tuple[str, ...] = ()
     token: str = field(default="", repr=False)
-    approver_tokens: tuple[str, ...] = field(default=(), repr=False)
+    approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_body_bytes: int = MAX_BODY_BYTES
     body_s: float = BODY_S
     own_login: tuple[str, ...] = ()
@@ -70,13 +79,16 @@ class GuardSettings:
     most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
-        given = [("server", self.token), *(("approver", token) for token in self.approver_tokens)]
+        given = [
+            ("server", self.token),
+            *(("approver", token) for token in self.approvers.values()),
+        ]
         for name, token in given:
             if token and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token):
                 raise ConfigurationError(
                     f"The {name} token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces."
                 )
-        if self.token and self.token in self.approver_tokens:
+        if self.token and self.token in self.approvers.values():
             raise ConfigurationError(
                 "The approver's token is the caller's.",
                 hint="Whoever calls must not be able to approve: use two tokens.",
@@ -87,7 +99,7 @@ def guard_settings(
     host: str,
     *,
     token: str = "",
-    approver_tokens: tuple[str, ...] = (),
+    approvers: Mapping[str, str] | None = None,
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
@@ -101,7 +113,8 @@ def guard_settings(
     names = [_host_name(name) for name in hosts]
     reached = [*names, *(_origin_host(origin) for origin in origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
-    if is_loopback(host):
+    local = is_loopback(host)
+    if local:
         names += _LOOPBACK
     elif not token:
         raise ConfigurationError(
@@ -115,7 +128,7 @@ def guard_settings(
             "a token.",
             hint="Set HMS_SERVER_TOKEN, or leave that name away.",
         )
-    if not is_loopback(host) and not _is_any(host):
+    if not local and not _is_any(host):
         names.append(_host_name(f"[{host}]" if ":" in host else host))
     if not names:
         raise ConfigurationError(
@@ -126,19 +139,9 @@ def guard_settings(
         hosts=tuple(dict.fromkeys(names)),
         origins=tuple(origin.lower() for origin in origins),
         token=token,
-        approver_tokens=approver_tokens,
+        approvers=approvers or {},
         own_login=own_login,
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server bound there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_any(host: str) -> bool:
@@ -211,7 +214,7 @@ def judge(
     who = _token_of(settings, headers.get("authorization", []))
     if who is None:
         return Refusal(401, "The bearer token is not the right one.", "token")
-    if who == "approver" and not path.startswith("/v1/"):
+    if isinstance(who, Approver) and not path.startswith("/v1/"):
         return Refusal(403, "An approver's token is for REST only.", "approver")
     if who == "" and settings.token and not _needs_no_token(settings, path):
         return Refusal(401, "A bearer token is needed.", "token")
@@ -223,7 +226,7 @@ def is_program(settings: GuardSettings, who: Principal, path: str) -> bool:
 
     People come by the page, or by a program of their own with an approver's token.
     """
-    return who != "approver" and not _needs_no_token(settings, path)
+    return not isinstance(who, Approver) and not _needs_no_token(settings, path)
 
 
 def _origin_fits(settings: GuardSettings, origins: list[str], host: str) -> bool:
@@ -263,7 +266,7 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | None:
     """Whose token it is; None for a wrong one, where one is known."""
     known: tuple[tuple[Principal, str], ...] = (
         ("caller", settings.token),
-        *(("approver", token) for token in settings.approver_tokens),
+        *((Approver(name), token) for name, token in settings.approvers.items()),
     )
     if not values or not any(token for _, token in known):
         return ""
@@ -272,10 +275,12 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | None:
         return None
     found: Principal | None = None
     for who, token in known:  # all are compared, so that time tells nothing
-        if hmac.compare_digest(_hash(given.strip()), _hash(token)) and token:
+        if hmac.compare_digest(hashed(given.strip()), hashed(token)) and token:
             found = who
     return found
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+def hashed(secret: str) -> bytes:
+    """What is kept of a secret, and compared. Half a character, which JSON can bring, is a wrong
+    secret like any other."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from hms_active_rooms.serve.decisions import run_approved
-from hms_active_rooms.serve.guard import Guard, GuardSettings
+from hms_active_rooms.serve.guard import Guard
 from hms_active_rooms.serve.last_resort import LastResort, failed
 from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import all_ended
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.serve.admission import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 LAST_SENDS_S = 30.0

@@ -15,10 +15,11 @@ makes in a minute.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,35 +30,34 @@ from hms_active_rooms.errors import (
     ActiveRoomsError,
     InvalidCall,
     JournalError,
+    NotActive,
+    PeerNotFound,
     PolicyRefusal,
     RateLimited,
 )
-from hms_active_rooms.gate.calls import Arguments, StateChange, explain
-from hms_active_rooms.gate.digest import digest
-from hms_active_rooms.gate.drafts import Origin
-from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.impact import Impact
-from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
+from hms_active_rooms.gate.gate import Gate, refused_again
+from hms_active_rooms.gate.journal.records import (
+    OUTSIDE,
+    Action,
+    Origin,
+    call_key,
+    content_of,
+)
 from hms_active_rooms.serve.answers import (
     Answer,
     action_answer,
-    has_ended,
-    peers_data,
-    peers_table,
-    room_data,
 )
 from hms_active_rooms.serve.pace import MOST_NEW_A_MINUTE, take_one
 from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import run_to_end
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
-from hms_active_rooms.tools.roster import default_budget, render_room, render_roster, roster
+from hms_active_rooms.tools.read_data import peers_data, peers_table, room_data
+from hms_active_rooms.tools.roster import default_budget, render_room, select, shown
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
-THREADS: Final = "serve:"
-"""How the journal's threads of calls from outside begin."""
 
 MAX_KEY_CHARS: Final = 200
 
@@ -67,6 +67,8 @@ MAX_OPEN: Final = 100
 TOLD_WITHIN: Final = timedelta(hours=1)
 """Our choice: how long an outcome that no call was told answers the next same call, and one that
 stays unknown, once told, all of them."""
+
+_REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class Caller:
     @property
     def thread(self) -> str:
         """The journal's thread of these calls."""
-        return THREADS + self.channel
+        return OUTSIDE + self.channel
 
 
 async def call_tool(
@@ -120,11 +122,18 @@ async def call_tool(
         return await read(gate, name, call, caller)
     began = gate.journal.now()
     action = await open_call(gate, call, caller)
-    answer = await tell(gate, await settle(gate, action), page=page)
-    if answer.action is None or not is_repeated(answer.action, began):
+    action = await settle(gate, action)
+    answer = await tell(gate, action, page=page)
+    if not action.ended or action.ended_at >= began:
         return answer
     text = f"This call was made before and is not sent again; what came of it: {answer.text}"
-    return replace(answer, text=text, data={**answer.data, "text": text})
+    return replace(answer, text=text, data={**answer.data, "text": text}, repeated=True)
+
+
+def input_schema(tool: str) -> dict[str, Any]:
+    """The JSON schema of a tool's arguments, the one that LangChain shows a model."""
+    schema = ARGUMENTS[tool].model_json_schema()
+    return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
 
 def checked(name: str, arguments: dict[str, Any]) -> Arguments:
@@ -160,10 +169,12 @@ async def read(
         if isinstance(call, ListPeers):
             everyone = await gate.peers(call.room_id)
             filters = call.model_dump(exclude={"room_id"})
-            view = roster(everyone, **filters)
+            view = select(everyone, **filters)
+            budget = default_budget(call.limit)
             if table:
-                return Answer(name, *peers_table(call.room_id, view, default_budget(call.limit)))
-            return Answer(name, render_roster(view), peers_data(call.room_id, view))
+                return Answer(name, *peers_table(call.room_id, view, budget))
+            text, view = shown(view, budget)
+            return Answer(name, text, peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
         # A refused reader has no row among the actions.
@@ -183,20 +194,74 @@ async def open_call(gate: Gate, call: StateChange, caller: Caller) -> Action:
         PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
         ApiError: the room could not be read; nothing was executed.
     """
-    origin, again = await _origin(gate, call, caller)
-    if await gate.find(call, origin) is None:
-        _keep_pace(gate, call, caller)
-        if again or not gate.policy.runs_unasked(call.tool):
-            await _room_for_one_more(gate, caller)
-        await _bind_key(gate, call, caller)
+    place = _key_of(caller)
+    found, earlier, waiting = await asyncio.to_thread(_look, gate, call, caller, place)
+    if found is not None and not await _is_over(gate, found, caller):
+        return await _again(gate, found)
+    _keep_pace(gate, call, caller)
+    again = found is not None
+    if waiting >= MAX_OPEN and (again or not gate.policy.runs_unasked(call.tool)):
+        # No row either: a flood must not fill the journal.
+        _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
+        raise PolicyRefusal(
+            f"{waiting} calls wait for a person; no more are taken until some are decided.",
+            hint="Tell the person what waits. Call again once they decided.",
+        )
+    if place is not None:
+        await asyncio.to_thread(_bind_key, gate, call, place)
+    message, number = ("key", caller.key) if caller.key else ("turn", str(earlier))
+    origin = Origin(caller.thread, message, number, caller.requester)
     try:
-        return await (gate.asking() if again else gate).propose(call, origin)
-    except ActiveRoomsError:
-        with suppress(JournalError):
-            refused = await gate.find(call, origin)
-            if refused is not None and has_ended(refused):
-                await _told(gate, refused)
+        return await gate.propose(call, origin, always_ask=again, looked=True)
+    except _REFUSED:
+        refused = await gate.find(call, origin)
+        if refused is not None and refused.ended:
+            await _told(gate, refused)
         raise
+
+
+async def _again(gate: Gate, found: Action) -> Action:
+    """The row that is there; a call that was refused on the spot is refused again."""
+    try:
+        return refused_again(found)
+    except ActiveRoomsError:
+        await _told(gate, found)
+        raise
+
+
+def _look(
+    gate: Gate, call: StateChange, caller: Caller, place: str | None
+) -> tuple[Action | None, int, int]:
+    """The newest row of this call, how often it was made before, how many questions wait."""
+    with gate.journal.read() as view:
+        waiting = view.count(state="proposed", thread=caller.thread)
+        if place is None:
+            return *view.same_calls(caller.thread, content_of(call)), waiting
+        origin = Origin(caller.thread, "key", caller.key, caller.requester)
+        found = view.latest(call_key(call, origin))
+        return found, 0, waiting
+
+
+def _key_of(caller: Caller) -> str | None:
+    """The journal's name of an idempotency key; None: the caller gave none."""
+    if not caller.key:
+        return None
+    if len(caller.key) > MAX_KEY_CHARS or not caller.key.isascii() or not caller.key.isprintable():
+        raise InvalidCall(
+            f"An idempotency key has at most {MAX_KEY_CHARS} printable ASCII characters."
+        )
+    return json.dumps(["key", caller.thread, caller.key])
+
+
+def _bind_key(gate: Gate, call: StateChange, place: str) -> None:
+    """Tie a key to the first call that was made with it."""
+    content = content_of(call)
+    with gate.journal.write() as tx:
+        if not tx.ask(place, [content]) and tx.asked_at(place) != [content]:
+            raise InvalidCall(
+                "This idempotency key was used for another call.",
+                hint="Use a new key for a new call.",
+            )
 
 
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
@@ -215,128 +280,48 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     )
 
 
-async def _room_for_one_more(gate: Gate, caller: Caller) -> None:
-    waiting = await asyncio.to_thread(
-        gate.journal.count, state="proposed", at=gate.journal.now(), thread=caller.thread
-    )
-    if waiting >= MAX_OPEN:
-        # No row either: a flood must not fill the journal.
-        _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
-        raise PolicyRefusal(
-            f"{waiting} calls wait for a person; no more are taken until some are decided.",
-            hint="Tell the person what waits. Call again once they decided.",
-        )
-
-
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
     if action.state in ("approved", "sent", "unknown"):
-        return await run_to_end(gate, action.id)
+        return await run_to_end(gate, action)
     return action
 
 
 async def tell(gate: Gate, action: Action, *, page: str = "") -> Answer:
     """The answer about a row. An outcome that is told once is not told again to a new call."""
-    if has_ended(action):
+    if action.ended:
         await _told(gate, action)
     return action_answer(action, page)
 
 
-def is_repeated(action: Action, began: datetime) -> bool:
-    """Whether this outcome was there before a call that began at this moment. Pure."""
-    return has_ended(action) and _ended_at(action) < began
-
-
 async def _told(gate: Gate, action: Action) -> None:
+    def note() -> None:
+        with gate.journal.write() as tx:
+            tx.told(action.id)
+
+    if action.told_at is not None:
+        return
     try:
-        if await _told_at(gate, action) is None:
-            await asyncio.to_thread(gate.journal.note, action.id, "told", way="call")
+        await asyncio.to_thread(note)
     except JournalError as error:
         # The row tells what was executed, whether or not this is noted; without the note the
         # next same call gets the same outcome, and nothing is sent.
         _log.warning("told, and not on record: %s: %s", action.id, error)
 
 
-async def _told_at(gate: Gate, action: Action) -> datetime | None:
-    """When a call was told the outcome first; None: none was."""
-    events = await asyncio.to_thread(gate.journal.events, action.id)
-    return next((event.at for event in events if event.kind == "told"), None)
-
-
-async def _origin(gate: Gate, call: StateChange, caller: Caller) -> tuple[Origin, bool]:
-    """Where this call is made, and whether the same call was made and over before."""
-    if caller.key:
-        return _keyed(caller), False
-
-    def turn(number: int) -> Origin:
-        return Origin(caller.thread, "turn", str(number), caller.requester)
-
-    async def over(number: int) -> bool:
-        action = await gate.find(call, turn(number))
-        unknown = action is not None and action.state == "unknown"
-        if unknown and await gate.find(call, turn(number + 1)) is not None:
-            return True  # whatever it was given up for: another session may be over by now
-        return await _is_over(gate, action)
-
-    # Turns are over in order, so the first open one is found in few steps however many there are.
-    if not await over(0):
-        return turn(0), False
-    told, opened = 0, 1
-    while await over(opened):
-        told, opened = opened, opened * 2
-    while opened - told > 1:
-        middle = (told + opened) // 2
-        if await over(middle):
-            told = middle
-        else:
-            opened = middle
-    return turn(opened), True
-
-
-async def _is_over(gate: Gate, action: Action | None) -> bool:
-    if action is None or not has_ended(action):
+async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
+    """Whether the next same call is a new one: this one has ended, and its outcome was told."""
+    if caller.key or not action.ended:
         return False
-    if action.state == "unknown":
-        return await _is_given_up(gate, action)
-    if gate.journal.now() - _ended_at(action) > TOLD_WITHIN:
-        return True
-    return await _told_at(gate, action) is not None
-
-
-async def _is_given_up(gate: Gate, action: Action) -> bool:
-    """Whether an unknown outcome was told long enough, or another session runs by now."""
-    told_at = await _told_at(gate, action)
-    if told_at is None:
+    now = gate.journal.now()
+    if action.state != "unknown":
+        return action.told_at is not None or now - action.ended_at > TOLD_WITHIN
+    if action.told_at is None:
         return False
-    if gate.journal.now() - told_at > TOLD_WITHIN:
+    if now - action.told_at > TOLD_WITHIN:
         return True
-    shown = Impact.from_json(action.impact or {}).session_id
+    # An unknown outcome is given up once another session runs.
     with suppress(ActiveRoomsError):
-        return (await gate.active_room(action.room_id)).session.id != shown
+        session = (await gate.active_room(action.room_id)).session
+        return session.id != action.shown.session_id
     return False
-
-
-def _ended_at(action: Action) -> datetime:
-    ended = action.finished_at or action.decided_at or action.created_at
-    # A question nobody touched was over at its deadline, not when somebody noticed.
-    return min(ended, action.expires_at) if action.state == "expired" else ended
-
-
-def _keyed(caller: Caller) -> Origin:
-    if len(caller.key) > MAX_KEY_CHARS or not caller.key.isascii() or not caller.key.isprintable():
-        raise InvalidCall(
-            f"An idempotency key has at most {MAX_KEY_CHARS} printable ASCII characters."
-        )
-    return Origin(caller.thread, "key", caller.key, caller.requester)
-
-
-async def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
-    """Tie a key to the first call that was made with it."""
-    if not caller.key:
-        return
-    content = digest({"tool": call.tool, "arguments": call.arguments()})
-    place = await gate.place_ask(("key", caller.thread, caller.key), [content])
-    if place.items[0] != content:
-        raise InvalidCall(
-            "This idempotency key was used for another call.", hint="Use a new key for a new call."
-        )

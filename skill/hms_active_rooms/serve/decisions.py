@@ -13,29 +13,18 @@ import logging
 from dataclasses import dataclass
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
-from hms_active_rooms.gate.approval import (
-    ApprovalRequest,
-    Approve,
-    BadAnswerError,
-    Decision,
-    Edit,
-    Reject,
-    parse_answer,
-)
-from hms_active_rooms.gate.calls import parse_call
+from hms_active_rooms.gate.approval import Reject
+from hms_active_rooms.gate.deciding import no_such_action
 from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
 from hms_active_rooms.gate.policy import ANY_ROOM
-from hms_active_rooms.gate.records import Action, Event
-from hms_active_rooms.gate.states import State
-from hms_active_rooms.gate.wording import NOBODYS_WAYS, already, outcome
-from hms_active_rooms.serve.calls import THREADS
+from hms_active_rooms.gate.wording import already, outcome
 from hms_active_rooms.serve.refusals import refusals_of
 from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
-from hms_active_rooms.untrusted import storable
 
 MAX_LISTED = 500
 
-_SENT_HERE = ("page", "rest")
+_SENT_HERE: tuple[Way, ...] = ("page", "rest")
 """Ways of deciding after which this server sends, whoever asked."""
 
 _log = logging.getLogger(__name__)
@@ -46,14 +35,12 @@ class Shown:
     """One action as a person sees it.
 
     Attributes:
-        action: the row; its state is `expired` as soon as its time is over.
-        request: what is asked, with the digest; None when it was refused on the spot.
+        action: the row.
         events: what happened to it, oldest first.
         newest: the newest revision of the same call, the action itself if there is none.
     """
 
     action: Action
-    request: ApprovalRequest | None
     events: tuple[Event, ...]
     newest: Action
 
@@ -89,8 +76,6 @@ async def list_actions(
     return await asyncio.to_thread(
         gate.journal.actions,
         state=state,
-        # A question whose time is over still has its old state until somebody touches it.
-        at=gate.journal.now(),
         room_id=room_id,
         rooms=allowed_rooms(gate),
         limit=limit,
@@ -108,19 +93,37 @@ async def show(gate: Gate, action_id: str) -> Shown:
     Raises:
         InvalidCall: no such action in the rooms the policy allows.
     """
-    action = await gate.expire_if_late(await _known(gate, action_id))
-    events = await asyncio.to_thread(gate.journal.events, action.id)
-    request = gate.request(action) if action.impact is not None else None
-    return Shown(action, request, tuple(events), await gate.latest(action))
+    shown = await asyncio.to_thread(_show, gate, _typed(action_id))
+    if shown is None:
+        raise no_such_action()
+    rooms = allowed_rooms(gate)
+    if rooms is not None and shown.action.room_id not in rooms:
+        _log.warning("refused action %s: another room", shown.action.id)
+        refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
+        raise no_such_action()
+    return shown
 
 
-async def asked(gate: Gate, action: Action, way: str) -> None:
+def _show(gate: Gate, action_id: str) -> Shown | None:
+    with gate.journal.read() as view:
+        action = view.get(action_id)
+        if action is None:
+            return None
+        newest = view.latest(action.call_key) or action
+        return Shown(action, tuple(view.events(action.id)), newest)
+
+
+def _typed(action_id: str) -> str:
+    return action_id.strip().lower()[:64]
+
+
+async def asked(gate: Gate, action: Action, way: Way) -> None:
     """Record that a person was shown an action that waits."""
     if action.state == "proposed":
         await gate.asked(action, way)
 
 
-async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: str) -> Verdict:
+async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: Way) -> Verdict:
     """Write a person's decision and run what it approves.
 
     Args:
@@ -129,64 +132,39 @@ async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: st
         answer: `{"type": "approve", "digest": ...}`, `{"type": "reject", "message": ...}` or an
             edit, exactly as `gate.approval` describes them.
         by: who decides.
-        way: how they were asked ("page", "rest", "elicitation").
+        way: how they were asked.
 
     Raises:
         InvalidCall: no such action, or an answer that is none; nothing was decided.
         PolicyRefusal: too many actions a minute (approved, not sent).
         ActiveRoomsError: `executed` is what the row says.
     """
-    action = await gate.expire_if_late(await _known(gate, action_id))
+    action_id = _typed(action_id)
     try:
-        return await to_the_end(action.id, _decide(gate, action, answer, by, way))
+        return await to_the_end(action_id, _decide(gate, action_id, answer, by, way))
     except JournalError as error:
-        raise await truthful(gate, action.id, error) from None
+        raise await truthful(gate, action_id, error) from None
 
 
-async def _decide(gate: Gate, action: Action, answer: object, by: str, way: str) -> Verdict:
-    if action.state == "approved":
-        return await _on_approved(gate, action, answer, by, way)
-    if action.state != "proposed":
-        return await already_decided(gate, action)
-    try:
-        decision = _understood(gate, action, answer, by)
-    except BadAnswerError as error:
-        await gate.bad_answer(action, str(error), way=way)
+async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
+    await show(gate, action_id)  # what is wanted of another room goes on record
+    decided = await gate.decide(action_id, answer, by=by, way=way, rooms=allowed_rooms(gate))
+    action = decided.action
+    if decided.problem and action.state == "proposed":
         raise InvalidCall(
-            f"That is no answer to this request: {error}. Nothing was decided.",
+            f"That is no answer to this request: {decided.problem}. Nothing was decided.",
             hint="Look at the action again and answer what it shows.",
-        ) from None
-    await gate.decide(action.id, decision, by=by, way=way)
-    decided = await gate.get(action.id)
-    row = await gate.latest(decided)
-    if not is_ours(decided, row, rejects=isinstance(decision, Reject), by=by, way=way):
-        return await already_decided(gate, decided)
-    if row.state == "approved":
-        row = await run(gate, row.id)
-    no_before_it_was_sent = row.state == "rejected" and row.decided_way not in NOBODYS_WAYS
-    if no_before_it_was_sent and not isinstance(decision, Reject):
-        return await already_decided(gate, row)
-    return Verdict(True, row, _told(row))
-
-
-def _understood(gate: Gate, action: Action, answer: object, by: str) -> Decision:
-    """The decision, which the gate can carry out: it takes what it cannot for a no.
-
-    Raises:
-        BadAnswerError: anything else.
-    """
-    decision = parse_answer(answer, gate.request(action), by)
-    match decision:
-        case Approve(scope="session") if action.thread.startswith(THREADS):
-            raise BadAnswerError(
-                "what a program from outside asks for is approved once, never for the session"
-            )
-        case Edit():
-            try:
-                parse_call(action.tool, action.arguments).edited(dict(decision.changes))
-            except InvalidCall as error:
-                raise BadAnswerError(f"the edit is wrong: {str(error).rstrip('.')}") from None
-    return decision
+        )
+    rejecting = isinstance(answer, Reject) or (
+        isinstance(answer, dict) and answer.get("type") == "reject"
+    )
+    approving = not rejecting
+    if action.state == "approved" and approving and not decided.problem:
+        # A second yes sends what waits, too.
+        action = await run(gate, action)
+    if not decided.counted or (approving and action.state == "rejected"):
+        return await already_decided(gate, action)
+    return Verdict(True, action, _now(action))
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
@@ -198,14 +176,27 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
     """
     # What was sent is the newest revision of its call: known even if the journal fails by now.
     newest = action if action.sent_at else await gate.latest(action)
-    if not (words := already(action)):
-        text = outcome(action)
-        if action.state == "expired" and action.decided_way == "gate":
-            text = f"Too late, nothing is sent. {text}"
-        if newest.id != action.id:
-            text += f" It went on as action {newest.id}."
-        return Verdict(False, newest, text)
-    return Verdict(False, newest, f"{words} {outcome(newest)}")
+    return Verdict(False, newest, told(action, newest))
+
+
+def told(action: Action, newest: Action) -> str:
+    """Whose decision counted, and what came of it: for somebody who still has the question. Pure.
+
+    Args:
+        action: what they were asked about.
+        newest: the newest revision of the same call.
+    """
+    if words := already(action, edited=newest.edited_from == action.id):
+        return f"{words} {_now(newest)}"
+    late = "Too late, nothing is sent. " if action.state == "expired" else ""
+    went_on = f" {_now(newest)}" if newest.id != action.id else ""
+    return f"{late}{outcome(action)}{went_on}"
+
+
+def _now(action: Action) -> str:
+    if action.state == "proposed" and action.revision > 1:
+        return f"Asked again as action {action.id}: {action.note} Nothing was executed."
+    return outcome(action)
 
 
 async def run_approved(gate: Gate) -> list[Action]:
@@ -217,61 +208,11 @@ async def run_approved(gate: Gate) -> list[Action]:
     approved = await list_actions(gate, state="approved", limit=MAX_LISTED)
     rows = []
     for action in approved:
-        if not action.thread.startswith(THREADS) and action.decided_way not in _SENT_HERE:
+        if not action.thread.startswith(OUTSIDE) and action.decided_way not in _SENT_HERE:
             continue
         try:
-            rows.append(await run_to_end(gate, action.id))
+            rows.append(await run_to_end(gate, action))
         except ActiveRoomsError as error:
             # Still approved, or unknown: the row tells whoever asks.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)
     return rows
-
-
-async def _known(gate: Gate, action_id: str) -> Action:
-    action = await gate.get(action_id.strip().lower()[:64])
-    rooms = allowed_rooms(gate)
-    if rooms is not None and action.room_id not in rooms:
-        _log.warning("refused action %s: another room", action.id)
-        refusals_of(gate.journal).add("another_room", f"action {action.id}", "")
-        # The words of one that is not there: nobody learns of a room that is not theirs.
-        return await gate.get("")
-    return action
-
-
-async def _on_approved(gate: Gate, action: Action, answer: object, by: str, way: str) -> Verdict:
-    """Approved and not sent yet: a no is still in time, and a second yes sends what waits."""
-    try:
-        decision = _understood(gate, action, answer, by)
-    except BadAnswerError:
-        return await already_decided(gate, action)
-    if isinstance(decision, Reject):
-        row = await gate.withdraw(action.id, decision.reason, by=by, way=way)
-        if row.state == "rejected" and is_ours(row, row, rejects=True, by=by, way=way):
-            return Verdict(True, row, outcome(row))
-        return await already_decided(gate, row)
-    if isinstance(decision, Approve):
-        row = await run(gate, action.id)
-        if row.sent_at:
-            return await already_decided(gate, row)
-    return await already_decided(gate, await gate.get(action.id))
-
-
-def is_ours(row: Action, newest: Action, *, rejects: bool, by: str, way: str) -> bool:
-    """Whether the decision in the row is the one just given (or the same by the same person).
-
-    Args:
-        row: the row that was decided on, as it is now.
-        newest: the newest revision of the same call.
-        rejects: whether the decision was a no.
-        by: who gave it.
-        way: how they were asked.
-    """
-    edited = newest.edited_from == row.id
-    same = rejects == (row.state == "rejected" and not edited)
-    return same and (row.decided_by, row.decided_way) == (storable(by), way)
-
-
-def _told(row: Action) -> str:
-    if row.state == "proposed":
-        return f"Asked again as action {row.id}: {row.note} Nothing was executed."
-    return outcome(row)

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError
+from hms_active_rooms.gate.approval import ApprovalRequest, Approve, BadAnswer, Reject
+from hms_active_rooms.gate.journal.records import Way
 
-WAY: Final = "elicitation"
+WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"
 """The question's name among the inputs a client is asked for."""
 
@@ -33,7 +34,7 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 LATE: Final = "it was given for another question. Too late, nothing is sent"
 """Why an answer that names another question, or was asked by another one, is none."""
 
-_NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{12}")
+_NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def question(request: ApprovalRequest, elsewhere: str = "", before: str = "") ->
     return (
         f"{last}{request.text}\n"
         f"Answer until {request.deadline:%Y-%m-%d %H:%M:%S} UTC "
-        f"(action {request.action_id}, digest {_name(request.digest)}).{also}"
+        f"(action {request.action_id}, digest {request.digest[:12]}).{also}"
     )
 
 
@@ -118,7 +119,8 @@ def form(digest: str) -> dict[str, Any]:
 
 
 def _name(digest: str) -> str:
-    return digest[:12]
+    """Names a question: long enough that no two questions with one name can be made."""
+    return digest[:32]
 
 
 def _approve(digest: str) -> str:
@@ -129,30 +131,27 @@ def _reject(digest: str) -> str:
     return f"reject {_name(digest)}"
 
 
-def answer(action: str, content: Mapping[str, object] | None, digest: str) -> dict[str, Any] | None:
-    """The answer a client gave, as `gate.approval` reads it; None when the person decided nothing.
+def answer(action: str, content: Mapping[str, object] | None, digest: str) -> object:
+    """The answer a client gave, as `Gate.decide` reads it; None when the person decided nothing.
 
     Args:
         action: "accept" (the form was sent), "decline" or "cancel".
         content: the form.
         digest: of the question that was asked.
-
-    Raises:
-        BadAnswerError: a form that is not ours, or another question's.
     """
     if action == "cancel":
         return None
     if action == "decline":
-        return {"type": "reject", "message": ""}
+        return Reject()
     given = dict(content or {})
     reason = given.pop("reason", None) or ""
     decision = given.pop("decision", None)
     if action != "accept" or given or not isinstance(reason, str):
-        raise BadAnswerError("the form has other fields than decision and reason")
+        return BadAnswer("the form has other fields than decision and reason")
     if decision == _approve(digest):
-        return {"type": "approve", "digest": digest}
+        return Approve(digest)
     if decision == _reject(digest):
-        return {"type": "reject", "message": reason[:MAX_REASON_CHARS], "digest": digest}
+        return Reject(reason[:MAX_REASON_CHARS])
     if isinstance(decision, str) and _NAMED.fullmatch(decision):
-        raise BadAnswerError(LATE)
-    raise BadAnswerError("the decision is none of the form's")
+        return BadAnswer(LATE)
+    return BadAnswer("the decision is none of the form's")

@@ -9,37 +9,27 @@ here and put on record without its secrets, and nothing is read from 100ms.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.responses import RedirectResponse, Response
+
 from hms_active_rooms.serve.admission import (
-    MIN_TOKEN_CHARS,
     PRINCIPAL_KEY,
     Elsewhere,
     GuardSettings,
     Refusal,
-    guard_settings,
     is_program,
     judge,
-    principal,
 )
 from hms_active_rooms.serve.refusals import KEY, Refusals
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-__all__ = [
-    "MIN_TOKEN_CHARS",
-    "Guard",
-    "GuardSettings",
-    "Refusal",
-    "guard_settings",
-    "judge",
-    "principal",
-]
 
 _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
@@ -82,11 +72,12 @@ class Guard:
         verdict = judge(self._settings, scope["path"], _headers(scope), scope["method"])
         if isinstance(verdict, Elsewhere):
             await _drained(receive)
-            await _send_to(verdict.path, send)
+            headers = {"cache-control": "no-store"}
+            await RedirectResponse(verdict.path, 307, headers)(scope, receive, send)
             return
         if isinstance(verdict, Refusal):
             await _drained(receive)
-            await self._refuse(verdict, scope, send)
+            await self._refuse(verdict, scope, receive, send)
             return
         scope[PRINCIPAL_KEY] = verdict
         scope[KEY] = self._refusals
@@ -96,11 +87,11 @@ class Guard:
         except TimeoutError:
             first = Refusal(408, "The request did not arrive in time.", "slow")
         if isinstance(first, Refusal):
-            await self._refuse(first, scope, send)
+            await self._refuse(first, scope, receive, send)
             return
         program = is_program(self._settings, verdict, scope["path"])
         if program and self._of_programs >= self._settings.most_of_programs:
-            await self._refuse(_BUSY, scope, send)
+            await self._refuse(_BUSY, scope, receive, send)
             return
         pending = [first]
 
@@ -113,11 +104,18 @@ class Guard:
         finally:
             self._of_programs -= program
 
-    async def _refuse(self, refusal: Refusal, scope: MutableMapping[str, Any], send: Send) -> None:
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         # The path without its query: a login link's secret is in the query.
         client = str((scope.get("client") or ("?", 0))[0])
         note_refusal(self._refusals, refusal.word, scope["method"], scope["path"], client)
-        await _answer(refusal, send)
+        headers = {"cache-control": "no-store", "connection": "close"}
+        if refusal.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if refusal.status == 503:
+            headers["retry-after"] = str(_TRY_AGAIN_S)
+        body = json.dumps({"title": refusal.text, "status": refusal.status})
+        answer = Response(body, refusal.status, headers, "application/problem+json")
+        await answer(scope, receive, send)
 
 
 def note_refusal(refusals: Refusals | None, word: str, method: str, path: str, client: str) -> None:
@@ -172,29 +170,3 @@ def _headers(scope: MutableMapping[str, Any]) -> dict[str, list[str]]:
     for name, value in scope["headers"]:
         found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     return found
-
-
-async def _send_to(path: str, send: Send) -> None:
-    headers = [
-        (b"location", path.encode()),
-        (b"content-length", b"0"),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": 307, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _answer(refusal: Refusal, send: Send) -> None:
-    body = f'{{"title":"{refusal.text}","status":{refusal.status}}}'.encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"connection", b"close"),
-    ]
-    if refusal.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if refusal.status == 503:
-        headers.append((b"retry-after", str(_TRY_AGAIN_S).encode()))
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -22,15 +22,15 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
-from hms_active_rooms.gate.approval import BadAnswerError
-from hms_active_rooms.gate.calls import StateChange
-from hms_active_rooms.gate.impact import Impact
-from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.actions.change import StateChange
+from hms_active_rooms.gate.approval import BadAnswer
+from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settle, tell
-from hms_active_rooms.serve.decisions import already_decided, decide
+from hms_active_rooms.serve.decisions import already_decided
 from hms_active_rooms.serve.last_resort import place_of
+from hms_active_rooms.serve.running import to_the_end
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import quoted
 
@@ -56,6 +56,7 @@ class _Talk:
         closed: its person is not asked, or not again.
         overruled: the action its person was asked about and somebody else decided.
         unused: why the last answer decided nothing.
+        approved: its person said yes, and that counted then.
     """
 
     context: Context
@@ -66,6 +67,7 @@ class _Talk:
     closed: bool
     overruled: str = field(default="")
     unused: str = field(default="")
+    approved: bool = False
 
     @property
     def questions(self) -> int:
@@ -154,10 +156,12 @@ class Calls:
             if (asked.action, asked.digest) == (action.id, action.digest):
                 action = await self._answered(action, talk, response)
             elif action.state == "proposed":
-                await self._unused(action, talk, eliciting.LATE)
+                await self._decided(action, talk, BadAnswer(eliciting.LATE))
         while True:
             if action.state != "proposed":
                 action = await self._with_progress(talk, action, settle(self._gate, action))
+            if talk.approved and action.state == "rejected":
+                talk.overruled = action.id  # a no came before it was sent
             if action.state != "proposed" or not talk.can_ask:
                 return _result(await self._told(action, talk))
             talk.asked = eliciting.Asked(action.id, action.digest, talk.questions + 1)
@@ -179,7 +183,7 @@ class Calls:
                 if found.thread == talk.caller.thread:
                     if found.id != talk.asked.action:
                         talk.overruled = talk.asked.action
-                    return await self._gate.expire_if_late(found)
+                    return found
         return await open_call(self._gate, call, talk.caller)
 
     def _question(
@@ -216,29 +220,25 @@ class Calls:
         """A question is taken back once its action is decided elsewhere, or too late."""
         while action.state == "proposed":
             await asyncio.sleep(_POLL_S)
-            action = await self._gate.expire_if_late(await self._gate.get(action.id))
+            action = await self._gate.get(action.id)
 
     async def _answered(self, action: Action, talk: _Talk, response: types.ElicitResult) -> Action:
         """The row after an answer: still proposed when it was none, or is asked again."""
-        try:
-            answer = eliciting.answer(response.action, response.content, action.digest)
-        except BadAnswerError as error:
-            await self._unused(action, talk, str(error))
-            return action
-        talk.unused = ""
+        answer = eliciting.answer(response.action, response.content, action.digest)
         if answer is None:
-            talk.closed = True
+            talk.closed, talk.unused = True, ""
             return action
-        by = eliciting.decided_by(talk.name)
-        decided = decide(self._gate, action.id, answer, by=by, way=eliciting.WAY)
-        verdict = await self._with_progress(talk, action, decided)
-        if not verdict.counted:
-            talk.overruled = action.id
-        return verdict.action
+        return await self._decided(action, talk, answer)
 
-    async def _unused(self, action: Action, talk: _Talk, why: str) -> None:
-        talk.unused = why
-        await self._gate.bad_answer(action, why, way=eliciting.WAY)
+    async def _decided(self, action: Action, talk: _Talk, answer: object) -> Action:
+        by = eliciting.decided_by(talk.name)
+        deciding = self._gate.decide(action.id, answer, by=by, way=eliciting.WAY)
+        decided = await to_the_end(action.id, deciding)
+        talk.unused = decided.problem
+        talk.approved = decided.counted and decided.action.state == "approved"
+        if not decided.counted and not decided.problem:
+            talk.overruled = action.id
+        return decided.action
 
     async def _told(self, action: Action, talk: _Talk) -> Answer:
         """What came of it; and whose decision it was, for a person who had the question too."""
@@ -256,8 +256,8 @@ class Calls:
 
         The journal's steps are read; the gate tells nobody anything while it sends.
         """
-        impact = action.impact and Impact.from_json(action.impact)
-        if not impact or impact.kind != "remove-each":
+        impact = action.impact
+        if impact is None or impact.kind != "remove-each":
             return await work
         report = _Report(self._gate, talk.context, action.id, impact.total)
         reporting = asyncio.create_task(report.keep_up())

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from hms_active_rooms.errors import JournalError
-from hms_active_rooms.gate.reading import REQUESTS
-from hms_active_rooms.untrusted import escaped
+from hms_active_rooms.gate.journal.store import REQUESTS
+from hms_active_rooms.untrusted import cut
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.journal import Journal
@@ -90,7 +90,9 @@ class Refusals:
             self._write(word, f"{count:,} more", "")
 
     def _write(self, word: str, what: str, by: str) -> None:
-        writing = asyncio.create_task(self._written_down(word, _short(what), _short(by)))
+        writing = asyncio.create_task(
+            self._written_down(word, cut(what, _MAX_CHARS), cut(by, _MAX_CHARS))
+        )
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
 
@@ -110,7 +112,3 @@ def refusals_of(journal: Journal) -> Refusals:
     if found is None:
         found = _by_journal[journal] = Refusals(journal)
     return found
-
-
-def _short(text: str) -> str:
-    return escaped(text[:_MAX_CHARS]) + ("…" if len(text) > _MAX_CHARS else "")

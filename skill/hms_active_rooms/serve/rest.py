@@ -1,289 +1,343 @@
 """REST: the five tools, the actions that wait, and the decisions on them, under /v1.
 
-Threat: a program repeats a request because an answer got lost, or approves what it asked
-for. Invariant: every call goes through `serve.calls` and every decision through
-`serve.decisions`; only an approver's token decides, and it calls nothing that changes a room.
+Threat: a program repeats a request because an answer got lost, approves what it asked for, or
+sends a body that two parsers read differently. Invariant: every call goes through `serve.calls`
+and every decision through `serve.decisions`; only an approver's token decides, and it calls
+nothing that changes a room; a body is one JSON object without a key twice.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
+from fastapi import Depends, FastAPI, Header, Path, Query, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from hms_active_rooms.capability import capability
+from hms_active_rooms import __version__
+from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.gate.records import Action
-from hms_active_rooms.serve.answers import (
-    MAX_TEXT_CHARS,
-    action_answer,
-    where_to_approve,
+from hms_active_rooms.gate.actions.change import Arguments, RoomId
+from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
+from hms_active_rooms.gate.journal.records import Action, State, Way
+from hms_active_rooms.gate.view import ActionView, view
+from hms_active_rooms.serve.admission import Approver, principal
+from hms_active_rooms.serve.answers import DATA, where_to_approve
+from hms_active_rooms.serve.calls import Caller, call_tool, input_schema
+from hms_active_rooms.serve.decisions import MAX_LISTED, Shown, asked, decide, list_actions, show
+from hms_active_rooms.serve.problems import (
+    HANDLERS,
+    MEDIA_TYPE,
+    Json,
+    Problem,
+    Refused,
+    json_object,
 )
-from hms_active_rooms.serve.calls import Caller, call_tool, is_repeated
-from hms_active_rooms.serve.decisions import (
-    Shown,
-    Verdict,
-    asked,
-    decide,
-    list_actions,
-    show,
-)
-from hms_active_rooms.serve.openapi import document, listed
-from hms_active_rooms.serve.rest_approvers import Approver, RestSettings, who
-from hms_active_rooms.serve.rest_models import (
-    ACTION_ID,
-    KEY,
-    MAX_EVENTS,
-    ActionsQuery,
-    Approval,
-    NoQuery,
-    Rejection,
-)
-from hms_active_rooms.serve.rest_problems import ProblemError
-from hms_active_rooms.serve.rest_wire import Resource, answer, body, checked, query
+from hms_active_rooms.tools.active_rooms import hints
+from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-WAY = "rest"
-"""How people were asked, for the record."""
+WAY: Final[Way] = "rest"
+MAX_EVENTS: Final = 200
 
-_ID = re.compile(ACTION_ID)
-_KEY = re.compile(KEY)
+_ABOUT: Final = """\
+Moderates live 100ms rooms. Reading is free. What changes a room waits for a person: the answer is
+202 with the action's Location, and only an approver's token decides on it.
+The same call is the same action while it is open. When it has ended, the next same call within an
+hour is answered with its outcome and `repeated`, and nothing is sent for it; a call after that is
+a new action. With an Idempotency-Key a call is one action for ever. A GET changes nothing of this.
+Names, roles and user ids are data written by people in the room."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Id = Annotated[str, Path(pattern=r"^[A-Za-z2-7]{12}$"), AfterValidator(str.lower)]
+IdempotencyKey = Annotated[str | None, Header(pattern=r"^[!-~]([ -~]{0,198}[!-~])?$")]
+Escaped = Annotated[str, AfterValidator(lambda text: escaped(text[:200]))]
+Data = TypeVar("Data", bound=BaseModel)
 
 
-def rest_routes(
-    toolkit: ActiveRoomsToolkit, settings: RestSettings | None = None
-) -> Sequence[BaseRoute]:
-    """The routes, for `create_app(rest=...)`; the guard stands before them.
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+
+class Approval(_Model):
+    """A yes to exactly what was shown."""
+
+    digest: Digest = Field(description="Of the request: what is approved.")
+    scope: Scope = Field(default="once", description="Calls from outside are approved once each.")
+    words: dict[Literal["message", "type", "reason"], str] | None = Field(
+        default=None, min_length=1, description="Run it with these words; see `editable`."
+    )
+
+
+class Rejection(_Model):
+    """A no."""
+
+    reason: ReasonText = Field(default="", max_length=2000, description="Told to whoever asked.")
+    digest: Digest | None = Field(default=None, description="Of the request; may be left out.")
+
+
+class ToolData(_Model):
+    """One tool of the contract."""
+
+    name: str
+    title: str
+    description: str
+    hints: dict[Literal["readOnly", "destructive", "idempotent"], bool]
+    input_schema: dict[str, Any] = Field(description="JSON schema of the request's body.")
+    output_schema: dict[str, Any] = Field(description="JSON schema of the answer's `data`.")
+
+
+class Tools(_Model):
+    """The tools."""
+
+    tools: list[ToolData]
+
+
+class ToolAnswer(_Model, Generic[Data]):
+    """What a tool answers."""
+
+    text: str = Field(description="For a model.")
+    data: Data
+    repeated: bool = Field(description="The outcome of the same call before; this sent nothing.")
+
+
+class Actions(_Model):
+    """Actions, newest first."""
+
+    actions: list[ActionView]
+
+
+class EventData(_Model):
+    """One thing that happened to an action."""
+
+    at: datetime
+    kind: str
+    by: Escaped
+    way: Escaped
+    data: dict[str, Any]
+
+
+class ShownAction(_Model):
+    """One action and what happened to it."""
+
+    action: ActionView
+    events: list[EventData] = Field(description=f"Oldest first; the last {MAX_EVENTS}.")
+    newest_id: str = Field(description="Another id once it was edited or is asked about again.")
+
+
+class DecidedAction(_Model):
+    """What became of a decision that counts."""
+
+    text: str
+    action: ActionView
+
+
+def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRoute]:
+    """The routes, for `create_app(rest=...)`. The guard stands before them, and knows who calls.
 
     Args:
         toolkit: holds the gate.
-        settings: who may approve; without them nobody may by REST.
+        page: address of the approvals page, told to those who wait; "" when there is none.
     """
-    rest = _Rest(toolkit, settings or RestSettings())
-    nothing = Resource(GET=_nothing, POST=_nothing, PUT=_nothing, PATCH=_nothing, DELETE=_nothing)
-    return [
-        Route("/v1/openapi.json", Resource(GET=rest.openapi)),
-        Route("/v1/tools", Resource(GET=rest.tools)),
-        Route("/v1/tools/{name}", Resource(POST=rest.call)),
-        Route("/v1/actions", Resource(GET=rest.actions)),
-        Route("/v1/actions/{id}", Resource(GET=rest.action)),
-        Route("/v1/actions/{id}/approve", Resource(POST=rest.approve)),
-        Route("/v1/actions/{id}/reject", Resource(POST=rest.reject)),
-        Route("/v1", nothing),
-        Route("/v1/{rest:path}", nothing),
-    ]
-
-
-async def _nothing(_: Request) -> Response:
-    raise ProblemError(
-        404, "not_found", "There is no such resource.", hint="See GET /v1/openapi.json."
+    rest = _Rest(toolkit, page)
+    app = FastAPI(
+        title="HMS Active Rooms",
+        version=__version__,
+        description=_ABOUT,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(_strict)],
+        responses={"default": {"model": Problem, "description": "Refused, or it failed."}},
+        exception_handlers=HANDLERS,
+        default_response_class=Json,
     )
+
+    def add(name: str, path: str, handler: Any, model: Any, *guards: Any, **more: Any) -> None:
+        about: Any = {"operation_id": name, "response_model": model, "dependencies": guards}
+        app.add_api_route(f"/v1/{path}", handler, **about, **more)
+
+    caller, approver = _bearer("caller", "Calls tools."), _bearer("approver", "Decides on actions.")
+    add("list_tools", "tools", rest.tools, Tools, caller, approver)
+    add("list_actions", "actions", rest.actions, Actions, caller, approver)
+    add("show_action", "actions/{id}", rest.action, ShownAction, caller, approver)
+    answer_of: Any = ToolAnswer
+    for tool in capability().tools:
+        model, handler = answer_of[DATA[tool.name]], rest.calling(tool)
+        title = hints(tool)["title"]
+        guards = [caller, approver if tool.hints.read_only else Depends(rest.only_callers)]
+        more: Any = {} if tool.hints.read_only else _may_wait(model)
+        more |= {"methods": ["POST"], "summary": title, "description": tool.description}
+        add(tool.name, f"tools/{tool.name}", handler, model, *guards, **more)
+    more = {"methods": ["POST"]} | _may_wait(DecidedAction)
+    for word, decide_by in (("approve", rest.approve), ("reject", rest.reject)):
+        guards = [approver, Depends(rest.only_approvers)]
+        add(f"{word}_action", f"actions/{{id}}/{word}", decide_by, DecidedAction, *guards, **more)
+
+    for path in app.openapi()["paths"].values():  # FastAPI calls every answer plain JSON
+        for operation in path.values():
+            content = operation["responses"]["default"]["content"]
+            content[MEDIA_TYPE] = content.pop("application/json")
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.methods == {"GET"}:
+            route.methods = {"GET", "HEAD"}  # only now: HEAD is not documented
+    return [Route("/v1", app), Route("/v1/{rest:path}", app)]
+
+
+def _bearer(name: str, text: str) -> Any:
+    return Security(HTTPBearer(scheme_name=name, description=text, auto_error=False))
+
+
+def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
+    where = {"Location": {"required": True, "schema": {"type": "string"}}}
+    told = "Nothing was executed: a person decides first."
+    return {"responses": {202: {"model": model, "description": told, "headers": where}}}
+
+
+async def _strict(request: Request) -> None:
+    """Refuse what two programs may read differently, and queries that the document has not."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    if len(given) > len(known.intersection(given)):
+        raise Refused(422, InvalidCall.code, "A query parameter is unknown or given twice.")
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise Refused(422, InvalidCall.code, "The Idempotency-Key is given twice.")
+    if request.method == "POST":
+        await json_object(request)
 
 
 class _Rest:
     """The handlers."""
 
-    def __init__(self, toolkit: ActiveRoomsToolkit, settings: RestSettings) -> None:
-        self._toolkit = toolkit
-        self._gate = toolkit.gate
-        self._settings = settings
-        self._document = document()
+    def __init__(self, toolkit: ActiveRoomsToolkit, page: str) -> None:
+        self._toolkit, self._gate, self._page = toolkit, toolkit.gate, page
 
-    async def openapi(self, request: Request) -> Response:
-        query(request, NoQuery)
-        return answer(self._document)
+    async def only_approvers(self, request: Request, id: Id) -> None:
+        if not _approver(request):
+            told = "Only an approver's token decides, and this request has none."
+            hint = f"A person decides {where_to_approve(id, self._page)}. Do not decide for them."
+            raise Refused(403, "not_an_approver", told, hint)
 
-    async def tools(self, request: Request) -> Response:
-        query(request, NoQuery)
-        return answer({"tools": [listed(tool) for tool in capability().tools]})
+    async def only_callers(self, request: Request) -> None:
+        if _approver(request):
+            told = "An approver's token does not call what changes a room."
+            hint = "Use the caller's token; nobody both asks and approves."
+            raise Refused(403, "approver_cannot_call", told, hint)
 
-    # --- calling -----------------------------------------------------------------------------
+    async def tools(self) -> Tools:
+        return Tools(tools=[_tool_data(tool) for tool in capability().tools])
 
-    async def call(self, request: Request) -> Response:
-        query(request, NoQuery)
-        tool = next((t for t in capability().tools if t.name == request.path_params["name"]), None)
-        if tool is None:
-            raise ProblemError(404, "no_tool", "There is no such tool.", hint="See GET /v1/tools.")
-        if not tool.hints.read_only and isinstance(who(request, self._settings), Approver):
-            raise ProblemError(
-                403,
-                "approver_cannot_call",
-                "An approver's token does not call what changes a room.",
-                hint="Use the caller's token; nobody both asks and approves.",
-            )
-        arguments = await body(request)
-        caller = Caller(WAY, WAY, "" if tool.hints.read_only else _key(request))
-        began = self._gate.journal.now()
-        told = await call_tool(
-            self._toolkit, tool.name, arguments, caller=caller, page=self._settings.page
-        )
-        content: dict[str, Any] = {"text": told.text, "data": told.data}
-        if told.action is not None:
-            content["repeated"] = is_repeated(told.action, began)
-        if told.waiting and told.action:
-            return _waits(content, told.action)
-        return answer(content)
+    def calling(self, tool: Tool) -> Callable[..., Awaitable[dict[str, object]]]:
+        async def call(
+            response: Response, arguments: Arguments, idempotency_key: IdempotencyKey = None
+        ) -> dict[str, object]:
+            caller = Caller(WAY, WAY, idempotency_key or "")
+            given = arguments.model_dump(exclude_unset=True)
+            told = await call_tool(self._toolkit, tool.name, given, caller=caller, page=self._page)
+            _point_to(told.action, response)
+            return {"text": told.text, "data": told.data, "repeated": told.repeated}
 
-    # --- looking -----------------------------------------------------------------------------
+        call.__annotations__["arguments"] = ARGUMENTS[tool.name]
+        return call
 
-    async def actions(self, request: Request) -> Response:
-        wanted = query(request, ActionsQuery)
-        found = await list_actions(
-            self._gate, state=wanted.state, room_id=wanted.room_id, limit=wanted.limit
-        )
-        return answer({"actions": [self._data(action) for action in found]})
+    async def actions(
+        self,
+        state: State | None = None,
+        room_id: RoomId | None = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
+    ) -> Actions:
+        found = await list_actions(self._gate, state=state, room_id=room_id, limit=limit)
+        return Actions(actions=[self._data(action) for action in found])
 
-    async def action(self, request: Request) -> Response:
-        query(request, NoQuery)
-        shown = await self._shown(request)
-        if request.method == "GET":
-            await self._seen(request, shown)
-        asked_about = shown.request
-        return answer(
-            {
-                "action": self._data(shown.action),
-                "request": asked_about
-                and {
-                    "text": asked_about.text,
-                    "digest": asked_about.digest,
-                    "deadline": asked_about.deadline.isoformat(),
-                    "gate": asked_about.gate,
-                    "editable": list(asked_about.editable),
-                },
-                "events": [
-                    {
-                        "at": event.at.isoformat(),
-                        "kind": event.kind,
-                        "by": escaped(event.by[:MAX_TEXT_CHARS]),
-                        "way": escaped(event.way[:MAX_TEXT_CHARS]),
-                        "data": event.data,
-                    }
-                    for event in shown.events[-MAX_EVENTS:]
-                ],
-                "newest_id": shown.newest.id,
-            }
-        )
-
-    async def _seen(self, request: Request, shown: Shown) -> None:
-        """On record, once: an approver saw the question. Whatever else looks writes nothing."""
-        if not isinstance(who(request, self._settings), Approver):
-            return
-        if not any(e.kind == "asked" and e.way == WAY for e in shown.events):
+    async def action(self, request: Request, id: Id) -> dict[str, object]:
+        shown = await self._shown(id)
+        seen = any(event.kind == "asked" and event.way == WAY for event in shown.events)
+        if request.method == "GET" and not seen and _approver(request):
             await asked(self._gate, shown.action, WAY)
+        events = shown.events[-MAX_EVENTS:]
+        told = {"action": self._data(shown.action), "events": events}
+        return {**told, "newest_id": shown.newest.id}
 
-    def _data(self, action: Action) -> dict[str, Any]:
-        now = replace(action, state=action.state_at(self._gate.journal.now()))
-        return action_answer(now, self._settings.page).data
+    async def approve(
+        self, id: Id, given: Approval, request: Request, response: Response
+    ) -> DecidedAction:
+        decision: Decision = Approve(given.digest, scope=given.scope)
+        if given.words is not None:
+            if given.scope != "once":
+                told = "An approval for the session cannot have other words."
+                raise Refused(422, InvalidCall.code, told)
+            decision = Edit(given.digest, {str(k): text for k, text in given.words.items()})
+        return await self._decided(id, decision, given.digest, request, response)
 
-    # --- deciding ----------------------------------------------------------------------------
+    async def reject(
+        self, id: Id, given: Rejection, request: Request, response: Response
+    ) -> DecidedAction:
+        answer = {"type": "reject", "message": given.reason, "digest": given.digest}
+        decision = Reject(given.reason) if given.digest is None else answer
+        return await self._decided(id, decision, given.digest, request, response)
 
-    async def approve(self, request: Request) -> Response:
-        query(request, NoQuery)
-        by = self._approver(request)
-        given = checked(Approval, await body(request))
-        shown = await self._shown(request)
-        action = shown.action
-        decision: dict[str, Any] = {"digest": given.digest}
-        if given.words is None:
-            decision |= {"type": "approve", "scope": given.scope}
-        elif given.scope != "once":
-            raise ProblemError(
-                422, "invalid_call", "An approval for the session cannot have other words."
-            )
-        else:
-            words: dict[str, object] = dict(given.words.items())
-            args = {**action.arguments, **words}
-            decision |= {"type": "edit", "edited_action": {"name": action.tool, "args": args}}
-        return await self._decided(action, decision, by)
-
-    async def reject(self, request: Request) -> Response:
-        query(request, NoQuery)
-        by = self._approver(request)
-        given = checked(Rejection, await body(request))
-        shown = await self._shown(request)
-        decision: dict[str, Any] = {"type": "reject", "message": given.reason}
-        if given.digest is not None:
-            decision["digest"] = given.digest
-        return await self._decided(shown.action, decision, by)
-
-    async def _decided(self, action: Action, decision: dict[str, Any], by: str) -> Response:
+    async def _decided(
+        self, id: str, answer: object, digest: str | None, request: Request, response: Response
+    ) -> DecidedAction:
+        asked_about = (await self._shown(id)).action
         try:
-            verdict = await decide(self._gate, action.id, decision, by=by, way=WAY)
+            verdict = await decide(self._gate, id, answer, by=_approver(request), way=WAY)
         except InvalidCall as error:
-            if decision.get("digest", action.digest) == action.digest:
+            if digest in (None, asked_about.digest):
                 raise
-            raise ProblemError(409, "stale_digest", str(error), hint=error.hint) from None
+            raise Refused(409, "stale_digest", str(error), error.hint) from None
+        data = self._data(verdict.action)
         if not verdict.counted:
-            raise self._too_late(verdict)
-        content = {"text": verdict.text, "action": self._data(verdict.action)}
-        if verdict.action.state == "proposed":
-            return _waits(content, verdict.action)
-        return answer(content)
+            hint = "Your decision changed nothing."
+            raise Refused(409, "already_decided", verdict.text, hint, data)
+        _point_to(verdict.action, response)
+        return DecidedAction(text=verdict.text, action=data)
 
-    def _too_late(self, verdict: Verdict) -> ProblemError:
-        return ProblemError(
-            409,
-            "already_decided",
-            verdict.text,
-            hint="Your decision changed nothing.",
-            action=self._data(verdict.action),
-        )
-
-    def _approver(self, request: Request) -> str:
-        """The name of whoever may decide.
-
-        Raises:
-            ProblemError: 403 for everybody else, with where to approve instead.
-        """
-        found = who(request, self._settings)
-        if isinstance(found, Approver):
-            return found.name
-        where = where_to_approve(_action_id(request), self._settings.page)
-        raise ProblemError(
-            403,
-            "not_an_approver",
-            "Only an approver's token decides, and this request has none.",
-            hint=f"A person decides {where}. Do not decide for them.",
-        )
-
-    async def _shown(self, request: Request) -> Shown:
+    async def _shown(self, action_id: str) -> Shown:
         try:
-            return await show(self._gate, _action_id(request))
+            return await show(self._gate, action_id)
         except InvalidCall:
-            raise _no_action() from None
+            raise Refused.no_action() from None
+
+    def _data(self, action: Action) -> ActionView:
+        return view(action, approve_at=where_to_approve(action.id, self._page))
 
 
-def _waits(content: dict[str, Any], action: Action) -> Response:
-    return answer(content, 202, headers={"location": f"/v1/actions/{action.id}"})
+def _point_to(action: Action | None, response: Response) -> None:
+    """202 and the action's address while it waits for a person."""
+    if action is not None and action.state == "proposed":
+        response.status_code = 202
+        response.headers["location"] = f"/v1/actions/{action.id}"
 
 
-def _action_id(request: Request) -> str:
-    found: str = request.path_params["id"]
-    if not _ID.fullmatch(found):
-        raise _no_action()
-    return found.lower()
+def _tool_data(tool: Tool) -> ToolData:
+    does = tool.hints
+    return ToolData(
+        name=tool.name,
+        title=hints(tool)["title"],
+        description=tool.description,
+        hints={
+            "readOnly": does.read_only,
+            "destructive": does.destructive,
+            "idempotent": does.idempotent,
+        },
+        input_schema=input_schema(tool.name),
+        output_schema=DATA[tool.name].model_json_schema(),
+    )
 
 
-def _no_action() -> ProblemError:
-    return ProblemError(404, "no_action", "There is no such action.", hint="See GET /v1/actions.")
-
-
-def _key(request: Request) -> str:
-    given = request.headers.getlist("idempotency-key")
-    if not given:
-        return ""
-    if len(given) > 1 or not _KEY.fullmatch(given[0]):
-        raise ProblemError(
-            422,
-            "invalid_call",
-            "Idempotency-Key has 1 to 200 printable ASCII characters, and is given once.",
-        )
-    return given[0]
+def _approver(request: Request) -> str:
+    """The name of whoever may decide, else ""."""
+    who = principal(request.scope)
+    return who.name if isinstance(who, Approver) else ""

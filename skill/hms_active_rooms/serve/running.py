@@ -20,11 +20,7 @@ from hms_active_rooms.errors import (
     OutcomeUnknown,
 )
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.records import Action
-from hms_active_rooms.gate.states import FINAL
-from hms_active_rooms.serve.answers import executed_of
-
-_UNASKED = ("relaxed", "unattended")
+from hms_active_rooms.gate.journal.records import FINAL, Action
 
 _log = logging.getLogger(__name__)
 
@@ -46,27 +42,24 @@ async def to_the_end(action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
     return await asyncio.shield(task)
 
 
-async def run_to_end(gate: Gate, action_id: str) -> Action:
+async def run_to_end(gate: Gate, action: Action) -> Action:
     """`run` in a task of its own: see `to_the_end`."""
-    return await to_the_end(action_id, run(gate, action_id))
+    return await to_the_end(action.id, run(gate, action))
 
 
-async def run(gate: Gate, action_id: str) -> Action:
+async def run(gate: Gate, action: Action) -> Action:
     """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it.
-
-    What a person approved is asked about again when the room changed, whatever the policy
-    lets run unasked.
 
     Raises:
         ActiveRoomsError: see `Gate.run`; `executed` is what the row says.
     """
     try:
-        return await _run(gate, action_id)
+        return await gate.run(action)
     except ActiveRoomsError as error:
-        row = await _newest(gate, action_id)
+        row = await _newest(gate, action.id)
         if row is not None and row.state in FINAL:
             return row
-        truth = _by_row(error, row, action_id)
+        truth = _by_row(error, row, action.id)
         raise truth from None
 
 
@@ -87,7 +80,7 @@ def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> Acti
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Whether the action {action_id} was sent cannot be read."
         return OutcomeUnknown(f"{error} {text}") if hidden else error
-    executed = executed_of(row)
+    executed = row.executed
     if executed == "no" or error.executed != "no":
         return error
     if executed == "maybe":
@@ -101,11 +94,6 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
         return await gate.latest(await gate.get(action_id))
     except (JournalError, InvalidCall):
         return None
-
-
-async def _run(gate: Gate, action_id: str) -> Action:
-    action = await gate.get(action_id)
-    return await (gate if action.decided_way in _UNASKED else gate.asking()).run(action_id)
 
 
 def _forget(task: asyncio.Task[Any]) -> None:

@@ -6,8 +6,7 @@ import argparse
 import json
 import sys
 
-from hms_active_rooms.sim.scene_file import SceneError
-from hms_active_rooms.sim.scenes import SCENES
+from hms_active_rooms.sim.scenes import SCENES, SceneError
 from hms_active_rooms.sim.server import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -20,33 +19,25 @@ from hms_active_rooms.sim.server import (
 from hms_active_rooms.sim.settings import Settings
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Parse the arguments, say how to reach the simulator, and run it until a signal."""
-    defaults = Settings()
     parser = argparse.ArgumentParser(
         prog="python -m hms_active_rooms.sim",
         description="A simulated 100ms Active Rooms API on this machine.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--scene", default="classroom", help=f"{', '.join(SCENES)}, or the path of a .yaml file"
-    )
-    parser.add_argument("--host", default=DEFAULT_HOST, help="a loopback address")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for any free port")
-    parser.add_argument(
-        "--delay-s",
-        type=float,
-        default=defaults.removal_delay_s,
-        help="how long a removal or an ending takes to land",
-    )
-    parser.add_argument(
-        "--foreign-room-status",
-        type=int,
-        choices=(403, 404),
-        default=defaults.foreign_room_status,
-        help="the answer for a room id that is not in the account",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON line instead of exports")
-    options = parser.parse_args(arguments)
+    add = parser.add_argument
+    scenes, normal = ", ".join(SCENES), Settings()
+    add("--scene", default="classroom", help=f"{scenes}, or the path of a .yaml file")
+    add("--host", default=DEFAULT_HOST, help="a loopback address")
+    add("--port", type=int, default=DEFAULT_PORT, help="0 for any free port")
+    delay_help = "how long a removal or an ending takes to land"
+    add("--delay-s", type=float, default=normal.removal_delay_s, help=delay_help)
+    foreign_help = "the answer for a room id that is not in the account"
+    foreign = normal.foreign_room_status
+    add("--foreign-room-status", type=int, choices=(403, 404), default=foreign, help=foreign_help)
+    add("--json", action="store_true", help="one JSON line instead of exports")
+    options = parser.parse_args()
     settings = Settings(
         removal_delay_s=options.delay_s,
         ending_delay_s=options.delay_s,
@@ -54,11 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
 
     def announce(sim: Simulation) -> None:
-        if options.json:
-            line = {**environment(sim), "control_url": sim.control_url, "scene": options.scene}
-            sys.stdout.write(json.dumps(line) + "\n")
-        else:
-            sys.stdout.write("\n".join(paste_lines(sim)) + "\n")
+        line = {**environment(sim), "control_url": sim.control_url, "scene": options.scene}
+        text = json.dumps(line) if options.json else "\n".join(paste_lines(sim))
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
     try:

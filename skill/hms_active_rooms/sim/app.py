@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Final
-from urllib.parse import parse_qsl
+import socket
+import struct
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
-from hms_active_rooms.sim import connection, tokens
 from hms_active_rooms.sim.clock import nanos_text
 from hms_active_rooms.sim.control import control_app
 from hms_active_rooms.sim.faults import Fault, Faults
-from hms_active_rooms.sim.operations import Call, Operation, answer, error_body, find
+from hms_active_rooms.sim.operations import Answer, answer, error_body, find
 from hms_active_rooms.sim.records import Json
 from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
+from hms_active_rooms.sim.settings import is_valid
 from hms_active_rooms.sim.world import World
 
-PREFIX: Final = "/v2"
-
 _BROKEN_JSON: Final = b'{"code":200,"message":"message se'
+
+_UNAUTHORIZED: Final[Answer] = {
+    **error_body(401, "Token validation error"),
+    "details": ["not found"],
+}
+
+_NO_FAULT: Final = Fault(kind="latency")
 
 
 class SimApp:
@@ -34,129 +41,102 @@ class SimApp:
         faults: what is set to go wrong.
     """
 
-    def __init__(self, world: World, log: RequestLog, faults: Faults) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.log = log
-        self.faults = faults
-        self._control: ASGIApp = control_app(world, log, faults)
-        self._stopping = asyncio.Event()
-
-    def stop_waiting(self) -> None:
-        """End the pauses of slow requests, so that a server can end. Call it on its loop."""
-        self._stopping.set()
+        self.log = RequestLog()
+        self.faults = Faults()
+        self._control = control_app(world, self.log, self.faults)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; everything outside the control API is logged and may be faulty."""
         if scope["type"] != "http" or scope["path"].startswith("/_sim/"):
             await self._control(scope, receive, send)
             return
-        body = await _read(receive)
-        if body is None:
+        request = Request(scope, receive)
+        try:
+            await self._serve(request, await request.body(), send)
+        except ClientDisconnect:
             return
-        path: str = scope["path"]
-        found = find(scope["method"], path.removeprefix(PREFIX)) if _below(path) else None
+        except asyncio.CancelledError:
+            # The server ends. Who still waits for an answer gets none.
+            if waiting := _connection(request):
+                waiting.shutdown(socket.SHUT_RDWR)
+            raise
+
+    async def _serve(self, request: Request, body: bytes, send: Send) -> None:
+        method, path = request.method, request.scope["path"]
+        found = find(method, path)
         name = found[0].name if found else ""
-        query = scope["query_string"].decode("latin-1")
+        taken = self.faults.take(name, method, path)
+        fault = taken or _NO_FAULT
         seq = self.log.begin(
             LoggedRequest(
                 seq=0,
                 at=nanos_text(self.world.now()),
                 operation=name,
-                method=scope["method"],
+                method=method,
                 path=path,
-                query=query,
+                query=request.url.query,
                 body=_parsed(body),
+                fault=taken.kind if taken else "",
             )
         )
-        fault = self.faults.take(name, scope["method"], path)
-        if fault is not None:
-            self.log.note(seq, fault=fault.kind)
-            if fault.when == "before":
-                await self._pause(fault.latency_s)
-        if fault is None or fault.executes:
-            status, answered = self._execute(scope, found, query, body)
+        if fault.when == "before":
+            await asyncio.sleep(fault.latency_s)
+        status, answered = 0, Answer()
+        token = request.headers.get("authorization")
+        if fault.executes:
+            if found is None:
+                status, answered = 404, error_body(404, "not found")
+            elif not is_valid(token, self.world.settings, self.world.wall_clock()):
+                status, answered = 401, _UNAUTHORIZED
+            else:
+                # The first of several values counts, as in Go's Query().Get.
+                query = dict(reversed(request.query_params.multi_items()))
+                status, answered = answer(self.world, *found, query, body)
             self.log.note(seq, executed=status == 200)
+        if fault.when == "after":
+            await asyncio.sleep(fault.latency_s)
+        if fault.kind == "reset":
+            await _reset(request)
+        elif fault.kind == "hang":
+            await _until_gone(request)
         else:
-            status, answered = 0, {}
-        if fault is not None and fault.when == "after":
-            await self._pause(fault.latency_s)
-        await self._reply(fault, seq, status, answered, (scope, receive, send))
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-
-    async def _hang(self, scope: Scope, receive: Receive) -> None:
-        """Nothing, until the client goes or the server ends."""
-        gone = asyncio.create_task(connection.until_gone(receive))
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({gone, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        gone.cancel()
-        if self._stopping.is_set():
-            await connection.reset(scope, receive)
-
-    def _execute(
-        self, scope: Scope, found: tuple[Operation, str, str] | None, query: str, body: bytes
-    ) -> tuple[int, dict[str, Json]]:
-        if found is None:
-            return 404, error_body(404, "not found")
-        authorization = next(
-            (value.decode("latin-1") for key, value in scope["headers"] if key == b"authorization"),
-            None,
-        )
-        if not tokens.is_valid(authorization, self.world.settings, self.world.wall_clock()):
-            return 401, _UNAUTHORIZED
-        operation, room_id, peer_id = found
-        # The first of several values counts, as in Go's Query().Get.
-        values = dict(reversed(parse_qsl(query, keep_blank_values=True)))
-        return answer(self.world, operation, Call(room_id, peer_id, values, body))
-
-    async def _reply(
-        self,
-        fault: Fault | None,
-        seq: int,
-        status: int,
-        answered: dict[str, Json],
-        wire: tuple[Scope, Receive, Send],
-    ) -> None:
-        scope, receive, send = wire
-        kind = fault.kind if fault is not None else "latency"
-        if kind == "reset":
-            await connection.reset(scope, receive)
-            return
-        if kind == "hang":
-            await self._hang(scope, receive)
-            return
-        headers: dict[str, str] = {}
-        if fault is not None and kind == "status":
-            status, answered = fault.status, error_body(fault.status, fault.text)
-            if fault.retry_after_s is not None:
-                headers["retry-after"] = str(fault.retry_after_s)
-        elif kind == "unauthorized":
-            status, answered = 401, _UNAUTHORIZED
-        data = _BROKEN_JSON if kind == "malformed" else _encoded(answered)
-        if fault is not None and kind == "oversized":
-            # White space keeps it valid JSON: only the size is wrong.
-            data += b" " * max(0, fault.size_bytes - len(data))
-        self.log.note(seq, status=status)
-        # Without its rest, the server closes the connection after what was sent.
-        await _send(send, status, data, headers, whole=kind != "truncated")
+            response = _response(fault, status, answered)
+            self.log.note(seq, status=response.status_code)
+            await _send(response, request, send, whole=fault.kind != "truncated")
 
 
-def create_app(
-    world: World, *, log: RequestLog | None = None, faults: Faults | None = None
-) -> SimApp:
+def create_app(world: World) -> SimApp:
     """The ASGI app of a world, for uvicorn or for httpx.ASGITransport."""
-    return SimApp(world, log or RequestLog(), faults or Faults())
+    return SimApp(world)
 
 
-_UNAUTHORIZED: Final = error_body(401, "Token validation error", "not found")
+def _response(fault: Fault, status: int, answered: Answer) -> Response:
+    """What is sent, where something is."""
+    headers: dict[str, str] = {}
+    if fault.kind == "unauthorized":
+        status, answered = 401, _UNAUTHORIZED
+    elif fault.kind == "status":
+        status, answered = fault.status, error_body(fault.status, fault.text)
+        if fault.retry_after_s is not None:
+            headers["retry-after"] = str(fault.retry_after_s)
+    data = _BROKEN_JSON if fault.kind == "malformed" else JSONResponse(answered).body
+    if fault.kind == "oversized":
+        # White space keeps it valid JSON: only the size is wrong.
+        data = bytes(data).ljust(fault.size_bytes)
+    return Response(data, status, headers, "application/json")
 
 
-def _below(path: str) -> bool:
-    return path.startswith(PREFIX + "/")
+async def _send(response: Response, request: Request, send: Send, *, whole: bool) -> None:
+    if whole:
+        await response(request.scope, request.receive, send)
+        return
+    # The length is that of the whole: the server closes the connection after half of it.
+    status, headers = response.status_code, response.raw_headers
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    half = response.body[: len(response.body) // 2]
+    await send({"type": "http.response.body", "body": half, "more_body": True})
 
 
 def _parsed(body: bytes) -> Json:
@@ -169,33 +149,41 @@ def _parsed(body: bytes) -> Json:
     return parsed
 
 
-def _encoded(body: dict[str, Json]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+# Breaking TCP connections on purpose, whatever server runs the app. In-process use
+# (httpx.ASGITransport) has no connection; there a break is a ConnectionResetError.
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on with zero seconds: closing sends RST instead of FIN."""
+
+_accepted: WeakValueDictionary[tuple[Any, ...], socket.socket] = WeakValueDictionary()
+"""Open connections by (server's host and port, client's host and port)."""
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None when the client went away before it was whole."""
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
+class Listener(socket.socket):
+    """A listening socket that notes its connections, so that the app may break its own."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """As a socket's own."""
+        accepted, client = super().accept()
+        _accepted[*accepted.getsockname()[:2], *client[:2]] = accepted
+        return accepted, client
 
 
-async def _send(
-    send: Send, status: int, data: bytes, headers: Mapping[str, str], *, whole: bool
-) -> None:
-    """Send an answer; the first half of it, with the length of the whole, when not `whole`."""
-    fields = {"content-type": "application/json", "content-length": str(len(data)), **headers}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(key.encode(), value.encode()) for key, value in fields.items()],
-        }
-    )
-    part = data if whole else data[: len(data) // 2]
-    await send({"type": "http.response.body", "body": part, "more_body": not whole})
+def _connection(request: Request) -> socket.socket | None:
+    return _accepted.get((*(request.scope.get("server") or ()), *(request.client or ())))
+
+
+async def _reset(request: Request) -> None:
+    """Send a TCP reset and wait until the connection is gone; what was not read by then is lost."""
+    accepted = _connection(request)
+    if accepted is None:
+        raise ConnectionResetError("the simulator broke the connection")
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    accepted.shutdown(socket.SHUT_RD)  # the server reads the end, and closes
+    await _until_gone(request)
+
+
+async def _until_gone(request: Request) -> None:
+    """Wait until the client's connection is closed, by whomever."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,48 +1,25 @@
-"""Time and ids of the simulated world: both come in from outside, so that a run can repeat.
-
-Formats by the docs' examples: UTC with `Z`, up to nine fractional digits with trailing
-zeros trimmed (what Go prints), 24 lower hex digits for rooms, sessions and accounts
-(MongoDB ObjectIds), version 4 UUIDs for peers, tracks, streams and webhooks.
-"""
+"""How times and ids of the simulated world look; ids come from a seed, so that a run can repeat."""
 
 from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
-
-Clock = Callable[[], datetime]
-"""Returns the present moment, aware and in UTC."""
 
 UNSET_TIME: Final = "0001-01-01T00:00:00Z"
 """How Go prints a time that was never set."""
 
 
-def utc_now() -> datetime:
-    """The wall clock, aware and in UTC."""
-    return datetime.now(UTC)
+def seconds_text(moment: datetime) -> str:
+    """RFC 3339 with whole seconds (a webhook's envelope)."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def nanos_text(moment: datetime, extra_ns: int = 0) -> str:
-    """RFC 3339 with nine fractional digits, trailing zeros trimmed.
-
-    Args:
-        moment: an aware datetime; it knows microseconds.
-        extra_ns: 0 to 999, the digits a datetime cannot hold.
-    """
-    fraction = f"{moment.microsecond * 1000 + extra_ns:09d}".rstrip("0")
-    return _whole(moment) + (f".{fraction}" if fraction else "") + "Z"
-
-
-def seconds_text(moment: datetime) -> str:
-    """RFC 3339 with whole seconds (a webhook's envelope)."""
-    return _whole(moment) + "Z"
-
-
-def _whole(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    """RFC 3339 with nine fractional digits, the last three from `extra_ns`; zeros trimmed."""
+    fraction = f".{moment.microsecond * 1000 + extra_ns:09d}".rstrip("0").rstrip(".")
+    return seconds_text(moment).replace("Z", f"{fraction}Z")
 
 
 class IdSource:
@@ -57,7 +34,7 @@ class IdSource:
         self._random = random.Random(seed)  # noqa: S311 - ids of a simulation, no secrets
 
     def object_id(self) -> str:
-        """24 lower hex digits."""
+        """24 lower hex digits, as MongoDB makes them."""
         return f"{self._random.getrandbits(96):024x}"
 
     def uuid(self) -> str:
@@ -66,8 +43,7 @@ class IdSource:
 
     def uuid_for(self, label: str) -> str:
         """The UUID that belongs to a label, whatever was drawn before."""
-        named = random.Random(f"{self._seed}/{label}")  # noqa: S311 - see above
-        return str(uuid.UUID(int=named.getrandbits(128), version=4))
+        return IdSource(f"{self._seed}/{label}").uuid()
 
     def extra_ns(self) -> int:
         """0 to 999: the nanoseconds below a datetime's microseconds."""

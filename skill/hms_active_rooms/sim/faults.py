@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from hms_active_rooms.sim.operations import OPERATIONS
 
 FaultKind = Literal[
     "latency", "status", "unauthorized", "reset", "hang", "truncated", "malformed", "oversized"
 ]
+
+_NAMES: Final = "|".join(operation.name for operation in OPERATIONS)
 
 _TEXTS: Final = {
     **{status.value: status.phrase.lower() for status in HTTPStatus},
@@ -47,7 +50,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: FaultKind
-    operation: str | None = None
+    operation: str | None = Field(default=None, pattern=f"^({_NAMES})$")
     method: str | None = None
     path: str | None = None
     times: int | None = Field(default=1, ge=1)
@@ -59,20 +62,10 @@ class Fault(BaseModel):
     retry_after_s: int | None = Field(default=None, ge=0)
     size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)
 
-    @field_validator("operation")
-    @classmethod
-    def _is_an_operation(cls, value: str | None) -> str | None:
-        names = [operation.name for operation in OPERATIONS]
-        if value is not None and value not in names:
-            raise ValueError(f"no such operation; one of {', '.join(names)}")
-        return value
-
     @property
     def text(self) -> str:
         """The error text that a `status` fault answers with."""
-        if self.message is not None:
-            return self.message
-        return _TEXTS.get(self.status, "error")
+        return _TEXTS.get(self.status, "error") if self.message is None else self.message
 
     @property
     def executes(self) -> bool:
@@ -92,38 +85,30 @@ class Fault(BaseModel):
 
 @dataclass(slots=True)
 class _Armed:
-    id: int
     fault: Fault
     seen: int = 0
     fired: int = 0
-
-    def ready(self) -> bool:
-        times = self.fault.times
-        return self.seen > self.fault.after and (times is None or self.fired < times)
 
 
 class Faults:
     """The faults that are set. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._armed: list[_Armed] = []
-        self._last_id = 0
+        self._armed: dict[int, _Armed] = {}
+        self._ids = itertools.count(1)
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> int:
         """Set a fault; returns its number, by which it can be taken away."""
         with self._lock:
-            self._last_id += 1
-            self._armed.append(_Armed(self._last_id, fault))
-            return self._last_id
+            fault_id = next(self._ids)
+            self._armed[fault_id] = _Armed(fault)
+            return fault_id
 
     def remove(self, fault_id: int) -> bool:
         """Take one away; False when it is not set."""
         with self._lock:
-            kept = [armed for armed in self._armed if armed.id != fault_id]
-            found = len(kept) < len(self._armed)
-            self._armed = kept
-            return found
+            return self._armed.pop(fault_id, None) is not None
 
     def clear(self) -> None:
         """Take all away."""
@@ -133,16 +118,17 @@ class Faults:
     def all(self) -> list[tuple[int, Fault, int]]:
         """Number, fault and how often it has happened, in the order they were set."""
         with self._lock:
-            return [(armed.id, armed.fault, armed.fired) for armed in self._armed]
+            return [(number, armed.fault, armed.fired) for number, armed in self._armed.items()]
 
     def take(self, operation: str, method: str, path: str) -> Fault | None:
         """What happens to this request: the fault set first of those that are ready."""
         with self._lock:
-            matching = [a for a in self._armed if a.fault.matches(operation, method, path)]
-            for armed in matching:
-                armed.seen += 1
-            for armed in matching:
-                if armed.ready():
-                    armed.fired += 1
-                    return armed.fault
+            armed = self._armed.values()
+            matching = [a for a in armed if a.fault.matches(operation, method, path)]
+            for one in matching:
+                one.seen += 1
+            for one in matching:
+                if one.seen > one.fault.after and one.fired != one.fault.times:
+                    one.fired += 1
+                    return one.fault
             return None

@@ -1,173 +1,287 @@
-"""The seven operations of the Active Rooms API: from a request's parts to a status and a body.
-
-The checks come in this order: room, body, session, peer. (Only the texts are known; the
-order is assumed.)
-"""
+"""The seven operations of the Active Rooms API: what each reads, does and answers."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from datetime import datetime
+from functools import partial
+from inspect import signature
+from typing import Final, Literal, cast, get_type_hints
 
-from hms_active_rooms.sim import moderation
-from hms_active_rooms.sim.body import BodyError, Fields, FieldType, read_body
-from hms_active_rooms.sim.records import Json
+from starlette.routing import compile_path
+
+from hms_active_rooms.sim.clock import UNSET_TIME, nanos_text
+from hms_active_rooms.sim.records import Audience, Delivery, Json, Peer
 from hms_active_rooms.sim.world import RefusedError, World
 
+PREFIX: Final = "/v2"
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What an operation is called with.
-
-    Attributes:
-        room_id, peer_id: from the path, decoded; no peer id where the path has none.
-        query: the first value of each parameter.
-        body: the raw bytes.
-    """
-
-    room_id: str
-    peer_id: str
-    query: Mapping[str, str]
-    body: bytes
+Answer = dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation: its name (for faults and the request log), where it is, what it does."""
-
-    name: str
-    method: Literal["GET", "POST"]
-    path: re.Pattern[str]
-    run: Callable[[World, Call], dict[str, Json]]
+# What the API does to a room, or refuses. The keyword arguments are the fields of the body.
 
 
-def find(method: str, path: str) -> tuple[Operation, str, str] | None:
-    """The operation for a path below /v2, with the room id and the peer id from it."""
-    for operation in OPERATIONS:
-        match = operation.path.fullmatch(path)
-        if match and operation.method == method:
-            parts = match.groupdict()
-            return operation, parts["room_id"], parts.get("peer_id", "")
-    return None
-
-
-def answer(world: World, operation: Operation, call: Call) -> tuple[int, dict[str, Json]]:
-    """Run an operation: status and JSON body, for refusals too."""
+def update(
+    world: World, room_id: str, peer_id: str, *, name: str = "", role: str = "", metadata: str = ""
+) -> Peer:
+    """Change what is given; an empty value means "leave it". The change is immediate."""
     with world.lock:
-        try:
-            world.room(call.room_id)
-            return 200, operation.run(world, call)
-        except RefusedError as refused:
-            return refused.status, error_body(refused.status, refused.message)
-        except BodyError as bad:
-            return 400, error_body(400, str(bad))
+        peer = world.peer(room_id, peer_id)
+        room, session = world.room(room_id), world.session(room_id)
+        if role and role not in room.roles:
+            raise RefusedError(400, "invalid role")
+        changes_role = bool(role) and role != peer.role
+        if changes_role and room.is_full(role):
+            full = "role limit reached"
+            failed: Answer = {"role": role, "error_message": full}
+            world.tell("role.change.failure", room, session, failed, peer)
+            raise RefusedError(400, full)
+        peer.name = name or peer.name
+        peer.metadata = metadata or peer.metadata
+        if changes_role:
+            at, previous = nanos_text(world.now()), peer.role
+            peer.role = role
+            peer.publish(room.roles[role], at, world.ids)
+            changed: Answer = {"previous_role": previous, "role_changed_at": at}
+            world.tell("role.change.success", room, session, changed, peer)
+        return peer
 
 
-def error_body(status: int, message: str, *details: str) -> dict[str, Json]:
-    """The documented shape of an error; `details` only where a text for it is known."""
-    body: dict[str, Json] = {"code": status, "message": message}
-    if details:
-        body["details"] = list(details)
-    return body
+def send(
+    world: World,
+    room_id: str,
+    *,
+    message: str = "",
+    peer_id: str = "",
+    role: str = "",
+    type: str = "",
+) -> Delivery:
+    """Deliver a message to a peer, else to a role, else to everyone."""
+    if not 0 < len(message.encode()) <= world.settings.max_message_bytes:
+        raise RefusedError(400, "invalid input")
+    with world.lock:
+        meant = _targets(world, room_id, peer_id, role)
+        audience: Audience = "peer" if peer_id else "role" if role else "everyone"
+        delivery = Delivery(
+            seq=len(world.deliveries) + 1,
+            at=nanos_text(world.now()),
+            room_id=room_id,
+            session_id=world.session(room_id).id,
+            audience=audience,
+            target=peer_id or role,
+            message=message,
+            type=type,
+            recipients=tuple(peer.id for peer in meant if not peer.ghost),
+            missed=tuple(peer.id for peer in meant if peer.ghost),
+        )
+        world.deliveries.append(delivery)
+        return delivery
 
 
-def _retrieve_active_room(world: World, call: Call) -> dict[str, Json]:
-    room, session = world.room(call.room_id), world.session(call.room_id)
+def remove(
+    world: World, room_id: str, *, peer_id: str = "", role: str = "", reason: str = ""
+) -> None:
+    """Accept a removal. Whom it hits now is gone a moment later."""
+    if not peer_id and not role:
+        raise RefusedError(400, "invalid input")
+    with world.lock:
+        room, session = world.room(room_id), world.session(room_id)
+        for peer in _targets(world, room_id, peer_id, role):
+            kick = partial(world.drop, room, session, peer, "peer kicked", reason)
+            world.later(world.settings.removal_delay_s, kick)
+
+
+def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> None:
+    """Accept the end of the session. It closes a moment later; a lock holds at once."""
+    with world.lock:
+        room = world.room(room_id)
+        asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
+        if room.session is None:
+            failed: Answer = {
+                "session_id": "",
+                "session_started_at": UNSET_TIME,
+                "error_code": 404,
+                "error_message": "session not found",
+            }
+            world.tell("room.end.failure", room, None, {**asked, **failed})
+        session = world.session(room_id)
+        room.enabled = room.enabled and not lock
+
+        def land(at: datetime) -> None:
+            if room.session is not session:
+                return
+            session.end_now = None
+            world.tell("room.end.success", room, session, asked, at=at)
+            # Dropping the last peer closes the session.
+            for peer in list(session.peers.values()):
+                world.drop(room, session, peer, "peer kicked", reason, at)
+
+        session.end_now = land
+        world.later(world.settings.ending_delay_s, land)
+
+
+_BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
+"""Who ended a room, when it was asked for through the API."""
+
+
+def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
+    if peer_id:
+        return [world.peer(room_id, peer_id)]
+    listed = world.session(room_id).peers.values()
+    return [peer for peer in listed if not role or peer.role == role]
+
+
+# What the API reads. Its keyword arguments are those of the query.
+
+
+def retrieve(world: World, room_id: str) -> Answer:
+    """The room and its session, with the ids of the peers."""
+    room, session = world.room(room_id), world.session(room_id)
+    shown: Answer = {"id": session.id, "created_at": session.created_at}
     return {
         "id": room.id,
         "name": room.name,
         "customer_id": room.customer_id,
-        "session": {
-            "id": session.id,
-            "created_at": session.created_at,
-            "peers": list(session.peers),
-        },
+        "session": {**shown, "peers": list(session.peers)},
     }
 
 
-def _list_peers(world: World, call: Call) -> dict[str, Json]:
-    user_id, role = call.query.get("user_id", ""), call.query.get("role", "")
-    listed: dict[str, Json] = {
-        # Go prints maps in the order of their keys.
+def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "") -> Answer:
+    """The peers, filtered by what is given, by peer id."""
+    # Go prints maps in the order of their keys.
+    peers = sorted(world.session(room_id).peers.items())
+    shown: Answer = {
         peer_id: peer.wire()
-        for peer_id, peer in sorted(world.session(call.room_id).peers.items())
-        if (not user_id or peer.user_id == user_id) and (not role or peer.role == role)
+        for peer_id, peer in peers
+        if user_id in ("", peer.user_id) and role in ("", peer.role)
     }
-    return {"peers": listed}
+    return {"peers": shown}
 
 
-def _retrieve_peer(world: World, call: Call) -> dict[str, Json]:
-    return world.peer(call.room_id, call.peer_id).wire_with_tracks()
+# From a request's parts to a status and a body.
 
 
-def _update_peer(world: World, call: Call) -> dict[str, Json]:
-    fields = read_body(call.body, {"name": "string", "role": "string", "metadata": "string"})
-    peer = moderation.update(
-        world,
-        call.room_id,
-        call.peer_id,
-        name=_text(fields, "name"),
-        role=_text(fields, "role"),
-        metadata=_text(fields, "metadata"),
-    )
-    return peer.wire_with_tracks()
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation.
 
+    Attributes:
+        name: how faults and the request log call it.
+        path: below the room.
+        run: takes the ids in the path, and as keywords what the query or the body may set.
+        says: the message of the answer, where that is no object of the room.
+    """
 
-def _send_message(world: World, call: Call) -> dict[str, Json]:
-    fields = read_body(call.body, {**_TARGET, "message": "string", "type": "string"})
-    message = _text(fields, "message")
-    if not message or len(message.encode()) > world.settings.max_message_bytes:
-        raise BodyError("invalid input")
-    moderation.send(
-        world,
-        call.room_id,
-        message,
-        peer_id=_text(fields, "peer_id"),
-        role=_text(fields, "role"),
-        kind=_text(fields, "type"),
-    )
-    return {"message": "message sent"}
+    name: str
+    method: Literal["GET", "POST"]
+    path: str
+    run: Callable[..., Answer | Peer | Delivery | None]
+    says: str = ""
 
+    def pattern(self) -> re.Pattern[str]:
+        """What its whole path looks like."""
+        return compile_path(f"{PREFIX}/active-rooms/{{room_id}}{self.path}")[0]
 
-def _remove_peers(world: World, call: Call) -> dict[str, Json]:
-    fields = read_body(call.body, {**_TARGET, "reason": "string"})
-    peer_id, role = _text(fields, "peer_id"), _text(fields, "role")
-    if not peer_id and not role:
-        raise BodyError("invalid input")
-    moderation.remove(
-        world, call.room_id, peer_id=peer_id, role=role, reason=_text(fields, "reason")
-    )
-    return {"message": "peer remove request submitted"}
+    def fields(self) -> dict[str, type]:
+        """Names and types of what it reads."""
+        types = get_type_hints(self.run)
+        known = signature(self.run).parameters.values()
+        return {each.name: types[each.name] for each in known if each.kind is each.KEYWORD_ONLY}
 
-
-def _end_room(world: World, call: Call) -> dict[str, Json]:
-    fields = read_body(call.body, {"reason": "string", "lock": "bool"})
-    moderation.end(
-        world, call.room_id, reason=_text(fields, "reason"), lock=fields.get("lock") is True
-    )
-    return {"message": "session is ending"}
-
-
-def _text(fields: Fields, name: str) -> str:
-    """A string field; absent, null and empty are the same."""
-    value = fields.get(name, "")
-    return value if isinstance(value, str) else ""
-
-
-_TARGET: Final[dict[str, FieldType]] = {"peer_id": "string", "role": "string"}
-
-_ROOM: Final = r"/active-rooms/(?P<room_id>[^/]+)"
-_PEER: Final = _ROOM + r"/peers/(?P<peer_id>[^/]+)"
 
 OPERATIONS: Final = (
-    Operation("retrieve_active_room", "GET", re.compile(_ROOM), _retrieve_active_room),
-    Operation("list_peers", "GET", re.compile(_ROOM + "/peers"), _list_peers),
-    Operation("retrieve_peer", "GET", re.compile(_PEER), _retrieve_peer),
-    Operation("update_peer", "POST", re.compile(_PEER), _update_peer),
-    Operation("send_message", "POST", re.compile(_ROOM + "/send-message"), _send_message),
-    Operation("remove_peers", "POST", re.compile(_ROOM + "/remove-peers"), _remove_peers),
-    Operation("end_active_room", "POST", re.compile(_ROOM + "/end-room"), _end_room),
+    Operation("retrieve_active_room", "GET", "", retrieve),
+    Operation("list_peers", "GET", "/peers", list_peers),
+    Operation("retrieve_peer", "GET", "/peers/{peer_id}", World.peer),
+    Operation("update_peer", "POST", "/peers/{peer_id}", update),
+    Operation("send_message", "POST", "/send-message", send, "message sent"),
+    Operation("remove_peers", "POST", "/remove-peers", remove, "peer remove request submitted"),
+    Operation("end_active_room", "POST", "/end-room", end, "session is ending"),
 )
-"""The operations, by the names that faults and the request log use."""
+_PATTERNS: Final = [(operation, operation.pattern()) for operation in OPERATIONS]
+_FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS}
+
+
+def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
+    """The operation for a path, with the ids in it."""
+    for operation, pattern in _PATTERNS:
+        match = pattern.fullmatch(path)
+        if match and operation.method == method:
+            return operation, match.groupdict()
+    return None
+
+
+def answer(
+    world: World, operation: Operation, ids: dict[str, str], query: Mapping[str, str], data: bytes
+) -> tuple[int, Answer]:
+    """Run what `find` found: status and JSON body, for refusals too."""
+    known = _FIELDS[operation.name]
+    with world.lock:
+        try:
+            world.room(ids["room_id"])
+            fields = read_body(data, known) if operation.method == "POST" else query
+            asked = {key: value for key, value in fields.items() if key in known}
+            result = operation.run(world, **ids, **asked)
+        except RefusedError as refused:
+            return refused.status, error_body(refused.status, refused.message)
+        if operation.says:
+            return 200, {"message": operation.says}
+        return 200, result.wire_with_tracks() if isinstance(result, Peer) else cast(Answer, result)
+
+
+def error_body(status: int, message: str) -> Answer:
+    """The documented shape of an error."""
+    return {"code": status, "message": message}
+
+
+# Bodies, by the rules and texts of a well-known Go helper that the real gateway seems to use.
+
+_BADLY_FORMED: Final = "request body contains badly-formed JSON"
+
+
+def _no_constant(name: str) -> object:
+    raise RefusedError(400, _BADLY_FORMED)  # NaN and Infinity: Python reads them, Go does not
+
+
+# Objects come as tuples of pairs, so that a key that stands twice is seen; whole numbers as
+# floats, since Python refuses to read very long ones.
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=float, parse_constant=_no_constant
+)
+
+
+def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
+    """The known fields of a JSON object that are set; everything else is ignored."""
+    text = data.decode("utf-8", "replace").strip(" \t\r\n")
+    if not text:
+        raise RefusedError(400, "request body must not be empty")
+    try:
+        document, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError as bad:
+        raise RefusedError(400, f"{_BADLY_FORMED} (at position {bad.pos + 1})") from None
+    except RecursionError:
+        raise RefusedError(400, _BADLY_FORMED) from None
+    if not isinstance(document, tuple | None):
+        raise _wrong_type("")
+    found: dict[str, str | bool] = {}
+    for key, value in document or ():
+        name = key.casefold()
+        if name not in known or value is None:
+            continue
+        if not isinstance(value, known[name]):
+            raise _wrong_type(name)
+        if isinstance(value, str):
+            # Half a surrogate pair is no character: Go puts U+FFFD there.
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        found[name] = value
+    if text[end:]:
+        raise RefusedError(400, "request body must only contain a single JSON object")
+    return found
+
+
+def _wrong_type(name: str) -> RefusedError:
+    return RefusedError(400, f'request body contains an invalid value for the "{name}" field')

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
+
+import pydantic
+
+from hms_active_rooms.sim.clock import UNSET_TIME, IdSource
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """Anything JSON can say."""
 
 Medium = Literal["audio", "video", "screen"]
 Audience = Literal["peer", "role", "everyone"]
+PeerKind = Literal["regular", "sip"]
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
     """A role of the room's template.
 
@@ -27,32 +32,28 @@ class Role:
 
     name: str
     publishes: tuple[Medium, ...] = ()
-    max_peers: int | None = None
+    max_peers: Annotated[int, pydantic.Field(ge=1)] | None = None
 
 
 @dataclass(slots=True)
 class Track:
-    """One published track. Audio and camera of one peer share a stream id."""
+    """One published track, in the API's own fields."""
 
     id: str
     stream_id: str
+    mute: bool
     type: Literal["audio", "video"]
     source: Literal["regular", "screen"]
     started_at: str
-    mute: bool = False
     description: str = ""
 
-    def wire(self) -> dict[str, Json]:
-        """As `tracks` of a peer shows it."""
-        return {
-            "id": self.id,
-            "stream_id": self.stream_id,
-            "mute": self.mute,
-            "type": self.type,
-            "source": self.source,
-            "started_at": self.started_at,
-            "description": self.description,
-        }
+    @property
+    def medium(self) -> Medium:
+        """What of a role's `publishes` it is."""
+        return "screen" if self.source == "screen" else self.type
+
+
+_LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 
 @dataclass(slots=True)
@@ -70,26 +71,41 @@ class Peer:
     role: str
     metadata: str
     joined: datetime
-    joined_at: str
-    tracks: list[Track]
-    kind: Literal["regular", "sip"] = "regular"
+    joined_at: str = UNSET_TIME
+    tracks: list[Track] = field(default_factory=list)
+    kind: PeerKind = "regular"
     ghost: bool = False
 
     def wire(self) -> dict[str, Json]:
         """As the peer list shows it: exactly six keys, no tracks."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "user_id": self.user_id,
-            "metadata": self.metadata,
-            "role": self.role,
-            "joined_at": self.joined_at,
-        }
+        return {key: getattr(self, key) for key in _LISTED}
 
     def wire_with_tracks(self) -> dict[str, Json]:
         """As retrieving or updating one peer shows it."""
-        tracks: dict[str, Json] = {track.id: track.wire() for track in self.tracks}
-        return {**self.wire(), "tracks": tracks}
+        return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
+
+    def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
+        """Stop the tracks that a role does not allow, and start those that it adds.
+
+        Audio and camera share a stream; a screen has its own, and starts only when asked to.
+        """
+        running = {track.medium: track for track in self.tracks}
+        screen = shares_screen or "screen" in running
+        media = [medium for medium in role.publishes if medium != "screen" or screen]
+        shared = [running[m].stream_id for m in media if m != "screen" and m in running]
+        stream_id = shared[0] if shared else ids.uuid() if media else ""
+        self.tracks = [
+            running.get(medium)
+            or Track(
+                id=ids.uuid(),
+                stream_id=ids.uuid() if medium == "screen" else stream_id,
+                mute=False,
+                type="audio" if medium == "audio" else "video",
+                source="screen" if medium == "screen" else "regular",
+                started_at=at,
+            )
+            for medium in media
+        ]
 
 
 @dataclass(slots=True)
@@ -125,6 +141,11 @@ class Room:
     enabled: bool = True
     session: Session | None = None
     past: list[Session] = field(default_factory=list)
+
+    def is_full(self, role: str) -> bool:
+        """Whether a role holds as many listed peers as the template allows."""
+        limit, listed = self.roles[role].max_peers, self.session.peers if self.session else {}
+        return limit is not None and sum(p.role == role for p in listed.values()) >= limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,8 @@ It never holds a header, so no token. Tests and evals read from it what was real
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import cast
+from dataclasses import dataclass, replace
 
 from hms_active_rooms.sim.records import Json
 
@@ -40,10 +38,6 @@ class LoggedRequest:
     executed: bool = False
     fault: str = ""
 
-    def as_json(self) -> dict[str, Json]:
-        """As the control API shows it."""
-        return cast("dict[str, Json]", asdict(self))
-
 
 class RequestLog:
     """All requests since the start or the last clear. Safe from any thread."""
@@ -60,19 +54,14 @@ class RequestLog:
             self._changed.notify_all()
             return seq
 
-    def note(
-        self, seq: int, *, status: int | None = None, executed: bool = False, fault: str = ""
-    ) -> None:
+    def note(self, seq: int, *, status: int | None = None, executed: bool = False) -> None:
         """Add what has become known about a request."""
         with self._changed:
             if seq > len(self._entries):
                 return  # cleared meanwhile
             entry = self._entries[seq - 1]
             self._entries[seq - 1] = replace(
-                entry,
-                status=entry.status if status is None else status,
-                executed=entry.executed or executed,
-                fault=fault or entry.fault,
+                entry, status=status or entry.status, executed=executed or entry.executed
             )
             self._changed.notify_all()
 
@@ -89,12 +78,9 @@ class RequestLog:
         Raises:
             TimeoutError: it did not in time.
         """
-        give_up = time.monotonic() + timeout_s
         with self._changed:
-            while not wanted(tuple(self._entries)):
-                left = give_up - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    raise TimeoutError(f"no such requests within {timeout_s:g} s")
+            if not self._changed.wait_for(lambda: wanted(tuple(self._entries)), timeout_s):
+                raise TimeoutError(f"no such requests within {timeout_s:g} s")
             return tuple(self._entries)
 
     def clear(self) -> None:

@@ -1,45 +1,128 @@
-"""The built-in scenes, and how a scene becomes a world."""
+"""Scenes: the format of a scene file, the built-in ones, and how a scene becomes a world."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, Self
 
-from hms_active_rooms.sim.clock import Clock, IdSource, utc_now
-from hms_active_rooms.sim.records import Role
-from hms_active_rooms.sim.scene_file import Scene, SceneError, ScenePerson, read_scene
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hms_active_rooms.sim.clock import IdSource
+from hms_active_rooms.sim.records import PeerKind, Role
 from hms_active_rooms.sim.settings import Settings
 from hms_active_rooms.sim.world import World
 
-ROOM_IDS: Final = MappingProxyType(
-    {
-        "classroom": "64f0c1a5500de00000000001",
-        "webinar": "64f0c1a5500de00000000002",
-        "arena": "64f0c1a5500de00000000003",
-        "hostile": "64f0c1a5500de00000000004",
-        "idle": "64f0c1a5500de00000000005",
-    }
-)
+ROOM_IDS: Final = {
+    "classroom": "64f0c1a5500de00000000001",
+    "webinar": "64f0c1a5500de00000000002",
+    "arena": "64f0c1a5500de00000000003",
+    "hostile": "64f0c1a5500de00000000004",
+    "idle": "64f0c1a5500de00000000005",
+}
 """The room id of each built-in scene."""
 
 SCENES: Final = tuple(ROOM_IDS)
 """The names of the built-in scenes."""
 
-_FOLDER: Final = Path(__file__).parent / "scenes"
+
+class SceneError(ValueError):
+    """A scene cannot be used. The text names the file and the place in it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SceneRoom(_Part):
+    """The room. `id` is for scenes of your own; the built-in ones have theirs."""
+
+    name: str
+    id: str | None = Field(default=None, pattern=r"^[0-9a-f]{24}$")
+    enabled: bool = True
+    roles: tuple[Role, ...] = Field(min_length=1)
+
+
+class ScenePerson(_Part):
+    """One person, or `count` of them with `{n}` in the name and the user id.
+
+    Attributes:
+        name_times, metadata_times: repeat the text so often; for very long ones.
+        minutes_ago: when they joined, before the scene starts.
+        ghost: their connection broke just now; they stay listed for a minute.
+    """
+
+    name: str
+    role: str
+    user_id: str = ""
+    metadata: str = ""
+    count: int = Field(default=1, ge=1, le=20_000)
+    name_times: int = Field(default=1, ge=1, le=10_000)
+    metadata_times: int = Field(default=1, ge=1, le=10_000)
+    minutes_ago: float = Field(default=0.0, ge=0.0)
+    kind: PeerKind = "regular"
+    shares_screen: bool = False
+    ghost: bool = False
+
+
+class Scene(_Part):
+    """A whole scene; `name` is the file's name without its ending."""
+
+    name: str
+    about: str
+    room: SceneRoom
+    people: tuple[ScenePerson, ...] = ()
+
+    @model_validator(mode="after")
+    def _roles_exist(self) -> Self:
+        limits = {role.name: role.max_peers for role in self.room.roles}
+        holders: Counter[str] = Counter()
+        for place, person in enumerate(self.people):
+            if person.role not in limits:
+                raise ValueError(f"people.{place}.role: {person.role!r} is not a role of the room")
+            holders[person.role] += person.count
+            limit = limits[person.role]
+            if limit is not None and holders[person.role] > limit:
+                raise ValueError(f"people.{place}.role: {person.role!r} is full ({limit})")
+        return self
 
 
 def load_scene(scene: str | Path) -> Scene:
     """A built-in scene by name, or a scene file of your own by path (ending in .yaml).
 
     Raises:
-        SceneError: no such scene, or the file says something unknown.
+        SceneError: no such scene; the file cannot be read, is no YAML, or says something unknown.
     """
+    path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:
             raise SceneError(f"no scene {scene!r}; there are {', '.join(SCENES)}")
-        return read_scene(_FOLDER / f"{scene}.yaml")
-    return read_scene(Path(scene))
+        path = Path(__file__).parent / "scenes" / f"{scene}.yaml"
+    try:
+        data: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+    except OSError as missing:
+        raise SceneError(f"{path}: {missing.strerror}") from None
+    except UnicodeDecodeError as bad:
+        raise SceneError(f"{path}: not UTF-8 (byte {bad.start})") from None
+    except yaml.YAMLError as bad:
+        raise SceneError(f"{path}: {' '.join(str(bad).split())}") from None
+    if not isinstance(data, dict):
+        raise SceneError(f"{path}: a scene is a mapping with about, room and people")
+    try:
+        return Scene.model_validate({"name": path.stem, **data})
+    except ValidationError as bad:
+        problems = [
+            ": ".join([str(path), *filter(None, [".".join(map(str, error["loc"]))]), error["msg"]])
+            for error in bad.errors()
+        ]
+        raise SceneError("\n".join(problems).replace("Value error, ", "")) from None
+
+
+# The C loader is the same safe loader, only faster; some builds of PyYAML lack it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
@@ -49,68 +132,54 @@ def room_id_of(scene: Scene) -> str:
 
 
 def build_world(
-    scene: str | Path | Scene, *, settings: Settings | None = None, clock: Clock = utc_now
+    scene: str | Path | Scene,
+    *,
+    settings: Settings | None = None,
+    clock: Callable[[], datetime] | None = None,
 ) -> World:
     """A world with the scene's room and people in it. Same scene, same ids.
 
     Args:
         scene: a built-in scene's name, a path, or a scene.
         settings: delays, switches and credentials.
-        clock: the wall clock.
+        clock: the wall clock, aware and in UTC; None: the machine's.
 
     Raises:
         SceneError: see `load_scene`.
     """
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
-    return World(
-        lambda world: _populate(world, loaded),
-        settings=settings,
-        clock=clock,
-        ids=IdSource(loaded.name),
-    )
+    ids = IdSource(loaded.name)
+    told = {} if clock is None else {"clock": clock}
+    return World(lambda world: _populate(world, loaded), settings=settings, ids=ids, **told)
 
 
 def _populate(world: World, scene: Scene) -> None:
-    roles = tuple(Role(role.name, role.publishes, role.max_peers) for role in scene.room.roles)
-    room = world.add_room(
-        name=scene.room.name, room_id=room_id_of(scene), roles=roles, enabled=True
-    )
-    seen: dict[str, int] = {}
+    room_id, roles = room_id_of(scene), scene.room.roles
+    room = world.add_room(name=scene.room.name, room_id=room_id, roles=roles)
+    seen: Counter[str] = Counter()
     # Whoever came first joins first: it is their join that opens the session.
     for person in sorted(scene.people, key=lambda person: -person.minutes_ago):
-        if person.count > 1:
-            _join_crowd(world, room.id, person)
-            continue
-        # A peer's id depends on the name alone, so that editing a scene keeps the others'.
-        seen[person.name] = seen.get(person.name, 0) + 1
-        label = f"{person.name}/{seen[person.name]}"
-        peer = world.join(
-            room.id,
-            name=person.name * person.name_times,
-            role=person.role,
-            user_id=person.user_id or world.ids.uuid_for(f"user/{label}"),
-            metadata=person.metadata * person.metadata_times,
-            peer_id=world.ids.uuid_for(f"peer/{label}"),
-            kind=person.kind,
-            shares_screen=person.shares_screen,
-            ago_s=person.minutes_ago * 60,
-        )
-        if person.ghost:
-            world.leave(room.id, peer.id, abrupt=True)
+        name, user_id, peer_id = person.name, person.user_id, ""
+        if person.count == 1:
+            # A peer's id depends on the name alone, so that editing a scene keeps the others'.
+            seen[name] += 1
+            label = f"{name}/{seen[name]}"
+            user_id = user_id or world.ids.uuid_for(f"user/{label}")
+            peer_id = world.ids.uuid_for(f"peer/{label}")
+        for number in range(1, person.count + 1):
+            n = f"{number:0{len(str(person.count))}}" if person.count > 1 else "{n}"
+            peer = world.join(
+                room.id,
+                name=name.replace("{n}", n) * person.name_times,
+                role=person.role,
+                user_id=user_id.replace("{n}", n),
+                metadata=person.metadata * person.metadata_times,
+                peer_id=peer_id,
+                kind=person.kind,
+                shares_screen=person.shares_screen,
+                ago_s=person.minutes_ago * 60,
+            )
+            if person.ghost:
+                world.leave(room.id, peer.id, abrupt=True)
     # Last, since nobody can join a disabled room.
     world.set_enabled(room.id, scene.room.enabled)
-
-
-def _join_crowd(world: World, room_id: str, crowd: ScenePerson) -> None:
-    digits = len(str(crowd.count))
-    for number in range(1, crowd.count + 1):
-        n = f"{number:0{digits}}"
-        world.join(
-            room_id,
-            name=crowd.name.replace("{n}", n) * crowd.name_times,
-            role=crowd.role,
-            user_id=crowd.user_id.replace("{n}", n),
-            metadata=crowd.metadata * crowd.metadata_times,
-            kind=crowd.kind,
-            ago_s=crowd.minutes_ago * 60,
-        )

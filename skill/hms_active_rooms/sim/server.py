@@ -9,20 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 
-from hms_active_rooms.sim import tokens
-from hms_active_rooms.sim.app import PREFIX, SimApp, create_app
-from hms_active_rooms.sim.clock import Clock, utc_now
-from hms_active_rooms.sim.connection import Listener
+from hms_active_rooms.sim.app import Listener, create_app
 from hms_active_rooms.sim.faults import Faults
+from hms_active_rooms.sim.operations import PREFIX
 from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
-from hms_active_rooms.sim.scene_file import Scene
-from hms_active_rooms.sim.scenes import build_world
-from hms_active_rooms.sim.settings import Settings
+from hms_active_rooms.sim.scenes import Scene, build_world
+from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -73,7 +71,7 @@ class Simulation:
 
     def management_token(self) -> str:
         """A management token that is valid for seven days."""
-        return tokens.sign(self.world.settings, self.world.wall_clock())
+        return sign(self.world.settings, self.world.wall_clock())
 
 
 @contextmanager
@@ -83,7 +81,7 @@ def running_sim(
     host: str = DEFAULT_HOST,
     port: int = 0,
     settings: Settings | None = None,
-    clock: Clock = utc_now,
+    clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
     """A simulator in a thread of this process: it listens when the block begins, is gone when it ends.
 
@@ -92,13 +90,13 @@ def running_sim(
         host: a loopback address.
         port: 0 for any free one.
         settings: delays, switches and credentials.
-        clock: the wall clock.
+        clock: the wall clock, aware and in UTC; None: the machine's.
 
     Raises:
         SceneError: the scene cannot be used.
         ServerError: it cannot listen there.
     """
-    sim, server, listener = _prepare(scene, host, port, settings, clock)
+    sim, server, listener = _prepare(build_world(scene, settings=settings, clock=clock), host, port)
     thread = threading.Thread(target=server.run, args=([listener],), name="sim", daemon=True)
     with listener:
         thread.start()
@@ -115,22 +113,14 @@ def serve(
     port: int = DEFAULT_PORT,
     *,
     settings: Settings | None = None,
-    announce: Callable[[Simulation], None] = lambda sim: None,
+    announce: Callable[[Simulation], None],
 ) -> None:
-    """Run a simulator until SIGINT or SIGTERM.
+    """Run a simulator until SIGINT or SIGTERM; arguments and errors as of `running_sim`.
 
     Args:
-        scene: a built-in scene's name, the path of a scene file, or a scene.
-        host: a loopback address.
-        port: 0 for any free one.
-        settings: delays, switches and credentials.
         announce: called once, when clients may connect; see `paste_lines`.
-
-    Raises:
-        SceneError: the scene cannot be used.
-        ServerError: it cannot listen there.
     """
-    sim, server, listener = _prepare(scene, host, port, settings, utc_now)
+    sim, server, listener = _prepare(build_world(scene, settings=settings), host, port)
     with listener:
         # The socket listens already: who connects now is served as soon as the loop runs.
         announce(sim)
@@ -155,13 +145,8 @@ def environment(sim: Simulation) -> dict[str, str]:
 
 
 def _prepare(
-    scene: str | Path | Scene,
-    host: str,
-    port: int,
-    settings: Settings | None,
-    clock: Clock,
-) -> tuple[Simulation, _Server, socket.socket]:
-    world = build_world(scene, settings=settings, clock=clock)
+    world: World, host: str, port: int
+) -> tuple[Simulation, uvicorn.Server, socket.socket]:
     app = create_app(world)
     listener = _listen(host, port)
     address = f"[{host}]" if ":" in host else host
@@ -174,12 +159,29 @@ def _prepare(
         faults=app.faults,
         log=app.log,
     )
-    return sim, _Server(app), listener
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # an answer that is cut off on purpose is no error here
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=0,  # hung requests do not keep it from ending
+        server_header=False,
+        proxy_headers=False,  # a connection is known by its client's real address
+    )
+    return sim, uvicorn.Server(config), listener
 
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. The control API has no authentication, hence loopback only."""
-    if not _is_loopback(host):
+    loopback = host == "localhost"
+    with suppress(ValueError):
+        loopback = loopback or ipaddress.ip_address(host).is_loopback
+    if not loopback:
         raise ServerError(f"{host!r} is not a loopback address; the simulator is for this machine")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
@@ -194,39 +196,3 @@ def _listen(host: str, port: int) -> socket.socket:
         reason = getattr(problem, "strerror", None) or problem
         raise ServerError(f"cannot listen on {host}:{port}: {reason}") from None
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, quiet, that ends without waiting for hung requests."""
-
-    def __init__(self, app: SimApp) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",  # an answer that is cut off on purpose is no error here
-                access_log=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=1,
-                server_header=False,
-                proxy_headers=False,  # a connection is known by its client's real address
-            )
-        )
-        self._app = app
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.stop_waiting()
-        await super().shutdown(sockets)

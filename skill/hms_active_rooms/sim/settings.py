@@ -1,18 +1,16 @@
-"""What a simulated account is set up with: credentials, delays, and the switches."""
+"""What a simulated account is set up with, and the management tokens that it takes."""
 
 from __future__ import annotations
 
+import json
+import uuid
 from dataclasses import dataclass
-from typing import Final, Literal
+from datetime import datetime
+from typing import Any, Final, Literal
 
-ACCESS_KEY: Final = "sim-access-key"
-"""The access key of every scene."""
-
-SECRET: Final = "sim-secret"  # noqa: S105 - guards nothing but a simulation
-"""The app secret of every scene. At least 32 bytes, or JWT libraries warn about the key."""
-
-ACCOUNT_ID: Final = "627cdddff2e4e30487862ad1"
-APP_ID: Final = "627cdddff2e4e30487862ad2"
+import jwt
+from jwt.algorithms import HMACAlgorithm
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +20,9 @@ class Settings:
     Attributes:
         removal_delay_s: from "peer remove request submitted" until the peer is gone.
         ending_delay_s: from "session is ending" until the session is closed.
-        ghost_s: how long a peer stays listed after its connection broke (documented: 60 s).
-        foreign_room_status: the answer for a room id that is not in the account. 403 is
-            recorded on sibling endpoints, 404 is what the docs' status list suggests.
-        max_message_bytes: longest message in UTF-8 bytes. 4 KB is documented for client
-            SDK events; that it holds for the server API is assumed.
+        ghost_s: how long a peer stays listed after its connection broke.
+        foreign_room_status: the answer for a room id that is not in the account.
+        max_message_bytes: longest message in UTF-8 bytes.
         token_leeway_s: clock difference forgiven when a token is checked.
     """
 
@@ -36,7 +32,65 @@ class Settings:
     foreign_room_status: Literal[403, 404] = 403
     max_message_bytes: int = 4096
     token_leeway_s: float = 5.0
-    access_key: str = ACCESS_KEY
-    secret: str = SECRET
-    account_id: str = ACCOUNT_ID
-    app_id: str = APP_ID
+    access_key: str = "sim-access-key"
+    secret: str = "sim-secret"  # noqa: S105 - guards nothing but a simulation
+    account_id: str = "627cdddff2e4e30487862ad1"
+    app_id: str = "627cdddff2e4e30487862ad2"
+
+
+class _AnyKeyLength(HMACAlgorithm):
+    """PyJWT warns about keys under 32 bytes; a simulated account guards nothing."""
+
+    def check_key_length(self, key: Any) -> None:
+        return None
+
+
+_JWS: Final = jwt.PyJWS(algorithms=[])
+_JWS.register_algorithm("HS256", _AnyKeyLength(HMACAlgorithm.SHA256))
+
+
+class _Claims(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    access_key: str
+    type: Literal["management"]
+    version: Literal[2]
+    iat: float
+    exp: float
+    nbf: float = 0.0
+
+
+def sign(
+    settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
+) -> str:
+    """A token for the simulated account; by its arguments also one that must be refused.
+
+    Args:
+        kind: "management", or "app" for the kind people join with.
+    """
+    start = int(now.timestamp())
+    claims = {
+        "access_key": settings.access_key,
+        "type": kind,
+        "version": 2,
+        "iat": start,
+        "nbf": start,
+        "exp": start + int(lifetime_s),
+        "jti": str(uuid.uuid4()),
+    }
+    return _JWS.encode(json.dumps(claims).encode(), settings.secret, algorithm="HS256")
+
+
+def is_valid(authorization: str | None, settings: Settings, now: datetime) -> bool:
+    """Whether an Authorization header carries a management token of the account."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return False
+    try:
+        signed = _JWS.decode(token.strip(), settings.secret, algorithms=["HS256"])
+        claims = _Claims.model_validate_json(signed)
+    except (jwt.InvalidTokenError, ValidationError):
+        return False
+    at, leeway = now.timestamp(), settings.token_leeway_s
+    begins, ends = max(claims.iat, claims.nbf) - leeway, claims.exp + leeway
+    return claims.access_key == settings.access_key and begins <= at < ends

@@ -8,18 +8,17 @@ What each method refuses, it refuses with the API's own status and text.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from hms_active_rooms.sim import webhooks
-from hms_active_rooms.sim.clock import Clock, IdSource, nanos_text, utc_now
-from hms_active_rooms.sim.records import Delivery, Json, Peer, Role, Room, Session
-from hms_active_rooms.sim.schedule import Schedule
+from hms_active_rooms.sim.clock import IdSource, nanos_text, seconds_text
+from hms_active_rooms.sim.records import Delivery, Json, Peer, PeerKind, Role, Room, Session
 from hms_active_rooms.sim.settings import Settings
-from hms_active_rooms.sim.tracks import publish
 
 
 class RefusedError(Exception):
@@ -42,7 +41,7 @@ class World:
     Args:
         setup: fills the world, now and again at each `reset()`.
         settings: delays, switches and credentials.
-        clock: the wall clock; the world's time is this plus what was advanced.
+        clock: the wall clock, aware and in UTC; the world's time is this plus what was advanced.
         ids: where ids come from.
 
     Attributes:
@@ -53,10 +52,10 @@ class World:
 
     def __init__(
         self,
-        setup: Callable[[World], None] | None = None,
+        setup: Callable[[World], None],
         *,
         settings: Settings | None = None,
-        clock: Clock = utc_now,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         ids: IdSource | None = None,
     ) -> None:
         self.settings = settings or Settings()
@@ -68,7 +67,9 @@ class World:
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
-        self._schedule = Schedule()
+        # When, in which order, what, and whether somebody asked for it through the API.
+        self._due: list[tuple[datetime, int, Callable[[datetime], None], bool]] = []
+        self._order = itertools.count()
         self.reset()
 
     # Time
@@ -93,20 +94,19 @@ class World:
         """Land every removal and ending that was asked for. Ghosts stay until their time."""
         with self.lock:
             self._land()
-            last = self._schedule.last_requested()
-            if last is not None:
-                self._ahead += max(last - self.now(), timedelta())
-                self._schedule.land(last)
+            asked_for = [at for at, _, _, requested in self._due if requested]
+            if asked_for:
+                self._ahead += max(max(asked_for) - self.now(), timedelta())
+                self._land(max(asked_for))
 
     def reset(self) -> None:
         """Back to the state after the setup: same rooms, same people, same ids."""
         with self.lock:
             self._rooms.clear()
-            self._schedule.clear()
+            self._due.clear()
             self._ahead = timedelta()
             self.ids.restart()
-            if self._setup is not None:
-                self._setup(self)
+            self._setup(self)
             # What happened before anybody could watch is scenery, not an event.
             self.webhooks.clear()
             self.deliveries.clear()
@@ -114,13 +114,7 @@ class World:
     # Rooms and sessions
 
     def add_room(
-        self,
-        *,
-        name: str,
-        roles: tuple[Role, ...],
-        room_id: str = "",
-        template_id: str = "",
-        enabled: bool = True,
+        self, *, name: str, roles: tuple[Role, ...], room_id: str = "", enabled: bool = True
     ) -> Room:
         """Create a room with nobody in it."""
         with self.lock:
@@ -128,12 +122,12 @@ class World:
                 id=room_id or self.ids.object_id(),
                 name=name,
                 customer_id=self.settings.account_id,
-                template_id=template_id or self.ids.object_id(),
+                template_id=self.ids.object_id(),
                 roles={role.name: role for role in roles},
                 enabled=enabled,
             )
             if room.id in self._rooms:
-                raise ValueError(f"room {room.id} is there already")
+                raise RefusedError(409, f"room {room.id} is there already")
             self._rooms[room.id] = room
             return room
 
@@ -197,7 +191,7 @@ class World:
         user_id: str = "",
         metadata: str = "",
         peer_id: str = "",
-        kind: Literal["regular", "sip"] = "regular",
+        kind: PeerKind = "regular",
         shares_screen: bool = False,
         ago_s: float = 0.0,
     ) -> Peer:
@@ -215,42 +209,29 @@ class World:
             if room.session is not None and room.session.end_now is not None:
                 # An end without a lock lets people in at once, into a new session.
                 room.session.end_now(self.now())
-            peer_id = peer_id or self.ids.uuid()
-            user_id = user_id or self.ids.uuid()
-            if not room.enabled:
-                raise RefusedError(404, "room not active")
-            listed = room.session.peers if room.session is not None else {}
-            if role not in room.roles:
-                failure = "role not allowed"
-            elif peer_id in listed:
-                failure = "duplicate peer id"
-            else:
-                failure = ""
-            if failure:
-                self.tell(
-                    "peer.join.failure",
-                    webhooks.join_failed(room, peer_id, name, user_id, metadata, role, failure),
-                )
-                raise RefusedError(400, failure)
-            if is_full(room, role):
-                raise RefusedError(400, "role limit reached")
-            session = room.session or self._open(room, at)
-            allowed = room.roles[role].publishes
-            media = [medium for medium in allowed if medium != "screen" or shares_screen]
-            joined_at = nanos_text(at, self.ids.extra_ns())
             peer = Peer(
-                id=peer_id,
+                id=peer_id or self.ids.uuid(),
                 name=name,
-                user_id=user_id,
+                user_id=user_id or self.ids.uuid(),
                 role=role,
                 metadata=metadata,
                 joined=at,
-                joined_at=joined_at,
-                tracks=publish(media, joined_at, self.ids),
                 kind=kind,
             )
+            if not room.enabled:
+                raise RefusedError(404, "room not active")
+            unknown = role not in room.roles
+            if unknown or (room.session is not None and peer.id in room.session.peers):
+                failure = "role not allowed" if unknown else "duplicate peer id"
+                self.tell("peer.join.failure", room, None, {"error_message": failure}, peer)
+                raise RefusedError(400, failure)
+            if room.is_full(role):
+                raise RefusedError(400, "role limit reached")
+            session = room.session or self._open(room, at)
+            peer.joined_at = nanos_text(at, self.ids.extra_ns())
+            peer.publish(room.roles[role], peer.joined_at, self.ids, shares_screen=shares_screen)
             session.peers[peer.id] = peer
-            self.tell("peer.join.success", webhooks.peer_joined(room, session, peer), at)
+            self.tell("peer.join.success", room, session, {"type": kind}, peer, at)
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
@@ -261,72 +242,108 @@ class World:
         """
         with self.lock:
             peer = self.peer(room_id, peer_id)
-            room, session = self.room(room_id), self.session(room_id)
+            drop = partial(self.drop, self.room(room_id), self.session(room_id), peer)
             if not abrupt:
-                self.drop(room, session, peer, self.now(), "client request", "")
+                drop("client request", "", self.now())
             elif not peer.ghost:
                 peer.ghost = True
-                self.later(
-                    self.settings.ghost_s,
-                    lambda at: self.drop(room, session, peer, at, "websocket closed", ""),
-                    requested=False,
-                )
+                gone = partial(drop, "websocket closed", "")
+                self.later(self.settings.ghost_s, gone, requested=False)
 
-    # For the modules beside this one: the lock is held by them
+    # For `operations`, which holds the lock
 
-    def tell(self, kind: str, data: dict[str, Json], at: datetime | None = None) -> None:
-        """Append a webhook event."""
-        event = webhooks.envelope(
-            self.ids.uuid(),
-            self.settings.account_id,
-            self.settings.app_id,
-            at or self.now(),
-            kind,
-            data,
+    def tell(
+        self,
+        kind: str,
+        room: Room,
+        session: Session | None,
+        more: Mapping[str, Json],
+        peer: Peer | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
+
+        Args:
+            session, peer: whom it is about; their usual fields come by themselves.
+            more: what else this kind of event tells.
+            at: when it happened; None for now.
+        """
+        data: dict[str, Json] = {
+            "room_id": room.id,
+            "room_name": room.name,
+            "template_id": room.template_id,
+        }
+        if session is not None:
+            data |= {"session_id": session.id, "session_started_at": session.created_at}
+        if peer is not None:
+            data |= {
+                "peer_id": peer.id,
+                "user_id": peer.user_id,
+                "user_name": peer.name,
+                "user_data": peer.metadata,
+                "role": peer.role,
+                "joined_at": peer.joined_at,
+            }
+        self.webhooks.append(
+            {
+                "version": "2.0",
+                "id": self.ids.uuid(),
+                "account_id": self.settings.account_id,
+                "app_id": self.settings.app_id,
+                "timestamp": seconds_text(at or self.now()),
+                "type": kind,
+                "data": {**data, **more},
+            }
         )
-        self.webhooks.append(event)
 
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Let something happen in a while; see `Schedule.add`."""
-        self._schedule.add(self.now() + timedelta(seconds=seconds), happens, requested=requested)
+        """Let `happens(at)` run at the first look after that moment.
+
+        Args:
+            requested: somebody asked for it through the API (a removal, an ending);
+                False for what comes by itself (a ghost that times out).
+        """
+        at = self.now() + timedelta(seconds=seconds)
+        heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
     def drop(
-        self, room: Room, session: Session, peer: Peer, at: datetime, reason: str, message: str
+        self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
         """Take a peer off the list; the last one closes the session. Twice is once."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)
-        self.tell(
-            "peer.leave.success", webhooks.peer_left(room, session, peer, at, reason, message), at
-        )
+        left: Mapping[str, Json] = {
+            "type": peer.kind,
+            "left_at": nanos_text(at),
+            "duration": int((at - peer.joined).total_seconds()),
+            "reason": reason,
+            "message": message,
+        }
+        self.tell("peer.leave.success", room, session, left, peer, at)
         if not session.peers:
-            self.close(room, session, at)
-
-    def close(self, room: Room, session: Session, at: datetime) -> None:
-        """Close a session, whoever is still in it. Twice is once."""
-        if room.session is not session:
-            return
-        room.session = None
-        room.past.append(session)
-        session.ended_at = nanos_text(at)
-        self.tell("session.close.success", webhooks.session_closed(room, session, at), at)
-
-    def _land(self) -> None:
-        self._schedule.land(self.now())
+            self._close(room, session, at)
 
     def _open(self, room: Room, at: datetime) -> Session:
         session = Session(self.ids.object_id(), at, nanos_text(at, self.ids.extra_ns()))
         room.session = session
-        self.tell("session.open.success", webhooks.session_opened(room, session), at)
+        self.tell("session.open.success", room, session, {}, at=at)
         return session
 
+    def _close(self, room: Room, session: Session, at: datetime) -> None:
+        room.session = None
+        room.past.append(session)
+        session.ended_at = nanos_text(at)
+        stopped: Mapping[str, Json] = {
+            "session_duration": int((at - session.opened).total_seconds()),
+            "session_stopped_at": session.ended_at,
+        }
+        self.tell("session.close.success", room, session, stopped, at=at)
 
-def is_full(room: Room, role: str) -> bool:
-    """Whether a role holds as many listed peers as its template allows."""
-    limit = room.roles[role].max_peers
-    if limit is None or room.session is None:
-        return False
-    return sum(peer.role == role for peer in room.session.peers.values()) >= limit
+    def _land(self, until: datetime | None = None) -> None:
+        until = until or self.now()
+        while self._due and self._due[0][0] <= until:
+            at, _, happens, _ = heapq.heappop(self._due)
+            happens(at)

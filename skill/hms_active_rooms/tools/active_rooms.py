@@ -8,27 +8,33 @@ from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool, ToolException
-from langgraph.errors import is_invalid_resume
 from pydantic import BaseModel, ValidationError
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded, OutcomeUnknown
+from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
 from hms_active_rooms.gate.approval import Confirm
-from hms_active_rooms.gate.calls import Arguments, StateChange, explain
-from hms_active_rooms.gate.drafts import Origin
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.records import Action
-from hms_active_rooms.gate.wording import already, outcome
+from hms_active_rooms.gate.journal.records import Action, Origin, Way
+from hms_active_rooms.gate.view import view
+from hms_active_rooms.gate.wording import already, for_model, outcome
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.asking import perform, place_of
-from hms_active_rooms.tools.roster import artifact, render_room, render_roster, roster
+from hms_active_rooms.tools.roster import (
+    artifact,
+    default_budget,
+    render_room,
+    room_artifact,
+    select,
+    shown,
+)
 
 Answered = tuple[str, dict[str, Any]]
+"""Text for the model, and the data as plain values."""
 
-_ELSEWHERE = ("page", "rest", "terminal", "elicitation")
-"""Ways of deciding that are not the tools' own: whoever sits at these must be told."""
-"""Text for the model, and the full data as plain values."""
+_ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
+"""Ways of deciding that are not the tools' own: the model is told that somebody else decided."""
 
 
 class ActiveRoomsTool(StructuredTool):
@@ -48,6 +54,11 @@ class ActiveRoomsTool(StructuredTool):
         args, kwargs = super()._to_args_and_kwargs(tool_input, tool_call_id)
         return args, {**kwargs, "tool_call_id": tool_call_id}
 
+    async def _arun(self, *args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        # LangChain's own works out the function's type hints anew at each call.
+        assert self.coroutine is not None
+        return await self.coroutine(*args, config=config, **kwargs)
+
 
 def build_tools(
     gate: Gate, *, confirm: Confirm | None = None, ask_here: bool = True, requester: str = "agent"
@@ -64,12 +75,12 @@ def build_tools(
 
     async def room(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
         live = await gate.active_room(call.room_id)
-        return render_room(live), live.model_dump(mode="json")
+        return render_room(live), room_artifact(live)
 
     async def peers(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
         assert isinstance(call, ListPeers)
         everyone = await gate.peers(call.room_id)
-        view = roster(
+        view = select(
             everyone,
             role=call.role,
             user_id=call.user_id,
@@ -77,7 +88,8 @@ def build_tools(
             limit=call.limit,
             offset=call.offset,
         )
-        return render_roster(view), artifact(call.room_id, view)
+        text, view = shown(view, default_budget(call.limit))
+        return text, artifact(call.room_id, view)
 
     async def change(call: Arguments, config: RunnableConfig, call_id: str | None) -> Answered:
         assert isinstance(call, StateChange)
@@ -106,21 +118,11 @@ def report(action: Action) -> Answered:
     Raises:
         ToolException: it was tried and failed.
     """
-    text = outcome(action)
-    if action.decided_way in _ELSEWHERE:
-        text = f"{already(action)} {text}"
-    if action.state == "failed" and action.result.get("executed") == "no":
+    whose = f"{already(action)} " if action.decided_way in _ELSEWHERE else ""
+    text = whose + for_model(action)
+    if action.state == "failed" and action.executed == "no":
         raise ToolException(text)
-    return text, {
-        "action_id": action.id,
-        "state": action.state,
-        "tool": action.tool,
-        "arguments": action.arguments,
-        "decided_by": action.decided_by,
-        "decided_way": action.decided_way,
-        "reason": action.reason,
-        "result": action.result,
-    }
+    return text, view(action, text=whose + outcome(action)).model_dump(mode="json")
 
 
 Body = Callable[[Arguments, RunnableConfig, "str | None"], Awaitable[Answered]]
@@ -137,7 +139,7 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
         except ApprovalNeeded:
             raise
         except OutcomeUnknown as error:
-            return error.for_model(), {"state": "unknown", "result": {"executed": "maybe"}}
+            return error.for_model(), {"state": "unknown", "executed": "maybe"}
         except ActiveRoomsError as error:
             raise ToolException(error.for_model()) from None
 
@@ -169,8 +171,5 @@ def hints(tool: Tool) -> dict[str, Any]:
 
 
 def _explain(error: Any) -> str:
-    if is_invalid_resume(error):
-        # Not the model's mistake: LangGraph saves nothing and lets the person answer again.
-        raise error
     text = explain(error) if isinstance(error, ValidationError) else "The arguments are malformed."
     return f"{text} Nothing was executed. Fix the arguments and call again."

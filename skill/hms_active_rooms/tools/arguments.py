@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hms_active_rooms.gate.calls import CALLS, MAX_LABEL_CHARS, Arguments
+from hms_active_rooms.gate.actions import CALLS
+from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, Arguments
 
 DEFAULT_ROWS = 50
 MAX_ROWS = 100

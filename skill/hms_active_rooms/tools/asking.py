@@ -1,15 +1,16 @@
 """How a tool that stands alone asks a person: by interrupt in a graph, else by callback, else not.
 
-Threat: a graph re-runs a tool from its start on every resume and hands out saved answers
-by position, so an answer can meet a question it was not given for. Invariant: an answer
-counts only for the action that the journal recorded as asked at that very place (thread,
-graph task, position) before the answer came; and one call per graph task may ask.
+Threat: a graph re-runs a tool from its start on every resume and hands out saved answers by
+position, so an answer can meet a question it was not given for. Invariant: the journal records
+which question was asked at which position of a graph task; on a re-run each saved answer meets
+that very question, whose digest it has to name; and one call of a graph task may ask.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -18,18 +19,16 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import interrupt
 
 from hms_active_rooms.errors import ApprovalNeeded
+from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
-    BadAnswerError,
+    BadAnswer,
     Confirm,
-    Reject,
-    answer_model,
-    parse_answer,
+    Refuse,
+    answer_schema,
 )
-from hms_active_rooms.gate.calls import StateChange
-from hms_active_rooms.gate.drafts import Origin, call_key
-from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.gate import Asking, Gate, refused_again
+from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, call_key
 from hms_active_rooms.tools.one_at_a_time import one_at_a_time
 
 # LangGraph's private key for the saver a task runs under. If it is ever renamed, tools
@@ -39,13 +38,19 @@ _CHECKPOINTER_KEY = "__pregel_checkpointer"
 MESSAGE_KEY = "hms_message_id"
 """`configurable` key by which a graph tells a tool the id of the message that holds its call."""
 
+THREAD_KEY = "hms_thread"
+"""`configurable` key by which a graph without a thread id tells a tool the name of its run."""
+
 _MAX_QUESTIONS = 20
 """Questions about one call in one graph task; a longer run of bad answers ends in a refusal."""
+
+_NOBODY = Refuse("nobody can be asked here: no checkpointer to pause a graph, no callback")
+_ANOTHER = Refuse("one call at a time can ask here; another one is asking. Call again afterwards")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a graph a tool runs; None of it outside one.
+    """Where in a LangGraph run a tool is called; fields are empty outside a graph.
 
     Attributes:
         thread: LangGraph thread id.
@@ -53,6 +58,7 @@ class Place:
         message: what holds the call: the model's message when the graph tells, else the task.
         can_interrupt: a checkpointer is there to keep the pause.
         approver: who answers interrupts, from `configurable["approver"]`.
+        run: names the run of a graph without a thread id.
     """
 
     thread: str
@@ -60,15 +66,20 @@ class Place:
     message: str
     can_interrupt: bool
     approver: str
+    run: str = ""
 
     @property
     def origin_thread(self) -> str:
         """The thread calls are recorded under; outside a graph one that no other call has."""
-        return self.thread or f"none-{uuid4()}"
+        return self.thread or self.run or f"none-{uuid4()}"
+
+    def position(self, number: int) -> str:
+        """The journal's name of the n-th question of this task."""
+        return json.dumps([self.thread, self.task, number])
 
 
 def place_of(config: RunnableConfig) -> Place:
-    """The place a tool call's config tells."""
+    """The place that a tool call's config tells."""
     configurable = config.get("configurable") or {}
     thread = configurable.get("thread_id")
     task = configurable.get("checkpoint_ns")
@@ -78,12 +89,13 @@ def place_of(config: RunnableConfig) -> Place:
         message=str(configurable.get(MESSAGE_KEY) or task or ""),
         can_interrupt=bool(thread and task and configurable.get(_CHECKPOINTER_KEY)),
         approver=str(configurable.get("approver") or ""),
+        run=str(configurable.get(THREAD_KEY) or ""),
     )
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """The per-call interrupt value; `digest` and `deadline` are beside LangChain's keys."""
-    return {
+    """The per-call interrupt value; what stands beside LangChain's keys is ours."""
+    value = {
         "type": "tool_approval",
         "tool_call_id": tool_call_id,
         "name": request.tool,
@@ -93,6 +105,7 @@ def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
         "digest": request.digest,
         "deadline": request.deadline.isoformat(),
     }
+    return {**value, "problem": request.problem} if request.problem else value
 
 
 async def perform(
@@ -115,102 +128,116 @@ async def perform(
         GraphInterrupt: the graph pauses to ask.
         ActiveRoomsError: refused, or the room or the journal cannot be read.
     """
-    if not place.task:
-        return await _through(gate, call, origin, place, tool_call_id, confirm, ask_here)
-    # A graph can make one call twice in a message: the second must find the first one's answer.
-    async with one_at_a_time(call_key(call, origin)):
-        return await _through(gate, call, origin, place, tool_call_id, confirm, ask_here)
-
-
-async def _through(
-    gate: Gate,
-    call: StateChange,
-    origin: Origin,
-    place: Place,
-    tool_call_id: str,
-    confirm: Confirm | None,
-    ask_here: bool,
-) -> Action:
-    action = await gate.propose(call, origin)
-    position = 0
-    while True:
-        # Approved by another way while we ask: whoever is asked here can still say no.
-        waits = action.state == "approved" and await _is_asked(gate, action, place, position)
-        if action.state in ("approved", "sent", "unknown") and not waits:
-            action = await gate.run(action.id)
-        if action.state != "proposed" and not waits:
-            return action
-        if not ask_here:
+    if not ask_here:
+        action = await gate.run(await gate.propose(call, origin))
+        if action.state == "proposed":
             raise ApprovalNeeded("Waiting for a person to approve it.", action_id=action.id)
-        if place.can_interrupt:
-            action = await _ask_by_interrupt(gate, action, place, position, tool_call_id)
-            position += 1
-        elif confirm is not None:
-            action = await _ask_callback(gate, action, confirm)
+        return action
+    if place.can_interrupt:
+        # A graph can make one call twice in a message: the second must find the first one's answer.
+        async with one_at_a_time(call_key(call, origin)):
+            return await _Interrupts(gate, call, origin, place, tool_call_id).perform()
+    if confirm is None:
+        action = await gate.propose(call, origin)
+        return await gate.drive(action, _nobody, by="gate", way="callback", shown=True)
+    action = await gate.propose(call, origin, asking=Asking("callback"))
+    return await gate.drive(
+        action, _Callback(gate, confirm).ask, by="callback", way="callback", shown=True
+    )
+
+
+async def _nobody(_: ApprovalRequest) -> Refuse:
+    return _NOBODY
+
+
+class _Callback:
+    """Asks by callback until the deadline; whatever else comes back, nothing is approved."""
+
+    def __init__(self, gate: Gate, confirm: Confirm) -> None:
+        self._gate = gate
+        self._confirm = confirm
+
+    async def ask(self, request: ApprovalRequest) -> object:
+        """The callback's answer."""
+        if request.problem:
+            return Refuse(f"the answer was not understood: {request.problem}")
+        left_s = (request.deadline - self._gate.journal.now()).total_seconds()
+        try:
+            async with asyncio.timeout(max(left_s, 0)):
+                answer: object = await asyncio.to_thread(self._confirm, request)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+        except TimeoutError:
+            return Refuse("nobody answered in time")
+        return Refuse("the answer was not understood") if answer is None else answer
+
+
+class _Interrupts:
+    """One call in one graph task, asked about by interrupts."""
+
+    def __init__(
+        self, gate: Gate, call: StateChange, origin: Origin, place: Place, tool_call_id: str
+    ) -> None:
+        self._gate = gate
+        self._call = call
+        self._origin = origin
+        self._place = place
+        self._tool_call_id = tool_call_id
+        self._key = call_key(call, origin)
+        self._number = 0
+        self._recorded = False
+
+    async def perform(self) -> Action:
+        """Give the saved answers to the questions they were given for, then go on asking."""
+        action, asked = await asyncio.to_thread(self._look)
+        if action is None:
+            first = Asking("interrupt", self._place.position(0), _ANOTHER.reason)
+            action = await self._gate.propose(self._call, self._origin, asking=first, looked=True)
+            self._recorded = action.state == "proposed"
         else:
-            return await gate.decide(
-                action.id,
-                Reject("nobody can be asked here: no checkpointer to pause a graph, no callback"),
-                by="gate",
-                way="gate",
-            )
+            refused_again(action)
+        by, problem = self._place.approver or "interrupt", ""
+        for row, before in asked if action.state in UNSENT else ():
+            answer = self._interrupt(self._gate.request(row, before))
+            if row.state in UNSENT and self._number == len(asked):
+                decided = await self._gate.decide(row.id, answer, by=by, way="interrupt")
+                problem = decided.problem
+                action = decided.action if action.id == row.id else action
+        return await self._gate.drive(
+            action, self._ask, by=by, way="interrupt", shown=self._recorded, problem=problem
+        )
 
+    def _look(self) -> tuple[Action | None, list[tuple[Action, str]]]:
+        """The newest row of the call, and the rows this task has asked about, in their order."""
+        asked: list[tuple[Action, str]] = []
+        with self._gate.journal.read() as view:
+            action = view.latest(self._key)
+            if action is not None:
+                while items := view.asked_at(self._place.position(len(asked))):
+                    key, action_id, problem = items
+                    row = action if action.id == action_id else view.get(action_id)
+                    if key != self._key or row is None:
+                        break
+                    asked.append((row, problem))
+        return action, asked
 
-async def _ask_callback(gate: Gate, action: Action, confirm: Confirm) -> Action:
-    """Ask by callback until the deadline; whatever else comes back, nothing is approved."""
-    request = gate.request(action)
-    await gate.asked(action, "callback")
-    left_s = (action.expires_at - gate.journal.now()).total_seconds()
-    answer: object = None
-    try:
-        async with asyncio.timeout(max(left_s, 0)):
-            answer = await asyncio.to_thread(confirm, request)
-            if inspect.isawaitable(answer):
-                answer = await answer
-    except TimeoutError:
-        # Nobody said no: what was approved elsewhere by now stays approved.
-        refusal = Reject("nobody answered in time")
-        return await gate.decide(action.id, refusal, by="gate", way="gate")
-    return await gate.decide(action.id, answer, by="callback", way="callback")
+    async def _ask(self, request: ApprovalRequest) -> object:
+        """One question, at the next position of the task."""
+        if self._number >= _MAX_QUESTIONS:
+            return Refuse("no valid answer came")
+        if not self._recorded and not await asyncio.to_thread(self._record, request):
+            return _ANOTHER
+        self._recorded = False
+        self._interrupt(request)  # pauses, as nobody has seen this question yet
+        return BadAnswer("an answer that was there before the question")
 
+    def _record(self, request: ApprovalRequest) -> bool:
+        items = [self._key, request.action_id, request.problem]
+        with self._gate.journal.write() as tx:
+            return tx.ask(self._place.position(self._number), items)
 
-def _key(place: Place, position: int) -> tuple[str, ...]:
-    return ("call", place.thread, place.task, str(position))
-
-
-async def _is_asked(gate: Gate, action: Action, place: Place, position: int) -> bool:
-    """Whether this task asks about this call at this position, by interrupt."""
-    if not place.can_interrupt:
-        return False
-    asked = await asyncio.to_thread(gate.journal.asked_at, _key(place, position))
-    return asked[:1] == [action.call_key]
-
-
-async def _ask_by_interrupt(
-    gate: Gate, action: Action, place: Place, position: int, tool_call_id: str
-) -> Action:
-    """One question by interrupt; the newest revision of the call afterwards.
-
-    `position` counts the questions of this task: on a re-run the earlier ones are
-    answered from the checkpoint at once, each for the action it was asked for.
-    """
-    journal = gate.journal
-    ask = await gate.place_ask(_key(place, position), [action.call_key, action.id])
-    if ask.items[0] != action.call_key or position >= _MAX_QUESTIONS:
-        reason = "one call at a time can ask here; another one is asking. Call again afterwards"
-        return await gate.decide(action.id, Reject(reason), by="gate", way="gate")
-    asked = await asyncio.to_thread(journal.get, ask.items[1]) or action
-    if ask.fresh:
-        await gate.asked(asked, "interrupt")
-    request = gate.request(asked)
-    answer = interrupt(payload(request, tool_call_id), response_schema=answer_model(request.digest))
-    try:
-        if ask.fresh:
-            raise BadAnswerError("an answer that was there before the question")
-        decision = parse_answer(answer.model_dump(exclude_unset=True), request, place.approver)
-    except BadAnswerError as error:
-        await gate.bad_answer(asked, str(error), way="interrupt")
-    else:
-        by = place.approver or "interrupt"
-        await gate.decide(asked.id, decision, by=by, way="interrupt")
-    return await asyncio.to_thread(journal.latest, action.call_key) or action
+    def _interrupt(self, request: ApprovalRequest) -> object:
+        self._number += 1
+        return interrupt(
+            payload(request, self._tool_call_id), response_schema=answer_schema(request.digest)
+        )

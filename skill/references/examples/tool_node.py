@@ -15,7 +15,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command
 
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.agent.models import resolve_model
+from hms_active_rooms.moderator.models import resolve_model
 
 
 def ask(question: dict[str, Any]) -> dict[str, Any]:

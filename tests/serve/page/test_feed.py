@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.errors import JournalError, TimedOut
+from hms_active_rooms.errors import TimedOut
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.decisions import decide
 from hms_active_rooms.serve.page.feed import MAX_WAITING, Feed
 from hms_active_rooms.serve.page.settings import PageSettings
-from serve.people import kit, remove, students
+from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
 
 QUICK = PageSettings(journal_s=0.01, room_s=0.01, beat_s=0.05)
@@ -176,7 +176,7 @@ async def test_what_is_too_late_waits_no_more_and_is_moved() -> None:
     assert (await toolkit.gate.get(action_id)).state == "expired"
 
 
-async def test_trouble_is_told_and_the_reading_goes_on() -> None:
+async def test_trouble_is_told_and_the_reading_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unsteady(StandInRoom):
         broken = True
 
@@ -185,23 +185,17 @@ async def test_trouble_is_told_and_the_reading_goes_on() -> None:
                 raise TimedOut("100ms did not answer.")
             return await super().list_peers(room_id, **more)
 
-    class Torn(Journal):
-        broken = False
-
-        def actions(self, **more: Any) -> Any:
-            if self.broken:
-                raise JournalError("The journal failed.")
-            return super().actions(**more)
-
-    room, journal = Unsteady([peer(1)]), Torn(":memory:")
-    feed = Feed(kit(room, journal).gate, QUICK)
+    room, torn = Unsteady([peer(1)]), threading.Event()
+    feed = Feed(kit(room).gate, QUICK)
+    broken(monkeypatch, torn.is_set)
     async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
         told = await news(stream, lambda n: n["rooms"])
         assert "100ms did not answer" in told["rooms"][0]["trouble"]
-        room.broken, journal.broken = False, True
+        room.broken = False
+        torn.set()
         told = await news(stream, lambda n: n["trouble"] and not n["rooms"][0]["trouble"])
         assert told["trouble"] == "The journal failed."
-        journal.broken = False
+        torn.clear()
         await news(stream, lambda n: not n["trouble"])
 
 
@@ -276,9 +270,11 @@ async def test_what_waits_is_shown_whatever_else_is_in_the_journal() -> None:
     row = await toolkit.gate.get(first)
     for number in range(600):
         await clock.sleep(0.1)
-        elsewhere = {"room_id": "7" * 24} if number % 2 else {"state": "rejected"}
+        elsewhere = row.call.model_copy(update={"room_id": "7" * 24})
+        other: dict[str, Any] = {"call": elsewhere} if number % 2 else {"state": "rejected"}
         another = {"id": f"z{number}", "call_key": f"k{number}", "created_at": clock()}
-        journal.insert(replace(row, **(elsewhere | another)))
+        with journal.write() as tx:
+            tx.insert(replace(row, **(other | another)))
     feed = Feed(toolkit.gate, QUICK)
     async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
         told = await news(stream)
@@ -295,7 +291,8 @@ async def test_the_oldest_questions_are_shown_and_the_rest_are_counted() -> None
     for number in range(600):
         await clock.sleep(0.1)
         another = {"id": f"z{number:03}", "call_key": f"k{number}", "created_at": clock()}
-        journal.insert(replace(row, **another))
+        with journal.write() as tx:
+            tx.insert(replace(row, **another))
     feed = Feed(toolkit.gate, QUICK)
     async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
         told = await news(stream)

@@ -12,10 +12,9 @@ import httpx
 import pytest
 
 import hms_active_rooms.serve.page as package
-from hms_active_rooms.gate.calls import parse_call
-from hms_active_rooms.gate.drafts import Origin
+from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.records import Action
+from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.serve.page import PATH
 from serve.page.served import Served, running_page
 from serve.people import kit, remove, students
@@ -113,11 +112,11 @@ def test_a_link_is_used_up_by_the_login_and_by_nothing_else(served: Served) -> N
     assert "?" not in link  # behind the # it is in no log and no Referer
     with Browser(served) as ada, Browser(served) as bob:
         assert ada.get("").status_code == 200
-        assert ada.log_in("", token_of(link)).status_code == 409
+        assert ada.log_in("", token_of(link)).status_code == 403
         assert ada.log_in("ada", token_of(link)).json()["name"] == "ada"
         second = bob.log_in("bob", token_of(link))
-        assert second.status_code == 409
-        assert "used already" in second.json()["title"]
+        assert second.status_code == 403
+        assert "used already" in second.json()["detail"]
         assert bob.get("/journal").status_code == 401
 
 
@@ -182,8 +181,8 @@ def test_only_an_answer_to_what_was_shown_decides(
 ) -> None:
     action = served.waiting()
     answer = ada.post(f"/actions/{action.id}", json=yes(action) | change)
-    assert answer.status_code == 409
-    assert "Nothing was decided" in answer.json()["title"]
+    assert answer.status_code == 422
+    assert "Nothing was decided" in answer.json()["detail"]
     assert served.row(action).state == "proposed"
 
 
@@ -191,11 +190,11 @@ def test_a_wrong_edit_decides_nothing_and_says_what_is_wrong(
     served: Served, ada: Browser, room: StandInRoom
 ) -> None:
     action = served.waiting("hms-send-message", room_id=ROOM, message="hi")
-    edited = {"name": action.tool, "args": {**action.arguments, "message": "x" * 5000}}
+    edited = {"name": action.tool, "args": {**action.call.arguments(), "message": "x" * 5000}}
     edit = {"type": "edit", "digest": action.digest, "edited_action": edited}
     answer = ada.post(f"/actions/{action.id}", json=edit)
-    assert answer.status_code == 409
-    assert "5000 bytes" in answer.json()["title"]
+    assert answer.status_code == 422
+    assert "5000 bytes" in answer.json()["detail"]
     assert served.row(action).state == "proposed"
     assert ada.post(f"/actions/{action.id}", json=yes(action)).json()["counted"]
     assert len(room.posts) == 1
@@ -244,17 +243,17 @@ def test_whoever_comes_second_is_told_which_decision_counted(served: Served, ada
     answer = ada.post(f"/actions/{action.id}", json=yes(action)).json()
     assert answer["counted"] is False
     assert 'Already rejected by "bob" (page)' in answer["text"]
-    assert 'Rejected by "bob" (page)' in ada.get(f"/actions/{action.id}").json()["told"]
+    assert 'Already rejected by "bob" (page)' in ada.get(f"/actions/{action.id}").json()["told"]
 
 
 def test_a_refused_action_says_whether_anything_was_executed(served: Served, ada: Browser) -> None:
     assert (
         "Nothing was executed."
-        in ada.post("/actions/nothing", json={"type": "reject"}).json()["title"]
+        in ada.post("/actions/nothing", json={"type": "reject"}).json()["detail"]
     )
-    assert ada.get("/journal", params={"state": "maybe"}).status_code == 409
-    assert ada.get("/journal", params={"room": "7" * 24}).status_code == 409
-    assert ada.get("/people", params={"room": "7" * 24}).status_code == 409
+    assert ada.get("/journal", params={"state": "maybe"}).status_code == 422
+    assert ada.get("/journal", params={"room": "7" * 24}).status_code == 403
+    assert ada.get("/people", params={"room": "7" * 24}).status_code == 403
 
 
 # --- what is shown ----------------------------------------------------------------------------

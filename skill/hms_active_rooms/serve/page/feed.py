@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from hms_active_rooms.errors import ActiveRoomsError, NotActive
 from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.policy import ANY_ROOM
-from hms_active_rooms.gate.records import Action
 from hms_active_rooms.serve.decisions import allowed_rooms, asked
 from hms_active_rooms.serve.last_resort import place_of
 from hms_active_rooms.serve.page.settings import PageSettings
@@ -121,24 +122,10 @@ class Feed:
                     await poke.wait()
 
     async def _read_journal(self) -> None:
-        journal, gate = self._gate.journal, self._gate
-        rooms = allowed_rooms(gate)
+        gate, rooms = self._gate, allowed_rooms(self._gate)
         try:
-            for row in await asyncio.to_thread(journal.overdue, rooms=rooms, limit=MAX_WAITING):
-                await gate.expire_if_late(row)
-            now = journal.now()
-            # Counted first: "no more" must never be told beside rows from before.
-            count = await asyncio.to_thread(journal.count, state="proposed", at=now, rooms=rooms)
-            waiting = await asyncio.to_thread(
-                journal.actions,
-                state="proposed",
-                at=now,
-                rooms=rooms,
-                oldest_first=True,
-                limit=MAX_WAITING,
-            )
-            newest = await asyncio.to_thread(journal.actions, rooms=rooms, limit=_NEWEST)
-            questions = [question_view(row, gate.request(row)) for row in waiting]
+            count, waiting, newest = await asyncio.to_thread(_read, gate.journal, rooms)
+            questions = [question_view(row) for row in waiting]
             await self._on_record(waiting)
         except ActiveRoomsError as error:
             self._journal = {**self._journal, "trouble": str(error)}
@@ -228,6 +215,16 @@ class Feed:
                 self._watched.clear()
                 # Whoever comes next is not shown an old picture.
                 self._body, self._fresh = "", False
+
+
+def _read(
+    journal: Journal, rooms: Collection[str] | None
+) -> tuple[int, list[Action], list[Action]]:
+    """How many wait, the first of them, and the newest rows: all of one moment."""
+    with journal.read() as view:
+        count = view.count(state="proposed", rooms=rooms)
+        waiting = view.actions(state="proposed", rooms=rooms, oldest_first=True, limit=MAX_WAITING)
+        return count, waiting, view.actions(rooms=rooms, limit=_NEWEST)
 
 
 def _event(kind: str, data: str) -> str:

@@ -15,17 +15,9 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    ApiError,
-    InvalidCall,
-    JournalError,
-    OutcomeUnknown,
-    PolicyRefusal,
-)
-from hms_active_rooms.serve.guard import note_refusal
+from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.serve.page.sessions import Logins, Session
-from hms_active_rooms.serve.refusals import KEY
+from hms_active_rooms.serve.problems import Refused, json_object, on_error
 
 PATH: Final = "/approvals"
 KEY_HEADER: Final = "x-approvals-key"
@@ -44,20 +36,6 @@ HEADERS: Final[Mapping[str, str]] = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 
-_EXECUTED: Final = {
-    "no": "Nothing was executed.",
-    "maybe": "It may have been executed.",
-    "yes": "It was executed.",
-}
-
-
-class RefusedError(Exception):
-    """The request is not answered: HTTP status, a sentence for the person."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
 
 def cookie_name(request: Request) -> str:
     """With the port, as cookies do not know ports: two servers would log each other's people out."""
@@ -69,12 +47,12 @@ def session_of(request: Request, logins: Logins) -> Session:
     """Whose request it is.
 
     Raises:
-        RefusedError: nobody's; on record.
+        Refused: nobody's.
     """
     cookie = request.cookies.get(cookie_name(request), "")
     session = logins.find(cookie, request.headers.get(KEY_HEADER, ""))
     if session is None:
-        raise refused(request, 401, "You are not logged in, or no longer.", "session")
+        raise Refused(401, "session", "You are not logged in, or no longer.")
     return session
 
 
@@ -82,30 +60,14 @@ async def sent_by_the_page(request: Request) -> dict[str, Any]:
     """The JSON object of a POST that a script of this origin sent. The guard compared Origin.
 
     Raises:
-        RefusedError: it came from elsewhere, or is none; on record.
+        Refused: it came from elsewhere, or is none.
     """
     if not request.headers.get("origin") or request.headers.get("sec-fetch-site") not in (
         None,
         "same-origin",
     ):
-        raise refused(request, 403, "Only the page itself may send this.", "origin")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise refused(request, 415, "Only JSON is taken.", "type")
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise refused(request, 400, "That is no JSON object.", "json")
-    return body
-
-
-def refused(request: Request, status: int, text: str, word: str) -> RefusedError:
-    """A refusal, put on record without what was sent."""
-    client = request.client.host if request.client else "?"
-    note_refusal(request.scope.get(KEY), word, request.method, request.url.path, client)
-    return RefusedError(status, text)
+        raise Refused(403, "origin", "Only the page itself may send this.")
+    return await json_object(request)
 
 
 def answer(value: Mapping[str, Any]) -> Response:
@@ -118,24 +80,8 @@ def file(content: bytes, kind: str) -> Response:
     return Response(content, media_type=kind, headers=HEADERS)
 
 
-def problem(error: RefusedError | ActiveRoomsError) -> Response:
-    """What went wrong, for a person: what happened, whether anything was executed."""
-    if isinstance(error, RefusedError):
-        text, status, executed = str(error), error.status, "no"
-    else:
-        text, status, executed = str(error), _status(error), error.executed
-        if not (executed == "no" and "Nothing was" in text):
-            text = f"{text} {_EXECUTED[executed]}"
-    body = {"title": text, "status": status, "executed": executed}
-    return Response(json.dumps(body), status, HEADERS, "application/problem+json")
-
-
-def _status(error: ActiveRoomsError) -> int:
-    match error:
-        case InvalidCall() | PolicyRefusal():
-            return 409
-        case ApiError() | OutcomeUnknown():
-            return 502
-        case JournalError():
-            return 503
-    return 500
+async def problem(request: Request, error: Refused | ActiveRoomsError) -> Response:
+    """What went wrong, as everywhere on this server."""
+    told = await on_error(request, error)
+    told.headers.update(HEADERS)
+    return told

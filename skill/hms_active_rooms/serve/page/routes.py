@@ -13,19 +13,17 @@ from urllib.parse import quote
 from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, PolicyRefusal
-from hms_active_rooms.gate.states import FINAL, State
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.gate.journal.records import FINAL, State
 from hms_active_rooms.serve.decisions import asked, decide, list_actions, show
 from hms_active_rooms.serve.page.feed import Feed
 from hms_active_rooms.serve.page.http import (
     HEADERS,
     PATH,
-    RefusedError,
     answer,
     cookie_name,
     file,
     problem,
-    refused,
     sent_by_the_page,
     session_of,
 )
@@ -38,6 +36,7 @@ from hms_active_rooms.serve.page.view import (
     refusal_view,
     row_view,
 )
+from hms_active_rooms.serve.problems import Refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -147,11 +146,8 @@ def _answered(work: _Handler) -> _Handler:
     async def serve(request: Request) -> Response:
         try:
             return await work(request)
-        except PolicyRefusal as error:
-            refused(request, 409, str(error), error.code)
-            return problem(error)
-        except (RefusedError, ActiveRoomsError) as error:
-            return problem(error)
+        except (Refused, ActiveRoomsError) as error:
+            return await problem(request, error)
 
     return serve
 
@@ -172,7 +168,7 @@ class _Desk:
         try:
             opened = self._logins.open(str(body.get("token", "")), str(body.get("name", "")))
         except InvalidCall as error:
-            raise refused(request, 409, str(error), "login") from None
+            raise Refused(403, "login", str(error)) from None
         response = answer({"name": opened.session.name, "key": opened.key})
         response.set_cookie(
             cookie_name(request),
@@ -218,7 +214,7 @@ class _Desk:
         # The journal's rows open as questions too.
         if not any(event.kind == "asked" and event.way == WAY for event in shown.events):
             await asked(self._gate, shown.action, WAY)
-        return answer(action_view(shown, self._gate.journal.now()))
+        return answer(action_view(shown))
 
     async def decide(self, request: Request) -> Response:
         session = session_of(request, self._logins)
@@ -239,10 +235,7 @@ class _Desk:
         rows = await list_actions(
             self._gate, state=state, room_id=given.get("room") or None, limit=limit + 1
         )
-        now = self._gate.journal.now()
-        return answer(
-            {"rows": [row_view(row, now) for row in rows[:limit]], "more": len(rows) > limit}
-        )
+        return answer({"rows": [row_view(row) for row in rows[:limit]], "more": len(rows) > limit})
 
     async def refusals(self, request: Request) -> Response:
         session_of(request, self._logins)

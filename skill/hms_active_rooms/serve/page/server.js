@@ -31,8 +31,9 @@ export async function call(path, body) {
   const response = await fetch(BASE + path, how);
   const value = await response.json();
   if (response.ok) return value;
-  if (response.status === 401) loggedOut(value.title);
-  throw new Told(value.title);
+  const text = value.detail ?? value.title; // what the guard refused has a title alone
+  if (response.status === 401) loggedOut(text);
+  throw new Told(text);
 }
 
 let stream = null; // the one we listen to
@@ -71,7 +72,7 @@ async function readStream(stop, heard) {
   restart();
   try {
     const response = await fetch(`${BASE}/events`, options({ signal: stop.signal }));
-    if (response.status === 401) loggedOut((await response.json()).title);
+    if (response.status === 401) loggedOut((await response.json()).detail);
     if (!response.ok) return;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {

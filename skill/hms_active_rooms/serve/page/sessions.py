@@ -8,7 +8,6 @@ can read, and the key, which no other origin can read. Only hashes are kept.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hms_active_rooms.errors import InvalidCall
+from hms_active_rooms.serve.admission import hashed
 from hms_active_rooms.untrusted import escaped
 
 MAX_NAME_CHARS: Final = 60
@@ -79,7 +79,7 @@ class Logins:
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
-        self._links[_hash(token)] = _Link(person, self._clock() + self._link_s)
+        self._links[hashed(token)] = _Link(person, self._clock() + self._link_s)
         return token
 
     def forget_links(self) -> None:
@@ -93,22 +93,22 @@ class Logins:
             InvalidCall: used, too old or never made; or not a name, and the link stays usable.
         """
         self._forget()
-        link = self._links.get(_hash(token))
+        link = self._links.get(hashed(token))
         if link is None:
             raise InvalidCall(
                 "This login link was used already, or it is too old. Ask for a new one.", hint=""
             )
         person = link.name or person_name(name)
-        del self._links[_hash(token)]
+        del self._links[hashed(token)]
         cookie, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        session = Session(person, self._clock() + self._session_s, _hash(cookie), _hash(key))
+        session = Session(person, self._clock() + self._session_s, hashed(cookie), hashed(key))
         self._sessions[session._id] = session
         return Opened(session, cookie, key)
 
     def find(self, cookie: str, key: str) -> Session | None:
         """The session that both halves belong to, while it lasts."""
-        session = self._sessions.get(_hash(cookie))
-        if session is None or not hmac.compare_digest(session._key, _hash(key)):
+        session = self._sessions.get(hashed(cookie))
+        if session is None or not hmac.compare_digest(session._key, hashed(key)):
             return None
         return session if self.lasts(session) else None
 
@@ -138,8 +138,3 @@ def person_name(text: str) -> str:
             f"A name has 1 to {MAX_NAME_CHARS} letters that can be seen, without quotes.", hint=""
         )
     return name
-
-
-def _hash(text: str) -> bytes:
-    # Half a character, which JSON can bring, is a wrong token like any other.
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from hms_active_rooms.api.models import ActiveRoom, Peer
-from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.records import Action, Event
-from hms_active_rooms.gate.states import FINAL
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.journal.records import FINAL, Action, Event
+from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.looks import folded, skeleton
-from hms_active_rooms.serve.decisions import Shown
+from hms_active_rooms.serve.decisions import Shown, told
 from hms_active_rooms.tools.roster import name_matches
-from hms_active_rooms.untrusted import escaped, quoted, short_ids
+from hms_active_rooms.untrusted import cut, short_ids
 
 SHOWN_ROWS: Final = 50
 MAX_FIND_CHARS: Final = 100
@@ -55,10 +52,10 @@ def room_view(now: RoomNow) -> dict[str, Any]:
     roles = sorted(Counter(p.role for p in now.peers).items(), key=lambda pair: (-pair[1], pair[0]))
     return {
         "room_id": now.room_id,
-        "name": _short(now.room.name) if now.room else "",
-        "started_at": _short(now.room.session.created_at) if now.room else "",
+        "name": cut(now.room.name, _MAX_TEXT_CHARS) if now.room else "",
+        "started_at": cut(now.room.session.created_at, _MAX_TEXT_CHARS) if now.room else "",
         "total": len(now.peers),
-        "by_role": [[_short(role), count] for role, count in roles[:_MAX_ROLES]],
+        "by_role": [[cut(role, _MAX_TEXT_CHARS), count] for role, count in roles[:_MAX_ROLES]],
         "other_roles": max(len(roles) - _MAX_ROLES, 0),
         "trouble": now.trouble,
         **people_view(now, ""),
@@ -75,10 +72,10 @@ def people_view(now: RoomNow, find: str) -> dict[str, Any]:
         "matching": len(found),
         "rows": [
             {
-                "short_id": _short(shorts.get(p.id, p.id)),
-                "name": _short(p.name),
-                "role": _short(p.role),
-                "user_id": _short(p.user_id),
+                "short_id": cut(shorts.get(p.id, p.id), _MAX_TEXT_CHARS),
+                "name": cut(p.name, _MAX_TEXT_CHARS),
+                "role": cut(p.role, _MAX_TEXT_CHARS),
+                "user_id": cut(p.user_id, _MAX_TEXT_CHARS),
                 "alike": looks[skeleton(p.name)] > 1,
             }
             for p in shown
@@ -96,63 +93,46 @@ def _fits(peer: Peer, find: str) -> bool:
     )
 
 
-def question_view(action: Action, request: ApprovalRequest) -> dict[str, Any]:
+def question_view(action: Action) -> dict[str, Any]:
     """What waits: the text exactly as every way of asking shows it, and what an answer needs."""
     return {
         "id": action.id,
         "tool": action.tool,
-        "requester": _short(action.requester),
-        "gate": request.gate,
-        "text": request.text,
-        "digest": request.digest,
-        "deadline": request.deadline.isoformat(),
-        "arguments": dict(request.arguments),
-        "words": [word for word in ("message", "reason") if word in request.editable],
+        "requester": cut(action.requester, _MAX_TEXT_CHARS),
+        "gate": action.gate,
+        "text": describe(action),
+        "digest": action.digest,
+        "deadline": action.expires_at.isoformat(),
+        "arguments": action.call.arguments(),
+        "words": [word for word in ("message", "reason") if word in action.call.words],
     }
 
 
-def row_view(action: Action, now: datetime) -> dict[str, Any]:
+def row_view(action: Action) -> dict[str, Any]:
     """One line of the journal."""
     return {
         "id": action.id,
         "at": action.created_at.isoformat(),
         "tool": action.tool,
         "room_id": action.room_id,
-        "requester": _short(action.requester),
-        "state": action.state_at(now),
-        "decided_by": _short(action.decided_by),
-        "decided_way": _short(action.decided_way),
+        "requester": cut(action.requester, _MAX_TEXT_CHARS),
+        "state": action.state,
+        "decided_by": cut(action.decided_by, _MAX_TEXT_CHARS),
+        "decided_way": action.decided_way,
         "text": outcome(action),
     }
 
 
-def action_view(shown: Shown, now: datetime) -> dict[str, Any]:
+def action_view(shown: Shown) -> dict[str, Any]:
     """One action: what was asked, what came of it, and everything on record about it."""
-    request = shown.request
+    action = shown.action
     return {
-        **row_view(shown.action, now),
-        "told": told(shown),
-        "ended": shown.newest.state_at(now) in FINAL,
-        "question": None if request is None else question_view(shown.action, request),
+        **row_view(action),
+        "told": told(action, shown.newest),
+        "ended": shown.newest.state in FINAL,
+        "question": None if action.impact is None else question_view(action),
         "events": [_event_view(event) for event in shown.events],
     }
-
-
-def told(shown: Shown) -> str:
-    """Who decided, and what came of it: for somebody who still had the question before them."""
-    action, newest = shown.action, shown.newest
-    text = outcome(newest)
-    if newest.id != action.id and newest.state == "proposed":
-        text = f"Asked again as action {newest.id}: {newest.note} Nothing was executed."
-    if action.state == "proposed" or action.decided_at is None:
-        return text
-    if action.decided_way in ("gate", "claim", "policy"):
-        return text if newest.id == action.id else f"{outcome(action)} {text}"
-    edited = newest.edited_from == action.id
-    word = "Rejected" if action.state == "rejected" and not edited else "Approved"
-    words = " with other words" if edited else ""
-    who = f"{quoted(action.decided_by, 60)} ({escaped(action.decided_way[:40])})"
-    return f"{word} by {who}{words} at {action.decided_at:%H:%M:%S} UTC. {text}"
 
 
 def _event_view(event: Event) -> dict[str, Any]:
@@ -160,9 +140,9 @@ def _event_view(event: Event) -> dict[str, Any]:
     return {
         "at": event.at.isoformat(),
         "kind": event.kind,
-        "by": _short(event.by),
-        "way": _short(event.way),
-        "reason": _short(str(reason), _MAX_REASON_CHARS),
+        "by": cut(event.by, _MAX_TEXT_CHARS),
+        "way": cut(event.way, _MAX_TEXT_CHARS),
+        "reason": cut(str(reason), _MAX_REASON_CHARS),
     }
 
 
@@ -170,11 +150,7 @@ def refusal_view(event: Event) -> dict[str, Any]:
     """One refused request."""
     return {
         "at": event.at.isoformat(),
-        "by": _short(event.by),
-        "way": _short(event.way),
-        "what": _short(str(event.data.get("what", "")), _MAX_REASON_CHARS),
+        "by": cut(event.by, _MAX_TEXT_CHARS),
+        "way": cut(event.way, _MAX_TEXT_CHARS),
+        "what": cut(str(event.data.get("what", "")), _MAX_REASON_CHARS),
     }
-
-
-def _short(text: str, most: int = _MAX_TEXT_CHARS) -> str:
-    return escaped(text[:most]) + ("…" if len(text) > most else "")

@@ -1,7 +1,0 @@
-"""The offline chat model: plain sentences to tool calls by anchored templates, failing closed."""
-
-from hms_active_rooms.agent.commands.model import CommandsModel
-from hms_active_rooms.agent.commands.replies import CAPABILITIES_TEXT
-from hms_active_rooms.agent.commands.steps import next_step
-
-__all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]

@@ -1,0 +1,39 @@
+"""The state-changing tools, one file each. A file put here is a tool the gate knows."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from pydantic import ValidationError
+
+from hms_active_rooms.capability import capability
+from hms_active_rooms.errors import InvalidCall
+from hms_active_rooms.gate.actions.change import StateChange, explain
+from hms_active_rooms.untrusted import quoted
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+_FOUND = {call.tool: call for call in StateChange.__subclasses__()}
+
+CALLS: dict[str, type[StateChange]] = {
+    tool.name: _FOUND[tool.name] for tool in capability().tools if tool.name in _FOUND
+}
+"""Tool name to its arguments, which know everything else about the tool; the contract's order."""
+
+
+def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:
+    """The checked call of a state-changing tool, from plain arguments.
+
+    Raises:
+        InvalidCall: there is no such state-changing tool, or an argument is wrong.
+    """
+    model = CALLS.get(tool)
+    if model is None:
+        raise InvalidCall(f"{quoted(tool)} is not a state-changing tool.")
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        raise InvalidCall(explain(error)) from None

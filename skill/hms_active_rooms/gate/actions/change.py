@@ -1,0 +1,266 @@
+"""What the gate asks of a state-changing tool: the interface of the files in this folder.
+
+A tool is one subclass of `StateChange` in one file. Its fields are the tool's arguments; its
+methods say who is hit, what a change since then means, the words a person decides on, the
+request, the look afterwards, and the words of the outcome. The gate knows tools only by this.
+
+A target (room, peer, role, lock) is part of a call's identity; the person who approves may
+edit `words` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
+from hms_active_rooms.capability import capability
+from hms_active_rooms.errors import ApiError, InvalidCall, NotActive, NotFound, PeerNotFound
+from hms_active_rooms.gate.actions import result
+from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.gate.actions.impact import Drift, Impact, Room
+    from hms_active_rooms.gate.actions.result import Ended
+    from hms_active_rooms.gate.policy import Policy
+    from hms_active_rooms.gate.sending import Sending
+
+MAX_REASON_CHARS = 500
+"""Our choice: a reason is one sentence other peers read. The API documents no limit."""
+
+MAX_LABEL_CHARS = 100
+"""Our choice for roles and message types. The API documents no limit."""
+
+GONE = (NotActive, PeerNotFound, NotFound)
+"""A 404, whatever its text: who was read a moment before is gone."""
+
+
+def _room_id(value: str) -> str:
+    try:
+        return parse_room_id(value)
+    except InvalidCall as error:
+        raise ValueError(str(error)) from None
+
+
+def _peer_ref(value: str) -> str:
+    try:
+        return parse_peer_ref(value)
+    except InvalidCall as error:
+        raise ValueError(str(error)) from None
+
+
+def _encodable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text holds a lone surrogate, which cannot be sent") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+RoomId = Annotated[str, AfterValidator(_room_id), Field(description="Room id: 24 hex characters.")]
+PeerRef = Annotated[str, AfterValidator(_peer_ref)]
+Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
+Reason = Annotated[
+    Text,
+    Field(
+        min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others in the room."
+    ),
+]
+
+
+def _slim(schema: dict[str, Any]) -> None:
+    """Shorten the schema by a third: an optional field is the plain type it has when given.
+    Length limits are left out too; validation still enforces and reports them."""
+    dropped = ("anyOf", "title", "minLength", "maxLength")
+    for name, field in schema.get("properties", {}).items():
+        options = [o for o in field.get("anyOf", ()) if o.get("type") != "null"]
+        full = {**options[0], **field} if len(options) == 1 else field
+        kept = {k: v for k, v in full.items() if k not in dropped and (k, v) != ("default", None)}
+        schema["properties"][name] = kept
+
+
+class Arguments(BaseModel):
+    """Base of every tool's arguments: frozen, strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra=_slim)
+
+    room_id: RoomId
+
+
+class StateChange(Arguments):
+    """A call that changes a room. Subclasses are the tools; see the module's docstring."""
+
+    tool: ClassVar[str]
+    """Its name in the contract."""
+    noun: ClassVar[str]
+    """What is sent, in one word: "the {noun} was sent"."""
+    words: ClassVar[frozenset[str]]
+    """Fields the approving person may edit: text others read, never a target."""
+    visible: ClassVar[bool] = True
+    """Whether the room shows the effect."""
+
+    # --- before: pure ----------------------------------------------------------------------
+
+    def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
+        """This call with full ids, and who it hits.
+
+        Raises:
+            PeerNotFound: nobody has that id or role now.
+            InvalidCall: a short id that fits several peers.
+            PolicyRefusal: a protected peer or role, or more people than one action may hit.
+        """
+        raise NotImplementedError
+
+    def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
+        """What changed since `shown`, in the same session, and what that means for the claim.
+
+        Raises:
+            PolicyRefusal, PeerNotFound: as `assess`.
+        """
+        raise NotImplementedError
+
+    def question(self, impact: Impact) -> list[str]:
+        """What would happen, to whom; the whole message or reason. A person decides on this."""
+        raise NotImplementedError
+
+    def hits_on_arrival(self, impact: Impact) -> bool:
+        """Whether the request carries no peer id and no session id, so that 100ms applies it to
+        whoever is in the room when it arrives."""
+        return False
+
+    def audience(self, impact: Impact) -> tuple[str, ...]:
+        """What calls under one "for the rest of this session" have in common."""
+        return (impact.kind,)
+
+    # --- sending ---------------------------------------------------------------------------
+
+    async def request(self, client: ActiveRoomsClient) -> None:
+        """Send the one request.
+
+        Raises:
+            ApiError: `executed` says whether it may have changed the room.
+        """
+        raise NotImplementedError
+
+    async def send(self, sending: Sending) -> Ended:
+        """Send the claimed call, and look for its effect.
+
+        Raises:
+            ApiError: surely not executed.
+        """
+        return await send_and_look(self, sending)
+
+    async def look(self, sending: Sending) -> Ended:
+        """Look for the effect of an earlier send whose outcome is unknown, without waiting."""
+        if not self.visible:
+            return "unknown", sending.action.result
+        seen = await sending.watch(self.watched(sending.shown), wait=False)
+        return result.seen_later(self, sending.shown, seen)
+
+    def watched(self, hit: Impact | Drift) -> frozenset[str]:
+        """Ids of the peers a look expects to be gone; none: it expects the session to be."""
+        return frozenset()
+
+    # --- after: words ----------------------------------------------------------------------
+
+    def effect(self, impact: Impact, total: int) -> str:
+        """What an accepted call did."""
+        raise NotImplementedError
+
+    def condition(self, impact: Impact) -> str:
+        """The state of the room, without saying whose doing it is."""
+        raise NotImplementedError
+
+    @property
+    def checked(self) -> str:
+        """What a look that saw the effect adds to it."""
+        return result.CHECKED
+
+    gone_text: ClassVar[str] = ""
+    """What a 404 means for this request: it is so already. Empty: the request failed."""
+
+    # --- the same for all ------------------------------------------------------------------
+
+    def edited(self, changes: dict[str, object]) -> StateChange:
+        """This call with other words, checked like any call.
+
+        Raises:
+            InvalidCall: a field that is not words, or a value the model refuses.
+        """
+        if foreign := sorted(set(changes) - self.words):
+            raise InvalidCall(
+                f"Only {' and '.join(sorted(self.words)) or 'nothing'} may be edited, not "
+                f"{quoted(foreign[0], 40)}."
+            )
+        try:
+            return type(self).model_validate({**self.arguments(), **changes})
+        except ValidationError as error:
+            raise InvalidCall(explain(error)) from None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that are set, as plain JSON values."""
+        return self.model_dump(exclude_none=True)
+
+
+async def send_and_look(call: StateChange, sending: Sending) -> Ended:
+    """One request and a look. A lost answer is looked at, never repeated; the one exception
+    follows from the hints: an idempotent call is sent a second time after a look that showed the
+    very same session without the effect, if this worker still holds the row.
+
+    Raises:
+        ApiError: surely not executed.
+    """
+    idempotent = capability().tool(call.tool).hints.idempotent
+    shown, lost = sending.shown, None
+    while True:
+        error: ApiError | None = None
+        try:
+            await call.request(sending.client)
+        except GONE as gone:
+            if lost is not None:
+                text = call.condition(shown)
+                return "done", result.Result(text, "maybe", verified=True)
+            if not call.gone_text:
+                raise
+            return "done", result.Result(call.gone_text, verified=True, error=gone.code)
+        except ApiError as failure:
+            if failure.executed == "no" and lost is None:
+                raise
+            error = failure
+        if not call.visible:
+            if error is None:
+                return "done", result.Result(call.effect(shown, sending.change.total), "yes")
+            text = f"{result.unsure(call)} ({error}) A {call.noun} cannot be looked up."
+            return "unknown", result.Result(text, "maybe", error=error.code)
+        seen = await sending.watch(call.watched(sending.change))
+        if error is None:
+            verify_s = sending.policy.verify_s
+            return result.accepted(call, shown, sending.change.total, seen, verify_s)
+        # `gone is False`: the look saw the very same session, so the first had no effect.
+        again = idempotent and lost is None and seen.gone is False
+        # The look may have waited, so the approval's time counts for this request too.
+        if not again or not await sending.hold(in_time=True):
+            return result.no_answer(call, shown, error, seen)
+        lost = error
+        await sending.note("sent_again", way="idempotent")
+
+
+def explain(error: ValidationError) -> str:
+    """One line for a model or a person: which argument is wrong and why, values capped."""
+    return explain_all(error.errors(include_url=False, include_input=False))
+
+
+def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
+    """The same from pydantic's list of problems."""
+    parts = []
+    for problem in problems[:5]:
+        place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"
+        if problem["type"] == "extra_forbidden":
+            parts.append(f"{place}: there is no such argument")
+        else:
+            parts.append(f"{place}: {problem['msg'].removeprefix('Value error, ').rstrip('.')}")
+    return "; ".join(parts) + "."

@@ -1,0 +1,99 @@
+"""hms-end-active-room: end the running session for everyone, and lock the room if told so.
+
+People who join or leave after the question change nothing: the session is the same. Another
+session asks again. The request names no session, so 100ms ends what runs when it arrives; the
+claim therefore waits for other destructive requests to the room.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import Field
+
+from hms_active_rooms.gate.actions.change import Reason, StateChange
+from hms_active_rooms.gate.actions.impact import (
+    Drift,
+    Impact,
+    Room,
+    by_role,
+    people_count,
+    roles_text,
+)
+from hms_active_rooms.gate.actions.result import CHECKED
+from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.gate.policy import Policy
+
+_LOCK_WARNING = (
+    "The room gets locked: nobody can join until it is enabled again in the dashboard or by API."
+)
+
+
+class EndRoom(StateChange):
+    """End the running session for everyone."""
+
+    tool: ClassVar[str] = "hms-end-active-room"
+    noun: ClassVar[str] = "end"
+    words: ClassVar[frozenset[str]] = frozenset({"reason"})
+    gone_text: ClassVar[str] = "It was already over."
+
+    reason: Reason | None = None
+    lock: bool = Field(
+        default=False, description="true also disables the room: nobody can join until re-enabled."
+    )
+
+    def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
+        """See `StateChange`. Kind: "end"."""
+        return self, Impact(
+            kind="end",
+            session_id=room.session_id,
+            total=len(room.people),
+            by_role=by_role(room.people),
+            lock=self.lock,
+            warnings=(_LOCK_WARNING,) if self.lock else (),
+        )
+
+    def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
+        """See the module's docstring."""
+        return Drift("go", total=len(room.people))
+
+    def question(self, impact: Impact) -> list[str]:
+        """See `StateChange`."""
+        then = "END the session and LOCK the room" if self.lock else "END the session"
+        count = f"{people_count(impact.total)}: {roles_text(impact)}"
+        lines = [
+            f"{then} for everyone in room {self.room_id} ({count}).",
+            f"Session: {quoted(impact.session_id, 40)}",
+        ]
+        if self.reason:
+            lines.append(f"Reason shown to the others: {quoted(self.reason, 600)}")
+        return lines
+
+    def hits_on_arrival(self, impact: Impact) -> bool:
+        """It ends whatever session runs when it arrives."""
+        return True
+
+    async def request(self, client: ActiveRoomsClient) -> None:
+        """POST end-room."""
+        await client.end_room(self.room_id, reason=self.reason, lock=self.lock)
+
+    def effect(self, impact: Impact, total: int) -> str:
+        """See `StateChange`."""
+        lock = " and the room was locked" if self.lock else ""
+        return f"The session was ended for {people_count(total)}{lock}."
+
+    def condition(self, impact: Impact) -> str:
+        """See `StateChange`."""
+        lock = " Nor whether the room is locked." if self.lock else ""
+        return (
+            "The session that was shown is over: the room shows it. "
+            f"Whether by this request is not known.{lock}"
+        )
+
+    @property
+    def checked(self) -> str:
+        """A look shows that the session is over, and never the lock."""
+        return "Checked: the session is over. The lock cannot be seen." if self.lock else CHECKED

@@ -1,0 +1,210 @@
+"""Who a call hits: read from the live room, shown to the person who decides, part of the digest.
+
+Pure: the room comes in as a value.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hms_active_rooms.api.models import ActiveRoom, Peer
+from hms_active_rooms.errors import InvalidCall, PeerNotFound, PolicyRefusal
+from hms_active_rooms.gate.digest import short_name
+from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
+
+MAX_TEXT_CHARS = 200
+"""Of a name, user id or role; a longer one is shortened before it is shown or recorded."""
+
+SHOWN_PEOPLE = 50
+"""People whom a question names one by one; of larger audiences it gives counts."""
+
+_SHOWN_ROLES = 12
+_SHOWN_TWINS = 5
+
+
+@dataclass(frozen=True)
+class Person:
+    """One peer, as shown to the person who decides. A peer id is a connection, not a person."""
+
+    id: str
+    short_id: str
+    name: str
+    user_id: str
+    role: str
+
+    def same_person(self, other: Person) -> bool:
+        """The same connection with the same standing; a name is only what it calls itself."""
+        return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
+
+    def line(self) -> str:
+        """Name, role, user id and short id in one line."""
+        return (
+            f"{quoted(self.name)}, role {quoted(self.role, 30)}, "
+            f"user id {quoted(self.user_id, 40)}, id {self.short_id}"
+        )
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room as it was read a moment ago: the running session, and everybody in it."""
+
+    id: str
+    session_id: str
+    people: tuple[Person, ...]
+
+    @classmethod
+    def read(cls, room: ActiveRoom, peers: Sequence[Peer]) -> Room:
+        """The room from the API's two answers."""
+        shorts = short_ids([peer.id for peer in peers])
+        people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
+        return cls(room.id, room.session.id, people)
+
+    def person(self, ref: str) -> Person:
+        """The one person whom a short or full peer id names.
+
+        Raises:
+            PeerNotFound: nobody has that id now.
+            InvalidCall: a short id that fits several peers.
+        """
+        matches = resolve_short_id(ref, [p.id for p in self.people])
+        if not matches:
+            raise PeerNotFound(f"No peer with the id {quoted(ref)} is in the room now.")
+        if len(matches) > 1:
+            raise InvalidCall(
+                f"The short id {quoted(ref)} fits {len(matches)} peers; give more of it."
+            )
+        return next(p for p in self.people if p.id == matches[0])
+
+    def holders(self, role: str | None) -> tuple[Person, ...]:
+        """Everyone who has the role now; None: everyone.
+
+        Raises:
+            PeerNotFound: nobody has it.
+        """
+        found = tuple(p for p in self.people if role is None or p.role == role)
+        if found:
+            return found
+        if role is None:
+            raise PeerNotFound("Nobody is in the room now.")
+        counts = by_role(self.people)[:_SHOWN_ROLES]
+        roles = ", ".join(quoted(name, 30) for name, _ in counts) or "none"
+        raise PeerNotFound(f"Nobody has the role {quoted(role)} now. Roles in the room: {roles}.")
+
+
+@dataclass(frozen=True)
+class Impact:
+    """Who a call hits.
+
+    Attributes:
+        kind: how it hits them; each tool's file has its own kinds.
+        session_id: the session it was computed for.
+        total: how many people are hit.
+        people: those who are hit and named one by one.
+        by_role: (role, count) of those hit, most first.
+        lock: the room is also disabled.
+        warnings: sentences the person must read before deciding.
+    """
+
+    kind: str
+    session_id: str
+    total: int
+    people: tuple[Person, ...] = ()
+    by_role: tuple[tuple[str, int], ...] = ()
+    lock: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the changes since a person was shown an impact mean for the claim.
+
+    Attributes:
+        verdict: what to do.
+        reason: one sentence, unless it goes on.
+        notes: sentences to report with the outcome.
+        people: who is hit now, never more than was shown.
+        total: how many are hit now.
+    """
+
+    verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    people: tuple[Person, ...] = ()
+    total: int = 0
+
+
+def same_person_drift(before: Person, after: Person) -> Drift:
+    """For a call that names one person: another role or user id asks again, a new name goes on."""
+    if not before.same_person(after):
+        return Drift("ask_again", f"{quoted(after.name)} now has another role or user id.")
+    notes: tuple[str, ...] = ()
+    if before.name != after.name:
+        notes = (f"{quoted(before.name)} now goes by {quoted(after.name)}.",)
+    return Drift("go", notes=notes, people=(after,), total=1)
+
+
+def person_of(peer: Peer, short_id: str = "") -> Person:
+    """A peer as shown and recorded, each text bounded whatever its owner wrote."""
+    texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
+    return Person(peer.id, short_id or peer.id, *texts)
+
+
+def _bounded(text: str) -> str:
+    """The text, or its beginning and a hash of it all, so that two long ones stay two."""
+    if len(text) <= MAX_TEXT_CHARS:
+        return text
+    return f"{text[:MAX_TEXT_CHARS]}…{short_name(text)}"
+
+
+def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
+    """(role, count), the largest role first."""
+    counts = Counter(p.role for p in people)
+    return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
+    """Raises PolicyRefusal if the policy protects one of them."""
+    for person in people:
+        if what := policy.protects(role=person.role, user_id=person.user_id):
+            raise PolicyRefusal(
+                f"{quoted(person.name)}, role {quoted(person.role)}, user id "
+                f"{quoted(person.user_id)}: the policy protects that {what}."
+            )
+
+
+def lookalike_warnings(person: Person, people: Sequence[Person]) -> tuple[str, ...]:
+    """A sentence for each other peer whose name is, or looks like, this one's."""
+    others = [p for p in people if p.id != person.id]
+    shown = quoted(person.name)
+    same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
+    alike = set(lookalikes(person.name, [p.name for p in others]))
+    twins = [*same, *(p for p in others if p.name in alike and p not in same)]
+    return tuple(
+        f"Another peer {'has the same name' if twin.name == person.name else 'looks alike'}: "
+        f"{quoted(twin.name)}, role {quoted(twin.role, 30)}, id {twin.short_id}."
+        for twin in twins[:_SHOWN_TWINS]
+    )
+
+
+def people_count(total: int) -> str:
+    """ "1 person" or "12 people"."""
+    return "1 person" if total == 1 else f"{total:,} people"
+
+
+def roles_text(impact: Impact) -> str:
+    """How many of which role, a Latin word between a count and a stranger's text."""
+    shown = impact.by_role[:_SHOWN_ROLES]
+    text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
+    left = len(impact.by_role) - len(shown)
+    return f"{text} and {left} other roles" if left else text
+
+
+def people_lines(people: Sequence[Person]) -> list[str]:
+    """One line for each person, and how many are left out."""
+    lines = [f"  {person.line()}" for person in people[:SHOWN_PEOPLE]]
+    left = len(people) - len(lines)
+    return [*lines, f"  ... and {left} more"] if left else lines

@@ -1,0 +1,328 @@
+"""hms-remove-peers: remove one peer, or everyone who holds a role now.
+
+Up to `PER_PERSON_LIMIT` people of a role are removed by one request each, so that exactly the
+people who were shown are hit. More are removed by one request for the role.
+
+| what changed since the question          | what happens                                    |
+|------------------------------------------|-------------------------------------------------|
+| one peer: role or user id                | ask again                                       |
+| one peer: name only                      | goes on, reported (the peer id is the person)   |
+| the peer, or all of them, gone           | nothing to do                                   |
+| person by person: newcomers              | stay in the room, reported                      |
+| person by person: leavers, role changed  | skipped, reported                               |
+| by one request: newcomers                | ask again                                       |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from hms_active_rooms.errors import ActiveRoomsError, ApiError, PolicyRefusal
+from hms_active_rooms.gate.actions.change import (
+    GONE,
+    PeerRef,
+    Reason,
+    Role,
+    StateChange,
+    send_and_look,
+)
+from hms_active_rooms.gate.actions.impact import (
+    Drift,
+    Impact,
+    Person,
+    Room,
+    by_role,
+    lookalike_warnings,
+    people_count,
+    people_lines,
+    person_of,
+    refuse_protected,
+    same_person_drift,
+)
+from hms_active_rooms.gate.actions.result import (
+    CHECKED,
+    Ended,
+    Executed,
+    Fate,
+    Observation,
+    PersonResult,
+    Result,
+)
+from hms_active_rooms.gate.policy import PER_PERSON_LIMIT
+from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.gate.policy import Policy
+    from hms_active_rooms.gate.sending import Sending
+
+_ABORTS_THE_REST = frozenset(
+    {"unauthorized", "forbidden", "rate_limited", "connection_failed", "timed_out", "not_active"}
+)
+"""Errors after which the next person's request would meet the same fate."""
+
+_STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
+
+_TOLD: tuple[Fate, ...] = (
+    "removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent",
+)  # fmt: skip
+
+
+class RemovePeers(StateChange):
+    """Remove one peer, or everyone who holds a role now."""
+
+    tool: ClassVar[str] = "hms-remove-peers"
+    noun: ClassVar[str] = "removal"
+    words: ClassVar[frozenset[str]] = frozenset({"reason"})
+    gone_text: ClassVar[str] = "100ms says that they had already left."
+
+    peer_id: PeerRef | None = Field(
+        default=None,
+        description="Remove this peer; an id from hms-list-peers, short or full.",
+    )
+    role: Role | None = Field(default=None, description="Remove everyone who has this role now.")
+    reason: Reason | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.peer_id is None) == (self.role is None):
+            raise ValueError("give exactly one of peer_id and role")
+        return self
+
+    # --- who is hit ------------------------------------------------------------------------
+
+    def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
+        """See `StateChange`. Kinds: "remove-peer", "remove-each", "remove-role"."""
+        if self.peer_id is not None:
+            person = room.person(self.peer_id)
+            refuse_protected([person], policy)
+            return self.model_copy(update={"peer_id": person.id}), Impact(
+                kind="remove-peer",
+                session_id=room.session_id,
+                total=1,
+                people=(person,),
+                by_role=((person.role, 1),),
+                warnings=lookalike_warnings(person, room.people),
+            )
+        role = self.role or ""
+        if policy.protects(role=role, user_id="") == "role":
+            raise PolicyRefusal(f"The policy protects the role {quoted(role)}.")
+        hit = room.holders(role)
+        refuse_protected(hit, policy)
+        if len(hit) > policy.max_peers:
+            raise PolicyRefusal(
+                f"{len(hit)} people have the role {quoted(role)}; "
+                f"the policy lets one removal hit at most {policy.max_peers}."
+            )
+        each = len(hit) <= PER_PERSON_LIMIT
+        warning = (
+            f"More than {PER_PERSON_LIMIT} people: this is one request for the whole role, "
+            "so whoever takes the role in that instant is removed too."
+        )
+        return self, Impact(
+            kind="remove-each" if each else "remove-role",
+            session_id=room.session_id,
+            total=len(hit),
+            people=hit,
+            by_role=by_role(hit),
+            warnings=() if each else (warning,),
+        )
+
+    def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
+        """See the module's table."""
+        if shown.kind == "remove-each":
+            return _drift_each(shown, room.people, policy)
+        _, now = self.assess(room, policy)
+        if shown.kind == "remove-peer":
+            return same_person_drift(shown.people[0], now.people[0])
+        known = {p.id for p in shown.people}
+        if newcomers := sum(p.id not in known for p in now.people):
+            return Drift("ask_again", f"{newcomers} more people took the role.")
+        if now.kind != shown.kind:
+            return Drift(
+                "ask_again", "The role is now small enough to be removed person by person."
+            )
+        return Drift("go", people=now.people, total=now.total)
+
+    def hits_on_arrival(self, impact: Impact) -> bool:
+        """One request for a role hits whoever holds it then."""
+        return impact.kind == "remove-role"
+
+    def question(self, impact: Impact) -> list[str]:
+        """See `StateChange`."""
+        if impact.kind == "remove-peer":
+            head = f"Remove one person from room {self.room_id}:"
+        else:
+            head = (
+                f"Remove everyone who has the role {quoted(self.role or '', 100)} now "
+                f"from room {self.room_id} ({people_count(impact.total)}):"
+            )
+        lines = [head, *people_lines(impact.people)]
+        if self.reason:
+            lines.append(f"Reason shown to the others: {quoted(self.reason, 600)}")
+        return lines
+
+    # --- sending ---------------------------------------------------------------------------
+
+    async def request(self, client: ActiveRoomsClient) -> None:
+        """POST remove-peers."""
+        await client.remove_peers(
+            self.room_id, peer_id=self.peer_id, role=self.role, reason=self.reason
+        )
+
+    def watched(self, hit: Impact | Drift) -> frozenset[str]:
+        """Those who were hit."""
+        return frozenset(p.id for p in hit.people)
+
+    async def send(self, sending: Sending) -> Ended:
+        """One request, or one for each person who was shown."""
+        if sending.shown.kind != "remove-each":
+            return await send_and_look(self, sending)
+        going = {p.id for p in sending.change.people}
+        fates: dict[str, Fate] = {}
+        last: ApiError | None = None
+        for person in sending.shown.people:
+            if last is not None and last.code in _ABORTS_THE_REST:
+                fates[person.id] = "not sent"
+                continue
+            step = await sending.start_step(person.id)
+            if step != "started":
+                fates[person.id] = "not sent" if step == "lost" else "unknown"
+                continue
+            if person.id in going:
+                fates[person.id], last = await self._remove_one(sending, person, last)
+            else:
+                fates[person.id] = "skipped"
+            await sending.end_step(person.id, fates[person.id])
+        await sending.hold()  # the look takes its time too
+        return await self._summed_up(sending, fates, last, wait=True)
+
+    async def _remove_one(
+        self, sending: Sending, person: Person, last: ApiError | None
+    ) -> tuple[Fate, ApiError | None]:
+        """What became of one person. Each is read again: a role can change meanwhile."""
+        attempt = 1
+        try:
+            while True:
+                now = await sending.client.retrieve_peer(self.room_id, person.id)
+                if not person.same_person(person_of(now)):
+                    return "skipped", last
+                try:
+                    await sending.client.remove_peers(
+                        self.room_id, peer_id=person.id, reason=self.reason
+                    )
+                    return "removed", last
+                except ApiError as error:
+                    if not await sending.may_try_again(error, attempt):
+                        raise
+                    attempt += 1
+        except GONE:
+            return "gone", last
+        except ApiError as error:
+            return "failed" if error.executed == "no" else "unknown", error
+
+    async def look(self, sending: Sending) -> Ended:
+        """See `StateChange`; person by person, the steps on record tell who was sent."""
+        if sending.shown.kind != "remove-each":
+            return await super().look(sending)
+        steps = await sending.steps()
+        fates = {p.id: steps.get(p.id, "not sent") for p in sending.shown.people}
+        return await self._summed_up(sending, fates, None, wait=False)
+
+    async def _summed_up(
+        self,
+        sending: Sending,
+        fates: dict[str, Fate],
+        error: ActiveRoomsError | None,
+        *,
+        wait: bool,
+    ) -> Ended:
+        sent = frozenset(peer for peer, word in fates.items() if word in ("removed", "unknown"))
+        seen = Observation(gone=True)
+        if sent:
+            seen = await sending.watch(sent, wait=wait)
+        if seen.gone is not None:
+            for peer in sent - seen.still:
+                fates[peer] = "removed" if fates[peer] == "removed" else "no longer there"
+        return _role_removal(sending.shown.people, fates, error, seen)
+
+    # --- words -----------------------------------------------------------------------------
+
+    def effect(self, impact: Impact, total: int) -> str:
+        """See `StateChange`."""
+        if impact.kind == "remove-peer":
+            person = impact.people[0]
+            return f"Removed {quoted(person.name)} (id {person.short_id})."
+        return f"Removed everyone with the role {quoted(self.role or '', 30)}."
+
+    def condition(self, impact: Impact) -> str:
+        """See `StateChange`."""
+        one = impact.kind == "remove-peer"
+        who = f"{quoted(impact.people[0].name)} is" if one else "Those shown are"
+        return (
+            f"{who} no longer in the room: the room shows it. Whether by this request is not known."
+        )
+
+
+def _drift_each(shown: Impact, people: Sequence[Person], policy: Policy) -> Drift:
+    current = {p.id: p for p in people}
+    still = tuple(p for p in shown.people if p.id in current and p.same_person(current[p.id]))
+    if not still:
+        return Drift("nothing_to_do", "None of the people shown has the role any more.")
+    refuse_protected(still, policy)
+    if len(still) > policy.max_peers:
+        raise PolicyRefusal(
+            f"The policy lets one removal hit at most {policy.max_peers} people now."
+        )
+    known = {p.id for p in shown.people}
+    role = shown.people[0].role
+    newcomers = [p for p in people if p.role == role and p.id not in known]
+    notes = []
+    if skipped := len(shown.people) - len(still):
+        notes.append(f"{skipped} of the people shown left or changed role; they were skipped.")
+    if newcomers:
+        names = ", ".join(quoted(p.name, 30) for p in newcomers[:5])
+        more = f" and {len(newcomers) - 5} more" if len(newcomers) > 5 else ""
+        notes.append(
+            f"{len(newcomers)} took the role after the approval and stay in the room: {names}{more}."
+        )
+    return Drift("go", notes=tuple(notes), people=still, total=len(still))
+
+
+def _role_removal(
+    people: tuple[Person, ...],
+    fates: Mapping[str, Fate],
+    error: ActiveRoomsError | None,
+    seen: Observation,
+) -> Ended:
+    """One request for each person: what became of each, and of the whole."""
+    rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
+    count = {word: sum(fate == word for fate in fates.values()) for word in _TOLD}
+    parts = [f"{number} {word}" for word, number in count.items() if number]
+    text = f"Removal of {people_count(len(people))}: {', '.join(parts)}."
+    if error is not None:
+        text += f" The last error: {error}"
+    left = [row.name for row in rows if row.outcome in _STILL_THERE]
+    if left:
+        more = f" and {len(left) - 10} more" if len(left) > 10 else ""
+        text += f" Not removed: {' and '.join(quoted(name, 30) for name in left[:10])}{more}."
+    code = error.code if error else ""
+    if count["unknown"]:
+        return "unknown", Result(text, "maybe", verified=False, people=rows, error=code)
+    executed: Executed = "no"
+    if count["no longer there"]:
+        executed = "maybe"
+    elif count["removed"]:
+        executed = "partly" if left else "yes"
+    if left:
+        return "failed", Result(text, executed, people=rows, error=code)
+    if executed == "no":
+        return "done", Result(text, "no", people=rows, error=code)
+    if seen.gone:
+        text += f" {CHECKED}"
+    else:
+        text += f" {len(seen.still) or 'Some'} still listed ({seen.why or 'this can take 60 s'})."
+    return "done", Result(text, executed, verified=seen.gone is True, people=rows, error=code)

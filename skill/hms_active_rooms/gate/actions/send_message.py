@@ -1,0 +1,159 @@
+"""hms-send-message: one message to a peer, to a role or to everyone.
+
+| what changed since the question   | what happens                                        |
+|-----------------------------------|-----------------------------------------------------|
+| the one peer: role or user id     | ask again                                           |
+| the one peer: name only           | goes on, reported (the peer id is the person)       |
+| the peer, or the whole role, gone | nothing to do                                       |
+| the audience grew over the limit  | ask again (`Policy.audience_growth`)                |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from hms_active_rooms.gate.actions.change import (
+    MAX_LABEL_CHARS,
+    PeerRef,
+    Role,
+    StateChange,
+    Text,
+)
+from hms_active_rooms.gate.actions.impact import (
+    SHOWN_PEOPLE,
+    Drift,
+    Impact,
+    Room,
+    by_role,
+    lookalike_warnings,
+    people_count,
+    people_lines,
+    roles_text,
+    same_person_drift,
+)
+from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.gate.policy import Policy
+
+MAX_MESSAGE_BYTES = 4096
+"""100ms documents 4 KB for a client's custom event; assumed to hold for send-message too."""
+
+_SHOWN_CHARS = 5000
+"""A whole message is always shown: nobody approves words they did not see."""
+
+
+def _message(value: str) -> str:
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if size > MAX_MESSAGE_BYTES:
+        raise ValueError(f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are sent")
+    return value
+
+
+class SendMessage(StateChange):
+    """Send one message to a peer, to a role or to everyone."""
+
+    tool: ClassVar[str] = "hms-send-message"
+    noun: ClassVar[str] = "message"
+    words: ClassVar[frozenset[str]] = frozenset({"message", "type"})
+    visible: ClassVar[bool] = False
+
+    message: Annotated[
+        Text,
+        AfterValidator(_message),
+        Field(min_length=1, description="The text, at most 4096 bytes."),
+    ]
+    peer_id: PeerRef | None = Field(
+        default=None,
+        description="Send to this peer only; an id from hms-list-peers, short or full.",
+    )
+    role: Role | None = Field(
+        default=None,
+        description="Send to everyone with this role. Without peer_id and role: to everyone.",
+    )
+    type: Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)] = Field(
+        default="chat", description='Message type; "chat" shows in chat panels.'
+    )
+
+    @model_validator(mode="after")
+    def _one_audience(self) -> Self:
+        if self.peer_id is not None and self.role is not None:
+            raise ValueError("give peer_id or role, not both")
+        return self
+
+    def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
+        """See `StateChange`. Kinds: "direct", "role", "everyone"."""
+        if self.peer_id is not None:
+            person = room.person(self.peer_id)
+            return self.model_copy(update={"peer_id": person.id}), Impact(
+                kind="direct",
+                session_id=room.session_id,
+                total=1,
+                people=(person,),
+                by_role=((person.role, 1),),
+                warnings=lookalike_warnings(person, room.people),
+            )
+        hit = room.holders(self.role)
+        return self, Impact(
+            kind="everyone" if self.role is None else "role",
+            session_id=room.session_id,
+            total=len(hit),
+            people=hit if len(hit) <= SHOWN_PEOPLE else (),
+            by_role=by_role(hit),
+        )
+
+    def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
+        """See the module's table."""
+        _, now = self.assess(room, policy)
+        if shown.kind == "direct":
+            return same_person_drift(shown.people[0], now.people[0])
+        if shown.people:
+            known = {p.id for p in shown.people}
+            newcomers = sum(p.id not in known for p in room.holders(self.role))
+        else:
+            newcomers = now.total - shown.total
+        if newcomers > shown.total * policy.audience_growth:
+            return Drift(
+                "ask_again",
+                f"The audience grew from {shown.total} to {now.total} people since then.",
+            )
+        notes: tuple[str, ...] = ()
+        if now.total != shown.total:
+            notes = (f"{now.total} people were there when it was sent, {shown.total} when shown.",)
+        return Drift("go", notes=notes, total=now.total)
+
+    def question(self, impact: Impact) -> list[str]:
+        """See `StateChange`."""
+        kind = "" if self.type == "chat" else f" of type {quoted(self.type, 100)}"
+        room, count = f"room {self.room_id}", people_count(impact.total)
+        text = f"Message: {quoted(self.message, _SHOWN_CHARS)}"
+        if impact.kind == "direct":
+            head = f"Send a message{kind} to one person in {room}:"
+            return [head, *people_lines(impact.people), text]
+        if impact.kind == "role":
+            role = quoted(self.role or "", 100)
+            head = f"Send a message{kind} to everyone with the role {role} in {room} ({count})."
+        else:
+            head = f"Send a message{kind} to EVERYONE in {room} ({count}: {roles_text(impact)})."
+        return [head, text]
+
+    def audience(self, impact: Impact) -> tuple[str, ...]:
+        """The same target, by the same kind, with the same message type."""
+        return (impact.kind, self.peer_id or self.role or "", self.type)
+
+    async def request(self, client: ActiveRoomsClient) -> None:
+        """POST send-message."""
+        await client.send_message(
+            self.room_id, self.message, peer_id=self.peer_id, role=self.role, type=self.type
+        )
+
+    def effect(self, impact: Impact, total: int) -> str:
+        """See `StateChange`."""
+        if impact.kind == "direct":
+            return f"Message sent to {quoted(impact.people[0].name)}."
+        if impact.kind == "role":
+            return f"Message sent to {total} with the role {quoted(self.role or '', 30)}."
+        return f"Message sent to everyone ({total})."

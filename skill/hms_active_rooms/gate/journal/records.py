@@ -1,0 +1,379 @@
+"""The journal's rows as typed values: parsed once where a row leaves the database, and turned
+into JSON once where it enters.
+
+The state machine of one action:
+
+    proposed -> approved -> sent -> done | failed | unknown
+          |         |  ^      |                     unknown -> done | failed
+          |         |  +------+ surely not executed: looked at again before another request
+          +---------+-> rejected | expired
+
+`unknown` ends when a later look sees the effect, or a late answer comes after all. `approved`
+may still become `expired` (too late, or the room changed: a new revision asks again) or
+`rejected`. Nothing leaves `done`, `failed`, `rejected` and `expired`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
+
+from hms_active_rooms.errors import InvalidCall, JournalError
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.actions.change import StateChange
+from hms_active_rooms.gate.actions.impact import Impact
+from hms_active_rooms.gate.actions.result import Executed, Result
+from hms_active_rooms.gate.digest import digest, short_name
+from hms_active_rooms.untrusted import quoted
+
+State = Literal["proposed", "approved", "sent", "done", "failed", "unknown", "rejected", "expired"]
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    "proposed": frozenset({"approved", "rejected", "expired"}),
+    "approved": frozenset({"sent", "rejected", "expired"}),
+    "sent": frozenset({"done", "failed", "unknown", "approved"}),
+    "unknown": frozenset({"done", "failed"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+    "rejected": frozenset(),
+    "expired": frozenset(),
+}
+
+FINAL: frozenset[State] = frozenset(state for state, then in TRANSITIONS.items() if not then)
+"""States nothing leaves."""
+
+UNSENT: tuple[State, ...] = ("proposed", "approved")
+"""States from which an action can still be sent."""
+
+OUTSIDE = "serve:"
+"""How the threads of calls by other programs begin (REST, MCP)."""
+
+Way = Literal[
+    "interrupt",  # a person, by an interrupt of a graph
+    "callback",  # a person, by the program's own callback
+    "terminal",  # a person, at a terminal
+    "page",  # a person, on the approvals page
+    "rest",  # a person, by a program with an approver's token
+    "elicitation",  # a person, by an MCP client; which person is the client's word
+    "message",  # a person wrote something new instead of answering
+    "grant",  # a person, earlier: "for the rest of this session"
+    "relaxed",  # nobody: the policy lets this soft-gated tool run unasked
+    "unattended",  # nobody: code lets this tool run unasked
+    "policy",  # nobody: the policy refused it
+    "gate",  # nobody: it was refused on the spot, nobody could be asked, or it was too late
+    "claim",  # nobody: the room had changed when it was about to be sent
+]
+"""Ways in which a decision on an action came about."""
+
+_PEOPLE = frozenset(get_args(Way)) - {"relaxed", "unattended", "policy", "gate", "claim"}
+
+
+def by_person(way: Way | Literal[""]) -> bool:
+    """Whether a person decided."""
+    return way in _PEOPLE
+
+
+def ran_unasked(way: Way | Literal[""]) -> bool:
+    """Whether the policy's code let it run without any person."""
+    return way in ("relaxed", "unattended")
+
+
+_TIMES = ("created_at", "expires_at", "decided_at", "sent_at", "lease_until", "finished_at",
+          "told_at")  # fmt: skip
+_LATE = "The approval was not {} in time. Ask again if it is still wanted."
+
+NOTHING = Result()
+"""The result of an action that has not ended."""
+
+_IMPACT = TypeAdapter(Impact)
+_RESULT = TypeAdapter(Result)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a call was made: the same place and the same call is the same action.
+
+    Attributes:
+        thread: conversation or process.
+        message: the message or graph task that holds the call.
+        call: the call's id in it.
+        requester: who asks, for the record ("agent", "cli:ada").
+    """
+
+    thread: str
+    message: str
+    call: str
+    requester: str
+
+
+@dataclass(frozen=True)
+class Action:
+    """One row: a call at one revision. Times are aware UTC.
+
+    Attributes:
+        id: short, typeable; names this revision.
+        call_key: what all revisions of a call share.
+        thread, requester: see `Origin`.
+        call: the state-changing call, with full ids once its impact is known.
+        impact: who it hits; None for a call that was refused before anybody was looked up.
+        digest: binds an answer to this row, this call and this impact.
+        gate: "hard" for a destructive tool, else "soft".
+        state: the state now; late means `expired`, also if nobody has moved the row yet.
+        note: why it is asked again, when it is.
+        reason: why it was rejected or expired.
+        decided_by, decided_way, decided_at: who decided, by which way and when; "" for nobody.
+        worker: the process that sends or sent it.
+        lease_until: until when that process may still be sending.
+        result: how sending ended.
+        edited_from: id of the row whose words a person edited into this one.
+        content: digest of the call as it was made, before ids were completed.
+        told_at: when the program that asked was first told how it ended.
+    """
+
+    id: str
+    call_key: str
+    revision: int
+    thread: str
+    requester: str
+    call: StateChange
+    impact: Impact | None
+    digest: str
+    gate: Literal["soft", "hard"]
+    state: State
+    created_at: datetime
+    expires_at: datetime
+    note: str = ""
+    reason: str = ""
+    decided_by: str = ""
+    decided_way: Way | Literal[""] = ""
+    worker: str = ""
+    decided_at: datetime | None = None
+    sent_at: datetime | None = None
+    lease_until: datetime | None = None
+    finished_at: datetime | None = None
+    result: Result = NOTHING
+    edited_from: str | None = None
+    content: str = ""
+    told_at: datetime | None = None
+
+    @property
+    def tool(self) -> str:
+        """The tool's name in the contract."""
+        return self.call.tool
+
+    @property
+    def room_id(self) -> str:
+        """The room."""
+        return self.call.room_id
+
+    @property
+    def shown(self) -> Impact:
+        """The impact of a row that has one.
+
+        Raises:
+            JournalError: the call was refused before anybody was looked up.
+        """
+        if self.impact is None:
+            raise JournalError(f"The action {self.id} was refused before anybody was looked up.")
+        return self.impact
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is sent for it any more, and there is an outcome to tell, if an unknown one."""
+        return self.state in FINAL or self.state == "unknown"
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended; a question nobody answered ended at its deadline."""
+        ended = self.finished_at or self.decided_at or self.created_at
+        return min(ended, self.expires_at) if self.state == "expired" else ended
+
+    @property
+    def executed(self) -> Executed:
+        """Whether the room was changed, as far as the row tells."""
+        if self.state in ("sent", "unknown"):
+            return "maybe"
+        return self.result.executed if self.state in ("done", "failed") else "no"
+
+    def bound(self, call: StateChange, impact: Impact) -> Action:
+        """This row bound to the full call and to who it hits."""
+        return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
+
+    def is_as_shown(self) -> bool:
+        """Whether call and impact still give the digest that was shown."""
+        return self.impact is None or self.digest == _digest(self, self.call, self.impact)
+
+    def at(self, now: datetime) -> Action:
+        """The row as it is at this moment: `expired` once its time is over."""
+        if self.state not in UNSENT or now < self.expires_at:
+            return self
+        reason = _LATE.format("answered" if self.state == "proposed" else "used")
+        late: dict[str, Any] = {"decided_by": "gate", "decided_way": "gate"}
+        return replace(self, state="expired", reason=reason, decided_at=self.expires_at, **late)
+
+
+def _digest(row: Action, call: StateChange, impact: Impact) -> str:
+    return digest(
+        {
+            # The row itself, so that an answer to one of two identical calls is none to the other.
+            "action": [row.call_key, row.revision],
+            "tool": call.tool,
+            "arguments": call.arguments(),
+            "impact": _IMPACT.dump_python(impact, mode="json"),
+        }
+    )
+
+
+def content_of(call: StateChange) -> str:
+    """What the same call has in common wherever it is made."""
+    return digest({"tool": call.tool, "arguments": call.arguments()})
+
+
+def call_key(call: StateChange, origin: Origin) -> str:
+    """The identity of one call made at one place; its revisions share it."""
+    return digest(
+        {
+            "thread": origin.thread,
+            "message": origin.message,
+            "call": origin.call,
+            "digest": content_of(call),
+        }
+    )
+
+
+def action_id(key: str, revision: int) -> str:
+    """The id of one revision of a call."""
+    return short_name(key, str(revision))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to an action. Never changed, never deleted."""
+
+    at: datetime
+    kind: str
+    by: str
+    way: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """ "For the rest of this session": what the next calls must match to run unasked.
+
+    Attributes:
+        tool, room_id, session_id: the same tool in the same session.
+        thread, requester, worker: the same conversation, in the same process.
+        audience: what the tool's calls must have in common, compared field by field.
+        most: the most people a covered call may reach.
+        granted_by, action_id: who said so, about what.
+        expires_at: aware UTC.
+    """
+
+    tool: str
+    room_id: str
+    session_id: str
+    thread: str
+    requester: str
+    worker: str
+    audience: tuple[str, ...]
+    most: int
+    granted_by: str
+    action_id: str
+    expires_at: datetime
+
+    @property
+    def stored_audience(self) -> str:
+        """The audience as one text from which its fields can be told apart."""
+        return json.dumps(self.audience)
+
+
+def naive(moment: datetime) -> datetime:
+    """UTC without zone, as stored."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def aware(moment: datetime) -> datetime:
+    """UTC with zone, as used."""
+    return moment.replace(tzinfo=UTC)
+
+
+def row_of(action: Action) -> dict[str, Any]:
+    """The columns of an action."""
+    row = {field.name: getattr(action, field.name) for field in fields(action)}
+    call, impact = row.pop("call"), row["impact"]
+    row |= {"tool": call.tool, "room_id": call.room_id, "arguments": call.arguments()}
+    row["impact"] = None if impact is None else _IMPACT.dump_python(impact, mode="json")
+    row["result"] = result_json(action.result)
+    return {**row, **{name: naive(row[name]) for name in _TIMES if row[name]}}
+
+
+def columns_of(changes: dict[str, Any]) -> dict[str, Any]:
+    """Changed fields of an action as columns."""
+    columns = dict(changes)
+    if "result" in columns:
+        columns["result"] = result_json(columns["result"])
+    return {k: naive(v) if isinstance(v, datetime) else v for k, v in columns.items()}
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A result as plain JSON, without what is not set."""
+    return _RESULT.dump_python(result, mode="json", exclude_defaults=True)  # type: ignore[no-any-return]
+
+
+def action_of(row: sa.RowMapping, now: datetime) -> Action:
+    """The action that a row holds, as it is now.
+
+    Raises:
+        JournalError: a row that another program wrote or changed, so that it cannot be read.
+    """
+    try:
+        if row["state"] not in TRANSITIONS:
+            raise ValueError(f"the state {row['state']!r} is not known")
+        if row["gate"] not in ("soft", "hard"):
+            raise ValueError(f"the gate {row['gate']!r} is not known")
+        return Action(
+            id=row["id"],
+            call_key=row["call_key"],
+            revision=row["revision"],
+            thread=row["thread"],
+            requester=row["requester"],
+            call=parse_call(row["tool"], row["arguments"]),
+            impact=None if row["impact"] is None else _IMPACT.validate_python(row["impact"]),
+            digest=row["digest"],
+            gate=row["gate"],
+            state=row["state"],
+            note=row["note"],
+            reason=row["reason"],
+            decided_by=row["decided_by"],
+            decided_way=row["decided_way"],
+            worker=row["worker"],
+            result=_RESULT.validate_python(_as_now(row["result"])),
+            edited_from=row["edited_from"],
+            content=row["content"],
+            created_at=aware(row["created_at"]),
+            expires_at=aware(row["expires_at"]),
+            **{name: aware(row[name]) for name in _TIMES[2:] if row[name] is not None},
+        ).at(now)
+    except (InvalidCall, ValidationError, ValueError, TypeError) as error:
+        raise unreadable(f"The action {row['id']}", error) from None
+
+
+def unreadable(what: str, error: Exception) -> JournalError:
+    """For what is in the journal and cannot be read."""
+    return JournalError(
+        f"{what} cannot be read: {quoted(str(error).splitlines()[0], 200)}.",
+        hint="Its row was changed by another program; nothing is sent for it.",
+    )
+
+
+def _as_now(stored: object) -> object:
+    """A result as this release has it: 0.1.0 wrote the code of a refusal as `code`."""
+    if not isinstance(stored, dict):
+        return stored
+    return {("error" if name == "code" else name): value for name, value in stored.items()}

@@ -1,0 +1,63 @@
+"""Which process sends an action, and whether it can still be alive."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+
+def this_worker() -> str:
+    """This process: host, boot, PID namespace, process id and when it started."""
+    return _worker(os.getpid())
+
+
+@cache
+def _worker(pid: int) -> str:
+    return f"{_world()}:{pid}@{_started(pid)}"
+
+
+def worker_may_live(worker: str) -> bool:
+    """False only if the worker ran in this host's PID namespace and its process no longer exists."""
+    world, _, process = worker.rpartition(":")
+    pid, _, started = process.partition("@")
+    if world != _world() or not pid.isdigit():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    # A restarted container, or a full turn of the ids, gives the same id to another process.
+    return _started(int(pid)) in (started, "")
+
+
+def _started(pid: int) -> str:
+    """When a process started, in ticks since the boot; empty where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # The second field is the program's name, in brackets, and may hold anything.
+    return status.rpartition(")")[2].split()[19]
+
+
+def _world() -> str:
+    """Where a process id means what it means here: two containers can share a host name."""
+    return f"{socket.gethostname()}/{_boot_id()}/{_pid_namespace()}"
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""

@@ -1,0 +1,143 @@
+"""What a message history says: open calls, this turn, and an order every provider accepts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import cast
+from uuid import uuid4
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    InvalidToolCall,
+    RemoveMessage,
+    ToolCall,
+    ToolMessage,
+)
+
+_NOTHING_DONE = frozenset({"rejected", "expired"})
+
+KEPT_TURNS = 20
+"""Turns that a thread keeps: enough to know whom "him" means, and bounded for the model."""
+
+_SUPERSEDED = "An older answer, left out: the room was read again since."
+
+
+def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The messages after the person's last one."""
+    for index in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[index], HumanMessage):
+            return list(messages[index + 1 :])
+    return list(messages)
+
+
+def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
+    """Updates that keep a thread bounded: turns before the last `KEPT_TURNS` go, and of the
+    readers' answers only the newest of each tool keeps its text and data.
+
+    Args:
+        messages: the thread, before a new turn.
+        readers: names of the tools that only read.
+    """
+    asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
+    updates: list[AnyMessage] = [
+        cast(AnyMessage, RemoveMessage(id=message.id)) for message in messages[:cut] if message.id
+    ]
+    newest: set[str] = set()
+    for message in reversed(messages[cut:]):
+        if not isinstance(message, ToolMessage) or message.name not in readers:
+            continue
+        if message.name in newest and message.content != _SUPERSEDED:
+            left_out = {"content": _SUPERSEDED, "artifact": None}
+            updates.append(message.model_copy(update=left_out))
+        newest.add(message.name or "")
+    return updates
+
+
+def last_calls(messages: Sequence[AnyMessage]) -> tuple[AIMessage, list[ToolCall]] | None:
+    """The last model message with tool calls, and those of its calls that have no result yet."""
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            answered = {m.tool_call_id for m in messages[index + 1 :] if isinstance(m, ToolMessage)}
+            return message, [c for c in message.tool_calls if c["id"] not in answered]
+    return None
+
+
+def unreadable_calls(messages: Sequence[AnyMessage]) -> list[InvalidToolCall]:
+    """Calls of the last model message whose arguments were not JSON, without a result yet."""
+    found = last_calls(messages)
+    if found is None:
+        return []
+    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+    return [c for c in found[0].invalid_tool_calls if c["id"] and c["id"] not in answered]
+
+
+def steps_taken(messages: Sequence[AnyMessage]) -> int:
+    """Model answers in this turn."""
+    return sum(isinstance(m, AIMessage) for m in this_turn(messages))
+
+
+def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
+    """State-changing calls refused, rejected or expired at the end of this turn, unbroken."""
+    count = 0
+    for message in reversed(this_turn(messages)):
+        if not isinstance(message, ToolMessage):
+            continue
+        state = message.artifact.get("state") if isinstance(message.artifact, dict) else None
+        if state in _NOTHING_DONE:
+            count += 1
+        elif state is not None:
+            break
+    return count
+
+
+def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
+    """The message with an id and call ids that nothing in this thread had before.
+
+    An id used again would replace a message, or take another call's result for its own.
+    """
+    seen: set[str | None] = {
+        call["id"]
+        for m in messages
+        if isinstance(m, AIMessage)
+        for call in [*m.tool_calls, *m.invalid_tool_calls]
+    }
+
+    def fresh(call_id: str | None) -> str:
+        chosen = f"call_{uuid4().hex}" if not call_id or call_id in seen else call_id
+        seen.add(chosen)
+        return chosen
+
+    calls = [ToolCall({**c, "id": fresh(c["id"])}) for c in message.tool_calls]
+    invalid = [InvalidToolCall({**c, "id": fresh(c["id"])}) for c in message.invalid_tool_calls]
+    update: dict[str, object] = {}
+    if not message.id or message.id in {m.id for m in messages}:
+        update["id"] = str(uuid4())
+    if calls != message.tool_calls or invalid != message.invalid_tool_calls:
+        # Raw provider content repeats the old ids, so only the text is kept.
+        update |= {"tool_calls": calls, "invalid_tool_calls": invalid}
+        update |= {"content": message.text, "additional_kwargs": {}}
+    return message.model_copy(update=update) if update else message
+
+
+def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Each tool result right behind the call it answers; calls without a result get one.
+
+    A message typed while an approval was pending leaves results behind it, which
+    providers refuse.
+    """
+    results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
+    ordered: list[AnyMessage] = []
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            continue
+        ordered.append(message)
+        if isinstance(message, AIMessage):
+            ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
+            for call_id in ids:
+                missing = ToolMessage("No result is known.", tool_call_id=call_id, status="error")
+                ordered.append(results.get(call_id, missing))
+    return ordered

@@ -1,0 +1,70 @@
+"""One interrupt for a whole turn, in the shape LangChain's human-in-the-loop UIs render and answer.
+
+Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
+Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
+by position. `digest` is the request's, in `action_requests`: it ties the answer to what was
+shown, since LangGraph gives a plain resume to whatever is pending. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, parse_answer
+
+
+def action_request(request: ApprovalRequest) -> dict[str, Any]:
+    """One question; what stands beside LangChain's keys is ours."""
+    return {
+        "name": request.tool,
+        "args": dict(request.arguments),
+        "description": request.text,
+        "action_id": request.action_id,
+        "digest": request.digest,
+        "deadline": request.deadline.isoformat(),
+        "gate": request.gate,
+    }
+
+
+def hitl_request(requests: Sequence[dict[str, Any]], problem: str = "") -> dict[str, Any]:
+    """The interrupt value. `problem` says what was wrong with the last answer."""
+    value: dict[str, Any] = {
+        "action_requests": list(requests),
+        "review_configs": [
+            {"action_name": r["name"], "allowed_decisions": ["approve", "edit", "reject"]}
+            for r in requests
+        ],
+    }
+    return {**value, "problem": problem} if problem else value
+
+
+def parse_hitl_answer(
+    answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
+) -> list[dict[str, Any]]:
+    """One answer for each request, in order, each matched exactly and to its question.
+
+    Args:
+        answer: what the graph was resumed with.
+        requests: what was asked.
+        plain_answers: take answers without a digest, from UIs that know LangChain's shape only.
+
+    Raises:
+        BadAnswerError: a wrong shape, a wrong count, or one that is no answer; none counts then.
+    """
+    if not isinstance(answer, dict) or set(answer) != {"decisions"}:
+        raise BadAnswerError('expected {"decisions": [...]}')
+    given = answer["decisions"]
+    if not isinstance(given, list) or len(given) != len(requests):
+        raise BadAnswerError(
+            f"expected exactly {len(requests)} decisions, one per action, in order"
+        )
+    answers: list[dict[str, Any]] = []
+    for one, request in zip(given, requests, strict=True):
+        if plain_answers and isinstance(one, dict):
+            one = {"digest": request["digest"], **one}
+        _, digest = parse_answer(one)
+        if digest is not None and digest != request["digest"]:
+            raise BadAnswerError("the digest is not the one that was asked")
+        answers.append(one)
+    return answers

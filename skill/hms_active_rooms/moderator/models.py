@@ -1,0 +1,38 @@
+"""Chat models by object or by name; the offline `commands` model is the default."""
+
+from __future__ import annotations
+
+from langchain_core.language_models import BaseChatModel
+
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.untrusted import quoted
+
+
+def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
+    """The chat model itself, the offline one, or one by its `init_chat_model` name.
+
+    Raises:
+        ConfigurationError: the extra is missing, there is no such model, or its provider wants
+            something more, mostly a key.
+    """
+    if isinstance(model, BaseChatModel):
+        return model
+    if model is None or model == "commands":
+        from hms_active_rooms.moderator.offline import CommandsModel
+
+        return CommandsModel(room_id=room_id)
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError:
+        raise ConfigurationError(
+            f"The model {quoted(model)} needs the extra: pip install 'hms-active-rooms[models]'.",
+            hint='Without it, "commands" is the model that works offline.',
+        ) from None
+    try:
+        found = init_chat_model(model)
+    except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
+        raise ConfigurationError(
+            f"The model {quoted(model)} cannot be used: {quoted(str(error), 300)}."
+        ) from None
+    assert isinstance(found, BaseChatModel)
+    return found

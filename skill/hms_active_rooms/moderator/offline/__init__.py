@@ -1,0 +1,7 @@
+"""The offline chat model: plain sentences to tool calls by anchored templates, failing closed."""
+
+from hms_active_rooms.moderator.offline.model import CommandsModel
+from hms_active_rooms.moderator.offline.replies import CAPABILITIES_TEXT
+from hms_active_rooms.moderator.offline.steps import next_step
+
+__all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]

@@ -1,0 +1,87 @@
+"""The offline `commands` chat model: LangChain's shell around `next_step`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import field_validator
+
+from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.moderator.offline.plans import TOOLS
+from hms_active_rooms.moderator.offline.steps import next_step
+
+
+class CommandsModel(BaseChatModel):
+    """A chat model that turns plain English sentences of a moderator into tool calls.
+
+    No network and no randomness: the same history gives the same answer. A sentence that
+    does not fit a template as a whole does nothing.
+
+    Args:
+        room_id: the room of the conversation. None: from the person's sentence, else from a
+            system message with a line "Room: <id>".
+
+    Without `bind_tools` it proposes any of the five tools; with it, only those bound.
+
+    Raises:
+        InvalidCall: `room_id` is not a room id.
+    """
+
+    room_id: str | None = None
+
+    @field_validator("room_id")
+    @classmethod
+    def _checked(cls, value: str | None) -> str | None:
+        return None if value is None else parse_room_id(value)
+
+    @property
+    def _llm_type(self) -> str:
+        return "commands"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": "commands", "room_id": self.room_id}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """A model that proposes only these tools. `tool_choice` has no effect: nothing is forced."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        answer = next_step(messages, self.room_id, _bound(kwargs.get("tools")))
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+def _bound(tools: object) -> frozenset[str]:
+    """The names of the bound tools; all five when none were ever bound."""
+    if tools is None:
+        return TOOLS
+    functions = (
+        [tool.get("function") for tool in tools if isinstance(tool, dict)]
+        if isinstance(tools, list | tuple)
+        else []
+    )
+    return frozenset(
+        function["name"]
+        for function in functions
+        if isinstance(function, dict) and isinstance(function.get("name"), str)
+    )

@@ -1,0 +1,173 @@
+"""What programs are told about a room and who is in it: data with a schema, bounded. Pure.
+
+A roster's data has the rows that its text has, and cuts them as short. A stranger's text in the
+data has its hidden characters escaped, and is cut by what it costs then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hms_active_rooms.api.models import ActiveRoom
+from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.roster import (
+    FIXED_TOKENS,
+    LABEL,
+    MAX_ROLES,
+    NAME,
+    Roster,
+    Row,
+    cell,
+    fitting,
+    render_roster,
+)
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RoomData(_Data):
+    """An active room, without the ids of the people in it."""
+
+    room_id: str
+    name: str
+    session_id: str
+    started_at: str = Field(description="RFC 3339, UTC.")
+    total: int = Field(description="People in the room now.")
+
+
+class PeerData(_Data):
+    """One peer in the room now. A text that was cut ends in an ellipsis."""
+
+    short_id: str = Field(description="Names this peer in the other tools.")
+    name: str
+    role: str
+    user_id: str
+
+
+class _RosterData(_Data):
+    """Who is in a room: counts of all, and what was asked for."""
+
+    room_id: str
+    total: int = Field(description="People in the room now.")
+    by_role: dict[str, int] = Field(description="Of all of them; the largest roles.")
+    matching: int = Field(description="People who match the filters.")
+    offset: int
+    left_out: int = Field(description="Matching people behind the last row.")
+
+
+class PeersData(_RosterData):
+    """Who is in a room: counts of all, and the rows that were asked for."""
+
+    peers: list[PeerData]
+
+
+class PeersTable(_RosterData):
+    """Who is in a room: counts of all, and the rows that were asked for, each named once."""
+
+    peers: list[Annotated[list[str], Field(min_length=4, max_length=4)]] = Field(
+        description="Each is [short id, name, role, user id]. A cut text ends in an ellipsis."
+    )
+
+
+def room_data(room: ActiveRoom) -> dict[str, Any]:
+    """The data about an active room."""
+    session = room.session
+    return RoomData(
+        room_id=room.id,
+        name=cell(room.name, NAME),
+        session_id=cell(session.id, NAME),
+        started_at=cell(session.created_at, NAME),
+        total=len(session.peers),
+    ).model_dump(mode="json")
+
+
+def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
+    """The data about the rows of a roster, by `PeersData`."""
+    return {**_counts(room_id, view), "peers": [_person(row) for row in view.rows]}
+
+
+def peers_within(
+    room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """The data about a roster, alone: as many of its rows as may be told.
+
+    Args:
+        room_id: whose roster.
+        view: what was found.
+        budget: most tokens of the data by `token_bound`; one row is told whatever it costs.
+        written: the data as its reader gets it, which is what counts.
+    """
+
+    def told(fewer: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:
+        return {
+            **_counts(room_id, fewer, roles),
+            "peers": [_person(row) for row in fewer.rows],
+        }
+
+    # The roles first, so that the rows leave them some room.
+    roles = min(len(view.by_role), MAX_ROLES)
+    while roles > 1 and token_bound(written(_counts(room_id, view, roles))) > FIXED_TOKENS:
+        roles -= 1
+    view, _ = fitting(
+        view,
+        budget,
+        lambda fewer: (written(told(fewer, roles)),),
+        lambda row: written(_person(row)),
+    )
+    return told(view, roles)
+
+
+def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
+    """A roster's text and its data by `PeersTable`, with the same rows.
+
+    Some clients show a model the text, some the data, some both. So each is complete, and the
+    two are in one budget.
+
+    Args:
+        room_id: whose roster.
+        view: what was found.
+        budget: most tokens of both, by `token_bound`; one row is told whatever it costs.
+    """
+
+    def table(fewer: Roster) -> dict[str, Any]:
+        return {**_counts(room_id, fewer), "peers": [list(row.cells) for row in fewer.rows]}
+
+    view, (text, _) = fitting(
+        view,
+        budget,
+        lambda fewer: (render_roster(fewer), _in_json(table(fewer))),
+        lambda row: f"{row.line}\n{_in_json(row.cells)},",
+    )
+    return text, table(view)
+
+
+def _person(row: Row) -> dict[str, str]:
+    return dict(zip(("short_id", "name", "role", "user_id"), row.cells, strict=True))
+
+
+def _counts(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:
+    by_role: dict[str, int] = {}
+    for role, count in view.by_role[:roles]:
+        shown = cell(role, LABEL)
+        # Another role may begin with the same letters.
+        while shown in by_role:
+            shown += "…"
+        by_role[shown] = count
+    return {
+        "room_id": room_id,
+        "total": view.total,
+        "by_role": by_role,
+        "matching": view.matching,
+        "offset": view.offset,
+        "left_out": view.left_out,
+    }
+
+
+def _in_json(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

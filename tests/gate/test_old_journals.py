@@ -1,0 +1,64 @@
+"""A journal that an earlier release wrote is opened, brought up to date, and means what it meant."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.journal import Journal
+from old_journal import (
+    WRITTEN,
+    assert_reads_right_and_goes_on,
+    assert_tables_are_those_of_this_release,
+    statements,
+)
+from stand_in import Clock
+
+
+def written(tmp_path: Path) -> str:
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as db:
+        db.executescript(";\n".join(statements()))
+    return f"sqlite:///{tmp_path / 'j.sqlite'}"
+
+
+async def test_a_journal_of_0_1_0_reads_right_and_goes_on(tmp_path: Path) -> None:
+    url = written(tmp_path)
+    Journal(url).close()
+    assert_tables_are_those_of_this_release(url)
+    await assert_reads_right_and_goes_on(Journal(url, clock=Clock(WRITTEN)))
+
+
+def test_many_who_open_it_at_once_bring_it_up_to_date_once(tmp_path: Path) -> None:
+    url, start, rows = written(tmp_path), threading.Barrier(5), list[int]()
+
+    def open_it() -> None:
+        start.wait()
+        journal = Journal(url)
+        rows.append(journal.count())
+        journal.close()
+
+    threads = [threading.Thread(target=open_it) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rows == 5 * [9]
+    assert_tables_are_those_of_this_release(url)
+
+
+def test_what_breaks_off_on_the_way_leaves_it_as_it_was(tmp_path: Path) -> None:
+    url = written(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as db:
+        db.execute("CREATE TABLE ix_hms_actions_content (in_the_way)")
+        before = list(db.iterdump())
+        with pytest.raises(JournalError):
+            Journal(url)
+        assert list(db.iterdump()) == before
+        db.execute("DROP TABLE ix_hms_actions_content")
+    Journal(url).close()
+    assert_tables_are_those_of_this_release(url)
