@@ -1497,3 +1497,24 @@ async def test_an_approval_that_is_not_on_record_sends_nothing(tmp_path: Path) -
     with pytest.raises(JournalError, match="not what was approved"):
         await gate.run(action.id)
     assert room.posts == []
+
+
+async def test_a_claim_that_is_over_records_nothing_about_the_next_one() -> None:
+    room, journal = classroom(), Journal(":memory:")
+    gate = gate_on(room, journal, Clock(journal.now()))
+    action = await approved(gate, remove())
+
+    def claimed_anew(_: str) -> None:
+        with journal.write() as tx:
+            row = tx.get(action.id)
+            assert row is not None
+            back = tx.move(row, "approved", by="a", way="answer", sent_at=None, worker="")
+            later = tx.now() + timedelta(seconds=1)
+            again = {"sent_at": later, "worker": row.worker, "lease_until": row.lease_until}
+            tx.move(back, "sent", by="b", way="claim", **again)
+        raise RuntimeError("the first one stops here")
+
+    room.before = claimed_anew
+    with pytest.raises(OutcomeUnknown):
+        await gate.run(action.id)
+    assert (await gate.get(action.id)).state == "sent"
