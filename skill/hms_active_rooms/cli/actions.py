@@ -10,10 +10,9 @@ import typer
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.desk import TerminalDesk, somebody_here
 from hms_active_rooms.cli.options import Action, All, Journal, Json, PolicyFile
 from hms_active_rooms.cli.screen import at, time_left
-from hms_active_rooms.cli.settings import Settings, open_gate, open_journal
+from hms_active_rooms.cli.settings import Settings, open_gate, open_journal, person_here
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -170,13 +169,14 @@ def approve(
     action: Action, json: Json = False, journal: Journal = None, policy: PolicyFile = None
 ) -> int:
     """Decide on an action that waits, and run it. Needs a person at a terminal."""
+    from hms_active_rooms.cli.person import somebody_here
+
     if not somebody_here():
         raise ConfigurationError(
             "Approving needs a person at a terminal; nothing was decided.",
             hint="Run this command in a terminal, without pipes. Rejecting works anywhere: reject.",
         )
-    from hms_active_rooms.cli.changing import report
-    from hms_active_rooms.cli.deciding import finish
+    from hms_active_rooms.cli.changing import ask_here, report
     from hms_active_rooms.gate.journal.records import FINAL
     from hms_active_rooms.gate.wording import already
 
@@ -188,11 +188,10 @@ def approve(
             screen.err(words)
         return report(row, as_json=json)
     with open_gate(settings, row.room_id) as gate:
-        desk = TerminalDesk()
-        desk.notice(f"Asked by {quoted(row.requester)} at {at(row.created_at)}.")
+        notices = [f"Asked by {quoted(row.requester)} at {at(row.created_at)}."]
         if row.state == "approved":
-            desk.notice(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
-        return report(finish(gate, row, desk), as_json=json)
+            notices.append(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
+        return ask_here(gate, row, as_json=json, notices=notices)
 
 
 def reject(
@@ -202,11 +201,16 @@ def reject(
     journal: Journal = None,
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
-    from hms_active_rooms.cli.deciding import turn_down
+    from hms_active_rooms.gate.approval import Reject
+    from hms_active_rooms.gate.deciding import decide
+    from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.wording import already, outcome
 
     with open_journal(Settings(journal)) as book:
-        decided = turn_down(book, _existing(book, action).id, reason)
+        wanted, no = _existing(book, action).id, Reject(reason)
+        # A no reads no room and sends nothing, so the journal alone is enough.
+        with book.write() as tx:
+            decided = decide(tx, wanted, no, by=person_here(), way="terminal", policy=Policy())
     row = decided.action
     if json:
         screen.document(_document(row, whole=False))

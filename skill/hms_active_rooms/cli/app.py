@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import actions, changing, chat, reading, serving, simulator, skill
+from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
 from hms_active_rooms.cli.exits import EPILOG
 
 _SETTINGS: Final = """\b
@@ -49,10 +49,11 @@ app = _group(
     help="Look into and moderate live 100ms rooms. Whatever changes a room is shown to a person"
     " first, and runs once.",
     epilog=f"{EPILOG}\n{_SETTINGS}",
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 _actions = _group(invoke_without_command=True, epilog=EPILOG)
+_chats = _group(invoke_without_command=True, epilog=EPILOG)
 _skill = _group(help="The Agent Skill: SKILL.md for agents that work by command line.")
 
 
@@ -72,6 +73,7 @@ def _options(
 
 
 app.add_typer(_actions, name="actions")
+app.add_typer(_chats, name="chats")
 app.add_typer(_skill, name="skill")
 for command in (
     *(reading.room, reading.peers),
@@ -83,4 +85,6 @@ for command in (
     app.command(epilog=EPILOG)(command)
 _actions.callback()(actions.actions)
 _actions.command("show", epilog=EPILOG)(actions.show)
+_chats.callback()(chats.chats)
+_chats.command("prune", epilog=EPILOG)(chats.prune)
 _skill.command(epilog=EPILOG)(skill.install)

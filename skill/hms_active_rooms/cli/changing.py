@@ -6,7 +6,7 @@ for `approve`. No option skips the question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
@@ -14,7 +14,6 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.desk import TerminalDesk, somebody_here
 from hms_active_rooms.cli.options import Journal, Json, PolicyFile, Reason, Room
 from hms_active_rooms.cli.settings import Settings, open_gate, person_here
 from hms_active_rooms.errors import InvalidCall
@@ -82,7 +81,7 @@ def _change(
     settings: Settings,
     as_json: bool,
 ) -> int:
-    from hms_active_rooms.cli.deciding import finish
+    from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
@@ -92,7 +91,24 @@ def _change(
         origin = Origin(f"cli-{uuid4()}", "", "1", f"cli:{person_here()}")
         action = blocking.run(gate.propose(call, origin))
         if action.state != "proposed" or somebody_here():
-            action = finish(gate, action, TerminalDesk())
+            return ask_here(gate, action, as_json=as_json)
+    return report(action, as_json=as_json)
+
+
+def ask_here(gate: Gate, action: Action, *, as_json: bool, notices: Sequence[str] = ()) -> int:
+    """Ask the person at this terminal, run it, and say how it ended; the exit code."""
+    from hms_active_rooms.cli.person import Interrupted, Terminal, finish, still_open
+
+    desk = Terminal()
+    for text in notices:
+        desk.notice(text)
+    try:
+        action = finish(gate, action, desk)
+    except Interrupted as stopped:
+        if left := still_open(stopped.action):
+            desk.notice(left)
+            return exits.INTERRUPTED
+        action = stopped.action
     return report(action, as_json=as_json)
 
 
@@ -106,7 +122,7 @@ def _peer_id(gate: Gate, room: str, wanted: str | None) -> str | None:
 
 def report(action: Action, *, as_json: bool) -> int:
     """Say how an action ended, or what it waits for; the exit code."""
-    from hms_active_rooms.cli.deciding import how_to_approve
+    from hms_active_rooms.cli.person import how_to_approve
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import outcome
 

@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import uuid4
 
-import platformdirs
 import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli import chats, exits, screen
 from hms_active_rooms.cli.options import Journal, JsonLines, Model, PolicyFile, Room, Scene
 from hms_active_rooms.cli.settings import Settings, person_here, room_policy
 from hms_active_rooms.cli.simulator import simulator_errors
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
-    from langgraph.checkpoint.sqlite import SqliteSaver
 
     from hms_active_rooms.cli.conversation import Conversation
     from hms_active_rooms.cli.transcript import Transcript
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 _THREAD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OFFLINE: Final = "No language model is in this demo: plain sentences become commands."
 _INTRO: Final = (
     "This room is simulated; nothing you do here reaches anybody.",
     'Try: "who is here", "kick Spam Bot", "help". Ctrl-D ends it.',
@@ -67,6 +65,7 @@ def chat(
     allowed = room_policy(environ, room_id)
     _load_only_known_types()
     from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.cli.person import Interrupted
     from hms_active_rooms.cli.transcript import Transcript
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -78,13 +77,8 @@ def chat(
         requester=f"chat:{person_here()}",
     )
     resume = f"hms-active-rooms chat {room_id} --thread {name}"
-    io = Transcript(
-        as_json=json,
-        piped_answers=approve_from_stdin,
-        pending_help="Still waiting. To decide on it, in a terminal: "
-        f"hms-active-rooms approve {{action_id}}\nor go on with: {resume}",
-    )
-    with _saver() as saver, _talking(toolkit, io, model, saver, name, room_id) as talk:
+    io = Transcript(as_json=json, piped_answers=approve_from_stdin, go_on=resume)
+    with chats.saver() as saver, _talking(toolkit, io, model, saver, name, room_id) as talk:
         about = talk.room_of_thread()
         if about not in (None, room_id):
             raise InvalidCall(
@@ -98,11 +92,16 @@ def chat(
         else:
             screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
         talk.show_history()
-        return exits.WAITING if talk.run() == "waiting" else exits.DONE
+        try:
+            ended = talk.run()
+        except Interrupted as stopped:
+            return exits.of_state(stopped.action.state)
+    chats.keep_newest(name)
+    return exits.WAITING if ended == "waiting" else exits.DONE
 
 
 def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = False) -> int:
-    """Talk to the moderator in a simulated room. Needs no account."""
+    """Talk to the moderator in a simulated room. Needs no account, key or language model."""
     _load_only_known_types()
     with simulator_errors():
         from langgraph.checkpoint.memory import InMemorySaver
@@ -115,7 +114,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
         from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
         # The room is not real, so approvals may come from a pipe.
-        io = Transcript(as_json=json, piped_answers=True, pending_help="")
+        io = Transcript(as_json=json, piped_answers=True, go_on="")
         with running_sim(scene) as sim:
             toolkit = ActiveRoomsToolkit(
                 ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
@@ -126,8 +125,8 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
             with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
                 if json:
                     io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
-                for line in () if json else _INTRO:
-                    screen.out(line)
+                else:
+                    screen.out("\n".join(_INTRO if model else (_OFFLINE, *_INTRO)))
                 talk.run()
     return exits.DONE
 
@@ -157,33 +156,3 @@ def _talking(
         )
     finally:
         blocking.run(toolkit.aclose)
-
-
-@contextmanager
-def _saver() -> Iterator[SqliteSaver]:
-    """The checkpoints of all conversations, in a file only its owner can read."""
-    from langgraph.checkpoint.sqlite import SqliteSaver
-
-    folder = platformdirs.user_state_path("hms-active-rooms")
-    path = folder / "chat.sqlite"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600, exist_ok=True)
-        connection = sqlite3.connect(path, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigurationError(
-            f"The conversations cannot be kept in {quoted(str(path), 200)}: "
-            f"{getattr(error, 'strerror', None) or error}.",
-            hint="Set XDG_STATE_HOME to a folder that can be written.",
-        ) from None
-    try:
-        saver = SqliteSaver(connection)
-        saver.setup()
-        yield saver
-    except sqlite3.DatabaseError as error:
-        raise ConfigurationError(
-            f"The conversations in {quoted(str(path), 200)} cannot be read or written: {error}.",
-            hint="Move the file away; the journal is another file and is not touched.",
-        ) from None
-    finally:
-        connection.close()

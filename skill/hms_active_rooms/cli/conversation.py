@@ -1,39 +1,33 @@
 """A person talks to the moderator: messages in, events out, questions in between.
 
-The graph pauses with one interrupt for all that needs a person. Each question is shown
-from the journal's row, not from the graph's state, and the answer is bound to the row's
-digest; the graph is resumed by the interrupt's id. No input or Ctrl-C decides nothing.
+The graph pauses with one interrupt for all that needs a person. Each question is shown from the
+journal's row, decided and run as the other commands do it (`person.finish`); the graph is then
+resumed by the interrupt's id and reads from the journal what came of it. No input or Ctrl-C
+decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, Protocol
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime
+from typing import Any, Final, Literal, Protocol, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, Interrupt, StateSnapshot
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.deciding import decide_here
-from hms_active_rooms.cli.dialogue import Desk, ask
+from hms_active_rooms.cli.person import Desk, Interrupted, finish, still_open
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
-from hms_active_rooms.gate.approval import (
-    ApprovalRequest,
-    Approve,
-    BadAnswer,
-    Decision,
-    Edit,
-    Refuse,
-)
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, Way, by_person
+from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.untrusted import quoted
 
 Event = Mapping[str, Any]
@@ -42,7 +36,7 @@ Event = Mapping[str, Any]
 End = Literal["ended", "waiting"]
 """`waiting`: at least one action still waits for a person."""
 
-LEAVE: Final = frozenset({"exit", "quit"})
+LEAVE: Final = frozenset({"exit", "quit", "q", "bye", "goodbye"})
 HISTORY_SHOWN: Final = 10
 
 
@@ -66,7 +60,7 @@ class Conversation:
     """One thread of the moderator graph.
 
     Args:
-        graph: compiled with a checkpointer.
+        graph: compiled with a checkpointer that works asynchronously.
         gate: the gate behind its tools.
         io: where it takes place.
         thread: the thread's id.
@@ -87,8 +81,9 @@ class Conversation:
         self._graph = graph
         self._gate = gate
         self._io = io
-        self._approver = approver
+        self._thread = thread
         self._failures = _ModelFailures()
+        self._told: set[str] = set()
         self._config = RunnableConfig(
             configurable={"thread_id": thread, "approver": approver},
             metadata={"room_id": room_id},
@@ -97,15 +92,17 @@ class Conversation:
 
     # --- what is there already -----------------------------------------------------------
 
+    def _state(self) -> StateSnapshot:
+        return blocking.run(self._graph.aget_state(self._config))
+
     def room_of_thread(self) -> str | None:
         """The room this thread is about; None for a new thread."""
-        metadata = self._graph.get_state(self._config).metadata
-        room = (metadata or {}).get("room_id")
+        room = (self._state().metadata or {}).get("room_id")
         return str(room) if room is not None else None
 
     def show_history(self) -> None:
         """The last messages of the thread."""
-        messages = self._graph.get_state(self._config).values.get("messages", [])
+        messages = self._state().values.get("messages", [])
         said = [m for m in messages if isinstance(m, (HumanMessage, AIMessage)) and m.text.strip()]
         for message in said[-HISTORY_SHOWN:]:
             kind = "you" if isinstance(message, HumanMessage) else "message"
@@ -114,39 +111,81 @@ class Conversation:
     # --- the loop ------------------------------------------------------------------------
 
     def run(self) -> End:
-        """Finish what an earlier process left, then talk until the input ends."""
-        left = self._graph.get_state(self._config)
-        # Killed in the middle of a turn. Going on is safe: the journal knows what was sent.
-        if left.tasks and not self._turn(None, left.interrupts):
+        """Finish what an earlier process left, then talk until the input ends.
+
+        Raises:
+            Interrupted: Ctrl-C while a request was on its way; its outcome was told.
+            KeyboardInterrupt: Ctrl-C before; what is still open was told.
+        """
+        if self._unfinished() and not self._turn(None, self._state().interrupts):
             return "waiting"
         while (text := self._io.message()) is not None:
-            if text.strip().lower() in LEAVE:
+            if text.strip().rstrip(".!").lower() in LEAVE:
                 break
             if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
                 return "waiting"
         return "ended"
 
+    def _unfinished(self) -> bool:
+        """Whether an earlier process stopped in the middle of a turn; the person is told of it,
+        and of what is open in the journal though the graph does not know it."""
+        if self._state().tasks:
+            # LangGraph's tasks, since `next` is empty between a task's writes and its checkpoint.
+            # Going on is safe: the journal knows what was sent.
+            self._io.emit(
+                {"type": "resumed", "text": "The last turn was not finished; it goes on."}
+            )
+            return True
+        if left := blocking.run(self._gate.open_actions(self._thread)):
+            self._pending(left)
+        return False
+
     def _turn(self, given: object, asked: Sequence[Interrupt] = ()) -> bool:
         """One message of the person and all that follows; False when actions stay pending."""
-        while asked or (asked := self._streamed(given)):
-            resume = self._answered(asked)
-            if resume is None:
-                return False
-            given, asked = Command(resume=resume), ()
+        since = self._gate.journal.now()
+        self._told.clear()
+        try:
+            while asked or (asked := self._streamed(given)):
+                resume = self._answered(asked)
+                if resume is None:
+                    return False
+                given, asked = Command(resume=resume), ()
+        except KeyboardInterrupt:
+            self._tell_what_is_left(since)
+            raise KeyboardInterrupt from None
         return True
+
+    def _tell_what_is_left(self, since: datetime) -> None:
+        """After Ctrl-C: what was sent in this turn, and what is still open.
+
+        Raises:
+            Interrupted: something may have been executed.
+        """
+        with self._gate.journal.read() as view:
+            rows = view.actions(thread=self._thread, limit=50)
+        sent = [r for r in rows if r.sent_at and r.sent_at >= since and r.id not in self._told]
+        for row in sent:
+            self._tell(row)
+        self._pending([row for row in rows if row.state in UNSENT])
+        if unclear := [row for row in sent if row.executed == "maybe"]:
+            raise Interrupted(unclear[0]) from None
 
     def _streamed(self, given: object) -> Sequence[Interrupt]:
         """Run the graph until it pauses or ends; what it asks."""
         asked: list[Interrupt] = []
+
+        async def stream() -> None:
+            async for update in self._graph.astream(
+                given, self._config, stream_mode="updates", durability="sync"
+            ):
+                assert isinstance(update, dict)
+                asked.extend(update.pop("__interrupt__", ()))
+                for change in update.values():
+                    self._show(_messages(change))
+
         try:
             with self._io.busy():
-                for update in self._graph.stream(
-                    given, self._config, stream_mode="updates", durability="sync"
-                ):
-                    assert isinstance(update, dict)
-                    asked += update.pop("__interrupt__", ())
-                    for change in update.values():
-                        self._show(_messages(change))
+                blocking.run(stream)
         except ActiveRoomsError as error:
             self._io.emit({"type": "error", **screen.error_document(error)["error"]})
         except GraphRecursionError:
@@ -168,7 +207,16 @@ class Conversation:
             if isinstance(message, AIMessage) and message.text.strip():
                 self._io.emit({"type": "message", "text": message.text})
             elif isinstance(message, ToolMessage) and message.name in CALLS:
-                self._io.emit({"type": "outcome", **_outcome(message)})
+                told = _outcome(message)
+                if told["action_id"] not in self._told:
+                    self._io.emit(told)
+
+    def _tell(self, row: Action) -> None:
+        """How an action that was asked about here ended; the graph's own words come too late."""
+        self._told.add(row.id)
+        state = _label(row.state, row.decided_way)
+        told = {"action_id": row.id, "executed": row.executed, "text": outcome(row)}
+        self._io.emit({"type": "outcome", "state": state, **told})
 
     # --- asking --------------------------------------------------------------------------
 
@@ -176,79 +224,44 @@ class Conversation:
         """What to resume with, by interrupt; None when the input ended: nothing is decided."""
         resume: dict[str, Any] = {}
         for pause in interrupts:
-            ids = [str(asked["action_id"]) for asked in pause.value["action_requests"]]
-            answers = self._answers([blocking.run(self._gate.get(action_id)) for action_id in ids])
-            if answers is None:
+            asked = pause.value["action_requests"]
+            if not self._decided([str(one["action_id"]) for one in asked]):
                 return None
+            # Decided by now, so these decide nothing: a yes changes no such row, and a no would
+            # take back a yes that was not sent yet.
+            answers = [{"type": "approve", "digest": one["digest"]} for one in asked]
             resume[pause.id] = {"decisions": answers}
         return resume
 
-    def _answers(self, rows: Sequence[Action]) -> list[dict[str, object]] | None:
+    def _decided(self, ids: Sequence[str]) -> bool:
+        """Ask about the actions that wait, one after the other, and run what is approved."""
+        rows = [blocking.run(self._gate.get(action_id)) for action_id in ids]
         waiting = [row for row in rows if row.state == "proposed"]
-        if waiting and not self._io.can_ask:
-            self._pending(waiting)
-            return None
-        answers = {row.id: _no_decision(row) for row in rows}
         for number, row in enumerate(waiting, 1):
-            request = self._gate.request(row)
-            try:
-                decision = self._ask(request, number, len(waiting))
-            except KeyboardInterrupt:
-                self._io.notice("")  # the terminal wrote ^C where the answer goes
+            if not self._io.can_ask:
                 self._pending(waiting)
-                raise
-            if decision is None:
-                self._pending(waiting)
-                return None
-            if isinstance(decision, Refuse):
-                self._io.notice("No valid answer, so everything asked here is refused.")
-                for undecided in waiting:
-                    self._decide(undecided.id, decision)
-                return [_no_decision(row) for row in rows]
-            answers[row.id] = as_answer(decision, request)
-        return [answers[row.id] for row in rows]
-
-    def _ask(self, request: ApprovalRequest, number: int, total: int) -> Decision | Refuse | None:
-        return ask(
-            request,
-            self._io,
-            on_bad=lambda text: self._decide(request.action_id, BadAnswer(text)),
-            session=True,
-            number=number,
-            total=total,
-        )
-
-    def _decide(self, action_id: str, answer: BadAnswer | Refuse) -> None:
-        decide_here(self._gate, action_id, answer, by=self._approver, way="interrupt")
+                return False
+            # What went wrong is told by the graph, which tries an open approval once more.
+            with suppress(ActiveRoomsError):
+                place = {"number": number, "total": len(waiting)}
+                ended = finish(self._gate, row, self._io, way="interrupt", session=True, **place)
+                if ended.state in FINAL:
+                    self._tell(ended)
+                elif ended.state == "proposed":
+                    self._pending([ended, *waiting[number:]])
+                    return False
+        return True
 
     def _pending(self, rows: Sequence[Action]) -> None:
-        self._io.emit({"type": "pending", "action_ids": [row.id for row in rows]})
-
-
-def as_answer(decision: Decision, request: ApprovalRequest) -> dict[str, object]:
-    """The decision as the plain object that an interrupt is resumed with, bound to its digest."""
-    bound = {"digest": request.digest}
-    match decision:
-        case Approve():
-            return {"type": "approve", "scope": decision.scope, **bound}
-        case Edit():
-            action = {"name": request.tool, "args": {**request.arguments, **decision.changes}}
-            return {"type": "edit", "edited_action": action, **bound}
-        case _:
-            return {"type": "reject", "message": decision.reason, **bound}
-
-
-def _no_decision(row: Action) -> dict[str, object]:
-    """The answer about a row that is not `proposed` any more, decided elsewhere or too late.
-
-    A yes changes no such row. A no would take back a yes that was not sent yet.
-    """
-    return {"type": "approve", "digest": row.digest}
+        if rows:
+            ids, texts = [row.id for row in rows], [still_open(row) for row in rows]
+            self._io.emit({"type": "pending", "action_ids": ids, "text": "\n".join(texts)})
 
 
 class _ModelFailures(BaseCallbackHandler):
     """Remembers the model's last error, to tell a provider's trouble from a bug of ours."""
 
+    run_inline = True
     last: BaseException | None = None
 
     def on_llm_error(self, error: BaseException, **_: Any) -> None:
@@ -268,11 +281,15 @@ def _outcome(message: ToolMessage) -> dict[str, Any]:
     The record's text is for whoever reads it; the message's may tell a model what to do next.
     """
     record = message.artifact if isinstance(message.artifact, dict) else {}
-    state, action_id = record.get("state", "failed"), record.get("action_id")
     return {
-        # Without an action nobody was asked, so nobody rejected it.
-        "state": "refused" if state == "rejected" and action_id is None else state,
-        "action_id": action_id,
+        "type": "outcome",
+        "state": _label(record.get("state", "failed"), record.get("decided_way", "")),
+        "action_id": record.get("action_id"),
         "executed": record.get("executed", "no"),
         "text": record.get("text", message.text),
     }
+
+
+def _label(state: str, way: str) -> str:
+    """The state, but "rejected" only if a person said no."""
+    return "refused" if state == "rejected" and not by_person(cast(Way, way)) else state

@@ -9,9 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+import threading
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import zip_longest
 from typing import TextIO
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
@@ -47,12 +54,44 @@ def prepare_streams() -> None:
 
 def out(text: str = "") -> None:
     """One text to standard output, at once, so that piped output keeps its order."""
-    _write(sys.stdout, text)
+    _write(sys.stdout, wrapped(text, sys.stdout))
 
 
 def err(text: str = "") -> None:
     """One text to standard error."""
-    _write(sys.stderr, text)
+    _write(sys.stderr, wrapped(text, sys.stderr))
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """The text as it is; on a terminal, lines that do not fit go on in indented ones, so that
+    no word is broken and none of them begins where ours do."""
+    if not is_terminal(stream):
+        return text
+    return "\n".join(map(_folded, text.split("\n")))
+
+
+def _folded(line: str) -> str:
+    width = _columns()
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    return "\n".join(_lines(line, width, indent))
+
+
+def _lines(line: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        line,
+        max(width, 20),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        expand_tabs=False,
+    ) or [""]
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -67,7 +106,7 @@ def written(value: object) -> str:
 
 def document(value: object) -> None:
     """One JSON document, on one line, to standard output."""
-    out(written(value))
+    _write(sys.stdout, written(value))
 
 
 def refuse_a_terminal() -> None:
@@ -102,11 +141,15 @@ def error_text(error: ActiveRoomsError) -> str:
     parts = [str(error)]
     if error.executed != "no":
         parts.append("It may have been executed." if error.executed == "maybe" else "It was done.")
-    # The default hints speak to a model about "the person"; here the person reads.
-    own = error.hint != error.default_hint
-    parts.append(error.hint if own else _HINTS_FOR_A_PERSON.get(error.code, error.hint))
+    parts.append(hint_of(error))
     # A list in the message has its own lines; what comes after it too then.
     return "error: " + ("\n" if "\n" in parts[0] else " ").join(filter(None, parts))
+
+
+def hint_of(error: ActiveRoomsError) -> str:
+    """What the person here does next: an error's default hint speaks to a model about them."""
+    own = error.hint != error.default_hint
+    return error.hint if own else _HINTS_FOR_A_PERSON.get(error.code, error.hint)
 
 
 def is_terminal(*streams: TextIO | None) -> bool:
@@ -144,7 +187,7 @@ def _told_line(line: str) -> str:
 
 def at(moment: datetime) -> str:
     """A moment in the person's own time zone, to the second."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def time_left(deadline: datetime, now: datetime) -> str:
@@ -157,32 +200,96 @@ def time_left(deadline: datetime, now: datetime) -> str:
     return f"{left_s / 60:.0f} min left" if left_s < 5400 else f"{left_s / 3600:.0f} h left"
 
 
-def indented(text: str, first: str, rest: str) -> str:
+def indented(text: str, first: str, rest: str, stream: TextIO | None = None) -> str:
     """The text behind a label; every further line is indented, so that none can pass for ours."""
-    return "\n".join((first if not n else rest) + line for n, line in enumerate(text.split("\n")))
+    lines = text.split("\n")
+    if stream is not None and is_terminal(stream):
+        width = _columns() - len(rest)
+        lines = [part for line in lines for part in _lines(line, width)]
+    return "\n".join((first if not n else rest) + line for n, line in enumerate(lines))
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table to standard output: drawn on a terminal, else with tabs between the columns.
+    """A table to standard output: aligned on a terminal, else with tabs between the columns.
 
-    The cells must be safe already; they are never read as markup.
+    The cells must be safe already. A cell that is too wide goes on in the next line, at a space.
     """
+    whole = [tuple(heads), *map(tuple, rows)]
     if not is_terminal(sys.stdout):
-        for row in (heads, *rows):
-            out("\t".join(row))
+        for row in whole:
+            _write(sys.stdout, "\t".join(row))
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    columns = list(zip(*whole, strict=True))
+    widths = [max(map(_cells, column)) for column in columns]
+    least = [max(_cells(word) for cell in c for word in cell.split(" ")) for c in columns]
+    room = _columns() - 2 * (len(widths) - 1)
+    for number in sorted(range(len(widths)), key=lambda n: least[n] - widths[n]):
+        widths[number] -= min(max(sum(widths) - room, 0), widths[number] - least[number])
+    for count, row in enumerate(whole):
+        parts = [
+            [cell] if _cells(cell) <= width else _lines(cell, width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for line in zip_longest(*parts, fillvalue=""):
+            padded = (c + " " * (w - _cells(c)) for c, w in zip(line, widths, strict=True))
+            text = "  ".join(padded).rstrip()
+            _write(sys.stdout, text if count else bold(text, sys.stdout))
 
-    style = "bold" if colours(sys.stdout) else ""
-    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=style)
-    for head in heads:
-        drawn.add_column(Text(head), overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(drawn)
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "FW" else 1
+        for c in text
+    )
+
+
+class Progress:
+    """A line on a terminal while work goes on: after half a second, with the seconds so far.
+
+    Args:
+        text: what goes on.
+        stream: where; None, or no terminal for colours: nowhere.
+    """
+
+    def __init__(self, text: str, stream: TextIO | None) -> None:
+        self._text = text
+        self._stream = stream if stream is not None and colours(stream) else None
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it until the block ends, or until `stop`."""
+        if self._stream is None:
+            yield
+            return
+        self._stopped.clear()
+        self._thread = threading.Thread(target=self._show, args=(self._stream,), daemon=True)
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Take it away: nothing may move beside what a person reads or types."""
+        self._stopped.set()
+        if (thread := self._thread) is not None:
+            thread.join()
+
+    def _show(self, stream: TextIO) -> None:
+        begun, pause_s = time.monotonic(), 0.5
+        with suppress(OSError, ValueError):  # closed meanwhile
+            while not self._stopped.wait(pause_s):
+                pause_s = 1.0
+                stream.write(f"\r{self._text} ... {time.monotonic() - begun:.0f} s ")
+                stream.flush()
+            if pause_s == 1.0:
+                stream.write("\r\x1b[K")
+                stream.flush()
 
 
 def fields(values: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -290,7 +290,7 @@ class _Nodes:
             text = f"{explain(error)} Nothing was executed. Fix the arguments and call again."
             return _result(call, text, failed=True)
         except ActiveRoomsError as error:
-            refused = {"state": "rejected", "reason": error.code}
+            refused = {"state": "rejected", "reason": error.code, "text": error.for_person()}
             return _result(call, error.for_model(), refused, failed=True)
         if action.state == "proposed":
             return action
@@ -357,18 +357,26 @@ class _Nodes:
         """What became of one answer; None: the journal does not know the question any more."""
         action_id, shown = request["action_id"], request["description"]
         try:
-            return await self._gate.decide(action_id, answer, by=by, way="interrupt", shown=shown)
+            decided = await self._gate.decide(
+                action_id, answer, by=by, way="interrupt", shown=shown
+            )
         except InvalidCall:
             return None
+        if decided.counted or decided.problem:
+            return decided
+        # Decided elsewhere, perhaps with other words or about a room that changed: a later row.
+        return replace(decided, action=await self._gate.latest(decided.action))
 
     async def _result_of(self, call: ToolCall, action: Action) -> ToolMessage | None:
         """The result of a decided call, sent if it was approved; None: it is asked about again."""
         try:
             action = await self._gate.run(action)
         except OutcomeUnknown as error:
-            return _result(call, error.for_model(), {"state": "unknown", "executed": "maybe"})
+            unknown = {"state": "unknown", "executed": "maybe", "text": error.for_person()}
+            return _result(call, error.for_model(), unknown)
         except ActiveRoomsError as error:
-            return _result(call, error.for_model(), failed=True)
+            told = {"executed": error.executed, "text": error.for_person()}
+            return _result(call, error.for_model(), told, failed=True)
         return None if action.state == "proposed" else _reported(call, action)
 
     async def _were_shown(self, place: Place, requests: list[dict[str, Any]]) -> bool:

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hms_active_rooms.cli.conversation import as_answer
-from hms_active_rooms.cli.dialogue import NO_VALID_ANSWER, ask
+from hms_active_rooms.cli.person import NO_VALID_ANSWER, ask
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
@@ -17,7 +16,6 @@ from hms_active_rooms.gate.approval import (
     Edit,
     Refuse,
     Reject,
-    parse_answer,
 )
 
 ROOM = "64f0c1a5500de00000000001"
@@ -140,22 +138,3 @@ def test_words_that_cannot_be_sent_are_not_taken() -> None:
 
 def test_an_endless_wish_to_edit_is_a_refusal() -> None:
     assert answer(Typed(*["edit"] * 30), SOFT) == NO_VALID_ANSWER
-
-
-@pytest.mark.parametrize(
-    "decision",
-    [
-        Approve(SOFT.digest),
-        Approve(SOFT.digest, scope="session"),
-        Reject("why"),
-    ],
-)
-def test_a_decision_survives_the_way_through_an_interrupt(decision: Decision) -> None:
-    assert parse_answer(as_answer(decision, SOFT)) == (decision, SOFT.digest)
-
-
-def test_an_edit_through_an_interrupt_holds_all_arguments() -> None:
-    answer = as_answer(Edit(SOFT.digest, {"message": "new"}), SOFT)
-    whole = {**SOFT.arguments, "message": "new"}
-    edit = Edit(SOFT.digest, whole, tool=SOFT.tool, whole=True)
-    assert parse_answer(answer) == (edit, SOFT.digest)

@@ -1,0 +1,290 @@
+"""The person at this terminal: the one way this program asks, from a proposed action to its end.
+
+Threat: a line that was meant for something else (a paste, a program's output, a name) is taken
+for consent. Invariant: only the exact words count, after the question was shown; three lines
+without a decision are a refusal, and no line at all decides nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, Protocol, TextIO
+
+from hms_active_rooms import blocking
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.screen import at, bold, time_left
+from hms_active_rooms.cli.settings import person_here
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.approval import (
+    ApprovalRequest,
+    BadAnswer,
+    Decision,
+    Edit,
+    Refuse,
+    Reject,
+)
+from hms_active_rooms.gate.deciding import Decided
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal.records import Action, Way
+from hms_active_rooms.gate.wording import already
+from hms_active_rooms.untrusted import quoted
+
+MAX_BAD_ANSWERS: Final = 3
+NO_VALID_ANSWER: Final = Refuse("no valid answer came")
+
+# Of the words a person may edit, those they are asked for; a message's type is for programs.
+_ASKED_WORDS: Final = ("message", "reason")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while an action was asked about or sent.
+
+    Attributes:
+        action: the row then, of which the person has to be told.
+    """
+
+    def __init__(self, action: Action) -> None:
+        super().__init__()
+        self.action = action
+
+
+class Desk(Protocol):
+    """Where a person sits."""
+
+    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+        """Show one request: its text exactly, until when it can be answered, its place of many."""
+
+    def notice(self, text: str) -> None:
+        """Show a line about the question."""
+
+    def read(self, prompt: str) -> str | None:
+        """One line they typed after the prompt was shown; None when there is no more input."""
+
+
+class Terminal:
+    """A `Desk` on this process's terminal: questions on standard error, answers typed."""
+
+    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+        """See `Desk`."""
+        self.notice("\n" + question_text(request, number, total, sys.stderr))
+
+    def notice(self, text: str) -> None:
+        """See `Desk`."""
+        screen.err(text)
+
+    def read(self, prompt: str) -> str | None:
+        """See `Desk`."""
+        line = prompted(prompt, sys.stderr)
+        if line is None:
+            self.notice("")
+        return line
+
+
+def somebody_here() -> bool:
+    """Whether a person can read a question and type the answer here."""
+    return screen.is_terminal(sys.stdin, sys.stderr)
+
+
+def prompted(prompt: str, stream: TextIO) -> str | None:
+    """The line typed after a prompt; None at the end of the input.
+
+    What was typed before is dropped: it cannot be an answer.
+    """
+    if sys.platform != "win32":
+        import termios
+
+        with suppress(OSError, ValueError, termios.error):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+    stream.write(bold(prompt, stream))
+    stream.flush()
+    return line_from(sys.stdin)
+
+
+def line_from(stream: TextIO) -> str | None:
+    """The next line without its end; None when there is no more."""
+    line = stream.readline()
+    return line.rstrip("\r\n") if line else None
+
+
+def question_text(request: ApprovalRequest, number: int, total: int, stream: TextIO) -> str:
+    """A request for a terminal: its text exactly, and what the person must know besides."""
+    lines = [bold(f"Action {number} of {total}", stream)] if total > 1 else []
+    until = f"{at(request.deadline)}, {time_left(request.deadline, datetime.now(UTC))}"
+    return "\n".join([*lines, request.text, f"Answer until {until} (action {request.action_id})."])
+
+
+def how_to_approve(action_id: str) -> str:
+    """What a person types elsewhere to decide on it."""
+    return f"To decide on it, in a terminal: hms-active-rooms approve {action_id}"
+
+
+def still_open(action: Action) -> str:
+    """What a row that is not sent yet needs, and until when; "" for any other."""
+    if action.state == "proposed":
+        return f"Nothing was decided and nothing was sent. {how_to_approve(action.id)}"
+    if action.state != "approved":
+        return ""
+    return (
+        f"It was not sent, and its approval is still open until {at(action.expires_at)}: "
+        f"hms-active-rooms approve {action.id} sends it, "
+        f"hms-active-rooms reject {action.id} takes the approval back."
+    )
+
+
+# --- from a proposed action to its end ------------------------------------------------------
+
+
+def finish(
+    gate: Gate,
+    action: Action,
+    desk: Desk,
+    *,
+    way: Way = "terminal",
+    session: bool = False,
+    number: int = 1,
+    total: int = 1,
+) -> Action:
+    """Ask, decide and run until the action has ended; asked again when the room changed.
+
+    When somebody else's decision counted, the person is told whose.
+
+    Args:
+        gate: the gate.
+        action: a row.
+        desk: where the person sits.
+        way: how they are asked, for the record.
+        session: whether "session" is offered for a soft gate.
+        number: place among the questions asked together.
+        total: how many are asked together.
+
+    Returns:
+        The newest row; `proposed` when the input ended before an answer.
+
+    Raises:
+        Interrupted: Ctrl-C; it may have been executed if the row is not `proposed` or `approved`.
+        ActiveRoomsError: it could not be sent; the hint says what is still open.
+    """
+    while True:
+        try:
+            action, question = _run(gate, action, desk, way)
+            if question is None:
+                return action
+            bad = partial(_note_bad, gate, action.id, way)
+            answer = ask(question, desk, on_bad=bad, session=session, number=number, total=total)
+            if answer is None:
+                return action
+            decided = decide_here(gate, action.id, answer, way)
+        except KeyboardInterrupt:
+            desk.notice("")  # the terminal wrote ^C
+            raise Interrupted(blocking.run(gate.latest(action))) from None
+        except ActiveRoomsError as error:
+            left = still_open(blocking.run(gate.latest(action)))
+            error.hint = " ".join(filter(None, (screen.hint_of(error), left)))
+            raise
+        if not decided.counted and (words := decided.problem or already(decided.action)):
+            desk.notice(words)
+        action = decided.action
+
+
+def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, ApprovalRequest | None]:
+    """Run it up to its end or to a question; the person answers in this thread, not in the loop's."""
+    asked: list[ApprovalRequest] = []
+
+    async def later(request: ApprovalRequest) -> None:
+        asked.append(request)
+
+    if action.state == "approved":
+        desk.notice("Sending it, then looking at the room ...")
+    action = blocking.run(gate.drive(action, later, by=person_here(), way=way))
+    return action, asked[-1] if asked else None
+
+
+def decide_here(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
+    """Write an answer; a refusal is the gate's, since nobody said no: it takes back no yes."""
+    if isinstance(answer, Refuse):
+        refusal = Reject(answer.reason)
+        return blocking.run(gate.decide(action_id, refusal, by="gate", way="gate"))
+    return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
+
+
+def _note_bad(gate: Gate, action_id: str, way: Way, text: str) -> None:
+    decide_here(gate, action_id, BadAnswer(text), way)
+
+
+def ask(
+    request: ApprovalRequest,
+    desk: Desk,
+    *,
+    on_bad: Callable[[str], None],
+    session: bool = False,
+    number: int = 1,
+    total: int = 1,
+) -> Decision | Refuse | None:
+    """One person's decision on one request; None when the input ended: nothing is decided.
+
+    Args:
+        request: what to show.
+        desk: where to show it and read the answer.
+        on_bad: told about each line that was no answer, for the record.
+        session: whether "session" is offered for a soft gate.
+        number: place among the questions asked together.
+        total: how many are asked together.
+
+    Returns:
+        `NO_VALID_ANSWER` when three lines were no answer.
+    """
+    words: list[str] = [word for word in _ASKED_WORDS if word in request.editable]
+    answers = ["yes", "no", *(["edit"] if words else [])]
+    if session and request.gate == "soft":
+        answers.append("session")
+    prompt = f"Approve? [{'/'.join(answers)}] "
+    desk.question(request, number, total)
+    for _ in range(MAX_BAD_ANSWERS):
+        line = desk.read(prompt)
+        if line is None:
+            return None
+        match line.strip():
+            case "yes":
+                return request.approve()
+            case "no":
+                return request.reject()
+            case "session" if "session" in answers:
+                return request.approve(scope="session")
+            case "edit" if words:
+                if (edit := _edit(request, words, desk)) is not None:
+                    return edit
+                desk.question(request, number, total)
+            case _:
+                on_bad(f"a line of {len(line)} characters")
+                choice = f"{', '.join(answers[:-1])} or {answers[-1]}"
+                desk.notice(f"That is no answer. Type {choice}, in full.")
+    return NO_VALID_ANSWER
+
+
+def _edit(request: ApprovalRequest, words: list[str], desk: Desk) -> Edit | None:
+    """The request with other words, once the person has seen them and said yes."""
+    changes: dict[str, str] = {}
+    for word in words:
+        line = desk.read(f"New {word} (empty: as it is): ")
+        if line is None:
+            return None
+        if text := line.strip():
+            changes[word] = text
+    if not changes:
+        desk.notice("Nothing was changed.")
+        return None
+    try:
+        parse_call(request.tool, dict(request.arguments)).edited(dict(changes))
+    except InvalidCall as error:
+        desk.notice(str(error))
+        return None
+    for word, text in changes.items():
+        desk.notice(f"New {word}: {quoted(text, 5000)}")
+    # Somebody who types "no" instead of new words must not send "no".
+    line = desk.read("Approve it with these words? [yes/no] ")
+    return request.edit(**changes) if line is not None and line.strip() == "yes" else None
