@@ -53,14 +53,25 @@ def test_peers_can_be_narrowed_and_paged(sim: Simulation, call: Run) -> None:
 
 
 def test_names_that_look_alike_are_pointed_out(sim: Simulation, call: Run) -> None:
-    assert "looks like" in call("peers", sim.room_id, "--name", "martin").err
+    told = call("peers", sim.room_id, "--name", "martin").err
+    assert re.search(r'look the same: "Alice Martin" \(\w+\) and "Аlice Martin" \(\w+\)', told)
 
 
-def test_every_name_that_somebody_else_has_is_pointed_out(sim: Simulation, call: Run) -> None:
+def test_every_pair_of_the_shown_that_looks_the_same_is_pointed_out(
+    sim: Simulation, call: Run
+) -> None:
     for name in ("Ann One", "Ben Two", "Ann One", "Ben Two"):
         sim.world.join(sim.room_id, name=name, role="viewer")
     told = call("peers", sim.room_id, "--role", "viewer").err
-    assert 'looks like, "Ann One" and "Ben Two". Go by ids.' in told
+    for name in ("Ann One", "Ben Two"):
+        assert len(re.findall(rf'"{name}" \(\w+\)', told)) == 2
+    for _ in range(30):
+        sim.world.join(sim.room_id, name="Ann One", role="viewer")
+        for number in range(30):
+            sim.world.join(sim.room_id, name=f"N {number}", role="viewer")
+    told = call("peers", sim.room_id, "--role", "viewer", "--limit", "2000").err
+    assert ("and 26 more" in told, "12 more such names" in told) == (True, True)
+    assert len(told) < 10_000
 
 
 def test_twenty_thousand_people_are_a_hundred_rows(

@@ -31,6 +31,7 @@ from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.retry import Cause
 from hms_active_rooms.api.timeouts import Timeouts
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.installing import how_to_install
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """A roster of 20,000 peers, the largest room, is about 6 MB."""
@@ -267,7 +268,7 @@ def _load_fast() -> ModuleType:
     except ImportError:
         raise ConfigurationError(
             "The transport aiohttp is not installed.",
-            hint='Install it: pip install "hms-active-rooms[fast]".',
+            hint=f"Install it: {how_to_install('fast')}.",
         ) from None
     return fast
 

@@ -6,13 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from hms_active_rooms.cli import exits, screen
 from hms_active_rooms.errors import ActiveRoomsError
-
-if TYPE_CHECKING:
-    pass
 
 DEBUG_VARIABLE = "HMS_DEBUG"
 
@@ -32,7 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name != "typer":
             raise
-        screen.err("The command needs its extra: pip install 'hms-active-rooms[cli]'")
+        from hms_active_rooms.installing import how_to_install
+
+        screen.err(f"The command needs an extra: {how_to_install('cli')}")
         return exits.FAILED
     from hms_active_rooms.cli.app import OutputClosedError, app
 

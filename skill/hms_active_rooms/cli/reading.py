@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,15 +19,15 @@ from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.options import All, Json, PolicyFile, Room
 from hms_active_rooms.cli.settings import Settings, open_gate
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.untrusted import folded, quoted, shortened, skeleton
+from hms_active_rooms.untrusted import quoted, shortened, skeleton
 
 if TYPE_CHECKING:
-    from hms_active_rooms.api.models import Peer
     from hms_active_rooms.tools.roster import Roster
 
 _TABLE_ROWS = 100
 _ROLES_SHOWN = 12
-_TWINS_SHOWN = 3
+_GROUPS_SHOWN = 20
+_TWINS_SHOWN = 6
 _NAME_CHARS = 60
 _ROLE_CHARS = 30
 _USER_ID_CHARS = 40
@@ -38,7 +39,7 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
 
     if all:
         screen.refuse_a_terminal()
-    with open_gate(Settings(policy=policy), room) as gate:
+    with open_gate(Settings(policy=policy), room) as gate, _reading():
         live = blocking.run(gate.active_room(room))
     if all or json:
         screen.document(live.model_dump(mode="json") if all else room_data(live))
@@ -51,6 +52,10 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
             "People": f"{len(session.peers):,}",
         }
     )
+
+
+def _reading() -> AbstractContextManager[None]:
+    return screen.Progress("Reading the room", sys.stderr).shown()
 
 
 def _running_since(created: datetime | None) -> str:
@@ -86,7 +91,7 @@ def peers(
         screen.refuse_a_terminal()
     rows = limit if limit is not None else DEFAULT_ROWS if json else _TABLE_ROWS
     _check_page(rows, offset, json)
-    with open_gate(Settings(policy=policy), room) as gate:
+    with open_gate(Settings(policy=policy), room) as gate, _reading():
         everyone = blocking.run(gate.peers(room))
     rows = len(everyone) if all else rows
     view = select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
@@ -111,7 +116,7 @@ def peers(
             for row in view.rows
         ],
     )
-    if twins := _twins(view, everyone):
+    if twins := _twins(view):
         screen.err(twins)
 
 
@@ -142,17 +147,20 @@ def _summary(view: Roster) -> str:
     return text
 
 
-def _twins(view: Roster, everyone: tuple[Peer, ...]) -> str:
-    """A warning when names that are shown are somebody else's too, or look like theirs."""
-    looks = Counter(skeleton(peer.name) for peer in everyone)
-    plain = Counter(folded(peer.name) for peer in everyone)
-    names = dict.fromkeys(
-        name
-        for name in (row.peer.name for row in view.rows)
-        if looks[skeleton(name)] > 1 or plain[folded(name)] > 1
-    )
-    if not names:
+def _twins(view: Roster) -> str:
+    """A warning that names, with their ids, those of the shown whose names are or look the same."""
+    alike: dict[str, list[str]] = {}
+    for row in view.rows:
+        one = f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})"
+        alike.setdefault(skeleton(row.peer.name), []).append(one)
+    groups = [group for group in alike.values() if len(group) > 1]
+    if not groups:
         return ""
-    told = " and ".join(quoted(name) for name in list(names)[:_TWINS_SHOWN])
-    more = f" and {len(names) - _TWINS_SHOWN:,} more names" if len(names) > _TWINS_SHOWN else ""
-    return f"Take care: somebody else's name is, or looks like, {told}{more}. Go by ids."
+    told = [
+        " and ".join(group[:_TWINS_SHOWN])
+        + (f" and {len(group) - _TWINS_SHOWN:,} more" if len(group) > _TWINS_SHOWN else "")
+        for group in groups[:_GROUPS_SHOWN]
+    ]
+    if len(groups) > _GROUPS_SHOWN:
+        told.append(f"{len(groups) - _GROUPS_SHOWN:,} more such names")
+    return f"Take care, these names are or look the same: {'; '.join(told)}. Go by ids."

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.environment import check_variables
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.installing import how_to_install
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
@@ -31,7 +33,14 @@ class Settings:
     policy: str | None = None
 
     def environ(self) -> dict[str, str]:
-        """The environment, with the options in it."""
+        """The environment, with the options in it.
+
+        Raises:
+            ConfigurationError: a variable that begins with `HMS_` and that nothing reads.
+        """
+        from hms_active_rooms.gate.policy import Policy
+
+        check_variables(os.environ, Policy.model_fields)
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
@@ -105,5 +114,5 @@ def extra(name: str, what: str, *modules: str) -> Iterator[None]:
         if error.name is None or error.name.split(".")[0] not in modules:
             raise
         raise ConfigurationError(
-            f"The {what} needs its extra: pip install 'hms-active-rooms[{name}]'.", hint=""
+            f"The {what} needs an extra: {how_to_install(name)}.", hint=""
         ) from None

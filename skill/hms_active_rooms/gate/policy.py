@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
+from hms_active_rooms.environment import check_variables
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, PolicyRefusal
 from hms_active_rooms.untrusted import folded, quoted
 
@@ -134,6 +135,7 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: an unknown variable or a wrong value.
         """
+        check_variables(environ, cls.model_fields)
         values: dict[str, Any] = {}
         if file := environ.get(ENV_PREFIX + "FILE"):
             values = cls.from_file(file).model_dump(exclude_unset=True)
@@ -143,7 +145,7 @@ class Policy(BaseModel):
             field = variable.removeprefix(ENV_PREFIX).lower()
             info = cls.model_fields.get(field)
             if info is None:
-                raise ConfigurationError(f"{quoted(variable)} is not a policy setting.")
+                continue
             if not text.strip():
                 continue  # an empty variable is an unset one: it must not clear a protection
             is_list = field in {"rooms", "protected_roles", "protected_user_ids", "relaxed"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from langchain_core.language_models import BaseChatModel
 
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 
@@ -25,7 +26,7 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         from langchain.chat_models import init_chat_model
     except ImportError:
         raise ConfigurationError(
-            f"The model {quoted(model)} needs the extra: pip install 'hms-active-rooms[models]'.",
+            f"The model {quoted(model)} needs an extra: {how_to_install('models')}.",
             hint='Without it, "commands" is the model that works offline.',
         ) from None
     try:

@@ -1,0 +1,37 @@
+"""How an extra of this package is installed, by the way the package itself was.
+
+The package is not on the public index under its name, so that name alone would install whatever
+somebody else puts there.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from typing import Final
+
+NAME: Final = "hms-active-rooms"
+
+
+def how_to_install(extra: str) -> str:
+    """The command that adds an extra to this installation.
+
+    Args:
+        extra: its name in `pyproject.toml`.
+    """
+    try:
+        dist = metadata.distribution(NAME)
+    except metadata.PackageNotFoundError:
+        # A copy of the skill: its launcher knows the packages, and uv brings them.
+        return "start it by its launcher: uv run --script scripts/hms-active-rooms"
+    source = json.loads(dist.read_text("direct_url.json") or "{}")
+    url = str(source.get("url", ""))
+    if (folder := source.get("dir_info")) is not None:
+        place = url.removeprefix("file://")
+        return f"pip install {'-e ' if folder.get('editable') else ''}'{place}[{extra}]'"
+    if vcs := source.get("vcs_info"):
+        url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+    if url:
+        return f"pip install '{NAME}[{extra}] @ {url}'"
+    # From an index: the one that has this very version.
+    return f"pip install '{NAME}[{extra}]=={dist.version}', from the index it came from"
