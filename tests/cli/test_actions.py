@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, ended, peer_id, posts
+from cli.running import WAIT_S, Open, Run, ended, peer_id, posts
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.store import REQUESTS
+from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
 
@@ -108,7 +111,9 @@ def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> N
     assert call("actions", "--room", "a" * 24, "--json").json["actions"] == []
     assert len(call("actions", "--limit", "1", "--json").json["actions"]) == 1
     text = call("actions")
-    assert f"{waiting}\tproposed (10 min left)\tremove-peers" in text.out
+    assert f'{waiting}\tproposed (10 min left)\tremove-peers\t"Spam Bot"\t' in text.out
+    zone = datetime.now(UTC).astimezone().strftime("%Z")
+    assert text.out.splitlines()[1].endswith(f" {zone}")
 
 
 def test_a_question_nobody_answered_counts_as_expired(sim: Simulation, call: Run) -> None:
@@ -200,6 +205,62 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
     assert len(posts(sim)) == 2
 
 
+def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
+    call("send", sim.room_id, "hi", "--role", "student")
+    call("end", sim.room_id)
+    call("remove", sim.room_id, "--role", "nobody-has-this")
+    whom = {line.split("\t")[2]: line.split("\t")[3] for line in call("actions").out.splitlines()}
+    assert whom["send-message"] == '12 people as "student"'
+    assert whom["end-active-room"] == "15 people"
+    assert whom["remove-peers"] == "nobody: refused"
+
+
+def test_an_approval_that_could_not_be_sent_is_said_to_be_still_open(
+    sim: Simulation, waiting: str, call: Run, terminal: Open
+) -> None:
+    child = terminal("approve", waiting)
+    child.expect(QUESTION)
+    sim.faults.add(Fault(kind="unauthorized", times=None))
+    child.sendline("yes")
+    code, rest = ended(child)
+    assert code == 1
+    assert "its approval is still open until" in rest
+    assert f"hms-active-rooms reject {waiting} takes the approval back" in rest
+    assert call("actions", "show", waiting, "--json").json["state"] == "approved"
+    assert posts(sim) == []
+
+
+def test_ctrl_c_while_an_approved_request_is_on_its_way_says_that_it_may_have_been_executed(
+    sim: Simulation, waiting: str, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
+    child = terminal("approve", waiting)
+    child.expect(QUESTION)
+    child.sendline("yes")
+    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 5
+    assert "may have been executed" in rest
+    assert len(posts(sim)) == 1
+
+
+def test_ctrl_c_before_the_request_says_that_the_approval_is_still_open(
+    sim: Simulation, waiting: str, terminal: Open
+) -> None:
+    child = terminal("approve", waiting)
+    child.expect(QUESTION)
+    before = len(sim.requests)
+    sim.faults.add(Fault(kind="hang", method="GET", times=None))
+    child.sendline("yes")
+    sim.log.wait_until(lambda seen: len(seen) > before, WAIT_S)
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 130
+    assert "its approval is still open until" in rest
+    assert posts(sim) == []
+
+
 def test_requests_that_a_server_refused_are_listed_newest_first(
     environ: dict[str, str], call: Run
 ) -> None:
@@ -214,7 +275,9 @@ def test_requests_that_a_server_refused_are_listed_newest_first(
     assert "\x1b" not in shown[0]
     [newest] = call("actions", "--refused", "--limit", "1", "--json").json["refused"]
     assert (newest["kind"], newest["way"], newest["by"]) == ("refused", "token", "10.0.0.2")
-    assert call("actions").err.strip() == "There are no actions."
+    place = Path(environ["XDG_STATE_HOME"]) / "hms-active-rooms" / "journal.sqlite"
+    assert call("actions").err.strip() == f'There are no actions in the journal "{place}".'
+    assert f'in the journal "{place}"' in call("reject", "nope").err
     assert call("actions", "--refused", "--limit", "0").code == 2
 
 

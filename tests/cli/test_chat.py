@@ -22,7 +22,7 @@ def test_by_pipe_a_yes_is_no_approval_and_the_action_waits(sim: Simulation, run:
     done = run("chat", sim.room_id, given="who is here\nkick Spam Bot\nyes\n")
     assert done.code == 3
     assert "moderator: 15 people are here" in done.out
-    assert "Nothing was decided and nothing was executed." in done.out
+    assert "Nothing was decided and nothing was sent." in done.out
     (row,) = run("actions", "--json").json["actions"]
     assert row["state"] == "proposed"
     assert f"hms-active-rooms approve {row['action_id']}" in done.out
@@ -164,6 +164,77 @@ def test_ctrl_c_at_a_question_decides_nothing(sim: Simulation, call: Run, termin
     (row,) = call("actions", "--json").json["actions"]
     assert row["state"] == "proposed"
     assert posts(sim) == []
+
+
+def test_ctrl_c_while_a_request_is_on_its_way_says_that_it_may_have_been_executed(
+    sim: Simulation, call: Run, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
+    child = terminal("chat", sim.room_id, "--thread", "cut", **PLAIN)
+    child.expect(PROMPT)
+    child.sendline("kick Spam Bot")
+    child.expect(QUESTION)
+    child.sendline("yes")
+    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 5
+    assert "may have been executed" in rest
+    assert "Traceback" not in rest
+    sim.faults.clear()
+    again = call("chat", sim.room_id, "--thread", "cut", given="")
+    assert "The last turn was not finished; it goes on." in again.out
+    assert "[done]" in again.out
+    assert len(posts(sim)) == 1
+
+
+def test_ctrl_c_while_a_message_goes_out_unasked_says_that_it_may_have_been_executed(
+    sim: Simulation, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
+    relaxed = {"HMS_POLICY_RELAXED": "hms-send-message"}
+    child = terminal("chat", sim.room_id, **PLAIN, **relaxed)
+    child.expect(PROMPT)
+    child.sendline("tell everyone: hello")
+    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    child.sendintr()
+    code, rest = ended(child)
+    assert code == 5
+    assert "may have been executed" in rest
+
+
+def test_conversations_are_listed_with_their_file_and_pruned_by_age_and_size(
+    sim: Simulation, call: Run, environ: dict[str, str]
+) -> None:
+    file = Path(environ["XDG_STATE_HOME"]) / "hms-active-rooms" / "chat.sqlite"
+    assert str(file) in call("chats").err
+    for thread in ("one", "two"):
+        call("chat", sim.room_id, "--thread", thread, given="help\n")
+    listed = call("chats", "--json").json
+    assert listed["file"] == str(file)
+    assert [chat["thread"] for chat in listed["chats"]] == ["two", "one"]
+    assert {chat["room_id"] for chat in listed["chats"]} == {sim.room_id}
+    assert f"two\t{sim.room_id}\t" in call("chats").out
+    both = sum(chat["bytes"] for chat in listed["chats"]) / 1024 / 1024
+    assert call("chats", "prune", "--json").json["deleted"] == []
+    assert call("chats", "prune", "--mb", str(both * 0.9), "--json").json["deleted"] == ["one"]
+    assert call("chats", "prune", "--days", "0", "--json").json["deleted"] == ["two"]
+    assert call("chats", "--json").json["chats"] == []
+
+
+def test_a_long_conversation_keeps_a_bounded_number_of_checkpoints(
+    sim: Simulation, call: Run
+) -> None:
+    def size() -> int:
+        [chat] = call("chats", "--json").json["chats"]
+        assert isinstance(chat["bytes"], int)
+        return chat["bytes"]
+
+    call("chat", sim.room_id, "--thread", "long", given="who is here\n" * 15)
+    first = size()
+    call("chat", sim.room_id, "--thread", "long", given="who is here\n" * 15)
+    assert size() < first * 1.2
+    assert "15 people are here" in call("chat", sim.room_id, "--thread", "long", given="who?").out
 
 
 def test_a_conversation_belongs_to_its_room(sim: Simulation, call: Run) -> None:

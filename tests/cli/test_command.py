@@ -25,6 +25,7 @@ COMMANDS = [
     ("approve",),
     ("reject",),
     ("chat",),
+    ("chats", "prune"),
     ("demo",),
     ("sim",),
 ]
@@ -41,6 +42,17 @@ def test_every_command_explains_itself_and_its_exit_codes(
     assert "Usage: hms-active-rooms" in shown
     for line in ("0  done", "3  waiting for a person to approve it", "5  it may have been"):
         assert line in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(run: Run, shell: str) -> None:
+    variable = "_HMS_ACTIVE_ROOMS_COMPLETE"
+    assert variable in run(**{variable: f"source_{shell}"}).out
+    asked = {variable: f"complete_{shell}", "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    asked |= {"_TYPER_COMPLETE_ARGS": "hms-active-rooms ap"}
+    asked |= {"COMP_WORDS": "hms-active-rooms ap", "COMP_CWORD": "1"}
+    asked |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    assert "approve" in run(**asked).out
 
 
 def test_without_arguments_the_help_is_shown(run: Run) -> None:

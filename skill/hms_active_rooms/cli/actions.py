@@ -12,7 +12,12 @@ from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import exits, screen
 from hms_active_rooms.cli.options import Action, All, Journal, Json, PolicyFile
 from hms_active_rooms.cli.screen import at, time_left
-from hms_active_rooms.cli.settings import Settings, open_gate, open_journal, person_here
+from hms_active_rooms.cli.settings import (
+    Settings,
+    open_gate,
+    open_journal,
+    person_here,
+)
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -40,7 +45,8 @@ def actions(
     if limit < 1:
         raise InvalidCall("--limit must be at least 1.", hint="")
     wanted, room_id = _state(state), parse_room_id(room) if room is not None else None
-    with open_journal(Settings(journal)) as book, book.read() as reading:
+    settings = Settings(journal)
+    with open_journal(settings) as book, book.read() as reading:
         if refused:
             _show_refused(reading.refused_requests(limit=limit), as_json=json)
             return
@@ -53,10 +59,11 @@ def actions(
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
     elif rows:
-        heads = ("ACTION", "STATE", "WHAT", "ROOM", "ASKED BY", "WHEN")
+        heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
         screen.table(heads, [_cells(row, now) for row in rows])
     else:
-        screen.err("There are no such actions." if state or room else "There are no actions.")
+        which = "no such actions" if state or room else "no actions"
+        screen.err(f"There are {which} in the journal {settings.journal_place}.")
 
 
 def _state(text: str | None) -> records.State | None:
@@ -83,10 +90,22 @@ def _cells(action: records.Action, now: datetime) -> tuple[str, ...]:
         action.id,
         f"{action.state} ({left})" if (left := _left(action, now)) else action.state,
         action.tool.removeprefix("hms-"),
+        _whom(action),
         action.room_id,
         shortened(action.requester, 30),
         at(action.created_at),
     )
+
+
+def _whom(action: records.Action) -> str:
+    """Whom an action hits, in a few words."""
+    if (impact := action.impact) is None:
+        return "nobody: refused"
+    count = f"{impact.total:,} people" if impact.total != 1 else "1 person"
+    if impact.total == 1 and impact.people:
+        return quoted(impact.people[0].name, 40)
+    role = action.call.arguments().get("role")
+    return f"{count} as {quoted(str(role), 30)}" if role else count
 
 
 def _left(action: records.Action, now: datetime) -> str:
@@ -111,8 +130,9 @@ def show(
         screen.refuse_a_terminal()
     if wait is not None and not 0 <= wait <= 86_400:
         raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
-    with open_journal(Settings(journal)) as book:
-        row = _existing(book, action)
+    settings = Settings(journal)
+    with open_journal(settings) as book:
+        row = _existing(book, action, settings)
         if wait is not None:
             row = _awaited(book, row, wait)
         newest = book.latest(row.call_key) or row
@@ -182,7 +202,7 @@ def approve(
 
     settings = Settings(journal, policy)
     with open_journal(settings) as book:
-        row = _existing(book, action)
+        row = _existing(book, action, settings)
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)
@@ -206,8 +226,9 @@ def reject(
     from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.wording import already, outcome
 
-    with open_journal(Settings(journal)) as book:
-        wanted, no = _existing(book, action).id, Reject(reason)
+    settings = Settings(journal)
+    with open_journal(settings) as book:
+        wanted, no = _existing(book, action, settings).id, Reject(reason)
         # A no reads no room and sends nothing, so the journal alone is enough.
         with book.write() as tx:
             decided = decide(tx, wanted, no, by=person_here(), way="terminal", policy=Policy())
@@ -224,11 +245,11 @@ def reject(
     return exits.UNKNOWN if row.state in ("sent", "unknown") else exits.FAILED
 
 
-def _existing(journal: store.Journal, action_id: str) -> records.Action:
+def _existing(journal: store.Journal, action_id: str, settings: Settings) -> records.Action:
     action = journal.get(action_id.strip().lower())
     if action is None:
         raise InvalidCall(
-            f"There is no action {quoted(action_id)} in this journal.",
+            f"There is no action {quoted(action_id)} in the journal {settings.journal_place}.",
             hint="List them with: hms-active-rooms actions",
         )
     return action
