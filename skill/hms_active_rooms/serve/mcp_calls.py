@@ -27,7 +27,7 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import BadAnswer
 from hms_active_rooms.gate.gate import Asking
-from hms_active_rooms.gate.journal.records import FINAL, Action
+from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settle, tell
@@ -200,12 +200,9 @@ class Calls:
             answer = eliciting.answer(given.action, given.content, asked.digest)
             talk.closed = talk.closed or answer is None
         if answer is None:
-            found = await self._gate.get(asked.action)
+            newest = await self._gate.latest(asked.action)
         else:
-            found = await self._decided(asked.action, talk, answer)
-            if found.state not in FINAL or not (talk.overruled or talk.unused):
-                return found
-        newest = await self._gate.latest(found)
+            newest = await self._decided(asked.action, talk, answer)
         if newest.id != asked.action:
             talk.overruled = asked.action
             if answer is not None and newest.state == "proposed":
@@ -299,7 +296,7 @@ class Calls:
         talk.approved = decided.counted and decided.action.state == "approved"
         if not decided.counted and not decided.problem:
             talk.overruled = action_id
-        return decided.action
+        return decided.newest
 
     async def _told(self, action: Action, talk: _Talk) -> Answer:
         """What came of it; and whose decision it was, for a person who had the question too."""
