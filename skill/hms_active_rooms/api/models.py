@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -130,6 +131,11 @@ class Peers(tuple[Peer, ...]):
     """
 
     unreadable: tuple[str, ...] = ()
+
+
+def unreadable(peers: Sequence[Peer]) -> tuple[str, ...]:
+    """Keys of the records that are missing in these peers."""
+    return peers.unreadable if isinstance(peers, Peers) else ()
 
 
 class Track(Document):
