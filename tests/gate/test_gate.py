@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hms_active_rooms.api.models import Peers
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApiError,
@@ -822,6 +823,28 @@ async def test_edited_words_are_sent_without_another_question() -> None:
     assert [body["message"] for _, body in room.posts] == ["good day"]
 
 
+async def test_whoever_shows_a_row_that_is_there_has_it_on_record_with_the_same_write() -> None:
+    gate = gate_on(classroom())
+    first = await gate.propose(remove(), HERE, looked=True)
+    shown = await gate.propose(remove(), HERE, asking=Asking("elicitation"), looked=True)
+    assert shown == first
+    [asked] = [e for e in gate.journal.events(first.id) if e.kind == "asked"]
+    assert (asked.way, asked.data["digest"]) == ("elicitation", first.digest)
+
+
+async def test_whoever_decides_too_late_is_told_what_the_call_came_to() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    first = await approved(gate, end())
+    room.session = "4" * 24
+    again = await gate.run(first.id)
+    late = await gate.decide(first.id, Approve(first.digest), by="bob", way="page")
+    assert (late.counted, late.action.state, late.newest) == (False, "expired", again)
+    assert await gate.latest(first.id) == again
+    counted = await gate.decide(again.id, Approve(again.digest), by="bob", way="page")
+    assert counted.newest == counted.action
+
+
 async def test_one_question_at_a_place_of_a_graph() -> None:
     room = classroom()
     gate = gate_on(room)
@@ -980,7 +1003,7 @@ async def test_a_role_removal_tells_the_fate_of_each_person() -> None:
 
 async def test_there_is_no_such_action() -> None:
     gate = gate_on(classroom())
-    for asked in (gate.run("nothing"), gate.get("nothing")):
+    for asked in (gate.run("nothing"), gate.get("nothing"), gate.latest("nothing")):
         with pytest.raises(InvalidCall, match="no such action"):
             await asked
     with pytest.raises(InvalidCall, match="no such action"):
@@ -1475,6 +1498,26 @@ async def test_a_roster_that_leaves_out_people_of_the_session_is_refused() -> No
         with pytest.raises(BadResponse, match="leaves out 13 of 15"):
             await gate_on(room).propose(call, HERE)
     assert room.posts == []
+
+
+class UnreadablePerson(StandInRoom):
+    """A room of whose first person 100ms tells nothing usable."""
+
+    async def list_peers(self, room_id: str, **_: Any) -> tuple[Any, ...]:
+        first, *others = await super().list_peers(room_id)
+        found = Peers(others)
+        found.unreadable = (first.id,)
+        return found
+
+
+async def test_where_somebody_cannot_be_read_only_those_who_are_named_can_be_hit() -> None:
+    room = UnreadablePerson([peer(n) for n in range(1, 4)])
+    gate = gate_on(room)
+    for call in (remove_role(), send()):
+        with pytest.raises(BadResponse, match="nothing usable about 1 person"):
+            await gate.propose(call, HERE)
+    assert (await gate.propose(remove(), HERE)).shown.total == 1
+    assert (await gate.propose(end(), HERE)).shown.total == 3
 
 
 async def test_an_audience_of_strangers_is_asked_about_however_many_they_are() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.api.models import ActiveRoom, Peer
+from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import (
     ActiveRoomsError,
@@ -143,7 +143,8 @@ class Gate:
             # roster has to be in it: else it is cut short, or has further pages.
             before, peers = set(room.session.peers), await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
-            missing = before & set(room.session.peers) - {peer.id for peer in peers}
+            listed = {peer.id for peer in peers}.union(unreadable(peers))
+            missing = before & set(room.session.peers) - listed
             if missing:
                 raise BadResponse(
                     f"The list of peers leaves out {len(missing)} of {len(before)} people who are "
@@ -167,9 +168,21 @@ class Gate:
         """The newest row of this call made at this place, if there is one."""
         return await asyncio.to_thread(self.journal.latest, call_key(call, origin))
 
-    async def latest(self, action: Action) -> Action:
-        """The newest revision of the same call."""
-        return await asyncio.to_thread(self.journal.latest, action.call_key) or action
+    async def latest(self, wanted: Action | str) -> Action:
+        """The newest revision of the same call, in one read.
+
+        Args:
+            wanted: a row of the call, or its id.
+
+        Raises:
+            InvalidCall: there is no row with this id.
+        """
+        known = None if isinstance(wanted, str) else wanted
+        action_id = known.id if known else str(wanted)
+        newest = await asyncio.to_thread(self.journal.newest, action_id) or known
+        if newest is None:
+            raise no_such_action()
+        return newest
 
     async def open_actions(self, thread: str) -> list[Action]:
         """The thread's rows that could still be sent: proposed, or approved and not sent."""
@@ -196,7 +209,9 @@ class Gate:
         Args:
             call: what to do.
             origin: where the call was made.
-            asking: the caller shows the question at once; the record says so.
+            asking: the caller shows the question at once. The record says so in the same write,
+                also of a row that another caller inserted meanwhile; with `looked`, of any row
+                that is there. So nobody has to call `asked` for what comes back.
             always_ask: ask a person, whatever the policy lets run unasked.
             looked: the caller has just looked, and there was no row.
 
@@ -250,6 +265,8 @@ class Gate:
         with self.journal.write() as tx:
             found = tx.latest(action.call_key)
             if found is not None:
+                if asking is not None and found.state == "proposed":
+                    tx.note(found.id, "asked", way=asking.way, digest=found.digest)
                 return found
             if may_run_unasked and action.state == "proposed":
                 action = self._unasked(tx, action)

@@ -54,6 +54,7 @@ from hms_active_rooms.gate.journal.tables import (
     steps,
 )
 from hms_active_rooms.gate.journal.workers import this_worker
+from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 Clock = Callable[[], datetime]
@@ -70,6 +71,9 @@ _WANTED: sa.BindParameter[str] = sa.bindparam("wanted")
 _BY_ID = sa.select(actions).where(actions.c.id == _WANTED)
 _LATEST = sa.select(actions).where(actions.c.call_key == _WANTED)
 _LATEST = _LATEST.order_by(actions.c.revision.desc()).limit(1)
+_KEY_OF = sa.select(actions.c.call_key).where(actions.c.id == _WANTED).scalar_subquery()
+_NEWEST = sa.select(actions).where(actions.c.call_key == _KEY_OF)
+_NEWEST = _NEWEST.order_by(actions.c.revision.desc()).limit(1)
 _EDITED_INTO = sa.select(actions).where(actions.c.edited_from == _WANTED)
 _EDITED_INTO = _EDITED_INTO.order_by(actions.c.revision.desc()).limit(1)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _WANTED)
@@ -107,20 +111,37 @@ class Reading:
         """The newest revision of a call."""
         return self._one(_LATEST, wanted=call_key)
 
+    def newest(self, action_id: str) -> Action | None:
+        """The newest revision of the call that the row with this id is a revision of."""
+        return self._one(_NEWEST, wanted=action_id)
+
     def edited_into(self, action_id: str) -> Action | None:
         """The row that holds the words a person edited this one into."""
         return self._one(_EDITED_INTO, wanted=action_id)
 
-    def same_calls(self, thread: str, content: str) -> tuple[Action | None, int]:
-        """The newest row of this call in a thread, and how often the call was made there."""
+    def same_calls(
+        self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
+    ) -> tuple[Action | None, int]:
+        """The newest row of this call in a thread that is the caller's, and how often anybody
+        made the call there.
+
+        Args:
+            thread: the conversation.
+            content: see `Action`.
+            is_mine: whether what this requester asked for is the caller's.
+        """
         same = (actions.c.thread == thread, actions.c.content == content)
-        calls = sa.select(sa.func.count(actions.c.call_key.distinct())).where(*same)
+        calls = sa.func.count(actions.c.call_key.distinct())
+        who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
+        found = self.db.execute(who).all()
+        mine = [requester for requester, _ in found if is_mine(requester)]
         newest = (
             sa.select(actions)
-            .where(*same)
+            .where(*same, actions.c.requester.in_(mine))
             .order_by(actions.c.created_at.desc(), actions.c.revision.desc())
         )
-        return self._one(newest.limit(1)), self.db.scalar(calls) or 0
+        count = sum(made for _, made in found)
+        return (self._one(newest.limit(1)) if mine else None), count
 
     def actions(
         self,
@@ -158,15 +179,25 @@ class Reading:
         state: State | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        requester: str | None = None,
     ) -> int:
         """How many rows fit every filter; see `actions`."""
         fit = self._filters(state, None, rooms, thread)
+        if requester is not None:
+            fit.append(actions.c.requester == requester)
         return self.db.scalar(sa.select(sa.func.count()).select_from(actions).where(*fit)) or 0
 
-    def sent_since(self, moment: datetime) -> int:
-        """How many actions were sent after this moment, and not taken back as not executed."""
-        recent = actions.c.sent_at > naive(moment)
-        return self.db.scalar(sa.select(sa.func.count()).where(recent)) or 0
+    def sent_since(self, moment: datetime, *, like: Action | None = None) -> int:
+        """How many actions were sent after this moment, and not taken back as not executed.
+
+        Args:
+            moment: aware UTC.
+            like: only those in the same room for the same requester.
+        """
+        recent = [actions.c.sent_at > naive(moment)]
+        if like is not None:
+            recent += [actions.c.room_id == like.room_id, actions.c.requester == like.requester]
+        return self.db.scalar(sa.select(sa.func.count()).where(*recent)) or 0
 
     def has_rival(self, action: Action, since: datetime) -> bool:
         """Whether another destructive action of the room is being sent, or ended after `since`."""
@@ -420,7 +451,7 @@ class Journal:
             raise ConfigurationError(
                 f"The journal cannot be opened{detail}.",
                 hint='Use ":memory:", a sqlite:/// path that can be written, or a '
-                "postgresql+psycopg:// URL with the extra hms-active-rooms[postgres].",
+                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}.",
             ) from None
         self._reader = reader_of(self._engine)
         self._one_connection = is_in_memory(self._engine.url)
@@ -476,6 +507,11 @@ class Journal:
         """The newest revision of a call."""
         with self.read() as view:
             return view.latest(call_key)
+
+    def newest(self, action_id: str) -> Action | None:
+        """The newest revision of a row's call."""
+        with self.read() as view:
+            return view.newest(action_id)
 
     def actions(self, **filters: Any) -> list[Action]:
         """See `Reading.actions`."""
