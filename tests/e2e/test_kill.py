@@ -76,7 +76,7 @@ WAYS = [
     *((graph, "peer") for graph in GRAPHS),
 ]
 BY_DAY = {("gate", "peer"): 1, **{(graph, "peer"): 5 for graph in GRAPHS}}
-"""By day the worker dies at each step of a removal, or in a graph at every fifth."""
+"""By day the worker dies at each step of a removal, in a graph at every fifth, else at every second."""
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ BY_DAY = {("gate", "peer"): 1, **{(graph, "peer"): 5 for graph in GRAPHS}}
 @pytest.mark.parametrize(
     ("how", "kind", "every"),
     [
-        *((*way, BY_DAY.get(way, 4)) for way in WAYS),
+        *((*way, BY_DAY.get(way, 2)) for way in WAYS),
         *(pytest.param(*way, 1, marks=pytest.mark.nightly) for way in WAYS if BY_DAY.get(way) != 1),
     ],
 )
