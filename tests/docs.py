@@ -80,7 +80,9 @@ def session() -> str:
         check=True,
         env={**{k: v for k, v in os.environ.items() if not k.startswith("HMS_")}, "NO_COLOR": "1"},
     )
-    text = re.sub(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "until 2026-11-24 10:10:00", done.stdout)
+    text = re.sub(
+        r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+", "until 2026-11-24 10:10:00 UTC", done.stdout
+    )
     text = re.sub(r"\(action \w{12}\)", "(action wz2z7twiiors)", text)
     return f"```\n{text.strip()}\n```"
 

@@ -261,6 +261,26 @@ def test_ctrl_c_before_the_request_says_that_the_approval_is_still_open(
     assert posts(sim) == []
 
 
+def test_what_ended_is_exported_to_a_new_file_and_only_then_pruned(
+    sim: Simulation, waiting: str, call: Run, tmp_path: Path
+) -> None:
+    call("reject", waiting)
+    open_still = call("end", sim.room_id, "--json").json["action_id"]
+    file, later = tmp_path / "old.jsonl", "2999-01-01"
+    assert call("actions", "prune", "--before", later, "--json").json == {"deleted": 0, "left": 1}
+    written = call("actions", "export", str(file), "--before", later, "--json").json
+    assert written == {"file": str(file), "actions": 1}
+    assert waiting in file.read_text(encoding="utf-8")
+    assert open_still not in file.read_text(encoding="utf-8")
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = call("actions", "export", str(file), "--before", later)
+    assert (again.code, "an old one is never replaced" in again.err) == (2, True)
+    assert call("actions", "prune", "--before", "2000-01-01", "--json").json["deleted"] == 0
+    assert "Deleted 1 actions" in call("actions", "prune", "--before", later).out
+    assert [row["action_id"] for row in call("actions", "--json").json["actions"]] == [open_still]
+    assert call("actions", "prune", "--before", "soon").code == 2
+
+
 def test_requests_that_a_server_refused_are_listed_newest_first(
     environ: dict[str, str], call: Run
 ) -> None:

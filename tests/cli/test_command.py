@@ -22,6 +22,8 @@ COMMANDS = [
     ("remove",),
     ("end",),
     ("actions", "show"),
+    ("actions", "export"),
+    ("actions", "prune"),
     ("approve",),
     ("reject",),
     ("chat",),

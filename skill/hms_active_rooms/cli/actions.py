@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -29,13 +30,22 @@ _LISTED_PEOPLE = 3
 
 _POLL_S = 0.2
 
+Before = Annotated[
+    str, typer.Option("--before", metavar="DATE", help="A date, or a time with its zone.")
+]
+
 
 def actions(
     ctx: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
     room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, typer.Option(help="Rows to show.")] = 20,
-    refused: Annotated[bool, typer.Option("--refused", help="What servers refused.")] = False,
+    refused: Annotated[
+        bool,
+        typer.Option(
+            "--refused", help="List HTTP requests that a server refused, instead of actions."
+        ),
+    ] = False,
     json: Json = False,
     journal: Journal = None,
 ) -> None:
@@ -63,7 +73,7 @@ def actions(
         screen.table(heads, [_cells(row, now) for row in rows])
     else:
         which = "no such actions" if state or room else "no actions"
-        screen.err(f"There are {which} in the journal {settings.journal_place}.")
+        screen.err(f"There are {which} in the journal {book.place}.")
 
 
 def _state(text: str | None) -> records.State | None:
@@ -118,7 +128,7 @@ def show(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Look until it has ended, at most so long; the exit code then says how.",
+            help="Wait up to SECONDS for the action to end; the exit code then says how it ended.",
         ),
     ] = None,
     all: All = False,
@@ -132,7 +142,7 @@ def show(
         raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
     settings = Settings(journal)
     with open_journal(settings) as book:
-        row = _existing(book, action, settings)
+        row = _existing(book, action)
         if wait is not None:
             row = _awaited(book, row, wait)
         newest = book.latest(row.call_key) or row
@@ -202,7 +212,7 @@ def approve(
 
     settings = Settings(journal, policy)
     with open_journal(settings) as book:
-        row = _existing(book, action, settings)
+        row = _existing(book, action)
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)
@@ -216,7 +226,7 @@ def approve(
 
 def reject(
     action: Action,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Told to whoever asked.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
     json: Json = False,
     journal: Journal = None,
 ) -> int:
@@ -228,7 +238,7 @@ def reject(
 
     settings = Settings(journal)
     with open_journal(settings) as book:
-        wanted, no = _existing(book, action, settings).id, Reject(reason)
+        wanted, no = _existing(book, action).id, Reject(reason)
         # A no reads no room and sends nothing, so the journal alone is enough.
         with book.write() as tx:
             decided = decide(tx, wanted, no, by=person_here(), way="terminal", policy=Policy())
@@ -245,11 +255,58 @@ def reject(
     return exits.UNKNOWN if row.state in ("sent", "unknown") else exits.FAILED
 
 
-def _existing(journal: store.Journal, action_id: str, settings: Settings) -> records.Action:
+def export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file, for JSON Lines.")],
+    before: Before,
+    json: Json = False,
+    journal: Journal = None,
+) -> None:
+    """Write every action that ended before a moment to a file, whole. Deletes nothing."""
+    moment, settings = _moment(before), Settings(journal)
+    with open_journal(settings) as book:
+        try:
+            new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(new, "w", encoding="utf-8") as lines:
+                count = book.export(lines, before=moment, by=person_here())
+        except OSError as error:
+            raise ConfigurationError(
+                f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
+                hint="Name a new file: an old one is never replaced.",
+            ) from None
+    if json:
+        screen.document({"file": file, "actions": count})
+    else:
+        screen.out(f"Wrote {count:,} actions to {quoted(file, 200)}.")
+
+
+def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
+    """Delete what ended before a moment, was exported, and did not change since."""
+    moment, settings = _moment(before), Settings(journal)
+    with open_journal(settings) as book:
+        pruned = book.prune(before=moment, by=person_here())
+    if json:
+        screen.document({"deleted": pruned.actions, "left": pruned.left})
+        return
+    screen.out(f"Deleted {pruned.actions:,} actions from the journal {book.place}.")
+    if pruned.left:
+        screen.err(f"{pruned.left:,} more ended by then, and are not exported as they are now.")
+
+
+def _moment(text: str) -> datetime:
+    """A date or a time as a person types it, in their own time zone unless it says another."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidCall(
+            f"{quoted(text, 60)} is no date.", hint="As 2026-11-01, or 2026-11-01T18:00+01:00."
+        ) from None
+
+
+def _existing(journal: store.Journal, action_id: str) -> records.Action:
     action = journal.get(action_id.strip().lower())
     if action is None:
         raise InvalidCall(
-            f"There is no action {quoted(action_id)} in the journal {settings.journal_place}.",
+            f"There is no action {quoted(action_id)} in the journal {journal.place}.",
             hint="List them with: hms-active-rooms actions",
         )
     return action

@@ -85,6 +85,8 @@ for command in (
     app.command(epilog=EPILOG)(command)
 _actions.callback()(actions.actions)
 _actions.command("show", epilog=EPILOG)(actions.show)
+_actions.command("export", epilog=EPILOG)(actions.export)
+_actions.command("prune", epilog=EPILOG)(actions.prune)
 _chats.callback()(chats.chats)
 _chats.command("prune", epilog=EPILOG)(chats.prune)
 _skill.command(epilog=EPILOG)(skill.install)

@@ -47,7 +47,8 @@ def chat(
     approve_from_stdin: Annotated[
         bool,
         typer.Option(
-            "--approve-from-stdin", help="Take answers from a pipe too: whoever writes it decides."
+            "--approve-from-stdin",
+            help="Take yes and no from piped input too. Whatever writes to the pipe approves for you.",
         ),
     ] = False,
     json: JsonLines = False,

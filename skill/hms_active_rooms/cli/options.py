@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
-Action = Annotated[str, typer.Argument(metavar="ACTION", help="Action id, see: actions.")]
+Action = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 All = Annotated[
     bool,
-    typer.Option("--all", help="Everything, one JSON object a line, to a file or a pipe."),
+    typer.Option("--all", help="Write every record whole, as JSON Lines, to a file or a pipe."),
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Journal = Annotated[
@@ -20,7 +20,9 @@ Journal = Annotated[
 PolicyFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
 ]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Shown to the others.")]
+Reason = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Why; the people in the room are shown it.")
+]
 Scene = Annotated[
     str, typer.Option(metavar="NAME", help="classroom, webinar, arena, hostile or idle.")
 ]
@@ -28,8 +30,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help='A chat model as "provider:model" (extra "models"); without it a small one'
-        " that works offline.",
+        help='A chat model as "provider:model" (extra "models"). Without it no language model'
+        " is used: plain sentences become commands.",
     ),
 ]
 Rooms = Annotated[
@@ -38,11 +40,22 @@ Rooms = Annotated[
 Host = Annotated[str, typer.Option(help="Address to bind.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
 AllowHost = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="Another name of it; needs a token.")
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN."
+    ),
 ]
 AllowOrigin = Annotated[
-    list[str] | None, typer.Option(metavar="URL", help="Another address of its own pages.")
+    list[str] | None,
+    typer.Option(
+        metavar="URL",
+        help="Also accept this browser Origin, e.g. https://rooms.example (repeatable).",
+    ),
 ]
 NoElicitation = Annotated[
-    bool, typer.Option("--no-elicitation", help="Ask nobody through an MCP client.")
+    bool,
+    typer.Option(
+        "--no-elicitation",
+        help="Never ask through MCP clients; people decide on the page, by REST or in a terminal.",
+    ),
 ]

@@ -127,7 +127,8 @@ def serve(
     person: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Print a login for them; several times. None: one login, no name."
+            metavar="NAME",
+            help="Print a one-time login link for NAME (repeatable). Without it: one link, no name.",
         ),
     ] = None,
     allow_host: AllowHost = None,

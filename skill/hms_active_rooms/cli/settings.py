@@ -13,7 +13,6 @@ from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.environment import check_variables
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
-from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
@@ -44,18 +43,6 @@ class Settings:
         check_variables(os.environ, Policy.model_fields)
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
-
-    @property
-    def journal_place(self) -> str:
-        """The journal's file or address, without a password, quoted."""
-        import sqlalchemy as sa
-
-        from hms_active_rooms.gate.journal.store import default_url
-
-        url = sa.make_url(self.environ().get("HMS_JOURNAL") or default_url())
-        if url.get_backend_name() == "sqlite" and url.database:
-            return quoted(url.database, 300)
-        return quoted(url.render_as_string(hide_password=True), 300)
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:

@@ -530,6 +530,11 @@ class Journal:
             with self._begin(self._engine) as db:
                 prepare(db)
 
+    @property
+    def place(self) -> str:
+        """Its file or address, for a person to read; never a password."""
+        return self._place
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._place})"
 
