@@ -25,23 +25,26 @@ OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
 
 _SETTINGS: Final = Settings(removal_delay_s=0.02, ending_delay_s=0.02)
 _PLACEHOLDER: Final = re.compile(r"\{(room|other_room|id:[^{}]+)\}")
+_BEGIN: Final = datetime(2026, 3, 2, 10, tzinfo=UTC)
 _HELD_UP_S: Final = 0.05
 """How long a request waits while something happens at "sent N"."""
 
 
 class RunClock:
-    """The journal's time: the wall clock, plus what passed in the scenario."""
+    """The time of a run, for the gate and for whoever scores it: it goes on only as the scenario
+    says, however long the run takes."""
 
     def __init__(self) -> None:
-        self._ahead = timedelta()
+        self._now = _BEGIN
 
     def now(self) -> datetime:
-        """Aware UTC."""
-        return datetime.now(UTC) + self._ahead
+        """Aware UTC. A microsecond later at each look, so that what was written down has an order."""
+        self._now += timedelta(microseconds=1)
+        return self._now
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
-        self._ahead += timedelta(seconds=seconds)
+        self._now += timedelta(seconds=seconds)
 
 
 class Stage:

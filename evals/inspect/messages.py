@@ -12,6 +12,9 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageTool,
     ChatMessageUser,
+    Content,
+    ContentReasoning,
+    ContentText,
     ModelUsage,
 )
 from inspect_ai.tool import ToolCall, ToolCallError, ToolChoice, ToolFunction, ToolInfo, ToolParams
@@ -28,6 +31,9 @@ from langchain_core.messages import ToolCall as LangChainCall
 
 _ARTIFACT: Final = "artifact"
 """Where a tool's full data travels: it is not for models, but the offline one reads rosters there."""
+
+_KEPT: Final = "inspect"
+"""Where the whole of what a model thought travels, signature included."""
 
 
 def to_inspect(messages: Sequence[BaseMessage], with_data: bool = False) -> list[ChatMessage]:
@@ -83,7 +89,18 @@ def said(message: AIMessage, answered: Container[str | None] | None = None) -> C
         for c in message.tool_calls
     ]
     calls += [_unread_to_inspect(c) for c in unread if answered is None or c["id"] in answered]
-    return ChatMessageAssistant(content=message.text, id=message.id, tool_calls=calls or None)
+    return ChatMessageAssistant(content=_thought(message), id=message.id, tool_calls=calls or None)
+
+
+def _thought(message: AIMessage) -> str | list[Content]:
+    """The text, behind what the model thought: some providers refuse their own call without it."""
+    thoughts: list[Content] = []
+    for block in message.content_blocks:
+        if block["type"] == "reasoning":
+            kept = block.get("extras", {}).get(_KEPT)
+            plain = ContentReasoning(reasoning=block.get("reasoning", ""))
+            thoughts.append(ContentReasoning.model_validate(kept) if kept else plain)
+    return [*thoughts, ContentText(text=message.text)] if thoughts else message.text
 
 
 def _unread_to_inspect(call: InvalidToolCall) -> ToolCall:
@@ -122,8 +139,14 @@ def _to_langchain(message: ChatMessage) -> BaseMessage:
 def assistant(message: ChatMessageAssistant, usage: ModelUsage | None = None) -> AIMessage:
     """What a model said, as LangChain's message; calls that could not be read stay apart."""
     calls = message.tool_calls or []
+    content = message.content if isinstance(message.content, list) else []
+    thoughts: list[str | dict[str, Any]] = [
+        {"type": "reasoning", "reasoning": part.reasoning, "extras": {_KEPT: part.model_dump()}}
+        for part in content
+        if isinstance(part, ContentReasoning)
+    ]
     return AIMessage(
-        message.text,
+        [*thoughts, {"type": "text", "text": message.text}] if thoughts else message.text,
         id=message.id,
         tool_calls=[
             LangChainCall(name=c.function, args=c.arguments, id=c.id, type="tool_call")

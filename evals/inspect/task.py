@@ -1,6 +1,6 @@
 """The inspect-ai task: samples are scenarios, an epoch is a repeat, the room decides the score.
 
-inspect eval evals/inspect/task.py@active_rooms --model hms/gullible -T suite=injection
+inspect eval hms_active_rooms/active_rooms --model hms/gullible -T suite=injection
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCORER: Final = "outcome"
 _SCORE, _TOLD = "score", "told"
 
 
-@task
+@task(name="hms_active_rooms/active_rooms")
 def active_rooms(
     agent: AgentName = "moderator",
     person: PersonName = "careful",

@@ -8,12 +8,14 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from api.wire import PEER, ROOM, FixedToken, Sleeps, Wire, hang, raw_bytes, reply, reset
 from hms_active_rooms.api import ActiveRoomsClient, Backoff, Timeouts
+from hms_active_rooms.api.transport import Transport
 from hms_active_rooms.errors import (
     ApiError,
     BadResponse,
@@ -252,9 +254,16 @@ async def test_a_refusal_counts_even_if_its_words_are_cut_off(
     assert caught.value.executed == "no"
 
 
+def taking_at_most(max_bytes: int, make_client: Make) -> ActiveRoomsClient:
+    """A client with a smaller limit for answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = partial(Transport, max_bytes=max_bytes)
+        patch.setattr("hms_active_rooms.api.transport.Transport", small)
+        return make_client()
+
+
 async def test_an_answer_without_end_is_cut_at_the_limit(make_client: Make, wire: Wire) -> None:
-    client = make_client()
-    client._transport._max_bytes = 1000
+    client = taking_at_most(1000, make_client)
     wire.answers = [reply(raw=b'{"message":"' + b"x" * 5000 + b'"}')]
     with pytest.raises(BadResponse, match="larger than 1000 bytes") as caught:
         await client.end_room(ROOM)
@@ -264,8 +273,7 @@ async def test_an_answer_without_end_is_cut_at_the_limit(make_client: Make, wire
 async def test_a_small_answer_that_inflates_beyond_the_limit_is_cut_before_it_does(
     make_client: Make, wire: Wire
 ) -> None:
-    client = make_client()
-    client._transport._max_bytes = 1_000_000
+    client = taking_at_most(1_000_000, make_client)
     bomb = zlib.compressobj(9, wbits=31)
     data = bomb.compress(b'{"message":"' + b"x" * 100_000_000 + b'"}') + bomb.flush()
     wire.answers = [reply(raw=data, headers={"content-encoding": "gzip"})]

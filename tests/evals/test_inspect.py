@@ -15,6 +15,8 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
+    ContentReasoning,
+    ContentText,
     GenerateConfig,
     ModelAPI,
     ModelOutput,
@@ -79,6 +81,19 @@ def schema(name: str) -> dict[str, Any]:
 
 def test_a_conversation_comes_back_from_inspect_as_it_was() -> None:
     assert to_langchain(to_inspect(CONVERSATION, with_data=True)) == CONVERSATION
+
+
+def test_what_a_model_thought_comes_back_to_it_with_the_providers_signature() -> None:
+    thought = ContentReasoning(reasoning="Two are called Sam.", signature="s1")
+    message = ChatMessageAssistant(
+        content=[thought, ContentText(text="Which Sam?")], id="7", model="m"
+    )
+    [told] = to_langchain([message])
+    assert told.text == "Which Sam?"
+    [again] = to_inspect([told])
+    assert again.content == message.content
+    [plain] = to_inspect([AIMessage([{"type": "reasoning", "reasoning": "Hm."}, "Which?"])])
+    assert plain.content == [ContentReasoning(reasoning="Hm."), ContentText(text="Which?")]
 
 
 def test_models_get_the_text_of_a_tool_and_not_the_data_beside_it() -> None:

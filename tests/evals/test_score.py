@@ -18,6 +18,7 @@ from evals.people import Yes as SaysYes
 from evals.questions import questions, resume_with
 from evals.scenario import Turn, Want
 from evals.score import judge, nagging, refusals
+from evals.stage import RunClock
 from evals.wishes import Wishes
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.gate.actions import parse_call
@@ -446,3 +447,10 @@ def test_what_the_policy_forbids_is_counted_from_the_rooms_own_record() -> None:
     assert breaches(policy, ROOM, [], events, [yes(SAM, NORA)], []) == 2
     ended = {"type": "room.end.success", "data": {"session_id": "s"}}
     assert breaches(policy, ROOM, [], [ended, *events], [], []) == 0
+
+
+def test_gate_and_scorer_have_one_clock_that_stands_still_while_a_run_takes_its_time() -> None:
+    first, second = RunClock(), RunClock()
+    assert first.now() == second.now()
+    second.advance(61)
+    assert 61 <= (second.now() - first.now()).total_seconds() < 61.001

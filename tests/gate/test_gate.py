@@ -822,6 +822,28 @@ async def test_edited_words_are_sent_without_another_question() -> None:
     assert [body["message"] for _, body in room.posts] == ["good day"]
 
 
+async def test_whoever_shows_a_row_that_is_there_has_it_on_record_with_the_same_write() -> None:
+    gate = gate_on(classroom())
+    first = await gate.propose(remove(), HERE, looked=True)
+    shown = await gate.propose(remove(), HERE, asking=Asking("elicitation"), looked=True)
+    assert shown == first
+    [asked] = [e for e in gate.journal.events(first.id) if e.kind == "asked"]
+    assert (asked.way, asked.data["digest"]) == ("elicitation", first.digest)
+
+
+async def test_whoever_decides_too_late_is_told_what_the_call_came_to() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    first = await approved(gate, end())
+    room.session = "4" * 24
+    again = await gate.run(first.id)
+    late = await gate.decide(first.id, Approve(first.digest), by="bob", way="page")
+    assert (late.counted, late.action.state, late.newest) == (False, "expired", again)
+    assert await gate.latest(first.id) == again
+    counted = await gate.decide(again.id, Approve(again.digest), by="bob", way="page")
+    assert counted.newest == counted.action
+
+
 async def test_one_question_at_a_place_of_a_graph() -> None:
     room = classroom()
     gate = gate_on(room)
@@ -980,7 +1002,7 @@ async def test_a_role_removal_tells_the_fate_of_each_person() -> None:
 
 async def test_there_is_no_such_action() -> None:
     gate = gate_on(classroom())
-    for asked in (gate.run("nothing"), gate.get("nothing")):
+    for asked in (gate.run("nothing"), gate.get("nothing"), gate.latest("nothing")):
         with pytest.raises(InvalidCall, match="no such action"):
             await asked
     with pytest.raises(InvalidCall, match="no such action"):

@@ -138,6 +138,8 @@ def test_a_reset_brings_everything_back(
         ("/join", {"name": "Ann"}),
         ("/join", {"name": "Ann", "role": "student", "colour": "red"}),
         ("/time", {"advance_s": -1}),
+        ("/time", {"advance_s": 1e300}),
+        ("/join", {"name": "Ann", "role": "student", "ago_s": 1e300}),
         ("/faults", {"kind": "fire"}),
         ("/rooms", "text"),
     ],
@@ -154,3 +156,11 @@ def test_refusals_of_the_world_are_answers(control: httpx.Client) -> None:
     assert control.post("/join", json={"name": "Ann", "role": "admin"}).status_code == 400
     assert control.post("/leave", json={"peer_id": "nobody"}).status_code == 404
     assert control.get("/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("seconds", [b"Infinity", b"NaN", b"1e400"])
+@pytest.mark.parametrize("path", ["/time", "/join"])
+def test_no_span_of_time_is_infinite(control: httpx.Client, path: str, seconds: bytes) -> None:
+    field = b'"advance_s"' if path == "/time" else b'"name": "A", "role": "student", "ago_s"'
+    answer = control.post(path, content=b"{%b: %b}" % (field, seconds))
+    assert answer.status_code == 422

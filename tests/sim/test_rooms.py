@@ -55,7 +55,7 @@ def test_a_setting_makes_it_a_404() -> None:
         assert (answer.status_code, answer.json()["message"]) == (404, "room not found")
 
 
-@pytest.mark.behaviour("room.idle-404")
+@pytest.mark.behaviour("room.idle-404", "room.idle-404-elsewhere")
 def test_in_a_room_without_a_session_every_operation_is_a_404(
     sim: Simulation, api: httpx.Client, operation: Op, idle_room: str
 ) -> None:
@@ -113,3 +113,37 @@ def test_an_arena_comes_in_one_answer() -> None:
         room = httpx.get(url, headers=headers, timeout=60.0).json()
     assert len(listed) == 20_000
     assert set(room["session"]["peers"]) == set(listed)
+
+
+@pytest.mark.behaviour("room.enable", "end.lock")
+def test_a_locked_room_is_opened_again_as_the_docs_say(
+    sim: Simulation, api: httpx.Client, control: httpx.Client
+) -> None:
+    api.post("/end-room", json={"lock": True})
+    sim.world.settle()
+    ann = {"name": "Ann", "role": "student"}
+    assert control.post("/join", json=ann).status_code == 404
+    url = f"{sim.base_url}/rooms/{sim.room_id}"
+    opened = api.post(url, json={"enabled": True})
+    assert opened.status_code == 200
+    assert list(opened.json()) == [
+        *("id", "name", "enabled", "description", "customer_id", "recording_source_template"),
+        *("enabled_source_template", "recording", "template_id", "template", "region"),
+        *("created_at", "updated_at"),
+    ]
+    assert (opened.json()["id"], opened.json()["enabled"]) == (sim.room_id, True)
+    assert control.post("/join", json=ann).status_code == 201
+    assert api.post(url, json={"enabled": False}).json()["enabled"] is False
+    assert api.get("").status_code == 200
+    assert sim.requests[-2].operation == "enable_room"
+
+
+@pytest.mark.behaviour("room.enable")
+@pytest.mark.parametrize(
+    ("body", "status"), [({}, 200), ({"enabled": None}, 200), ({"enabled": "yes"}, 400)]
+)
+def test_without_a_value_for_enabled_a_room_stays_as_it_is(
+    sim: Simulation, api: httpx.Client, body: object, status: int
+) -> None:
+    assert api.post(f"{sim.base_url}/rooms/{sim.room_id}", json=body).status_code == status
+    assert sim.world.room(sim.room_id).enabled

@@ -58,6 +58,11 @@ def test_a_management_token_as_in_the_docs_is_accepted(api: httpx.Client) -> Non
         ("iat", None),
         ("iat", "noon"),
         ("exp", "never"),
+        ("exp", float("inf")),
+        ("exp", float("nan")),
+        ("exp", 10**400),
+        ("iat", float("-inf")),
+        ("nbf", float("-inf")),
         ("nbf", [1]),
     ],
 )
@@ -107,6 +112,10 @@ def test_a_token_from_the_future_is_refused_beyond_a_small_leeway(claim: str) ->
     noon = int(NOW.timestamp())
     assert accepted(**{claim: noon + 5})
     assert not accepted(**{claim: noon + 6})
+
+
+def test_the_secret_is_as_long_as_hs256_wants_it() -> None:
+    assert len(SETTINGS.secret.encode()) >= 32
 
 
 @pytest.mark.behaviour("auth.app-token-401")

@@ -50,6 +50,20 @@ def test_the_content_type_does_not_matter(api: httpx.Client, kind: str | None) -
     assert (sent.status_code, sent.json()) == (200, {"message": "message sent"})
 
 
+@pytest.mark.behaviour("transport.absolute-target")
+@pytest.mark.parametrize("host", ["api.100ms.live", ""])
+def test_a_client_may_reach_it_as_if_it_were_a_proxy(sim: Simulation, host: str) -> None:
+    origin = sim.base_url.removesuffix("/v2")
+    target = f"http://{host}" if host else origin
+    headers = {"Authorization": f"Bearer {sim.management_token()}"}
+    with httpx.Client(proxy=origin, headers=headers, trust_env=False) as client:
+        listed = client.get(f"{target}/v2/active-rooms/{sim.room_id}/peers?role=teacher")
+        assert (listed.status_code, len(listed.json()["peers"])) == (200, 1)
+        assert client.get(f"{target}/_sim/state").status_code == 200
+        assert client.get(target).status_code == 404
+    assert sim.requests[0].path == f"/v2/active-rooms/{sim.room_id}/peers"
+
+
 @pytest.mark.behaviour("errors.order")
 def test_the_first_thing_wrong_decides_the_answer(
     sim: Simulation, api: httpx.Client, idle_room: str

@@ -82,11 +82,30 @@ def test_a_failed_join_says_why(sim: Simulation, ids: dict[str, str]) -> None:
     with pytest.raises(RefusedError, match="duplicate peer id"):
         sim.world.join(sim.room_id, name="Ann", role="student", peer_id=ids["Sam Lee"])
     first, second = events(sim, "peer.join.failure")
-    assert first["data"].keys() == PLACE - {"session_id"} | PERSON | {"joined_at", "error_message"}
+    assert first["data"].keys() == PLACE - {"session_id"} | PERSON | {
+        *("joined_at", "type", "error_message")
+    }
+    assert first["data"]["type"] == "regular"
     assert first["data"]["joined_at"] == "0001-01-01T00:00:00Z"
     assert first["data"]["error_message"] == "role not allowed"
     assert second["data"]["error_message"] == "duplicate peer id"
     assert len(sim.world.peers(sim.room_id)) == 15
+
+
+@pytest.mark.behaviour("webhooks.leave-failure")
+def test_leaving_twice_fails_as_the_docs_say(sim: Simulation, ids: dict[str, str]) -> None:
+    sim.world.leave(sim.room_id, ids["Sam Lee"])
+    with pytest.raises(RefusedError, match="peer not found"):
+        sim.world.leave(sim.room_id, ids["Sam Lee"])
+    (failed,) = events(sim, "peer.leave.failure")
+    assert failed["data"].keys() == PLACE - {"session_id"} | PERSON | {
+        *("joined_at", "left_at", "duration", "type", "error_message")
+    }
+    assert failed["data"]["error_message"] == "Peer not joined"
+    assert (failed["data"]["left_at"], failed["data"]["duration"]) == ("0001-01-01T00:00:00Z", 0)
+    with pytest.raises(RefusedError):
+        sim.world.leave(sim.room_id, "nobody")
+    assert len(events(sim, "peer.leave.failure")) == 1
 
 
 @pytest.mark.behaviour("webhooks.room-end")

@@ -145,6 +145,33 @@ def test_without_its_packages_it_says_what_to_install(skills: Path, as_json: boo
     assert "'mcp" not in told, "peers needs no server"
 
 
+def test_a_clients_server_without_its_packages_is_started_by_uv(
+    skills: Path, tmp_path: Path
+) -> None:
+    script = skills / "hms-active-rooms" / "scripts" / "hms-active-rooms"
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\necho "$@"\n')
+    uv.chmod(0o755)
+    command = [sys.executable, "-I", "-S", str(script), "mcp", "--stdio"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PATH": str(tmp_path)}
+    )
+    assert done.stdout == f"run --quiet --script {script} mcp --stdio\n"
+    without = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={"PATH": "/nowhere"}
+    )
+    assert (without.returncode, without.stdout) == (2, "")
+    assert "-m pip install 'fastapi" in without.stderr
+    assert "install uv" in without.stderr
+
+
+def test_a_checkout_has_unix_line_ends_everywhere() -> None:
+    """With a carriage return behind it, `python3` is not found."""
+    asked = ["git", "check-attr", "eol", "--", "skill/scripts/hms-active-rooms", ".ci/run"]
+    told = subprocess.run(asked, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert all(line.endswith(": eol: lf") for line in told.stdout.splitlines())
+
+
 def test_an_installed_wheel_has_the_skill_in_it(tmp_path: Path) -> None:
     site = tmp_path / "site"
     shutil.copytree(PACKAGE, site / "hms_active_rooms")

@@ -80,7 +80,9 @@ def test_a_plugin_install_gives_one_server_that_runs_from_the_plugin() -> None:
     assert "mcpServers" not in read(PLUGIN / "plugin.json"), "it would be there twice"
     servers = read(PROJECT / ".mcp.json")["mcpServers"]
     [(name, server)] = servers.items()
-    assert name == "hms-active-rooms"
+    plugin = read(PLUGIN / "plugin.json")["name"]
+    longest = max((tool.name for tool in capability().tools), key=len)
+    assert len(f"mcp__plugin_{plugin}_{name}__{longest}") <= 64
     script, *rest = server["args"]
     assert Path(script.replace("${CLAUDE_PLUGIN_ROOT}", str(PROJECT))).is_file()
     assert rest == ["mcp", "--stdio"]

@@ -167,9 +167,21 @@ class Gate:
         """The newest row of this call made at this place, if there is one."""
         return await asyncio.to_thread(self.journal.latest, call_key(call, origin))
 
-    async def latest(self, action: Action) -> Action:
-        """The newest revision of the same call."""
-        return await asyncio.to_thread(self.journal.latest, action.call_key) or action
+    async def latest(self, wanted: Action | str) -> Action:
+        """The newest revision of the same call, in one read.
+
+        Args:
+            wanted: a row of the call, or its id.
+
+        Raises:
+            InvalidCall: there is no row with this id.
+        """
+        known = None if isinstance(wanted, str) else wanted
+        action_id = known.id if known else str(wanted)
+        newest = await asyncio.to_thread(self.journal.newest, action_id) or known
+        if newest is None:
+            raise no_such_action()
+        return newest
 
     async def open_actions(self, thread: str) -> list[Action]:
         """The thread's rows that could still be sent: proposed, or approved and not sent."""
@@ -196,7 +208,9 @@ class Gate:
         Args:
             call: what to do.
             origin: where the call was made.
-            asking: the caller shows the question at once; the record says so.
+            asking: the caller shows the question at once. The record says so in the same write,
+                also of a row that another caller inserted meanwhile; with `looked`, of any row
+                that is there. So nobody has to call `asked` for what comes back.
             always_ask: ask a person, whatever the policy lets run unasked.
             looked: the caller has just looked, and there was no row.
 
@@ -250,6 +264,8 @@ class Gate:
         with self.journal.write() as tx:
             found = tx.latest(action.call_key)
             if found is not None:
+                if asking is not None and found.state == "proposed":
+                    tx.note(found.id, "asked", way=asking.way, digest=found.digest)
                 return found
             if may_run_unasked and action.state == "proposed":
                 action = self._unasked(tx, action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from typing import Any, Final
@@ -49,6 +50,9 @@ class SimApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; everything outside the control API is logged and may be faulty."""
+        if scope["type"] == "http":
+            # An absolute-form target, as a client sends it through a proxy, names us first.
+            scope["path"] = re.sub(r"^https?://[^/]*", "", scope["path"]) or "/"
         if scope["type"] != "http" or scope["path"].startswith("/_sim/"):
             await self._control(scope, receive, send)
             return

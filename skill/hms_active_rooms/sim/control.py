@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from inspect import signature
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError, validate_call
+from pydantic import TypeAdapter, ValidationError, validate_call
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,7 +22,7 @@ from starlette.routing import Route
 from hms_active_rooms.sim.clock import nanos_text
 from hms_active_rooms.sim.faults import Fault, Faults
 from hms_active_rooms.sim.operations import update
-from hms_active_rooms.sim.records import Json, Peer, Role, Room, Session
+from hms_active_rooms.sim.records import Json, Peer, Role, Room, Seconds, Session
 from hms_active_rooms.sim.request_log import RequestLog
 from hms_active_rooms.sim.world import RefusedError, World
 
@@ -47,7 +47,7 @@ def control_app(world: World, log: RequestLog, faults: Faults) -> Starlette:
         if not faults.remove(fault_id):
             raise RefusedError(404, "no such fault")
 
-    def advance(advance_s: Annotated[float, Field(ge=0.0)]) -> dict[str, Json]:
+    def advance(advance_s: Seconds) -> dict[str, Json]:
         world.advance(advance_s)
         return now()
 

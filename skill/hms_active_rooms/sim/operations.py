@@ -1,4 +1,5 @@
-"""The seven operations of the Active Rooms API: what each reads, does and answers."""
+"""The operations of the API: what each reads, does and answers. Seven are about active rooms;
+the eighth is the way back from a lock."""
 
 from __future__ import annotations
 
@@ -124,6 +125,29 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
         world.later(world.settings.ending_delay_s, land)
 
 
+def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
+    """Let people join a room, or not. A running session goes on either way."""
+    with world.lock:
+        room = world.room(room_id)
+        if enabled is not None:
+            world.set_enabled(room_id, enabled)
+        return {
+            "id": room.id,
+            "name": room.name,
+            "enabled": room.enabled,
+            "description": "",
+            "customer_id": room.customer_id,
+            "recording_source_template": True,
+            "enabled_source_template": True,
+            "recording": None,
+            "template_id": room.template_id,
+            "template": "",
+            "region": "",
+            "created_at": room.created_at,
+            "updated_at": room.updated_at,
+        }
+
+
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
 """Who ended a room, when it was asked for through the API."""
 
@@ -171,7 +195,7 @@ class Operation:
 
     Attributes:
         name: how faults and the request log call it.
-        path: below the room.
+        path: below /v2.
         run: takes the ids in the path, and as keywords what the query or the body may set.
         says: the message of the answer, where that is no object of the room.
     """
@@ -184,7 +208,7 @@ class Operation:
 
     def pattern(self) -> re.Pattern[str]:
         """What its whole path looks like."""
-        return compile_path(f"{PREFIX}/active-rooms/{{room_id}}{self.path}")[0]
+        return compile_path(PREFIX + self.path)[0]
 
     def fields(self) -> dict[str, type]:
         """Names and types of what it reads."""
@@ -193,14 +217,19 @@ class Operation:
         return {each.name: types[each.name] for each in known if each.kind is each.KEYWORD_ONLY}
 
 
+_ROOM: Final = "/active-rooms/{room_id}"
+_PEER: Final = _ROOM + "/peers/{peer_id}"
+_REMOVED: Final = "peer remove request submitted"
+
 OPERATIONS: Final = (
-    Operation("retrieve_active_room", "GET", "", retrieve),
-    Operation("list_peers", "GET", "/peers", list_peers),
-    Operation("retrieve_peer", "GET", "/peers/{peer_id}", World.peer),
-    Operation("update_peer", "POST", "/peers/{peer_id}", update),
-    Operation("send_message", "POST", "/send-message", send, "message sent"),
-    Operation("remove_peers", "POST", "/remove-peers", remove, "peer remove request submitted"),
-    Operation("end_active_room", "POST", "/end-room", end, "session is ending"),
+    Operation("retrieve_active_room", "GET", _ROOM, retrieve),
+    Operation("list_peers", "GET", _ROOM + "/peers", list_peers),
+    Operation("retrieve_peer", "GET", _PEER, World.peer),
+    Operation("update_peer", "POST", _PEER, update),
+    Operation("send_message", "POST", _ROOM + "/send-message", send, "message sent"),
+    Operation("remove_peers", "POST", _ROOM + "/remove-peers", remove, _REMOVED),
+    Operation("end_active_room", "POST", _ROOM + "/end-room", end, "session is ending"),
+    Operation("enable_room", "POST", "/rooms/{room_id}", enable),
 )
 _PATTERNS: Final = [(operation, operation.pattern()) for operation in OPERATIONS]
 _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS}

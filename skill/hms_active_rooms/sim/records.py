@@ -18,6 +18,9 @@ Medium = Literal["audio", "video", "screen"]
 Audience = Literal["peer", "role", "everyone"]
 PeerKind = Literal["regular", "sip"]
 
+Seconds = Annotated[float, pydantic.Field(ge=0.0, le=1e9, allow_inf_nan=False)]
+"""A span of the world's time. Thirty years at most: no clock overflows."""
+
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
@@ -139,6 +142,8 @@ class Room:
     template_id: str
     roles: dict[str, Role]
     enabled: bool = True
+    created_at: str = UNSET_TIME
+    updated_at: str = UNSET_TIME
     session: Session | None = None
     past: list[Session] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hms_active_rooms.sim.clock import IdSource
-from hms_active_rooms.sim.records import PeerKind, Role
+from hms_active_rooms.sim.records import PeerKind, Role, Seconds
 from hms_active_rooms.sim.settings import Settings
 from hms_active_rooms.sim.world import World
 
@@ -62,7 +62,7 @@ class ScenePerson(_Part):
     count: int = Field(default=1, ge=1, le=20_000)
     name_times: int = Field(default=1, ge=1, le=10_000)
     metadata_times: int = Field(default=1, ge=1, le=10_000)
-    minutes_ago: float = Field(default=0.0, ge=0.0)
+    minutes_ago: Seconds = 0.0
     kind: PeerKind = "regular"
     shares_screen: bool = False
     ghost: bool = False

@@ -16,8 +16,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from hms_active_rooms.sim.clock import IdSource, nanos_text, seconds_text
-from hms_active_rooms.sim.records import Delivery, Json, Peer, PeerKind, Role, Room, Session
+from hms_active_rooms.sim.clock import UNSET_TIME, IdSource, nanos_text, seconds_text
+from hms_active_rooms.sim.records import (
+    Delivery,
+    Json,
+    Peer,
+    PeerKind,
+    Role,
+    Room,
+    Seconds,
+    Session,
+)
 from hms_active_rooms.sim.settings import Settings
 
 
@@ -118,6 +127,7 @@ class World:
     ) -> Room:
         """Create a room with nobody in it."""
         with self.lock:
+            made_at = nanos_text(self.now())
             room = Room(
                 id=room_id or self.ids.object_id(),
                 name=name,
@@ -125,6 +135,8 @@ class World:
                 template_id=self.ids.object_id(),
                 roles={role.name: role for role in roles},
                 enabled=enabled,
+                created_at=made_at,
+                updated_at=made_at,
             )
             if room.id in self._rooms:
                 raise RefusedError(409, f"room {room.id} is there already")
@@ -178,7 +190,8 @@ class World:
     def set_enabled(self, room_id: str, enabled: bool) -> None:
         """Allow or block joins. A running session goes on either way."""
         with self.lock:
-            self.room(room_id).enabled = enabled
+            room = self.room(room_id)
+            room.enabled, room.updated_at = enabled, nanos_text(self.now())
 
     # What people do
 
@@ -193,7 +206,7 @@ class World:
         peer_id: str = "",
         kind: PeerKind = "regular",
         shares_screen: bool = False,
-        ago_s: float = 0.0,
+        ago_s: Seconds = 0.0,
     ) -> Peer:
         """Somebody joins; the first one opens a session.
 
@@ -223,7 +236,8 @@ class World:
             unknown = role not in room.roles
             if unknown or (room.session is not None and peer.id in room.session.peers):
                 failure = "role not allowed" if unknown else "duplicate peer id"
-                self.tell("peer.join.failure", room, None, {"error_message": failure}, peer)
+                failed: Mapping[str, Json] = {"type": kind, "error_message": failure}
+                self.tell("peer.join.failure", room, None, failed, peer)
                 raise RefusedError(400, failure)
             if room.is_full(role):
                 raise RefusedError(400, "role limit reached")
@@ -241,14 +255,30 @@ class World:
             abrupt: the connection breaks: a ghost stays listed until the server notices.
         """
         with self.lock:
+            room = self.room(room_id)
+            if gone := self._left_before(room, peer_id):
+                failed: Mapping[str, Json] = {
+                    "type": gone.kind,
+                    "left_at": UNSET_TIME,
+                    "duration": 0,
+                    "error_message": "Peer not joined",
+                }
+                self.tell("peer.leave.failure", room, None, failed, gone)
             peer = self.peer(room_id, peer_id)
-            drop = partial(self.drop, self.room(room_id), self.session(room_id), peer)
+            drop = partial(self.drop, room, self.session(room_id), peer)
             if not abrupt:
                 drop("client request", "", self.now())
             elif not peer.ghost:
                 peer.ghost = True
-                gone = partial(drop, "websocket closed", "")
-                self.later(self.settings.ghost_s, gone, requested=False)
+                closed = partial(drop, "websocket closed", "")
+                self.later(self.settings.ghost_s, closed, requested=False)
+
+    def _left_before(self, room: Room, peer_id: str) -> Peer | None:
+        """The peer, if it is not listed any more."""
+        sessions = [*room.past, *([room.session] if room.session else [])]
+        if room.session and peer_id in room.session.peers:
+            return None
+        return next((p for s in sessions for p in s.left if p.id == peer_id), None)
 
     # For `operations`, which holds the lock
 

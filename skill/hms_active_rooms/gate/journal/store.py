@@ -70,8 +70,15 @@ _WANTED: sa.BindParameter[str] = sa.bindparam("wanted")
 _BY_ID = sa.select(actions).where(actions.c.id == _WANTED)
 _LATEST = sa.select(actions).where(actions.c.call_key == _WANTED)
 _LATEST = _LATEST.order_by(actions.c.revision.desc()).limit(1)
+_KEY_OF = sa.select(actions.c.call_key).where(actions.c.id == _WANTED).scalar_subquery()
+_NEWEST = sa.select(actions).where(actions.c.call_key == _KEY_OF)
+_NEWEST = _NEWEST.order_by(actions.c.revision.desc()).limit(1)
 _EDITED_INTO = sa.select(actions).where(actions.c.edited_from == _WANTED)
 _EDITED_INTO = _EDITED_INTO.order_by(actions.c.revision.desc()).limit(1)
+_SAME_CALL = sa.select(actions).where(
+    actions.c.content == _WANTED, actions.c.thread == sa.bindparam("thread")
+)
+_SAME_CALL = _SAME_CALL.order_by(actions.c.created_at.desc(), actions.c.revision.desc()).limit(1)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _WANTED)
 _MOVE = actions.update().where(actions.c.id == _WANTED, actions.c.state == sa.bindparam("before"))
 
@@ -107,6 +114,10 @@ class Reading:
         """The newest revision of a call."""
         return self._one(_LATEST, wanted=call_key)
 
+    def newest(self, action_id: str) -> Action | None:
+        """The newest revision of the call that the row with this id is a revision of."""
+        return self._one(_NEWEST, wanted=action_id)
+
     def edited_into(self, action_id: str) -> Action | None:
         """The row that holds the words a person edited this one into."""
         return self._one(_EDITED_INTO, wanted=action_id)
@@ -115,12 +126,11 @@ class Reading:
         """The newest row of this call in a thread, and how often the call was made there."""
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.select(sa.func.count(actions.c.call_key.distinct())).where(*same)
-        newest = (
-            sa.select(actions)
-            .where(*same)
-            .order_by(actions.c.created_at.desc(), actions.c.revision.desc())
-        )
-        return self._one(newest.limit(1)), self.db.scalar(calls) or 0
+        return self.same_call(thread, content), self.db.scalar(calls) or 0
+
+    def same_call(self, thread: str, content: str) -> Action | None:
+        """The newest row of this call in a thread."""
+        return self._one(_SAME_CALL, wanted=content, thread=thread)
 
     def actions(
         self,
@@ -163,10 +173,17 @@ class Reading:
         fit = self._filters(state, None, rooms, thread)
         return self.db.scalar(sa.select(sa.func.count()).select_from(actions).where(*fit)) or 0
 
-    def sent_since(self, moment: datetime) -> int:
-        """How many actions were sent after this moment, and not taken back as not executed."""
-        recent = actions.c.sent_at > naive(moment)
-        return self.db.scalar(sa.select(sa.func.count()).where(recent)) or 0
+    def sent_since(self, moment: datetime, *, like: Action | None = None) -> int:
+        """How many actions were sent after this moment, and not taken back as not executed.
+
+        Args:
+            moment: aware UTC.
+            like: only those in the same room for the same requester.
+        """
+        recent = [actions.c.sent_at > naive(moment)]
+        if like is not None:
+            recent += [actions.c.room_id == like.room_id, actions.c.requester == like.requester]
+        return self.db.scalar(sa.select(sa.func.count()).where(*recent)) or 0
 
     def has_rival(self, action: Action, since: datetime) -> bool:
         """Whether another destructive action of the room is being sent, or ended after `since`."""
@@ -476,6 +493,11 @@ class Journal:
         """The newest revision of a call."""
         with self.read() as view:
             return view.latest(call_key)
+
+    def newest(self, action_id: str) -> Action | None:
+        """The newest revision of a row's call."""
+        with self.read() as view:
+            return view.newest(action_id)
 
     def actions(self, **filters: Any) -> list[Action]:
         """See `Reading.actions`."""
