@@ -68,7 +68,7 @@ def test_the_simulator_shares_no_logic_with_what_it_tests() -> None:
     ("library", "homes"),
     [
         ("httpx", {"api/transport.py"}),
-        ("httpx_aiohttp", {"api/fast.py"}),
+        ("aiohttp", {"api/fast.py"}),
         ("langchain_core", {"tools/", "moderator/", "cli/"}),
         ("langgraph", {"tools/", "moderator/", "cli/"}),
         ("langchain", {"moderator/models.py"}),
