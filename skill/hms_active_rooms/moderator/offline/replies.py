@@ -189,3 +189,9 @@ def tool_text(content: str) -> str:
     """
     lines = content.removesuffix(NOT_AGAIN)[:_MAX_TOOL_CHARS].splitlines()[:_MAX_TOOL_LINES]
     return "\n".join(re.sub(r'[^"\\]+', lambda match: escaped(match[0]), line) for line in lines)
+
+
+def parts(text: str) -> tuple[str, ...]:
+    """The names of a list of names."""
+    found = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))
+    return tuple(part for part in found if part)

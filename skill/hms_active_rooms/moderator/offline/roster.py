@@ -178,6 +178,9 @@ _EVERY: Final = re.compile(r"(?i)(?:all of the|all the|all|every|the|any and all
 _ROLE_WORDS: Final = re.compile(
     r'(?i)(?:everyone|everybody|all|all people|those|people|the)?\s*(?:with|in|having|who has|who have)?\s*(?:the )?(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)'
 )
+PRONOUNS: Final = frozenset({"him", "her", "he", "she", "it", "them", "they", "this one", "that one",
+                             "this person", "that person", "the guy", "this guy", "that guy", "both",
+                             "them both", "both of them", "those", "'em", "em"})  # fmt: skip
 EVERYONE: Final = re.compile(
     r"(?i)(?:(?:to )?(?:(?:everyone|everybody|all) (?:here|in the (?:room|class|call|meeting|session))|everyone|everybody|every1|everyone's|all|them all|all of them|all of you|you all|the (?:whole |entire )?(?:class|room|group|audience|chat|crowd)|the others|all (?:the )?(?:people|participants|attendees)|people|folks|y'?all|all here))"
 )
@@ -215,7 +218,7 @@ def resolve(said: str, roster: Roster, sentence: str = "") -> Found:
         role = words[: -len(match[1])].strip().casefold()
         fits = all(isinstance(one, Peer) and one.role.casefold() == role for one in named.options)
         return named if fits and described else Found()
-    if named_by := [p for p in roster.peers if _within(_words(words), _words(p.name))]:
+    if named_by := [p for p in roster.peers if _within(_bares(words), _bares(p.name))]:
         return _with_longer(named_by, words, sentence, roster, quoted=False)
     if described and (begun := [p for p in roster.peers if _begins(words, p.name)]):
         return Found(tuple(begun), sure=len(begun) == 1 and not _alike(begun, roster)[1:])
@@ -396,6 +399,10 @@ def _words(text: str) -> list[str]:
     return [word for part in _fold(text).split() if (word := part.strip(".,!?:;()[]{}<>\"'@#*_-"))]
 
 
+def _bares(text: str) -> list[str]:
+    return [_bare(word) for word in _words(text)]
+
+
 def _fold(text: str) -> str:
     """One form of case, spaces, apostrophes and composed accents; nothing that changes looks."""
     plain = unicodedata.normalize("NFC", text.replace("’", "'")).casefold()
@@ -417,3 +424,20 @@ def _role_key(text: str) -> str:
 
 def _unique(found: Iterable[Peer]) -> list[Peer]:
     return list({peer.id: peer for peer in found}.values())
+
+
+def is_role(name: str, roster: Roster) -> str | None:
+    """The role these words name, in singular or plural."""
+    bare = re.sub(
+        r"(?i)^(?:(?:all|of|the|our|every|only|any|a|an|everyone (?:with|in|who has)|role|with|in) )*|(?: (?:role|people))$",
+        "",
+        name.strip("\"' .?!"),
+    )
+    found = [
+        o
+        for word in (name, f"all {bare}")
+        for o in resolve(word.replace('"', ""), roster).options
+        if isinstance(o, RoleGroup)
+    ]
+    singular = [role for role in roster.by_role if role.casefold() == bare.casefold()]
+    return found[0].role if found else (singular[0] if singular else None)

@@ -22,23 +22,25 @@ from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.moderator.offline import replies
-from hms_active_rooms.moderator.offline.audience import Told, split
+from hms_active_rooms.moderator.offline.audience import split
 from hms_active_rooms.moderator.offline.reading import (
     CHANGES,
-    PRONOUNS,
     Order,
-    parsed,
+    is_name,
+    plainly,
     read,
-    tokens,
+    words,
 )
 from hms_active_rooms.moderator.offline.replies import say
 from hms_active_rooms.moderator.offline.roster import (
     EVERYONE,
+    PRONOUNS,
     Peer,
     RoleGroup,
     Roster,
     Someone,
     covers,
+    is_role,
     joined,
     mentioned,
     read_roster,
@@ -204,90 +206,76 @@ class _Turn:
         said = self.turn.said
         if said is None:
             return Plan(say("text_only"))
-        reading = read(said)
-        question = self.before.question
+        reading, question = read(said), self.before.question
         # Only a question that was really put: the person answers what they have read.
-        put = question is not None and self.closing_before == question.text
-        answer = self._answer(said, reading.orders, question) if put and question else None
-        if answer is not None:
-            return answer
-        if [order.verb for order in reading.orders] in ([], ["bare"]):
-            heard = (
-                ""
-                if reading.why in ("injection", "reported", "unreadable")
-                or re.match(r"(?i)\s*(?:who|what)\b", said)
-                else said
-            )
-            return replace(self._kept(replies.not_understood(reading.why)), heard=heard)
-        first = reading.orders[0]
-        if first.verb == "end_it" and self.before.order and self.before.order.verb == "status":
-            first = Order("end")
-            reading = replace(reading, orders=(first,))
-        if (text := self._without_room(first, reading.why)) is not None:
-            return text
-        rooms = reading.rooms
-        if len(rooms) > 1:
+        if question is not None and self.closing_before == question.text:
+            answer = self._answer(said, reading.orders, question)
+            if answer is not None:
+                return answer
+        orders = reading.orders or self._again(said)
+        if isinstance(orders, Plan):
+            return orders
+        if not orders:
+            heard = reading.why not in ("injection", "reported", "unreadable", "question")
+            told = self._kept(replies.not_understood(reading.why))
+            return replace(told, heard=said if heard else "")
+        if orders[0].verb == "end_it" and self.before.order and self.before.order.verb == "status":
+            orders = (Order("end"),)
+        if (plan := self._without_room(orders[0])) is not None:
+            return plan
+        if len(reading.rooms) > 1:
             return Plan(say("two_rooms"))
-        if self.fixed_room and rooms - {self.fixed_room}:
+        if self.fixed_room and reading.rooms - {self.fixed_room}:
             return Plan(say("other_room"))
-        room = self.fixed_room or next(iter(rooms), None) or self.system_room or self.before.room_id
+        named = next(iter(reading.rooms), None)
+        room = self.fixed_room or named or self.system_room or self.before.room_id
         if room is None:
             return Plan(say("which_room"))
-        if room != self.before.room_id and self.before.room_id is not None:
-            elsewhere = replace(self, before=Plan(room_id=room, changed=self.before.changed))
-            return elsewhere.plan()
-        if first.verb in ("other", "same", "correct"):
-            plan = self._again(first, said, room)
-        else:
-            plan = self._carried_out(reading.orders, said, room, reading.corrected)
-        return replace(plan, room_id=room)
+        if self.before.room_id not in (None, room):
+            return replace(self, before=Plan(room_id=room, changed=self.before.changed)).plan()
+        return replace(self._carried_out(orders, said, room, reading.corrected), room_id=room)
 
     def _kept(self, text: str) -> Plan:
         """A reply that leaves whom the conversation is about as it was, and drops the question."""
-        return Plan(
-            text, focus=self.before.focus, order=self.before.order, options=self.before.options
-        )
+        return replace(self.before, text=text, calls=(), question=None, heard="")
 
-    def _without_room(self, order: Order, why: str) -> Plan | None:
-        verb, changed = order.verb, self.before.changed
-        carried_out = changed is not None and changed[1] in ("done", "unknown")
-        match verb:
-            case "help":
-                return self._kept(replies.CAPABILITIES_TEXT)
-            case "hello" | "thanks" | "chat_unseen" | "lock_only" | "end_it":
-                return self._kept(say(verb))
-            case "impossible":
-                return self._kept(replies.cannot(order.manner))
-            case "yes":
-                return self._kept(say("nothing_to_approve"))
-            case "no" | "undo" if carried_out and changed is not None:
-                tool = {RemovePeers.tool: "after_remove", SendMessage.tool: "after_tell"}
-                return self._kept(say("cannot_undo", next=say(tool.get(changed[0], "after_end"))))
-            case "undo" if changed is not None:
-                return self._kept(say("not_executed"))
-            case "no" | "undo":
-                return self._kept(say("nothing_pending"))
-        if verb == "verify" and (changed is None or changed[0] == SendMessage.tool):
-            states = {"done": "It was sent.", "unknown": "It may have been sent."}
-            told = states.get(changed[1], "It was not sent.") if changed else ""
-            return self._kept(say("last_message", outcome=told) if changed else say("not_changed"))
-        return None
+    def _without_room(self, order: Order) -> Plan | None:
+        """What is answered without looking at the room."""
+        verb, (tool, state) = order.verb, self.before.changed or ("", "")
+        if verb == "help":
+            return self._kept(replies.CAPABILITIES_TEXT)
+        if verb == "impossible":
+            return self._kept(replies.cannot(order.manner))
+        if verb in ("no", "undo"):
+            if state in ("done", "unknown"):
+                return self._kept(say("cannot_undo", next=say(f"after_{tool}")))
+            return self._kept(say("not_executed" if tool and verb == "undo" else "nothing_pending"))
+        if verb == "verify" and tool in ("", SendMessage.tool):
+            told = {"": "", "done": "It was sent.", "unknown": "It may have been sent."}
+            outcome = told.get(state, "It was not sent.")
+            return self._kept(say("last_message" if tool else "not_changed", outcome=outcome))
+        if verb in ("look", "status", "verify", *CHANGES):
+            return None
+        last, room = self.before.order, self.before.room_id
+        others = tuple(one for one in self.before.options if one not in self.before.focus)
+        if verb == "other" and last and room and len(others) == 1 and len(self.before.options) == 2:
+            return replace(self._acted(last, others, room), room_id=room)
+        return self._kept(say("who" if verb == "other" else verb))
 
     # --- looking ----------------------------------------------------------------------------
 
     def _room_state(self, room: str) -> Plan:
-        answers = [r for r in self.turn.results if r.tool == RETRIEVE_ROOM and r.answer is not None]
-        if not answers:
+        answers = [r for r in self.turn.results if r.tool == RETRIEVE_ROOM]
+        if not answers or answers[-1].answer is None:
             return self._look(Call(RETRIEVE_ROOM, {"room_id": room}))
         answer = answers[-1].answer
-        assert answer is not None
         if answers[-1].failed:
             return self._kept(replies.tool_text(str(answer.text)))
         same = isinstance(answer.artifact, dict) and answer.artifact.get("id") == room
         return self._kept(replies.status(answer.artifact if same else None))
 
-    def _look(self, call: Call) -> Plan:
-        return replace(self._kept(""), calls=(call,))
+    def _look(self, *calls: Call) -> Plan:
+        return replace(self._kept(""), calls=calls)
 
     def _roster(self, room: str, names: Sequence[str] = (), role: str = "") -> Roster | Plan:
         """What this turn has read of the room, a plan to read more, or why it cannot be read."""
@@ -310,12 +298,12 @@ class _Turn:
         everyone = plain[-1]
         if len(read_now) == 1 and not everyone.is_whole and (names or role):
             looks = [look for name in names for look in sought(name, everyone)]
-            found = _is_role(role, everyone) if role else None
+            found = is_role(role, everyone) if role else None
             looks += [("role", found)] if found else []
             filters = [{"room_id": room, key: value, "limit": MAX_ROWS} for key, value in looks]
             if filters:
                 calls = tuple(Call(LIST_PEERS, given) for given in filters[:_MAX_LOOKS])
-                return replace(self._kept(""), calls=calls)
+                return self._look(*calls)
         parts = [
             (key, str(value), found)
             for result, found in read_now
@@ -331,8 +319,7 @@ class _Turn:
 
     def _carried_out(self, orders: Sequence[Order], said: str, room: str, corrected: str) -> Plan:
         """All of the orders, or, if one of them has to be asked about, none yet."""
-        focus, calls = self.before.focus, list[Call]()
-        plan = Plan()
+        focus, calls, plan = self.before.focus, list[Call](), Plan()
         for order in orders:
             plan = self._one(order, said, room, focus, corrected)
             if not plan.calls or plan.calls[0].tool not in CHANGING:
@@ -347,38 +334,72 @@ class _Turn:
         self, order: Order, said: str, room: str, focus: tuple[Someone, ...], corrected: str
     ) -> Plan:
         verb = order.verb
-        if verb == "end":
-            arguments: dict[str, Any] = {"room_id": room} | ({"lock": True} if order.lock else {})
-            return Plan(
-                calls=(Call(EndRoom.tool, _with_reason(arguments, order.reason)),), order=order
-            )
-        if verb == "status" or (
-            verb == "verify" and (self.before.changed or ("",))[0] == EndRoom.tool
-        ):
-            return replace(self._room_state(room), order=order)
+        ended = (self.before.changed or ("",))[0] == EndRoom.tool
+        if verb == "status" or (verb == "verify" and ended):
+            return replace(self._room_state(room), order=Order("status"))
         if verb == "tell":
             return self._tell(order, said, room, focus)
+        if verb == "end":
+            arguments = {"room_id": room} | ({"lock": True} if order.lock else {})
+            call = Call(EndRoom.tool, _with_reason(arguments, order.reason))
+            return Plan(calls=(call,), order=order)
         names = [name for name in order.who if name.lower() not in PRONOUNS]
-        if verb == "remove" and names and EVERYONE.fullmatch(names[0]):
-            return self._kept(say("everyone"))
-        known = focus or order.about or self.before.heard
-        if verb in ("remove", "find", "verify") and not names and not known:
-            return self._kept(say("who"))
-        listed = names[0] if names and verb in ("list_role", "count_role") else ""
-        roster = self._roster(room, () if listed else names, role=listed)
-        if isinstance(roster, Plan):
-            return roster
-        if verb in ("list", "count"):
-            return self._kept(replies.who_is_here(roster, count=verb == "count"))
-        if verb in ("list_role", "count_role"):
-            return self._listed(order, roster)
-        if verb in ("find", "verify", "find_several"):
-            return self._found(order, roster, focus)
-        who = self._people(order, roster, said, focus, corrected)
+        if verb == "remove":
+            if names and EVERYONE.fullmatch(names[0]):
+                return self._kept(say("everyone"))
+            if not (names or focus or order.about or self.before.heard):
+                return self._kept(say("who"))
+            roster = self._roster(room, names)
+            who = roster if isinstance(roster, Plan) else self._people(order, roster, said, focus, corrected)  # fmt: skip
+            return self._acted(order, who, room)
+        about = replies.parts(order.words) if verb == "look" else ("it",)
+        one = about[0] if len(about) == 1 and order.manner != "find" else ""
+        roster = self._roster(
+            room, () if one else [n for n in about if n not in PRONOUNS], role=one
+        )
+        return roster if isinstance(roster, Plan) else self._seen(order, about, roster)
+
+    def _acted(
+        self,
+        order: Order,
+        who: tuple[Someone, ...] | Plan,
+        room: str,
+        options: tuple[Someone, ...] = (),
+    ) -> Plan:
         if isinstance(who, Plan):
             return who
-        calls = tuple(_act(order, someone, room) for someone in who)
-        return Plan(calls=calls, focus=who, order=order)
+        calls = tuple(_act(order, one, room) for one in who)
+        return Plan(calls=calls, focus=who, order=order, options=options)
+
+    def _seen(self, order: Order, about: Sequence[str], roster: Roster) -> Plan:
+        """The people, or those of a role, or whether somebody is there."""
+        count = order.manner == "count"
+        if not about:
+            return self._kept(replies.who_is_here(roster, count=count))
+        role = is_role(about[0], roster) if len(about) == 1 else None
+        if role is not None:
+            text = replies.who_is_here(roster, role, count=count)
+            return replace(self._kept(text), focus=(RoleGroup(role, roster.by_role[role]),))
+        here, lines = list[Someone](), list[str]()
+        for name in about:
+            if name.lower() not in PRONOUNS:
+                options = resolve(name, roster).options
+                here += options
+                lines += [] if options else [replies.nobody(name, (), roster)]
+                continue
+            if not self.before.focus:
+                return self._kept(say("who"))
+            for one in self.before.focus:
+                if isinstance(one, Peer) and one not in roster.peers:
+                    lines.append(f"{quoted(one.name)} is not here any more.")
+                else:
+                    here.append(one)
+        if not here and order.manner in ("who", "count") and "is not here any more" not in lines[0]:
+            return self._kept(f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}")
+        if not here and order.manner == "list":
+            return self._kept(replies.not_understood(""))
+        lines = [replies.found(here, roster), *lines] if here else lines
+        return replace(self._kept("\n".join(lines)), focus=tuple(here) or self.before.focus)
 
     def _people(
         self,
@@ -389,8 +410,9 @@ class _Turn:
         corrected: str = "",
     ) -> tuple[Someone, ...] | Plan:
         """Those an order is for, each for sure, or the question who is meant."""
-        chosen: list[Someone] = []
-        for name in [corrected] if corrected and not corrected.startswith("not ") else order.who:
+        chosen = list[Someone]()
+        instead = bool(corrected) and not corrected.startswith("not ")
+        for name in [corrected] if instead else order.who:
             if name.lower().strip(" .!") in PRONOUNS:
                 people = self._pronoun(name.lower().strip(" .!"), order, roster, focus)
                 if not people:
@@ -398,22 +420,19 @@ class _Turn:
                 chosen += people
                 continue
             found = resolve(name, roster, said)
+            if not found.options and not roster.is_whole and _SHORT_ID.fullmatch(name):
+                # Ids cannot be looked for; the gate finds whose it is, or nobody's.
+                found = replace(found, options=(Peer(name, "", "", ""),), sure=True)
             if not found.options:
-                if not roster.is_whole and _SHORT_ID.fullmatch(name):
-                    # Ids cannot be looked for; the gate finds whose it is, or nobody's.
-                    chosen.append(Peer(name, "", "", ""))
-                    continue
                 return self._kept(replies.nobody(name.strip("\"'"), (), roster))
-            if corrected and len(found.options) == 1:
-                found = replace(found, sure=True)
-            if not found.sure:
+            if not found.sure and not (corrected and len(found.options) == 1):
                 text = replies.which(found.options, roster)
                 if len(order.who) > 1 and not corrected:
                     return self._kept(text + "\n" + say("several"))
                 asked = found.options[: replies.MAX_OPTIONS]
                 return Plan(text, question=Question(order, asked, text), order=order, options=asked)
             chosen += found.options
-        if corrected.startswith("not "):
+        if corrected and not instead:
             against = resolve(corrected[4:], roster)
             if not against.options or set(against.options) & set(chosen):
                 return self._kept(replies.not_understood("negation"))
@@ -422,223 +441,77 @@ class _Turn:
     def _pronoun(
         self, word: str, order: Order, roster: Roster, focus: tuple[Someone, ...]
     ) -> tuple[Someone, ...]:
-        named = mentioned(order.about, roster) or mentioned(self.before.heard, roster)
-        focus = named or focus
-        many = word in ("them", "they", "those", "both", "them both", "both of them")
-        if len(focus) == 1 and isinstance(focus[0], RoleGroup) and not many:
-            return ()
-        if len(focus) > 1 and not many:
+        focus = mentioned(order.about, roster) or mentioned(self.before.heard, roster) or focus
+        many = word in ("them", "they", "those", "both", "them both", "both of them", "em", "'em")
+        if not many and (len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)):
             return ()
         here = {peer.id for peer in roster.peers}
         return () if any(isinstance(one, Peer) and one.id not in here for one in focus) else focus
 
-    def _listed(self, order: Order, roster: Roster) -> Plan:
-        name = order.who[0] if order.who else ""
-        if EVERYONE.fullmatch(name):
-            return self._kept(replies.who_is_here(roster, count=order.verb == "count_role"))
-        role = _is_role(name, roster)
-        if role is None:
-            return (
-                self._found(order, roster, ())
-                if order.verb == "list_role"
-                else self._kept(replies.nobody(name, (), roster))
-            )
-        group = RoleGroup(role, roster.by_role[role])
-        text = replies.who_is_here(roster, role, count=order.verb == "count_role")
-        return replace(self._kept(text), focus=(group,))
-
-    def _found(self, order: Order, roster: Roster, focus: tuple[Someone, ...]) -> Plan:
-        found: list[Someone] = []
-        missing = []
-        for name in order.who or ("it",):
-            if name.lower() in PRONOUNS:
-                here = {peer.id for peer in roster.peers}
-                for one in focus:
-                    if isinstance(one, Peer) and one.id not in here:
-                        missing.append(f"{quoted(one.name)} is not here any more.")
-                    else:
-                        found.append(one)
-                if not focus:
-                    return self._kept(say("who"))
-                continue
-            options = resolve(name, roster).options
-            found += options
-            missing += [] if options else [replies.nobody(name, (), roster)]
-        lines = [replies.found(found, roster)] if found else []
-        sole = tuple(found) or focus
-        return replace(self._kept("\n".join([*lines, *missing])), focus=sole)
-
-    # --- messages ---------------------------------------------------------------------------
-
     def _tell(self, order: Order, said: str, room: str, focus: tuple[Someone, ...]) -> Plan:
-        names = [
-            w for w in re.findall(r"[^\s:,]+", order.words)[:1] if not EVERYONE.match(order.words)
-        ]
-        roster: Roster | Plan | None = None
-        told = split(order, None)
+        told, roster = split(order, None), None
         if told is None:
-            roster = self._roster(room, list(order.who) or names)
+            first = re.findall(r'"[^"]+"|[^\s:,]+', order.words)[:1]
+            roster = self._roster(room, list(order.who) or first)
             if isinstance(roster, Plan):
                 return roster
             told = split(order, roster)
         if told is None or isinstance(told, str):
             return self._kept(replies.not_understood(told or "no_end"))
+        order = replace(order, who=told.who, words=told.words, manner="as is")
         if not told.words:
             text = say("no_message")
-            return replace(
-                self._kept(text),
-                question=Question(replace(order, who=told.who), (), text),
-                order=order,
-            )
+            return replace(self._kept(text), question=Question(order, (), text), order=order)
         if not told.who:
-            return Plan(
-                calls=(Call(SendMessage.tool, {"room_id": room, "message": told.words}),),
-                focus=self.before.focus,
-                order=order,
-            )
-        if roster is None:
-            roster = self._roster(room, told.who)
-            if isinstance(roster, Plan):
-                return roster
-        assert isinstance(roster, Roster)
-        order = replace(order, who=told.who, words=told.words, manner="as is")
-        who = self._people(order, roster, said, focus)
-        if isinstance(who, Plan):
-            return who
-        return Plan(
-            calls=tuple(_act(order, one, room) for one in who),
-            focus=_about(told, who, roster, focus),
-            order=order,
-        )
+            call = Call(SendMessage.tool, {"room_id": room, "message": told.words})
+            return Plan(calls=(call,), focus=self.before.focus, order=order)
+        roster = roster or self._roster(room, told.who)
+        who = roster if isinstance(roster, Plan) else self._people(order, roster, said, focus)
+        plan = self._acted(order, who, room)
+        if isinstance(who, Plan) or isinstance(roster, Plan):
+            return plan
+        # Whom the message leaves the conversation about: a person it names, else its audience.
+        named = tuple(p for p in mentioned(told.words, roster) if p not in who)
+        of_before = told.plain and re.search(r"(?i)\b(?:s?he|him|s?he's)\b", told.words)
+        return replace(plan, focus=named or (focus if of_before else who))
 
     # --- what refers to the turn before -------------------------------------------------------
 
     def _answer(self, said: str, orders: Sequence[Order], question: Question) -> Plan | None:
         """What the sentence comes to as an answer to the question before it; None if it is none."""
-        verb = orders[0].verb if orders else ""
+        verb, room = orders[0].verb if orders else "", self.before.room_id
         if verb in ("no", "undo") and len(orders) == 1:
             return replace(self._kept(say("withdrawn")), order=None)
-        room = self.before.room_id
         if room is None:
             return None
         if not question.options:
-            if (
-                verb in ("", "bare", "hello", "thanks", "find")
-                and not said.rstrip().endswith("?")
-                and read(said).why not in ("unreadable", "injection", "negation")
-            ):
-                told = replace(question.order, words=said.strip(), manner="words")
-                return replace(self._tell(told, said, room, self.before.focus), room_id=room)
+            other = verb not in ("", "hello", "thanks") or said.rstrip().endswith("?")
+            if other or read(said).why in ("unreadable", "injection", "negation"):
+                return None
+            told = replace(question.order, words=said.strip())
+            return replace(self._tell(told, said, room, self.before.focus), room_id=room)
+        if verb in ("look", "status", "tell", "end", "help", "verify"):
             return None
-        if verb == "same":
-            return self._kept(say("none_of_them"))
         chosen = _choice(said, question.options, verb)
         if chosen is None:
             return None
         if not chosen:
             return self._kept(say("none_of_them"))
-        reason = orders[0].reason if orders and orders[0].verb == "remove" else None
+        reason = orders[0].reason if verb == "remove" else None
         order = replace(question.order, reason=reason or question.order.reason)
-        calls = tuple(_act(order, someone, room) for someone in chosen)
-        return Plan(calls=calls, focus=chosen, order=order, options=question.options, room_id=room)
+        return replace(self._acted(order, chosen, room, question.options), room_id=room)
 
-    def _again(self, order: Order, said: str, room: str) -> Plan:
-        """The last order for somebody else."""
+    def _again(self, said: str) -> tuple[Order, ...] | Plan:
+        """The last order for somebody else: "the other one", "same for Priya", "no, I mean Chen"."""
         last = self.before.order
-        if last is None or last.verb not in CHANGES or last.verb == "end":
-            return self._kept(replies.not_understood(""))
-        if order.verb == "other":
-            others = tuple(one for one in self.before.options if one not in self.before.focus)
-            if len(others) != 1 or len(self.before.options) != 2:
-                return self._kept(say("who"))
-            return Plan(calls=(_act(last, others[0], room),), focus=others, order=last)
-        roster = self._roster(room, order.who[-1:])
-        if isinstance(roster, Plan):
-            return roster
-        if EVERYONE.fullmatch(order.who[-1]):
-            return self._kept(say("everyone"))
-        who = self._people(
-            replace(last, who=order.who[-1:], about=""), roster, said, self.before.focus
-        )
-        if isinstance(who, Plan):
-            return who
-        return Plan(calls=tuple(_act(last, one, room) for one in who), focus=who, order=last)
-
-
-def _is_role(name: str, roster: Roster) -> str | None:
-    """The role these words name, in singular or plural."""
-    bare = re.sub(
-        r"(?i)^(?:(?:all|of|the|our|every|only|any|a|an|everyone (?:with|in|who has)|role|with|in) )*|(?: (?:role|people))$",
-        "",
-        name.strip("\"' .?!"),
-    )
-    found = [
-        o
-        for word in (name, f"all {bare}")
-        for o in resolve(word.replace('"', ""), roster).options
-        if isinstance(o, RoleGroup)
-    ]
-    singular = [role for role in roster.by_role if role.casefold() == bare.casefold()]
-    return found[0].role if found else (singular[0] if singular else None)
-
-
-def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
-    """The options an answer chooses; () if it is unclear, None if it is no answer."""
-    if verb == "yes":
-        return options if len(options) == 1 else ()
-    said = re.sub(
-        r"(?i)^(?:i mean|i meant|it's)[ ,]+|[ ,]+(?:i mean|i meant|obviously|of course)[.! ]*$",
-        "",
-        said.strip(),
-    )
-    tree = parsed(said, "answer")
-    if tree is None:
-        return (
-            ()
-            if re.match(
-                r"(?i)(?:not )?(?:the )?(?:first|second|third|last|\d{1,2}\b)|yes\b.", said.strip()
-            )
-            else None
-        )
-    picked = tokens(tree, "NUMBER", "ORDINAL", "LAST", "WHO")
-    kinds = {token.type: str(token) for token in picked}
-    if "NUMBER" in kinds or "ORDINAL" in kinds or "LAST" in kinds:
-        place = int(re.sub(r"\D", "", kinds.get("NUMBER", "0")) or 0) or _ordinal(
-            kinds.get("ORDINAL", ""), len(options)
-        )
-        named = [o for o in options if isinstance(o, Peer) and o.name == kinds.get("NUMBER")]
-        return (options[place - 1],) if 0 < place <= len(options) and not named else ()
-    names = [str(token) for token in picked if token.type == "WHO"]
-    people = tuple(option for option in options if isinstance(option, Peer))
-    if not names:
-        both = len(options) == 2 or not re.match(r"(?i)both", said)
-        return options if len(people) == len(options) > 1 and both else ()
-    if verb and verb not in ("bare", "correct", "remove"):
-        return None
-    roles = {option.role: 1 for option in options}
-    shown = Roster("", people, len(people), len(people), roles)
-    chosen: list[Someone] = []
-    for name in names:
-        bare = re.sub(r"(?i)^the (.+) one$|^the ", r"\1", name)
-        groups = [
-            o
-            for o in options
-            if isinstance(o, RoleGroup) and _is_role(bare, replace(shown, peers=())) == o.role
-        ]
-        held = [o for o in people if o.role.casefold() == bare.casefold()]
-        found = resolve(name, shown).options
-        hits = groups or (found if len(found) == 1 else tuple(held) if len(held) == 1 else ())
-        if len(hits) != 1:
-            return None if verb == "remove" or not found else ()
-        chosen += hits
-    return tuple(dict.fromkeys(chosen))
-
-
-def _ordinal(word: str, count: int) -> int:
-    ordinals = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-    if not word:
-        return count
-    return int(word[0]) if word[0].isdigit() else ordinals.index(word.lower()) + 1
+        if last is None or last.verb not in ("tell", "remove"):
+            return ()
+        text = said.strip(" .!")
+        match = words().guards["same"].fullmatch(text)
+        name = next(filter(None, match.groups())) if match else ""
+        if not is_name(name) or words().guards["verbs"].match(name):
+            return ()
+        return (replace(last, who=(name,), about="", reason=None),)
 
 
 def _act(order: Order, someone: Someone, room: str) -> Call:
@@ -656,15 +529,43 @@ def _with_reason(arguments: dict[str, Any], reason: str | None) -> dict[str, Any
     return {**arguments, "reason": reason} if reason else arguments
 
 
-def _about(
-    told: Told, who: tuple[Someone, ...], roster: Roster, before: tuple[Someone, ...]
-) -> tuple[Someone, ...]:
-    """Whom a message leaves the conversation about: a person it names, else its audience."""
-    named = tuple(p for p in mentioned(told.words, roster) if p not in who)
-    if named:
-        return named
-    return (
-        before
-        if re.search(r"(?i)\b(?:he|she|him|he's|she's)\b", told.words) and told.plain
-        else who
-    )
+_ORDINALS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+_NUMBERED: Final = re.compile(rf"(?i)(?:the )?(?:number |no\. |option |#)?(\d{{1,2}}|{'|'.join(_ORDINALS)}|last)(?:st|nd|rd|th)?(?: (?:one|person|option))?[.)]?")  # fmt: skip
+
+
+def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
+    """The options an answer chooses; () if it is unclear, None if it is no answer."""
+    if verb == "yes":
+        return options if len(options) == 1 else ()
+    if said.rstrip().endswith("?"):
+        return ()
+    text = words().guards["answering"].sub("", plainly(said)).strip(" ,.!")
+    text = re.sub(r"(?i)[ ,]+(?:i (?:mean|meant)|obviously|of course)$", "", text)
+    people = tuple(option for option in options if isinstance(option, Peer))
+    if place := _NUMBERED.fullmatch(text):
+        word = place[1].lower()
+        number = int(word) if word.isdigit() else (*_ORDINALS, word).index(word) + 1
+        number = len(options) if word == "last" else number
+        named = [one for one in people if one.name == text]
+        return options[number - 1 : number] if number and not named else ()
+    if re.fullmatch(r"(?i)(?:both|all)(?: of)?(?: them| these| three)?", text):
+        fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
+        return options if fits else ()
+    if re.match(
+        r"(?i)(?:not )?(?:the )?(?:first|second|third|last|\d{1,2}\b)|yes\b.", said.strip()
+    ):
+        return ()
+    shown = Roster("", people, len(people), len(people), {option.role: 1 for option in options})
+    chosen = list[Someone]()
+    for name in replies.parts(text):
+        if not is_name(name):
+            return None
+        bare = re.sub(r"(?i)^the (.+) one$|^the ", r"\1", name)
+        groups = [o for o in options if isinstance(o, RoleGroup) and is_role(bare, shown) == o.role]
+        held = [one for one in people if one.role.casefold() == bare.casefold()]
+        found = resolve(name, shown).options
+        hits = groups or (found if len(found) == 1 else held)
+        if len(hits) != 1:
+            return None if verb == "remove" or not found else ()
+        chosen += hits
+    return tuple(dict.fromkeys(chosen)) or None
