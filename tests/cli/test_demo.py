@@ -17,7 +17,8 @@ def test_who_is_here_then_a_removal_by_pipe(run: Run) -> None:
     assert done.code == 0
     assert done.err == ""
     lines = done.out.splitlines()
-    assert lines[0] == "This room is simulated; nothing you do here reaches anybody."
+    assert "No language model" in lines[0]
+    assert lines[1] == "This room is simulated; nothing you do here reaches anybody."
     assert "> who is here" in lines
     assert any(line.startswith("moderator: 15 people are here") for line in lines)
     assert '  "Spam Bot", role "student", user id "guest-90417", id d6a660ef' in lines
@@ -48,14 +49,14 @@ def test_no_means_no(call: Run) -> None:
 def test_the_end_of_input_at_a_question_executes_nothing(call: Run) -> None:
     done = call("demo", given="kick Spam Bot\n")
     assert done.code == 0
-    assert done.out.endswith("Nothing was decided and nothing was executed.\n")
+    assert done.out.endswith("Nothing was decided and nothing was sent.\n")
 
 
 def test_lines_that_are_no_answer_are_asked_again_then_refused(call: Run) -> None:
     done = call("demo", given="kick Spam Bot\nsure\nwho is here\n1\nis Spam Bot here\n")
     assert done.code == 0
     assert done.out.count("That is no answer") == 3
-    assert "No valid answer, so everything asked here is refused." in done.out
+    assert "[refused] Not executed: no valid answer came" in done.out
     assert "[done]" not in done.out
 
 
@@ -96,12 +97,13 @@ def test_json_lines_are_one_event_each(call: Run) -> None:
         "you",
         "approval",
         "question",
+        "notice",
         "outcome",
         "message",
     ]
     assert events[2]["tool"] == "hms-remove-peers"
     assert "Remove one person" in events[2]["text"]
-    assert (events[4]["state"], events[4]["executed"]) == ("done", "yes")
+    assert (events[5]["state"], events[5]["executed"]) == ("done", "yes")
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
@@ -113,6 +115,8 @@ def test_a_hostile_room_cannot_act_on_the_transcript(call: Run, options: tuple[s
     # Every line begins as one of ours: nobody's name got to the start of a line.
     if not options:
         ours = (
+            "No language",
+            "Sending it",
             "This room",
             "Try:",
             "> ",
