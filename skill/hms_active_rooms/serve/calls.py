@@ -30,13 +30,11 @@ from hms_active_rooms.errors import (
     ActiveRoomsError,
     InvalidCall,
     JournalError,
-    NotActive,
-    PeerNotFound,
     PolicyRefusal,
     RateLimited,
 )
 from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
-from hms_active_rooms.gate.gate import Gate, refused_again
+from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
 from hms_active_rooms.gate.journal.records import (
     OUTSIDE,
     Action,
@@ -67,8 +65,6 @@ MAX_OPEN: Final = 100
 TOLD_WITHIN: Final = timedelta(hours=1)
 """Our choice: how long an outcome that no call was told answers the next same call, and one that
 stays unknown, once told, all of them."""
-
-_REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
 
 _log = logging.getLogger(__name__)
 
@@ -213,7 +209,7 @@ async def open_call(gate: Gate, call: StateChange, caller: Caller) -> Action:
     origin = Origin(caller.thread, message, number, caller.requester)
     try:
         return await gate.propose(call, origin, always_ask=again, looked=True)
-    except _REFUSED:
+    except REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
             await _told(gate, refused)

@@ -222,6 +222,11 @@ class Reading:
         """What was asked at a place of a graph; empty if nothing was."""
         return list(self.db.scalar(_ASKED, {"wanted": place}) or [])
 
+    def asked_below(self, place: str) -> list[list[str]]:
+        """What was asked at all places of graphs whose names begin like this."""
+        query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
+        return [list(items) for items in self.db.scalars(query)]
+
     def find_grant(self, wanted: Grant) -> Grant | None:
         """A grant that covers a call described like one."""
         query = sa.select(grants).where(
