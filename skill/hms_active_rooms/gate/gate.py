@@ -607,8 +607,8 @@ class Gate:
             if sent >= most:
                 raise PolicyRefusal(
                     f"The policy allows {most} actions per minute {where}.",
-                    hint="It was not sent and is still approved. Make the same call again in a "
-                    "minute: it is sent then without another question.",
+                    hint="Wait a minute; it is still approved and was not sent. The same call, or "
+                    "`approve` again, then sends it without another question.",
                 )
 
     def _ask_again(self, tx: Writing, row: Action, reason: str, room: Room) -> Action:
