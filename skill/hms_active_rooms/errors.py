@@ -148,7 +148,7 @@ class Unauthorized(ApiError):
     """401: the management token was refused. The request was not executed."""
 
     code = "unauthorized"
-    default_hint = "You cannot fix this; tell the person to check the 100ms credentials."
+    default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
 
 
 class Forbidden(ApiError):
@@ -176,7 +176,7 @@ class NotFound(ApiError):
     """404 of another kind."""
 
     code = "not_found"
-    default_hint = "Check the room id and the base URL."
+    default_hint = "Nobody may be in the room; else check the room id and the base URL."
 
 
 class InvalidRequest(ApiError):
@@ -212,7 +212,7 @@ class ConnectionFailed(ApiError):
     """No connection could be made; the request was not executed."""
 
     code = "connection_failed"
-    default_hint = "Try again later."
+    default_hint = "Check the network and the base URL, then try again."
 
 
 class TimedOut(ApiError):

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hms_active_rooms.api.models import Peers
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApiError,
@@ -1705,6 +1706,26 @@ async def test_a_roster_that_leaves_out_people_of_the_session_is_refused() -> No
         with pytest.raises(BadResponse, match="leaves out 13 of 15"):
             await gate_on(room).propose(call, HERE)
     assert room.posts == []
+
+
+class UnreadablePerson(StandInRoom):
+    """A room of whose first person 100ms tells nothing usable."""
+
+    async def list_peers(self, room_id: str, **_: Any) -> tuple[Any, ...]:
+        first, *others = await super().list_peers(room_id)
+        found = Peers(others)
+        found.unreadable = (first.id,)
+        return found
+
+
+async def test_where_somebody_cannot_be_read_only_those_who_are_named_can_be_hit() -> None:
+    room = UnreadablePerson([peer(n) for n in range(1, 4)])
+    gate = gate_on(room)
+    for call in (remove_role(), send()):
+        with pytest.raises(BadResponse, match="nothing usable about 1 person"):
+            await gate.propose(call, HERE)
+    assert (await gate.propose(remove(), HERE)).shown.total == 1
+    assert (await gate.propose(end(), HERE)).shown.total == 3
 
 
 async def test_an_audience_of_strangers_is_asked_about_however_many_they_are() -> None:

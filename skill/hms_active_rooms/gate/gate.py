@@ -21,7 +21,7 @@ from typing import Any
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.api.models import ActiveRoom, Peer
+from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import (
     ActiveRoomsError,
@@ -155,7 +155,8 @@ class Gate:
             # roster has to be in it: else it is cut short, or has further pages.
             before, peers = set(room.session.peers), await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
-            missing = before & set(room.session.peers) - {peer.id for peer in peers}
+            listed = {peer.id for peer in peers}.union(unreadable(peers))
+            missing = before & set(room.session.peers) - listed
             if missing:
                 raise BadResponse(
                     f"The list of peers leaves out {len(missing)} of {len(before)} people who are "

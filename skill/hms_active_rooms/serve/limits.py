@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 
-def _most_connections() -> int:
+def most_connections() -> int:
     """Our choice, or half of the files this process may open.
 
     The other half is for the journal, the room, and connections about to be closed.
@@ -19,7 +19,7 @@ def _most_connections() -> int:
     return 512 if files == resource.RLIM_INFINITY else max(min(512, files // 2), 16)
 
 
-MOST_CONNECTIONS: Final = _most_connections()
+MOST_CONNECTIONS: Final = most_connections()
 
 MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2
 """Our choice: the other half is for people, whatever programs do."""

@@ -50,7 +50,7 @@ class EndRoom(StateChange):
         return self, Impact(
             kind="end",
             session_id=room.session_id,
-            total=len(room.people),
+            total=room.total,
             by_role=by_role(room.people),
             lock=self.lock,
             warnings=(_LOCK_WARNING,) if self.lock else (),
@@ -58,7 +58,7 @@ class EndRoom(StateChange):
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         """See the module's docstring."""
-        return Drift("go", total=len(room.people))
+        return Drift("go", total=room.total)
 
     def question(self, impact: Impact) -> list[str]:
         """See `StateChange`."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hms_active_rooms.api.models import ActiveRoom, Peer
-from hms_active_rooms.errors import InvalidCall, PeerNotFound, PolicyRefusal
+from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
+from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
 from hms_active_rooms.gate.digest import short_name
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
@@ -50,18 +50,27 @@ class Person:
 
 @dataclass(frozen=True)
 class Room:
-    """A room as it was read a moment ago: the running session, and everybody in it."""
+    """A room as it was read a moment ago: the running session, and everybody in it.
+
+    `unreadable` counts those of whom 100ms told nothing usable.
+    """
 
     id: str
     session_id: str
     people: tuple[Person, ...]
+    unreadable: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many are in it."""
+        return len(self.people) + self.unreadable
 
     @classmethod
     def read(cls, room: ActiveRoom, peers: Sequence[Peer]) -> Room:
         """The room from the API's two answers."""
         shorts = short_ids([peer.id for peer in peers])
         people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
-        return cls(room.id, room.session.id, people)
+        return cls(room.id, room.session.id, people, len(unreadable(peers)))
 
     def person(self, ref: str) -> Person:
         """The one person whom a short or full peer id names.
@@ -79,12 +88,23 @@ class Room:
             )
         return next(p for p in self.people if p.id == matches[0])
 
+    def must_be_readable(self) -> None:
+        """Raises BadResponse if somebody's role or user id could not be read."""
+        if self.unreadable:
+            raise BadResponse(
+                f"100ms told nothing usable about {people_count(self.unreadable)} in the room, so "
+                "who would be hit cannot be known.",
+                hint="Name a person by peer id instead; report it to 100ms.",
+            )
+
     def holders(self, role: str | None) -> tuple[Person, ...]:
         """Everyone who has the role now; None: everyone.
 
         Raises:
             PeerNotFound: nobody has it.
+            BadResponse: somebody's role could not be read.
         """
+        self.must_be_readable()
         found = tuple(p for p in self.people if role is None or p.role == role)
         if found:
             return found

@@ -134,6 +134,7 @@ class RemovePeers(StateChange):
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         """See the module's table."""
         if shown.kind == "remove-each":
+            room.must_be_readable()
             return _drift_each(shown, room.people, policy)
         _, now = self.assess(room, policy)
         if shown.kind == "remove-peer":
