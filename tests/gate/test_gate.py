@@ -1097,7 +1097,12 @@ async def test_what_was_approved_and_held_back_is_run_by_the_next_same_call_unas
 
 
 @pytest.mark.parametrize(
-    "other", [Origin("other", "m", "c", "agent"), Origin("serve:mcp", "m", "c", "agent")]
+    "other",
+    [
+        Origin("other", "m", "c", "agent"),
+        Origin("thread", "m", "c", "another"),
+        Origin("serve:mcp", "m", "c", "agent"),
+    ],
 )
 async def test_what_was_held_back_is_not_run_by_the_call_of_another_conversation(
     other: Origin,
@@ -1128,6 +1133,8 @@ async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it()
     assert first.id in text
     other = await gate.propose(send("other"), call_number(3))
     elsewhere = await gate.propose(send(), Origin("other", "m", "c", "agent"))
+    another = await gate.propose(send(), call_number(5, "another"))
+    assert not another.note
     clock.now += timedelta(hours=1)
     later = await gate.propose(send(), call_number(4))
     assert not any(one.note for one in (other, elsewhere, later))

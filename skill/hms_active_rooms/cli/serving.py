@@ -227,7 +227,7 @@ def _token_note(guard: GuardSettings) -> str:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings, with the tokens from the environment: an option would show them."""
-    from hms_active_rooms.serve.admission import guard_settings
+    from hms_active_rooms.serve.admission import caller_tokens, guard_settings
 
     environ = settings.environ()
     url = public_url(environ)
@@ -235,7 +235,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
     names = [match[2]] if match else []
     return guard_settings(
         where.host,
-        token=environ.get(TOKEN_VARIABLE, ""),
+        callers=caller_tokens(environ),
         approvers=approver_tokens(environ),
         hosts=(*where.allow_hosts, *names),
         origins=(*where.allow_origins, *([url] if url else [])),

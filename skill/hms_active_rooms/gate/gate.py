@@ -267,7 +267,7 @@ class Gate:
         """Insert a row; whoever comes second gets the first one's."""
         with self.journal.write() as tx:
             found = tx.latest(action.call_key)
-            if found is None and (before := tx.same_call(action.thread, action.content)):
+            if found is None and (before := tx.same_call(action)):
                 if _runs_for(tx, before, action.call_key):
                     return before
                 action = replace(action, note=sent_before(before, tx.now()))

@@ -76,7 +76,7 @@ _NEWEST = _NEWEST.order_by(actions.c.revision.desc()).limit(1)
 _EDITED_INTO = sa.select(actions).where(actions.c.edited_from == _WANTED)
 _EDITED_INTO = _EDITED_INTO.order_by(actions.c.revision.desc()).limit(1)
 _SAME_CALL = sa.select(actions).where(
-    actions.c.content == _WANTED, actions.c.thread == sa.bindparam("thread")
+    *(actions.c[name] == sa.bindparam(name) for name in ("content", "thread", "requester"))
 )
 _SAME_CALL = _SAME_CALL.order_by(actions.c.created_at.desc(), actions.c.revision.desc()).limit(1)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _WANTED)
@@ -122,15 +122,34 @@ class Reading:
         """The row that holds the words a person edited this one into."""
         return self._one(_EDITED_INTO, wanted=action_id)
 
-    def same_calls(self, thread: str, content: str) -> tuple[Action | None, int]:
-        """The newest row of this call in a thread, and how often the call was made there."""
-        same = (actions.c.thread == thread, actions.c.content == content)
-        calls = sa.select(sa.func.count(actions.c.call_key.distinct())).where(*same)
-        return self.same_call(thread, content), self.db.scalar(calls) or 0
+    def same_call(self, action: Action) -> Action | None:
+        """The newest row of the same call, by the same requester in the same thread."""
+        alike = {"content": action.content, "thread": action.thread}
+        return self._one(_SAME_CALL, requester=action.requester, **alike)
 
-    def same_call(self, thread: str, content: str) -> Action | None:
-        """The newest row of this call in a thread."""
-        return self._one(_SAME_CALL, wanted=content, thread=thread)
+    def same_calls(
+        self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
+    ) -> tuple[Action | None, int]:
+        """The newest row of this call in a thread that is the caller's, and how often anybody
+        made the call there.
+
+        Args:
+            thread: the conversation.
+            content: see `Action`.
+            is_mine: whether what this requester asked for is the caller's.
+        """
+        same = (actions.c.thread == thread, actions.c.content == content)
+        calls = sa.func.count(actions.c.call_key.distinct())
+        who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
+        found = self.db.execute(who).all()
+        mine = [requester for requester, _ in found if is_mine(requester)]
+        newest = (
+            sa.select(actions)
+            .where(*same, actions.c.requester.in_(mine))
+            .order_by(actions.c.created_at.desc(), actions.c.revision.desc())
+        )
+        count = sum(made for _, made in found)
+        return (self._one(newest.limit(1)) if mine else None), count
 
     def actions(
         self,
@@ -168,9 +187,12 @@ class Reading:
         state: State | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        requester: str | None = None,
     ) -> int:
         """How many rows fit every filter; see `actions`."""
         fit = self._filters(state, None, rooms, thread)
+        if requester is not None:
+            fit.append(actions.c.requester == requester)
         return self.db.scalar(sa.select(sa.func.count()).select_from(actions).where(*fit)) or 0
 
     def sent_since(self, moment: datetime, *, like: Action | None = None) -> int:
