@@ -1752,7 +1752,7 @@ async def test_an_approval_that_is_not_on_record_sends_nothing(tmp_path: Path) -
     with journal.write() as tx:
         forged = {"state": "approved", "decided_by": "ada", "decided_way": "terminal"}
         tx.db.execute(actions.update().values(**forged))
-    with pytest.raises(JournalError, match="not what was approved"):
+    with pytest.raises(JournalError, match="contradicts itself"):
         await gate.run(action.id)
     assert room.posts == []
 

@@ -27,6 +27,7 @@ from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApiError,
     BadResponse,
+    BrokenRecord,
     InvalidCall,
     JournalError,
     NotActive,
@@ -275,7 +276,7 @@ class Gate:
             if found is None:
                 if may_run_unasked and action.state == "proposed":
                     row = self._unasked(tx, action)
-                tx.insert(row)
+                row = tx.insert(row)
             if asking is None or row.state != "proposed":
                 return row
             if asking.place and not tx.ask(asking.place, [row.id, ""]) and found is None:
@@ -476,7 +477,10 @@ class Gate:
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt = 1
-        while action.state != "proposed" and action.state not in FINAL:
+        while True:
+            action.check()
+            if action.state == "proposed" or action.state in FINAL:
+                return action
             if action.state in ("sent", "unknown"):
                 try:
                     return await self._settle(action)
@@ -505,7 +509,6 @@ class Gate:
                 attempt += 1
                 await self._sleep(outcome)
                 action = await self.get(action.id)
-        return action
 
     async def _seen(self, action: Action) -> tuple[Room | None, Drift]:
         """The room as it is, and what that means for a row somebody approved."""
@@ -569,11 +572,10 @@ class Gate:
                 raise JournalError("The action vanished from the journal.")
             if row.state != "approved" or row.digest != action.digest:
                 return tx.expire_if_late(row), False
-            if not row.is_as_shown() or not tx.was_approved(row):
-                raise JournalError(
-                    f"The action {row.id} is not what was approved: its row was changed.",
-                    hint="Nothing was sent. Look for who can write to the journal.",
-                )
+            if not row.is_as_shown():
+                raise BrokenRecord(f"The action {row.id} is not what was approved.")
+            if fault := tx.history_fault(row):
+                raise BrokenRecord(f"The record of the action {row.id} {fault}.")
             if ran_unasked(row.decided_way) and not self.policy.runs_unasked(row.tool):
                 reason = "This policy does not let it run unasked."
                 return tx.move(row, "expired", by="policy", way="policy", reason=reason), False
@@ -591,7 +593,7 @@ class Gate:
             if tx.now() - read_at > _LOOK_LASTS:
                 return None, False
             self._check_rate(tx, row)
-            if row.call.hits_on_arrival(row.shown) and tx.has_rival(row, read_at):
+            if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
                 return None, False
             now, worker = tx.now(), this_worker()
             lease_until = now + timedelta(seconds=lease_s(self._client, self.policy))
@@ -626,8 +628,7 @@ class Gate:
         text = f"{reason} Asked again as action {successor.id}."
         data = {"next": successor.id}
         tx.move(row, "expired", by="gate", way="claim", reason=text, data=data)
-        tx.insert(successor)
-        return successor
+        return tx.insert(successor)
 
     async def _let_others_end(self, action: Action) -> None:
         """Wait for other destructive requests to this room to finish."""
@@ -669,6 +670,7 @@ class Gate:
         looked = []
         for action in await asyncio.to_thread(left):
             with suppress(ActiveRoomsError):
+                action.check()
                 looked.append(await self._settle(action))
         return looked
 

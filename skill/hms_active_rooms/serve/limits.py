@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from hms_active_rooms.errors import JournalError
-from hms_active_rooms.gate.journal.store import REQUESTS
+from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.untrusted import cut
 
 if TYPE_CHECKING:
