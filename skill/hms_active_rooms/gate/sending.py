@@ -9,7 +9,7 @@ the row back: after the wait everything is looked at again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,10 +19,9 @@ from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.errors import (
     ApiError,
     JournalError,
-    NotActive,
     OutcomeUnknown,
 )
-from hms_active_rooms.gate.actions.impact import Drift, Impact
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Person
 from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, failed, stopped
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.store import Journal
@@ -69,34 +68,31 @@ class Sending:
 
     # --- for the tools ---------------------------------------------------------------------
 
-    async def watch(self, ids: frozenset[str], *, wait: bool = True) -> Observation:
-        """Poll until gone or `Policy.verify_s` passed: removals land a moment later, and peers
-        who dropped off stay listed for 60 s.
+    async def watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
+        """Look until the effect shows or `Policy.verify_s` passed: removals land a moment later,
+        and peers who dropped off stay listed for 60 s.
 
         Args:
-            ids: the peers that should be gone; empty: the session should be.
+            people: see `StateChange.seen`.
             wait: False looks once.
         """
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
-        seen = None
+        seen: Observation | None = None
         while True:
             try:
-                # The first look may take its time; a later one ends with the whole.
-                async with asyncio.timeout(None if seen is None else left_s):
-                    room = await self.client.retrieve_active_room(self.action.room_id)
-            except NotActive:
-                return Observation(gone=True)
-            except (ApiError, TimeoutError) as error:
-                seen = seen or Observation(gone=None, still=ids, why=str(error))
-            else:
-                still = ids & set(room.session.peers)
-                if room.session.id != self.shown.session_id or (ids and not still):
-                    return Observation(gone=True)
-                seen = Observation(gone=False, still=still)
+                # The first look may take its time; a later one ends about when the whole does.
+                async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_WAIT_S)):
+                    seen = await self.action.call.seen(self.client, self.shown, people)
+            except TimeoutError:
+                pass  # what the look before showed
+            except ApiError as error:
+                still = frozenset(p.id for p in people)
+                seen = Observation(gone=None, still=still, why=str(error))
+            assert seen is not None
             # Both counts: reads take time, and a clock can be set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
-            if left_s <= 0:
+            if seen.gone or left_s <= 0:
                 return seen
             await self.sleep(min(pause_s, left_s))
             left_s -= pause_s
