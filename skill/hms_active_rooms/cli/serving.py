@@ -85,6 +85,7 @@ def mcp(
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.app import create_app
         from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
+        from hms_active_rooms.serve.notify import notifying
         from hms_active_rooms.serve.server import listen
         from hms_active_rooms.serve.server import serve as run
 
@@ -93,19 +94,25 @@ def mcp(
     log_to_stderr()
     guard = guard_from(settings, where)
     toolkit = open_toolkit(settings, room or ())
+    notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=elicit)
     if stdio:
 
         async def talk() -> None:
             async with closing(toolkit):
-                await serve_stdio(server, toolkit.gate)
+                await serve_stdio(server, toolkit.gate, notices)
 
         with suppress(KeyboardInterrupt):
             asyncio.run(talk())
         return exits.DONE
 
     listener = listen(where.host, where.port)
-    app = create_app(toolkit, guard=guard, mcp=entry(server), lifespans=[lambda: closing(toolkit)])
+    app = create_app(
+        toolkit,
+        guard=guard,
+        mcp=entry(server),
+        lifespans=[lambda: closing(toolkit), *notices],
+    )
 
     def announce(url: str) -> None:
         allowed = list(toolkit.gate.policy.rooms)
@@ -145,6 +152,7 @@ def serve(
     with extra("serve", "server", *_EXTRA):
         from hms_active_rooms.serve.app import create_app
         from hms_active_rooms.serve.mcp import build_server, entry
+        from hms_active_rooms.serve.notify import notifying
         from hms_active_rooms.serve.page import PATH, page_routes
         from hms_active_rooms.serve.rest import rest_routes
         from hms_active_rooms.serve.server import address, listen
@@ -161,6 +169,8 @@ def serve(
     base = reached_at(address(listener), where, settings.environ())
     page_url = base + PATH
 
+    notices = notifying(toolkit.gate, settings.environ(), page_url)
+
     def links() -> Mapping[str, str]:
         return page.new_links(base, person or ())
 
@@ -171,7 +181,7 @@ def serve(
         mcp=entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
         rest=rest_routes(toolkit, page_url),
         page=page.routes,
-        lifespans=[lambda: closing(toolkit), page.lifespan, asked.running],
+        lifespans=[lambda: closing(toolkit), page.lifespan, asked.running, *notices],
     )
 
     def announce(bound: str) -> None:

@@ -8,7 +8,8 @@ It speaks the handshake era of the protocol (asks during the call) and the one o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.serve.admission import principal
 from hms_active_rooms.serve.answers import MCP_DATA
-from hms_active_rooms.serve.app import Entry, at_work
+from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.calls import input_schema
 from hms_active_rooms.serve.mcp_calls import Calls
 from hms_active_rooms.serve.mcp_sessions import IDLE_S, TWICE, Sessions
@@ -208,8 +209,18 @@ class _OnceEach:
             self._open.discard(number)
 
 
-async def serve_stdio(server: Server[Any], gate: Gate) -> None:
-    """The server over standard input and output, until the input ends. `gate`: its tools'."""
+async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
+    """The server over standard input and output, until the input ends.
+
+    Args:
+        server: from `build_server`.
+        gate: its tools'.
+        lifespans: what else runs meanwhile.
+    """
     server.middleware.insert(0, _OnceEach())
-    async with at_work(gate), stdio_server() as (incoming, outgoing):
+    async with AsyncExitStack() as stack:
+        for start in lifespans:
+            await stack.enter_async_context(start())
+        await stack.enter_async_context(at_work(gate))
+        incoming, outgoing = await stack.enter_async_context(stdio_server())
         await server.run(incoming, outgoing, server.create_initialization_options())
