@@ -132,9 +132,9 @@ class InAGraph:
         graph.add_node("tools", ToolNode(kit.get_tools()))
         graph.add_edge(START, "tools")
         self._graph: Any = graph.compile(checkpointer=InMemorySaver())
-        self._config = {"configurable": {"thread_id": str(uuid4()), "approver": "grace"}}
-        said = calls((tool, arguments))
-        [asked] = self._graph.invoke({"messages": [said]}, self._config)["__interrupt__"]
+        self._config: Any = {"configurable": {"thread_id": str(uuid4()), "approver": "grace"}}
+        said = MessagesState(messages=[calls((tool, arguments))])
+        [asked] = self._graph.invoke(said, self._config)["__interrupt__"]
         self._id, self._digest = asked.id, asked.value["digest"]
         self.action = str(asked.value["action_id"])
         """The id of the action they are asked about."""
