@@ -1,8 +1,4 @@
-"""The variables this package reads, and the error for one that nobody reads.
-
-A variable that is nearly right would be ignored, and with `HMS_POLICY` in place of
-`HMS_POLICY_FILE` every protection with it.
-"""
+"""The environment variables the package reads, and the error for one that nobody reads."""
 
 from __future__ import annotations
 
@@ -13,47 +9,41 @@ from typing import Final
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
 
-PREFIX: Final = "HMS_"
-POLICY_PREFIX: Final = "HMS_POLICY_"
+_PREFIX: Final = "HMS_"
 
-KNOWN: Final = (
-    "HMS_ACCESS_KEY",
-    "HMS_SECRET",
-    "HMS_MANAGEMENT_TOKEN",
-    "HMS_BASE_URL",
-    "HMS_TRANSPORT",
-    "HMS_JOURNAL",
-    "HMS_POLICY_FILE",
-    "HMS_MODEL",
-    "HMS_ROOM",
-    "HMS_PLAIN_ANSWERS",
-    "HMS_DEBUG",
-    "HMS_SERVER_TOKEN",
-    "HMS_SERVER_TOKENS",
-    "HMS_SERVER_URL",
-    "HMS_APPROVER_TOKEN",
-)
-FAMILIES: Final = ("HMS_APPROVER_TOKEN_", "HMS_NOTIFY_")
-"""Beginnings of names that go on with something of the person's own, or of the server's."""
+KNOWN: Final = frozenset(
+    _PREFIX + name
+    for name in (
+        "ACCESS_KEY", "APPROVER_TOKEN", "BASE_URL", "DEBUG", "JOURNAL", "MANAGEMENT_TOKEN",
+        "MODEL", "PLAIN_ANSWERS", "POLICY_FILE", "ROOM", "SECRET", "SERVER_TOKEN",
+        "SERVER_TOKENS", "SERVER_URL", "TRANSPORT",
+    )
+)  # fmt: skip
+"""Whole names."""
+
+FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
+"""What follows one of these is checked by whoever reads it."""
 
 
-def check_variables(environ: Mapping[str, str], policy: Iterable[str]) -> None:
-    """Refuse a variable that begins with `HMS_` and means nothing here.
-
-    Args:
-        environ: the environment.
-        policy: the fields of the policy, each of which has a variable.
+def refuse_unknown(environ: Mapping[str, str]) -> None:
+    """A misspelled setting must not be ignored: with it would go a protection.
 
     Raises:
-        ConfigurationError: it names the variable, and the nearest that is read.
+        ConfigurationError: a variable that begins with `HMS_`, in any case of letters, and is
+            none of ours.
     """
-    known = (*KNOWN, *(POLICY_PREFIX + field.upper() for field in policy))
-    for name, value in environ.items():
-        upper = name.upper()
-        if not value or not upper.startswith(PREFIX) or name in known or name.startswith(FAMILIES):
+    for name in environ:
+        if not name.upper().startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
             continue
-        [nearest] = get_close_matches(upper, known, n=1, cutoff=0.0)
-        raise ConfigurationError(
-            f"The variable {quoted(name, 80)} is not read by anything here.",
-            hint=f"Did you mean {nearest}? Unset it, if it is another program's.",
-        )
+        if name.upper().startswith(FAMILIES):
+            raise unknown_setting(name, [name.upper()])
+        raise unknown_setting(name, KNOWN)
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> ConfigurationError:
+    """The error for a variable nobody reads; it names the nearest that somebody does."""
+    [nearest] = get_close_matches(name.upper(), sorted(known), 1, cutoff=0)
+    return ConfigurationError(
+        f"{quoted(name)} is no setting of hms-active-rooms.",
+        hint=f"The nearest is {nearest}. Rename it or unset it.",
+    )

@@ -136,9 +136,12 @@ class Conversation:
                 {"type": "resumed", "text": "The last turn was not finished; it goes on."}
             )
             return True
-        if left := blocking.run(self._gate.open_actions(self._thread)):
-            self._pending(left)
+        self._pending([row for row in self._rows() if row.state in UNSENT])
         return False
+
+    def _rows(self) -> list[Action]:
+        with self._gate.journal.read() as view:
+            return view.actions(thread=self._thread, limit=50)
 
     def _turn(self, given: object, asked: Sequence[Interrupt] = ()) -> bool:
         """One message of the person and all that follows; False when actions stay pending."""
@@ -161,8 +164,7 @@ class Conversation:
         Raises:
             Interrupted: something may have been executed.
         """
-        with self._gate.journal.read() as view:
-            rows = view.actions(thread=self._thread, limit=50)
+        rows = self._rows()
         sent = [r for r in rows if r.sent_at and r.sent_at >= since and r.id not in self._told]
         for row in sent:
             self._tell(row)

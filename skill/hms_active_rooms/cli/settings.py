@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.environment import check_variables
+from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
 
@@ -38,9 +38,7 @@ class Settings:
         Raises:
             ConfigurationError: a variable that begins with `HMS_` and that nothing reads.
         """
-        from hms_active_rooms.gate.policy import Policy
-
-        check_variables(os.environ, Policy.model_fields)
+        refuse_unknown(os.environ)
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
