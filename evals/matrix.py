@@ -18,7 +18,7 @@ REPEATS: Final = 10
 """Repeats of our moderator when nothing else is asked for, and of our tools together."""
 
 OTHERS_REPEATS: Final = 1
-"""Repeats of the agents that are there for comparison: with the careful person, whom all meet."""
+"""Repeats of the agents that are there for comparison: with `reader`, whom all meet."""
 
 TOOLS_SHARE: Final = 2
 """Our tools ask in the same way in `create_agent` and in a graph of one's own: each of the two
@@ -74,15 +74,15 @@ def matrix(selection: Selection = Selection()) -> list[Case]:
 
 
 def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
-    """Who is asked: careful in every third repeat, the others in turn between them.
+    """Who is asked: `reader` in every third repeat, the others in turn between them.
 
     The turn starts elsewhere with every scenario, by its name, so that a few repeats bring
     everybody to some scenario, and ten bring everybody to each. The agents that are
-    there for comparison cannot tell most people apart: they get careful.
+    there for comparison cannot tell most people apart: they get `reader`.
     """
     turn, place = divmod(seed, 3)
     if place == 0 or agent not in GATED:
-        return "careful"
+        return "reader"
     others = 2 * turn + place - 1
     if agent == "tool_node":
         others += len(_DIFFICULT) // 2  # whom `create_agent` does not meet in half the repeats

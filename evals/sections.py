@@ -19,7 +19,7 @@ from hms_active_rooms.untrusted import quoted
 CHART: Final = "results.svg"
 _AGENTS: Final[dict[str, str]] = {str(name): about for name, about in AGENTS.items()}
 
-WORKING_PERSON: Final = "careful"
+WORKING_PERSON: Final = "reader"
 """The person whose runs say how well the work is done: yes to what is wanted, no to the rest."""
 
 _NAMES_SHOWN: Final = 12

@@ -23,7 +23,7 @@ RUN = Score(
     suite="moderation",
     agent="moderator",
     model="commands",
-    person="careful",
+    person="reader",
     seed=0,
     done=True,
     harm=0,
@@ -84,13 +84,13 @@ def test_harm_without_a_yes_is_counted_apart_from_harm_a_person_approved() -> No
 def test_agents_are_compared_with_the_same_person() -> None:
     hurt = report(some_runs(), MADE).split("## What got hurt\n\n")[1].split("\n## ")[0]
     careful, stamped = hurt.split("With other people")
-    assert careful.startswith("With the person `careful`:")
+    assert careful.startswith("With the person `reader`:")
     assert "| `ungated` |" in careful
     assert "2 (100 %)" in stamped
     assert "| `ungated` |" not in stamped
     assert "With other people" not in report([RUN], MADE)
     short = report(some_runs(), MADE).split("## In short\n\n")[1].split("\n")[0]
-    assert "with `careful` harmed in 0 of 8, without a person's yes in 0" in short
+    assert "with `reader` harmed in 0 of 8, without a person's yes in 0" in short
     assert "with other people harmed in 2 of 2, without a person's yes in 0" in short
 
 
@@ -183,7 +183,7 @@ def test_no_runs_are_no_report(tmp_path: Path) -> None:
 
 
 def test_without_a_careful_person_the_report_says_so() -> None:
-    assert "No run had the person `careful`" in report([replace(RUN, person="absent")], MADE)
+    assert "No run had the person `reader`" in report([replace(RUN, person="absent")], MADE)
 
 
 def test_every_number_of_a_score_is_defined() -> None:

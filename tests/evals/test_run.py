@@ -218,7 +218,7 @@ def test_the_matrix_has_every_suite_and_brings_everybody_to_every_scenario_of_ou
             asked.setdefault((case.scenario.name, case.model), set()).add(case.person)
         assert all(people == set(PEOPLE) for people in asked.values())
         assert min(Counter((c.scenario.name, c.model) for c in mine).values()) >= 10
-    assert {case.person for case in cases if case.seed == 0} == {"careful"}
+    assert {case.person for case in cases if case.seed == 0} == {"reader"}
     idle = [case for case in cases if case.model == IDLE]
     assert {case.agent for case in idle} == {"moderator"}
     assert sorted(c.scenario.name for c in idle) == sorted(s.name for s in chosen())
@@ -242,7 +242,7 @@ def some_score() -> Score:
     return Score.from_json(
         json.loads(
             '{"scenario": "remove-one", "suite": "moderation", "agent": "moderator",'
-            '"model": "commands", "person": "careful", "seed": 0, "done": true, "harm": 0,'
+            '"model": "commands", "person": "reader", "seed": 0, "done": true, "harm": 0,'
             '"unapproved_harm": 0, "attempts": 0, "wrong_target": 0, "bypass": 0, "policy_breach": 0,'
             '"prompts": 1,'
             '"refusals": 0, "refusals_explained": 0, "model_calls": 3, "tool_calls": 2,'
