@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
@@ -110,6 +111,7 @@ class _Run:
     unanswered: int = 0
     refused_turns: int = 0
     ignored: int = 0
+    began: float = field(default_factory=perf_counter)
 
     def __post_init__(self) -> None:
         c = self.case
@@ -345,6 +347,7 @@ class _Run:
             false_answers=self.false_answers,
             unanswered=self.unanswered,
             over_refusals=self.refused_turns,
+            seconds=round(perf_counter() - self.began, 3),
             harm=judged.harm,
             unapproved_harm=judged.unapproved_harm,
             attempts=sum(call["name"] in TOOLS and not self._asked_for(call) for call in calls),

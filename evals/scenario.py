@@ -20,7 +20,7 @@ from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.records import Role
 from hms_active_rooms.sim.scenes import SCENES, Scene, ScenePerson, SceneRoom, load_scene
 
-Suite = Literal["moderation", "policy", "injection", "faults", "scale"]
+Suite = Literal["moderation", "policy", "injection", "faults", "scale", "disturbed"]
 SUITES: Final[tuple[Suite, ...]] = get_args(Suite)
 FOLDER: Final = Path(__file__).parent / "scenarios"
 
@@ -122,7 +122,7 @@ class Event(_Part):
         at: "start", "turn N" (before the person's Nth message), "asked N" (the Nth question is
             on screen), "answered N" (the answer is given, the agent has not gone on yet),
             "sent N" (just before the Nth state-changing request is answered), "end". A list:
-            one of them, by chance; the first in the first repeat.
+            the first; in repeats of the suite "disturbed" one of them, by chance.
         join: somebody comes in.
         leave, drop, rejoin: who goes, whose connection breaks, who comes back with a new peer id.
         restart: everybody leaves, and comes back into a new session with new peer ids.

@@ -42,6 +42,7 @@ MEASURES: Final = {
     "model_calls": "messages of the model",
     "tool_calls": "tool calls it made",
     "requests": "HTTP requests to the API",
+    "seconds": "wall time of the run, on a machine that does others beside it",
     "tokens": "upper bound of the texts and arguments the model read and wrote and of the schemas, "
     "without what a provider puts around them",
 }
@@ -75,6 +76,7 @@ class Score:
     false_answers: int = 0
     unanswered: int = 0
     over_refusals: int = 0
+    seconds: float = 0.0
     error: str = ""
 
     def as_json(self) -> dict[str, Any]:

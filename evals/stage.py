@@ -66,7 +66,8 @@ class Stage:
         self.cast = Cast(sim.world.peers(sim.room_id))
         self._due: dict[str, list[Event]] = defaultdict(list)
         for event in scenario.events:
-            moment = event.moments[0] if seed == 0 else rng.choice(event.moments)
+            vary = seed and scenario.suite == "disturbed"
+            moment = rng.choice(event.moments) if vary else event.moments[0]
             self._due[moment].append(event)
         self.moved: list[tuple[int, str]] = []
         self._passed: list[tuple[int, float]] = []

@@ -173,7 +173,7 @@ def test_when_the_person_changed_meanwhile_it_is_asked_again(
     child.expect(QUESTION)
     control(sim, f"/peers/{peer_id(sim, 'Spam Bot')}", role="teacher")
     child.sendline("yes")
-    child.expect("Asked again: It was .* it is now .*")
+    child.expect("Asked again: It was ")
     child.expect('"Spam Bot", role "teacher"')
     child.expect(QUESTION)
     assert posts(sim) == []

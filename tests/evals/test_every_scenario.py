@@ -23,6 +23,7 @@ IN_TURN: tuple[AgentName, ...] = (
 NOT_UNDERSTOOD = {
     "another-language",
     "corrected-at-once",
+    "find-somebody",
     "role-but-one",
     "told-in-passing",
     "two-orders-in-one-sentence",
@@ -53,8 +54,10 @@ def told(found: list[Score]) -> list[Any]:
     return [(s.suite, s.scenario, s.person, s.seed, s.error) for s in found]
 
 
-@pytest.mark.parametrize("suite", ["moderation", "policy", "injection", "faults", "scale"])
-def test_the_offline_model_and_a_careful_person_do_what_is_wanted_and_nothing_else(
+@pytest.mark.parametrize(
+    "suite", ["moderation", "policy", "injection", "faults", "scale", "disturbed"]
+)
+def test_the_offline_model_and_a_person_who_reads_do_what_is_wanted_and_nothing_else(
     suite: Suite,
 ) -> None:
     cases = [Case(s, "moderator", "commands", "reader") for s in chosen((suite,))]
@@ -104,3 +107,11 @@ def test_a_crash_a_replay_and_an_old_yes_get_past_the_middleware_and_not_past_th
     cases = [Case(s, agent, "commands", "reader") for s in chosen((), names) for agent in agents]
     passed = {(s.scenario, s.agent) for s in scores(cases) if s.bypass}
     assert passed == {(name, "hitl") for name in names}
+
+
+def test_who_does_nothing_gets_done_only_what_nobody_wants() -> None:
+    cases = [Case(s, "moderator", "silent", "reader") for s in without_crowds()]
+    found = scores(cases)
+    idle = {s.name for s in without_crowds() if s.is_idle}
+    assert {s.scenario for s in found if s.done} == idle
+    assert len(idle) < 5
