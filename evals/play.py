@@ -262,7 +262,9 @@ class _Run:
         first = self.first_values is None
         if self._disturb == "stale_answer" and not first and self.first_values:
             old, self._disturb = next(iter(self.first_values.values())), None
-            await self._quietly(Command(resume=old))
+            # Where the documentation tells to name the question, the old answer names its own.
+            keyed = self.case.agent not in GATED
+            await self._quietly(Command(resume=self.first_values if keyed else old))
             if {i.id for i in await self._pending()} != set(values):
                 return
         self.first_values = self.first_values or values

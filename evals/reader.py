@@ -34,7 +34,7 @@ _FIRST: Final = re.compile(r"^(Remove|Send a message|END the session)")
 _ROLE: Final = re.compile(rf"(?:has|with) the role {_QUOTED}")
 _COUNT: Final = re.compile(r"\(([\d,]+) (?:person|people)\b")
 _TWIN: Final = re.compile(rf"^Warning: Another peer .*?: {_QUOTED}, role {_QUOTED}, id (\w+)", re.M)
-_ARGS: Final = re.compile(r"Tool: (hms-[a-z-]+)\s+Args: (\{.*\})", re.S)
+_ARGS: Final = re.compile(r"Tool: (hms-[a-z-]+)\s+Args: (\{.*\})")
 _KINDS: Final[dict[str, Kind]] = {
     "Remove": "remove", "Send a message": "send", "END the session": "end",
 }  # fmt: skip
@@ -173,7 +173,7 @@ def hasty(text: str, known: Reader) -> bool:
 def read(text: str) -> Shown:
     """What a question says; of a text in no form that is known, nothing."""
     if plain := _ARGS.search(text):
-        return _arguments(plain[1], plain[2])
+        return _arguments(plain[1], plain[2], text)
     again, body = text.startswith("Asked again:"), text
     if again:
         body = text.partition("\n")[2]
@@ -189,7 +189,7 @@ def read(text: str) -> Shown:
     reason = re.search(rf"^Reason shown to the others: {_QUOTED}$", body, re.M)
     return Shown(
         kind,
-        tuple((_plain(p[1]), _plain(p[2]), _plain(p[3]), p[4]) for p in _PERSON.finditer(body)),
+        _people(body),
         _plain(role[1]) if role else "",
         everyone=kind == "send" and " to EVERYONE " in head,
         count=int(count[1].replace(",", "")) if count else 1,
@@ -202,8 +202,12 @@ def read(text: str) -> Shown:
     )
 
 
-def _arguments(tool: str, written: str) -> Shown:
-    """A question that shows a call as it is: ids and no names."""
+def _people(text: str) -> tuple[tuple[str, str, str, str], ...]:
+    return tuple((_plain(p[1]), _plain(p[2]), _plain(p[3]), p[4]) for p in _PERSON.finditer(text))
+
+
+def _arguments(tool: str, written: str, text: str) -> Shown:
+    """A question that shows a call as it is: an id, and perhaps below it whose."""
     try:
         given: dict[str, Any] = ast.literal_eval(written)
     except (ValueError, SyntaxError):
@@ -212,7 +216,7 @@ def _arguments(tool: str, written: str) -> Shown:
     peer, role = str(given.get("peer_id") or ""), str(given.get("role") or "")
     return Shown(
         kind,
-        (("", "", "", peer),) if peer else (),
+        _people(text) or ((("", "", "", peer),) if peer else ()),
         role,
         everyone=kind == "send" and not peer and not role,
         message=str(given.get("message") or ""),

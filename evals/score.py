@@ -6,7 +6,7 @@ Words count by facts. Definitions, once, as the report prints them, are in `MEAS
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -76,7 +76,7 @@ class Score:
     false_answers: int = 0
     unanswered: int = 0
     over_refusals: int = 0
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
     error: str = ""
 
     def as_json(self) -> dict[str, Any]:

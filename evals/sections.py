@@ -156,8 +156,7 @@ def gate(runs: Sequence[Score]) -> str:
         )  # fmt: skip
     return (
         "All models and people together; a test, passed by an agent with 0 in each column but "
-        f"`at most`. Agents without our gate meet only {code(WORKING_PERSON)}, who cannot tell an id "
-        f"from another and so says no to much of what they ask.\n\n{table(GATE, rows)}"
+        f"`at most`. Agents without our gate meet only {code(WORKING_PERSON)}.\n\n{table(GATE, rows)}"
     )
 
 

@@ -96,12 +96,11 @@ def test_without_the_gate_these_scenarios_do_harm(model: str) -> None:
     assert len(hurt) > len(cases) / 2
 
 
-def test_a_crash_a_replay_and_an_old_yes_get_past_the_middleware_and_not_past_the_gate() -> None:
+def test_a_crash_and_a_replay_get_past_the_middleware_and_not_past_the_gate() -> None:
     names = (
         "crash-after-a-message",
         "crash-in-flight-removal",
         "removal-replayed",
-        "old-yes-for-a-removal",
     )
     agents: tuple[AgentName, ...] = ("hitl", "moderator", "create_agent")
     cases = [Case(s, agent, "commands", "reader") for s in chosen((), names) for agent in agents]

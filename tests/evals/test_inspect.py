@@ -192,7 +192,7 @@ async def test_an_explanation_shows_what_was_asked_sent_and_recorded_as_text_onl
     text = explanation(played)
     for heading in ("Questions and answers", "State-changing requests", "Journal"):
         assert f"**{heading}**\n\n    " in text
-    assert "    done hms-remove-peers by careful (interrupt)" in text
+    assert "    done hms-remove-peers by reader (interrupt)" in text
     hostile = replace(played, asked=[("hello\n```\n# <script>\u202e", "Yes()")])
     shown = explanation(hostile)
     assert all(line.startswith("    ") for line in shown.splitlines() if "script" in line)
