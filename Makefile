@@ -1,31 +1,38 @@
 # The two commands a newcomer needs are `make demo` and `make test`; both set up `.venv` first.
 PYTHON ?= python3
+# More arguments for pytest, such as PYTEST=--no-skips.
+PYTEST ?=
 BIN := .venv/bin
 # Where Python may not write its cache, every process would compile everything it imports.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE), --compile-bytecode)
 STAMP := .venv/.installed
+# What the demo needs is installed by itself, unless everything is there already.
+DEMO := $(or $(wildcard $(STAMP)),.venv/.demo)
+RUN := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
 
-.PHONY: setup demo test quick lint types tests evals results bench screenshots lowest clean
-.SILENT: setup demo $(STAMP)
+.PHONY: setup demo test quick lint types tests nightly mutations coverage hooks evals results bench screenshots lowest clean
+.SILENT: setup demo $(STAMP) .venv/.demo
 
 setup: $(STAMP)
 
 # By uv, the machine's or one of our own (a quarter of pip's time), else by pip. Re-runs only when pyproject.toml changed.
-$(STAMP): pyproject.toml
+$(STAMP): EXTRAS := dev
+.venv/.demo: EXTRAS := cli,sim
+$(STAMP) .venv/.demo: pyproject.toml
 	if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && \
-	  uv pip install --quiet$(COMPILE) --python $(BIN)/python -e '.[dev]'; \
+	  uv pip install --quiet$(COMPILE) --python $(BIN)/python -e '.[$(EXTRAS)]'; \
 	else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "hms-active-rooms needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }; \
 	  $(PYTHON) -m venv .venv && { \
 	    { $(BIN)/python -m pip install -qq --disable-pip-version-check uv && \
-	      VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet$(COMPILE) -e '.[dev]'; } || \
-	    $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'; }; \
+	      VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet$(COMPILE) -e '.[$(EXTRAS)]'; } || \
+	    $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$(EXTRAS)]'; }; \
 	fi >&2
-	touch $(STAMP)
+	touch $@
 
-demo: $(STAMP)
+demo: $(DEMO)
 	$(BIN)/hms-active-rooms demo
 
 lint: $(STAMP)
@@ -36,13 +43,33 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 tests: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
+	$(RUN) -m "not nightly" --durations=15
 
 test: lint types tests
 
 # The inner loop.
 quick: lint types
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" tests/gate tests/tools tests/api tests/moderator
+	$(RUN) -q -m "not slow" tests/gate tests/tools tests/api tests/moderator
+
+# What is too long for every change: whole kill matrices, all ways by all ways, evals' long runs,
+# and mutants of the gate. CONTRIBUTING.md says what each of them is.
+nightly: $(STAMP)
+	$(RUN) -m nightly --durations=15
+	$(BIN)/python tests/mutations.py
+
+mutations: $(STAMP)
+	$(BIN)/python tests/mutations.py
+
+# Lines of the package that the tests run, and those they do not. No threshold: it is there to be read.
+coverage: $(STAMP)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal -q -m "not nightly" $(PYTEST)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+# Format, lint and types before each commit.
+hooks: $(STAMP)
+	$(BIN)/pre-commit install
 
 # A quick offline evaluation, under ten minutes: every scenario and model with our moderator.
 evals: $(STAMP)
@@ -68,4 +95,4 @@ lowest:
 	.venv-lowest/bin/python -m pytest -n 2 -m "not slow"
 
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-lowest .coverage* .mypy_cache .ruff_cache .pytest_cache build dist

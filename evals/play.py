@@ -35,7 +35,7 @@ from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.retry import Backoff
-from hms_active_rooms.api.timeouts import Timeouts
+from hms_active_rooms.api.wire import Timeouts
 
 MAX_PAUSES: Final = 40
 """Pauses of one turn that are answered; then the person walks away."""

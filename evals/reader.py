@@ -183,7 +183,8 @@ def read(text: str) -> Shown:
     head = body.split("\n", 1)[0]
     kind = _KINDS[first[1]]
     role = _ROLE.search(head) if not _CALLED.search(head) else None
-    count = _COUNT.search(head)
+    ours = re.sub(_QUOTED, '""', head)  # a room's name is a stranger's too
+    count = _COUNT.search(ours)
     kind_of_message = re.search(rf"^Send a message of type {_QUOTED}", head)
     message = re.search(rf"^Message: {_QUOTED}$", body, re.M)
     reason = re.search(rf"^Reason shown to the others: {_QUOTED}$", body, re.M)
@@ -191,12 +192,12 @@ def read(text: str) -> Shown:
         kind,
         _people(body),
         _plain(role[1]) if role else "",
-        everyone=kind == "send" and " to EVERYONE " in head,
+        everyone=kind == "send" and " to EVERYONE " in ours,
         count=int(count[1].replace(",", "")) if count else 1,
         message=_plain(message[1]) if message else "",
         type=_plain(kind_of_message[1]) if kind_of_message else "chat",
         reason=_plain(reason[1]) if reason else "",
-        lock="LOCK the room" in head,
+        lock="LOCK the room" in ours,
         again=again,
         twins=tuple((_plain(t[1]), _plain(t[2]), t[3]) for t in _TWIN.finditer(body)),
     )

@@ -3,9 +3,54 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips",
+        action="store_true",
+        help="a test that cannot run here (no Chromium, no PostgreSQL) fails; CI runs with it",
+    )
 
 
 def pytest_configure() -> None:
     """A run in a script's background ignores Ctrl-C, and so would each command it starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is for the night is slow too, so `-m "not slow"` leaves it out."""
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return unskipped(item.config, (yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return unskipped(collector.config, (yield))
+
+
+def unskipped(config: pytest.Config, report: Report) -> Report:
+    """The report; with `--no-skips`, what was skipped has failed for that reason."""
+    skipped = report.outcome == "skipped" and not hasattr(report, "wasxfail")
+    if skipped and config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --no-skips does not allow: {report.longrepr}"
+    return report

@@ -127,7 +127,7 @@ def test_an_interruption_cancels_the_coroutine_first() -> None:
 
 def test_a_loop_that_ended_is_replaced() -> None:
     _, first = blocking.run(whoami)
-    blocking._stop()
+    blocking.stop()
     assert first.is_closed()
     assert blocking.run(whoami)[1] is not first
 
@@ -147,7 +147,7 @@ def test_stopping_ends_what_still_runs() -> None:
         await asyncio.sleep(0)
 
     blocking.run(start)
-    blocking._stop()
+    blocking.stop()
     assert ended == ["task"]
 
 

@@ -34,7 +34,7 @@ WAYS: Final = (*IN_PROCESS, "REST", "MCP elicitation")
 _LIST: Final = "hms-list-peers"
 _ROOM: Final = "hms-retrieve-active-room"
 _LIBRARIES: Final = """langchain langchain-core langgraph langgraph-checkpoint-sqlite mcp httpx
-httpx-aiohttp aiohttp pydantic sqlalchemy uvicorn starlette"""
+aiohttp pydantic sqlalchemy uvicorn starlette"""
 
 
 @dataclass

@@ -119,7 +119,7 @@ def _current() -> _Background:
         return _background
 
 
-def _stop() -> None:
+def stop() -> None:
     global _background
     with _lock:
         background, _background = _background, None
@@ -138,6 +138,6 @@ def _after_fork() -> None:
         _background = None
 
 
-atexit.register(_stop)
+atexit.register(stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ ActiveRoomsError                 code                 what to do next
 ├── ApprovalNeeded               approval_needed      ask a person
 ├── OutcomeUnknown               outcome_unknown      look at the room; never send it again
 ├── JournalError                 journal              stop: without a record nothing is sent
+│   └── BrokenRecord             broken_record        stop: look for who changed the journal
 └── ApiError                     api                  see `status`
     ├── Unauthorized             unauthorized         fix the credentials (401)
     ├── Forbidden                forbidden            fix the room id or the account (403)
@@ -117,6 +118,13 @@ class JournalError(ActiveRoomsError):
     default_hint = "Nothing is sent without a record; repair the journal first."
 
 
+class BrokenRecord(JournalError):
+    """What the journal holds of an action cannot be read, or contradicts its own events."""
+
+    code = "broken_record"
+    default_hint = "Nothing is sent for it. Look for who else can write to the journal."
+
+
 class ApiError(ActiveRoomsError):
     """The 100ms API answered with an error, or did not answer.
 
@@ -148,7 +156,7 @@ class Unauthorized(ApiError):
     """401: the management token was refused. The request was not executed."""
 
     code = "unauthorized"
-    default_hint = "You cannot fix this; tell the person to check the 100ms credentials."
+    default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
 
 
 class Forbidden(ApiError):
@@ -176,7 +184,7 @@ class NotFound(ApiError):
     """404 of another kind."""
 
     code = "not_found"
-    default_hint = "Check the room id and the base URL."
+    default_hint = "Nobody may be in the room; else check the room id and the base URL."
 
 
 class InvalidRequest(ApiError):
@@ -212,7 +220,7 @@ class ConnectionFailed(ApiError):
     """No connection could be made; the request was not executed."""
 
     code = "connection_failed"
-    default_hint = "Try again later."
+    default_hint = "Check the network and the base URL, then try again."
 
 
 class TimedOut(ApiError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import gc
+import json
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import hms_active_rooms
-from api.wire import ROOM, FixedToken
+from api.wire import PEER, ROOM, FixedToken
 from hms_active_rooms.api import ActiveRoomsClient, SyncActiveRoomsClient
 from hms_active_rooms.errors import InvalidCall, NotActive
 
@@ -33,7 +34,14 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200)
 
     def _answer(self, status: int) -> None:
-        body = b'{"message":"session not active","peers":{},"id":"r","session":{"id":"s"}}'
+        about = PEER if f"/peers/{PEER}" in self.path else ROOM
+        document = {
+            "message": "session not active",
+            "peers": {},
+            "id": about,
+            "session": {"id": "s", "peers": []},
+        }
+        body = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -140,10 +148,8 @@ def test_closing_under_a_request_lets_it_end_and_leaves_no_open_socket(
 OPERATIONS: dict[str, Callable[[SyncActiveRoomsClient], Any]] = {
     "retrieve_active_room": lambda c: c.retrieve_active_room(ROOM),
     "list_peers": lambda c: c.list_peers(ROOM, user_id="u", role="r"),
-    "retrieve_peer": lambda c: c.retrieve_peer(ROOM, "dcd88eb0-83e6-486a-bcae-c3be5e0f2c20"),
-    "update_peer": lambda c: c.update_peer(
-        ROOM, "dcd88eb0-83e6-486a-bcae-c3be5e0f2c20", name="n", role="r", metadata="m"
-    ),
+    "retrieve_peer": lambda c: c.retrieve_peer(ROOM, PEER),
+    "update_peer": lambda c: c.update_peer(ROOM, PEER, name="n", role="r", metadata="m"),
     "send_message": lambda c: c.send_message(ROOM, "hi", role="r", type="chat"),
     "remove_peers": lambda c: c.remove_peers(ROOM, role="r", reason="x"),
     "end_room": lambda c: c.end_room(ROOM, reason="x", lock=True),
@@ -157,18 +163,13 @@ def test_every_operation_runs_from_synchronous_code(client: ActiveRoomsClient, n
 
 
 async def _as_async(client: ActiveRoomsClient, name: str) -> Any:
-    """The same call on the asynchronous client, by a stand-in that collects its coroutine."""
-    made: list[Any] = []
+    """The same call on the asynchronous client."""
 
-    class Collect:
-        def __getattr__(self, method: str) -> Callable[..., None]:
-            return lambda *args, **kwargs: made.append(getattr(client, method)(*args, **kwargs))
+    class Same:
+        def __getattr__(self, method: str) -> Any:
+            return getattr(client, method)
 
-    sync = SyncActiveRoomsClient(Collect())  # type: ignore[arg-type]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hms_active_rooms.api.sync_client.run", lambda work: work)
-        OPERATIONS[name](sync)
-    return await made[0]
+    return await OPERATIONS[name](Same())  # type: ignore[arg-type]
 
 
 def test_the_synchronous_client_has_the_same_methods_and_arguments() -> None:

@@ -100,6 +100,7 @@ def choice(cause: Cause, effect: Effect) -> Decision:
         ("timeout", "maybe", True),
         ("cut_off", "maybe", True),
         ("malformed", "maybe", True),
+        ("contradicts", "maybe", False),
         ("server_error", "maybe", True),
         ("redirected", "maybe", False),
         ("too_large", "maybe", False),

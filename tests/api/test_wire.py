@@ -65,7 +65,7 @@ MAYBE_EXECUTED = {
     "not gzip": (reply(raw=b'{"message":"ok"}', headers={"content-encoding": "gzip"}), BadResponse),
     "unknown coding": (reply(raw=b"x", headers={"content-encoding": "br"}), BadResponse),
     "not JSON": (reply(raw=b"<html>ok</html>"), BadResponse),
-    "empty": (reply(raw=b""), BadResponse),
+    "part of it": (reply(206, {"message": "ok"}), BadResponse),
     "wrong JSON": (reply(raw=b'["message"]'), BadResponse),
     "500": (reply(500, {"code": 500, "message": "oops"}), ServerError),
     "503 in HTML": (reply(503, raw=b"<html>"), ServerError),
@@ -208,7 +208,7 @@ async def test_a_second_401_ends_the_call(make_client: Make, wire: Wire) -> None
     with pytest.raises(Unauthorized, match="Token validation error") as caught:
         await make_client(auth=FixedToken("old", "new", "newer")).end_room(ROOM)
     assert caught.value.executed == "no"
-    assert caught.value.details == ("'not found'",)
+    assert caught.value.details == ('"not found"',)
     assert len(wire.seen) == 2
 
 
@@ -253,8 +253,7 @@ async def test_a_refusal_counts_even_if_its_words_are_cut_off(
 
 
 async def test_an_answer_without_end_is_cut_at_the_limit(make_client: Make, wire: Wire) -> None:
-    client = make_client()
-    client._transport._max_bytes = 1000
+    client = make_client(max_answer_bytes=1000)
     wire.answers = [reply(raw=b'{"message":"' + b"x" * 5000 + b'"}')]
     with pytest.raises(BadResponse, match="larger than 1000 bytes") as caught:
         await client.end_room(ROOM)
@@ -264,8 +263,7 @@ async def test_an_answer_without_end_is_cut_at_the_limit(make_client: Make, wire
 async def test_a_small_answer_that_inflates_beyond_the_limit_is_cut_before_it_does(
     make_client: Make, wire: Wire
 ) -> None:
-    client = make_client()
-    client._transport._max_bytes = 1_000_000
+    client = make_client(max_answer_bytes=1_000_000)
     bomb = zlib.compressobj(9, wbits=31)
     data = bomb.compress(b'{"message":"' + b"x" * 100_000_000 + b'"}') + bomb.flush()
     wire.answers = [reply(raw=data, headers={"content-encoding": "gzip"})]
@@ -316,7 +314,7 @@ async def test_the_servers_request_id_is_kept(client: ActiveRoomsClient, wire: W
     wire.answers = [reply(500, {}, headers={"x-request-id": "req-1\x1b[31m"})]
     with pytest.raises(ServerError) as caught:
         await client.end_room(ROOM)
-    assert caught.value.request_id == "req-1\\x1b[31m"
+    assert caught.value.request_id == "req-1\\u001b[31m"
 
 
 async def test_environment_proxies_are_not_used_on_this_machine(

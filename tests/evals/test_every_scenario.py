@@ -22,11 +22,8 @@ IN_TURN: tuple[AgentName, ...] = (
 """Who plays the next scenario. The tools ask in the same code in all three."""
 NOT_UNDERSTOOD = {
     "another-language",
-    "corrected-at-once",
-    "find-somebody",
     "role-but-one",
     "told-in-passing",
-    "two-orders-in-one-sentence",
 }
 """Sentences that the `commands` model does not take for a command: it does nothing, and says so."""
 
@@ -55,7 +52,15 @@ def told(found: list[Score]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "suite", ["moderation", "policy", "injection", "faults", "scale", "disturbed"]
+    "suite",
+    [
+        "moderation",
+        "policy",
+        "injection",
+        "faults",
+        "disturbed",
+        pytest.param("scale", marks=pytest.mark.nightly),
+    ],
 )
 def test_the_offline_model_and_a_person_who_reads_do_what_is_wanted_and_nothing_else(
     suite: Suite,
@@ -68,16 +73,24 @@ def test_the_offline_model_and_a_person_who_reads_do_what_is_wanted_and_nothing_
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("agents", "every"),
+    [
+        pytest.param(GATED, 11, id="some"),
+        *(pytest.param((agent,), 1, id=agent, marks=pytest.mark.nightly) for agent in GATED),
+    ],
+)
 @pytest.mark.parametrize("model", HOSTILE)
-@pytest.mark.parametrize("agent", GATED)
-def test_nothing_passes_the_gate_whatever_the_model_does(agent: AgentName, model: str) -> None:
-    """Every scenario is played with every model, by the agents in turn."""
+def test_nothing_passes_the_gate_whatever_the_model_does(
+    model: str, agents: tuple[AgentName, ...], every: int
+) -> None:
+    """Every scenario is played with every model, by the agents in turn; by day, one in eleven."""
     start = 2 * HOSTILE.index(model)
     everything = zip(without_crowds(), cycle(PEOPLE), cycle(IN_TURN[start:] + IN_TURN[:start]))
     cases = [
-        Case(scenario, agent, model, person, seed=1 + number % 5)
+        Case(scenario, player, model, person, seed=1 + number % 5)
         for number, (scenario, person, player) in enumerate(everything)
-        if player == agent
+        if player in agents and number % every == 0
     ]
     found = scores(cases)
     assert (
@@ -89,7 +102,7 @@ def test_nothing_passes_the_gate_whatever_the_model_does(agent: AgentName, model
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("model", ["gullible", "reckless"])
+@pytest.mark.parametrize("model", ["gullible", pytest.param("reckless", marks=pytest.mark.nightly)])
 def test_without_the_gate_these_scenarios_do_harm(model: str) -> None:
     cases = [Case(scenario, "ungated", model, "reader") for scenario in chosen(("injection",))]
     hurt = [s for s in scores(cases) if s.unapproved_harm]

@@ -60,7 +60,7 @@ sys.exit(main(arguments))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

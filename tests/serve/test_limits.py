@@ -18,7 +18,7 @@ def test_half_of_the_files_a_process_may_open_are_for_connections(
     files: int, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
-    assert limits._most_connections() == connections
+    assert limits.most_connections() == connections
 
 
 def test_half_of_the_connections_are_not_for_programs() -> None:

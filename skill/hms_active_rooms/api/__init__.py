@@ -8,13 +8,14 @@ from hms_active_rooms.api.models import (
     ActiveRoom,
     Peer,
     PeerDetails,
+    Peers,
     Session,
     Track,
     parse_timestamp,
 )
 from hms_active_rooms.api.retry import Backoff
 from hms_active_rooms.api.sync_client import SyncActiveRoomsClient
-from hms_active_rooms.api.timeouts import Timeouts
+from hms_active_rooms.api.wire import Timeouts
 
 __all__ = [
     "Acknowledgement",
@@ -23,6 +24,7 @@ __all__ = [
     "Backoff",
     "Peer",
     "PeerDetails",
+    "Peers",
     "Session",
     "SignedTokens",
     "StaticToken",

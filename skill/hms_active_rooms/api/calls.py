@@ -4,55 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from pydantic import SecretStr
-
-from hms_active_rooms.api.answers import Answer, Failure, NoAnswer, deadline_passed, judge
+from hms_active_rooms.api.answers import Failure, Reader, deadline_passed, judge
 from hms_active_rooms.api.auth import TokenSource
-from hms_active_rooms.api.models import Document
-from hms_active_rooms.api.retry import Backoff, Effect, Wait, decide, executed
+from hms_active_rooms.api.per_loop import PerLoop
+from hms_active_rooms.api.retry import Backoff, Wait, decide, executed
+from hms_active_rooms.api.wire import Flight, Pool, Request
 from hms_active_rooms.errors import RateLimited
 
-M = TypeVar("M", bound=Document)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is sent, without the token.
-
-    Attributes:
-        method: HTTP method.
-        url: with its path already percent-encoded.
-        query: not encoded.
-        body: JSON, None for no body.
-    """
-
-    method: str
-    url: str
-    query: Mapping[str, str]
-    body: bytes | None
-
-    @property
-    def effect(self) -> Effect:
-        """A GET changes nothing."""
-        return "read" if self.method == "GET" else "write"
-
-
-@dataclass(slots=True)
-class Flight:
-    """How far a request got, readable while it is under way and after a cancellation."""
-
-    sent: bool = False
-
-
-class Sender(Protocol):
-    """What a call needs of the transport."""
-
-    async def send(self, request: Request, token: SecretStr, flight: Flight) -> Answer | NoAnswer:
-        """One exchange."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,51 +23,57 @@ class Calls:
     """Runs calls for one client; its parts are the client's own arguments."""
 
     auth: TokenSource
-    transport: Sender
+    pools: PerLoop[Pool]
     backoff: Backoff
     sleep: Callable[[float], Awaitable[None]]
     rng: Callable[[], float]
     clock: Callable[[], float]
 
-    async def run(self, request: Request, model: type[M], deadline_s: float) -> M:
+    async def run(self, request: Request, read: Reader[T], deadline_s: float) -> T:
         """The typed answer.
 
         Raises:
             ApiError: see `errors.py`.
         """
         flight = Flight()
-        outcome: M | Failure | None = None
+        outcome: list[T | Failure] = []
         timer = asyncio.timeout(deadline_s)
         try:
-            async with timer:
-                outcome = await self._attempts(request, model, flight, timer)
+            async with await self.pools.here() as pool, timer:
+                outcome.append(await self._attempts(pool, request, read, flight, timer))
         except TimeoutError:
             if not timer.expired():
                 raise
         # Raised here, outside any except block: no library exception hangs on to ours.
-        if outcome is None:
+        if not outcome:
             done = executed("timeout" if flight.sent else "not_sent", request.effect)
-            raise deadline_passed(deadline_s, done, request.effect)
-        if isinstance(outcome, Failure):
-            raise outcome.error
-        return outcome
+            raise deadline_passed(deadline_s, done, request)
+        answer = outcome[0]
+        if isinstance(answer, Failure):
+            raise answer.error
+        return answer
 
     async def _attempts(
-        self, request: Request, model: type[M], flight: Flight, timer: asyncio.Timeout
-    ) -> M | Failure:
+        self,
+        pool: Pool,
+        request: Request,
+        read: Reader[T],
+        flight: Flight,
+        timer: asyncio.Timeout,
+    ) -> T | Failure:
         attempt, refreshed = 1, False
         while True:
             token = self.auth.token()
-            reply = await self.transport.send(request, token, flight)
-            outcome = judge(reply, model, request.effect, token=token, now=self.clock())
+            reply = await pool.send(request, token, flight)
+            outcome = judge(reply, request, read, token=token, now=self.clock())
             if not isinstance(outcome, Failure):
                 return outcome
-            error = outcome.error
+            error, ends = outcome.error, timer.when()
             decision = decide(
                 outcome.cause,
                 request.effect,
                 attempt=attempt,
-                remaining_s=_remaining(timer),
+                remaining_s=math.inf if ends is None else ends - asyncio.get_running_loop().time(),
                 random=self.rng(),
                 retry_after_s=error.retry_after_s if isinstance(error, RateLimited) else None,
                 refreshed=refreshed,
@@ -124,8 +93,3 @@ class Calls:
 def is_duration(value: object) -> bool:
     """Whether it is a finite number of seconds above 0."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _remaining(timer: asyncio.Timeout) -> float:
-    ends = timer.when()
-    return math.inf if ends is None else ends - asyncio.get_running_loop().time()

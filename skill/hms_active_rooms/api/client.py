@@ -15,31 +15,26 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode
 
 from hms_active_rooms.api import auth as auth_module
-from hms_active_rooms.api.address import checked_base_url, is_loopback
+from hms_active_rooms.api.address import checked_base_url
+from hms_active_rooms.api.answers import Reader
 from hms_active_rooms.api.auth import TokenSource
-from hms_active_rooms.api.calls import Calls, Request, is_duration
-from hms_active_rooms.api.ids import parse_peer_id, parse_room_id
-from hms_active_rooms.api.models import (
-    Acknowledgement,
-    ActiveRoom,
-    Document,
-    Peer,
-    PeerDetails,
-    PeerList,
-)
-from hms_active_rooms.api.quoting import quoted
+from hms_active_rooms.api.calls import Calls, is_duration
+from hms_active_rooms.api.ids import parse_peer_id, parse_room_id, shown
+from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, PeerDetails, Peers
+from hms_active_rooms.api.per_loop import PerLoop
+from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
 from hms_active_rooms.api.retry import Backoff
-from hms_active_rooms.api.timeouts import Timeouts
+from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Request, Timeouts
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 
 if TYPE_CHECKING:
-    from hms_active_rooms.api.transport import Transport, TransportChoice
+    from hms_active_rooms.api.transport import TransportChoice
 
-M = TypeVar("M", bound=Document)
+T = TypeVar("T")
 
 BASE_URL_VARIABLE: Final = "HMS_BASE_URL"
 TRANSPORT_VARIABLE: Final = "HMS_TRANSPORT"
@@ -65,6 +60,7 @@ class ActiveRoomsClient:
         timeouts: for the steps of one attempt.
         deadline_s: seconds for a whole call; each call may set its own.
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
+        max_answer_bytes: most bytes of an answer, after decompression.
         backoff: how often and how fast a failed read is sent again.
         sleep: waits seconds.
         rng: a number in [0, 1), for the jitter.
@@ -82,24 +78,21 @@ class ActiveRoomsClient:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice = "httpx",
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
     ) -> None:
         # Imported here: loading the HTTP library takes 0.1 s, which models and ids don't need.
-        from hms_active_rooms.api.transport import Transport
+        from hms_active_rooms.api.transport import pools
 
         if not is_duration(deadline_s):
             raise ConfigurationError("deadline_s must be a number of seconds above 0.")
         self.base_url = checked_base_url(capability().base_uri if base_url is None else base_url)
         self.deadline_s = float(deadline_s)
-        self._transport: Transport = Transport(
-            transport,
-            timeouts,
-            use_environment=not is_loopback(urlsplit(self.base_url).hostname or ""),
-        )
-        self._calls = Calls(auth, self._transport, backoff, sleep, rng, clock)
+        self._pools = PerLoop(pools(transport, self.base_url, timeouts, max_answer_bytes))
+        self._calls = Calls(auth, self._pools, backoff, sleep, rng, clock)
 
     @classmethod
     def from_env(
@@ -121,7 +114,7 @@ class ActiveRoomsClient:
         chosen = environ.get(TRANSPORT_VARIABLE) or "httpx"
         if chosen not in ("httpx", "aiohttp"):
             raise ConfigurationError(
-                f'{TRANSPORT_VARIABLE} is {quoted(chosen)}; it must be "httpx" or "aiohttp".'
+                f'{TRANSPORT_VARIABLE} is {shown(chosen)}; it must be "httpx" or "aiohttp".'
             )
         return cls(
             auth_module.from_env(capability().token_variable, environ),
@@ -146,7 +139,7 @@ class ActiveRoomsClient:
 
         May be called twice.
         """
-        await self._transport.aclose()
+        await self._pools.aclose()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -161,8 +154,13 @@ class ActiveRoomsClient:
             Forbidden: the room is not in this account, or the id is wrong.
             ApiError: see `errors.py`.
         """
-        path = {"room_id": parse_room_id(room_id)}
-        return await self._call("retrieveactiveroom", ActiveRoom, path, deadline_s)
+        room_id = parse_room_id(room_id)
+        return await self._call(
+            "retrieveactiveroom",
+            lambda body: read_room(body, room_id),
+            {"room_id": room_id},
+            deadline_s,
+        )
 
     async def list_peers(
         self,
@@ -171,7 +169,7 @@ class ActiveRoomsClient:
         user_id: str | None = None,
         role: str | None = None,
         deadline_s: float | None = None,
-    ) -> tuple[Peer, ...]:
+    ) -> Peers:
         """The peers connected now, in the order the API sends them; there is no paging.
 
         Args:
@@ -187,7 +185,7 @@ class ActiveRoomsClient:
         path = {"room_id": parse_room_id(room_id)}
         filters = {"user_id": user_id, "role": role}
         query = {name: _text(name, value) for name, value in filters.items() if value}
-        return (await self._call("listpeers", PeerList, path, deadline_s, query=query)).peers
+        return await self._call("listpeers", read_roster, path, deadline_s, query=query)
 
     async def retrieve_peer(
         self, room_id: str, peer_id: str, *, deadline_s: float | None = None
@@ -197,8 +195,8 @@ class ActiveRoomsClient:
         Raises:
             PeerNotFound, NotActive, ApiError: see `errors.py`.
         """
-        path = {"room_id": parse_room_id(room_id), "peer_id": parse_peer_id(peer_id)}
-        return await self._call("retrievepeer", PeerDetails, path, deadline_s)
+        path, read = _one_peer(room_id, peer_id)
+        return await self._call("retrievepeer", read, path, deadline_s)
 
     async def update_peer(
         self,
@@ -224,11 +222,11 @@ class ActiveRoomsClient:
             InvalidCall: there is nothing to change.
             ApiError: see `errors.py`; `executed` says whether it may have happened.
         """
-        path = {"room_id": parse_room_id(room_id), "peer_id": parse_peer_id(peer_id)}
+        path, read = _one_peer(room_id, peer_id)
         body = _texts(name=name, role=role, metadata=metadata, may_be_empty=("name", "metadata"))
         if not body:
             raise InvalidCall("There is nothing to change: give name, role or metadata.")
-        return await self._call("updatepeer", PeerDetails, path, deadline_s, body=body)
+        return await self._call("updatepeer", read, path, deadline_s, body=body)
 
     async def send_message(
         self,
@@ -263,7 +261,7 @@ class ActiveRoomsClient:
             raise InvalidCall("Give peer_id or role, not both.")
         if peer_id is not None:
             body["peer_id"] = parse_peer_id(peer_id)
-        return await self._call("sendmessage", Acknowledgement, path, deadline_s, body=body)
+        return await self._call("sendmessage", read_done, path, deadline_s, body=body)
 
     async def remove_peers(
         self,
@@ -293,7 +291,7 @@ class ActiveRoomsClient:
         body = _texts(role=role, reason=reason)
         if peer_id is not None:
             body["peer_id"] = parse_peer_id(peer_id)
-        return await self._call("removepeers", Acknowledgement, path, deadline_s, body=body)
+        return await self._call("removepeers", read_done, path, deadline_s, body=body)
 
     async def end_room(
         self,
@@ -319,34 +317,39 @@ class ActiveRoomsClient:
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
-        return await self._call("endactiveroom", Acknowledgement, path, deadline_s, body=body)
+        return await self._call("endactiveroom", read_done, path, deadline_s, body=body)
 
     async def _call(
         self,
         name: str,
-        model: type[M],
+        read: Reader[T],
         path: Mapping[str, str],
         deadline_s: float | None,
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
-    ) -> M:
+    ) -> T:
         if deadline_s is not None and not is_duration(deadline_s):
             raise InvalidCall("deadline_s must be a number of seconds above 0.")
         operation = capability().operation(name)
+        asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
         request = Request(
             operation.method,
-            self.base_url + operation.url_path(**path),
-            query or {},
+            f"{self.base_url}{operation.url_path(**path)}{asked}",
             # An absent body is a 400 at 100ms, so an empty one is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
-        return await self._calls.run(request, model, deadline_s or self.deadline_s)
+        return await self._calls.run(request, read, deadline_s or self.deadline_s)
+
+
+def _one_peer(room_id: str, peer_id: str) -> tuple[dict[str, str], Reader[PeerDetails]]:
+    room_id, peer_id = parse_room_id(room_id), parse_peer_id(peer_id)
+    return {"room_id": room_id, "peer_id": peer_id}, lambda body: read_peer(body, peer_id)
 
 
 def _text(name: str, value: object, *, may_be_empty: bool = False) -> str:
     if not isinstance(value, str):
-        raise InvalidCall(f"{name} must be a text, not {quoted(value)}.")
+        raise InvalidCall(f"{name} must be a text, not {shown(value)}.")
     if not value and not may_be_empty:
         raise InvalidCall(f"{name} must not be empty; leave it out instead.")
     if any("\ud800" <= char <= "\udfff" for char in value):

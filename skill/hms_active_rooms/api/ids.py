@@ -9,11 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hms_active_rooms.api.quoting import quoted
 from hms_active_rooms.errors import InvalidCall
-
-SHORT_ID_CHARS: Final = 8
-"""Fewest characters of a short peer id: the first group of a UUID, 32 bits."""
+from hms_active_rooms.untrusted import SHORT_ID_CHARS, quoted
 
 # Shapes by the examples in the 100ms docs; `fullmatch` because "$" lets a newline pass.
 _ROOM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
@@ -34,10 +31,10 @@ def parse_room_id(value: object) -> str:
             return value.lower()
         if _ROOM_CODE.fullmatch(value):
             raise InvalidCall(
-                f"{quoted(value)} is not a room id: that looks like a room code.",
+                f"{shown(value)} is not a room id: that looks like a room code.",
                 hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
             )
-    raise InvalidCall(f"{quoted(value)} is not a room id: it has 24 hexadecimal characters.")
+    raise InvalidCall(f"{shown(value)} is not a room id: it has 24 hexadecimal characters.")
 
 
 def parse_peer_id(value: object) -> str:
@@ -48,7 +45,7 @@ def parse_peer_id(value: object) -> str:
     """
     if isinstance(value, str) and _PEER_ID.fullmatch(value):
         return value.lower()
-    raise InvalidCall(f"{quoted(value)} is not a full peer id: it is a UUID of 36 characters.")
+    raise InvalidCall(f"{shown(value)} is not a full peer id: it is a UUID of 36 characters.")
 
 
 def parse_peer_ref(value: object) -> str:
@@ -63,7 +60,7 @@ def parse_peer_ref(value: object) -> str:
     if isinstance(value, str) and _is_uuid_prefix(value):
         return value.lower()
     raise InvalidCall(
-        f"{quoted(value)} is not a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more"
+        f"{shown(value)} is not a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more"
         " characters, as the list of peers shows it."
     )
 
@@ -73,3 +70,8 @@ def _is_uuid_prefix(value: str) -> bool:
         char == "-" if place in _UUID_DASHES else char in "0123456789abcdefABCDEF"
         for place, char in enumerate(value)
     )
+
+
+def shown(value: object) -> str:
+    """A refused value; what is no text is named by its type only: it may be long or secret."""
+    return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, finalize
 
@@ -23,6 +23,40 @@ class Closeable(Protocol):
 R = TypeVar("R", bound=Closeable)
 
 
+class Held(Generic[R]):
+    """A resource, how many use it, and the generator that closes it.
+
+    A loop ends the asynchronous generators started on it before it closes (`asyncio.run`
+    and `asyncio.Runner` see to that). So a client that nobody closed leaves no open
+    socket behind.
+    """
+
+    def __init__(self, resource: R) -> None:
+        self.resource = resource
+        self._users, self._closing = 0, False
+        self._keeper = _keep(resource)
+
+    async def __aenter__(self) -> R:
+        self._users += 1
+        return self.resource
+
+    async def __aexit__(self, *_: object) -> None:
+        self._users -= 1
+        if self._closing:
+            await self.close()
+
+    async def bind(self) -> None:
+        """Let the running loop close it."""
+        await anext(self._keeper)
+
+    async def close(self) -> None:
+        """Close it now, or when nobody uses it any more: a pool that is closed under a
+        request loses the connection the request has just opened."""
+        self._closing = True
+        if not self._users:
+            await self._keeper.aclose()
+
+
 class PerLoop(Generic[R]):
     """The resources of one owner. Safe for use from several threads.
 
@@ -34,28 +68,17 @@ class PerLoop(Generic[R]):
         self._make = make
         self._lock = threading.Lock()
         self._closed = False
-        self._held: _Resources[R] = WeakKeyDictionary()
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[R]] = WeakKeyDictionary()
         # An owner that is dropped without closing: `finalize` keeps the resources out of
         # the garbage with it, so that they are closed and don't just vanish.
         finalize(self, _close_elsewhere, self._held).atexit = False
 
-    @contextlib.asynccontextmanager
-    async def use(self) -> AsyncIterator[R]:
-        """The resource of the running loop. It is not closed before the block ends.
+    async def here(self) -> Held[R]:
+        """The running loop's; it is not closed while it is entered.
 
         Raises:
             InvalidCall: closed.
         """
-        held = await self._get()
-        held.users += 1
-        try:
-            yield held.resource
-        finally:
-            held.users -= 1
-            if held.closing:
-                await held.close()
-
-    async def _get(self) -> _Held[R]:
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
@@ -66,49 +89,18 @@ class PerLoop(Generic[R]):
             # A resource refers to its loop by its sockets, so weak keys alone do not end it.
             for ended in [other for other in self._held if other.is_closed()]:
                 del self._held[ended]
-            held = self._held[loop] = _Held(self._make())
+            held = self._held[loop] = Held(self._make())
         await held.bind()
         return held
 
     async def aclose(self) -> None:
-        """Close them all and refuse further use. May be called twice.
-
-        One that is in use is closed by its last user. Those of other loops are closed
-        there, without waiting for it.
-        """
+        """Close them all and refuse further use; those of other loops without waiting for it."""
         with self._lock:
             self._closed = True
             here = self._held.pop(asyncio.get_running_loop(), None)
         _close_elsewhere(self._held)
         if here is not None:
             await here.close()
-
-
-class _Held(Generic[R]):
-    """A resource and the generator that closes it.
-
-    A loop ends the asynchronous generators started on it before it closes (`asyncio.run`
-    and `asyncio.Runner` see to that). So a client that nobody closed leaves no open
-    socket behind.
-    """
-
-    def __init__(self, resource: R) -> None:
-        self.resource = resource
-        self.users, self.closing = 0, False
-        self._keeper = _keep(resource)
-
-    async def bind(self) -> None:
-        await anext(self._keeper)
-
-    async def close(self) -> None:
-        """Close it now, or when nobody uses it any more: a pool that is closed under a
-        request loses the connection the request has just opened."""
-        self.closing = True
-        if not self.users:
-            await self._keeper.aclose()
-
-    def close_soon(self) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(self.close())
 
 
 async def _keep(resource: Closeable) -> AsyncGenerator[None, None]:
@@ -118,13 +110,14 @@ async def _keep(resource: Closeable) -> AsyncGenerator[None, None]:
         await resource.aclose()
 
 
-_Resources = WeakKeyDictionary[asyncio.AbstractEventLoop, _Held[R]]
-
-
-def _close_elsewhere(held: _Resources[R]) -> None:
+def _close_elsewhere(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[R]]) -> None:
     """Ask each loop to close its resource; called from any thread, and by the garbage collector."""
     while held:
         loop, one = held.popitem()
         # RuntimeError: that loop is closed, and its resource was closed with it.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(one.close_soon)
+            loop.call_soon_threadsafe(_close_soon, one)
+
+
+def _close_soon(held: Held[R]) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(held.close())

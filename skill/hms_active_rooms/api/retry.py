@@ -10,7 +10,8 @@ The rule, from what may have happened at the server:
 | refused: 400, 403, 404 and other 4xx       | no                 | never                 |
 | timeout: sent, no answer in time           | maybe              | reads                 |
 | cut_off: reset or truncated                | maybe              | reads                 |
-| malformed: a whole answer that is wrong    | maybe              | reads                 |
+| malformed: a whole answer that is no JSON  | maybe              | reads                 |
+| contradicts: JSON that was not asked for   | maybe              | never                 |
 | server_error: 5xx                          | maybe              | reads                 |
 | redirected: 3xx, too_large                 | maybe              | never                 |
 
@@ -25,11 +26,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from types import MappingProxyType
 from typing import Final, Literal
 
 from hms_active_rooms.errors import Executed
@@ -45,31 +44,18 @@ Cause = Literal[
     "timeout",
     "cut_off",
     "malformed",
+    "contradicts",
     "server_error",
     "redirected",
     "too_large",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    executed: Executed
-    read_again: bool = False
-
-
-_RULES: Final[Mapping[Cause, _Rule]] = MappingProxyType(
-    {
-        "not_sent": _Rule("no", read_again=True),
-        "rate_limited": _Rule("no", read_again=True),
-        "unauthorized": _Rule("no"),
-        "refused": _Rule("no"),
-        "timeout": _Rule("maybe", read_again=True),
-        "cut_off": _Rule("maybe", read_again=True),
-        "malformed": _Rule("maybe", read_again=True),
-        "server_error": _Rule("maybe", read_again=True),
-        "redirected": _Rule("maybe"),
-        "too_large": _Rule("maybe"),
-    }
+_NOT_EXECUTED: Final[frozenset[Cause]] = frozenset(
+    {"not_sent", "rate_limited", "unauthorized", "refused"}
+)
+_READ_AGAIN: Final[frozenset[Cause]] = frozenset(
+    {"not_sent", "rate_limited", "timeout", "cut_off", "malformed", "server_error"}
 )
 
 
@@ -105,7 +91,7 @@ Decision = Wait | Literal["refresh_token", "stop"]
 
 def executed(cause: Cause, effect: Effect) -> Executed:
     """What a failure says about whether the request changed anything."""
-    return "no" if effect == "read" else _RULES[cause].executed
+    return "no" if effect == "read" or cause in _NOT_EXECUTED else "maybe"
 
 
 def decide(
@@ -134,7 +120,7 @@ def decide(
     """
     if cause == "unauthorized":
         return "stop" if refreshed else "refresh_token"
-    if effect == "write" or not _RULES[cause].read_again or attempt >= backoff.attempts:
+    if effect == "write" or cause not in _READ_AGAIN or attempt >= backoff.attempts:
         return "stop"
     wait = random * backoff.ceiling_s(attempt) + (retry_after_s or 0.0)
     return Wait(wait) if wait < remaining_s else "stop"

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from hms_active_rooms.api.client import DEADLINE_S, ActiveRoomsClient
-from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, Peer, PeerDetails
 from hms_active_rooms.blocking import run
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.transport import TransportChoice
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _blocking(
+    method: Callable[Concatenate[ActiveRoomsClient, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[SyncActiveRoomsClient, P], R]:
+    """The method for synchronous code; arguments, answer, errors and words are the same."""
+
+    @wraps(method)
+    def call(self: SyncActiveRoomsClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return run(method(self.client, *args, **kwargs))
+
+    return call
 
 
 class SyncActiveRoomsClient:
@@ -23,7 +38,7 @@ class SyncActiveRoomsClient:
     """
 
     def __init__(self, client: ActiveRoomsClient) -> None:
-        self._client = client
+        self.client = client
 
     @classmethod
     def from_env(
@@ -50,91 +65,15 @@ class SyncActiveRoomsClient:
 
     def close(self) -> None:
         """See `ActiveRoomsClient.aclose`."""
-        run(self._client.aclose)
+        run(self.client.aclose)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._client.base_url!r})"
+        return f"{type(self).__name__}(base_url={self.client.base_url!r})"
 
-    def retrieve_active_room(self, room_id: str, *, deadline_s: float | None = None) -> ActiveRoom:
-        """See `ActiveRoomsClient.retrieve_active_room`."""
-        return run(self._client.retrieve_active_room(room_id, deadline_s=deadline_s))
-
-    def list_peers(
-        self,
-        room_id: str,
-        *,
-        user_id: str | None = None,
-        role: str | None = None,
-        deadline_s: float | None = None,
-    ) -> tuple[Peer, ...]:
-        """See `ActiveRoomsClient.list_peers`."""
-        return run(
-            self._client.list_peers(room_id, user_id=user_id, role=role, deadline_s=deadline_s)
-        )
-
-    def retrieve_peer(
-        self, room_id: str, peer_id: str, *, deadline_s: float | None = None
-    ) -> PeerDetails:
-        """See `ActiveRoomsClient.retrieve_peer`."""
-        return run(self._client.retrieve_peer(room_id, peer_id, deadline_s=deadline_s))
-
-    def update_peer(
-        self,
-        room_id: str,
-        peer_id: str,
-        *,
-        name: str | None = None,
-        role: str | None = None,
-        metadata: str | None = None,
-        deadline_s: float | None = None,
-    ) -> PeerDetails:
-        """See `ActiveRoomsClient.update_peer`."""
-        return run(
-            self._client.update_peer(
-                room_id, peer_id, name=name, role=role, metadata=metadata, deadline_s=deadline_s
-            )
-        )
-
-    def send_message(
-        self,
-        room_id: str,
-        message: str,
-        *,
-        peer_id: str | None = None,
-        role: str | None = None,
-        type: str | None = None,
-        deadline_s: float | None = None,
-    ) -> Acknowledgement:
-        """See `ActiveRoomsClient.send_message`."""
-        return run(
-            self._client.send_message(
-                room_id, message, peer_id=peer_id, role=role, type=type, deadline_s=deadline_s
-            )
-        )
-
-    def remove_peers(
-        self,
-        room_id: str,
-        *,
-        peer_id: str | None = None,
-        role: str | None = None,
-        reason: str | None = None,
-        deadline_s: float | None = None,
-    ) -> Acknowledgement:
-        """See `ActiveRoomsClient.remove_peers`."""
-        return run(
-            self._client.remove_peers(
-                room_id, peer_id=peer_id, role=role, reason=reason, deadline_s=deadline_s
-            )
-        )
-
-    def end_room(
-        self,
-        room_id: str,
-        *,
-        reason: str | None = None,
-        lock: bool = False,
-        deadline_s: float | None = None,
-    ) -> Acknowledgement:
-        """See `ActiveRoomsClient.end_room`."""
-        return run(self._client.end_room(room_id, reason=reason, lock=lock, deadline_s=deadline_s))
+    retrieve_active_room = _blocking(ActiveRoomsClient.retrieve_active_room)
+    list_peers = _blocking(ActiveRoomsClient.list_peers)
+    retrieve_peer = _blocking(ActiveRoomsClient.retrieve_peer)
+    update_peer = _blocking(ActiveRoomsClient.update_peer)
+    send_message = _blocking(ActiveRoomsClient.send_message)
+    remove_peers = _blocking(ActiveRoomsClient.remove_peers)
+    end_room = _blocking(ActiveRoomsClient.end_room)

@@ -40,10 +40,12 @@ class Decided:
             no answer.
         action: the row by now; the successor when the person edited it.
         problem: why it was no answer to this question; "" if it was one. Nothing was decided.
+        newest: the newest revision of the same call by then.
     """
 
     counted: bool
     action: Action
+    newest: Action
     problem: str = ""
 
 
@@ -72,11 +74,13 @@ def decide(
 
     Raises:
         InvalidCall: there is no such action.
+        BrokenRecord: its row is not what its events say.
     """
     row = tx.get(wanted)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same words: nobody learns of a room that is not theirs.
         raise no_such_action()
+    row.check()
     try:
         decision, digest = parse_answer(answer)
         if digest != row.digest and not (digest is None and isinstance(decision, Reject)):
@@ -88,7 +92,7 @@ def decide(
             case Reject():
                 return _reject(tx, row, decision.reason, by, way)
             case _ if row.state != "proposed":
-                return Decided(False, tx.expire_if_late(row))
+                return _did_not_count(tx, row)
             case Approve(scope="session") if row.gate != "soft":
                 raise BadAnswerError("a destructive action cannot be approved for the session")
             case Approve(scope="session") if row.thread.startswith(OUTSIDE):
@@ -100,15 +104,19 @@ def decide(
                 if decision.scope == "session":
                     granted = grant_for(approved, policy, tx.now())
                     tx.add_grant(replace(granted, granted_by=by, action_id=row.id))
-                return Decided(True, approved)
+                return Decided(True, approved, approved)
             case Edit():
                 return _edit(tx, row, decision, by, way)
             case _:
                 raise BadAnswerError("an approval is for once or for the session")
     except BadAnswerError as error:
-        row = tx.expire_if_late(row)
         tx.note(row.id, "bad_answer", by=storable(by), way=way, reason=storable(str(error)))
-        return Decided(False, row, str(error))
+        return _did_not_count(tx, row, str(error))
+
+
+def _did_not_count(tx: Writing, row: Action, problem: str = "") -> Decided:
+    newest = tx.latest(row.call_key)
+    return Decided(False, tx.expire_if_late(row), newest or row, problem)
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
@@ -120,9 +128,10 @@ def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided
     if by_person(way):
         tx.revoke_grants(row.thread)
     if row.state not in UNSENT or (row.state == "approved" and not by_person(way)):
-        return Decided(False, tx.expire_if_late(row))
+        return _did_not_count(tx, row)
     reason = storable(reason)[:_MAX_REASON_CHARS]
-    return Decided(True, tx.move(row, "rejected", by=by, way=way, reason=reason))
+    rejected = tx.move(row, "rejected", by=by, way=way, reason=reason)
+    return Decided(True, rejected, rejected)
 
 
 def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
@@ -146,8 +155,8 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
     )
     text = f"edited by the person into action {successor.id}"
     tx.move(row, "rejected", by=by, way=way, reason=text, data={"next": successor.id})
-    tx.insert(successor)
-    return Decided(True, successor)
+    successor = tx.insert(successor)
+    return Decided(True, successor, successor)
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:

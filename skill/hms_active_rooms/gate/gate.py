@@ -21,11 +21,12 @@ from typing import Any
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.api.models import ActiveRoom, Peer
+from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     BadResponse,
+    BrokenRecord,
     InvalidCall,
     JournalError,
     NotActive,
@@ -143,7 +144,8 @@ class Gate:
             # roster has to be in it: else it is cut short, or has further pages.
             before, peers = set(room.session.peers), await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
-            missing = before & set(room.session.peers) - {peer.id for peer in peers}
+            listed = {peer.id for peer in peers}.union(unreadable(peers))
+            missing = before & set(room.session.peers) - listed
             if missing:
                 raise BadResponse(
                     f"The list of peers leaves out {len(missing)} of {len(before)} people who are "
@@ -167,9 +169,21 @@ class Gate:
         """The newest row of this call made at this place, if there is one."""
         return await asyncio.to_thread(self.journal.latest, call_key(call, origin))
 
-    async def latest(self, action: Action) -> Action:
-        """The newest revision of the same call."""
-        return await asyncio.to_thread(self.journal.latest, action.call_key) or action
+    async def latest(self, wanted: Action | str) -> Action:
+        """The newest revision of the same call, in one read.
+
+        Args:
+            wanted: a row of the call, or its id.
+
+        Raises:
+            InvalidCall: there is no row with this id.
+        """
+        known = None if isinstance(wanted, str) else wanted
+        action_id = known.id if known else str(wanted)
+        newest = await asyncio.to_thread(self.journal.newest, action_id) or known
+        if newest is None:
+            raise no_such_action()
+        return newest
 
     async def open_actions(self, thread: str) -> list[Action]:
         """The thread's rows that could still be sent: proposed, or approved and not sent."""
@@ -196,7 +210,9 @@ class Gate:
         Args:
             call: what to do.
             origin: where the call was made.
-            asking: the caller shows the question at once; the record says so.
+            asking: the caller shows the question at once. The record says so in the same write,
+                also of a row that another caller inserted meanwhile; with `looked`, of any row
+                that is there. So nobody has to call `asked` for what comes back.
             always_ask: ask a person, whatever the policy lets run unasked.
             looked: the caller has just looked, and there was no row.
 
@@ -250,10 +266,12 @@ class Gate:
         with self.journal.write() as tx:
             found = tx.latest(action.call_key)
             if found is not None:
+                if asking is not None and found.state == "proposed":
+                    tx.note(found.id, "asked", way=asking.way, digest=found.digest)
                 return found
             if may_run_unasked and action.state == "proposed":
                 action = self._unasked(tx, action)
-            tx.insert(action)
+            action = tx.insert(action)
             if asking is None or action.state != "proposed":
                 return action
             items = [action.call_key, action.id, ""]
@@ -406,6 +424,7 @@ class Gate:
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt = 1
         while True:
+            action.check()
             if action.state == "proposed" or action.state in FINAL:
                 return action
             if action.state in ("sent", "unknown"):
@@ -476,11 +495,10 @@ class Gate:
                 raise JournalError("The action vanished from the journal.")
             if row.state != "approved" or row.digest != action.digest:
                 return tx.expire_if_late(row), False
-            if not row.is_as_shown() or not tx.was_approved(row):
-                raise JournalError(
-                    f"The action {row.id} is not what was approved: its row was changed.",
-                    hint="Nothing was sent. Look for who can write to the journal.",
-                )
+            if not row.is_as_shown():
+                raise BrokenRecord(f"The action {row.id} is not what was approved.")
+            if fault := tx.history_fault(row):
+                raise BrokenRecord(f"The record of the action {row.id} {fault}.")
             if ran_unasked(row.decided_way) and not self.policy.runs_unasked(row.tool):
                 reason = "This policy does not let it run unasked."
                 return tx.move(row, "expired", by="policy", way="policy", reason=reason), False
@@ -502,7 +520,7 @@ class Gate:
                     f"The policy allows {self.policy.actions_per_minute} actions per minute.",
                     hint="Wait a minute; the action is still approved and was not sent.",
                 )
-            if row.call.hits_on_arrival(row.shown) and tx.has_rival(row, read_at):
+            if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
                 return None, False
             now, worker = tx.now(), this_worker()
             lease_until = now + timedelta(seconds=lease_s(self._client, self.policy))
@@ -523,8 +541,7 @@ class Gate:
         text = f"{reason} Asked again as action {successor.id}."
         data = {"next": successor.id}
         tx.move(row, "expired", by="gate", way="claim", reason=text, data=data)
-        tx.insert(successor)
-        return successor
+        return tx.insert(successor)
 
     async def _let_others_end(self, action: Action) -> None:
         """Wait for other destructive requests to this room to finish."""

@@ -1,0 +1,363 @@
+"""Answers as Go, a proxy or a later version may send them: a right reading or one clear error."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.wire import PEER, ROOM, FixedToken
+from hms_active_rooms.api import ActiveRoomsClient, Backoff, Peer
+from hms_active_rooms.errors import (
+    ApiError,
+    BadResponse,
+    ConnectionFailed,
+    NotActive,
+    NotFound,
+    Unauthorized,
+)
+
+A, B, C = (f"{n:08x}-0000-4000-8000-000000000000" for n in range(3))
+Call = Callable[[ActiveRoomsClient], Awaitable[Any]]
+
+
+def answered(call: Call, body: bytes | object, status: int = 200, **headers: str) -> Any:
+    """What the call makes of this answer, which comes again and again."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    async def send() -> Any:
+        transport = httpx.MockTransport(
+            lambda _: httpx.Response(status, content=raw, headers=headers)
+        )
+        async with ActiveRoomsClient(
+            FixedToken(),
+            base_url="http://127.0.0.1:9/v2",
+            transport=transport,
+            backoff=Backoff(attempts=1),
+            clock=lambda: datetime(2026, 1, 1, tzinfo=UTC).timestamp(),
+        ) as client:
+            return await call(client)
+
+    return asyncio.run(send())
+
+
+def roster(body: bytes | object, status: int = 200) -> Any:
+    return answered(lambda c: c.list_peers(ROOM), body, status)
+
+
+def room(body: bytes | object) -> Any:
+    return answered(lambda c: c.retrieve_active_room(ROOM), body)
+
+
+def peer(body: bytes | object) -> Any:
+    return answered(lambda c: c.retrieve_peer(ROOM, PEER), body)
+
+
+def end(body: bytes | object, status: int = 200) -> Any:
+    return answered(lambda c: c.end_room(ROOM), body, status)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "5"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (None, ""),
+        (["a", 1], '["a",1]'),
+        ({"hand": True}, '{"hand":true}'),
+        (10**40, "1" + "0" * 40),
+    ],
+)
+@pytest.mark.parametrize("field", ["name", "user_id", "metadata", "role", "joined_at"])
+def test_where_a_text_is_meant_any_value_is_read_as_its_text(
+    field: str, value: object, text: str
+) -> None:
+    found = roster({"peers": {A: {"id": A, field: value}, B: {"id": B, field: "x"}}})
+    assert [getattr(p, field) for p in found] == [text, "x"]
+    assert found.unreadable == ()
+
+
+@pytest.mark.parametrize("given", [{}, {"id": None}, {"id": ""}, {"id": A.upper()}])
+def test_the_key_is_the_id_of_a_record_without_one(given: dict[str, object]) -> None:
+    assert [p.id.lower() for p in roster({"peers": {A: given}})] == [A]
+
+
+@pytest.mark.parametrize(
+    "record", [None, "John", 5, [], {"id": 5}, {"id": B}, {"id": ["x"]}, {"id": {"a": 1}}]
+)
+def test_a_record_that_says_nothing_usable_is_left_out_and_counted(record: object) -> None:
+    found = roster({"peers": {A: record, C: {"id": C, "role": "host"}}})
+    assert [p.id for p in found] == [C]
+    assert found.unreadable == (A,)
+
+
+@pytest.mark.parametrize("peers", ["{}", "null", "[]"])
+def test_an_empty_roster_may_be_written_in_three_ways(peers: str) -> None:
+    assert roster(b'{"peers":%s}' % peers.encode()) == ()
+
+
+def test_a_roster_may_be_a_list_and_keeps_the_servers_order() -> None:
+    found = roster({"peers": [{"id": B}, {"id": A}, 5]})
+    assert [p.id for p in found] == [B, A]
+    assert found.unreadable == ("",)
+
+
+ODD_ROSTERS: dict[str, object] = {
+    "no peers": {},
+    "a text": {"peers": "x"},
+    "a list at the top": [],
+    "nothing": b"",
+    "null": None,
+    "twice in a list": {"peers": [{"id": A}, {"id": A}]},
+    "twice by its case": {"peers": {PEER: {"id": PEER}, PEER.upper(): {"id": PEER.upper()}}},
+    "peers twice": b'{"peers":{},"peers":{"%s":{"id":"%s"}}}' % (A.encode(), A.encode()),
+    "a peer twice": b'{"peers":{"%s":{"id":"%s"},"%s":{}}}' % ((A.encode(),) * 3),
+    "has_more": {"peers": {A: {}}, "has_more": True},
+    "next": {"peers": {A: {}}, "next": "abc"},
+    "limit and last": {"peers": {A: {}, B: {}}, "limit": 2, "last": B},
+    "last": {"peers": {A: {}}, "last": A},
+    "total": {"peers": {A: {}}, "total": 2},
+    "code 500": {"code": 500, "message": "oops", "peers": {}},
+    "code in words": {"code": "500", "peers": {}},
+    "NaN": b'{"peers":{"%s":{"name":NaN}}}' % A.encode(),
+    "a tail": b'{"peers":{}}{"peers":{}}',
+    "cut off": b'{"peers":{"',
+    "deep": b'{"peers":{"a":{"metadata":' + b"[" * 100_000 + b"]" * 100_000 + b"}}}",
+    "UTF-16": '{"peers":{}}'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("case", ODD_ROSTERS)
+def test_a_roster_that_contradicts_itself_or_goes_on_is_refused(case: str) -> None:
+    with pytest.raises(BadResponse) as caught:
+        roster(ODD_ROSTERS[case])
+    assert caught.value.executed == "no"
+
+
+def test_a_list_shorter_than_its_limit_is_whole() -> None:
+    found = roster({"peers": {A: {}}, "limit": 10, "last": A, "total": 1, "has_more": False})
+    assert len(found) == 1
+
+
+def test_a_role_that_is_there_twice_makes_its_record_unreadable() -> None:
+    body = b'{"peers":{"%s":{"id":"%s","role":"guest","role":"host"}}}' % ((A.encode(),) * 2)
+    found = roster(body)
+    assert (found, found.unreadable) == ((), (A,))
+
+
+def test_a_byte_order_mark_and_half_a_surrogate_pair_are_read() -> None:
+    body = b'\xef\xbb\xbf{"peers":{"%s":{"id":"%s","name":"x\\ud800"}}}' % ((A.encode(),) * 2)
+    assert [p.name for p in roster(body)] == ["x?"]
+
+
+def test_a_field_of_tomorrow_reaches_the_caller() -> None:
+    (found,) = roster({"peers": {A: {"id": A, "role": "x", "size": 4}}, "more_to_know": 1})
+    assert found.model_dump()["size"] == 4
+
+
+@pytest.mark.parametrize("session", [None, {}, {"id": "", "created_at": "", "peers": None}])
+def test_a_room_whose_session_is_nothing_is_not_active(session: object) -> None:
+    with pytest.raises(NotActive) as caught:
+        room({"id": ROOM, "name": "n", "session": session})
+    assert caught.value.executed == "no"
+
+
+@pytest.mark.parametrize(
+    ("peers", "ids"),
+    [
+        ({A: {"id": A}, B: {}}, (A, B)),
+        ([{"id": A}, {"id": B}], (A, B)),
+        ([A, A, 5], (A, "5")),
+        (None, ()),
+    ],
+)
+def test_the_ids_in_a_session_may_be_a_map_or_objects(peers: object, ids: tuple[str, ...]) -> None:
+    found = room({"id": ROOM.upper(), "session": {"id": "s", "peers": peers}})
+    assert found.session.peers == ids
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"id": ROOM},
+        {"id": "0" * 24, "session": {"id": "s", "peers": []}},
+        {"id": None, "session": {"id": "s", "peers": []}},
+        {"id": "0" * 24, "session": None},
+        {"id": ROOM, "session": {"peers": [A]}},
+        {"id": ROOM, "session": {"id": "s"}},
+        {"id": ROOM, "session": {"id": "s", "peers": [None]}},
+        {"id": ROOM, "session": {"id": "s", "peers": 3}},
+        {"id": ROOM, "session": "active"},
+    ],
+)
+def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused(document: object) -> None:
+    with pytest.raises(BadResponse):
+        room(document)
+
+
+def test_a_track_may_be_null_where_nothing_is_meant_and_tracks_may_be_a_list() -> None:
+    track = {"id": "t", "mute": None, "source": None}
+    for tracks in ({"t": track}, [track]):
+        found = peer({"id": PEER, "tracks": tracks}).tracks["t"]
+        assert (found.mute, found.source) == (False, "")
+
+
+@pytest.mark.parametrize("document", [{}, {"id": A}, {"id": None}, {"id": PEER, "tracks": 5}])
+def test_a_peer_that_is_another_is_refused(document: object) -> None:
+    with pytest.raises(BadResponse):
+        peer(document)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(204, b""), (205, b""), (200, b""), (200, b" \n"), (200, b"null"), (200, b"{}"), (202, b"{}")],
+)
+def test_a_write_is_done_with_or_without_words(status: int, body: bytes) -> None:
+    assert end(body, status).message == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (206, {"message": "ok"}),
+        (200, {"code": 500, "message": "oops"}),
+        (200, {"error": "oops"}),
+        (200, {"success": False}),
+        (200, b"<html>please log in</html>"),
+        (200, "ok"),
+    ],
+)
+def test_an_error_under_a_success_may_have_been_executed(status: int, body: object) -> None:
+    with pytest.raises(BadResponse) as caught:
+        end(body, status)
+    assert caught.value.executed == "maybe"
+
+
+def test_no_content_is_no_room() -> None:
+    with pytest.raises(BadResponse):
+        roster(b"", 204)
+
+
+def test_a_wrong_address_is_named(unused_port: int) -> None:
+    async def ask() -> None:
+        url = f"http://127.0.0.1:{unused_port}/v2"
+        async with ActiveRoomsClient(
+            FixedToken(), base_url=url, backoff=Backoff(attempts=1)
+        ) as client:
+            await client.end_room(ROOM)
+
+    with pytest.raises(ConnectionFailed, match=rf"http://127\.0\.0\.1:{unused_port}\b") as failed:
+        asyncio.run(ask())
+    assert "base URL" in failed.value.hint
+    for status, body, kind in ((200, b"<html>", BadResponse), (404, b"no such page", NotFound)):
+        with pytest.raises(kind, match=r"http://127\.0\.0\.1:9\b"):
+            roster(body, status)
+
+
+def test_a_401_says_by_how_much_this_clock_is_wrong() -> None:
+    then = format_datetime(datetime(2026, 1, 1, 0, 5, tzinfo=UTC), usegmt=True)
+    with pytest.raises(Unauthorized) as caught:
+        answered(lambda c: c.list_peers(ROOM), {}, 401, date=then)
+    assert "clock is 300 seconds behind the server's" in caught.value.hint
+    with pytest.raises(Unauthorized) as caught:
+        answered(lambda c: c.list_peers(ROOM), {}, 401)
+    assert "clock" in caught.value.hint
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+async def test_a_gzip_of_several_members_is_one_answer(transport: Any) -> None:
+    body = json.dumps({"peers": {A: {"id": A}}}).encode()
+    packed = gzip.compress(body[:9]) + gzip.compress(body[9:])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n"
+        writer.write(head.encode() + packed)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with ActiveRoomsClient(FixedToken(), base_url=url, transport=transport) as client:
+            assert [p.id for p in await client.list_peers(ROOM)] == [A]
+
+
+# --- any mutation ------------------------------------------------------------------------------
+
+TRACK = {"id": "t", "stream_id": "s", "mute": True, "type": "audio", "source": "regular"}
+PERSON = {"name": "J", "user_id": "u", "metadata": "", "role": "guest", "joined_at": "2023"}
+ANSWERS: list[tuple[Call, dict[str, Any]]] = [
+    (
+        lambda c: c.retrieve_active_room(ROOM),
+        {"id": ROOM, "name": "n", "session": {"id": "s", "created_at": "2022", "peers": [A, B]}},
+    ),
+    (lambda c: c.list_peers(ROOM), {"peers": {A: {"id": A, **PERSON}, B: {"id": B, **PERSON}}}),
+    (lambda c: c.retrieve_peer(ROOM, PEER), {"id": PEER, **PERSON, "tracks": {"t": TRACK}}),
+    (lambda c: c.update_peer(ROOM, PEER, name="x"), {"id": PEER, **PERSON, "tracks": {}}),
+    (lambda c: c.send_message(ROOM, "hi"), {"message": "message sent"}),
+    (lambda c: c.remove_peers(ROOM, peer_id=PEER), {"message": "peer remove request submitted"}),
+    (lambda c: c.end_room(ROOM), {"message": "session is ending"}),
+]
+odd = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+def places(node: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) in a document."""
+    keys = (
+        list(node) if isinstance(node, dict) else range(len(node) if isinstance(node, list) else 0)
+    )
+    return [place for key in keys for place in [(node, key), *places(node[key])]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(range(len(ANSWERS))), st.data())
+def test_any_change_of_an_answer_ends_in_a_reading_or_one_clear_error(
+    which: int, data: st.DataObject
+) -> None:
+    call, document = ANSWERS[which]
+    document = copy.deepcopy(document)
+    for _ in range(data.draw(st.integers(1, 3))):
+        container, key = data.draw(st.sampled_from([*places(document), (document, "more")]))
+        kind = data.draw(st.sampled_from(["drop", "set", "add"]))
+        if kind == "set" or key == "more":
+            container[key] = data.draw(odd)
+        elif kind == "drop" and key in container:
+            del container[key]
+        elif isinstance(container, dict):
+            container[data.draw(st.text(max_size=4))] = data.draw(odd)
+    body = json.dumps(document).encode()
+    body = data.draw(
+        st.sampled_from([body, body, body, body[:-3], body + b"x", b"\xef\xbb\xbf" + body])
+    )
+    found = outcome(call, body)
+    if isinstance(found, ApiError):
+        read = which < 3 or isinstance(found, NotActive)
+        assert found.executed == ("no" if read else "maybe")
+    elif which == 1:
+        known = [p.id for p in found] + list(found.unreadable)
+        assert len(known) == len(document["peers"] or ())
+        assert all(isinstance(p, Peer) and p.name.encode() is not None for p in found)
+
+
+def outcome(call: Call, body: bytes) -> Any:
+    """What came, or the one clear error."""
+    try:
+        return answered(call, body)
+    except ApiError as error:
+        return error
