@@ -1363,6 +1363,8 @@ def test_a_digest_covers_the_row_the_call_and_whom_it_hits() -> None:
         "by_role": [(("r", 2), ("s", 1))],
         "lock": [True],
         "warnings": [("Careful.",)],
+        "room_name": ["another"],
+        "receivers": ["AA=="],
     }
     assert set(changes) == set(Impact.__dataclass_fields__)
     others = [replace(impact, **{k: v}) for k, values in changes.items() for v in values]  # type: ignore[arg-type]

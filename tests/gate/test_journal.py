@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
@@ -27,19 +28,21 @@ from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
 
 from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
+from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject
-from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal import Journal, engines
 from hms_active_rooms.gate.journal.records import (
     FINAL,
     REQUESTS,
     TRANSITIONS,
     Action,
+    Origin,
     State,
     action_id,
 )
 from hms_active_rooms.gate.journal.store import default_url
 from hms_active_rooms.gate.wording import outcome
-from stand_in import SESSION, Clock, StandInRoom, gate_on, insert, peer, row
+from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, insert, peer, row
 
 STATES: Sequence[State] = get_args(State)
 
@@ -324,6 +327,38 @@ async def test_a_look_that_is_too_old_after_the_wait_claims_nothing(tmp_path: Pa
     assert room.posts == []
 
 
+# --- clocks of several machines differ ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_s", [-20, 20])
+async def test_a_clock_that_is_wrong_on_another_machine_keeps_no_end_waiting(
+    ahead_s: float, tmp_path: Path
+) -> None:
+    url, clock = f"sqlite:///{tmp_path / 'j.sqlite'}", Clock()
+    here = Journal(url, clock=clock)
+    there = Journal(url, clock=Clock(clock.now + timedelta(seconds=ahead_s)))
+    room = StandInRoom([peer(1), peer(2)])
+    removal = parse_call("hms-remove-peers", {"room_id": ROOM, "peer_id": peer(1).id})
+    end = parse_call("hms-end-active-room", {"room_id": ROOM})
+    theirs, ours = gate_on(room, there), gate_on(room, here, clock)
+    removed = await theirs.propose(removal, Origin("t", "m", "1", "agent"))
+    ending = await ours.propose(end, Origin("t", "m", "2", "agent"))
+    yes = (await ours.decide(ending.id, Approve(ending.digest), by="ada", way="page")).action
+    await theirs.decide(removed.id, Approve(removed.digest), by="ada", way="page")
+    assert (await theirs.run(removed.id)).state == "done"
+    reads: list[str] = []
+    looked = room.retrieve_active_room
+
+    async def counted(room_id: str) -> Any:
+        reads.append(room_id)
+        return await looked(room_id)
+
+    room.retrieve_active_room = counted  # type: ignore[method-assign]
+    assert (await ours.run(yes)).state == "done"
+    # One that was there before the removal ended, one after it, and the look at the end.
+    assert len(reads) <= 3
+
+
 # --- steps and questions ------------------------------------------------------------------------
 
 
@@ -403,6 +438,43 @@ def test_where_sqlite_cannot_lock_and_share_a_file_it_is_refused_when_it_is_open
         Journal(f"sqlite:///file:j.sqlite?{without}&uri=true")
     assert "local disk" in refused.value.hint
     assert "PostgreSQL" in refused.value.hint
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_folder_on_a_network_file_system_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a share" / "below"
+    folder.mkdir(parents=True)
+    mounts = tmp_path / "mounts"
+    share = str(folder.parent).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {share} {kind} rw 0 0\n")
+    monkeypatch.setattr(engines, "MOUNTS", mounts)
+    with pytest.raises(JournalError, match="network file system") as refused:
+        Journal(f"sqlite:///{folder / 'j.sqlite'}")
+    assert "local disk" in refused.value.hint
+    assert list(folder.iterdir()) == []
+    Journal(f"sqlite:///{tmp_path / 'j.sqlite'}").close()
+
+
+@pytest.mark.parametrize("answer", [None, errno.ENOLCK])
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's locks of open files")
+def test_a_folder_that_shares_memory_and_does_not_lock_is_refused(
+    answer: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def no_lock(*_: object) -> bytes:
+        if answer is not None:
+            raise OSError(answer, "No locks available")
+        return b""
+
+    Journal(f"sqlite:///{tmp_path / 'before.sqlite'}").close()
+    monkeypatch.setattr(fcntl, "fcntl", no_lock)
+    with pytest.raises(JournalError, match="does not lock") as refused:
+        Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+    assert "PostgreSQL" in refused.value.hint
+    assert not list(tmp_path.glob("*-lock"))
 
 
 class KeepsItsPragma(CreateEnginePlugin):
@@ -804,10 +876,34 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
         Journal(f"sqlite:///{tmp_path / 'file' / 'j.sqlite'}")
 
 
-def test_a_file_that_is_no_journal_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "j.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(JournalError, match="not a database"):
-        Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+@pytest.mark.parametrize("damage", [b"not a database" * 100, None], ids=["no database", "damaged"])
+def test_a_damaged_file_is_named_and_the_error_says_how_to_save_it(
+    damage: bytes | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    Journal(f"sqlite:///{file}").close()
+    whole = file.read_bytes()
+    file.write_bytes(damage or whole[:1000] + b"x" * (len(whole) - 1000))
+    with pytest.raises(JournalError) as error:
+        Journal(f"sqlite:///{file}")
+    assert str(file) in str(error.value)
+    assert ".recover" in error.value.hint
+
+
+def test_no_error_shows_a_password_or_suggests_a_journal_that_forgets() -> None:
+    for url in (
+        "postgresql+nosuchdriver://me:secret@host/db",
+        "mysql://me:secret@host/db",
+        "me:secret",
+    ):
+        with pytest.raises(ConfigurationError) as error:
+            Journal(url)
+        assert "secret" not in str(error.value)
+        assert ":memory:" not in error.value.hint
+    url = "postgresql+psycopg://me:secret@127.0.0.1:1/db"
+    with pytest.raises(JournalError, match=r"me:\*\*\*@127.0.0.1") as failed:
+        Journal(url)
+    assert "secret" not in str(failed.value)
 
 
 def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -815,5 +911,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     Journal(f"sqlite:///{file}").close()
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE hms_journal SET version = 99")
-    with pytest.raises(JournalError, match="99"):
+    with pytest.raises(JournalError, match="99") as refused:
         Journal(f"sqlite:///{file}")
+    assert "newer release" in refused.value.hint
+    assert str(file) in str(refused.value)
