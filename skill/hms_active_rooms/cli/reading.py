@@ -19,7 +19,8 @@ from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.options import All, Json, PolicyFile, Room
 from hms_active_rooms.cli.settings import Settings, open_gate
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.untrusted import quoted, shortened, skeleton
+from hms_active_rooms.looks import glance
+from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
     from hms_active_rooms.tools.roster import Roster
@@ -152,7 +153,7 @@ def _twins(view: Roster) -> str:
     alike: dict[str, list[str]] = {}
     for row in view.rows:
         one = f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})"
-        alike.setdefault(skeleton(row.peer.name), []).append(one)
+        alike.setdefault(glance(row.peer.name), []).append(one)
     groups = [group for group in alike.values() if len(group) > 1]
     if not groups:
         return ""
