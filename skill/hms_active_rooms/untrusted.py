@@ -26,7 +26,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from hms_active_rooms.looks import folded, skeleton
 from hms_active_rooms.tokens import token_bound
@@ -37,11 +37,14 @@ __all__ = [
     "lookalikes",
     "quoted",
     "resolve_short_id",
+    "same_looks",
     "short_ids",
     "shortened",
     "skeleton",
     "storable",
 ]
+
+K = TypeVar("K")
 
 SHORT_ID_CHARS: Final = 8
 """Fewest characters of a short id: the first group of a UUID, 32 bits."""
@@ -195,6 +198,18 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
         for name in names
         if name != target and (skeleton(name) == looks or folded(name) == plain)
     ]
+
+
+def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
+    """The keys whose names are equal or look alike, in groups of two and more, in one pass."""
+    groups: dict[str, list[K]] = {}
+    for key, name in names:
+        groups.setdefault(_looks(name), []).append(key)
+    return [keys for keys in groups.values() if len(keys) > 1]
+
+
+# A room is read again and again, and its names stay.
+_looks: Final = lru_cache(maxsize=4096)(skeleton)
 
 
 def short_ids(

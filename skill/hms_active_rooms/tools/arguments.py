@@ -30,7 +30,7 @@ class ListPeers(Arguments):
         default=None, description="Only peers whose name contains this, case ignored."
     )
     limit: Annotated[int, Field(ge=1, le=MAX_ROWS)] = Field(
-        default=DEFAULT_ROWS, description="Rows to show."
+        default=DEFAULT_ROWS, description="Rows to show, at most 100; by default 50."
     )
     offset: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows to skip.")
 

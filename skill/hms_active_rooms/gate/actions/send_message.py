@@ -75,7 +75,7 @@ class SendMessage(StateChange):
         description="Send to everyone with this role. Without peer_id and role: to everyone.",
     )
     type: Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)] = Field(
-        default="chat", description='Message type; "chat" shows in chat panels.'
+        default="chat", description='By default "chat", which shows in chat panels.'
     )
 
     @model_validator(mode="after")
