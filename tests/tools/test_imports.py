@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 
 def loaded_by(statement: str) -> set[str]:
     """The packages that are there after the statement."""
@@ -15,6 +17,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(ended.stdout.split())
 
 
+@pytest.mark.slow
 def test_naming_the_toolkit_loads_no_package_that_langchains_own_tools_do_not() -> None:
     ours = loaded_by("from hms_active_rooms import ActiveRoomsToolkit")
     plain = loaded_by("from langchain_core.tools import StructuredTool")

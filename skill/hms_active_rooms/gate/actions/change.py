@@ -73,9 +73,7 @@ PeerRef = Annotated[str, AfterValidator(_peer_ref)]
 Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
     Text,
-    Field(
-        min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others in the room."
-    ),
+    Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others."),
 ]
 
 
