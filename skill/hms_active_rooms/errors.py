@@ -7,6 +7,7 @@ ActiveRoomsError                 code                 what to do next
 ├── ApprovalNeeded               approval_needed      ask a person
 ├── OutcomeUnknown               outcome_unknown      look at the room; never send it again
 ├── JournalError                 journal              stop: without a record nothing is sent
+│   └── BrokenRecord             broken_record        stop: look for who changed the journal
 └── ApiError                     api                  see `status`
     ├── Unauthorized             unauthorized         fix the credentials (401)
     ├── Forbidden                forbidden            fix the room id or the account (403)
@@ -115,6 +116,13 @@ class JournalError(ActiveRoomsError):
 
     code = "journal"
     default_hint = "Nothing is sent without a record; repair the journal first."
+
+
+class BrokenRecord(JournalError):
+    """What the journal holds of an action cannot be read, or contradicts its own events."""
+
+    code = "broken_record"
+    default_hint = "Nothing is sent for it. Look for who else can write to the journal."
 
 
 class ApiError(ActiveRoomsError):

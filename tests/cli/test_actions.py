@@ -9,7 +9,7 @@ import pytest
 
 from cli.running import Open, Run, ended, peer_id, posts
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.store import REQUESTS
+from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
 

@@ -71,20 +71,28 @@ def posts(sim: Simulation) -> list[Any]:
     return [r for r in sim.requests if r.method == "POST"]
 
 
+WAYS = [
+    *(("gate", kind) for kind in ("message", "peer", "role", "end")),
+    *((graph, "peer") for graph in GRAPHS),
+]
+BY_DAY = {("gate", "peer"): 1, **{(graph, "peer"): 5 for graph in GRAPHS}}
+"""By day the worker dies at each step of a removal, in a graph at every fifth, else at every second."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("how", "kind"),
+    ("how", "kind", "every"),
     [
-        *(("gate", kind) for kind in ("message", "peer", "role", "end")),
-        *((graph, "peer") for graph in GRAPHS),
+        *((*way, BY_DAY.get(way, 2)) for way in WAYS),
+        *(pytest.param(*way, 1, marks=pytest.mark.nightly) for way in WAYS if BY_DAY.get(way) != 1),
     ],
 )
 def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
-    how: str, kind: str, tmp_path: Path
+    how: str, kind: str, every: int, tmp_path: Path
 ) -> None:
     ends: Counter[str] = Counter()
-    for step in range(1, MOST_STEPS):
+    for step in range(every, MOST_STEPS, every):
         for moment in get_args(Moment):
             folder = tmp_path / f"{moment}{step}"
             folder.mkdir()

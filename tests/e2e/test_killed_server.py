@@ -41,7 +41,10 @@ pytestmark = pytest.mark.slow
 
 REMOVE = "hms-remove-peers"
 CRASHING = (sys.executable, str(Path(__file__).parent / "crash_server.py"))
-KINDS = ("proposed", "asked", "approved", "sent", "done", "told")
+KINDS = {
+    "rest": ("proposed", "approved", "sent", "done", "told"),
+    "page": ("proposed", "asked", "approved", "sent", "done", "told"),
+}
 
 
 @pytest.fixture
@@ -113,12 +116,24 @@ def killed_when_requested(sim: Simulation, server: Server) -> Iterator[None]:
     assert server.ended() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(
-    ("way", "kind"),
-    # Before the question and after the answer both ways are the same.
-    [*(("rest", kind) for kind in KINDS), *(("page", kind) for kind in KINDS[1:-1])],
-)
+BY_DAY = [
+    ("rest", "approved", "before"),
+    ("rest", "approved", "after"),
+    ("page", "sent", "before"),
+    ("page", "sent", "after"),
+    ("rest", "done", "before"),
+]
+# Before the question and after the answer both ways are the same.
+STEPS = [*(("rest", kind) for kind in KINDS["rest"]), *(("page", k) for k in KINDS["page"][1:-1])]
+AT_NIGHT = [
+    pytest.param(*step, moment, marks=pytest.mark.nightly)
+    for step in STEPS
+    for moment in ("before", "after")
+    if (*step, moment) not in BY_DAY
+]
+
+
+@pytest.mark.parametrize(("way", "kind", "moment"), [*BY_DAY, *AT_NIGHT])
 def test_a_server_killed_at_any_step_loses_no_approval_and_sends_nothing_twice(
     way: str, kind: str, moment: str, sim: Simulation, tmp_path: Path
 ) -> None:
@@ -126,9 +141,10 @@ def test_a_server_killed_at_any_step_loses_no_approval_and_sends_nothing_twice(
     flow = Flow(sim, way)
     with dies(sim, environ, f"{moment}:{kind}") as server:
         flow.whole(server)
-    reached = KINDS.index(kind) + (moment == "after")  # so many of the events are on record
-    approved, sent = reached > KINDS.index("approved"), reached > KINDS.index("sent")
-    requested = KINDS.index(kind) >= KINDS.index("done")
+    kinds_of = KINDS[way]
+    reached = kinds_of.index(kind) + (moment == "after")  # so many of the events are on record
+    approved, sent = reached > kinds_of.index("approved"), reached > kinds_of.index("sent")
+    requested = kinds_of.index(kind) >= kinds_of.index("done")
     assert posts(sim) == requested
 
     with serving(sim, environ) as server:
@@ -154,7 +170,7 @@ def test_a_server_killed_at_any_step_loses_no_approval_and_sends_nothing_twice(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("way", ["rest", "page"])
+@pytest.mark.parametrize("way", ["rest", pytest.param("page", marks=pytest.mark.nightly)])
 def test_a_server_killed_while_100ms_works_looks_and_sends_nothing_again(
     way: str, when: Literal["before", "after"], sim: Simulation, tmp_path: Path
 ) -> None:

@@ -72,7 +72,7 @@ def langgraph_dev(sim: Simulation, folder: Path) -> Iterator[str]:
         server.wait(timeout=30)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # by day tests/skill/test_examples.py does the same with LangGraph's own client
 def test_langgraph_dev_serves_the_moderator_and_asks(tmp_path: Path) -> None:
     with running_sim("classroom") as sim, langgraph_dev(sim, tmp_path) as url:
 

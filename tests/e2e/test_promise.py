@@ -191,17 +191,17 @@ def test_a_session_that_restarts_meanwhile_is_not_ended() -> None:
         assert names(sim) == ["Nora Berg"]
 
 
-@pytest.mark.slow
-def test_200_turns_of_a_reckless_model_reach_the_simulator_with_nothing_when_nobody_answers() -> (
-    None
-):
+@pytest.mark.parametrize("turns", [20, pytest.param(200, marks=pytest.mark.nightly)])
+def test_all_turns_of_a_reckless_model_reach_the_simulator_with_nothing_when_nobody_answers(
+    turns: int,
+) -> None:
     rng = random.Random(11)
     with running_sim("classroom") as sim:
         peers = [p.id for p in sim.world.peers(sim.room_id)][:5]
         model = ScriptedModel(script=lambda _: worst(rng, sim.room_id, peers))
         saver = InMemorySaver()
         graph = build_moderator(model, toolkit(sim), room_id=sim.room_id, checkpointer=saver)
-        for turn in range(200):
+        for turn in range(turns):
             graph.invoke({"messages": [HumanMessage(f"turn {turn}")]}, CONFIG)
-        assert len(sim.requests) > 200
+        assert len(sim.requests) > turns
         assert posts(sim) == []

@@ -113,28 +113,62 @@ def told_which(text: str, row: Action) -> bool:
     return f"Already {word} by {quoted(row.decided_by, 60)} ({row.decided_way})" in text
 
 
-@pytest.mark.parametrize("yes_first", [True, False], ids=["yes, no", "no, yes"])
+PAIRS = [pair for pair in permutations(WAYS, 2) if {*pair} != ASKERS]
+BY_DAY = [
+    (("page", "terminal"), True),
+    (("terminal", "rest"), False),
+    (("rest", "interrupt"), True),
+    (("interrupt", "page"), False),
+    (("elicitation", "rest"), True),
+    (("rest", "elicitation"), False),
+]
+"""Each way comes first and comes second. At night every pair, whichever of them says yes."""
+
+
+def by_day_and_night(by_day: list[Any], every: list[Any]) -> list[Any]:
+    night = [case for case in every if case not in by_day]
+    return [*by_day, *(pytest.param(*case, marks=pytest.mark.nightly) for case in night)]
+
+
+def named(value: object) -> str | None:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else None
+
+
 @pytest.mark.parametrize(
-    ("first", "second"), [pair for pair in permutations(WAYS, 2) if {*pair} != ASKERS]
+    ("ways", "yes_first"),
+    by_day_and_night(BY_DAY, [(pair, yes) for pair in PAIRS for yes in (True, False)]),
+    ids=named,
 )
 def test_whoever_comes_second_is_told_which_decision_counts(
-    first: str, second: str, yes_first: bool, lobby: Lobby
+    ways: tuple[str, str], yes_first: bool, lobby: Lobby
 ) -> None:
-    action, arguments, [quick, late] = lobby.asked((first, second))
+    action, arguments, [quick, late] = lobby.asked(ways)
     quick.decide(yes_first)
     counted = lobby.row(action)
     told = late.decide(not yes_first)
 
     row = lobby.row(action)
     assert replace(row, told_at=None) == replace(counted, told_at=None)
-    assert (row.state, row.decided_way) == ("done" if yes_first else "rejected", first)
+    assert (row.state, row.decided_way) == ("done" if yes_first else "rejected", ways[0])
     assert lobby.posts(arguments) == yes_first
     assert told_which(told, row), told
 
 
-@pytest.mark.parametrize("verdicts", [(True, False), (False, True), (True, True)])
+VERDICTS = [(True, False), (False, True), (True, True)]
+
+
 @pytest.mark.parametrize(
-    "ways", [pair for pair in combinations(WAYS, 2) if {*pair} != ASKERS], ids="-".join
+    ("ways", "verdicts"),
+    by_day_and_night(
+        [
+            (("page", "rest"), (True, False)),
+            (("page", "elicitation"), (False, True)),
+            (("rest", "terminal"), (True, True)),
+            (("terminal", "interrupt"), (True, False)),
+        ],
+        [(pair, said) for pair in combinations(WAYS, 2) if {*pair} != ASKERS for said in VERDICTS],
+    ),
+    ids=named,
 )
 def test_of_two_decisions_at_the_same_moment_one_counts(
     ways: tuple[str, str], verdicts: tuple[bool, bool], lobby: Lobby

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import hashlib
+import json
+import os
 import sqlite3
 import stat
 import subprocess
@@ -12,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,12 +27,22 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
 
-from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.approval import Approve
-from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import FINAL, TRANSITIONS, Action, State
+from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.approval import Approve, Reject
+from hms_active_rooms.gate.journal import Journal, engines
+from hms_active_rooms.gate.journal.records import (
+    FINAL,
+    REQUESTS,
+    TRANSITIONS,
+    Action,
+    Origin,
+    State,
+    action_id,
+)
 from hms_active_rooms.gate.journal.store import default_url
-from stand_in import SESSION, Clock, StandInRoom, gate_on, insert, peer, row
+from hms_active_rooms.gate.wording import outcome
+from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, insert, peer, row
 
 STATES: Sequence[State] = get_args(State)
 
@@ -312,6 +327,38 @@ async def test_a_look_that_is_too_old_after_the_wait_claims_nothing(tmp_path: Pa
     assert room.posts == []
 
 
+# --- clocks of several machines differ ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_s", [-20, 20])
+async def test_a_clock_that_is_wrong_on_another_machine_keeps_no_end_waiting(
+    ahead_s: float, tmp_path: Path
+) -> None:
+    url, clock = f"sqlite:///{tmp_path / 'j.sqlite'}", Clock()
+    here = Journal(url, clock=clock)
+    there = Journal(url, clock=Clock(clock.now + timedelta(seconds=ahead_s)))
+    room = StandInRoom([peer(1), peer(2)])
+    removal = parse_call("hms-remove-peers", {"room_id": ROOM, "peer_id": peer(1).id})
+    end = parse_call("hms-end-active-room", {"room_id": ROOM})
+    theirs, ours = gate_on(room, there), gate_on(room, here, clock)
+    removed = await theirs.propose(removal, Origin("t", "m", "1", "agent"))
+    ending = await ours.propose(end, Origin("t", "m", "2", "agent"))
+    yes = (await ours.decide(ending.id, Approve(ending.digest), by="ada", way="page")).action
+    await theirs.decide(removed.id, Approve(removed.digest), by="ada", way="page")
+    assert (await theirs.run(removed.id)).state == "done"
+    reads: list[str] = []
+    looked = room.retrieve_active_room
+
+    async def counted(room_id: str) -> Any:
+        reads.append(room_id)
+        return await looked(room_id)
+
+    room.retrieve_active_room = counted  # type: ignore[method-assign]
+    assert (await ours.run(yes)).state == "done"
+    # One that was there before the removal ended, one after it, and the look at the end.
+    assert len(reads) <= 3
+
+
 # --- steps and questions ------------------------------------------------------------------------
 
 
@@ -341,11 +388,26 @@ def test_the_first_question_at_a_place_stays_and_two_places_share_none() -> None
 # --- the file -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sql", ["DELETE FROM hms_events", "UPDATE hms_events SET kind='done'"])
+REPLACE = (
+    "INTO hms_events SELECT seq, action_id, at, 'done', \"by\", way, data, seal FROM hms_events"
+)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM hms_events",
+        "UPDATE hms_events SET kind='done'",
+        f"INSERT OR REPLACE {REPLACE}",
+        f"REPLACE {REPLACE}",
+        "DELETE FROM hms_events WHERE kind = 'pruned'",
+    ],
+)
 def test_events_are_append_only(tmp_path: Path, sql: str) -> None:
     file = tmp_path / "j.sqlite"
     journal = Journal(f"sqlite:///{file}")
     insert(journal, row(journal.now()))
+    journal.note("another", "pruned")
     with (
         closing(sqlite3.connect(file)) as db,
         pytest.raises(sqlite3.IntegrityError, match="append-only"),
@@ -376,6 +438,43 @@ def test_where_sqlite_cannot_lock_and_share_a_file_it_is_refused_when_it_is_open
         Journal(f"sqlite:///file:j.sqlite?{without}&uri=true")
     assert "local disk" in refused.value.hint
     assert "PostgreSQL" in refused.value.hint
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_folder_on_a_network_file_system_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a share" / "below"
+    folder.mkdir(parents=True)
+    mounts = tmp_path / "mounts"
+    share = str(folder.parent).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {share} {kind} rw 0 0\n")
+    monkeypatch.setattr(engines, "MOUNTS", mounts)
+    with pytest.raises(JournalError, match="network file system") as refused:
+        Journal(f"sqlite:///{folder / 'j.sqlite'}")
+    assert "local disk" in refused.value.hint
+    assert list(folder.iterdir()) == []
+    Journal(f"sqlite:///{tmp_path / 'j.sqlite'}").close()
+
+
+@pytest.mark.parametrize("answer", [None, errno.ENOLCK])
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's locks of open files")
+def test_a_folder_that_shares_memory_and_does_not_lock_is_refused(
+    answer: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def no_lock(*_: object) -> bytes:
+        if answer is not None:
+            raise OSError(answer, "No locks available")
+        return b""
+
+    Journal(f"sqlite:///{tmp_path / 'before.sqlite'}").close()
+    monkeypatch.setattr(fcntl, "fcntl", no_lock)
+    with pytest.raises(JournalError, match="does not lock") as refused:
+        Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+    assert "PostgreSQL" in refused.value.hint
+    assert not list(tmp_path.glob("*-lock"))
 
 
 class KeepsItsPragma(CreateEnginePlugin):
@@ -432,13 +531,226 @@ def test_a_lock_that_never_ends_is_a_clear_error(
     assert error.value.executed == "no"
 
 
-def test_a_file_that_can_only_be_read_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=["?mode=ro", "unwritable"])
+def copy(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Action]:
+    """The URL of a journal that can only be read, and what is in it."""
+    url = f"sqlite:///{tmp_path / 'a journal?.sqlite'}".replace("?", "%3F")
+    journal = Journal(url)
+    action = at(journal, "approved", journal.now())
+    journal.close()
+    if request.param == "unwritable":
+        monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+        return url, action
+    return f"{url}?mode=ro", action
+
+
+async def test_a_copy_that_can_only_be_read_is_looked_at_and_says_so_when_written(
+    copy: tuple[str, Action],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    sqlite3.connect("j.sqlite").execute("CREATE TABLE something (a)").connection.close()
-    with pytest.raises(JournalError, match="readonly database"):
-        Journal("sqlite:///file:j.sqlite?mode=ro&uri=true")
+    url, action = copy
+    journal, room = Journal(url), StandInRoom([peer(1)])
+    assert journal.get(action.id) == action
+    assert [e.kind for e in journal.events(action.id)] == ["proposed", "approved"]
+    with pytest.raises(JournalError, match=r"a journal\?.sqlite.* can only be read"):
+        journal.note(action.id, "looked")
+    with pytest.raises(JournalError, match="can only be read"):
+        await gate_on(room, journal).run(action)
+    assert room.posts == []
+    journal.close()
+
+
+def test_a_copy_of_an_earlier_release_is_brought_up_to_date_where_it_can_be_written(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    Journal(url).close()
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as db, db:
+        db.execute("UPDATE hms_journal SET version = 2")
+    with pytest.raises(JournalError, match="earlier release") as refused:
+        Journal(f"{url}?mode=ro")
+    assert "Copy it" in refused.value.hint
+
+
+# --- the record is checked against itself -------------------------------------------------------
+
+FORGED = {
+    "decided_by": "decided_by = 'somebody else'",
+    "decided_way": "decided_way = 'terminal'",
+    "state": "state = 'approved', decided_by = 'ada', decided_way = 'page'",
+    "tool": "tool = 'hms-remove-peers', arguments = json_object('room_id', room_id, 'role', 'x')",
+    "words": "arguments = json_set(arguments, '$.message', 'bye')",
+    "impact": "impact = json_set(impact, '$.total', 9)",
+    "digest": "digest = ''",
+    "requester": "requester = 'ada'",
+    "result": "result = json_object('text', 'All is well.')",
+    "time": "expires_at = '2099-01-01 00:00:00.000000'",
+    "reason": "reason = 'because'",
+    "content": "content = 'another'",
+}
+
+
+@pytest.mark.parametrize("state", ["proposed", "approved", "done", "rejected"])
+@pytest.mark.parametrize("forgery", FORGED)
+async def test_a_forged_row_is_shown_as_one_and_nothing_is_done_for_it(
+    state: State, forgery: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    action = at(journal, state, journal.now())
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(f"UPDATE hms_actions SET {FORGED[forgery]}")
+    found = journal.get(action.id)
+    assert found
+    assert f'"{journal.events(action.id)[-1].kind}" by ' in found.contradiction
+    assert [a.contradiction for a in journal.actions()] == [found.contradiction]
+    assert found.executed == "maybe"
+    assert "contradicts itself" in outcome(found)
+    room = StandInRoom([peer(1)])
+    gate = gate_on(room, journal)
+    with pytest.raises(BrokenRecord, match="contradicts itself"):
+        await gate.run(found.id)
+    for answer in (Approve(found.digest), Reject()):
+        with pytest.raises(BrokenRecord, match="contradicts itself"):
+            await gate.decide(found.id, answer, by="ada", way="page")
+    assert room.posts == []
+    assert journal.get(action.id) == found
+    assert [e.kind for e in journal.events(action.id)] == ["proposed", *PATHS[state]]
+
+
+@pytest.mark.parametrize("gone", ["seq > 0", "kind = 'approved'", "kind = 'proposed'"])
+async def test_a_row_whose_events_were_deleted_is_not_sent(gone: str, tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    action = at(journal, "approved", journal.now())
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("DROP TRIGGER hms_events_no_delete")
+        db.execute(f"DELETE FROM hms_events WHERE {gone}")
+    room = StandInRoom([peer(1)])
+    with pytest.raises(BrokenRecord, match="contradicts itself"):
+        await gate_on(room, journal).run(action.id)
+    assert room.posts == []
+
+
+async def test_an_approval_that_only_the_events_claim_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    action = at(journal, "proposed", journal.now())
+    journal.note(action.id, "approved", by="ada", way="page")
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE hms_actions SET state='approved', decided_by='ada', decided_way='page'")
+    room = StandInRoom([peer(1)])
+    with pytest.raises(BrokenRecord):
+        await gate_on(room, journal).run(action.id)
+    assert room.posts == []
+
+
+def test_the_id_of_a_deleted_row_is_never_used_again(tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}")
+    action = at(journal, "done", journal.now())
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("DELETE FROM hms_actions")
+    with pytest.raises(BrokenRecord, match="made before"):
+        insert(journal, row(journal.now()))
+    assert journal.get(action.id) is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TABLE hms_events",
+        "DROP TABLE hms_events; DROP TABLE hms_journal",
+        "DROP TABLE hms_journal",
+        "DELETE FROM hms_journal",
+        "DROP TABLE hms_steps",
+        "DROP TRIGGER hms_events_no_replace",
+        "DROP TRIGGER hms_events_no_delete",
+    ],
+)
+def test_a_journal_that_is_not_whole_is_refused_and_left_as_it_is(sql: str, tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    Journal(f"sqlite:///{file}").close()
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(sql)
+        before = list(db.iterdump())
+        with pytest.raises(BrokenRecord, match="not whole") as refused:
+            Journal(f"sqlite:///{file}")
+        assert str(file) in str(refused.value)
+        assert list(db.iterdump()) == before
+
+
+# --- archiving ----------------------------------------------------------------------------------
+
+
+def test_what_ended_is_exported_whole_and_only_then_pruned() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    keys: list[State] = ["done", "rejected", "unknown", "sent", "approved", "proposed"]
+    for state in keys:
+        action = insert(journal, row(clock(), state))
+        with journal.write() as tx:
+            for step in PATHS[state]:
+                action = tx.move(action, step, by="t", way="page")
+            tx.start_step(action.id, "p")
+    journal.note(REQUESTS, "refused", by="x", way="token")
+    clock.now += timedelta(seconds=1200)
+    young = insert(journal, row(clock(), "young", state="rejected"))
+    before, file = clock(), StringIO()
+
+    assert journal.prune(before=before, by="ada").actions == 0  # nothing was exported
+    assert journal.export(file, before=before, by="ada") == 5
+    *lines, end = file.getvalue().splitlines(keepends=True)
+    told = json.loads(end)["end"]
+    assert told["actions"] == 5
+    assert told["sha256"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    records = [json.loads(line) for line in lines]
+    assert [r["event"]["kind"] for r in records if "event" in r] == ["refused"]
+    rows = {r["action"]["call_key"]: r for r in records if "action" in r}
+    assert set(rows) == set(keys) - {"sent"}
+    assert rows["done"]["steps"] == {"p": "sending"}
+    assert [e["kind"] for e in rows["done"]["events"]] == ["proposed", "approved", "sent", "done"]
+    assert set(rows["done"]["action"]) >= {"arguments", "impact", "digest", "result"}
+
+    with journal.write() as tx:
+        tx.told(action_id("rejected", 1))  # changed since it was exported
+    done = journal.prune(before=before, by="ada")
+    assert (done.actions, done.left) == (4, 1)
+    assert {a.call_key for a in journal.actions()} == {"sent", "rejected", "young"}
+    assert journal.get(young.id) == young
+    assert [e.kind for e in journal.events(action_id("done", 1))] == ["pruned"]
+    assert journal.refused_requests() == []
+    with journal.read() as view:
+        assert view.steps(action_id("done", 1)) == {}
+    with pytest.raises(BrokenRecord, match="made before"):  # at most once, also now
+        insert(journal, row(clock(), "done"))
+
+    assert journal.export(StringIO(), before=before, by="ada") == 1
+    assert journal.prune(before=before, by="ada").actions == 1
+    assert journal.export(StringIO(), before=before, by="ada") == 0
+
+
+def test_a_call_is_exported_with_all_its_revisions_or_not_at_all() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    insert(journal, row(clock(), state="expired"))
+    later = replace(row(clock()), id="another", revision=2, state="sent")
+    insert(journal, later)
+    clock.now += timedelta(seconds=1200)
+    assert journal.export(StringIO(), before=clock(), by="ada") == 0
+
+
+def test_an_export_is_on_disk_before_it_counts(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    insert(journal, row(clock(), state="rejected"))
+    clock.now += timedelta(seconds=9)
+    file = (tmp_path / "full").open("w")
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        journal.export(file, before=clock(), by="ada")
+    assert journal.prune(before=clock(), by="ada").actions == 0
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -494,7 +806,9 @@ async def test_a_row_that_cannot_be_read_is_a_clear_error_and_nothing_is_sent_fo
         with pytest.raises(JournalError) as error:
             await reading
         assert "cannot be read" in str(error.value)
-        assert "nothing is sent" in error.value.hint
+        assert isinstance(error.value, BrokenRecord)
+        assert "Nothing is sent" in error.value.hint
+        assert str(file) in str(error.value)
     assert room.posts == []
 
 
@@ -562,10 +876,34 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
         Journal(f"sqlite:///{tmp_path / 'file' / 'j.sqlite'}")
 
 
-def test_a_file_that_is_no_journal_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "j.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(JournalError, match="not a database"):
-        Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+@pytest.mark.parametrize("damage", [b"not a database" * 100, None], ids=["no database", "damaged"])
+def test_a_damaged_file_is_named_and_the_error_says_how_to_save_it(
+    damage: bytes | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    Journal(f"sqlite:///{file}").close()
+    whole = file.read_bytes()
+    file.write_bytes(damage or whole[:1000] + b"x" * (len(whole) - 1000))
+    with pytest.raises(JournalError) as error:
+        Journal(f"sqlite:///{file}")
+    assert str(file) in str(error.value)
+    assert ".recover" in error.value.hint
+
+
+def test_no_error_shows_a_password_or_suggests_a_journal_that_forgets() -> None:
+    for url in (
+        "postgresql+nosuchdriver://me:secret@host/db",
+        "mysql://me:secret@host/db",
+        "me:secret",
+    ):
+        with pytest.raises(ConfigurationError) as error:
+            Journal(url)
+        assert "secret" not in str(error.value)
+        assert ":memory:" not in error.value.hint
+    url = "postgresql+psycopg://me:secret@127.0.0.1:1/db"
+    with pytest.raises(JournalError, match=r"me:\*\*\*@127.0.0.1") as failed:
+        Journal(url)
+    assert "secret" not in str(failed.value)
 
 
 def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -573,5 +911,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     Journal(f"sqlite:///{file}").close()
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE hms_journal SET version = 99")
-    with pytest.raises(JournalError, match="99"):
+    with pytest.raises(JournalError, match="99") as refused:
         Journal(f"sqlite:///{file}")
+    assert "newer release" in refused.value.hint
+    assert str(file) in str(refused.value)

@@ -9,20 +9,16 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
-from typing import Any, Self
-from uuid import uuid4
 
-import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import plugins
-from sqlalchemy.engine import CreateEnginePlugin
 from sqlalchemy.exc import DBAPIError
 
-from hms_active_rooms.errors import JournalError
+from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject
 from hms_active_rooms.gate.journal import Journal
@@ -102,53 +98,6 @@ async def test_a_journal_of_0_1_0_reads_right_and_goes_on(url: str) -> None:
     journal.close()
 
 
-@contextmanager
-def sessions_lose_settings(url: str) -> Iterator[str]:
-    """The same database behind something that swallows every SET, as a pooler can."""
-
-    class Deaf(psycopg.Cursor[Any]):
-        def execute(self, query: Any, *more: Any, **options: Any) -> Self:
-            return super().execute("SELECT" if "SET" in str(query) else query, *more, **options)
-
-    class Pooler(CreateEnginePlugin):
-        def update_url(self, url: sa.URL) -> sa.URL:
-            return url
-
-        def engine_created(self, engine: sa.Engine) -> None:
-            sa.event.listen(engine, "connect", self.connected)
-
-        def connected(self, connection: psycopg.Connection, _record: object) -> None:
-            connection.cursor_factory = Deaf
-
-    plugins.impls["pooler"] = lambda: Pooler
-    try:
-        yield url + "&plugin=pooler"
-    finally:
-        del plugins.impls["pooler"]
-
-
-@contextmanager
-def watched(url: str) -> Iterator[tuple[str, list[object]]]:
-    """The same database, and what each transaction's session says of waiting for the disk."""
-    said: list[object] = []
-
-    class Watch(CreateEnginePlugin):
-        def update_url(self, url: sa.URL) -> sa.URL:
-            return url
-
-        def engine_created(self, engine: sa.Engine) -> None:
-            sa.event.listen(engine, "begin", self.begun)
-
-        def begun(self, db: sa.Connection) -> None:
-            said.append(db.exec_driver_sql("SHOW synchronous_commit").scalar())
-
-    plugins.impls["watch"] = lambda: Watch
-    try:
-        yield url + "&plugin=watch", said
-    finally:
-        del plugins.impls["watch"]
-
-
 @pytest.fixture(params=["DATABASE postgres", "ROLE journal"])
 def url_of_off(url: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A commit does not wait for the disk, unless a session wants it."""
@@ -163,25 +112,122 @@ def url_of_off(url: str, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_commit_waits_for_the_disk_whatever_the_server_is_set_to(url_of_off: str) -> None:
-    with watched(url_of_off) as (watching, said):
-        journal = Journal(watching)
-        action = insert(journal, row(journal.now(), str(uuid4())))
-        assert journal.get(action.id) == action
-        with pytest.raises(JournalError):  # a rollback does not take the setting back
-            insert(journal, action)
-        journal.note(action.id, "looked")
-        assert journal.get(action.id) == action
-        journal.close()
-    assert said == 6 * ["on"]
+    journal = Journal(url_of_off)
+    for _ in range(2):
+        with journal.write() as tx:
+            assert tx.db.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+    journal.close()
 
 
-def test_a_server_whose_commits_cannot_wait_for_the_disk_is_refused(url_of_off: str) -> None:
-    with (
-        sessions_lose_settings(url_of_off) as lossy,
-        pytest.raises(JournalError, match="synchronous_commit") as refused,
-    ):
-        Journal(lossy)
-    assert "Connect to PostgreSQL itself" in refused.value.hint
+def test_a_server_that_could_lose_a_record_is_refused(url: str) -> None:
+    admin = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+
+    def set_to(value: str) -> None:
+        with admin.connect() as db:
+            db.exec_driver_sql(f"ALTER SYSTEM SET fsync = {value}")
+            db.exec_driver_sql("SELECT pg_reload_conf()")
+        while True:  # the server takes it a moment later
+            with admin.connect() as db:
+                if db.exec_driver_sql("SHOW fsync").scalar() == value:
+                    return
+
+    set_to("off")
+    try:
+        with pytest.raises(JournalError, match="fsync") as refused:
+            Journal(url)
+        assert "Set fsync to on" in refused.value.hint
+    finally:
+        set_to("on")
+    Journal(url).close()
+
+
+# --- behind PgBouncer, which lends a session of the server for one transaction only ---------------
+
+
+@pytest.fixture(scope="module")
+def pooled(url: str) -> Iterator[str]:
+    """The same database through PgBouncer with two sessions."""
+    command = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if command is None:
+        pytest.fail("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
+    home = Path(url.partition("host=")[2])
+    settings = f"""[databases]
+postgres = host={home} user=journal
+[pgbouncer]
+listen_addr =
+listen_port = 6543
+unix_socket_dir = {home}
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+logfile = {home}/pgbouncer.log
+"""
+    (home / "pgbouncer.ini").write_text(settings)
+    (home / "pgbouncer.ini").chmod(0o644)
+    run = ["exec", command, str(home / "pgbouncer.ini")]
+    pooler = subprocess.Popen(
+        as_nobody_special(run) if os.geteuid() == 0 else run[1:],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    through = f"{url}&port=6543"
+    try:
+        for _ in range(200):
+            with suppress(DBAPIError):
+                sa.create_engine(through, poolclass=sa.NullPool).connect().close()
+                break
+            pooler.poll()
+            assert pooler.returncode is None, (home / "pgbouncer.log").read_text()
+        yield through
+    finally:
+        pooler.terminate()
+        pooler.wait(30)
+
+
+@pytest.mark.parametrize("more", ["", "&prepare_threshold=none"])
+def test_behind_a_pooler_that_lends_sessions_every_approved_message_is_sent_once(
+    pooled: str, more: str
+) -> None:
+    clock = Clock(datetime(2021, 1, 1, tzinfo=UTC))
+    journal = Journal(pooled + more, clock=clock)
+    room = StandInRoom([peer(1)])
+    keys = [f"pooled{more}{n}" for n in range(30)]
+    for key in keys:
+        insert(journal, row(journal.now(), key, state="approved", decided_way="page"))
+    states: list[str] = []
+
+    def run(mine: Journal) -> None:
+        gate = gate_on(room, mine, actions_per_minute=10_000)
+        states.extend(asyncio.run(gate.run(action_id(key, 1))).state for key in keys)
+
+    journals = [Journal(pooled + more, clock=clock) for _ in range(4)]
+    threads = [threading.Thread(target=run, args=(mine,)) for mine in journals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert states == 4 * len(keys) * ["done"]
+    assert len(room.posts) == len(keys)
+    for each in (journal, *journals):
+        each.close()
+
+
+def test_behind_a_pooler_a_commit_waits_for_the_disk(pooled: str, url_of_off: str) -> None:
+    journal = Journal(pooled)
+    with journal.write() as tx:
+        assert tx.db.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+    journal.close()
+
+
+def test_prepared_statements_can_be_asked_for(url: str) -> None:
+    journal = Journal(f"{url}&prepare_threshold=0")
+    with journal.read() as view:
+        assert view.actions(limit=1) is not None
+        prepared = "SELECT count(*) FROM pg_prepared_statements"
+        assert view.db.exec_driver_sql(prepared).scalar()
+    journal.close()
+    with pytest.raises(ConfigurationError, match="prepare_threshold"):
+        Journal(f"{url}&prepare_threshold=often")
 
 
 def test_a_claim_has_one_winner(url: str) -> None:
@@ -230,7 +276,12 @@ def test_events_are_append_only(url: str) -> None:
     journal = Journal(url)
     insert(journal, row(journal.now(), "e"))
     other = sa.create_engine(url, poolclass=sa.NullPool)
-    for sql in ("DELETE FROM hms_events", "UPDATE hms_events SET kind = 'done'"):
+    for sql in (
+        "DELETE FROM hms_events",
+        "UPDATE hms_events SET kind = 'done'",
+        "TRUNCATE hms_events",
+        "INSERT INTO hms_events SELECT * FROM hms_events ON CONFLICT (seq) DO UPDATE SET kind = ''",
+    ):
         with pytest.raises(DBAPIError, match="append-only"), other.begin() as db:
             db.exec_driver_sql(sql)
     journal.close()
@@ -263,6 +314,42 @@ def test_a_reader_chooses_in_sql_waits_for_no_writer_and_cannot_write(url: str) 
     with journal.write() as tx:
         tx.move(action, "approved", by="ada", way="page")
         assert journal.get(action.id) == action
+    journal.close()
+
+
+def test_what_ended_is_exported_and_pruned_and_its_id_is_not_used_again(url: str) -> None:
+    clock = Clock(datetime(2020, 1, 1, tzinfo=UTC))
+    journal = Journal(url, clock=clock)
+    action = insert(journal, row(clock(), "old", state="rejected"))
+    clock.now += timedelta(days=1)
+    file = StringIO()
+    assert journal.prune(before=clock(), by="ada").actions == 0
+    assert journal.export(file, before=clock(), by="ada") == 1
+    assert journal.prune(before=clock(), by="ada").actions == 1
+    assert [e.kind for e in journal.events(action.id)] == ["pruned"]
+    other = sa.create_engine(url, poolclass=sa.NullPool)
+    with pytest.raises(DBAPIError, match="append-only"), other.begin() as db:
+        db.exec_driver_sql("DELETE FROM hms_events WHERE kind = 'pruned'")
+    with pytest.raises(BrokenRecord, match="made before"):
+        insert(journal, action)
+    journal.close()
+
+
+def test_a_forged_row_is_shown_as_one_and_a_journal_that_is_not_whole_is_refused(url: str) -> None:
+    journal = Journal(url)
+    action = insert(journal, row(journal.now(), "forged", state="approved", decided_way="page"))
+    other = sa.create_engine(url, poolclass=sa.NullPool)
+    with other.begin() as db:
+        db.exec_driver_sql(f"UPDATE hms_actions SET decided_by = 'x' WHERE id = '{action.id}'")
+    found = journal.get(action.id)
+    assert found
+    assert "contradicts itself" in found.contradiction
+    for change in ("DISABLE", "ENABLE"):
+        with other.begin() as db:
+            db.exec_driver_sql(f"ALTER TABLE hms_events {change} TRIGGER hms_events_no_change")
+        if change == "DISABLE":
+            with pytest.raises(BrokenRecord, match="not whole"):
+                Journal(url)
     journal.close()
 
 

@@ -36,7 +36,7 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.edited_into(action.id) is None
     assert view.same_calls(action.thread, action.content) == (action, 1)
     assert view.sent_since(action.created_at) == 0
-    assert not view.has_rival(action, action.created_at)
+    assert not view.has_rival(action)
     assert len(view.events(action.id)) == 1
     assert view.refused_requests() == []
     assert view.steps(action.id) == {}

@@ -42,3 +42,12 @@ def test_another_process_with_the_same_id_is_not_that_worker() -> None:
 )
 def test_a_worker_of_another_world_may_live(worker: str) -> None:
     assert worker_may_live(worker)
+
+
+def test_on_windows_no_signal_is_sent_to_look_at_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ctrl_c(*_: int) -> None:
+        raise AssertionError("Ctrl-C for the whole group")
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "kill", ctrl_c)
+    assert worker_may_live(this_worker())

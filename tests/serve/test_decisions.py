@@ -17,7 +17,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.decisions import Verdict, decide, list_actions, run_approved, show
-from hms_active_rooms.serve.refusals import refusals_of
+from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.running import all_ended
 from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, gate_on, peer

@@ -18,8 +18,8 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.serve.admission import GuardSettings, Refusal, guard_settings, judge
 from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.page.view import people_view, room_now
-from hms_active_rooms.serve.refusals import refusals_of
 from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
 from stand_in import ROOM, gate_on, peer
@@ -90,24 +90,6 @@ async def test_whoever_is_no_approver_decides_nothing(
 
 
 # --- on record ----------------------------------------------------------------------------------
-
-
-async def test_a_question_was_asked_by_rest_once_an_approver_read_it() -> None:
-    toolkit = kit(students())
-    async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
-        action_id = (await me.tool(REMOVE, remove())).json()["data"]["action_id"]
-        where = f"/v1/actions/{action_id}"
-
-        def asked() -> list[str]:
-            return [e.way for e in toolkit.gate.journal.events(action_id) if e.kind == "asked"]
-
-        await me.get(where)
-        await me.head(where)
-        await ada.head(where)
-        assert asked() == []
-        for _ in range(2):
-            await ada.get(where)
-            assert asked() == ["rest"]
 
 
 @modes

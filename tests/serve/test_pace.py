@@ -14,8 +14,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.answers import Answer
 from hms_active_rooms.serve.calls import Caller, call_tool
-from hms_active_rooms.serve.pace import MOST_NEW_A_MINUTE, take_one
-from hms_active_rooms.serve.refusals import refusals_of
+from hms_active_rooms.serve.limits import MOST_NEW_A_MINUTE, refusals_of, take_one
 from serve.people import client, kit, remove, students, text
 from serve.rest_callers import CALLER, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom, peer

@@ -12,7 +12,7 @@ import pytest
 from hms_active_rooms.errors import InvalidCall, JournalError, PolicyRefusal
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.calls import Caller, call_tool
-from hms_active_rooms.serve.refusals import MOST_A_MINUTE, Refusals, refusals_of
+from hms_active_rooms.serve.limits import MOST_A_MINUTE, Refusals, refusals_of
 from serve.people import client, kit, students
 from serve.rest_callers import CALLER, problem, rest_app, speaking
 from stand_in import Clock
@@ -151,7 +151,7 @@ def test_refusals_stay_as_they_were_written(tmp_path: Path) -> None:
 async def test_the_count_is_written_though_no_other_request_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hms_active_rooms.serve.refusals._MINUTE_S", 0.01)
+    monkeypatch.setattr("hms_active_rooms.serve.limits._MINUTE_S", 0.01)
     clock = Clock()
     journal = Journal(":memory:", clock=clock)
     written = asyncio.Event()
@@ -167,5 +167,5 @@ async def test_the_count_is_written_though_no_other_request_comes(
     for _ in range(MOST_A_MINUTE + 3):
         refusals.add("token", "POST /mcp", "203.0.113.9")
     await asyncio.wait_for(written.wait(), 30)
-    assert on_record(journal)[-1] == ("token", "3 more", "")
+    assert ("token", "3 more", "") in on_record(journal)
     await refusals.ended()

@@ -82,7 +82,7 @@ async def test_a_call_is_approved_sent_and_its_outcome_told() -> None:
     assert (told["decided_by"], told["decided_way"]) == ("ada", "rest")
     assert [verb for verb, _ in room.posts] == ["remove"]
     kinds = [e.kind for e in toolkit.gate.journal.events(action["action_id"])]
-    assert kinds == ["proposed", "asked", "approved", "sent", "done", "told"]
+    assert kinds == ["proposed", "approved", "sent", "done", "told"]
 
 
 async def test_a_no_is_told_with_its_reason_and_sends_nothing() -> None:

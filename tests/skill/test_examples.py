@@ -49,8 +49,20 @@ def names(sim: Simulation) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answer", ["yes", "no", ""])
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        *((name, "yes") for name in ARGUMENTS),
+        ("create_agent.py", "no"),
+        ("callback.py", ""),
+        *(
+            pytest.param(name, answer, marks=pytest.mark.nightly)
+            for name in ARGUMENTS
+            for answer in ("no", "")
+            if (name, answer) not in {("create_agent.py", "no"), ("callback.py", "")}
+        ),
+    ],
+)
 def test_an_example_removes_one_person_if_a_person_says_yes(
     name: str, answer: str, sim: Simulation
 ) -> None:
@@ -84,7 +96,7 @@ def test_a_client_of_langgraph_dev_sees_the_question_and_approves_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("yes", [True, False])
+@pytest.mark.parametrize("yes", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_function_calling_loop_over_rest_waits_for_the_approver(
     yes: bool, sim: Simulation, tmp_path: Path
 ) -> None:

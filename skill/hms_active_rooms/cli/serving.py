@@ -85,6 +85,7 @@ def mcp(
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.app import create_app
         from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
+        from hms_active_rooms.serve.notify import notifying
         from hms_active_rooms.serve.server import listen
         from hms_active_rooms.serve.server import serve as run
 
@@ -93,19 +94,25 @@ def mcp(
     log_to_stderr()
     guard = guard_from(settings, where)
     toolkit = open_toolkit(settings, room or ())
+    notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=elicit)
     if stdio:
 
         async def talk() -> None:
             async with closing(toolkit):
-                await serve_stdio(server, toolkit.gate)
+                await serve_stdio(server, toolkit.gate, notices)
 
         with suppress(KeyboardInterrupt):
             asyncio.run(talk())
         return exits.DONE
 
     listener = listen(where.host, where.port)
-    app = create_app(toolkit, guard=guard, mcp=entry(server), lifespans=[lambda: closing(toolkit)])
+    app = create_app(
+        toolkit,
+        guard=guard,
+        mcp=entry(server),
+        lifespans=[lambda: closing(toolkit), *notices],
+    )
 
     def announce(url: str) -> None:
         allowed = list(toolkit.gate.policy.rooms)
@@ -145,6 +152,7 @@ def serve(
     with extra("serve", "server", *_EXTRA):
         from hms_active_rooms.serve.app import create_app
         from hms_active_rooms.serve.mcp import build_server, entry
+        from hms_active_rooms.serve.notify import notifying
         from hms_active_rooms.serve.page import PATH, page_routes
         from hms_active_rooms.serve.rest import rest_routes
         from hms_active_rooms.serve.server import address, listen
@@ -161,6 +169,8 @@ def serve(
     base = reached_at(address(listener), where, settings.environ())
     page_url = base + PATH
 
+    notices = notifying(toolkit.gate, settings.environ(), page_url)
+
     def links() -> Mapping[str, str]:
         return page.new_links(base, person or ())
 
@@ -171,7 +181,7 @@ def serve(
         mcp=entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
         rest=rest_routes(toolkit, page_url),
         page=page.routes,
-        lifespans=[lambda: closing(toolkit), page.lifespan, asked.running],
+        lifespans=[lambda: closing(toolkit), page.lifespan, asked.running, *notices],
     )
 
     def announce(bound: str) -> None:
@@ -227,7 +237,7 @@ def _token_note(guard: GuardSettings) -> str:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings, with the tokens from the environment: an option would show them."""
-    from hms_active_rooms.serve.admission import guard_settings
+    from hms_active_rooms.serve.admission import caller_tokens, guard_settings
 
     environ = settings.environ()
     url = public_url(environ)
@@ -235,7 +245,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
     names = [match[2]] if match else []
     return guard_settings(
         where.host,
-        token=environ.get(TOKEN_VARIABLE, ""),
+        callers=caller_tokens(environ),
         approvers=approver_tokens(environ),
         hosts=(*where.allow_hosts, *names),
         origins=(*where.allow_origins, *([url] if url else [])),

@@ -74,11 +74,13 @@ def decide(
 
     Raises:
         InvalidCall: there is no such action.
+        BrokenRecord: its row is not what its events say.
     """
     row = tx.get(wanted)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same words: nobody learns of a room that is not theirs.
         raise no_such_action()
+    row.check()
     try:
         decision, digest = parse_answer(answer)
         if digest != row.digest and not (digest is None and isinstance(decision, Reject)):
@@ -153,7 +155,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
     )
     text = f"edited by the person into action {successor.id}"
     tx.move(row, "rejected", by=by, way=way, reason=text, data={"next": successor.id})
-    tx.insert(successor)
+    successor = tx.insert(successor)
     return Decided(True, successor, successor)
 
 

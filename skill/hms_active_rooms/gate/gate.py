@@ -26,6 +26,7 @@ from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     BadResponse,
+    BrokenRecord,
     InvalidCall,
     JournalError,
     NotActive,
@@ -270,7 +271,7 @@ class Gate:
                 return found
             if may_run_unasked and action.state == "proposed":
                 action = self._unasked(tx, action)
-            tx.insert(action)
+            action = tx.insert(action)
             if asking is None or action.state != "proposed":
                 return action
             items = [action.call_key, action.id, ""]
@@ -423,6 +424,7 @@ class Gate:
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt = 1
         while True:
+            action.check()
             if action.state == "proposed" or action.state in FINAL:
                 return action
             if action.state in ("sent", "unknown"):
@@ -493,11 +495,10 @@ class Gate:
                 raise JournalError("The action vanished from the journal.")
             if row.state != "approved" or row.digest != action.digest:
                 return tx.expire_if_late(row), False
-            if not row.is_as_shown() or not tx.was_approved(row):
-                raise JournalError(
-                    f"The action {row.id} is not what was approved: its row was changed.",
-                    hint="Nothing was sent. Look for who can write to the journal.",
-                )
+            if not row.is_as_shown():
+                raise BrokenRecord(f"The action {row.id} is not what was approved.")
+            if fault := tx.history_fault(row):
+                raise BrokenRecord(f"The record of the action {row.id} {fault}.")
             if ran_unasked(row.decided_way) and not self.policy.runs_unasked(row.tool):
                 reason = "This policy does not let it run unasked."
                 return tx.move(row, "expired", by="policy", way="policy", reason=reason), False
@@ -519,7 +520,7 @@ class Gate:
                     f"The policy allows {self.policy.actions_per_minute} actions per minute.",
                     hint="Wait a minute; the action is still approved and was not sent.",
                 )
-            if row.call.hits_on_arrival(row.shown) and tx.has_rival(row, read_at):
+            if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
                 return None, False
             now, worker = tx.now(), this_worker()
             lease_until = now + timedelta(seconds=lease_s(self._client, self.policy))
@@ -540,8 +541,7 @@ class Gate:
         text = f"{reason} Asked again as action {successor.id}."
         data = {"next": successor.id}
         tx.move(row, "expired", by="gate", way="claim", reason=text, data=data)
-        tx.insert(successor)
-        return successor
+        return tx.insert(successor)
 
     async def _let_others_end(self, action: Action) -> None:
         """Wait for other destructive requests to this room to finish."""

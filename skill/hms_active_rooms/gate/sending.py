@@ -9,7 +9,7 @@ the row back: after the wait everything is looked at again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -18,10 +18,9 @@ from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.errors import (
     ApiError,
     JournalError,
-    NotActive,
     OutcomeUnknown,
 )
-from hms_active_rooms.gate.actions.impact import Drift, Impact
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Person
 from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, failed, stopped
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.store import Journal
@@ -68,28 +67,22 @@ class Sending:
 
     # --- for the tools ---------------------------------------------------------------------
 
-    async def watch(self, ids: frozenset[str], *, wait: bool = True) -> Observation:
-        """Poll until gone or `Policy.verify_s` passed: removals land a moment later, and peers
-        who dropped off stay listed for 60 s.
+    async def watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
+        """Look until the effect shows or `Policy.verify_s` passed: removals land a moment later,
+        and peers who dropped off stay listed for 60 s.
 
         Args:
-            ids: the peers that should be gone; empty: the session should be.
+            people: see `StateChange.seen`.
             wait: False looks once.
         """
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         while True:
             try:
-                room = await self.client.retrieve_active_room(self.action.room_id)
-            except NotActive:
-                return Observation(gone=True)
+                seen = await self.action.call.seen(self.client, self.shown, people)
             except ApiError as error:
-                seen = Observation(gone=None, still=ids, why=str(error))
-            else:
-                still = ids & set(room.session.peers)
-                if room.session.id != self.shown.session_id or (ids and not still):
-                    return Observation(gone=True)
-                seen = Observation(gone=False, still=still)
-            if left_s <= 0:
+                still = frozenset(p.id for p in people)
+                seen = Observation(gone=None, still=still, why=str(error))
+            if seen.gone or left_s <= 0:
                 return seen
             await self.sleep(min(pause_s, left_s))
             left_s -= pause_s

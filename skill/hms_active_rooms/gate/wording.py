@@ -44,6 +44,8 @@ def already(action: Action, *, edited: bool = False) -> str:
 
 def outcome(action: Action) -> str:
     """What came of an action, in one short text for whoever reads it."""
+    if action.contradiction:
+        return f"The record of the action {action.id} {action.contradiction}. Nothing is sent."
     match action.state:
         case "proposed":
             return f"Not executed: waiting for a person to approve it (action {action.id})."

@@ -14,12 +14,20 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.limits import MOST_OF_PROGRAMS
 from hms_active_rooms.untrusted import quoted
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that calls, by its token's name for the record; "": that token has none, or none
+    is needed."""
+
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,8 @@ class Approver:
     name: str
 
 
-Principal = Literal["caller", ""] | Approver
-"""Whose token a request carried. "": none, where none is needed."""
+Principal = Program | Approver
+"""Whose token a request carried."""
 
 MAX_BODY_BYTES: Final = 256 * 1024
 """Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
@@ -39,6 +47,7 @@ BODY_S: Final = 10.0
 """Our choice: how long the body of a request may take to arrive."""
 
 MIN_TOKEN_CHARS: Final = 16
+CALLER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
@@ -57,9 +66,10 @@ class GuardSettings:
         origins: where pages of this server's own are opened, as browsers say it
             ("https://rooms.example:8443"), when a proxy passes on another Host. Pages from
             elsewhere cannot call: no answer has a CORS header.
-        token: what callers must bring as a bearer token; "" for none.
+        callers: name for the record to the bearer token that lets a program call; "" for the one
+            without a name. None at all: nobody needs one.
         approvers: name for the record to the token that lets a program of theirs approve, by REST
-            only; never the callers'.
+            only; never a caller's.
         max_body_bytes: of one request.
         body_s: how long one may take to arrive.
         own_login: path prefixes that check who comes by themselves (the approvals page); a
@@ -70,7 +80,7 @@ class GuardSettings:
 
     hosts: tuple[str, ...] = _LOOPBACK
     origins: tuple[str, ...] = ()
-    token: str = field(default="", repr=False)
+    callers: Mapping[str, str] = field(default_factory=dict, repr=False)
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_body_bytes: int = MAX_BODY_BYTES
     body_s: float = BODY_S
@@ -79,26 +89,59 @@ class GuardSettings:
     most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
-        given = [
-            ("server", self.token),
-            *(("approver", token) for token in self.approvers.values()),
-        ]
-        for name, token in given:
-            if token and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token):
-                raise ConfigurationError(
-                    f"The {name} token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces."
-                )
-        if self.token and self.token in self.approvers.values():
+        for whose, tokens in (("server", self.callers), ("approver", self.approvers)):
+            for token in tokens.values():
+                if len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token:
+                    raise ConfigurationError(
+                        f"The {whose} token needs at least {MIN_TOKEN_CHARS} ASCII characters, "
+                        "no spaces."
+                    )
+        if set(self.callers.values()) & set(self.approvers.values()):
             raise ConfigurationError(
                 "The approver's token is the caller's.",
                 hint="Whoever calls must not be able to approve: use two tokens.",
             )
+        for whose, tokens in (("callers", self.callers), ("approvers", self.approvers)):
+            if len(set(tokens.values())) < len(tokens):
+                raise ConfigurationError(
+                    f"Two {whose} have the same token.",
+                    hint="The record tells them apart by it: give each their own.",
+                )
+
+    @property
+    def token(self) -> bool:
+        """Whether callers must bring a token."""
+        return bool(self.callers)
+
+
+def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
+    """The callers of `HMS_SERVER_TOKEN` (one, without a name) and `HMS_SERVER_TOKENS`
+    ("name=token", by comma or space), by name.
+
+    Raises:
+        ConfigurationError: no such pair, a malformed name, or one name twice.
+    """
+    found = {"": token} if (token := environ.get("HMS_SERVER_TOKEN", "")) else {}
+    for pair in environ.get("HMS_SERVER_TOKENS", "").replace(",", " ").split():
+        name, _, token = pair.partition("=")
+        if not token or not CALLER_NAME.fullmatch(name):
+            # The pair may be a bare token, which no message may tell.
+            raise ConfigurationError(
+                "HMS_SERVER_TOKENS holds something else than name=token.",
+                hint="As agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
+                "dashes and underscores.",
+            )
+        if name in found:
+            raise ConfigurationError(f"HMS_SERVER_TOKENS names {quoted(name)} twice.")
+        found[name] = token
+    return found
 
 
 def guard_settings(
     host: str,
     *,
     token: str = "",
+    callers: Mapping[str, str] | None = None,
     approvers: Mapping[str, str] | None = None,
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
@@ -106,27 +149,30 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
 
+    `token` is that of one caller without a name; see `GuardSettings` for the rest.
+
     Raises:
         ConfigurationError: bound or reached beyond loopback without a token, an address
             without a name it is reached by, or something that is no host or no origin.
     """
+    callers = {**({"": token} if token else {}), **(callers or {})}
     names = [_host_name(name) for name in hosts]
     reached = [*names, *(_origin_host(origin) for origin in origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
     local = is_loopback(host)
     if local:
         names += _LOOPBACK
-    elif not token:
+    elif not callers:
         raise ConfigurationError(
             f"Binding {quoted(host)} lets other machines in, so the server needs a token.",
-            hint="Set HMS_SERVER_TOKEN, or bind 127.0.0.1.",
+            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS, or bind 127.0.0.1.",
         )
-    if foreign and not token:
+    if foreign and not callers:
         # Behind a proxy everybody looks like this machine.
         raise ConfigurationError(
             f"Being reached as {quoted(foreign[0])} lets other machines in, so the server needs "
             "a token.",
-            hint="Set HMS_SERVER_TOKEN, or leave that name away.",
+            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS, or leave that name away.",
         )
     if not local and not _is_any(host):
         names.append(_host_name(f"[{host}]" if ":" in host else host))
@@ -138,7 +184,7 @@ def guard_settings(
     return GuardSettings(
         hosts=tuple(dict.fromkeys(names)),
         origins=tuple(origin.lower() for origin in origins),
-        token=token,
+        callers=callers,
         approvers=approvers or {},
         own_login=own_login,
     )
@@ -167,7 +213,7 @@ def _origin_host(text: str) -> str:
 
 def principal(scope: Mapping[str, Any]) -> Principal:
     """Whose token the guard found on this request."""
-    found: Principal = scope.get(PRINCIPAL_KEY, "")
+    found: Principal = scope.get(PRINCIPAL_KEY, Program())
     return found
 
 
@@ -203,7 +249,7 @@ def judge(
         return Elsewhere(settings.own_login[0])
     if not headers.get("origin") and not _site_fits(settings, path, headers):
         return Refusal(403, "Requests from other sites are not taken.", "site")
-    if not settings.token and any(_PROXIED.fullmatch(name) for name in headers):
+    if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
         # Whoever is behind the proxy looks as local as the proxy.
         return Refusal(403, "Behind a proxy this server needs a token.", "proxy")
     lengths = headers.get("content-length", [])
@@ -212,13 +258,11 @@ def judge(
     if lengths and (len(lengths[0]) > 12 or int(lengths[0]) > settings.max_body_bytes):
         return Refusal(413, "The request is too large.", "size")
     who = _token_of(settings, headers.get("authorization", []))
-    if who is None:
-        return Refusal(401, "The bearer token is not the right one.", "token")
     if isinstance(who, Approver) and not path.startswith("/v1/"):
         return Refusal(403, "An approver's token is for REST only.", "approver")
-    if who == "" and settings.token and not _needs_no_token(settings, path):
+    if who is None and settings.callers and not _needs_no_token(settings, path):
         return Refusal(401, "A bearer token is needed.", "token")
-    return who
+    return who or Program()
 
 
 def is_program(settings: GuardSettings, who: Principal, path: str) -> bool:
@@ -262,21 +306,21 @@ def _needs_no_token(settings: GuardSettings, path: str) -> bool:
     return own or path in settings.open_paths
 
 
-def _token_of(settings: GuardSettings, values: list[str]) -> Principal | None:
-    """Whose token it is; None for a wrong one, where one is known."""
-    known: tuple[tuple[Principal, str], ...] = (
-        ("caller", settings.token),
+def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
+    """Whose token it is; None where none was given, or none is known."""
+    known: list[tuple[Principal, str]] = [
+        *((Program(name), token) for name, token in settings.callers.items()),
         *((Approver(name), token) for name, token in settings.approvers.items()),
-    )
-    if not values or not any(token for _, token in known):
-        return ""
-    scheme, _, given = values[0].partition(" ")
-    if len(values) > 1 or scheme.lower() != "bearer":
+    ]
+    if not values or not known:
         return None
+    scheme, _, given = values[0].partition(" ")
     found: Principal | None = None
     for who, token in known:  # all are compared, so that time tells nothing
-        if hmac.compare_digest(hashed(given.strip()), hashed(token)) and token:
+        if hmac.compare_digest(hashed(given.strip()), hashed(token)):
             found = who
+    if found is None or len(values) > 1 or scheme.lower() != "bearer":
+        return Refusal(401, "The bearer token is not the right one.", "token")
     return found
 
 

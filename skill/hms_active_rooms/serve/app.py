@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from hms_active_rooms.serve.decisions import run_approved
 from hms_active_rooms.serve.guard import Guard
 from hms_active_rooms.serve.last_resort import LastResort, failed
-from hms_active_rooms.serve.refusals import refusals_of
+from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.running import all_ended
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ unknown answers all of them, for an hour and in the same session. After that the
 action. A person is asked about a new action that was called before, whatever the policy lets run
 unasked: so no repetition is sent without a new yes. An explicit key is one row for ever, and
 a new key is a new call. Only a call tells an outcome; looking at an action changes nothing.
-At most `MAX_OPEN` questions of one thread wait at once; see `serve.pace` for how many new rows it
-makes in a minute.
+At most `MAX_OPEN` questions of one caller wait at once; see `serve.limits` for how many new rows
+it makes in a minute. An outcome is told to whom it belongs: see `Caller`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +37,7 @@ from hms_active_rooms.errors import (
     RateLimited,
 )
 from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
-from hms_active_rooms.gate.gate import Gate, refused_again
+from hms_active_rooms.gate.gate import Asking, Gate, refused_again
 from hms_active_rooms.gate.journal.records import (
     OUTSIDE,
     Action,
@@ -48,8 +49,12 @@ from hms_active_rooms.serve.answers import (
     Answer,
     action_answer,
 )
-from hms_active_rooms.serve.pace import MOST_NEW_A_MINUTE, take_one
-from hms_active_rooms.serve.refusals import refusals_of
+from hms_active_rooms.serve.limits import (
+    CALLERS_OF_A_TOKEN,
+    MOST_NEW_A_MINUTE,
+    refusals_of,
+    take_one,
+)
 from hms_active_rooms.serve.running import run_to_end
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.read_data import peers_data, peers_table, room_data
@@ -78,14 +83,18 @@ class Caller:
     """Who calls, and from where.
 
     Attributes:
-        channel: calls of one channel are compared with each other ("mcp", "rest:ada").
-        requester: who asks, for the record ("mcp:claude-desktop").
+        channel: calls of one channel are compared with each other ("mcp:claude", "rest:ada").
+        requester: who asks, for the record ("mcp:claude#3f2a91").
         key: an idempotency key of the caller's own; "" for none.
+        token: the name of its token; "" for the one without.
+        is_mine: whether what this requester of the channel asked for is this caller's.
     """
 
     channel: str
     requester: str
     key: str = ""
+    token: str = ""
+    is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
 
     @property
     def thread(self) -> str:
@@ -96,7 +105,7 @@ class Caller:
 async def call_tool(
     toolkit: ActiveRoomsToolkit,
     name: str,
-    arguments: dict[str, Any],
+    arguments: Arguments | dict[str, Any],
     *,
     caller: Caller,
     page: str = "",
@@ -106,7 +115,7 @@ async def call_tool(
     Args:
         toolkit: holds the gate.
         name: tool name of the contract.
-        arguments: as received.
+        arguments: checked, or as received.
         caller: who calls.
         page: address of the approvals page, for those who wait; "" when there is none.
 
@@ -117,17 +126,13 @@ async def call_tool(
             was executed.
     """
     gate = toolkit.gate
-    call = checked(name, arguments)
+    call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
         return await read(gate, name, call, caller)
     began = gate.journal.now()
-    action = await open_call(gate, call, caller)
-    action = await settle(gate, action)
-    answer = await tell(gate, action, page=page)
-    if not action.ended or action.ended_at >= began:
-        return answer
-    text = f"This call was made before and is not sent again; what came of it: {answer.text}"
-    return replace(answer, text=text, data={**answer.data, "text": text}, repeated=True)
+    opened = await open_call(gate, call, caller)
+    action = await settle(gate, opened.action)
+    return await tell(gate, action, began, page=page)
 
 
 def input_schema(tool: str) -> dict[str, Any]:
@@ -185,19 +190,35 @@ async def read(
     return Answer(name, render_room(live), room_data(live))
 
 
-async def open_call(gate: Gate, call: StateChange, caller: Caller) -> Action:
+@dataclass(frozen=True)
+class Opened:
+    """The row of a call, and whether it was made for it just now."""
+
+    action: Action
+    is_new: bool
+
+
+async def open_call(
+    gate: Gate, call: StateChange, caller: Caller, asking: Asking | None = None
+) -> Opened:
     """The row for this call by this caller: the one that is open or not told yet, or a new one.
 
+    Args:
+        gate: proposes.
+        call: what to do.
+        caller: who calls.
+        asking: how a new row's question is shown at once, if it is.
+
     Raises:
-        RateLimited: too many new calls of this thread in this minute; not proposed.
-        PolicyRefusal: too many questions of this thread wait; not proposed.
+        RateLimited: too many new calls of this caller in this minute; not proposed.
+        PolicyRefusal: too many questions of this caller wait; not proposed.
         PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
         ApiError: the room could not be read; nothing was executed.
     """
     place = _key_of(caller)
     found, earlier, waiting = await asyncio.to_thread(_look, gate, call, caller, place)
     if found is not None and not await _is_over(gate, found, caller):
-        return await _again(gate, found)
+        return Opened(await _again(gate, found), is_new=False)
     _keep_pace(gate, call, caller)
     again = found is not None
     if waiting >= MAX_OPEN and (again or not gate.policy.runs_unasked(call.tool)):
@@ -209,10 +230,13 @@ async def open_call(gate: Gate, call: StateChange, caller: Caller) -> Action:
         )
     if place is not None:
         await asyncio.to_thread(_bind_key, gate, call, place)
-    message, number = ("key", caller.key) if caller.key else ("turn", str(earlier))
+    message, number = (
+        ("key", caller.key) if caller.key else (f"turn of {caller.requester}", str(earlier))
+    )
     origin = Origin(caller.thread, message, number, caller.requester)
     try:
-        return await gate.propose(call, origin, always_ask=again, looked=True)
+        row = await gate.propose(call, origin, asking=asking, always_ask=again, looked=True)
+        return Opened(row, is_new=True)
     except _REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
@@ -234,9 +258,9 @@ def _look(
 ) -> tuple[Action | None, int, int]:
     """The newest row of this call, how often it was made before, how many questions wait."""
     with gate.journal.read() as view:
-        waiting = view.count(state="proposed", thread=caller.thread)
+        waiting = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         if place is None:
-            return *view.same_calls(caller.thread, content_of(call)), waiting
+            return *view.same_calls(caller.thread, content_of(call), caller.is_mine), waiting
         origin = Origin(caller.thread, "key", caller.key, caller.requester)
         found = view.latest(call_key(call, origin))
         return found, 0, waiting
@@ -267,14 +291,18 @@ def _bind_key(gate: Gate, call: StateChange, place: str) -> None:
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     # Whoever lets more actions be sent in a minute lets them be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
-    wait_s = take_one(gate.journal, caller.thread, most)
-    if not wait_s:
+    mine = (f"{caller.thread} {caller.requester}", most)
+    ours = (f"token {caller.token}", CALLERS_OF_A_TOKEN * most)
+    for who, count in (mine, ours):
+        if wait_s := take_one(gate.journal, who, count):
+            break
+    else:
         return
-    _log.warning("refused %s: %d new calls in a minute", quoted(caller.requester, 80), most)
+    _log.warning("refused %s: %d new calls in a minute", quoted(caller.requester, 80), count)
     what = f"{call.tool} of room {call.room_id}"
     refusals_of(gate.journal).add(RateLimited.code, what, caller.requester)
     raise RateLimited(
-        f"{most} new calls came in this minute, and no more are taken in it.",
+        f"{count} new calls came in this minute, and no more are taken in it.",
         hint=f"Call again in {ceil(wait_s)} s.",
         retry_after_s=wait_s,
     )
@@ -287,11 +315,22 @@ async def settle(gate: Gate, action: Action) -> Action:
     return action
 
 
-async def tell(gate: Gate, action: Action, *, page: str = "") -> Answer:
-    """The answer about a row. An outcome that is told once is not told again to a new call."""
+async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
+    """The answer about a row. An outcome that is told once is not told again to a new call.
+
+    Args:
+        gate: has the row.
+        action: the row.
+        began: when the call came that is answered; None: it has been answered about this row before.
+        page: address of the approvals page, if any.
+    """
     if action.ended:
         await _told(gate, action)
-    return action_answer(action, page)
+    answer = action_answer(action, page)
+    if began is None or not action.ended or action.ended_at >= began:
+        return answer
+    text = f"This call was made before and is not sent again; what came of it: {answer.text}"
+    return replace(answer, text=text, data={**answer.data, "text": text}, repeated=True)
 
 
 async def _told(gate: Gate, action: Action) -> None:

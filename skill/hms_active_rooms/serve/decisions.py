@@ -19,7 +19,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.wording import already, outcome
-from hms_active_rooms.serve.refusals import refusals_of
+from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
 
 MAX_LISTED = 500
@@ -28,6 +28,25 @@ _SENT_HERE: tuple[Way, ...] = ("page", "rest")
 """Ways of deciding after which this server sends, whoever asked."""
 
 _log = logging.getLogger(__name__)
+
+
+class NoAction(InvalidCall):
+    """There is no such action, or none in the rooms the policy allows."""
+
+
+class NoAnswer(InvalidCall):
+    """What was given is no answer to the question; nothing was decided.
+
+    Attributes:
+        digest: of the question.
+    """
+
+    def __init__(self, problem: str, digest: str) -> None:
+        super().__init__(
+            f"That is no answer to this request: {problem}. Nothing was decided.",
+            hint="Look at the action again and answer what it shows.",
+        )
+        self.digest = digest
 
 
 @dataclass(frozen=True)
@@ -91,16 +110,17 @@ async def show(gate: Gate, action_id: str) -> Shown:
     """One action and everything that happened to it.
 
     Raises:
-        InvalidCall: no such action in the rooms the policy allows.
+        NoAction: no such action in the rooms the policy allows.
     """
     shown = await asyncio.to_thread(_show, gate, _typed(action_id))
+    missing = no_such_action()
     if shown is None:
-        raise no_such_action()
+        raise NoAction(str(missing), hint=missing.hint)
     rooms = allowed_rooms(gate)
     if rooms is not None and shown.action.room_id not in rooms:
         _log.warning("refused action %s: another room", shown.action.id)
         refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
-        raise no_such_action()
+        raise NoAction(str(missing), hint=missing.hint)
     return shown
 
 
@@ -135,7 +155,7 @@ async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: Wa
         way: how they were asked.
 
     Raises:
-        InvalidCall: no such action, or an answer that is none; nothing was decided.
+        NoAction, NoAnswer: nothing was decided.
         PolicyRefusal: too many actions a minute (approved, not sent).
         ActiveRoomsError: `executed` is what the row says.
     """
@@ -147,14 +167,14 @@ async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: Wa
 
 
 async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
-    await show(gate, action_id)  # what is wanted of another room goes on record
-    decided = await gate.decide(action_id, answer, by=by, way=way, rooms=allowed_rooms(gate))
+    try:
+        decided = await gate.decide(action_id, answer, by=by, way=way, rooms=allowed_rooms(gate))
+    except InvalidCall:
+        await show(gate, action_id)  # what is wanted of another room goes on record
+        raise
     action = decided.action
     if decided.problem and action.state == "proposed":
-        raise InvalidCall(
-            f"That is no answer to this request: {decided.problem}. Nothing was decided.",
-            hint="Look at the action again and answer what it shows.",
-        )
+        raise NoAnswer(decided.problem, action.digest)
     rejecting = isinstance(answer, Reject) or (
         isinstance(answer, dict) and answer.get("type") == "reject"
     )

@@ -28,6 +28,9 @@ MOST_QUESTIONS: Final = 5
 
 MAX_REASON_CHARS: Final = 500
 
+PROGRESS_S: Final = 15.0
+"""Between two reports of progress while a person is asked: clients give up after 60 s without."""
+
 _MAX_NAME_CHARS: Final = 40
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +26,7 @@ from hms_active_rooms.serve.admission import (
     is_program,
     judge,
 )
-from hms_active_rooms.serve.refusals import KEY, Refusals
+from hms_active_rooms.serve.limits import KEY, Refusals
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._refusals = refusals
-        self._of_programs = 0
+        self._of_programs: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI. Websockets are closed: nothing here speaks them."""
@@ -90,7 +91,7 @@ class Guard:
             await self._refuse(first, scope, receive, send)
             return
         program = is_program(self._settings, verdict, scope["path"])
-        if program and self._of_programs >= self._settings.most_of_programs:
+        if program and self._is_busy(verdict.name):
             await self._refuse(_BUSY, scope, receive, send)
             return
         pending = [first]
@@ -98,11 +99,18 @@ class Guard:
         async def replay() -> Message:
             return pending.pop() if pending else await receive()
 
-        self._of_programs += program
+        self._of_programs[verdict.name] += program
         try:
             await self._app(scope, replay, send)
         finally:
-            self._of_programs -= program
+            self._of_programs[verdict.name] -= program
+
+    def _is_busy(self, name: str) -> bool:
+        """Whether a caller of this token has to wait. Where there are several, none may keep
+        more than half busy."""
+        most = self._settings.most_of_programs
+        mine = most // 2 if len(self._settings.callers) > 1 else most
+        return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         # The path without its query: a login link's secret is in the query.

@@ -1,9 +1,49 @@
-"""How many connections a server takes, and how many of them programs may keep busy."""
+"""How much a server takes on: connections, new calls a minute, refusals on record.
+
+Threat: a program keeps all connections busy, fills the journal with calls or with refused
+requests, or hides one refusal that matters among many. Invariant: half of the connections are
+for people; each caller gets so many new rows a minute, and the callers of one token together
+so many more, which shuts out no other token's; of refused requests, for each reason, of which
+there are few, at most `MOST_A_MINUTE` rows a minute are written and one that counts the rest.
+Nothing waits for them; no secret is in them (no query, no header, no body).
+Counted in memory, by the journal's clock: a restart counts anew, and of servers that share a
+journal each counts its own. A refused change of a room has a row of its own among the actions.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
-from typing import Final
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.journal.records import REQUESTS
+from hms_active_rooms.untrusted import cut
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal import Journal
+
+MOST_NEW_A_MINUTE: Final = 60
+"""Our choice: one a second, which nobody who reads what they ask for exceeds."""
+
+CALLERS_OF_A_TOKEN: Final = 5
+"""Our choice: the callers of one token make so many times that together. A program that opens
+a session for each call is held by this."""
+
+MOST_A_MINUTE: Final = 5
+"""Our choice, for each reason: enough to see who it was; a flood for one is some 2 MB a day."""
+
+KEY: Final = "hms_active_rooms.refusals"
+"""Where a request's scope has them."""
+
+_MINUTE_S: Final = 60
+_MAX_CHARS: Final = 120
+
+_log = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
@@ -23,3 +63,111 @@ MOST_CONNECTIONS: Final = most_connections()
 
 MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2
 """Our choice: the other half is for people, whatever programs do."""
+
+
+@dataclass
+class _Minute:
+    number: int
+    new: Counter[str] = field(default_factory=Counter)
+
+
+_minutes: WeakKeyDictionary[Journal, _Minute] = WeakKeyDictionary()
+
+
+def take_one(journal: Journal, who: str, most: int) -> float:
+    """Count one more new action; 0 when it may be made, else the seconds until the next may.
+
+    Args:
+        journal: where it would be made; its clock counts.
+        who: whose action it is.
+        most: so many a minute.
+    """
+    moment_s = journal.now().timestamp()
+    number = int(moment_s // _MINUTE_S)
+    minute = _minutes.get(journal)
+    if minute is None or minute.number != number:
+        minute = _minutes[journal] = _Minute(number)
+    if minute.new[who] >= most:
+        return (number + 1) * _MINUTE_S - moment_s
+    minute.new[who] += 1
+    return 0.0
+
+
+class Refusals:
+    """What one journal is told about refused requests, in one loop at a time."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._note = journal.note
+        self._now = journal.now
+        self._minute = 0
+        self._written: Counter[str] = Counter()
+        self._more: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def add(self, word: str, what: str, by: str) -> None:
+        """Write a refusal down, or count it when there were many for this reason in this minute.
+
+        Args:
+            word: why, one of the few words in the log ("token", "origin"); never a stranger's.
+            what: method and path, or tool and room; escaped and cut here.
+            by: address or name of whoever asked.
+        """
+        self._begin_minute()
+        if self._written[word] >= MOST_A_MINUTE:
+            self._more[word] += 1
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(_MINUTE_S, self._tell_more)
+            return
+        self._written[word] += 1
+        self._write(word, what, by)
+
+    def are_many(self, word: str) -> bool:
+        """Whether there were so many for this reason in this minute that more are counted."""
+        self._begin_minute()
+        return self._written[word] >= MOST_A_MINUTE
+
+    async def ended(self) -> None:
+        """Everything so far is written, or could not be."""
+        self._tell_more()
+        while self._writing:
+            await asyncio.wait(set(self._writing))
+
+    def _begin_minute(self) -> None:
+        minute = int(self._now().timestamp()) // _MINUTE_S
+        if minute != self._minute:
+            self._tell_more()
+            self._minute, self._written = minute, Counter()
+
+    def _tell_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        more, self._more = self._more, Counter()
+        for word, count in more.items():
+            self._write(word, f"{count:,} more", "")
+
+    def _write(self, word: str, what: str, by: str) -> None:
+        writing = asyncio.create_task(
+            self._written_down(word, cut(what, _MAX_CHARS), cut(by, _MAX_CHARS))
+        )
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    async def _written_down(self, word: str, what: str, by: str) -> None:
+        try:
+            await asyncio.to_thread(self._note, REQUESTS, "refused", by=by, way=word, what=what)
+        except JournalError as error:
+            _log.warning("refused, and not on record: %s", error)
+
+
+_by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
+
+
+def refusals_of(journal: Journal) -> Refusals:
+    """The one of this journal in this process: its limit counts for all ways in."""
+    found = _by_journal.get(journal)
+    if found is None:
+        found = _by_journal[journal] = Refusals(journal)
+    return found

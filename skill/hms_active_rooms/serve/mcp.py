@@ -7,11 +7,16 @@ It speaks the handshake era of the protocol (asks during the call) and the one o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import mcp_types as types
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel.server import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
@@ -21,16 +26,20 @@ from starlette.routing import Route
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
+from hms_active_rooms.serve.admission import principal
 from hms_active_rooms.serve.answers import MCP_DATA
-from hms_active_rooms.serve.app import Entry, at_work
+from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.calls import input_schema
 from hms_active_rooms.serve.mcp_calls import Calls
+from hms_active_rooms.serve.mcp_sessions import IDLE_S, TWICE, Sessions
 from hms_active_rooms.tools.active_rooms import hints
 
 if TYPE_CHECKING:
-    from mcp.server.context import ServerRequestContext
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from starlette.types import Receive, Scope, Send
 
     from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.gate.journal import Journal
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
     Context = ServerRequestContext[Any, Any]
@@ -39,6 +48,13 @@ NAME: Final = "active-rooms-mcp"
 """The contract's namespace; a test compares."""
 
 PATHS: Final = ("/mcp", "/")
+_LATE_S: Final = 24 * 3600.0
+"""How long after its question's deadline an answer is told that it is late."""
+
+_NOTHING: Final = (
+    "The answer was given for another call, or too long ago: it decides nothing, and nothing was "
+    "executed for it. Make the call again without requestState."
+)
 URI: Final = "skill://hms-active-rooms/"
 _KINDS: Final = {".md": "text/markdown", ".py": "text/x-python"}
 
@@ -120,10 +136,26 @@ def build_server(
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
-    # The state a client carries between rounds is sealed: it cannot make one up.
-    security = RequestStateSecurity.ephemeral(ttl=toolkit.gate.policy.approval_ttl_s)
+    # The state a client carries between rounds is sealed: it cannot make one up. What is too late
+    # the journal tells; a state that is refused here decides nothing and tells little.
+    ttl_s = toolkit.gate.policy.approval_ttl_s + _LATE_S
+    key = _shared_key(toolkit.gate.journal)
+    security = RequestStateSecurity(keys=[key], ttl=ttl_s)
+    server.middleware.append(_plainly)
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
     return server
+
+
+async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Say of a refused request state what it means."""
+    try:
+        return await call_next(ctx)
+    except MCPError as error:
+        if error.error.data != {"reason": "invalid_request_state"}:
+            raise
+        raise MCPError(
+            error.error.code, f"{error.error.message}. {_NOTHING}", error.error.data
+        ) from None
 
 
 def _resource(name: str) -> types.Resource:
@@ -134,14 +166,61 @@ def _kind(name: str) -> str:
     return _KINDS.get(PurePosixPath(name).suffix, "text/plain")
 
 
+def _shared_key(journal: Journal) -> bytes:
+    """The key that seals request states: one for all servers of a journal, now and later."""
+    place = "(key of MCP request states)"
+    with journal.write() as tx:
+        tx.ask(place, [secrets.token_hex(32)])  # the first one stays
+        return bytes.fromhex(tx.asked_at(place)[0])
+
+
 def entry(server: Server[Any]) -> Entry:
     """The server over HTTP. Host, Origin, token and size are the guard's."""
-    manager = StreamableHTTPSessionManager(app=server)
-    endpoint = StreamableHTTPASGIApp(manager)
+    manager = StreamableHTTPSessionManager(app=server, session_idle_timeout=IDLE_S)
+    transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
+
+    async def named(scope: Scope, receive: Receive, send: Send) -> None:
+        # A session, and the state between rounds, belong to the token that began them.
+        if name := principal(scope).name:
+            scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=name, scopes=[]))
+        await transport(scope, receive, send)
+
+    endpoint = Sessions(named)
     return Entry([Route(path, endpoint=endpoint) for path in PATHS], manager.run)
 
 
-async def serve_stdio(server: Server[Any], gate: Gate) -> None:
-    """The server over standard input and output, until the input ends. `gate`: its tools'."""
-    async with at_work(gate), stdio_server() as (incoming, outgoing):
+class _OnceEach:
+    """Middleware of one connection: a request whose id is open is refused."""
+
+    def __init__(self) -> None:
+        self._open: set[object] = set()
+
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """See `Server.middleware`."""
+        number = ctx.request_id
+        if number is None:
+            return await call_next(ctx)
+        if number in self._open:
+            raise MCPError(types.INVALID_REQUEST, TWICE)
+        self._open.add(number)
+        try:
+            return await call_next(ctx)
+        finally:
+            self._open.discard(number)
+
+
+async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
+    """The server over standard input and output, until the input ends.
+
+    Args:
+        server: from `build_server`.
+        gate: its tools'.
+        lifespans: what else runs meanwhile.
+    """
+    server.middleware.insert(0, _OnceEach())
+    async with AsyncExitStack() as stack:
+        for start in lifespans:
+            await stack.enter_async_context(start())
+        await stack.enter_async_context(at_work(gate))
+        incoming, outgoing = await stack.enter_async_context(stdio_server())
         await server.run(incoming, outgoing, server.create_initialization_options())

@@ -10,10 +10,12 @@ those who do not trust theirs.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import mcp_types as types
@@ -24,12 +26,14 @@ from pydantic import ValidationError
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import BadAnswer
+from hms_active_rooms.gate.gate import Asking
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settle, tell
 from hms_active_rooms.serve.decisions import already_decided
 from hms_active_rooms.serve.last_resort import place_of
+from hms_active_rooms.serve.mcp_sessions import caller
 from hms_active_rooms.serve.running import to_the_end
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import quoted
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
     Context = ServerRequestContext[Any, Any]
 
 _POLL_S: Final = 0.5
+_LATE: Final = "late_answer"
+_late: set[asyncio.Task[None]] = set()
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -54,6 +60,7 @@ class _Talk:
     Attributes:
         name: what the client calls itself.
         closed: its person is not asked, or not again.
+        began: when the call came; None in a later round.
         overruled: the action its person was asked about and somebody else decided.
         unused: why the last answer decided nothing.
         approved: its person said yes, and that counted then.
@@ -65,6 +72,7 @@ class _Talk:
     response: types.ElicitResult | None
     name: str
     closed: bool
+    began: datetime | None
     overruled: str = field(default="")
     unused: str = field(default="")
     approved: bool = False
@@ -91,18 +99,21 @@ class _Talk:
         return self.modern or self.context.session.can_send_request
 
 
-def _talk(context: Context, params: types.CallToolRequestParams, elicit: bool) -> _Talk:
+def _talk(
+    context: Context, params: types.CallToolRequestParams, elicit: bool, now: datetime
+) -> _Talk:
     info = context.session.client_params
     name = info.client_info.name if info else "client"
     asked = eliciting.Asked.decoded(params.request_state)
     response = (params.input_responses or {}).get(eliciting.KEY)
     return _Talk(
         context,
-        Caller("mcp", f"mcp:{eliciting.client_name(name)}"),
+        caller(eliciting.client_name(name), context.request),
         asked,
         response if elicit and asked and isinstance(response, types.ElicitResult) else None,
         name,
         closed=not elicit,
+        began=None if asked else now,
     )
 
 
@@ -132,7 +143,7 @@ class Calls:
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
         try:
             call = checked(params.name, params.arguments or {})
-            talk = _talk(context, params, self._elicit)
+            talk = _talk(context, params, self._elicit, self._gate.journal.now())
             if isinstance(call, StateChange):
                 return await self._change(call, talk)
             return _result(await read(self._gate, params.name, call, talk.caller, table=True))
@@ -150,13 +161,7 @@ class Calls:
     async def _change(
         self, call: StateChange, talk: _Talk
     ) -> types.CallToolResult | types.InputRequiredResult:
-        action = await self._row(call, talk)
-        asked, response = talk.asked, talk.response
-        if asked and response:
-            if (asked.action, asked.digest) == (action.id, action.digest):
-                action = await self._answered(action, talk, response)
-            elif action.state == "proposed":
-                await self._decided(action, talk, BadAnswer(eliciting.LATE))
+        action, is_asked = await self._row(call, talk)
         while True:
             if action.state != "proposed":
                 action = await self._with_progress(talk, action, settle(self._gate, action))
@@ -165,7 +170,9 @@ class Calls:
             if action.state != "proposed" or not talk.can_ask:
                 return _result(await self._told(action, talk))
             talk.asked = eliciting.Asked(action.id, action.digest, talk.questions + 1)
-            await self._gate.asked(action, eliciting.WAY)
+            if not is_asked:
+                await self._gate.asked(action, eliciting.WAY)
+            is_asked = False
             if talk.modern:
                 return self._question(action, talk, talk.asked)
             answer = await self._ask_now(action, talk)
@@ -175,16 +182,32 @@ class Calls:
             else:
                 action = await self._answered(action, talk, answer)
 
-    async def _row(self, call: StateChange, talk: _Talk) -> Action:
-        """The row of this call; in a later round the one that was asked about, as it is now."""
+    async def _row(self, call: StateChange, talk: _Talk) -> tuple[Action, bool]:
+        """The row of this call; in a later round the one that was asked about, as it is now. And
+        whether the record says already that its question is shown."""
         if talk.asked is not None:
             with suppress(InvalidCall):
-                found = await self._gate.latest(await self._gate.get(talk.asked.action))
-                if found.thread == talk.caller.thread:
-                    if found.id != talk.asked.action:
-                        talk.overruled = talk.asked.action
-                    return found
-        return await open_call(self._gate, call, talk.caller)
+                return await self._later_round(talk.asked, talk), False
+        asking = Asking(eliciting.WAY) if talk.can_ask else None
+        opened = await open_call(self._gate, call, talk.caller, asking)
+        return opened.action, opened.is_new and asking is not None
+
+    async def _later_round(self, asked: eliciting.Asked, talk: _Talk) -> Action:
+        """The row after the answer to the question of the round before."""
+        answer: object = None
+        if talk.response:
+            given = talk.response
+            answer = eliciting.answer(given.action, given.content, asked.digest)
+            talk.closed = talk.closed or answer is None
+        if answer is None:
+            newest = await self._gate.latest(asked.action)
+        else:
+            newest = await self._decided(asked.action, talk, answer)
+        if newest.id != asked.action:
+            talk.overruled = asked.action
+            if answer is not None and newest.state == "proposed":
+                await self._decided(newest.id, talk, BadAnswer(eliciting.LATE))
+        return newest
 
     def _question(
         self, action: Action, talk: _Talk, asked: eliciting.Asked
@@ -207,12 +230,47 @@ class Calls:
         session, number = talk.context.session, talk.context.request_id
         asking = asyncio.create_task(session.elicit_form(text, form, number))
         decided = asyncio.create_task(self._until_decided(action))
+        waiting = asyncio.create_task(_say_that_it_waits(talk))
         try:
             await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # The client gave the call up, often after a timeout of its own. The form is still
+            # before its person, and what they say counts as long as the question is open.
+            waiting.cancel()
+            late = asyncio.create_task(self._late(action, talk, asking, decided))
+            _late.add(late)
+            late.add_done_callback(_late.discard)
+            raise
+        try:
             return await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
             return None
+        finally:
+            await _stopped(asking, decided, waiting)
+
+    async def _late(
+        self,
+        action: Action,
+        talk: _Talk,
+        asking: asyncio.Task[types.ElicitResult],
+        decided: asyncio.Task[None],
+    ) -> None:
+        """Take an answer that comes after the call has ended. The next same call tells of it."""
+        try:
+            await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                return
+            response = await asking
+            note, by = self._gate.journal.note, eliciting.decided_by(talk.name)
+            about: dict[str, Any] = {"by": by, "way": eliciting.WAY, "reason": response.action}
+            await asyncio.to_thread(note, action.id, _LATE, **about)
+            action = await self._answered(action, talk, response)
+            if talk.approved:
+                await settle(self._gate, action)
+        except (MCPError, ValidationError, ActiveRoomsError) as error:
+            # The row tells whoever asks next.
+            _log.info("a late answer: %s", quoted(str(error), 200))
         finally:
             await _stopped(asking, decided)
 
@@ -228,21 +286,26 @@ class Calls:
         if answer is None:
             talk.closed, talk.unused = True, ""
             return action
-        return await self._decided(action, talk, answer)
+        return await self._decided(action.id, talk, answer)
 
-    async def _decided(self, action: Action, talk: _Talk, answer: object) -> Action:
+    async def _decided(self, action_id: str, talk: _Talk, answer: object) -> Action:
         by = eliciting.decided_by(talk.name)
-        deciding = self._gate.decide(action.id, answer, by=by, way=eliciting.WAY)
-        decided = await to_the_end(action.id, deciding)
+        deciding = self._gate.decide(action_id, answer, by=by, way=eliciting.WAY)
+        decided = await to_the_end(action_id, deciding)
         talk.unused = decided.problem
         talk.approved = decided.counted and decided.action.state == "approved"
         if not decided.counted and not decided.problem:
-            talk.overruled = action.id
-        return decided.action
+            talk.overruled = action_id
+        return decided.newest
 
     async def _told(self, action: Action, talk: _Talk) -> Answer:
         """What came of it; and whose decision it was, for a person who had the question too."""
-        answer = await tell(self._gate, action, page=self._page)
+        answer = await tell(self._gate, action, talk.began, page=self._page)
+        if answer.repeated and action.decided_way == eliciting.WAY:
+            events = await asyncio.to_thread(self._gate.journal.events, action.id)
+            if any(event.kind == _LATE for event in events):
+                text = f"{answer.text} The person's answer came after the call had ended."
+                answer = replace(answer, text=text, data={**answer.data, "text": text})
         if not talk.overruled or action.state == "proposed":
             return answer
         try:
@@ -293,6 +356,15 @@ class _Report:
             self._told = over
             text = f"{over} of {self._total} people dealt with"
             await self._context.session.report_progress(over, self._total, text)
+
+
+async def _say_that_it_waits(talk: _Talk) -> None:
+    """Progress while a person is asked, so that a client which counts it does not give up."""
+    for count in itertools.count(1):
+        await asyncio.sleep(eliciting.PROGRESS_S)
+        # It grows, and stays below the one person that a role removal begins with.
+        progress = 1 - 1 / (count + 1)
+        await talk.context.session.report_progress(progress, None, "A person is asked.")
 
 
 async def _stopped(*tasks: asyncio.Task[Any]) -> None:

@@ -19,7 +19,7 @@ from hms_active_rooms.gate.actions.change import explain_all
 from hms_active_rooms.gate.view import ActionView
 from hms_active_rooms.serve.guard import note_refusal
 from hms_active_rooms.serve.last_resort import failed
-from hms_active_rooms.serve.refusals import KEY
+from hms_active_rooms.serve.limits import KEY
 
 MEDIA_TYPE: Final = "application/problem+json"
 

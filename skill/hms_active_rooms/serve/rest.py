@@ -30,7 +30,15 @@ from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.serve.admission import Approver, principal
 from hms_active_rooms.serve.answers import DATA, where_to_approve
 from hms_active_rooms.serve.calls import Caller, call_tool, input_schema
-from hms_active_rooms.serve.decisions import MAX_LISTED, Shown, asked, decide, list_actions, show
+from hms_active_rooms.serve.decisions import (
+    MAX_LISTED,
+    NoAction,
+    NoAnswer,
+    Shown,
+    decide,
+    list_actions,
+    show,
+)
 from hms_active_rooms.serve.problems import (
     HANDLERS,
     MEDIA_TYPE,
@@ -240,11 +248,17 @@ class _Rest:
 
     def calling(self, tool: Tool) -> Callable[..., Awaitable[dict[str, object]]]:
         async def call(
-            response: Response, arguments: Arguments, idempotency_key: IdempotencyKey = None
+            request: Request,
+            response: Response,
+            arguments: Arguments,
+            idempotency_key: IdempotencyKey = None,
         ) -> dict[str, object]:
-            caller = Caller(WAY, WAY, idempotency_key or "")
-            given = arguments.model_dump(exclude_unset=True)
-            told = await call_tool(self._toolkit, tool.name, given, caller=caller, page=self._page)
+            who = principal(request.scope)
+            name = f"{WAY}:{who.name}" if who.name else WAY
+            caller = Caller(name, name, idempotency_key or "", who.name)
+            told = await call_tool(
+                self._toolkit, tool.name, arguments, caller=caller, page=self._page
+            )
             _point_to(told.action, response)
             return {"text": told.text, "data": told.data, "repeated": told.repeated}
 
@@ -260,11 +274,8 @@ class _Rest:
         found = await list_actions(self._gate, state=state, room_id=room_id, limit=limit)
         return Actions(actions=[self._data(action) for action in found])
 
-    async def action(self, request: Request, id: Id) -> dict[str, object]:
+    async def action(self, id: Id) -> dict[str, object]:
         shown = await self._shown(id)
-        seen = any(event.kind == "asked" and event.way == WAY for event in shown.events)
-        if request.method == "GET" and not seen and _approver(request):
-            await asked(self._gate, shown.action, WAY)
         events = shown.events[-MAX_EVENTS:]
         told = {"action": self._data(shown.action), "events": events}
         return {**told, "newest_id": shown.newest.id}
@@ -290,11 +301,12 @@ class _Rest:
     async def _decided(
         self, id: str, answer: object, digest: str | None, request: Request, response: Response
     ) -> DecidedAction:
-        asked_about = (await self._shown(id)).action
         try:
             verdict = await decide(self._gate, id, answer, by=_approver(request), way=WAY)
-        except InvalidCall as error:
-            if digest in (None, asked_about.digest):
+        except NoAction:
+            raise Refused.no_action() from None
+        except NoAnswer as error:
+            if digest in (None, error.digest):
                 raise
             raise Refused(409, "stale_digest", str(error), error.hint) from None
         data = self._data(verdict.action)
@@ -307,7 +319,7 @@ class _Rest:
     async def _shown(self, action_id: str) -> Shown:
         try:
             return await show(self._gate, action_id)
-        except InvalidCall:
+        except NoAction:
             raise Refused.no_action() from None
 
     def _data(self, action: Action) -> ActionView:

@@ -297,3 +297,26 @@ def test_the_page_lists_refused_requests(page: Callable[..., Served], chrome: Ch
     ada.click("#refusals summary")
     ada.text_of("#refusals li", "host · GET /mcp · 127.0.0.1")
     ada.text_of("#refusals p", "before anything was read")
+
+
+def test_a_login_link_pasted_into_the_open_page_logs_in(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students())
+    ada = Viewer(chrome, served)
+    ada.open(served.url + PATH)
+    ada.text_of("#login-text", "Open a login link")
+    ada.script(f"location.href = {served.link('ada')!r}")
+    ada.click("#login-form button")
+    ada.text_of("#person", "ada")
+    assert ada.script("location.hash") == ""
+
+
+def test_a_link_to_one_action_shows_it(page: Callable[..., Served], chrome: Chrome) -> None:
+    served = page(students())
+    action = served.waiting(**remove(2))
+    ada = Viewer(chrome, served).log_in()
+    ada.text_of(".card pre", "Peer 2")
+    ada.script(f"location.hash = 'action={action.id}'")
+    ada.text_of(f"#action-{action.id} pre", "Peer 2")
+    assert ada.script("location.hash") == ""

@@ -12,10 +12,13 @@ import httpx
 import pytest
 
 import hms_active_rooms.serve.page as package
+from hms_active_rooms.errors import PolicyRefusal
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
+from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.page import PATH
+from hms_active_rooms.serve.page.view import row_view
 from serve.page.served import Served, running_page
 from serve.people import kit, remove, students
 from stand_in import ROOM, StandInRoom, gate_on
@@ -345,3 +348,11 @@ def test_the_page_is_its_own_files_and_nothing_inline(served: Served, ada: Brows
     assert (
         html.count("<script") == html.count('<script type="module" src="/approvals/page.js">') == 1
     )
+
+
+async def test_what_nobody_said_no_to_is_labelled_refused() -> None:
+    toolkit = kit(students(), protected_roles=("student",))
+    with pytest.raises(PolicyRefusal):
+        await call_tool(toolkit, "hms-remove-peers", remove(), caller=Caller("test", "tester"))
+    [row] = toolkit.gate.journal.actions()
+    assert row_view(row)["label"] == "refused"

@@ -10,6 +10,7 @@ edit `words` only.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -30,7 +31,7 @@ from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.gate.actions.impact import Drift, Impact, Room
+    from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
     from hms_active_rooms.gate.actions.result import Ended
     from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.sending import Sending
@@ -109,7 +110,7 @@ class Arguments(BaseModel):
         return {k: v for k, v in given.items() if v not in (None, "") or k in required}
 
 
-class StateChange(Arguments):
+class StateChange(Arguments, ABC):
     """A call that changes a room. Subclasses are the tools; see the module's docstring."""
 
     tool: ClassVar[str]
@@ -123,6 +124,7 @@ class StateChange(Arguments):
 
     # --- before: pure ----------------------------------------------------------------------
 
+    @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
         """This call with full ids, and who it hits.
 
@@ -131,19 +133,18 @@ class StateChange(Arguments):
             InvalidCall: a short id that fits several peers.
             PolicyRefusal: a protected peer or role, or more people than one action may hit.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         """What changed since `shown`, in the same session, and what that means for the claim.
 
         Raises:
             PolicyRefusal, PeerNotFound: as `assess`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def question(self, impact: Impact) -> list[str]:
         """What would happen, to whom; the whole message or reason. A person decides on this."""
-        raise NotImplementedError
 
     def hits_on_arrival(self, impact: Impact) -> bool:
         """Whether the request carries no peer id and no session id, so that 100ms applies it to
@@ -156,13 +157,13 @@ class StateChange(Arguments):
 
     # --- sending ---------------------------------------------------------------------------
 
+    @abstractmethod
     async def request(self, client: ActiveRoomsClient) -> None:
         """Send the one request.
 
         Raises:
             ApiError: `executed` says whether it may have changed the room.
         """
-        raise NotImplementedError
 
     async def send(self, sending: Sending) -> Ended:
         """Send the claimed call, and look for its effect.
@@ -176,22 +177,39 @@ class StateChange(Arguments):
         """Look for the effect of an earlier send whose outcome is unknown, without waiting."""
         if not self.visible:
             return "unknown", sending.action.result
-        seen = await sending.watch(self.watched(sending.shown), wait=False)
+        seen = await sending.watch(sending.shown.people, wait=False)
         return result.seen_later(self, sending.shown, seen)
 
-    def watched(self, hit: Impact | Drift) -> frozenset[str]:
-        """Ids of the peers a look expects to be gone; none: it expects the session to be."""
-        return frozenset()
+    async def seen(
+        self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
+    ) -> result.Observation:
+        """One look at the room. A tool with another effect than these two overrides this.
+
+        Args:
+            client: reads the room.
+            shown: what the person was shown.
+            people: who should be gone; empty: the session should be over.
+
+        Raises:
+            ApiError: the room could not be read.
+        """
+        try:
+            room = await client.retrieve_active_room(self.room_id)
+        except NotActive:
+            return result.Observation(gone=True)
+        still = {p.id for p in people} & set(room.session.peers)
+        over = room.session.id != shown.session_id
+        return result.Observation(over or bool(people and not still), frozenset(still))
 
     # --- after: words ----------------------------------------------------------------------
 
+    @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
         """What an accepted call did."""
-        raise NotImplementedError
 
     def condition(self, impact: Impact) -> str:
-        """The state of the room, without saying whose doing it is."""
-        raise NotImplementedError
+        """The state of the room that shows the effect, without saying whose doing it is."""
+        return "The room shows it. Whether by this request is not known."
 
     @property
     def checked(self) -> str:
@@ -254,7 +272,7 @@ async def send_and_look(call: StateChange, sending: Sending) -> Ended:
                 return "done", result.Result(call.effect(shown, sending.change.total), "yes")
             text = f"{result.unsure(call)} ({error}) A {call.noun} cannot be looked up."
             return "unknown", result.Result(text, "maybe", error=error.code)
-        seen = await sending.watch(call.watched(sending.change))
+        seen = await sending.watch(sending.change.people)
         if error is None:
             verify_s = sending.policy.verify_s
             return result.accepted(call, shown, sending.change.total, seen, verify_s)

@@ -7,6 +7,7 @@ claim therefore waits for other destructive requests to the room.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
@@ -16,7 +17,6 @@ from hms_active_rooms.gate.actions.impact import (
     Drift,
     Impact,
     Room,
-    by_role,
     people_count,
     roles_text,
 )
@@ -47,14 +47,8 @@ class EndRoom(StateChange):
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
         """See `StateChange`. Kind: "end"."""
-        return self, Impact(
-            kind="end",
-            session_id=room.session_id,
-            total=room.total,
-            by_role=by_role(room.people),
-            lock=self.lock,
-            warnings=(_LOCK_WARNING,) if self.lock else (),
-        )
+        impact = room.impact("end", room.people, *((_LOCK_WARNING,) if self.lock else ()))
+        return self, replace(impact, total=room.total, people=(), lock=self.lock)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         """See the module's docstring."""
@@ -65,7 +59,7 @@ class EndRoom(StateChange):
         then = "END the session and LOCK the room" if self.lock else "END the session"
         count = f"{people_count(impact.total)}: {roles_text(impact)}"
         lines = [
-            f"{then} for everyone in room {self.room_id} ({count}).",
+            f"{then} for everyone in {impact.room(self.room_id)} ({count}).",
             f"Session: {quoted(impact.session_id, 40)}",
         ]
         if self.reason:

@@ -5,9 +5,11 @@ Pure: the room comes in as a value.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from operator import attrgetter
 from typing import Literal
 
@@ -61,6 +63,7 @@ class Room:
     session_id: str
     people: tuple[Person, ...]
     unreadable: int = 0
+    name: str = ""
 
     @property
     def total(self) -> int:
@@ -72,7 +75,25 @@ class Room:
         """The room from the API's two answers."""
         shorts = short_ids([peer.id for peer in peers])
         people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
-        return cls(room.id, room.session.id, people, len(unreadable(peers)))
+        name = _bounded(room.name)
+        return cls(room.id, room.session.id, people, len(unreadable(peers)), name)
+
+    def impact(self, kind: str, people: tuple[Person, ...], *warnings: str) -> Impact:
+        """The impact of a call that hits these people."""
+        return Impact(
+            kind=kind,
+            session_id=self.session_id,
+            total=len(people),
+            people=people,
+            by_role=by_role(people),
+            warnings=warnings,
+            room_name=self.name,
+        )
+
+    def other_connections(self, people: Iterable[Person]) -> tuple[Person, ...]:
+        """Peers with the user id of one of these people who are not among them."""
+        ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
+        return tuple(p for p in self.people if p.user_id in users and p.id not in ids)
 
     def person(self, ref: str) -> Person:
         """The one person whom a short or full peer id names.
@@ -129,6 +150,8 @@ class Impact:
         by_role: (role, count) of those hit, most first.
         lock: the room is also disabled.
         warnings: sentences the person must read before deciding.
+        room_name: what the room is called, as somebody wrote it.
+        receivers: of people who are not named one by one, see `fingerprint`.
     """
 
     kind: str
@@ -138,6 +161,22 @@ class Impact:
     by_role: tuple[tuple[str, int], ...] = ()
     lock: bool = False
     warnings: tuple[str, ...] = ()
+    room_name: str = ""
+    receivers: str = ""
+
+    def room(self, room_id: str) -> str:
+        """The room in words: its id, and its name as data."""
+        return (
+            f"room {room_id} named {quoted(self.room_name)}"
+            if self.room_name
+            else f"room {room_id}"
+        )
+
+    def whom(self) -> str:
+        """Who is hit, in a few words, for a list."""
+        if len(self.people) == 1:
+            return f"{quoted(self.people[0].name, 40)}, role {quoted(self.people[0].role, 24)}"
+        return f"{people_count(self.total)}: {roles_text(self)}"
 
 
 @dataclass(frozen=True)
@@ -167,6 +206,36 @@ def same_person_drift(before: Person, after: Person) -> Drift:
     if before.name != after.name:
         notes = (f"{quoted(before.name)} now goes by {quoted(after.name)}.",)
     return Drift("go", notes=notes, people=(after,), total=1)
+
+
+def fingerprint(ids: Iterable[str]) -> str:
+    """Eight bits for each id, of which one is set: a small record of who they were."""
+    known = list(ids)
+    bits = bytearray(len(known))
+    for peer_id in known:
+        place, bit = _bit(peer_id, len(bits))
+        bits[place] |= bit
+    return b64encode(bits).decode()
+
+
+def strangers(receivers: str, ids: Iterable[str]) -> int:
+    """How many of these were surely not among those of a fingerprint: about 7 of 8 who were not."""
+    bits = b64decode(receivers)
+    found = [_bit(peer_id, len(bits)) for peer_id in ids]
+    return sum(not bits[place] & bit for place, bit in found)
+
+
+def _bit(peer_id: str, size: int) -> tuple[int, int]:
+    place = int.from_bytes(sha256(peer_id.encode()).digest()[:8]) % (8 * size)
+    return place // 8, 1 << place % 8
+
+
+def connection_lines(others: Sequence[Person], what: str) -> tuple[str, ...]:
+    """A sentence for each other connection of a person who is hit: a peer id is no person."""
+    return tuple(
+        f"The same user id {what}: {quoted(p.name)}, role {quoted(p.role, 30)}, id {p.short_id}."
+        for p in others[:_SHOWN_TWINS]
+    )
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:

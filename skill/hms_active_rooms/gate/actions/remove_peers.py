@@ -16,6 +16,7 @@ people who were shown are hit. More are removed by one request for the role.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -34,7 +35,7 @@ from hms_active_rooms.gate.actions.impact import (
     Impact,
     Person,
     Room,
-    by_role,
+    connection_lines,
     lookalike_warnings,
     people_count,
     people_lines,
@@ -63,6 +64,11 @@ _ABORTS_THE_REST = frozenset(
     {"unauthorized", "forbidden", "rate_limited", "connection_failed", "timed_out", "not_active"}
 )
 """Errors after which the next person's request would meet the same fate."""
+
+_ALL_AT_ONCE = (
+    f"More than {PER_PERSON_LIMIT} people: this is one request for the whole role, "
+    "so whoever takes the role in that instant is removed too."
+)
 
 _STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 
@@ -99,14 +105,9 @@ class RemovePeers(StateChange):
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             refuse_protected([person], policy)
-            return self.model_copy(update={"peer_id": person.id}), Impact(
-                kind="remove-peer",
-                session_id=room.session_id,
-                total=1,
-                people=(person,),
-                by_role=((person.role, 1),),
-                warnings=lookalike_warnings(person, room.people),
-            )
+            warnings = (*lookalike_warnings(person, room.people), *_staying(room, [person]))
+            impact = room.impact("remove-peer", (person,), *warnings)
+            return self.model_copy(update={"peer_id": person.id}), impact
         role = self.role or ""
         if policy.protects(role=role, user_id="") == "role":
             raise PolicyRefusal(f"The policy protects the role {quoted(role)}.")
@@ -118,27 +119,20 @@ class RemovePeers(StateChange):
                 f"the policy lets one removal hit at most {policy.max_peers}."
             )
         each = len(hit) <= PER_PERSON_LIMIT
-        warning = (
-            f"More than {PER_PERSON_LIMIT} people: this is one request for the whole role, "
-            "so whoever takes the role in that instant is removed too."
-        )
-        return self, Impact(
-            kind="remove-each" if each else "remove-role",
-            session_id=room.session_id,
-            total=len(hit),
-            people=hit,
-            by_role=by_role(hit),
-            warnings=() if each else (warning,),
-        )
+        warnings = _staying(room, hit) if each else (_ALL_AT_ONCE, *_staying(room, hit))
+        return self, room.impact("remove-each" if each else "remove-role", hit, *warnings)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         """See the module's table."""
         if shown.kind == "remove-each":
             room.must_be_readable()
-            return _drift_each(shown, room.people, policy)
+            return _drift_each(shown, room, policy)
+        if not {p.id for p in shown.people} & {p.id for p in room.people}:
+            return _nobody_left("They are no longer in the room.", shown, room)
         _, now = self.assess(room, policy)
         if shown.kind == "remove-peer":
-            return same_person_drift(shown.people[0], now.people[0])
+            change = same_person_drift(shown.people[0], now.people[0])
+            return replace(change, notes=(*change.notes, *_staying(room, now.people)))
         known = {p.id for p in shown.people}
         if newcomers := sum(p.id not in known for p in now.people):
             return Drift("ask_again", f"{newcomers} more people took the role.")
@@ -155,11 +149,11 @@ class RemovePeers(StateChange):
     def question(self, impact: Impact) -> list[str]:
         """See `StateChange`."""
         if impact.kind == "remove-peer":
-            head = f"Remove one person from room {self.room_id}:"
+            head = f"Remove one person from {impact.room(self.room_id)}:"
         else:
             head = (
                 f"Remove everyone who has the role {quoted(self.role or '', 100)} now "
-                f"from room {self.room_id} ({people_count(impact.total)}):"
+                f"from {impact.room(self.room_id)} ({people_count(impact.total)}):"
             )
         lines = [head, *people_lines(impact.people)]
         if self.reason:
@@ -173,10 +167,6 @@ class RemovePeers(StateChange):
         await client.remove_peers(
             self.room_id, peer_id=self.peer_id, role=self.role, reason=self.reason
         )
-
-    def watched(self, hit: Impact | Drift) -> frozenset[str]:
-        """Those who were hit."""
-        return frozenset(p.id for p in hit.people)
 
     async def send(self, sending: Sending) -> Ended:
         """One request, or one for each person who was shown."""
@@ -241,13 +231,13 @@ class RemovePeers(StateChange):
         *,
         wait: bool,
     ) -> Ended:
-        sent = frozenset(peer for peer, word in fates.items() if word in ("removed", "unknown"))
-        seen = Observation(gone=True)
-        if sent:
-            seen = await sending.watch(sent, wait=wait)
+        people = sending.shown.people
+        sent = [p for p in people if fates[p.id] in ("removed", "unknown")]
+        seen = await sending.watch(sent, wait=wait) if sent else Observation(gone=True)
         if seen.gone is not None:
-            for peer in sent - seen.still:
-                fates[peer] = "removed" if fates[peer] == "removed" else "no longer there"
+            for person in sent:
+                if person.id not in seen.still and fates[person.id] != "removed":
+                    fates[person.id] = "no longer there"
         return _role_removal(sending.shown.people, fates, error, seen)
 
     # --- words -----------------------------------------------------------------------------
@@ -268,11 +258,23 @@ class RemovePeers(StateChange):
         )
 
 
-def _drift_each(shown: Impact, people: Sequence[Person], policy: Policy) -> Drift:
+def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
+    others = room.other_connections(people)
+    return connection_lines(others, "is also in the room by a connection that stays")
+
+
+def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
+    """Nobody who was shown is left; somebody who came back is another connection."""
+    back = connection_lines(room.other_connections(shown.people), "is in the room again")
+    return Drift("nothing_to_do", " ".join((reason, *back)))
+
+
+def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
+    people = room.people
     current = {p.id: p for p in people}
     still = tuple(p for p in shown.people if p.id in current and p.same_person(current[p.id]))
     if not still:
-        return Drift("nothing_to_do", "None of the people shown has the role any more.")
+        return _nobody_left("None of the people shown has the role any more.", shown, room)
     refuse_protected(still, policy)
     if len(still) > policy.max_peers:
         raise PolicyRefusal(
@@ -281,7 +283,7 @@ def _drift_each(shown: Impact, people: Sequence[Person], policy: Policy) -> Drif
     known = {p.id for p in shown.people}
     role = shown.people[0].role
     newcomers = [p for p in people if p.role == role and p.id not in known]
-    notes = []
+    notes = list(_staying(room, shown.people))
     if skipped := len(shown.people) - len(still):
         notes.append(f"{skipped} of the people shown left or changed role; they were skipped.")
     if newcomers:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -26,12 +27,13 @@ from hms_active_rooms.gate.actions.impact import (
     Drift,
     Impact,
     Room,
-    by_role,
+    fingerprint,
     lookalike_warnings,
     people_count,
     people_lines,
     roles_text,
     same_person_drift,
+    strangers,
 )
 from hms_active_rooms.untrusted import quoted
 
@@ -88,38 +90,31 @@ class SendMessage(StateChange):
         """See `StateChange`. Kinds: "direct", "role", "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
-            return self.model_copy(update={"peer_id": person.id}), Impact(
-                kind="direct",
-                session_id=room.session_id,
-                total=1,
-                people=(person,),
-                by_role=((person.role, 1),),
-                warnings=lookalike_warnings(person, room.people),
-            )
+            warnings = lookalike_warnings(person, room.people)
+            impact = room.impact("direct", (person,), *warnings)
+            return self.model_copy(update={"peer_id": person.id}), impact
         hit = room.holders(self.role)
-        return self, Impact(
-            kind="everyone" if self.role is None else "role",
-            session_id=room.session_id,
-            total=len(hit),
-            people=hit if len(hit) <= SHOWN_PEOPLE else (),
-            by_role=by_role(hit),
-        )
+        impact = room.impact("everyone" if self.role is None else "role", hit)
+        if len(hit) > SHOWN_PEOPLE:
+            impact = replace(impact, people=(), receivers=fingerprint(p.id for p in hit))
+        return self, impact
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         """See the module's table."""
         _, now = self.assess(room, policy)
         if shown.kind == "direct":
             return same_person_drift(shown.people[0], now.people[0])
-        if shown.people:
-            known = {p.id for p in shown.people}
-            newcomers = sum(p.id not in known for p in room.holders(self.role))
-        else:
+        hit, known = room.holders(self.role), {p.id for p in shown.people}
+        newcomers = sum(p.id not in known for p in hit)
+        if shown.receivers:
+            newcomers = strangers(shown.receivers, (p.id for p in hit))
+        elif not known:  # recorded by a release that kept no fingerprint
             newcomers = now.total - shown.total
         if newcomers > shown.total * policy.audience_growth:
-            return Drift(
-                "ask_again",
-                f"The audience grew from {shown.total} to {now.total} people since then.",
-            )
+            grew = f"grew from {shown.total} to {now.total} people since then"
+            if now.total <= shown.total:
+                grew = f"holds {newcomers} people who were not there then"
+            return Drift("ask_again", f"The audience {grew}.")
         notes: tuple[str, ...] = ()
         if now.total != shown.total:
             notes = (f"{now.total} people were there when it was sent, {shown.total} when shown.",)
@@ -128,7 +123,7 @@ class SendMessage(StateChange):
     def question(self, impact: Impact) -> list[str]:
         """See `StateChange`."""
         kind = "" if self.type == "chat" else f" of type {quoted(self.type, 100)}"
-        room, count = f"room {self.room_id}", people_count(impact.total)
+        room, count = impact.room(self.room_id), people_count(impact.total)
         text = f"Message: {quoted(self.message, _SHOWN_CHARS)}"
         if impact.kind == "direct":
             head = f"Send a message{kind} to one person in {room}:"

@@ -16,14 +16,14 @@ may still become `expired` (too late, or the room changed: a new revision asks a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
-from hms_active_rooms.errors import InvalidCall, JournalError
+from hms_active_rooms.errors import BrokenRecord, InvalidCall, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
@@ -49,6 +49,19 @@ FINAL: frozenset[State] = frozenset(state for state, then in TRANSITIONS.items()
 
 UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
+
+LEADS_TO: Mapping[str, State] = {
+    **{state: state for state in TRANSITIONS},
+    "refused": "rejected",
+    "returned": "approved",
+}
+"""The state after an event of this kind; other kinds move nothing."""
+
+REQUESTS = "(requests)"
+"""In place of an action's id: events about requests that were refused before any action."""
+
+PRUNED = "pruned"
+"""The event that stays when an action that was exported is deleted."""
 
 OUTSIDE = "serve:"
 """How the threads of calls by other programs begin (REST, MCP)."""
@@ -91,6 +104,7 @@ NOTHING = Result()
 """The result of an action that has not ended."""
 
 _IMPACT = TypeAdapter(Impact)
+_LATER = ("room_name", "receivers")
 _RESULT = TypeAdapter(Result)
 
 
@@ -133,6 +147,9 @@ class Action:
         edited_from: id of the row whose words a person edited into this one.
         content: digest of the call as it was made, before ids were completed.
         told_at: when the program that asked was first told how it ended.
+        contradiction: what is wrong with the row by its own events; it is shown, and nothing is
+            done for it.
+        mark: the journal's newest event when the row was read.
     """
 
     id: str
@@ -160,6 +177,8 @@ class Action:
     edited_from: str | None = None
     content: str = ""
     told_at: datetime | None = None
+    contradiction: str = ""
+    mark: int = field(default=0, compare=False)
 
     @property
     def tool(self) -> str:
@@ -177,10 +196,17 @@ class Action:
 
         Raises:
             JournalError: the call was refused before anybody was looked up.
+            BrokenRecord: the row is not what its events say.
         """
+        self.check()
         if self.impact is None:
             raise JournalError(f"The action {self.id} was refused before anybody was looked up.")
         return self.impact
+
+    def check(self) -> None:
+        """Raises BrokenRecord if the row is not what its events say."""
+        if self.contradiction:
+            raise BrokenRecord(f"The record of the action {self.id} {self.contradiction}.")
 
     @property
     def ended(self) -> bool:
@@ -196,7 +222,7 @@ class Action:
     @property
     def executed(self) -> Executed:
         """Whether the room was changed, as far as the row tells."""
-        if self.state in ("sent", "unknown"):
+        if self.state in ("sent", "unknown") or self.contradiction:
             return "maybe"
         return self.result.executed if self.state in ("done", "failed") else "no"
 
@@ -224,9 +250,15 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
             "action": [row.call_key, row.revision],
             "tool": call.tool,
             "arguments": call.arguments(),
-            "impact": _IMPACT.dump_python(impact, mode="json"),
+            "impact": _impact_json(impact),
         }
     )
+
+
+def _impact_json(impact: Impact) -> dict[str, Any]:
+    """As 0.1.0 wrote it, where what came later is not set: digests stay what they are."""
+    dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
+    return {name: value for name, value in dumped.items() if value or name not in _LATER}
 
 
 def content_of(call: StateChange) -> str:
@@ -306,70 +338,107 @@ def aware(moment: datetime) -> datetime:
 def row_of(action: Action) -> dict[str, Any]:
     """The columns of an action."""
     row = {field.name: getattr(action, field.name) for field in fields(action)}
+    del row["contradiction"], row["mark"]
     call, impact = row.pop("call"), row["impact"]
     row |= {"tool": call.tool, "room_id": call.room_id, "arguments": call.arguments()}
-    row["impact"] = None if impact is None else _IMPACT.dump_python(impact, mode="json")
-    row["result"] = result_json(action.result)
+    row["impact"] = None if impact is None else _impact_json(impact)
+    row["result"] = _RESULT.dump_python(action.result, mode="json", exclude_defaults=True)
     return {**row, **{name: naive(row[name]) for name in _TIMES if row[name]}}
 
 
-def columns_of(changes: dict[str, Any]) -> dict[str, Any]:
-    """Changed fields of an action as columns."""
-    columns = dict(changes)
-    if "result" in columns:
-        columns["result"] = result_json(columns["result"])
-    return {k: naive(v) if isinstance(v, datetime) else v for k, v in columns.items()}
+Columns = Mapping[Any, Any]
+"""A row of the database, by the names of its columns."""
+
+_UNSEALED = frozenset({"worker", "lease_until", "told_at"})
+"""Columns that change without a step of the machine; nothing is sent because of them."""
 
 
-def result_json(result: Result) -> dict[str, Any]:
-    """A result as plain JSON, without what is not set."""
-    return _RESULT.dump_python(result, mode="json", exclude_defaults=True)  # type: ignore[no-any-return]
+def seal(columns: Columns, event: Columns) -> str:
+    """What binds a row to the event that made it what it is.
+
+    Args:
+        columns: the row's, as they are stored.
+        event: when, what, by whom, which way, and its data.
+    """
+    row = {name: columns[name] for name in _SEALED}
+    said = [event[name] for name in ("at", "kind", "by", "way", "data")]
+    return digest({"row": row, "event": said}, default=datetime.isoformat)
 
 
-def action_of(row: sa.RowMapping, now: datetime) -> Action:
+_SEALED = sorted(({f.name for f in fields(Action)} - {"call", "contradiction", "mark"} - _UNSEALED)
+                 | {"tool", "room_id", "arguments"})  # fmt: skip
+
+
+def contradiction(columns: Columns, event: Columns, sealed: str) -> str:
+    """What is wrong with a row by its last step; "" if nothing is."""
+    if event["kind"] is None:
+        return "contradicts itself: the events that led to it are gone"
+    if sealed == seal(columns, event):
+        return ""
+    return (
+        "contradicts itself: it was changed outside. Its last step on record is "
+        f"{quoted(event['kind'], 24)} by {quoted(event['by'])} ({quoted(event['way'], 24)}) "
+        f"at {event['at']:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def history_fault(row: Action, events: Iterable[Event]) -> str:
+    """Why the events do not lead to the row as it is; "" if they do."""
+    state: State | None = None
+    decided = ("", "")
+    for event in events:
+        after = LEADS_TO.get(event.kind)
+        if after is None:
+            continue
+        first = event.kind in ("proposed", "refused")
+        if first != (state is None) or (state and after not in TRANSITIONS[state]):
+            return f"contradicts itself: it goes from {state or 'nothing'} to {after}"
+        state = after
+        if after in ("approved", "rejected", "expired") and event.kind == after:
+            decided = (event.by, event.way.split(" ")[0])  # 0.1.0 wrote "grant of ACTION"
+    if state != row.state or decided not in ((row.decided_by, row.decided_way), ("", "")):
+        return f"contradicts itself: its events end with {state}, decided by {quoted(decided[0])}"
+    return ""
+
+
+def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
     """The action that a row holds, as it is now.
 
+    Args:
+        row: its columns, and `mark`.
+        now: the time.
+        wrong: see `Action.contradiction`.
+
     Raises:
-        JournalError: a row that another program wrote or changed, so that it cannot be read.
+        BrokenRecord: a row that another program wrote or changed, so that it cannot be read.
     """
     try:
-        if row["state"] not in TRANSITIONS:
-            raise ValueError(f"the state {row['state']!r} is not known")
-        if row["gate"] not in ("soft", "hard"):
-            raise ValueError(f"the gate {row['gate']!r} is not known")
-        return Action(
-            id=row["id"],
-            call_key=row["call_key"],
-            revision=row["revision"],
-            thread=row["thread"],
-            requester=row["requester"],
-            call=parse_call(row["tool"], row["arguments"]),
-            impact=None if row["impact"] is None else _IMPACT.validate_python(row["impact"]),
-            digest=row["digest"],
-            gate=row["gate"],
-            state=row["state"],
-            note=row["note"],
-            reason=row["reason"],
-            decided_by=row["decided_by"],
-            decided_way=row["decided_way"],
-            worker=row["worker"],
-            result=_RESULT.validate_python(_as_now(row["result"])),
-            edited_from=row["edited_from"],
-            content=row["content"],
-            created_at=aware(row["created_at"]),
-            expires_at=aware(row["expires_at"]),
-            **{name: aware(row[name]) for name in _TIMES[2:] if row[name] is not None},
-        ).at(now)
-    except (InvalidCall, ValidationError, ValueError, TypeError) as error:
+        for name, known in _KNOWN.items():
+            if row[name] not in known:
+                raise ValueError(f"the {name} {row[name]!r} is not known")
+        same = {f.name: row[f.name] for f in fields(Action) if f.name in row}
+        same |= {name: aware(row[name]) for name in _TIMES if row[name] is not None}
+        same |= {
+            "call": parse_call(row["tool"], row["arguments"]),
+            "impact": None if row["impact"] is None else _IMPACT.validate_python(row["impact"]),
+            "result": _RESULT.validate_python(_as_now(row["result"])),
+            "mark": row.get("mark") or 0,
+        }
+        return Action(**same, contradiction=wrong).at(now)
+    except (InvalidCall, ValidationError, ValueError, TypeError, AttributeError) as error:
         raise unreadable(f"The action {row['id']}", error) from None
 
 
-def unreadable(what: str, error: Exception) -> JournalError:
+_KNOWN: Mapping[str, Sequence[str]] = {
+    "state": tuple(TRANSITIONS),
+    "gate": ("soft", "hard"),
+    "decided_way": ("", *get_args(Way)),
+}
+
+
+def unreadable(what: str, error: Exception) -> BrokenRecord:
     """For what is in the journal and cannot be read."""
-    return JournalError(
-        f"{what} cannot be read: {quoted(str(error).splitlines()[0], 200)}.",
-        hint="Its row was changed by another program; nothing is sent for it.",
-    )
+    return BrokenRecord(f"{what} cannot be read: {quoted(str(error).splitlines()[0], 200)}.")
 
 
 def _as_now(stored: object) -> object:

@@ -6,8 +6,7 @@ caller whose transaction moved its row from `approved` to `sent`. A writing tran
 journal to itself from its start, so what it has read stays true until it commits; every move is
 in one transaction with the event that records it.
 
-SQLAlchemy Core over SQLite (WAL, synchronous FULL: a claim is on disk before the request
-leaves) or PostgreSQL, chosen by URL. Synchronous; async callers use a thread.
+SQLAlchemy Core over SQLite or PostgreSQL, chosen by URL. Synchronous; async callers use a thread.
 """
 
 from __future__ import annotations
@@ -20,14 +19,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import platformdirs
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from hms_active_rooms.errors import ConfigurationError, JournalError
+from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
+from hms_active_rooms.gate.journal import archive
+from hms_active_rooms.gate.journal.engines import is_in_memory, open_engines
 from hms_active_rooms.gate.journal.records import (
+    REQUESTS,
     TRANSITIONS,
     UNSENT,
     Action,
@@ -37,20 +39,21 @@ from hms_active_rooms.gate.journal.records import (
     Way,
     action_of,
     aware,
-    columns_of,
+    contradiction,
+    history_fault,
     naive,
     row_of,
+    seal,
     unreadable,
 )
 from hms_active_rooms.gate.journal.tables import (
+    SCHEMA_VERSION,
     actions,
     asks,
-    create_engine,
+    check,
     events,
     grants,
-    is_in_memory,
     prepare,
-    reader_of,
     steps,
 )
 from hms_active_rooms.gate.journal.workers import this_worker
@@ -61,26 +64,37 @@ Clock = Callable[[], datetime]
 Commit = Callable[[Literal["before", "after"]], None]
 """Called around each commit of a writing transaction; tests kill the process there."""
 
-REQUESTS = "(requests)"
-"""In place of an action's id: events about requests that were refused before any action."""
-
 RATE_WINDOW = timedelta(minutes=1)
 
+_AT_ONCE = 100
+"""Calls that are pruned in one transaction, so that nobody waits long to write."""
+
+_STEP, _ANY = events.alias("step"), events.alias("any_event")
+_LAST_STEP = (
+    sa.select(sa.func.max(_ANY.c.seq))
+    .where(_ANY.c.action_id == actions.c.id, _ANY.c.seal != "")
+    .correlate(actions)
+)
+_ROW = sa.select(
+    actions,
+    *(_STEP.c[name].label(f"step_{name}") for name in ("at", "kind", "by", "way", "data", "seal")),
+    sa.select(sa.func.max(_ANY.c.seq)).scalar_subquery().label("mark"),
+).select_from(actions.outerjoin(_STEP, _STEP.c.seq == _LAST_STEP.scalar_subquery()))
+"""Rows, each with the step that made it what it is."""
+
 _WANTED: sa.BindParameter[str] = sa.bindparam("wanted")
-_BY_ID = sa.select(actions).where(actions.c.id == _WANTED)
-_LATEST = sa.select(actions).where(actions.c.call_key == _WANTED)
+_BY_ID = _ROW.where(actions.c.id == _WANTED)
+_LATEST = _ROW.where(actions.c.call_key == _WANTED)
 _LATEST = _LATEST.order_by(actions.c.revision.desc()).limit(1)
 _KEY_OF = sa.select(actions.c.call_key).where(actions.c.id == _WANTED).scalar_subquery()
-_NEWEST = sa.select(actions).where(actions.c.call_key == _KEY_OF)
+_NEWEST = _ROW.where(actions.c.call_key == _KEY_OF)
 _NEWEST = _NEWEST.order_by(actions.c.revision.desc()).limit(1)
-_EDITED_INTO = sa.select(actions).where(actions.c.edited_from == _WANTED)
+_EDITED_INTO = _ROW.where(actions.c.edited_from == _WANTED)
 _EDITED_INTO = _EDITED_INTO.order_by(actions.c.revision.desc()).limit(1)
-_SAME_CALL = sa.select(actions).where(
-    actions.c.content == _WANTED, actions.c.thread == sa.bindparam("thread")
-)
-_SAME_CALL = _SAME_CALL.order_by(actions.c.created_at.desc(), actions.c.revision.desc()).limit(1)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _WANTED)
-_MOVE = actions.update().where(actions.c.id == _WANTED, actions.c.state == sa.bindparam("before"))
+
+_SENDINGS = ("done", "failed", "unknown", "returned")
+"""Events that end the sending of an action."""
 
 _GRANTED_ALIKE = ("tool", "room_id", "session_id", "thread", "requester", "worker")
 
@@ -118,19 +132,37 @@ class Reading:
         """The newest revision of the call that the row with this id is a revision of."""
         return self._one(_NEWEST, wanted=action_id)
 
+    def revisions(self, call_key: str) -> list[Action]:
+        """Every revision of a call, the first one first."""
+        return self._actions(
+            _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
+        )
+
     def edited_into(self, action_id: str) -> Action | None:
         """The row that holds the words a person edited this one into."""
         return self._one(_EDITED_INTO, wanted=action_id)
 
-    def same_calls(self, thread: str, content: str) -> tuple[Action | None, int]:
-        """The newest row of this call in a thread, and how often the call was made there."""
-        same = (actions.c.thread == thread, actions.c.content == content)
-        calls = sa.select(sa.func.count(actions.c.call_key.distinct())).where(*same)
-        return self.same_call(thread, content), self.db.scalar(calls) or 0
+    def same_calls(
+        self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
+    ) -> tuple[Action | None, int]:
+        """The newest row of this call in a thread that is the caller's, and how often anybody
+        made the call there.
 
-    def same_call(self, thread: str, content: str) -> Action | None:
-        """The newest row of this call in a thread."""
-        return self._one(_SAME_CALL, wanted=content, thread=thread)
+        Args:
+            thread: the conversation.
+            content: see `Action`.
+            is_mine: whether what this requester asked for is the caller's.
+        """
+        same = (actions.c.thread == thread, actions.c.content == content)
+        calls = sa.func.count(actions.c.call_key.distinct())
+        who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
+        found = self.db.execute(who).all()
+        mine = [requester for requester, _ in found if is_mine(requester)]
+        newest = _ROW.where(*same, actions.c.requester.in_(mine)).order_by(
+            actions.c.created_at.desc(), actions.c.revision.desc()
+        )
+        count = sum(made for _, made in found)
+        return (self._one(newest.limit(1)) if mine else None), count
 
     def actions(
         self,
@@ -154,13 +186,11 @@ class Reading:
         """
         age = actions.c.created_at
         query = (
-            sa.select(actions)
-            .where(*self._filters(state, room_id, rooms, thread))
+            _ROW.where(*self._filters(state, room_id, rooms, thread))
             .order_by(age if oldest_first else age.desc(), actions.c.id)
             .limit(limit)
         )
-        now = self.now()
-        return [action_of(row, now) for row in self._rows(query)]
+        return self._actions(query)
 
     def count(
         self,
@@ -168,9 +198,12 @@ class Reading:
         state: State | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        requester: str | None = None,
     ) -> int:
         """How many rows fit every filter; see `actions`."""
         fit = self._filters(state, None, rooms, thread)
+        if requester is not None:
+            fit.append(actions.c.requester == requester)
         return self.db.scalar(sa.select(sa.func.count()).select_from(actions).where(*fit)) or 0
 
     def sent_since(self, moment: datetime, *, like: Action | None = None) -> int:
@@ -185,25 +218,23 @@ class Reading:
             recent += [actions.c.room_id == like.room_id, actions.c.requester == like.requester]
         return self.db.scalar(sa.select(sa.func.count()).where(*recent)) or 0
 
-    def has_rival(self, action: Action, since: datetime) -> bool:
-        """Whether another destructive action of the room is being sent, or ended after `since`."""
+    def has_rival(self, action: Action) -> bool:
+        """Whether another destructive action of the room is being sent, or was when `action` was
+        read. By the order of the record: the clocks of several machines may differ."""
+        ended = sa.exists().where(
+            _ANY.c.action_id == actions.c.id, _ANY.c.seq > action.mark, _ANY.c.kind.in_(_SENDINGS)
+        )
         rival = sa.exists().where(
             actions.c.room_id == action.room_id,
             actions.c.id != action.id,
             actions.c.gate == "hard",
-            sa.or_(actions.c.state == "sent", actions.c.finished_at > naive(since)),
+            sa.or_(actions.c.state == "sent", ended),
         )
         return bool(self.db.scalar(sa.select(rival)))
 
-    def was_approved(self, action: Action) -> bool:
-        """Whether the record has the approval that the row claims: by whom and by which way."""
-        return any(
-            event.kind == "approved"
-            and event.by == action.decided_by
-            # 0.1.0 wrote "grant of ACTION".
-            and event.way.split(" ")[0] == action.decided_way
-            for event in self.events(action.id)
-        )
+    def history_fault(self, action: Action) -> str:
+        """Why the events of a row do not lead to it; "" if they do."""
+        return action.contradiction or history_fault(action, self.events(action.id))
 
     def events(self, action_id: str) -> list[Event]:
         """What happened to an action, oldest first."""
@@ -211,7 +242,8 @@ class Reading:
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
         """Requests that servers refused, newest first: `by` whom, `way` why, what in `data`."""
-        return self._events(events.c.action_id == REQUESTS, events.c.seq.desc(), limit)
+        refused = sa.and_(events.c.action_id == REQUESTS, events.c.kind == "refused")
+        return self._events(refused, events.c.seq.desc(), limit)
 
     def steps(self, action_id: str) -> dict[str, str]:
         """Peer id to what became of its request: "sending", or a `Fate`."""
@@ -242,8 +274,15 @@ class Reading:
         )
 
     def _one(self, query: sa.Select[Any], **given: object) -> Action | None:
-        row = next(iter(self._rows(query, **given)), None)
-        return None if row is None else action_of(row, self.now())
+        return next(iter(self._actions(query, **given)), None)
+
+    def _actions(self, query: sa.Select[Any], **given: object) -> list[Action]:
+        now, found = self.now(), []
+        for row in self._rows(query, **given):
+            step = {name: row[f"step_{name}"] for name in ("at", "kind", "by", "way", "data")}
+            wrong = contradiction(row, step, row["step_seal"])
+            found.append(action_of(row, now, wrong))
+        return found
 
     def _rows(self, query: sa.Select[Any], **given: object) -> Sequence[sa.RowMapping]:
         try:
@@ -281,21 +320,29 @@ class Reading:
 class Writing(Reading):
     """A transaction that has the journal to itself."""
 
-    def insert(self, action: Action) -> None:
-        """Insert a row, with the event that says it was proposed or refused.
+    def insert(self, action: Action) -> Action:
+        """Insert a row, with the event that says it was proposed or refused; the row then.
 
         Raises:
             JournalError: another call has this id.
+            BrokenRecord: there was an action with this id, and its row was deleted.
         """
+        row = row_of(action)
         try:
-            self.db.execute(actions.insert(), row_of(action))
+            self.db.execute(actions.insert(), row)
         except IntegrityError:
             raise JournalError("Two different calls have the same action id.") from None
+        if self.db.scalar(sa.select(sa.exists().where(events.c.action_id == action.id))):
+            raise BrokenRecord(
+                f"The action {action.id} was made before, and its row is deleted.",
+                hint="Nothing is sent. If it was archived, its export tells what came of it.",
+            )
         kind = "refused" if action.state == "rejected" else "proposed"
         data = {"state": action.state, "digest": action.digest, "reason": action.reason}
-        self.note(action.id, kind, by=action.requester, way="call", **data)
+        mark = self._add(action.id, kind, action.requester, "call", data, row)
         if action.state == "approved":
-            self.note(action.id, "approved", by=action.decided_by, way=action.decided_way)
+            mark = self._add(action.id, "approved", action.decided_by, action.decided_way, {}, row)
+        return replace(action, mark=mark)
 
     def move(
         self,
@@ -321,36 +368,58 @@ class Writing(Reading):
 
         Raises:
             JournalError: the machine has no such transition, or the row is not in that state.
+            BrokenRecord: the row is not what its events say.
         """
+        action.check()
         if after not in TRANSITIONS[action.state]:
             raise JournalError(f"An action cannot go from {action.state} to {after}.")
         if action.state in UNSENT and after != "sent":
             if way not in get_args(Way):
                 raise JournalError(f"{quoted(way)} is no way of deciding.")
             changes |= {"decided_by": by, "decided_way": way, "decided_at": self.now()}
-        values = columns_of({**changes, "state": after})
-        row = {"wanted": action.id, "before": action.state}
-        if self.db.execute(_MOVE, {**values, **row}).rowcount != 1:
+        moved = replace(action, state=after, **changes)
+        columns = row_of(moved)
+        values = {name: columns[name] for name in (*changes, "state")}
+        if not self._update(values, actions.c.id == action.id, actions.c.state == action.state):
             raise JournalError(f"The action {action.id} is not {action.state} any more.")
         reason = {"reason": changes["reason"]} if "reason" in changes else {}
-        self.note(action.id, kind or after, by=by, way=way, **reason, **(data or {}))
-        return replace(action, state=after, **changes)
+        told = {**reason, **(data or {})}
+        return replace(moved, mark=self._add(action.id, kind or after, by, way, told, columns))
 
     def expire_if_late(self, action: Action) -> Action:
         """Move a row whose time is over to the state in which it is read; the row then."""
         if action.state != "expired":
             return action
-        late = (actions.c.id == action.id, actions.c.state.in_(UNSENT))
+        action.check()
+        columns = row_of(action)
         written = ("state", "reason", "decided_by", "decided_way", "decided_at")
-        values = columns_of({name: getattr(action, name) for name in written})
-        if self.db.execute(actions.update().where(*late).values(**values)).rowcount:
-            self.note(action.id, "expired", by="gate", way="gate", reason=action.reason)
+        values = {name: columns[name] for name in written}
+        if self._update(values, actions.c.id == action.id, actions.c.state.in_(UNSENT)):
+            told = {"reason": action.reason}
+            self._add(action.id, "expired", "gate", "gate", told, columns)
         return action
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: Any) -> None:
         """Append an event that moves nothing (asked, looked, a bad answer...)."""
-        event = {"action_id": action_id, "at": naive(self.now()), "kind": kind, "by": by}
-        self.db.execute(events.insert(), {**event, "way": way, "data": data})
+        self._add(action_id, kind, by, way, data)
+
+    def _add(
+        self,
+        action_id: str,
+        kind: str,
+        by: str,
+        way: str,
+        data: dict[str, Any],
+        columns: dict[str, Any] | None = None,
+    ) -> int:
+        """Append an event, sealed to the row that it made if it is a step; its number."""
+        event = {"at": naive(self.now()), "kind": kind, "by": by, "way": way, "data": data}
+        sealed = seal(columns, event) if columns else ""
+        added = self.db.execute(events.insert(), {**event, "action_id": action_id, "seal": sealed})
+        return int(added.inserted_primary_key[0]) if added.inserted_primary_key else 0
+
+    def _update(self, values: dict[str, Any], *where: sa.ColumnElement[bool]) -> bool:
+        return self.db.execute(actions.update().where(*where).values(**values)).rowcount == 1
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
         """Prolong this worker's lease; False: the row was taken from it, so it must not send."""
@@ -360,9 +429,7 @@ class Writing(Reading):
             actions.c.worker == this_worker(),
         )
         until = naive(self.now() + timedelta(seconds=lease_s))
-        return (
-            self.db.execute(actions.update().where(*mine).values(lease_until=until)).rowcount == 1
-        )
+        return self._update({"lease_until": until}, *mine)
 
     def start_step(self, action_id: str, peer_id: str) -> bool:
         """Record that one person's request is about to leave; False: it was started before."""
@@ -391,8 +458,7 @@ class Writing(Reading):
     def told(self, action_id: str) -> None:
         """Record that the program that asked was told how the action ended; the first time counts."""
         untold = (actions.c.id == action_id, actions.c.told_at.is_(None))
-        values = {"told_at": naive(self.now())}
-        if self.db.execute(actions.update().where(*untold).values(**values)).rowcount:
+        if self._update({"told_at": naive(self.now())}, *untold):
             self.note(action_id, "told", way="call")
 
     def add_grant(self, grant: Grant) -> None:
@@ -412,7 +478,8 @@ class Journal:
 
     Args:
         url: SQLAlchemy URL, or ":memory:" (gone when closed, and with the process). None: a file
-            in the user's state directory, see `default_url()`.
+            in the user's state directory, see `default_url()`. A file that cannot be written, or
+            `?mode=ro`, is opened for reading only.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
 
@@ -430,17 +497,18 @@ class Journal:
     ) -> None:
         self._clock = clock
         self._on_commit = on_commit
+        url = url or default_url()
         try:
-            self._engine = create_engine(url or default_url())
+            self._engine, self._reader = open_engines(url)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
-            detail = f" ({error.strerror})" if isinstance(error, OSError) else ""
+            why = error.strerror if isinstance(error, OSError) else ""
             raise ConfigurationError(
-                f"The journal cannot be opened{detail}.",
-                hint='Use ":memory:", a sqlite:/// path that can be written, or a '
+                f"The journal {_place(url)} cannot be opened{f': {why}' if why else ''}.",
+                hint="Name a sqlite:/// path that can be written, or a "
                 "postgresql+psycopg:// URL with the extra hms-active-rooms[postgres].",
             ) from None
-        self._reader = reader_of(self._engine)
-        self._one_connection = is_in_memory(self._engine.url)
+        self._place = _place(url)
+        self._one_connection = is_in_memory(self._reader.url)
         # A lock of our own: a thread that waits in the pool's queue while the pool is closed
         # is never woken, and gives up after 30 s.
         self._turn = threading.Lock()
@@ -450,11 +518,19 @@ class Journal:
         forget = weakref.WeakMethod(self._forget_connections)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=lambda: (f := forget()) and f())
-        with _our_errors(), self._open_in_turn(), self._engine.begin() as db:
-            prepare(db)
+        if self._engine is None:
+            with self._begin(self._reader) as db:
+                if check(db) != SCHEMA_VERSION:
+                    raise JournalError(
+                        "It is of an earlier release, or empty, and cannot be written.",
+                        hint="Copy it to where it can be written, and open that.",
+                    )
+        else:
+            with self._begin(self._engine) as db:
+                prepare(db)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._engine.url.render_as_string(hide_password=True)!r})"
+        return f"{type(self).__name__}({self._place})"
 
     def close(self) -> None:
         """Close the connections. A later use opens new ones; a journal in memory is gone."""
@@ -469,18 +545,62 @@ class Journal:
     @contextmanager
     def read(self) -> Iterator[Reading]:
         """Reads of one moment; waits for no writer, and no writer waits for it."""
-        with _our_errors(), self._open_in_turn(), self._reader.begin() as db:
+        with self._begin(self._reader) as db:
             yield Reading(db, self._clock)
 
     @contextmanager
     def write(self) -> Iterator[Writing]:
         """Reads and writes that are one step; nobody else writes meanwhile."""
-        with _our_errors(), self._open_in_turn(), self._engine.begin() as db:
+        if self._engine is None:
+            raise JournalError(
+                f"The journal {self._place} can only be read: nothing can be recorded in it.",
+                hint="Nothing is sent without a record; use a journal that can be written.",
+            )
+        with self._begin(self._engine) as db:
             yield Writing(db, self._clock)
             if self._on_commit is not None:
                 self._on_commit("before")
         if self._on_commit is not None:
             self._on_commit("after")
+
+    def export(self, file: IO[str], *, before: datetime, by: str) -> int:
+        """Write every action that ended before a moment to a file, whole, as JSON Lines.
+
+        The last line has the SHA-256 of all lines above it. What was exported is recorded once
+        the file is on disk, and only that can be pruned.
+
+        Args:
+            file: open for writing text.
+            before: aware; every revision of a call has to have ended before it.
+            by: who exports, for the record.
+
+        Returns:
+            How many actions.
+        """
+        with self.read() as view:
+            found = archive.write(view, file, before)
+        with self.write() as tx:
+            archive.exported(tx, found, before, by)
+        return found.actions
+
+    def prune(self, *, before: datetime, by: str) -> archive.Pruned:
+        """Delete what ended before a moment, was exported, and did not change since. One event
+        stays of each action, so that the same call is never sent again.
+
+        Args:
+            before: aware; see `export`.
+            by: who prunes, for the record.
+        """
+        with self.read() as view:
+            calls = archive.ended(view, before)
+        gone = left = 0
+        for first in range(0, len(calls), _AT_ONCE):
+            with self.write() as tx:
+                done = archive.prune(tx, calls[first : first + _AT_ONCE], by)
+            gone, left = gone + done.actions, left + done.left
+        with self.write() as tx:
+            archive.prune_rest(tx, before, by)
+        return archive.Pruned(gone, left)
 
     # --- one read, for those who want no more ------------------------------------------------
 
@@ -533,8 +653,7 @@ class Journal:
 
     def _forget_connections(self) -> None:
         # SQLite connections must not cross a fork; the parent still uses its own.
-        self._engine.dispose(close=False)
-        self._reader.dispose(close=False)
+        _dispose(self._engine, self._reader, close=False)
         self._turn = threading.Lock()
         self._gone = self._one_connection
 
@@ -543,31 +662,55 @@ class Journal:
         return self._turn if self._one_connection else nullcontext()
 
     @contextmanager
-    def _open_in_turn(self) -> Iterator[None]:
+    def _begin(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        """A transaction, and the database's errors in our words."""
         with self._in_turn():
             if self._gone:
                 raise JournalError(
                     "The journal was in memory and is closed, or of another process: "
                     "nothing can be recorded in it."
                 )
-            yield
+            try:
+                with engine.begin() as db:
+                    yield db
+            except SQLAlchemyError as error:
+                raise self._error(error) from None
+            except JournalError as error:
+                if self._place not in str(error):
+                    error.args = (f"{error} (journal {self._place})",)
+                raise
 
-
-def _dispose(*engines: sa.Engine) -> None:
-    for engine in engines:
-        engine.dispose()
-
-
-@contextmanager
-def _our_errors() -> Iterator[None]:
-    """The database's errors in our words."""
-    try:
-        yield
-    except SQLAlchemyError as error:
+    def _error(self, error: SQLAlchemyError) -> JournalError:
         cause = str(getattr(error, "orig", None) or type(error).__name__)
+        hint = next((hint for text, hint in _REPAIR.items() if text in cause), None)
         if cause == "database is locked":
-            raise JournalError(
-                "The journal is locked: something has kept it open for writing for too long.",
-                hint="Nothing is sent without a record; end what keeps the journal locked.",
-            ) from None
-        raise JournalError(f"The journal failed: {quoted(cause, 200)}.") from None
+            cause = "it is locked: something has kept it open for writing for too long"
+        return JournalError(f"The journal {self._place} failed: {quoted(cause, 200)}.", hint=hint)
+
+
+_RECOVER = (
+    "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
+    "Move the file away to start an empty one; then nothing is remembered."
+)
+_REPAIR = {
+    "database is locked": "Nothing is sent without a record; end what keeps the journal locked.",
+    "malformed": _RECOVER,
+    "not a database": _RECOVER,
+}
+
+
+def _place(url: str) -> str:
+    """Where a journal is, without a password."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return url if url == ":memory:" else "of this URL"  # it may hold a password
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return quoted(parsed.database, 300)
+    return quoted(parsed.render_as_string(hide_password=True), 300)
+
+
+def _dispose(*engines: sa.Engine | None, close: bool = True) -> None:
+    for engine in engines:
+        if engine is not None:
+            engine.dispose(close=close)

@@ -1,28 +1,22 @@
-"""The journal's tables, how an older journal becomes one of this release, and the engines that
-keep a claim on disk before a request leaves."""
+"""The journal's tables, and how an older journal becomes one of this release."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import QueuePool
 
-from hms_active_rooms.errors import JournalError
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.errors import BrokenRecord, JournalError
+from hms_active_rooms.gate.journal.records import (
+    LEADS_TO,
+    Event,
+    action_of,
+    history_fault,
+    seal,
+)
 
-SCHEMA_VERSION = 2
-
-_READS = "hms_reads"
-_FULL = 2  # what SQLite answers for synchronous=FULL
-_NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
-
-_ONE_WRITER = 0x686D73
-"""Key of PostgreSQL's advisory lock: "hms" in ASCII."""
+SCHEMA_VERSION = 3
 
 metadata = sa.MetaData()
 
@@ -71,7 +65,17 @@ events = sa.Table(
     sa.Column("by", sa.Text, nullable=False),
     sa.Column("way", sa.Text, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("seal", sa.String(64), nullable=False, server_default=""),
 )
+"""`seal`: see `records.seal`; "" for an event that is no step of the machine."""
+
+exports = sa.Table(
+    "hms_exports",
+    metadata,
+    sa.Column("action_id", sa.String(16), primary_key=True),
+    sa.Column("upto", sa.Integer, nullable=False),
+)
+"""The newest event of an action that an export holds."""
 
 steps = sa.Table(
     "hms_steps",
@@ -106,26 +110,39 @@ grants = sa.Table(
     sa.Column("expires_at", sa.DateTime, nullable=False),
 )
 
+_MAY_GO = (
+    "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
+    "p.action_id = OLD.action_id AND p.kind = 'pruned' AND p.seq > OLD.seq)"
+)
+"""An event may go once the record says that its action is deleted; that record stays."""
+
 _APPEND_ONLY = {
-    "sqlite": [
-        f"CREATE TRIGGER hms_events_no_{verb.lower()} BEFORE {verb} ON hms_events "
-        "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"
-        for verb in ("UPDATE", "DELETE")
-    ],
-    "postgresql": [
-        "CREATE OR REPLACE FUNCTION hms_events_no_change() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'events are append-only'; END $$",
-        "CREATE TRIGGER hms_events_no_change BEFORE UPDATE OR DELETE ON hms_events "
-        "FOR EACH ROW EXECUTE FUNCTION hms_events_no_change()",
-    ],
+    "sqlite": {
+        "hms_events_no_update": "BEFORE UPDATE ON hms_events",
+        "hms_events_no_delete": f"BEFORE DELETE ON hms_events WHEN NOT ({_MAY_GO})",
+        # REPLACE deletes without the trigger above.
+        "hms_events_no_replace": "BEFORE INSERT ON hms_events WHEN EXISTS "
+        "(SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)",
+    },
+    "postgresql": {
+        "hms_events_no_change": "BEFORE UPDATE OR DELETE ON hms_events FOR EACH ROW",
+        "hms_events_no_truncate": "BEFORE TRUNCATE ON hms_events FOR EACH STATEMENT",
+    },
 }
-
-
-@sa.event.listens_for(events, "after_create")
-def _protect_events(_table: sa.Table, connection: sa.Connection, **_: Any) -> None:
-    for statement in _APPEND_ONLY.get(connection.dialect.name, []):
-        connection.exec_driver_sql(statement)
-
+_REFUSE = {
+    "sqlite": "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END",
+    "postgresql": "EXECUTE FUNCTION hms_events_no_change()",
+}
+_FUNCTION = (
+    "CREATE OR REPLACE FUNCTION hms_events_no_change() RETURNS trigger LANGUAGE plpgsql AS "
+    f"$$ BEGIN IF TG_OP = 'DELETE' THEN IF {_MAY_GO} THEN RETURN OLD; END IF; END IF; "
+    "RAISE EXCEPTION 'events are append-only'; END $$"
+)
+_TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+    "postgresql": "SELECT tgname FROM pg_trigger "
+    "WHERE tgrelid = 'hms_events'::regclass AND tgenabled <> 'D'",
+}
 
 _TO_VERSION = {
     2: [
@@ -135,6 +152,7 @@ _TO_VERSION = {
         "UPDATE hms_actions SET decided_way = 'grant' WHERE decided_way LIKE 'grant of %'",
         "DELETE FROM hms_grants",  # their audiences were one text; they last half an hour
     ],
+    3: ["ALTER TABLE hms_events ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''"],
 }
 """What makes a journal of the version before one of this version."""
 
@@ -148,147 +166,75 @@ def prepare(db: sa.Connection) -> None:
     """Create the tables, or bring those of an earlier release up to this one.
 
     Raises:
-        JournalError: the journal is of a newer release.
+        JournalError: see `check`.
     """
-    found = None
-    if sa.inspect(db).has_table(versions.name):
-        found = db.scalar(sa.select(versions.c.version))
+    found = check(db)
     if found is None:
         metadata.create_all(db)
         db.execute(versions.insert().values(version=SCHEMA_VERSION))
-        return
-    if found > SCHEMA_VERSION:
-        raise JournalError(
-            f"The journal has schema version {found}; this release reads {SCHEMA_VERSION}.",
-            hint="Use the newer release of hms-active-rooms that wrote it, or another journal.",
-        )
-    for version in range(found + 1, SCHEMA_VERSION + 1):
-        for statement in _TO_VERSION[version] + _ALSO_ON.get((db.dialect.name, version), []):
-            db.execute(sa.text(statement))
-    if found < SCHEMA_VERSION:
+        _protect_events(db)
+    elif found < SCHEMA_VERSION:
+        for version in range(found + 1, SCHEMA_VERSION + 1):
+            for statement in _TO_VERSION[version] + _ALSO_ON.get((db.dialect.name, version), []):
+                db.execute(sa.text(statement))
+        exports.create(db)
+        for trigger in _protections(db):
+            table = " ON hms_events" if db.dialect.name == "postgresql" else ""
+            db.exec_driver_sql(f"DROP TRIGGER {trigger}{table}")
+        _seal(db)
+        _protect_events(db)
         db.execute(versions.update().values(version=SCHEMA_VERSION))
 
 
-def create_engine(url: str) -> sa.Engine:
-    """An engine for a journal URL; ":memory:" for one that is gone when closed."""
-    parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
-    if parsed.get_backend_name() != "sqlite":
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
-        if engine.dialect.name == "postgresql":
-            sa.event.listen(engine, "connect", _prepare_postgresql)
-            sa.event.listen(engine, "begin", _begin_postgresql)
-        return engine
-    if not is_in_memory(parsed) and parsed.database:
-        _make_private(Path(parsed.database))
-    return _sqlite(parsed, read_only=False)
+def check(db: sa.Connection) -> int | None:
+    """The schema version of the journal; None: there is none yet.
+
+    Raises:
+        JournalError: it is of a newer release, or not whole.
+    """
+    there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
+    if not there:
+        return None
+    found = db.scalar(sa.select(versions.c.version)) if versions.name in there else None
+    if found is not None and found > SCHEMA_VERSION:
+        raise JournalError(
+            f"The journal has schema version {found}; this release reads {SCHEMA_VERSION}.",
+            hint="Use a newer release of hms-active-rooms, or another journal.",
+        )
+    missing = set(metadata.tables) - there if found == SCHEMA_VERSION else {events.name} - there
+    if found == SCHEMA_VERSION and not missing:
+        missing = set(_APPEND_ONLY[db.dialect.name]) - _protections(db)
+    if found is None or missing:
+        raise BrokenRecord(
+            f"The journal is not whole: it has no {' and no '.join(sorted(missing) or ['version'])}."
+        )
+    return int(found)
 
 
-def reader_of(engine: sa.Engine) -> sa.Engine:
-    """An engine on the same database for transactions that only read: a write in them is an
-    error. In SQLite's WAL mode such a transaction neither waits for a writer nor keeps one
-    waiting."""
-    if engine.dialect.name == "sqlite" and not is_in_memory(engine.url):
-        return _sqlite(engine.url, read_only=True)
-    return engine.execution_options(**{_READS: True, "postgresql_readonly": True})
+def _protections(db: sa.Connection) -> set[str]:
+    found = set(db.exec_driver_sql(_TRIGGERS[db.dialect.name]).scalars())
+    return {name for name in found if name.startswith("hms_events_no_")}
 
 
-def _sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
-    in_memory = is_in_memory(url)
-    engine = sa.create_engine(
-        url,
-        poolclass=QueuePool,
-        # A memory database lives in its one connection; elsewhere nobody waits for one.
-        pool_size=1 if in_memory else 5,
-        max_overflow=0 if in_memory else -1,
-        connect_args={"check_same_thread": False, "timeout": 30},
-    )
-    # A memory database has no other mode, and nobody to share it with.
-    journal_mode = "memory" if in_memory else "wal"
-    sa.event.listen(
-        engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode, read_only)
-    )
-    if in_memory:
-        sa.event.listen(engine, "begin", _begin_in_memory)
-    else:
-        # Taking the write lock at once: a read-then-write transaction never loses its race late.
-        begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    return engine
+def _protect_events(db: sa.Connection) -> None:
+    if db.dialect.name == "postgresql":
+        db.exec_driver_sql(_FUNCTION)
+    for name, when in _APPEND_ONLY[db.dialect.name].items():
+        db.exec_driver_sql(f"CREATE TRIGGER {name} {when} {_REFUSE[db.dialect.name]}")
 
 
-def is_in_memory(url: sa.URL) -> bool:
-    """Whether the database is gone with its connection."""
-    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+def _seal(db: sa.Connection) -> None:
+    """Seal the rows of a release that did not: those whose events lead to them."""
+    for row in db.execute(sa.select(actions)).mappings().all():
+        query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
+        told = db.execute(query).mappings().all()
+        history = [Event(e["at"], e["kind"], e["by"], e["way"], e["data"]) for e in told]
+        with suppress(BrokenRecord):
+            if not history_fault(action_of(row, _BEFORE), history):
+                last = [event for event in told if event["kind"] in LEADS_TO][-1]
+                sealed = events.update().where(events.c.seq == last["seq"])
+                db.execute(sealed.values(seal=seal(row, last)))
 
 
-def _make_private(path: Path) -> None:
-    """The journal holds names and messages: only its owner may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600, exist_ok=True)
-
-
-def _prepare_postgresql(connection: DBAPIConnection, _record: Any) -> None:
-    """A commit waits for the disk, whatever the server, the database or the role is set to."""
-    with ExitStack() as unless_kept:
-        unless_kept.callback(connection.close)
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SET synchronous_commit TO on")
-            connection.commit()  # otherwise a rollback takes the setting back
-            cursor.execute("SHOW synchronous_commit")
-            [answer] = cursor.fetchone() or [None]
-        connection.commit()
-        if answer != "on":
-            raise JournalError(
-                "PostgreSQL could lose a record in a crash: synchronous_commit is "
-                f"{quoted(str(answer))} in the journal's session and cannot be set to on.",
-                hint="Connect to PostgreSQL itself, or to a pooler that keeps a session's settings.",
-            )
-        unless_kept.pop_all()
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str, read_only: bool) -> None:
-    connection.isolation_level = None  # transactions begin below, not by the driver's guess
-    with ExitStack() as unless_kept:
-        unless_kept.callback(connection.close)
-        # SQLite takes both as wishes: what counts is what it answers.
-        try:
-            mode = _pragma(connection, "journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN:
-                raise
-            raise _refused(_NO_WAL + "its files cannot be opened") from None
-        if mode != journal_mode:
-            raise _refused(_NO_WAL + f"the journal mode stays {quoted(str(mode))}")
-        _pragma(connection, "synchronous=FULL")
-        if _pragma(connection, "synchronous") != _FULL:
-            raise _refused("A commit does not wait for the disk here")
-        _pragma(connection, "foreign_keys=ON")
-        _pragma(connection, "busy_timeout=30000")
-        if read_only:
-            _pragma(connection, "query_only=ON")
-        unless_kept.pop_all()
-
-
-def _pragma(connection: sqlite3.Connection, pragma: str) -> object:
-    with closing(connection.execute(f"PRAGMA {pragma}")) as cursor:
-        return (cursor.fetchone() or [None])[0]
-
-
-def _refused(reason: str) -> JournalError:
-    return JournalError(
-        f"SQLite cannot keep the journal safely, and a request could be sent twice. {reason}.",
-        hint="Put the journal on a local disk, in a folder that can be written, or use PostgreSQL.",
-    )
-
-
-def _begin_in_memory(connection: sa.Connection) -> None:
-    # Readers and writers share the one connection.
-    reads = bool(connection.get_execution_options().get(_READS))
-    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if reads else 'OFF'}")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _begin_postgresql(connection: sa.Connection) -> None:
-    # One writer at a time, as with SQLite: what a transaction has read stays true until its end.
-    if not connection.get_execution_options().get(_READS):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ONE_WRITER})")
+_BEFORE = datetime.min.replace(tzinfo=UTC)
+"""A moment at which no row is late."""

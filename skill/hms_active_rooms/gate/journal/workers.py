@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def worker_may_live(worker: str) -> bool:
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
         return True
+    if sys.platform == "win32":
+        return True  # looking at a process with a signal is Ctrl-C for its group there
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

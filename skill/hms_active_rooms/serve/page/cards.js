@@ -176,6 +176,16 @@ export function showQuestion(question) {
   cards.set(question.id, new Card(question));
   moved();
   say(`New: ${question.text.split("\n")[0]}`);
+  notify(question);
+}
+
+function notify(question) { // names no people: a notification may be seen by others
+  if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
+  const told = new Notification("Waits for approval", { body: question.tool, tag: question.id });
+  told.addEventListener("click", () => {
+    focus();
+    byId(`action-${question.id}`)?.scrollIntoView();
+  });
 }
 
 function count() {

@@ -20,11 +20,14 @@ class Room {
     });
     byId("rooms").append(this.node);
     const choices = byId("filters").elements.room;
-    if (![...choices.options].some((option) => option.value === id)) choices.append(element("option", id));
+    this.option = [...choices.options].find((option) => option.value === id) ?? element("option", id);
+    this.option.value = id;
+    choices.append(this.option);
   }
 
   show(room) {
     this.room = room;
+    if (room.name) this.option.textContent = `${room.name} (${room.room_id})`;
     put(this.node, { name: room.name, room_id: room.room_id, counts: room.trouble || countsOf(room) });
     if (this.find.value.trim()) this.search();
     else this.rows(room);
@@ -97,7 +100,7 @@ class Entry {
     const by = row.decided_by ? `by ${row.decided_by} (${row.decided_way})` : `asked for by ${row.requester}`;
     put(this.node, {
       at: `${new Date(row.at).toLocaleDateString()} ${timeOf(row.at)}`, tool: row.tool.replace("hms-", ""),
-      state: row.state, by, text: row.text, room_id: row.room_id, id: row.id,
+      state: row.label, by, text: row.text, room_id: row.room_id, id: row.id,
     });
     part(this.node, "state").className = `state ${row.state}`;
     if (this.details.open) this.fill();

@@ -1,12 +1,19 @@
 // The approvals page: logging in, and who is told the news.
 
-import { byId } from "./text.js";
+import { byId, say } from "./text.js";
 import { call, key, listen, onLoggedOut, stopListening, Told } from "./server.js";
-import { connected, forgetAll, showWaiting } from "./cards.js";
+import { connected, forgetAll, showQuestion, showWaiting } from "./cards.js";
 import { showJournal, showRooms } from "./lists.js";
 
-const link = new URLSearchParams(location.hash.slice(1));
-if (location.hash) history.replaceState(null, "", location.pathname);
+// What the address brought: a login, or the action somebody was sent a link to. It leaves the
+// address bar at once, also when it is pasted into a page that is open already.
+let link = new URLSearchParams();
+
+function takeLink() {
+  if (!location.hash) return;
+  link = new URLSearchParams(location.hash.slice(1));
+  history.replaceState(null, "", location.pathname);
+}
 
 function showLogin(text) {
   stopListening();
@@ -34,6 +41,18 @@ function showDesk() {
   byId("login").hidden = true;
   byId("desk").hidden = byId("logout").hidden = false;
   listen(heard, lost);
+  showLinked();
+}
+
+async function showLinked() {
+  const id = link.get("action");
+  if (!id) return;
+  link.delete("action");
+  const action = await call(`/actions/${encodeURIComponent(id)}`).catch(() => null);
+  if (!action) return say("There is no such action.");
+  if (action.question && ["proposed", "approved"].includes(action.state)) showQuestion(action.question);
+  else say(action.told);
+  byId(`action-${id}`)?.scrollIntoView();
 }
 
 byId("login-form").addEventListener("submit", async (event) => {
@@ -51,6 +70,13 @@ byId("login-form").addEventListener("submit", async (event) => {
 byId("logout").addEventListener("click", async () => {
   await call("/logout", {}).catch(() => {});
   logOut("You are logged out.");
+});
+
+const notify = byId("notify");
+notify.hidden = !("Notification" in window) || Notification.permission !== "default";
+notify.addEventListener("click", async () => {
+  await Notification.requestPermission();
+  notify.hidden = true;
 });
 
 let changes = -1;
@@ -79,6 +105,12 @@ function lost() {
   byId("connection").textContent = "Not connected. What you see may be old.";
 }
 
+function open() {
+  takeLink();
+  if (link.has("login") || !key.has()) showLogin("");
+  else showDesk();
+}
+
 onLoggedOut(logOut);
-if (link.has("login") || !key.has()) showLogin("");
-else showDesk();
+addEventListener("hashchange", () => location.hash && open());
+open();

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hms_active_rooms.api.models import ActiveRoom, Peer
-from hms_active_rooms.gate.journal.records import FINAL, Action, Event
+from hms_active_rooms.gate.journal.records import FINAL, Action, Event, by_person
 from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.looks import folded, skeleton
 from hms_active_rooms.serve.decisions import Shown, told
@@ -117,10 +117,15 @@ def row_view(action: Action) -> dict[str, Any]:
         "room_id": action.room_id,
         "requester": cut(action.requester, _MAX_TEXT_CHARS),
         "state": action.state,
+        "label": "refused" if _nobody_said_no(action) else action.state,
         "decided_by": cut(action.decided_by, _MAX_TEXT_CHARS),
         "decided_way": action.decided_way,
         "text": outcome(action),
     }
+
+
+def _nobody_said_no(action: Action) -> bool:
+    return action.state == "rejected" and not by_person(action.decided_way)
 
 
 def action_view(shown: Shown) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""Which MCP client calls: its token, what it calls itself, its session; and no request id twice.
+
+Threat: one agent is told another's outcome, or answers its question; a client uses a request's
+id again while the first is open, and the two answers cross. Invariant: callers differ by token,
+by name, and by session while both sessions live. What a session asked for that has ended is
+told to the next session of the same token and name, since some clients open one for each call.
+The era of 2026-07-28 has no sessions over HTTP: there only token and name tell callers apart.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+
+from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
+from hms_active_rooms.serve.admission import hashed, principal
+from hms_active_rooms.serve.calls import Caller
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER: Final = "mcp-session-id"
+KEY: Final = "hms_active_rooms.mcp_sessions"
+"""Where a request's scope has its server's sessions."""
+
+TWICE: Final = (
+    "A request with this id is open in this session. Nothing was executed for this one; use "
+    "another id."
+)
+IDLE_S: Final = 30 * 60.0
+"""How long a session is kept that nobody uses."""
+
+_INVALID_REQUEST: Final = -32600
+
+
+class Sessions:
+    """ASGI wrapper around the transport: the sessions that may still call, the requests of each.
+
+    Args:
+        app: the transport, which is given no request whose id is open in its session.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+        self._open: set[tuple[str, str]] = set()
+
+    def used(self, tag: str) -> None:
+        """The session called."""
+        self._seen[tag] = self._clock()
+
+    def may_live(self, tag: str) -> bool:
+        """Whether the session called lately, and has not ended."""
+        return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        scope[KEY] = self
+        tag = session_tag(Headers(scope=scope))
+        if not tag or scope["method"] not in ("POST", "DELETE"):
+            await self._app(scope, receive, send)
+            return
+        pending = [await receive()]  # the guard hands on a body in one piece
+        number = _request_id(pending[0].get("body", b""))
+        mine = (tag, str(number))
+        if number is not None and mine in self._open:
+            error = {"code": _INVALID_REQUEST, "message": TWICE}
+            answer = {"jsonrpc": "2.0", "id": number, "error": error}
+            await JSONResponse(answer, 400)(scope, receive, send)
+            return
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await receive()
+
+        async def noted(message: Message) -> None:
+            # A client that went away before the end may not use the id again.
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._open.discard(mine)
+            await send(message)
+
+        if number is not None:
+            self._open.add(mine)
+        await self._app(scope, replay, noted)
+        if scope["method"] == "DELETE":
+            self._forget(tag)
+
+    def _forget(self, tag: str) -> None:
+        self._seen = {t: at for t, at in self._seen.items() if t != tag and self.may_live(t)}
+        self._open = {(t, number) for t, number in self._open if t in self._seen}
+
+
+def caller(name: str, request: Request | None) -> Caller:
+    """Who calls.
+
+    Args:
+        name: what the client calls itself, as one plain word.
+        request: the HTTP request; None: this process serves this client alone.
+    """
+    token = principal(request.scope).name if request else ""
+    sessions: Sessions | None = request.scope.get(KEY) if request else None
+    tag = session_tag(request.headers) if request else this_worker().rpartition(":")[2]
+    if sessions and tag:
+        sessions.used(tag)
+
+    def is_mine(requester: str) -> bool:
+        other = requester.rpartition("#")[2] if "#" in requester else ""
+        if "@" in other:  # a process that serves one client
+            world, _, _ = this_worker().rpartition(":")
+            return other == tag or not worker_may_live(f"{world}:{other}")
+        return other == tag or sessions is None or not sessions.may_live(other)
+
+    channel = ":".join(["mcp", *([token] if token else []), name])
+    requester = f"{channel}#{tag}" if tag else channel
+    return Caller(channel, requester, token=token, is_mine=is_mine)
+
+
+def session_tag(headers: Mapping[str, str]) -> str:
+    """Names the session of a request; "" for none. The id itself opens the session, so it is
+    written down nowhere."""
+    session = headers.get(HEADER, "")
+    return hashed(session).hex()[:8] if session else ""
+
+
+def _request_id(body: bytes) -> int | str | None:
+    """The id of a JSON-RPC request; None for anything else, which the transport judges."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or "method" not in message:
+        return None
+    number = message.get("id")
+    return number if isinstance(number, int | str) and not isinstance(number, bool) else None

@@ -1,0 +1,250 @@
+"""Tells a chat channel or a program of each question that waits for a person: `HMS_NOTIFY_URL`.
+
+Threat: a receiver that is slow or down holds up a call; a name in the room reaches, or acts in,
+a channel that others read. Invariant: the journal is read for what waits, whoever asked it, and
+calls know nothing of this; at most `MOST_WAITING` notices are kept, each is tried `TRIES` times;
+no text of strangers is in one unless asked for. Of servers that share a journal one tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+from hms_active_rooms.errors import ConfigurationError, JournalError
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.serve.app import Lifespan
+from hms_active_rooms.serve.decisions import allowed_rooms
+from hms_active_rooms.untrusted import cut, quoted
+
+Form = Literal["slack", "teams", "discord", "json"]
+
+MOST_WAITING: Final = 100
+TRIES: Final = 4
+LOOK_S: Final = 2.0
+_TIMEOUT_S: Final = 10.0
+_MAX_CHARS: Final = 1500
+"""Discord takes 2,000."""
+
+_HOSTS: Final[Mapping[str, Form]] = {
+    "hooks.slack.com": "slack",
+    "webhook.office.com": "teams",
+    "logic.azure.com": "teams",
+    "powerplatform.com": "teams",
+    "discord.com": "discord",
+    "discordapp.com": "discord",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NotifySettings:
+    """Where notices go.
+
+    Attributes:
+        url: of the webhook; it is often a secret itself.
+        form: what the receiver takes.
+        secret: signs each notice; "" for none.
+        names: whether the question itself, with names from the room, is told.
+    """
+
+    url: str = field(repr=False)
+    form: Form = "json"
+    secret: str = field(default="", repr=False)
+    names: bool = False
+
+
+def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
+    """From `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: nobody is told.
+
+    Raises:
+        ConfigurationError: no URL, no such form, or something else than 0 or 1 for the names.
+    """
+    url = environ.get("HMS_NOTIFY_URL", "").strip()
+    if not url:
+        return None
+    host = urlsplit(url).hostname or ""
+    if urlsplit(url).scheme not in ("http", "https") or not host:
+        raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
+    by_host = (form for name, form in _HOSTS.items() if f".{host}".endswith(f".{name}"))
+    given = environ.get("HMS_NOTIFY_FORM", "").strip() or next(by_host, "json")
+    forms: dict[str, Form] = {form: form for form in get_args(Form)}
+    if given not in forms:
+        raise ConfigurationError(
+            f"HMS_NOTIFY_FORM is {quoted(given, 40)}.", hint=f"One of {', '.join(forms)}."
+        )
+    names = environ.get("HMS_NOTIFY_NAMES", "").strip() or "0"
+    if names not in ("0", "1"):
+        raise ConfigurationError("HMS_NOTIFY_NAMES is 0 or 1.")
+    secret = environ.get("HMS_NOTIFY_SECRET", "")
+    return NotifySettings(url, forms[given], secret, names == "1")
+
+
+def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
+    """What the receiver gets about a question. Pure.
+
+    Args:
+        action: a row that waits.
+        settings: see there.
+        page: address of the approvals page; "" when there is none.
+    """
+    link = f"{page}#action={action.id}" if page else ""
+    count = action.shown.total
+    told = f"{action.tool} waits for approval: {count} {'person' if count == 1 else 'people'}"
+    told += f" in room {action.room_id}, until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    told += f", asked for by {cut(action.requester, 80)} (action {action.id})."
+    if settings.names:
+        told += "\n" + describe(action)
+    text = told if len(told) <= _MAX_CHARS else f"{told[:_MAX_CHARS]}…"
+    match settings.form:
+        case "slack":
+            for sign, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+                text = text.replace(sign, name)  # else <!channel> in a name calls everybody
+            return {"text": f"{text}\n{link}".strip()}
+        case "discord":
+            return {"content": f"{text}\n{link}".strip(), "allowed_mentions": {"parse": []}}
+        case "teams":
+            block = {"type": "TextBlock", "wrap": True, "text": text.replace("[", "\\[")}
+            opens = [{"type": "Action.OpenUrl", "title": "Look at it", "url": link}]
+            card = {"type": "AdaptiveCard", "version": "1.4", "body": [block]}
+            kind = "application/vnd.microsoft.card.adaptive"
+            content = {**card, "actions": opens if link else []}
+            return {"type": "message", "attachments": [{"contentType": kind, "content": content}]}
+    return {
+        "event": "approval_needed",
+        "action_id": action.id,
+        "tool": action.tool,
+        "gate": action.gate,
+        "room_id": action.room_id,
+        "total": count,
+        "requester": cut(action.requester, 80),
+        "deadline": action.expires_at.isoformat(),
+        "text": text,
+        "url": link,
+    }
+
+
+def signed(body: bytes, secret: str) -> dict[str, str]:
+    """The headers of a notice. `X-HMS-Signature-256` is `sha256=` and the HMAC of the body."""
+    headers = {"Content-Type": "application/json", "User-Agent": "hms-active-rooms"}
+    if secret:
+        made = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        headers["X-HMS-Signature-256"] = f"sha256={made}"
+    return headers
+
+
+class Notifier:
+    """Looks for new questions, and sends a notice of each.
+
+    Args:
+        gate: has the journal and the rooms.
+        settings: where notices go.
+        page: address of the approvals page; "" when there is none.
+        sleep: waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        settings: NotifySettings,
+        page: str = "",
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._gate = gate
+        self._settings = settings
+        self._page = page
+        self._sleep = sleep
+        self._queue: asyncio.Queue[Action] = asyncio.Queue(MOST_WAITING)
+        self._seen: frozenset[str] = frozenset()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look and send while the block runs."""
+        tasks = [asyncio.create_task(self._look()), asyncio.create_task(self._send())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self) -> None:
+        rooms = allowed_rooms(self._gate)
+        while True:
+            try:
+                room = MOST_WAITING - self._queue.qsize()
+                new, self._seen = await asyncio.to_thread(
+                    _new, self._gate.journal, rooms, self._seen, room
+                )
+            except JournalError as error:
+                _log.warning("nobody is told of what waits: %s", error)
+                new = []
+            for action in new:
+                self._queue.put_nowait(action)
+            await self._sleep(LOOK_S)
+
+    async def _send(self) -> None:
+        while True:
+            action = await self._queue.get()
+            body = json.dumps(notice(action, self._settings, self._page)).encode()
+            for attempt in range(1, TRIES + 1):
+                problem = await asyncio.to_thread(_post, self._settings, body)
+                if not problem or attempt == TRIES:
+                    break
+                await self._sleep(4 ** (attempt - 1))
+            if problem:
+                _log.warning("no notice of action %s: %s", action.id, problem)
+
+
+def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
+    """What runs while a server does, for `create_app(lifespans=...)`; nothing without a URL.
+
+    Raises:
+        ConfigurationError: see `notify_settings`.
+    """
+    settings = notify_settings(environ)
+    return [Notifier(gate, settings, page).running] if settings else []
+
+
+def _new(
+    journal: Journal, rooms: Collection[str] | None, seen: frozenset[str], most: int
+) -> tuple[list[Action], frozenset[str]]:
+    """The questions that nobody was told of yet, now this server's to tell; and those known."""
+    with journal.read() as view:
+        waiting = view.actions(state="proposed", rooms=rooms, oldest_first=True, limit=500)
+    unknown = [row for row in waiting if row.id not in seen][:most]
+    mine = []
+    if unknown:
+        with journal.write() as tx:
+            mine = [row for row in unknown if tx.ask(f"(notice) {row.id}", [row.id])]
+    known = seen & {row.id for row in waiting}
+    return mine, known | {row.id for row in unknown}
+
+
+def _post(settings: NotifySettings, body: bytes) -> str:
+    """Send a notice; "" or what went wrong, without the URL, which may be a secret."""
+    request = urllib.request.Request(  # noqa: S310  # http or https: see `notify_settings`
+        settings.url, body, signed(body, settings.secret), method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            answer.read(1)
+    except (OSError, HTTPException, ValueError) as error:  # also an HTTP status that is an error
+        status = getattr(error, "code", None)
+        return f"HTTP {status}" if status else type(error).__name__
+    return ""

@@ -1,0 +1,403 @@
+"""Who calls: programs are told apart by token, client and session, in the record, in what they
+are told and in their limits; servers of one journal know each other's questions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import mcp_types as types
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+
+from hms_active_rooms import ActiveRoomsToolkit
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.serve import calls, eliciting
+from hms_active_rooms.serve.admission import GuardSettings, caller_tokens, guard_settings
+from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.limits import refusals_of
+from hms_active_rooms.serve.mcp import build_server, entry
+from hms_active_rooms.serve.mcp_sessions import HEADER, TWICE
+from hms_active_rooms.serve.rest import rest_routes
+from hms_active_rooms.serve.running import all_ended
+from hms_active_rooms.serve.server import serving
+from serve.people import YES, Person, kit, named, remove, students, text, yes_to
+from serve.rest_callers import problem, rest_app, speaking
+from stand_in import ROOM, Clock, StandInRoom
+
+REMOVE, SEND = "hms-remove-peers", "hms-send-message"
+A, B = "agent-a-token-0123456789", "agent-b-token-0123456789"
+TWO = guard_settings("127.0.0.1", callers={"agent-a": A, "agent-b": B})
+OPEN = guard_settings("127.0.0.1")
+
+
+@asynccontextmanager
+async def served(toolkit: ActiveRoomsToolkit, guard: GuardSettings = OPEN) -> AsyncIterator[str]:
+    app = create_app(
+        toolkit, guard=guard, mcp=entry(build_server(toolkit)), rest=rest_routes(toolkit)
+    )
+    async with serving(app) as url:
+        yield url
+
+
+@asynccontextmanager
+async def connected(
+    url: str, mode: str = "legacy", *, token: str = "", name: str = "agent", person: Any = None
+) -> AsyncIterator[Client]:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        client = Client(
+            streamable_http_client(f"{url}/mcp", http_client=http),
+            mode=mode,  # type: ignore[arg-type]  # one of the modes
+            elicitation_callback=person,
+            client_info=types.Implementation(name=name, version="1"),
+        )
+        async with client as mcp:
+            yield mcp
+
+
+async def approve(toolkit: ActiveRoomsToolkit, action_id: str) -> None:
+    row = await toolkit.gate.get(action_id)
+    await toolkit.gate.decide(row.id, toolkit.gate.request(row).approve(), by="ada", way="page")
+    await toolkit.gate.run(row.id)
+
+
+async def two_agents(
+    toolkit: ActiveRoomsToolkit, first: Client, second: Client
+) -> tuple[Action, Action]:
+    """One asks and a person approves; the other asks for the same. Their rows."""
+    said = {"room_id": ROOM, "message": "five minutes"}
+    asked = await first.call_tool(SEND, said)
+    await approve(toolkit, asked.structured_content["action_id"])
+    other = await second.call_tool(SEND, said)
+    assert other.structured_content["waiting"] is True
+    told = await first.call_tool(SEND, said)
+    assert told.structured_content["state"] == "done"
+    assert "made before" in text(told)
+    rows = [asked.structured_content["action_id"], other.structured_content["action_id"]]
+    return await toolkit.gate.get(rows[0]), await toolkit.gate.get(rows[1])
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+def test_callers_are_named_by_their_tokens() -> None:
+    environ = {"HMS_SERVER_TOKEN": "x" * 20, "HMS_SERVER_TOKENS": f"agent-a={A}, agent-b={B}"}
+    assert caller_tokens(environ) == {"": "x" * 20, "agent-a": A, "agent-b": B}
+    assert caller_tokens({"HMS_SERVER_TOKENS": ""}) == {}
+
+
+@pytest.mark.parametrize("wrong", [A, f"={A}", f"Agent={A}", "agent=", f"a={A},a={B}", f"a b={A}"])
+def test_what_is_no_name_and_token_is_an_error_that_tells_no_token(wrong: str) -> None:
+    with pytest.raises(ConfigurationError) as told:
+        caller_tokens({"HMS_SERVER_TOKENS": wrong})
+    assert A not in f"{told.value} {told.value.hint}"
+
+
+def test_two_callers_with_one_token_are_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="same token"):
+        guard_settings("127.0.0.1", callers={"a": A, "b": A})
+
+
+async def test_rest_tells_programs_apart_by_their_token() -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit, guard=TWO), A, B) as (a, b):
+        first = (await a.tool(REMOVE, remove())).json()["data"]
+        second = (await b.tool(REMOVE, remove())).json()["data"]
+        again = (await a.tool(REMOVE, remove())).json()["data"]
+    assert first["action_id"] == again["action_id"] != second["action_id"]
+    assert (first["requester"], second["requester"]) == ("rest:agent-a", "rest:agent-b")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_agents_outcome_is_not_told_to_the_agent_with_another_token(mode: str) -> None:
+    toolkit = kit(students())
+    async with (
+        served(toolkit, TWO) as url,
+        connected(url, mode, token=A) as a,
+        connected(url, mode, token=B) as b,
+    ):
+        first, second = await two_agents(toolkit, a, b)
+    assert first.requester.startswith("mcp:agent-a:agent")
+    assert second.requester.startswith("mcp:agent-b:agent")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_agents_outcome_is_not_told_to_the_agent_with_another_name(mode: str) -> None:
+    toolkit = kit(students())
+    async with (
+        served(toolkit) as url,
+        connected(url, mode, name="one") as one,
+        connected(url, mode, name="two") as two,
+    ):
+        await two_agents(toolkit, one, two)
+
+
+async def test_an_agents_outcome_is_not_told_to_another_session_that_is_open() -> None:
+    toolkit = kit(students())
+    async with served(toolkit) as url, connected(url) as one, connected(url) as two:
+        first, second = await two_agents(toolkit, one, two)
+    assert first.requester != second.requester
+    assert first.thread == second.thread
+
+
+async def test_what_a_session_asked_for_is_told_to_the_next_one_once_it_has_ended() -> None:
+    """Some clients open a session for each call."""
+    toolkit = kit(students())
+    async with served(toolkit) as url:
+        async with connected(url) as mcp:
+            asked = (await mcp.call_tool(REMOVE, remove())).structured_content
+        async with connected(url) as mcp:
+            again = (await mcp.call_tool(REMOVE, remove())).structured_content
+        await approve(toolkit, asked["action_id"])
+        async with connected(url) as mcp:
+            told = (await mcp.call_tool(REMOVE, remove())).structured_content
+    assert asked["action_id"] == again["action_id"] == told["action_id"]
+    assert told["state"] == "done"
+
+
+async def test_a_session_is_only_for_the_token_that_began_it() -> None:
+    toolkit = kit(students())
+    seen: list[str] = []
+
+    async def note(response: Any) -> None:
+        seen.append(response.headers.get(HEADER, ""))
+
+    async with (
+        served(toolkit, TWO) as url,
+        httpx2.AsyncClient(
+            headers={"authorization": f"Bearer {A}"}, event_hooks={"response": [note]}
+        ) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode="legacy"),
+    ):
+        headers = {"authorization": f"Bearer {B}", HEADER: next(filter(None, seen))}
+        async with httpx.AsyncClient(base_url=url, headers=headers) as other:
+            answer = await other.post("/mcp", json=_listing(7), headers=_ACCEPT)
+    assert answer.status_code == 404
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_noisy_client_does_not_shut_out_the_next(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MOST_NEW_A_MINUTE", 3)
+    toolkit = kit(students(), Journal(":memory:", clock=Clock()), actions_per_minute=1)
+    async with served(toolkit) as url, connected(url, mode, name="noisy") as noisy:
+        told = [await noisy.call_tool(REMOVE, remove(99, reason=str(n))) for n in range(5)]
+        assert "Call again in" in text(told[-1])
+        async with connected(url, mode, name="next") as quiet:
+            assert (await quiet.call_tool(REMOVE, remove())).structured_content["waiting"]
+    await refusals_of(toolkit.gate.journal).ended()
+
+
+async def test_a_session_for_each_call_gets_no_more_than_one_token_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "MOST_NEW_A_MINUTE", 1)
+    monkeypatch.setattr(calls, "CALLERS_OF_A_TOKEN", 2)
+    toolkit = kit(students(), Journal(":memory:", clock=Clock()), actions_per_minute=1)
+    told = []
+    async with served(toolkit) as url:
+        for number in range(3):
+            async with connected(url, name=f"name{number}") as mcp:
+                told.append(text(await mcp.call_tool(REMOVE, remove(99))))
+    assert ["Call again in" in words for words in told] == [False, False, True]
+    await refusals_of(toolkit.gate.journal).ended()
+
+
+async def test_open_questions_are_counted_for_each_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "MAX_OPEN", 1)
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit, guard=TWO), A, B) as (a, b):
+        assert (await a.tool(REMOVE, remove(1))).status_code == 202
+        problem(await a.tool(REMOVE, remove(2)), 403, "policy_refusal")
+        assert (await b.tool(REMOVE, remove(2))).status_code == 202
+
+
+# --- one request id, twice ------------------------------------------------------------------------
+
+_ACCEPT = {"accept": "application/json, text/event-stream"}
+
+
+def _listing(number: int) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/list", "params": {}}
+
+
+async def test_a_second_request_with_an_id_that_is_open_is_refused_and_the_first_answered() -> None:
+    room = SlowRoom()
+    toolkit = kit(room)
+    async with served(toolkit) as url, httpx.AsyncClient(base_url=url, headers=_ACCEPT) as http:
+        session = await _begin(http)
+        call = {"name": "hms-list-peers", "arguments": {"room_id": ROOM}}
+        body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": call}
+        first = asyncio.create_task(http.post("/mcp", json=body, headers=session))
+        await room.asked.wait()
+        for twin in (7, "7"):
+            second = await http.post("/mcp", json=_listing(7) | {"id": twin}, headers=session)
+            assert second.status_code == 400
+            assert second.json()["error"]["message"] == TWICE
+        room.go.set()
+        answer = await first
+        assert '"Peer 1' in answer.text.replace("\\", "")
+        third = await http.post("/mcp", json=_listing(7), headers=session)
+    assert third.status_code == 200
+    assert "hms-end-active-room" in third.text
+
+
+class SlowRoom(StandInRoom):
+    """Answers for its people when told to."""
+
+    def __init__(self) -> None:
+        super().__init__(students().peers)
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def list_peers(self, room_id: str, **more: Any) -> Any:
+        self.asked.set()
+        await self.go.wait()
+        return await super().list_peers(room_id, **more)
+
+
+async def _begin(http: httpx.AsyncClient) -> dict[str, str]:
+    """Begin a session; the headers of its requests."""
+    info = {"name": "agent", "version": "1"}
+    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
+    body = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
+    answer = await http.post("/mcp", json=body)
+    headers = {HEADER: answer.headers[HEADER], "mcp-protocol-version": "2025-06-18"}
+    note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    await http.post("/mcp", json=note, headers=headers)
+    return headers
+
+
+# --- several servers, one journal -----------------------------------------------------------------
+
+
+async def _first_round(mcp: Client) -> types.InputRequiredResult:
+    asked = await mcp.session.call_tool(REMOVE, remove(), allow_input_required=True)
+    assert isinstance(asked, types.InputRequiredResult)
+    return asked
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_an_answer_counts_at_any_server_of_the_journal(
+    restarted: bool, tmp_path: Path
+) -> None:
+    room, url = students(), f"sqlite:///{tmp_path / 'journal.sqlite'}"
+    async with AsyncExitStack() as stack:
+        here = kit(room, url)
+        one = await stack.enter_async_context(connected_to(here))
+        asked = await _first_round(one)
+        if restarted:
+            await stack.aclose()
+            await here.aclose()
+        there = kit(room, url)
+        other = await stack.enter_async_context(connected_to(there))
+        told = await other.call_tool(
+            REMOVE, remove(), input_responses=yes_to(asked), request_state=asked.request_state
+        )
+    assert told.structured_content["state"] == "done"
+    assert [verb for verb, _ in room.posts] == ["remove"]
+
+
+@asynccontextmanager
+async def connected_to(toolkit: ActiveRoomsToolkit) -> AsyncIterator[Client]:
+    async with Client(build_server(toolkit), elicitation_callback=Person([YES])) as mcp:
+        yield mcp
+
+
+async def test_a_state_of_another_journal_says_that_nothing_was_executed() -> None:
+    room = students()
+    async with connected_to(kit(room)) as one, connected_to(kit(room)) as other:
+        asked = await _first_round(one)
+        with pytest.raises(MCPError, match="nothing was executed"):
+            await other.call_tool(
+                REMOVE, remove(), input_responses=yes_to(asked), request_state=asked.request_state
+            )
+    assert room.posts == []
+
+
+async def test_a_state_is_only_for_the_token_that_got_it() -> None:
+    room = students()
+    toolkit = kit(room)
+    async with (
+        served(toolkit, TWO) as url,
+        connected(url, "auto", token=A, person=Person([YES])) as a,
+        connected(url, "auto", token=B, person=Person([YES])) as b,
+    ):
+        asked = await _first_round(a)
+        with pytest.raises(MCPError, match="nothing was executed"):
+            await b.call_tool(
+                REMOVE, remove(), input_responses=yes_to(asked), request_state=asked.request_state
+            )
+    assert room.posts == []
+
+
+# --- people are slow ------------------------------------------------------------------------------
+
+
+async def test_while_a_person_is_asked_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eliciting, "PROGRESS_S", 0.01)
+    seen: list[float] = []
+    enough = asyncio.Event()
+
+    async def progress(done: float, total: float | None, message: str | None) -> None:
+        seen.append(done)
+        if len(seen) == 3:
+            enough.set()
+
+    async def slow(_: Any, params: Any) -> types.ElicitResult:
+        await enough.wait()
+        return named(YES, params.requested_schema)
+
+    toolkit = kit(students())
+    async with served(toolkit) as url, connected(url, person=slow) as mcp:
+        told = await mcp.call_tool(REMOVE, remove(), progress_callback=progress)
+    assert told.structured_content["state"] == "done"
+    assert seen == sorted(set(seen))
+    assert seen[2] < 1
+
+
+async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_tells_it() -> None:
+    room = students()
+    toolkit = kit(room)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Any, params: Any) -> types.ElicitResult:
+        asked.set()
+        await answer.wait()
+        return named(YES, params.requested_schema)
+
+    async with served(toolkit) as url, connected(url, person=slow) as mcp:
+        call = asyncio.create_task(mcp.call_tool(REMOVE, remove()))
+        await asked.wait()
+        call.cancel()  # the client tells the server
+        await asyncio.gather(call, return_exceptions=True)
+        answer.set()
+        [row] = toolkit.gate.journal.actions()
+        await until_ended(toolkit, row.id)
+        told = await mcp.call_tool(REMOVE, remove())
+    kinds = [event.kind for event in toolkit.gate.journal.events(row.id)]
+    assert "late_answer" in kinds
+    assert told.structured_content["action_id"] == row.id
+    assert "made before" in text(told)
+    assert "came after the call had ended" in text(told)
+    assert [verb for verb, _ in room.posts] == ["remove"]
+
+
+async def until_ended(toolkit: ActiveRoomsToolkit, action_id: str) -> None:
+    async with asyncio.timeout(10):
+        while not (await toolkit.gate.get(action_id)).ended:
+            await asyncio.sleep(0)
+            await all_ended(10)

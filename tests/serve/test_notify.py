@@ -1,0 +1,205 @@
+"""A notice of each question that waits: in the receiver's form, once, without strangers' names."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hms_active_rooms import ActiveRoomsToolkit
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.notify import (
+    TRIES,
+    Notifier,
+    NotifySettings,
+    notice,
+    notify_settings,
+)
+from serve.people import kit, remove, students
+from stand_in import ROOM, StandInRoom, peer
+
+REMOVE = "hms-remove-peers"
+PAGE = "https://rooms.example/approvals"
+
+
+@dataclass
+class Receiver:
+    """A webhook that answers with these statuses in turn, the last one for all after it."""
+
+    statuses: list[int] = field(default_factory=lambda: [200])
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    url: str = ""
+    more: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait(self, count: int) -> None:
+        with self.more:
+            assert self.more.wait_for(lambda: len(self.got) >= count, 30), self.got
+
+    async def told(self, count: int = 1) -> list[Any]:
+        await asyncio.to_thread(self.wait, count)
+        return [json.loads(body) for _, body in self.got]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            status = found.statuses[min(len(found.got), len(found.statuses) - 1)]
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+            with found.more:
+                found.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                found.more.notify_all()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        found.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+async def at_once(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+def notifier(toolkit: ActiveRoomsToolkit, url: str, **more: Any) -> Notifier:
+    return Notifier(toolkit.gate, NotifySettings(url, **more), PAGE, sleep=at_once)
+
+
+async def waits(toolkit: ActiveRoomsToolkit, number: int = 1) -> Action:
+    caller = Caller("test", "mcp:agent")
+    answer = await call_tool(toolkit, REMOVE, remove(number), caller=caller)
+    assert answer.action
+    return answer.action
+
+
+# --- what is told ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "form"),
+    [
+        ("https://hooks.slack.com/services/T/B/x", "slack"),
+        ("https://acme.webhook.office.com/webhookb2/x", "teams"),
+        ("https://prod-1.westeurope.logic.azure.com:443/workflows/x", "teams"),
+        ("https://discord.com/api/webhooks/1/x", "discord"),
+        ("https://notdiscord.com/x", "json"),
+        ("http://127.0.0.1:8000/", "json"),
+    ],
+)
+def test_the_form_is_the_hosts(url: str, form: str) -> None:
+    settings = notify_settings({"HMS_NOTIFY_URL": url})
+    assert settings
+    assert settings.form == form
+    chosen = notify_settings({"HMS_NOTIFY_URL": url, "HMS_NOTIFY_FORM": "slack"})
+    assert chosen
+    assert chosen.form == "slack"
+    assert url not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"HMS_NOTIFY_URL": "hooks.slack.com/x"},
+        {"HMS_NOTIFY_URL": "file:///etc/passwd"},
+        {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_FORM": "irc"},
+        {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_NAMES": "yes"},
+    ],
+)
+def test_a_wrong_setting_is_an_error(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError):
+        notify_settings(wrong)
+    assert notify_settings({}) is None
+
+
+@pytest.mark.parametrize("form", ["slack", "teams", "discord", "json"])
+async def test_a_notice_names_nobody_unless_asked_and_links_to_the_action(form: Any) -> None:
+    name = "Zoe <!channel> [x](http://evil.example) @everyone"
+    toolkit = kit(StandInRoom([peer(1, name=name, role="<!here>", user_id="@u")]))
+    action = await waits(toolkit)
+    told = json.dumps(notice(action, NotifySettings("https://x", form), PAGE))
+    for word in ("Zoe", "!here", "@u", "everyone"):
+        assert word not in told
+    assert "1 person" in told
+    assert ROOM in told
+    assert f"{PAGE}#action={action.id}" in told
+    named = json.dumps(notice(action, NotifySettings("https://x", form, names=True), PAGE))
+    assert "Zoe" in named
+    assert "<!channel>" not in named or form != "slack"
+    assert "[x](" not in named or form not in ("teams",)
+
+
+async def test_without_a_page_there_is_no_link() -> None:
+    action = await waits(kit(students()))
+    assert "#action" not in json.dumps(notice(action, NotifySettings("https://x", "teams")))
+
+
+# --- sending --------------------------------------------------------------------------------------
+
+
+async def test_each_question_is_told_once_and_signed(receiver: Receiver) -> None:
+    toolkit = kit(students())
+    first = await waits(toolkit, 1)
+    async with notifier(toolkit, receiver.url, secret="s3cret").running():
+        await receiver.told(1)
+        second = await waits(toolkit, 2)
+        told = await receiver.told(2)
+    assert [each["action_id"] for each in told] == [first.id, second.id]
+    headers, body = receiver.got[0]
+    made = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    assert headers["x-hms-signature-256"] == f"sha256={made}"
+
+
+async def test_what_the_receiver_refuses_is_tried_again(receiver: Receiver) -> None:
+    receiver.statuses = [500, 429, 200]
+    toolkit = kit(students())
+    action = await waits(toolkit)
+    async with notifier(toolkit, receiver.url).running():
+        told = await receiver.told(3)
+    assert {each["action_id"] for each in told} == {action.id}
+
+
+async def test_a_receiver_that_is_down_stops_no_call_and_no_secret_is_logged(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.statuses = [404] * TRIES + [200]
+    toolkit = kit(students())
+    caplog.set_level(logging.WARNING)
+    async with notifier(toolkit, receiver.url).running():
+        await waits(toolkit, 1)
+        await receiver.told(TRIES)
+        second = await waits(toolkit, 2)
+        told = await receiver.told(TRIES + 1)
+    assert told[-1]["action_id"] == second.id
+    assert "HTTP 404" in caplog.text
+    assert receiver.url not in caplog.text
+
+
+async def test_of_two_servers_of_one_journal_one_tells(receiver: Receiver, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'journal.sqlite'}"
+    one, other = kit(students(), url), kit(students(), url)
+    async with notifier(one, receiver.url).running(), notifier(other, receiver.url).running():
+        rows = [await waits(one, number) for number in (1, 2, 3)]
+        told = await receiver.told(3)
+    assert sorted(each["action_id"] for each in told) == sorted(row.id for row in rows)
