@@ -42,7 +42,7 @@ class EndRoom(StateChange):
 
     reason: Reason | None = None
     lock: bool = Field(
-        default=False, description="true also disables the room: nobody can join until re-enabled."
+        default=False, description="true also locks the room: nobody can join until re-enabled."
     )
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
