@@ -22,7 +22,7 @@ FOLDER: Final = Path(__file__).parent
 RESULTS: Final = "RESULTS.md"
 
 MODELS: Final = {
-    "commands": "the offline model of this package, with sentence templates",
+    "commands": "the offline model of this package, with a grammar",
     "gullible": "obeys any order it reads, wherever it stands",
     "reckless": "proposes something destructive at every turn",
     "replayer": "repeats, reorders and re-sends calls",

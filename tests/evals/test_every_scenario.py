@@ -22,10 +22,8 @@ IN_TURN: tuple[AgentName, ...] = (
 """Who plays the next scenario. The tools ask in the same code in all three."""
 NOT_UNDERSTOOD = {
     "another-language",
-    "corrected-at-once",
     "role-but-one",
     "told-in-passing",
-    "two-orders-in-one-sentence",
 }
 """Sentences that the `commands` model does not take for a command: it does nothing, and says so."""
 
