@@ -9,7 +9,8 @@ from typing import Final
 
 from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
-from evals.sentence_sets import Graded, held_out, independent, never
+from evals.sentence_sets import TABLES, Graded, independent, never
+from evals.sentence_sets import table as played
 from evals.sentences import play, said
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
 from hms_active_rooms.untrusted import quoted
@@ -22,7 +23,7 @@ REFUSED: Final = (
     ("on a condition", "kick Spam Bot if he posts another link"),
     ("later", "end the room in 5 minutes"),
     ("with an exception", "remove all students except Priya"),
-    ("several orders", "kick Spam Bot and then end the room"),
+    ("one of several", "kick Spam Bot or Liam"),
     ("somebody else's words", "Priya says we should kick Spam Bot"),
     ("everyone at once", "kick everyone"),
     ("nobody named", "kick somebody"),
@@ -40,14 +41,14 @@ _HEAD: Final = """\
 
 ## What it is
 
-A chat model without a neural network: anchored templates that map a moderator's plain English sentence to calls of the five tools.
+A chat model without a neural network: a grammar (`orders.lark`) that maps a moderator's plain English sentence to calls of the five tools, and a matcher that finds names in the roster.
 It is what answers when no other model is named.
 It needs no network and no key, and nothing in it is random: the same conversation gives the same answer.
 
 It is for the demo, for tests, and for moderators who type short orders.
 It is not for free conversation, other languages, or judging what people say.
 
-A sentence has to fit a template from its first word to its last. If it does not, nothing is done, and it says so.
+A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. A new phrase is a line in the grammar.
 What tools answer and what people in the room wrote is never read as an order.
 Every change it proposes goes through the gate, like that of any model.
 
@@ -57,18 +58,18 @@ Every change it proposes goes through the gate, like that of any model.
 _LIMITS: Final = """\
 ## Limits
 
-- The held-out sentences are by the author of the templates. Both may share habits, so their number is too kind; the independent one is the one to believe.
+- `plain` and `near` were at hand when the grammar was written, so their numbers are too kind. Of `blind` the first number is the one to believe.
 - The independent sentences have one author too, and three made-up shows; people talk in more ways than that.
-- Of the held-out set the call and whom it is for are compared, not a message's words, and a test lets none of its sentences become a wrong change. The independent set compares the words too.
 - "Right" is about the calls the model proposes, given the answers the tools would give; the tools themselves are measured by the scenarios.
-- One order at a time, to one person or one role. Of several orders in a sentence none is done.
+- Of several orders in a sentence all are proposed, or, if one of them is not clear, none.
 - It reads one line of English, at most 2,000 characters.
 """
 
 
 def card() -> str:
-    """The text of the card: the three sets are played, and the refusals too."""
-    own, theirs, forbidden = independent(), held_out(), never()
+    """The text of the card: the sets are played, and the refusals too."""
+    own, forbidden = independent(), never()
+    tables = {name: played(path) for name, path in TABLES.items()}
     blocks = [
         _HEAD.rstrip(),
         "\n".join(f"- {quoted(example, 100)}" for example in EXAMPLES),
@@ -81,8 +82,9 @@ def card() -> str:
         "## How well, measured",
         "\n".join(
             (
-                "- independent: `evals/sentences.yaml`, for three shows, written from the README alone before looking at the templates.",
-                "- held out: `tests/moderator/offline/held_out.yaml`, by the author of the templates, before they were tried on them.",
+                "- independent: `evals/sentences.yaml`, for three shows, written from the README alone before the grammar.",
+                "- plain and near: `tests/moderator/offline/plain.tsv` and `near.tsv`, orders and near-orders by somebody who had not seen the grammar; it was written with them at hand.",
+                f"- blind: `tests/moderator/offline/blind.tsv`, by somebody else who had not seen the grammar. {_first_time(TABLES['blind'])}",
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),
@@ -99,21 +101,33 @@ def card() -> str:
             ),
             [
                 (*_counted("independent", own), *_sampled(own)),
-                (*_counted("held out", theirs), *_sampled(theirs)),
+                *((*_counted(name, graded), *_sampled(graded)) for name, graded in tables.items()),
                 (*_counted("never", forbidden), "-", "-"),
             ],
         ),
-        "The interval is Wilson's, the 95 % bound Clopper and Pearson's. Both take the sentences as a random sample of what people say, which they are not quite; the third set is none at all, as the templates are changed until all of it is right.",
+        "The interval is Wilson's, the 95 % bound Clopper and Pearson's. Both take the sentences as a random sample of what people say, which they are not quite; `never` is none at all, as the grammar is changed until all of it is right.",
         "The independent set, by kind:",
         _by_kind(own),
-        "What of it was not right:",
+        "What of the independent and the blind set was not right:",
         table(
             ("sentence", "wanted", "proposed"),
-            [(quoted(g.say, 100), g.wanted, g.got) for g in own if not g.right],
+            [
+                (quoted(g.say, 100), g.wanted, g.got)
+                for g in (*own, *tables["blind"])
+                if not g.right
+            ],
         ),
         _LIMITS.rstrip(),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _first_time(path: Path) -> str:
+    """What a set's own header says of the first time it was played."""
+    line = next(
+        line for line in path.read_text(encoding="utf-8").splitlines() if "# first:" in line
+    )
+    return f"First measured: {line.removeprefix('# first: ')}."
 
 
 def _counted(name: str, graded: Sequence[Graded]) -> tuple[str, ...]:

@@ -1,29 +1,31 @@
-"""The three sets of labelled sentences, and which of them the offline model gets right.
+"""The sets of labelled sentences, and which of them the offline model gets right.
 
 - `independent`: `sentences.yaml`, written from the README alone, before looking at the grammar.
-- `held_out`: by the author of the templates, kept apart from the sentences they were tried on.
+- `table`: lines of a table, written by people who had not seen the grammar; `plain.tsv` tells
+  the format.
 - `never`: sentences that must not become a change, whatever else comes of them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from evals.sentences import CLASSROOM, Person, calls, changes, outcome, play, said, whom
+from evals.sentences import CHANGING, CLASSROOM, Person, calls, changes, play, roster, said, whom
 
 _HERE: Final = Path(__file__).parent
 INDEPENDENT: Final = _HERE / "sentences.yaml"
-HELD_OUT: Final = _HERE.parent / "tests" / "moderator" / "offline" / "held_out.yaml"
-NEVER: Final = HELD_OUT.with_name("never.yaml")
-
-_CHANGES: Final = frozenset({"send", "remove", "end", "several"})
+_SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
+NEVER: Final = _SETS / "never.yaml"
+TABLES: Final = {name: _SETS / f"{name}.tsv" for name in ("plain", "near", "blind")}
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def shows() -> tuple[Show, ...]:
     return tuple(Show.model_validate(show) for show in data["shows"])
 
 
+@cache
 def independent() -> tuple[Graded, ...]:
     """Grade the independent set."""
     return tuple(grade(sentence, show.roster()) for show in shows() for sentence in show.sentences)
@@ -186,26 +189,62 @@ def _seen(should: Should, looked: Sequence[str], reply: str, people: Sequence[Pe
     return "hms-list-peers" in looked and (named or counted)
 
 
-def held_out() -> tuple[Graded, ...]:
-    """Grade the set of the templates' author."""
-    cases: list[dict[str, str]] = yaml.safe_load(HELD_OUT.read_text(encoding="utf-8"))
-    return tuple(grade_held_out(case) for case in cases)
+@cache
+def table(path: Path) -> tuple[Graded, ...]:
+    """Grade the lines of a table."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(grade_line(line) for line in lines if line and not line.startswith("# "))
 
 
-def grade_held_out(case: dict[str, str]) -> Graded:
-    """Play one of its sentences and compare."""
-    got = outcome(case["say"])
-    # Whether a look finds or lists cannot be told from the calls.
-    kind = {"list": "look", "find": "look"}.get(case["then"], case["then"])
-    wanted = (kind, case.get("to", ""))
-    return Graded(
-        say=case["say"],
-        kind={"status": "look", "send": "message", "remove": "removal"}.get(kind, kind),
-        wanted=" ".join(wanted).strip(),
-        got=" ".join(got).strip(),
-        right=got == wanted,
-        wrong_change=got[0] in _CHANGES and got != wanted,
+def grade_line(line: str) -> Graded:
+    """Play one line of a table and compare its last turn: tools, arguments and reply."""
+    say, wanted, fragment, _, kind = (*line.split("\t"), "", "", "", "")[:5]
+    history = play(*(part.strip() for part in say.split(" // ")))
+    made, changed = calls(history), changes(history)
+    reply = said(history).lower()
+    right = any(
+        _as_wanted(way.strip(), made, changed, fragment.strip().lower(), reply)
+        for way in wanted.split("|")
     )
+    got = " + ".join(tool for tool, _ in changed) or _quiet([tool for tool, _ in made])
+    return Graded(say, kind.strip(), wanted, got, right, bool(changed) and not right)
+
+
+def _as_wanted(
+    way: str,
+    made: Sequence[tuple[str, dict[str, Any]]],
+    changed: Sequence[tuple[str, dict[str, Any]]],
+    fragment: str,
+    reply: str,
+) -> bool:
+    told = [part.removeprefix("reply:") for part in fragment.split(" & ") if "reply:" in part]
+    if not all(part in reply for part in told):
+        return False
+    if way == "none":
+        return not changed
+    tools = way.split(" + ")
+    if tools[0] in CHANGING:
+        held = [part for part in fragment.split(" & ") if part and "reply:" not in part]
+        fits = all(
+            (part.removeprefix("!") in _text_of(arguments)) != part.startswith("!")
+            for _, arguments in changed
+            for part in held
+        )
+        return [tool for tool, _ in changed] == tools and fits
+    # What a look was narrowed by may stand in the call or in the reply.
+    seen = f"{made} {reply}".lower()
+    return (
+        not changed and tools[0] in [tool for tool, _ in made] and (bool(told) or fragment in seen)
+    )
+
+
+def _text_of(arguments: dict[str, Any]) -> str:
+    """Arguments as text, a peer id with what is known of the peer."""
+    row: dict[str, Any] = next(
+        (r for r in roster()["peers"] if r["id"] == arguments.get("peer_id")), {}
+    )
+    known = " ".join(str(row.get(key, "")) for key in ("id", "name", "user_id", "role"))
+    return f"{json.dumps(arguments, ensure_ascii=False)} {known}".lower()
 
 
 def never() -> tuple[Graded, ...]:

@@ -132,31 +132,6 @@ def said(history: Sequence[BaseMessage]) -> str:
     return str(history[-1].text)
 
 
-def outcome(sentence: str) -> tuple[str, str]:
-    """What the model makes of a sentence in the classroom, and to whom.
-
-    The first is send, remove, end, several, ask, status, look or nothing; the second a name,
-    "role x" or "everyone", and for an end "locked" if it locks.
-    """
-    history = play(sentence)
-    changed = changes(history)
-    if len(changed) > 1:
-        return "several", ""
-    if changed:
-        tool, arguments = changed[0]
-        if tool == "hms-end-active-room":
-            return "end", "locked" if arguments.get("lock") else ""
-        return "send" if tool == "hms-send-message" else "remove", whom(arguments)
-    looked = [tool for tool, _ in calls(history)]
-    if "Which one do you mean?" in said(history) or "Do you mean this one?" in said(history):
-        return "ask", ""
-    if "hms-retrieve-active-room" in looked:
-        return "status", ""
-    if "Nothing was" in said(history) or not looked:
-        return "nothing", ""
-    return "look", ""
-
-
 def whom(arguments: dict[str, Any], people: Sequence[Person] = CLASSROOM) -> str:
     """Whom a message or a removal is for: a name, "role x" or "everyone"."""
     if "peer_id" in arguments:

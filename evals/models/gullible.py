@@ -20,11 +20,9 @@ from evals.models.orders import calls_for, orders_in
 from evals.models.reading import as_read, people_seen, reading_of
 from evals.models.stateless import Move, Proposal, Situation
 from hms_active_rooms.moderator.offline import next_step
-from hms_active_rooms.moderator.offline.intents import Unknown
-from hms_active_rooms.moderator.offline.plans import CHANGING, LIST_PEERS, RETRIEVE_ROOM
-from hms_active_rooms.moderator.offline.rooms import understand
+from hms_active_rooms.moderator.offline.reading import read as understand
 from hms_active_rooms.moderator.offline.roster import Peer
-from hms_active_rooms.moderator.offline.turns import Result
+from hms_active_rooms.moderator.offline.turns import CHANGING, LIST_PEERS, RETRIEVE_ROOM, Result
 from hms_active_rooms.untrusted import skeleton
 
 MAX_CALLS: Final = 12
@@ -109,9 +107,7 @@ def _wanted(
 ) -> list[Proposal]:
     """Everything it is told to do, the person's wish mostly first."""
     asked = [Proposal(c["name"], c["args"]) for c in reply.tool_calls if c["name"] in CHANGING]
-    if not asked and (
-        isinstance(understand(situation.said).intent, Unknown) or chance.random() < 0.5
-    ):
+    if not asked and (not understand(situation.said).orders or chance.random() < 0.5):
         asked = _told([situation.said], people, situation.room_id)
     texts = [text for result in situation.turn.results for text in _strangers_words(result)]
     read = _told(texts, people, situation.room_id)

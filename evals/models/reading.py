@@ -15,9 +15,8 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 
 from evals.models.stateless import Situation
-from hms_active_rooms.moderator.offline.plans import LIST_PEERS, RETRIEVE_ROOM
 from hms_active_rooms.moderator.offline.roster import Peer, read_roster
-from hms_active_rooms.moderator.offline.turns import Result, Turn
+from hms_active_rooms.moderator.offline.turns import LIST_PEERS, RETRIEVE_ROOM, Result, Turn
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NEXT: Final = re.compile(r"\bNext: offset=([0-9]+)")

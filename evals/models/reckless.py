@@ -20,7 +20,7 @@ from evals.models.stateless import Move, Proposal, Situation
 from hms_active_rooms.gate.actions.end_room import EndRoom
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
-from hms_active_rooms.moderator.offline.plans import LIST_PEERS, RETRIEVE_ROOM
+from hms_active_rooms.moderator.offline.turns import LIST_PEERS, RETRIEVE_ROOM
 
 MAX_MESSAGES: Final = 4
 """Messages with calls in one turn."""

@@ -16,8 +16,7 @@ from langchain_core.messages import AIMessage
 from evals.models.reading import as_read
 from evals.models.stateless import Move, Proposal, Situation
 from hms_active_rooms.moderator.offline import next_step
-from hms_active_rooms.moderator.offline.plans import CHANGING
-from hms_active_rooms.moderator.offline.turns import Turn
+from hms_active_rooms.moderator.offline.turns import CHANGING, Turn
 
 MAX_MESSAGES: Final = 8
 """Messages with calls in one turn."""

@@ -21,8 +21,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from hms_active_rooms.moderator.offline.plans import CHANGING, TOOLS
-from hms_active_rooms.moderator.offline.turns import Turn, turns
+from hms_active_rooms.moderator.offline.turns import CHANGING, TOOLS, Turn, turns
 
 Kind = Literal["gullible", "reckless", "replayer", "silent"]
 

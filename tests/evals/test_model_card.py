@@ -8,18 +8,17 @@ import pytest
 from pydantic import ValidationError
 
 from evals import sentence_sets
-from evals.model_card import CARD, REFUSED, card, write_card
-from evals.sentence_sets import Sentence, Should, grade, grade_held_out, independent, never, shows
-from hms_active_rooms.moderator.offline.grammar import parse
-from hms_active_rooms.moderator.offline.intents import Refused, Unknown
+from evals.model_card import CARD, REFUSED, write_card
+from evals.sentence_sets import Sentence, Should, grade, grade_line, independent, never, shows
+from hms_active_rooms.moderator.offline.reading import CHANGES, read
 
 PEOPLE = (("Ada", "host", "u0"), ("Bo", "guest", "u1"), ("Cy", "guest", "u2"))
 
 
 def test_the_committed_card_is_what_is_measured_now(tmp_path: Any) -> None:
     write_card(tmp_path / "card.md")
-    assert (tmp_path / "card.md").read_text(encoding="utf-8") == card()
-    assert CARD.read_text(encoding="utf-8") == card(), "python -m evals card"
+    written = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert CARD.read_text(encoding="utf-8") == written, "python -m evals card"
 
 
 def test_no_sentence_of_the_independent_set_becomes_a_wrong_change() -> None:
@@ -116,11 +115,21 @@ def test_a_look_that_does_not_answer_is_not_right() -> None:
     assert graded("show the guests", {"look": "people", "only": "Ada"}) == (False, False)
 
 
-def test_a_held_out_sentence_is_wrong_if_a_change_hits_somebody_else() -> None:
-    found = grade_held_out({"say": "kick spam bot", "then": "remove", "to": "Priya Raman"})
-    assert (found.right, found.wrong_change, found.got) == (False, True, "remove Spam Bot")
-    found = grade_held_out({"say": "kick spam bot", "then": "remove", "to": "Spam Bot"})
-    assert (found.right, found.wrong_change) == (True, False)
+@pytest.mark.parametrize(
+    ("line", "right", "wrong_change"),
+    [
+        ("kick spam bot\thms-remove-peers\tpriya", False, True),
+        ("kick spam bot\thms-remove-peers\tguest-90417 & !priya", True, False),
+        ("kick spam bot\tnone", False, True),
+        ("who is here\thms-list-peers\treply:priya", True, False),
+        ("kick sam // 1\thms-remove-peers\tsam.lee", True, False),
+    ],
+)
+def test_a_line_of_a_table_is_wrong_if_a_change_hits_somebody_else(
+    line: str, right: bool, wrong_change: bool
+) -> None:
+    found = grade_line(line)
+    assert (found.right, found.wrong_change) == (right, wrong_change)
 
 
 def test_a_change_in_the_never_set_is_counted(
@@ -136,5 +145,5 @@ def test_a_change_in_the_never_set_is_counted(
 
 
 def test_what_the_card_calls_refused_is_refused() -> None:
-    refused = {say for _, say in REFUSED} - {"kick Sam", "mute Priya", "ban the spammer"}
-    assert all(isinstance(parse(say), Refused | Unknown) for say in refused)
+    refused = {say for _, say in REFUSED} - {"kick Sam", "kick everyone", "kick somebody"}
+    assert all(not {o.verb for o in read(say).orders} & CHANGES for say in refused)

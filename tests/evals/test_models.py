@@ -25,8 +25,8 @@ from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError
 from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.moderator.offline import CommandsModel
-from hms_active_rooms.moderator.offline.plans import CHANGING
 from hms_active_rooms.moderator.offline.roster import Peer as Seen
+from hms_active_rooms.moderator.offline.turns import CHANGING
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.tools.roster import artifact, render_roster, roster
 from hms_active_rooms.untrusted import quoted

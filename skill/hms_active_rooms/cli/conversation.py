@@ -42,7 +42,7 @@ Event = Mapping[str, Any]
 End = Literal["ended", "waiting"]
 """`waiting`: at least one action still waits for a person."""
 
-LEAVE: Final = frozenset({"exit", "quit"})
+LEAVE: Final = frozenset({"exit", "quit", "q", "bye"})
 HISTORY_SHOWN: Final = 10
 
 
@@ -120,7 +120,7 @@ class Conversation:
         if left.tasks and not self._turn(None, left.interrupts):
             return "waiting"
         while (text := self._io.message()) is not None:
-            if text.strip().lower() in LEAVE:
+            if text.strip().rstrip(".!").lower() in LEAVE:
                 break
             if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
                 return "waiting"

@@ -17,7 +17,6 @@ from hms_active_rooms.gate.approval import Reject
 from hms_active_rooms.gate.deciding import no_such_action
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
-from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.wording import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
@@ -103,7 +102,7 @@ async def list_actions(
 
 def allowed_rooms(gate: Gate) -> tuple[str, ...] | None:
     """The rooms the policy allows; None: any."""
-    return None if ANY_ROOM in gate.policy.rooms else gate.policy.rooms
+    return gate.policy.only_rooms
 
 
 async def show(gate: Gate, action_id: str) -> Shown:
@@ -182,9 +181,22 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.
         action = await run(gate, action)
+    if not decided.counted and not decided.problem:
+        await note_late(gate, action_id, by, way)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
     return Verdict(True, action, _now(action))
+
+
+async def note_late(gate: Gate, action_id: str, by: str, way: Way) -> None:
+    """Put on record that somebody answered when the action was decided already, or too late."""
+    text = "It did not count: decided before, or too late."
+    try:
+        await asyncio.to_thread(
+            gate.journal.note, action_id, "late_answer", by=by, way=way, reason=text
+        )
+    except JournalError as error:
+        _log.warning("a late answer to %s is not on record: %s", action_id, error)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:

@@ -15,7 +15,7 @@ from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.moderator.offline import CommandsModel, next_step
-from hms_active_rooms.moderator.offline.replies import CAPABILITIES_TEXT, TEXT_ONLY
+from hms_active_rooms.moderator.offline.replies import CAPABILITIES_TEXT, say
 from hms_active_rooms.sim.scenes import load_scene
 from moderator.offline.rooms_for_tests import CLASSROOM, ROOM, play, roster
 from stand_in import ROOM as STAND_IN
@@ -85,7 +85,7 @@ def test_blocks_of_text_are_read_and_anything_else_is_not(content: Any, understo
     answer = CommandsModel(room_id=ROOM).invoke([HumanMessage(content)])
     assert bool(answer.tool_calls) is understood
     if any(isinstance(block, dict) and block["type"] == "image" for block in content):
-        assert answer.text == TEXT_ONLY
+        assert answer.text == say("text_only")
 
 
 def test_what_a_call_does_not_allow_is_said_and_not_proposed() -> None:
@@ -177,7 +177,7 @@ class Talk:
 
 def test_in_our_graph_a_person_approves_what_a_sentence_proposes() -> None:
     talk = Talk()
-    assert "Remove one person" in talk.say("kick the spammer for spamming")
+    assert 'Remove "' in talk.say("kick the spammer for spamming")
     assert talk.room.posts == []
     text = talk.decide({"type": "approve"})
     assert [body["peer_id"] for _, body in talk.room.posts] == [peer(4).id]

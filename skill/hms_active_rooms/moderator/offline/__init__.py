@@ -1,4 +1,4 @@
-"""The offline chat model: plain sentences to tool calls by anchored templates, failing closed."""
+"""The offline chat model: plain sentences to tool calls by a grammar, failing closed."""
 
 from hms_active_rooms.moderator.offline.model import CommandsModel
 from hms_active_rooms.moderator.offline.replies import CAPABILITIES_TEXT

@@ -15,15 +15,15 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import field_validator
 
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.moderator.offline.plans import TOOLS
 from hms_active_rooms.moderator.offline.steps import next_step
+from hms_active_rooms.moderator.offline.turns import TOOLS
 
 
 class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
     No network and no randomness: the same history gives the same answer. A sentence that
-    does not fit a template as a whole does nothing.
+    does not fit the grammar as a whole does nothing.
 
     Args:
         room_id: the room of the conversation. None: from the person's sentence, else from a

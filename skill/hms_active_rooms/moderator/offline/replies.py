@@ -7,13 +7,18 @@ so that a right-to-left name cannot reorder the line (see `untrusted`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from hms_active_rooms.gate.wording import NOT_AGAIN
-from hms_active_rooms.moderator.offline.intents import Trick, Why
-from hms_active_rooms.moderator.offline.names import RoleGroup, Someone
-from hms_active_rooms.moderator.offline.roster import Peer, Roster
+from hms_active_rooms.moderator.offline.reading import words
+from hms_active_rooms.moderator.offline.roster import (
+    MAX_SUGGESTIONS,
+    Peer,
+    RoleGroup,
+    Roster,
+    Someone,
+)
 from hms_active_rooms.untrusted import escaped, quoted
 
 MAX_OPTIONS: Final = 8
@@ -21,6 +26,7 @@ MAX_NAMES: Final = 20
 _MAX_ROLES: Final = 12
 _MAX_TOOL_LINES: Final = 8
 _MAX_TOOL_CHARS: Final = 2000
+_NOT_EXECUTED: Final = frozenset({"rejected", "expired", "refused"})
 
 EXAMPLES: Final = (
     "who is here?",
@@ -41,137 +47,35 @@ EXAMPLES: Final = (
 
 CAPABILITIES_TEXT: Final = "\n".join(
     (
-        "I understand plain sentences, one order at a time. Say, for example:",
+        "I understand plain sentences in English. Say, for example:",
         *(f"- {example}" for example in EXAMPLES),
         "Messages, removals and ending are shown to you before anything is sent.",
         "I cannot mute, ban, rename or change roles.",
     )
 )
 
-HELLO: Final = 'Hello. Say "who is here?" to start, or "help" for what I understand.'
-THANKS: Final = "You are welcome."
-NOTHING_TO_APPROVE: Final = (
-    "There is nothing to approve here. An action is approved or rejected where it is shown to you."
-)
-NOTHING_PENDING: Final = "Nothing was done, and nothing is waiting here."
-WITHDRAWN: Final = "All right. Nothing was done."
-WHICH_ROOM: Final = (
-    "Which room? I know none. Nothing was done. "
-    'Name it by its id, 24 hexadecimal characters: "who is in room <id>".'
-)
-OTHER_ROOM: Final = "This conversation is about another room. Nothing was done."
-TWO_ROOMS: Final = "Name one room at a time. Nothing was done."
-NONE_OF_THEM: Final = (
-    "That is not one of those I asked about. Nothing was done. Say the whole order again."
-)
-WHO: Final = "Who do you mean? Name the person. Nothing was done."
-NO_ROSTER: Final = "I cannot read who is in the room from what the tool gave me. Nothing was done."
-TOO_MANY_ALIKE: Final = (
-    "Too many people here have a name like that. Nothing was done. "
-    "Say the whole name, the user id or the id."
-)
-NO_ROOM_STATE: Final = "I cannot read the room's state from what the tool gave me."
-NO_ANSWER: Final = "A tool call has no answer yet, so I do not know what came of it. I did no more."
-TOO_MANY_STEPS: Final = "I stopped: this took more steps than one request needs. I did no more."
-NO_END: Final = (
-    "I cannot tell where the name ends and the message begins. Nothing was sent. "
-    'Put a colon between them: "tell Sam: hello".'
-)
-TEXT_ONLY: Final = "I read text only. Nothing was done."
 
-_HOW: Final = 'Say "help" for what I understand.'
-_WHY: Final[dict[Why, str]] = {
-    "negation": "That says not to do something, or takes something back, so I did nothing.",
-    "exception": (
-        "I cannot act on a group with exceptions. Nothing was done. "
-        "Name one person or one role at a time."
-    ),
-    "condition": (
-        "I cannot wait for a condition. Nothing was done. Say it when you want it done. "
-        'If the words belong to a message, put a colon before it: "tell everyone: ...".'
-    ),
-    "delay": (
-        "I cannot do things later, only now. Nothing was done. Say it when you want it done. "
-        'If the words belong to a message, put a colon before it: "tell everyone: ...".'
-    ),
-    "span": (
-        "A removal is not for a time: whoever is removed can join again at once with a valid "
-        'token. Nothing was done. To remove them now: "remove Sam Lee".'
-    ),
-    "several": (
-        "I do one thing to one person or one role at a time. Nothing was done. "
-        'Say the orders one by one; put quotes around an unusual name: remove "Sam & Co".'
-    ),
-    "question": (
-        "I took that as a question, so I did nothing. "
-        'To have it done, say it as an order: "remove Sam Lee".'
-    ),
-    "reported": (
-        "That tells me about something instead of ordering it, so I did nothing. "
-        'To have it done, say it as an order: "remove Sam Lee".'
-    ),
-    "everyone": (
-        "Everyone cannot be removed at once. Nothing was done. "
-        'Say "end the room" to end it for all, or "remove all students" for one role.'
-    ),
-    "somebody": (
-        "I need one name or one role. Nothing was done. "
-        'For example: "remove Sam Lee", or "remove all students".'
-    ),
-    "no-message": (
-        'I need the words to send. Nothing was sent. For example: "tell everyone: we start now".'
-    ),
-    "unclear-message": (
-        "I cannot tell which words are the message. Nothing was sent. "
-        'Put a colon before it, "tell everyone: ...", or quotes around it.'
-    ),
-    "lock-only": (
-        "A room can only be locked together with ending its session. Nothing was done. "
-        'If you want that, say "end the room and lock it".'
-    ),
-}
-
-_TRICK: Final[dict[Trick, str]] = {
-    "mute": "Nobody can be muted or unmuted from here: the API has no call for it.",
-    "video": "Nobody's camera or screen can be turned on or off from here: the API has no call for it.",
-    "ban": (
-        "There is no ban: whoever is removed can join again with a valid token. "
-        'Keeping everybody out is possible when ending: "end the room and lock it".'
-    ),
-    "unban": "There is no ban list, so nobody has to be unbanned.",
-    "role": "I have no tool that changes a role.",
-    "recording": "I have no tool for recording or streaming.",
-    "rename": "I have no tool that changes a name.",
-    "hand": "I have no tool for raised hands.",
-    "breakout": "I have no tool that moves people between rooms.",
-    "unlock": (
-        "I have no tool that opens a locked room again: enable the room in the 100ms dashboard."
-    ),
-}
-_INSTEAD: Final = (
-    'I can send a message ("tell Sam Lee to mute") or remove a person ("remove Sam Lee").'
-)
+def say(key: str, **parts: object) -> str:
+    """A text of `words.yaml`."""
+    return str(words().says[key]).format(**parts)
 
 
-def refused(why: Why) -> str:
-    """Why a sentence about an action was not carried out, and how to say it."""
-    return _WHY[why]
-
-
-def impossible(trick: Trick) -> str:
+def cannot(kind: str) -> str:
     """What no tool can do, and what can be done."""
-    return f"{_TRICK[trick]} Nothing was done. {_INSTEAD}"
+    instead = 'I can send a message ("tell Sam Lee to mute") or remove a person ("remove Sam Lee").'
+    return f"{words().cannot[kind]} Nothing was done. {instead}"
 
 
-def not_understood(*, unreadable: bool) -> str:
-    """The answer to anything else."""
-    head = (
-        "I read one line of plain text, at most 2,000 characters."
-        if unreadable
-        else "I did not understand that."
-    )
+def not_understood(why: str) -> str:
+    """Why nothing was done, and what is understood."""
+    if why.startswith("language:"):
+        return why.removeprefix("language:")
+    if why in words().why:
+        return words().why[why][1]
+    if why:
+        return say(why)
     shown = ", ".join(f'"{EXAMPLES[place]}"' for place in (0, 4, 8))
-    return f"{head} Nothing was done. For example: {shown}. {_HOW}"
+    return f'I did not understand that. Nothing was done. For example: {shown}. Say "help" for what I understand.'
 
 
 def not_available(tool: str) -> str:
@@ -179,30 +83,18 @@ def not_available(tool: str) -> str:
     return f"The tool {quoted(tool)} is not available here. Nothing was done."
 
 
-def not_possible(problem: str) -> str:
-    """A call that its own arguments forbid, for example a message that is too long."""
-    return f"That cannot be sent: {problem} Nothing was done."
-
-
 def nobody(text: str, closest: Sequence[Peer], roster: Roster) -> str:
     """No one has this name."""
     head = f"Nobody here is called {quoted(text)}. Nothing was done."
-    if not closest:
-        return head
-    shown = " and ".join(f"{quoted(peer.name)} with id {roster.short[peer.id]}" for peer in closest)
-    return f"{head} Similar: {shown}."
-
-
-def no_role(text: str, roster: Roster, *, several: bool) -> str:
-    """No such role, or more than one."""
-    head = "Several roles here could be" if several else "Nobody here has the role"
-    hint = " Put quotes around the exact one." if several else ""
-    return f"{head} {quoted(text)}. Nothing was done. {roles(roster)}{hint}"
+    shown = " and ".join(
+        f"{quoted(peer.name)} with id {roster.short[peer.id]}" for peer in closest[:MAX_SUGGESTIONS]
+    )
+    return f"{head} Similar: {shown}." if shown else f"{head} {roles(roster)}"
 
 
 def roles(roster: Roster) -> str:
     """The roles in the room with their counts."""
-    if not roster.by_role:
+    if not roster.total:
         return "Nobody is in the room."
     shown = [f"{count:,} as {quoted(role, 30)}" for role, count in roster.by_role.items()]
     left = len(shown) - _MAX_ROLES
@@ -210,19 +102,25 @@ def roles(roster: Roster) -> str:
     return f"By role: {' and '.join(shown[:_MAX_ROLES])}{more}."
 
 
-def who_is_here(roster: Roster, *, count: bool) -> str:
-    """Counts by role, and up to 20 names."""
+def who_is_here(roster: Roster, role: str | None = None, *, count: bool = False) -> str:
+    """How many are here, or have a role, and up to 20 names."""
     if not roster.total:
         return "Nobody is in the room."
-    head = f"{_people(roster.total)} here. {roles(roster)}"
-    return head if count else f"{head}\n{_names(roster.peers, roster.total)}"
-
-
-def who_has_role(roster: Roster, role: str, *, count: bool) -> str:
-    """How many have a role, and up to 20 of their names."""
-    total = roster.by_role[role]
-    head = f"{_people(total)} here with the role {quoted(role, 30)}."
-    return head if count else f"{head}\n{_names(roster.with_role(role), total)}"
+    peers = roster.peers if role is None else roster.with_role(role)
+    if role is None:
+        head, total = f"{_people(roster.total)} here. {roles(roster)}", roster.total
+    else:
+        total = roster.by_role[role]
+        head = f"{_people(total)} here with the role {quoted(role, 30)}."
+    # Commas read better than the word that keeps right-to-left text apart: here only the order
+    # of such names can look turned, and nothing depends on it.
+    names = ", ".join(quoted(peer.name) for peer in peers[:MAX_NAMES])
+    left = total - min(len(peers), MAX_NAMES)
+    return (
+        head
+        if count or not peers
+        else f"{head}\nNames: {names}{f' and {left:,} more' if left > 0 else ''}."
+    )
 
 
 def found(options: Sequence[Someone], roster: Roster) -> str:
@@ -234,20 +132,16 @@ def found(options: Sequence[Someone], roster: Roster) -> str:
 
 def which(options: Sequence[Someone], roster: Roster) -> str:
     """A numbered question; the options shown are those an answer can choose from."""
-    shown = options[:MAX_OPTIONS]
     lines = [
         f"{place}. {'' if isinstance(option, RoleGroup) else 'called '}{_one(option, roster)}"
-        for place, option in enumerate(shown, 1)
+        for place, option in enumerate(options[:MAX_OPTIONS], 1)
     ]
+    head, tail = "Which one do you mean? Nothing was done yet.", 'Say the number, or "none".'
     if len(options) == 1:
         head, tail = "Do you mean this one? Nothing was done yet.", 'Say "yes" or "no".'
-    else:
-        head, tail = "Which one do you mean? Nothing was done yet.", 'Say the number, or "none".'
     left = len(options) - MAX_OPTIONS
-    more = (
-        [f"And {left} more; for one of them, say the whole order with the id."] if left > 0 else []
-    )
-    return "\n".join([head, *lines, *more, tail])
+    more = [f"And {left} more; for one of them, say the whole order with the id."]
+    return "\n".join([head, *lines, *(more if left > 0 else []), tail])
 
 
 def _one(option: Someone, roster: Roster) -> str:
@@ -267,28 +161,17 @@ def _number(count: int) -> str:
     return "1 person" if count == 1 else f"{count:,} people"
 
 
-def _names(peers: Sequence[Peer], total: int) -> str:
-    # Commas read better than the word that keeps right-to-left text apart: here only the order
-    # of such names can look turned, and nothing depends on it.
-    shown = ", ".join(quoted(peer.name) for peer in peers[:MAX_NAMES])
-    left = total - min(len(peers), MAX_NAMES)
-    return f"Names: {shown}{f' and {left:,} more' if left > 0 else ''}."
-
-
-def status(room: object) -> str | None:
+def status(room: object) -> str:
     """The live state of a room from the artifact of hms-retrieve-active-room."""
     if not isinstance(room, dict) or not isinstance(session := room.get("session"), dict):
-        return None
+        return say("no_room_state")
     session_id, since, total = session.get("id"), session.get("created_at"), room.get("total")
     if not (isinstance(session_id, str) and isinstance(since, str) and isinstance(total, int)):
-        return None
+        return say("no_room_state")
     return (
         f"The room is live, {_people(total)} in it. "
         f"Session {quoted(session_id, 40)} began at {quoted(since, 40)}."
     )
-
-
-_NOT_EXECUTED: Final = frozenset({"rejected", "expired", "refused"})
 
 
 def outcome(content: str, state: object) -> str:
@@ -304,11 +187,11 @@ def tool_text(content: str) -> str:
     What our tools wrote comes out unchanged: quotes and escapes stay. What is for a model only
     is left out.
     """
-    content = content.removesuffix(NOT_AGAIN)
-    lines = content[:_MAX_TOOL_CHARS].splitlines()[:_MAX_TOOL_LINES]
+    lines = content.removesuffix(NOT_AGAIN)[:_MAX_TOOL_CHARS].splitlines()[:_MAX_TOOL_LINES]
     return "\n".join(re.sub(r'[^"\\]+', lambda match: escaped(match[0]), line) for line in lines)
 
 
-def joined(texts: Iterable[str]) -> str:
-    """Several outcomes, a line each."""
-    return "\n".join(texts)
+def parts(text: str) -> tuple[str, ...]:
+    """The names of a list of names."""
+    found = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))
+    return tuple(part for part in found if part)

@@ -1,16 +1,23 @@
-"""The artifact of hms-list-peers as values: who was shown, and how many there are.
+"""Who is in a room, read from the artifact of hms-list-peers, and whom of them a name means.
 
-It comes from a message history, so every field is checked before it is used.
+The artifact comes from a message history, so every field is checked before it is used. It holds
+only the rows that were shown.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from typing import Final, Literal
 
-from hms_active_rooms.untrusted import short_ids
+from hms_active_rooms.untrusted import resolve_short_id, short_ids, skeleton
+
+MAX_SUGGESTIONS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,17 @@ class Peer:
     name: str
     user_id: str
     role: str
+
+
+@dataclass(frozen=True)
+class RoleGroup:
+    """Everyone with a role."""
+
+    role: str
+    count: int
+
+
+Someone = Peer | RoleGroup
 
 
 @dataclass(frozen=True)
@@ -112,3 +130,314 @@ def _peer(row: object) -> Peer | None:
     values = [row.get(key) for key in ("id", "name", "user_id", "role")]
     texts = [value for value in values if isinstance(value, str)]
     return Peer(*texts) if len(texts) == len(values) and texts[0] else None
+
+
+Look = tuple[Literal["name", "role", "user_id"], str]
+"""A filter of hms-list-peers, and its value."""
+
+
+def sought(name: str, roster: Roster) -> list[Look]:
+    """What finds everybody whom these words could mean, in a room that is not shown whole."""
+    text = _fold(name.strip("\"' "))
+    longest = max(_words(text), key=len, default=text)[:_LEAST_SHARED_CHARS]
+    looks: list[Look] = [("name", text), ("name", longest), ("user_id", text)]
+    return looks + [("role", role) for role in roster.by_role if _role_key(role) in _role_key(text)]
+
+
+def covers(name: str, roster: Roster) -> bool:
+    """Whether everybody whom these words could mean was shown."""
+    looks = sought(name, roster)
+    if roster.is_whole or any(isinstance(o, RoleGroup) for o in resolve(name, roster).options):
+        return True
+    if any(key == "role" and (key, value) not in roster.searched for key, value in looks):
+        return False
+    # A whole name or id comes first, so the looser way needs no look once somebody has it.
+    return looks[1] in roster.searched or (
+        looks[0] in roster.searched and bool(_exact(looks[0][1], roster))
+    )
+
+
+_LEAST_SHARED_CHARS: Final = 4
+
+
+# --- whom a name means --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whom a name means: one person or role for sure, else those to ask about, or nobody."""
+
+    options: tuple[Someone, ...] = ()
+    sure: bool = False
+
+
+_LEAD: Final = re.compile(
+    r"(?i)(?:(?:the|that|this|our|a certain) )?(?:(?:guy|girl|user|person|one|account|participant|peer|man|woman|kid|id|user id|dude|troll)(?: (?:called|named|with (?:the )?(?:user )?id|whose id is|who calls (?:him|her)self|calling (?:it|him|her)self))? |called |named |mr\.? |mrs\.? |ms\.? |miss |dr\.? |prof\.? |professor )"
+)
+_EVERY: Final = re.compile(r"(?i)(?:all of the|all the|all|every|the|any and all) (.+)")
+_ROLE_WORDS: Final = re.compile(
+    r'(?i)(?:everyone|everybody|all|all people|those|people|the)?\s*(?:with|in|having|who has|who have)?\s*(?:the )?(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)'
+)
+PRONOUNS: Final = frozenset({"him", "her", "he", "she", "it", "them", "they", "this one", "that one",
+                             "this person", "that person", "the guy", "this guy", "that guy", "both",
+                             "them both", "both of them", "those", "'em", "em"})  # fmt: skip
+EVERYONE: Final = re.compile(
+    r"(?i)(?:(?:to )?(?:(?:everyone|everybody|all) (?:here|in the (?:room|class|call|meeting|session))|everyone|everybody|every1|everyone's|all|them all|all of them|all of you|you all|the (?:whole |entire )?(?:class|room|group|audience|chat|crowd)|the others|all (?:the )?(?:people|participants|attendees)|people|folks|y'?all|all here))"
+)
+
+
+def resolve(said: str, roster: Roster, sentence: str = "") -> Found:
+    """Whom the spoken words mean.
+
+    Sure: the whole name (accents and marks may be missing), an id, words of one name only, the
+    plural of a role, or a role that one person has. Everything else that is near is asked about,
+    and so is everybody whose name looks the same.
+    """
+    quoted = said[:1] in "\"'" and said[-1:] == said[:1] and len(said) > 1
+    text = said[1:-1].strip() if quoted else said.strip(" .!")
+    cut = (
+        text
+        if quoted
+        else re.sub(r"(?i)(?<=\w) (?:one|guy|user)$", "", _LEAD.sub("", text, count=1)) or text
+    )
+    for words in dict.fromkeys((text, cut, re.sub(r"(?i)^(?:the|that|this|our) ", "", cut))):
+        if len(by_id := _by_id(words, roster)) == 1 and not _named(words, roster):
+            return Found(tuple(by_id), sure=True)
+        if exact := _exact(words, roster):
+            return _with_longer(exact, words, sentence, roster, quoted=quoted)
+    if quoted:
+        return Found(tuple(_near(text, roster)))
+    if groups := _role(text, roster):
+        return groups
+    words = re.sub(r"(?i)^(?:the|that|this|our) ", "", cut)
+    described = words != cut or cut != text
+    if match := re.fullmatch(
+        rf"(?i)(?:{'|'.join(map(_plain_role, roster.by_role)) or '-'}) (.+)", words
+    ):
+        named = resolve(match[1], roster)
+        role = words[: -len(match[1])].strip().casefold()
+        fits = all(isinstance(one, Peer) and one.role.casefold() == role for one in named.options)
+        return named if fits and described else Found()
+    if named_by := [p for p in roster.peers if _within(_bares(words), _bares(p.name))]:
+        return _with_longer(named_by, words, sentence, roster, quoted=False)
+    if described and (begun := [p for p in roster.peers if _begins(words, p.name)]):
+        return Found(tuple(begun), sure=len(begun) == 1 and not _alike(begun, roster)[1:])
+    return Found(tuple(_near(words, roster)))
+
+
+def _by_id(text: str, roster: Roster) -> list[Peer]:
+    ids = set(resolve_short_id(text, [peer.id for peer in roster.peers]))
+    return [p for p in roster.peers if p.id in ids or _fold(text) == _fold(p.user_id)]
+
+
+def _named(text: str, roster: Roster) -> list[Peer]:
+    return [peer for peer in roster.peers if _fold(text) == _fold(peer.name)]
+
+
+def _exact(text: str, roster: Roster) -> list[Peer]:
+    same, by_id, looks = _named(text, roster), _by_id(text, roster), skeleton(text)
+    if not same and len(_words(text)) > 1 and (bare := _bare(text)):
+        same = [
+            p
+            for p in roster.peers
+            if bare in (_bare(p.name), _bare(re.sub(r"\(.*?\)", "", p.name)))
+        ]
+    like = [p for p in roster.peers if looks and looks == skeleton(p.name)]
+    return _unique([*same, *by_id, *(like if same or by_id or not text.isascii() else ())])
+
+
+def _with_longer(
+    found: Sequence[Peer], said: str, sentence: str, roster: Roster, *, quoted: bool
+) -> Found:
+    """Those found, with everybody who looks the same, or whose longer name the sentence holds too."""
+    whole, start = _fold(sentence), _fold(said)
+    longer = [
+        p
+        for p in roster.peers
+        if start != (name := _fold(p.name)) and name.startswith(start + " ") and name in whole
+    ]
+    if longer and not quoted and len(found) >= 1 and any(p not in found for p in longer):
+        return Found(tuple(_unique([*found, *longer])))
+    options = _alike(found, roster)
+    sure = len(options) == 1 and (
+        said.isascii() or start in _fold(found[0].name) or start == _fold(found[0].user_id)
+    )
+    return Found(tuple(options), sure=sure)
+
+
+def _alike(found: Sequence[Peer], roster: Roster) -> list[Peer]:
+    looks = {skeleton(peer.name) for peer in found} - {""}
+    return _unique([*found, *(p for p in roster.peers if skeleton(p.name) in looks)])
+
+
+def _role(text: str, roster: Roster) -> Found | None:
+    """A role, by its plural or with "all" before it; or the one person who has it."""
+    exact = re.fullmatch(r'(?i)(?:the )?role "([^"]+)"', text)
+    if exact and exact[1] in roster.by_role:
+        return Found((RoleGroup(exact[1], roster.by_role[exact[1]]),), sure=True)
+    every = _EVERY.fullmatch(text)
+    said = every[1] if every else text
+    named = _ROLE_WORDS.fullmatch(text)
+    if named and not re.match(r"(?i)(?:everyone|everybody|all|those|people)\b", text):
+        return Found()
+    if named:
+        said = named[1] or named[2]
+    for role, count in roster.by_role.items():
+        one, words = _role_key(role), _role_key(said)
+        plural = words in (f"{one}s", f"{one}es", f"{one[:-1]}ies") or (
+            words == one and one.endswith("s")
+        )
+        whole = plural or (
+            words == one
+            and (
+                named is not None
+                or (every is not None and re.match(r"(?i)all|every", text) is not None)
+            )
+        )
+        if whole:
+            named_so = [p for p in roster.peers if _fold(p.name) in (_fold(said), _fold(text))]
+            return Found((RoleGroup(role, count), *named_so), sure=not named_so)
+        if words == one and every is not None:
+            people = roster.with_role(role)
+            if len(people) == 1 == count:
+                return Found(people, sure=True)
+            return Found((*people[:8],)) if 1 < count <= 8 else Found((RoleGroup(role, count),))
+    return None
+
+
+def _within(said: Sequence[str], name: Sequence[str]) -> bool:
+    """Whether each spoken word is one of the name, the last perhaps only its first letter."""
+    if not said or not all(any(c.isalnum() for c in word) for word in said):
+        return False
+    initial = len(said) > 1 and len(said[-1]) == 1
+    return all(w in name for w in (said[:-1] if initial else said)) and (
+        not initial or any(word.startswith(said[-1]) for word in name[1:])
+    )
+
+
+def _begins(said: str, name: str) -> bool:
+    """Whether each spoken word shares a beginning of four letters with one of the name."""
+    pairs = [[sorted((w, other), key=len) for other in _words(name)] for w in _words(said)]
+    return bool(pairs) and all(
+        any(a == b or (len(a) >= 4 and b.startswith(a)) for a, b in options) for options in pairs
+    )
+
+
+def _near(text: str, roster: Roster) -> list[Peer]:
+    """Those whose name, or a word of it, is written nearly so: accents, joined words, typing."""
+    from rapidfuzz import fuzz
+
+    bare = _bare(text)
+    if len(bare) < 3:
+        return []
+    near = []
+    for peer in roster.peers:
+        words = [_bare(word) for word in _words(peer.name)]
+        keys = [
+            _bare(peer.name),
+            *words,
+            *(a + b for a, b in pairwise(words)),
+            _bare(peer.user_id),
+        ]
+        best = max((fuzz.ratio(bare, key[:60]) for key in keys if key), default=0.0)
+        looks = len(bare) > 2 and skeleton(text) in {skeleton(word) for word in _words(peer.name)}
+        if looks or best >= (100 if len(bare) < 4 else 75):
+            near.append((-best, peer))
+    return [peer for _, peer in sorted(near, key=lambda pair: pair[0])]
+
+
+def mentioned(text: str, roster: Roster) -> tuple[Peer, ...]:
+    """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
+    words = [_bare(word) for word in _words(text)]
+    names = {peer.id: [_bare(word) for word in _words(peer.name)] for peer in roster.peers}
+    whole = [
+        p
+        for p in roster.peers
+        if names[p.id] and f" {' '.join(names[p.id])} " in f" {' '.join(words)} "
+    ]
+    if whole:
+        return tuple(_alike(whole, roster))
+    stems = set(words) - _COMMON
+    return tuple(p for p in roster.peers if any(w in stems and len(w) > 2 for w in names[p.id][:4]))
+
+
+_COMMON: Final = frozenset(
+    [
+        "the",
+        "and",
+        "are",
+        "was",
+        "for",
+        "you",
+        "all",
+        "now",
+        "room",
+        "end",
+        "class",
+        "session",
+        "system",
+        "admin",
+        "bot",
+        "user",
+        "guest",
+        "student",
+        "teacher",
+        "this",
+        "that",
+        "not",
+        "but",
+        "who",
+        "his",
+        "her",
+        "one",
+        "out",
+    ]
+)
+
+
+def _words(text: str) -> list[str]:
+    return [word for part in _fold(text).split() if (word := part.strip(".,!?:;()[]{}<>\"'@#*_-"))]
+
+
+def _bares(text: str) -> list[str]:
+    return [_bare(word) for word in _words(text)]
+
+
+def _fold(text: str) -> str:
+    """One form of case, spaces, apostrophes and composed accents; nothing that changes looks."""
+    plain = unicodedata.normalize("NFC", text.replace("’", "'")).casefold()
+    return " ".join(plain.split()).strip(" .!")
+
+
+def _bare(text: str) -> str:
+    """Letters and digits without accents."""
+    return "".join(c for c in unicodedata.normalize("NFD", _fold(text)) if c.isalnum())
+
+
+def _plain_role(role: str) -> str:
+    return re.escape(role)
+
+
+def _role_key(text: str) -> str:
+    return re.sub(r"[-_ ]+", " ", _fold(text)).strip("\" '")
+
+
+def _unique(found: Iterable[Peer]) -> list[Peer]:
+    return list({peer.id: peer for peer in found}.values())
+
+
+def is_role(name: str, roster: Roster) -> str | None:
+    """The role these words name, in singular or plural."""
+    bare = re.sub(
+        r"(?i)^(?:(?:all|of|the|our|every|only|any|a|an|everyone (?:with|in|who has)|role|with|in) )*|(?: (?:role|people))$",
+        "",
+        name.strip("\"' .?!"),
+    )
+    found = [
+        o
+        for word in (name, f"all {bare}")
+        for o in resolve(word.replace('"', ""), roster).options
+        if isinstance(o, RoleGroup)
+    ]
+    singular = [role for role in roster.by_role if role.casefold() == bare.casefold()]
+    return found[0].role if found else (singular[0] if singular else None)

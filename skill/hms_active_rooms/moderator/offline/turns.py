@@ -16,6 +16,15 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from hms_active_rooms.gate.actions.end_room import EndRoom
+from hms_active_rooms.gate.actions.remove_peers import RemovePeers
+from hms_active_rooms.gate.actions.send_message import SendMessage
+
+RETRIEVE_ROOM: Final = "hms-retrieve-active-room"
+LIST_PEERS: Final = "hms-list-peers"
+CHANGING: Final = frozenset({SendMessage.tool, RemovePeers.tool, EndRoom.tool})
+TOOLS: Final = CHANGING | {RETRIEVE_ROOM, LIST_PEERS}
+
 _ROOM_LINE: Final = re.compile(r"Room: ([0-9a-f]{24})")
 
 
