@@ -144,6 +144,21 @@ def test_a_reply_that_says_why_says_the_true_reason(sentence: str, words: str) -
     assert words in said(history)
 
 
+@pytest.mark.parametrize(
+    ("sentence", "role"),
+    [
+        ("send a note to the students: I am late", "student"),
+        ("announce to the students that we start", "student"),
+        ("broadcast to the students: stop", "student"),
+        ("say to the students: please stop", "student"),
+        ("send a message to all students: quiet please", "student"),
+    ],
+)
+def test_a_message_to_some_never_goes_to_everyone(sentence: str, role: str) -> None:
+    [(tool, arguments)] = changes(play(sentence))
+    assert (tool, arguments["role"]) == ("hms-send-message", role)
+
+
 def test_a_muted_person_can_be_told_so() -> None:
     [(tool, arguments)] = changes(play("tell sam lee hes muted"))
     assert (tool, arguments["message"]) == ("hms-send-message", "hes muted")
