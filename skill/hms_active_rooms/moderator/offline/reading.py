@@ -399,8 +399,8 @@ def _told(verb: str, rule: Tree[Token], tokens: dict[str, list[str]], asked: boo
         to = re.fullmatch(r"(?i)(\"[^\"]+\"|'.+'|\S+(?: \S+){0,3}) to ([^:\"]+?)[.! ]*", rest)
         if verb == "said" and to:
             rest = f"{to[2]}: {to[1]}"
-        elif re.match(r"(?i)(?:out )?to ", rest):
-            rest = re.sub(r"(?i)^(?:out )?to ", "", rest)
+        elif re.match(r"(?i)(?:out )?(?:to|for) ", rest):
+            rest = re.sub(r"(?i)^(?:out )?(?:to|for) ", "", rest)
         elif (verb == "announced" and note and not joined) or re.fullmatch(r"(?i)the \w+", rest):
             return None
         else:

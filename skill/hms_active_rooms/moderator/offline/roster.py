@@ -212,8 +212,28 @@ PRONOUNS: Final = frozenset(
 EVERYONE: Final = re.compile(
     r"(?i)(?:to )?(?:(?:everyone|everybody|all) (?:here|in the (?:room|class|call|meeting|session))"
     r"|everyone(?:'s)?|everybody|every1|(?:them all|all of (?:them|you)|you all|all)"
-    r"|the (?:whole |entire )?(?:class|room|group|audience|chat|crowd)|the others|people|folks"
+    r"|the (?:whole |entire )?(?:class|room|group|audience|chat|crowd)|people|folks"
     r"|all (?:the )?(?:people|participants|attendees)|y'?all)"
+)
+_ARTICLES: Final = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "my",
+        "our",
+        "your",
+        "this",
+        "that",
+        "all",
+        "end",
+        "room",
+        "now",
+        "by",
+        "and",
+        "of",
+        "to",
+    ]
 )
 _COMMON: Final = frozenset(
     [
@@ -345,7 +365,7 @@ def _role(text: str, roster: Roster) -> Found | None:
 
 def _within(said: Sequence[str], name: Sequence[str]) -> bool:
     """Whether each spoken word is one of the name, the last perhaps only its first letter."""
-    if not said or not all(said):
+    if not set(said) - _ARTICLES or not all(said):
         return False
     if len(said) > 1 and len(said[-1]) == 1 and any(w.startswith(said[-1]) for w in name[1:]):
         said = said[:-1]
