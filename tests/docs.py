@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import os
 import re
 import subprocess
 import sys
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +110,12 @@ def launcher() -> str:
 
 def policy_table() -> str:
     """Every setting of the policy with its default, from the class itself."""
-    [policy] = [
-        node
-        for node in ast.parse(inspect.getsource(sys.modules[Policy.__module__])).body
-        if isinstance(node, ast.ClassDef) and node.name == "Policy"
-    ]
+    described = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(Policy) or "", re.M)
     lines = ["| setting | default | meaning |", "|---|---|---|"]
-    for field, words in pairwise(policy.body):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(words, ast.Expr)):
-            continue
-        name, text = ast.unparse(field.target), ast.literal_eval(words.value).replace("\n", " ")
+    for name, text in described:
         default = Policy.model_fields[name].default
         shown = "none" if default in ((), frozenset()) else f"{default:g}"
-        lines.append(f"| `{name}` | {shown} | {text} |")
+        lines.append(f"| `{name}` | {shown} | {' '.join(text.split())} |")
     return "\n".join(lines)
 
 

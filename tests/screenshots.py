@@ -22,8 +22,8 @@ from serve.page.served import Served, running_page  # noqa: E402
 
 IMAGES = PROJECT / "docs" / "images"
 
-DESKTOP = {"width": 900, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1.5, "mobile": True}
+DESKTOP: dict[str, object] = {"width": 900, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+PHONE: dict[str, object] = {"width": 390, "height": 844, "deviceScaleFactor": 1.5, "mobile": True}
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +152,11 @@ def test_no_server_comes_with_the_tools(module: str) -> None:
     assert f"hms_active_rooms.{module}" in loaded
     server = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn", "hms_active_rooms.serve")
     assert [m for m in loaded if m in server or m.startswith("hms_active_rooms.serve.")] == []
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == hms_active_rooms.__version__
 
 
 ELSEWHERE = re.compile(r"/(?:root|work|Users/\w+)/|pypi\.org|pythonhosted\.|npmjs\.")

@@ -21,7 +21,8 @@ def _encoding(vocabulary: str) -> Any:
 
 def encode(vocabulary: str, text: str) -> list[int]:
     """The tokens of a text; what looks like a special token is ordinary text."""
-    return _encoding(vocabulary).encode(text, disallowed_special=())
+    tokens: list[int] = _encoding(vocabulary).encode(text, disallowed_special=())
+    return tokens
 
 
 def real_tokens(text: str) -> int:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx2
 import mcp_types as types
 import pexpect
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
@@ -132,9 +133,9 @@ class InAGraph:
         graph.add_node("tools", ToolNode(kit.get_tools()))
         graph.add_edge(START, "tools")
         self._graph: Any = graph.compile(checkpointer=InMemorySaver())
-        self._config = {"configurable": {"thread_id": str(uuid4()), "approver": "grace"}}
-        said = calls((tool, arguments))
-        [asked] = self._graph.invoke({"messages": [said]}, self._config)["__interrupt__"]
+        self._config = RunnableConfig(configurable={"thread_id": str(uuid4()), "approver": "grace"})
+        said = MessagesState(messages=[calls((tool, arguments))])
+        [asked] = self._graph.invoke(said, self._config)["__interrupt__"]
         self._id, self._digest = asked.id, asked.value["digest"]
         self.action = str(asked.value["action_id"])
         """The id of the action they are asked about."""

@@ -198,8 +198,8 @@ def test_stdio_servers_that_start_after_a_kill_send_what_was_approved_once(
     spam = next(p.id for p in sim.world.peers(sim.room_id) if p.name == "Spam Bot")
     program, *given = CRASHING
 
-    async def yes(_: Any, asked: Any) -> types.ElicitResult:
-        decision = choice(asked.requested_schema, "approve")
+    async def yes(context: Any, params: Any) -> types.ElicitResult:
+        decision = choice(params.requested_schema, "approve")
         return types.ElicitResult(action="accept", content={"decision": decision})
 
     async def ask() -> None:

@@ -24,7 +24,8 @@ from hms_active_rooms.api.models import Peer
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import BadAnswerError, parse_answer
 from hms_active_rooms.gate.journal.records import Origin
-from hms_active_rooms.moderator.hitl import action_request, hitl_request, parse_hitl_answer
+from hms_active_rooms.gate.view import question
+from hms_active_rooms.moderator.hitl import hitl_request, parse_hitl_answer
 from hms_active_rooms.sim import LoggedRequest, build_world
 from hms_active_rooms.tools.asking import payload
 from stand_in import ROOM as STAND_IN
@@ -292,7 +293,7 @@ async def test_what_is_nearly_an_answer_decides_nothing(
     call = parse_call(tool, {"room_id": STAND_IN, **given})
     action = await gate.propose(call, Origin("thread", "message", "call", "agent"))
     asked = gate.request(action)
-    value = hitl_request([action_request(asked)]) if batched else payload(asked, "call")
+    value = hitl_request([question(asked)]) if batched else payload(asked, "call")
     pause = Interrupt(value, id="pause")
     shown = questions([pause])
     assert [(q.tool, q.arguments, q.digest) for q in shown] == [

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -216,18 +216,6 @@ async def test_a_no_that_names_another_question_takes_nothing_back() -> None:
     assert "another question" in decided.problem
 
 
-async def test_a_question_that_was_kept_elsewhere_has_to_be_the_one_on_record() -> None:
-    gate = gate_on(classroom())
-    action = await gate.propose(remove(), HERE)
-    other = gate.request(await gate.propose(remove(2), HERE)).text
-    yes = Approve(action.digest)
-    wrong = await gate.decide(action.id, yes, by="ada", way="page", shown=other)
-    assert (wrong.counted, wrong.action.state) == (False, "proposed")
-    assert "on record" in wrong.problem
-    shown = gate.request(action).text
-    assert (await gate.decide(action.id, yes, by="ada", way="page", shown=shown)).counted
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -424,6 +412,28 @@ async def test_an_unclear_end_is_sent_again_only_when_the_same_session_still_run
     assert kinds(gate, action).count("sent_again") == 1
 
 
+async def test_the_time_for_a_look_counts_the_slow_reads_too() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock, verify_s=8)
+    action = await approved(gate, remove())
+    read, sent = room.retrieve_active_room, list[datetime]()
+
+    async def slow(room_id: str) -> Any:
+        clock.now += timedelta(seconds=3)
+        return await read(room_id)
+
+    def stays(_: str) -> None:
+        sent.append(clock.now)
+        room.peers.append(peer(3))
+        room.retrieve_active_room = slow  # type: ignore[method-assign]
+
+    room.after = stays
+    ended = await gate.run(action)
+    assert "not visible after 8 s" in outcome(ended)
+    assert ended.finished_at
+    assert ended.finished_at - sent[0] <= timedelta(seconds=8 + 3)
+
+
 async def test_an_unclear_end_is_not_sent_again_into_a_new_session() -> None:
     room = classroom()
     gate = gate_on(room)
@@ -569,6 +579,91 @@ async def test_a_run_that_is_cancelled_while_it_gives_the_row_back_says_nothing_
     assert len(room.posts) == 1
 
 
+class Lost:
+    """The answer to one commit is lost, though it went through."""
+
+    def __init__(self) -> None:
+        self.armed = False
+
+    def __call__(self, when: Literal["before", "after"]) -> None:
+        if self.armed and when == "after":
+            self.armed = False
+            raise JournalError("The connection is lost.")
+
+
+@pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
+async def test_a_claim_whose_commit_was_not_answered_is_given_back_at_once(
+    call: StateChange,
+) -> None:
+    room, lost = classroom(), Lost()
+    gate = gate_on(room, Journal(":memory:", on_commit=lost))
+    action = await approved(gate, call)
+    lost.armed = True
+    with pytest.raises(JournalError, match="connection is lost"):
+        await gate.run(action.id)
+    assert await gate.get(action.id) == action
+    assert kinds(gate, action)[-2:] == ["sent", "returned"]
+    assert room.posts == []
+    assert (await gate.run(action.id)).state == "done"
+
+
+async def test_whoever_failed_to_claim_takes_no_row_from_the_one_who_sends_it() -> None:
+    room, fails = classroom(), Fails()
+    gate = gate_on(room, Journal(":memory:", on_commit=fails))
+    action = await approved(gate, send())
+
+    def another_tries(_: str) -> None:
+        fails.ok, fails.broken = 0, 1
+        loop = threading.Thread(target=lambda: told.append(_tried(gate, action)))
+        loop.start()
+        loop.join()
+        fails.broken = 0
+
+    told: list[object] = []
+    room.before = another_tries
+    assert (await gate.run(action.id)).state == "done"
+    assert len(told) == len(room.posts) == 1
+
+
+def _tried(gate: Gate, action: Action) -> object:
+    try:
+        return asyncio.run(gate.run(action))
+    except ActiveRoomsError as error:
+        return error
+
+
+@pytest.mark.parametrize("left", ["sent", "unknown"])
+async def test_what_a_stopped_process_left_is_looked_at_at_the_next_start_and_not_sent(
+    left: str,
+) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    lost, message = await approved(gate, remove()), await approved(gate, send())
+    for action in (lost, message):
+        claimed_by(gate, action, a_gone_worker(), 3600)
+        if left == "unknown":
+            given_up(gate, action)
+    busy = await approved(gate, remove(2))
+    claimed_by(gate, busy, "another, elsewhere", 3600)
+    room.peers = room.peers[:2]
+    looked = await gate.look_again()
+    assert (await gate.get(lost.id)).state == "done"
+    assert (await gate.get(message.id)).state == "unknown"
+    assert (await gate.get(busy.id)).state == "sent"
+    assert {a.id for a in looked} == ({lost.id, message.id} if left == "sent" else {lost.id})
+    assert room.posts == []
+
+
+async def test_a_start_looks_only_at_rooms_the_policy_names() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await approved(gate, remove())
+    claimed_by(gate, action, a_gone_worker())
+    stricter = Gate(room, Policy(rooms=["7" * 24]), gate.journal)  # type: ignore[arg-type]
+    assert await stricter.look_again() == []
+    assert (await gate.get(action.id)).state == "sent"
+
+
 # --- 3. Nothing state-changing runs unasked ---------------------------------------------------
 
 
@@ -587,9 +682,9 @@ async def test_a_late_answer_a_late_no_and_a_late_run_move_and_send_nothing() ->
     waits, unasked = await gate.propose(send(), HERE), await gate.propose(end(), HERE)
     unused = await approved(gate, remove())
     clock.now = waits.expires_at - timedelta(microseconds=1)
-    assert [a.state for a in await gate.open_actions("thread")] == 2 * ["proposed"] + ["approved"]
+    assert gate.journal.count(state="proposed") == 2
     clock.now = waits.expires_at
-    assert await gate.open_actions("thread") == []
+    assert gate.journal.count(state="expired") == 3
     late = await gate.decide(waits.id, Approve(waits.digest), by="ada", way="page")
     no = await gate.decide(unasked.id, Reject("no"), by="ada", way="page")
     ran = await gate.run(unused.id)
@@ -932,11 +1027,131 @@ async def test_more_actions_per_minute_than_allowed_are_not_sent() -> None:
     actions = [await approved(gate, send(), call_number(n)) for n in range(3)]
     for action in actions[:2]:
         await gate.run(action.id)
-    with pytest.raises(PolicyRefusal, match="2 actions per minute"):
+    with pytest.raises(PolicyRefusal, match="2 actions per minute in one room"):
         await gate.run(actions[2].id)
     assert len(room.posts) == 2
     clock.now += timedelta(seconds=61)
     assert (await gate.run(actions[2].id)).state == "done"
+
+
+async def test_the_limit_per_minute_is_of_one_room_and_one_requester() -> None:
+    room = classroom()
+    gate = gate_on(room, rooms=("*",), actions_per_minute=1)
+    for origin in (HERE, call_number(2, "another")):
+        await carried_out(gate, send(), origin)
+    elsewhere = parse_call("hms-send-message", {"room_id": "7" * 24, "message": "hi"})
+    assert (await carried_out(gate, elsewhere)).state == "done"
+    with pytest.raises(PolicyRefusal):
+        await carried_out(gate, send(), call_number(3))
+
+
+async def test_the_journal_as_a_whole_has_a_limit_too() -> None:
+    room = classroom()
+    gate = gate_on(room, rooms=("*",), actions_per_minute_in_all=2)
+    calls = [parse_call("hms-send-message", {"room_id": n * 24, "message": "hi"}) for n in "789"]
+    for call in calls[:2]:
+        await carried_out(gate, call)
+    with pytest.raises(PolicyRefusal, match="2 actions per minute in all"):
+        await carried_out(gate, calls[2])
+
+
+async def test_fifty_rooms_in_one_service_live_within_the_default_limits() -> None:
+    room = classroom()
+    gate = gate_on(room, rooms=("*",))
+    for number in range(100):
+        room_id = f"{number // 2:024x}"
+        call = parse_call("hms-send-message", {"room_id": room_id, "message": f"{number}"})
+        assert (await carried_out(gate, call)).state == "done"
+
+
+def _unreadable(room: StandInRoom) -> None:
+    async def fail(_: str) -> Any:
+        raise ServerError("No.")
+
+    room.retrieve_active_room = fail  # type: ignore[method-assign, assignment]
+
+
+@pytest.mark.parametrize("why", ["too many in a minute", "the room cannot be read"])
+async def test_what_was_approved_and_held_back_is_run_by_the_next_same_call_unasked(
+    why: str,
+) -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock, actions_per_minute=1)
+    if why == "too many in a minute":
+        await carried_out(gate, send("another"))
+    action = await approved(gate, send(), call_number(2))
+    read = room.retrieve_active_room
+    if why == "the room cannot be read":
+        _unreadable(room)
+    with pytest.raises(ActiveRoomsError):
+        await gate.run(action)
+    room.retrieve_active_room = read  # type: ignore[method-assign]
+    clock.now += timedelta(seconds=61)
+    for _ in range(2):  # the second time the same task runs again, after a crash
+        again = await gate.propose(send(), call_number(3))
+        assert again.id == action.id
+        assert (await gate.run(again)).state == "done"
+    assert [body["message"] for _, body in room.posts][-1] == "hello"
+    assert (await gate.propose(send(), call_number(4))).state == "proposed"
+    assert kinds(gate, action).count("held") == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Origin("other", "m", "c", "agent"),
+        Origin("thread", "m", "c", "another"),
+        Origin("serve:mcp", "m", "c", "agent"),
+    ],
+)
+async def test_what_was_held_back_is_not_run_by_the_call_of_another_conversation(
+    other: Origin,
+) -> None:
+    gate = gate_on(classroom(), actions_per_minute=1)
+    await carried_out(gate, send("another"))
+    held = await approved(gate, send(), call_number(2))
+    with pytest.raises(PolicyRefusal):
+        await gate.run(held)
+    assert (await gate.propose(send(), other)).state == "proposed"
+
+
+async def test_what_was_approved_and_never_held_back_is_no_yes_for_another_call() -> None:
+    gate = gate_on(classroom())
+    await approved(gate, send())
+    assert (await gate.propose(send(), call_number(2))).state == "proposed"
+
+
+async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    room.after = lambda _: _raise(TimedOut("No answer.", executed="maybe"))
+    first = await carried_out(gate, send())
+    clock.now += timedelta(seconds=5)
+    again = await gate.propose(send(), call_number(2))
+    text = gate.request(again).text
+    assert text.startswith("Note: The same was sent 5 s ago. The outcome is unknown")
+    assert first.id in text
+    other = await gate.propose(send("other"), call_number(3))
+    elsewhere = await gate.propose(send(), Origin("other", "m", "c", "agent"))
+    another = await gate.propose(send(), call_number(5, "another"))
+    assert not another.note
+    clock.now += timedelta(hours=1)
+    later = await gate.propose(send(), call_number(4))
+    assert not any(one.note for one in (other, elsewhere, later))
+
+
+async def test_what_a_conversation_asks_is_withdrawn_on_a_word_and_nothing_else_is() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    asked, unsent = await gate.propose(send(), HERE), await approved(gate, remove())
+    other = await gate.propose(send(), Origin("other", "m", "c", "agent"))
+    taken = await gate.withdraw("thread", by="ada", reason="forget it")
+    assert {one.id for one in taken} == {asked.id, unsent.id}
+    for one in taken:
+        assert (one.state, one.decided_by, one.reason) == ("rejected", "ada", "forget it")
+        assert (await gate.run(one.id)).state == "rejected"
+    assert (await gate.get(other.id)).state == "proposed"
+    assert room.posts == []
 
 
 # --- 4. Everything is on record -----------------------------------------------------------------

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hms_active_rooms.capability import Hints
+from hms_active_rooms.environment import KNOWN
 from hms_active_rooms.errors import ConfigurationError, PolicyRefusal
 from hms_active_rooms.gate.policy import Policy, gate_for
 
@@ -54,6 +58,11 @@ def test_any_room_has_to_be_said() -> None:
         {"relaxed": ["hms-end-active-room"]},
         {"relaxed": ["hms-remove-peers"]},
         {"unattended": ["everything"]},
+        {"rooms": ROOM},
+        {"protected_roles": "teacher"},
+        {"protected_roles": [""]},
+        {"protected_roles": [1]},
+        {"protected_roles": 1},
     ],
 )
 def test_an_unknown_key_or_wrong_value_is_an_error(values: dict[str, object]) -> None:
@@ -125,3 +134,97 @@ def test_an_empty_variable_does_not_clear_a_protection(tmp_path: Path) -> None:
     file.write_text('protected_roles = ["teacher"]\n')
     env = {"HMS_POLICY_FILE": str(file), "HMS_POLICY_PROTECTED_ROLES": " "}
     assert Policy.from_env(env).protected_roles == {"teacher"}
+
+
+@pytest.mark.parametrize(
+    ("text", "roles"),
+    [
+        ("teacher", {"teacher"}),
+        (" teacher , co host ", {"teacher", "co host"}),
+        ('"teacher"', {"teacher"}),
+        ("'teacher', \"host\"", {"teacher", "host"}),
+        ('["teacher"]', {"teacher"}),
+        ('["teacher", "a;b # c, [d]"]', {"teacher", "a;b # c, [d]"}),
+        ('["teacher"] # them', {"teacher"}),
+    ],
+)
+def test_a_list_in_a_variable_is_read_as_meant(text: str, roles: set[str]) -> None:
+    assert Policy.from_env({"HMS_POLICY_PROTECTED_ROLES": text}).protected_roles == roles
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["teacher;host", "teacher # x", '"teacher', "[teacher]", "['a'", '"a" host', "a\nb", "[1]"],
+)
+def test_a_list_that_cannot_be_meant_is_an_error_that_says_how_to_write_it(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"(?i)protected_roles"):
+        Policy.from_env({"HMS_POLICY_PROTECTED_ROLES": text})
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("HMS_POLICY", "HMS_POLICY_FILE"),
+        ("HMS_POLICY_FLIE", "HMS_POLICY_FILE"),
+        ("HMS_POLICY_PROTECTED_ROLE", "HMS_POLICY_PROTECTED_ROLES"),
+        ("hms_policy_protected_roles", "HMS_POLICY_PROTECTED_ROLES"),
+        ("Hms_Journal", "HMS_JOURNAL"),
+        ("HMS_JURNAL", "HMS_JOURNAL"),
+        ("HMS_APROVER_TOKEN_ADA", "HMS_APPROVER_TOKEN"),
+    ],
+)
+def test_a_variable_nobody_reads_is_an_error_that_names_the_nearest(
+    variable: str, nearest: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=variable) as caught:
+        Policy.from_env({variable: "x"})
+    assert f"{nearest}." in caught.value.for_model()
+
+
+def test_variables_of_ours_and_of_others_are_no_error() -> None:
+    ours = dict.fromkeys((*KNOWN, "HMS_APPROVER_TOKEN_ADA"), "")
+    assert Policy.from_env({**ours, "PATH": "/bin", "XHMS_POLICY": "x"}) == Policy()
+
+
+def test_one_room_in_place_of_a_list_is_a_clear_error() -> None:
+    with pytest.raises(ConfigurationError, match="give a list") as caught:
+        Policy.build(rooms=ROOM)
+    assert f'["{ROOM}"]' in str(caught.value)
+
+
+def test_a_policy_takes_any_collection_and_keeps_what_cannot_change() -> None:
+    roles, rooms = {"teacher"}, [ROOM]
+    policy = Policy(protected_roles=roles, rooms=rooms)
+    roles.add("host")
+    rooms.append(OTHER)
+    assert (policy.protected_roles, policy.rooms) == ({"teacher"}, (ROOM,))
+    assert policy.only_rooms == (ROOM,)
+    assert Policy(rooms=["*"]).only_rooms is None
+
+
+TYPED = """\
+from hms_active_rooms import Policy
+
+Policy(rooms=["6" * 24], protected_roles={"teacher"}, protected_user_ids=("ada",))
+Policy(relaxed=frozenset({"hms-send-message"}), unattended=["hms-remove-peers"], max_peers=3)
+Policy(max_peers="many")
+Policy(protected_role={"teacher"})
+"""
+
+
+@pytest.mark.slow
+def test_the_types_of_a_policy_are_right_without_pydantics_plugin(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(TYPED)
+    command = ["-m", "mypy", "--config-file=", "--strict", "--follow-imports=silent", "program.py"]
+    told = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    ).stdout
+    lines = [line.split(":")[1] for line in told.splitlines() if ": error:" in line]
+    assert lines == ["5", "6"], told
+
+
+def test_the_help_describes_every_setting() -> None:
+    described = inspect.getdoc(Policy) or ""
+    for name in Policy.model_fields:
+        assert f"{name}: " in described

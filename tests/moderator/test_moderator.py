@@ -14,7 +14,7 @@ from langgraph.types import Command
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
 from hms_active_rooms.errors import Forbidden
 from hms_active_rooms.moderator import build_moderator
-from hms_active_rooms.moderator.moderator import MAX_BAD_ANSWERS
+from hms_active_rooms.tools.asking import MAX_QUESTIONS
 from scripted import ScriptedModel, calls, text, worst
 from stand_in import ROOM, StandInRoom, peer
 
@@ -143,7 +143,7 @@ def test_a_bad_answer_is_asked_again_and_sends_nothing(bad: Any) -> None:
 def test_a_client_that_only_gives_bad_answers_comes_to_an_end() -> None:
     talk = three_removals()
     talk.say()
-    for _ in range(MAX_BAD_ANSWERS - 1):
+    for _ in range(MAX_QUESTIONS - 1):
         assert talk.resume("yes") is not None
     assert talk.resume("yes") is None
     assert talk.room.posts == []
@@ -162,18 +162,6 @@ def test_an_old_answer_does_not_count_for_a_new_question() -> None:
     assert talk.room.posts == []
     talk.answer(APPROVE)
     assert [verb for verb, _ in talk.room.posts] == ["end"]
-
-
-def test_swapping_what_is_pending_in_the_state_does_not_carry_the_answer_over() -> None:
-    talk = three_removals()
-    talk.say()
-    questions = talk.graph.get_state(CONFIG).values["questions"]
-    talk.graph.update_state(
-        CONFIG, {"questions": [questions[2], questions[1], questions[0]]}, as_node="gate"
-    )
-    talk.graph.update_state(CONFIG, Command(goto="ask"))
-    talk.graph.invoke(Command(resume={"decisions": [APPROVE, REJECT, REJECT]}), CONFIG)
-    assert talk.room.posts == []
 
 
 def test_swapping_the_arguments_in_the_state_asks_about_the_new_ones() -> None:
@@ -489,24 +477,8 @@ def test_an_answer_that_comes_with_the_question_is_not_its_answer() -> None:
         talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver, plain_answers=True
     )
     talk.say()
-    talk.graph.update_state(CONFIG, Command(goto="ask"))
+    talk.graph.update_state(CONFIG, Command(goto="gate"))
     talk.graph.invoke(Command(resume={"decisions": [APPROVE] * 3}), CONFIG)
-    assert talk.room.posts == []
-
-
-def test_rows_swapped_inside_the_checkpoint_do_not_get_the_answer() -> None:
-    talk = three_removals()
-    talk.graph = build_moderator(
-        talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver, plain_answers=True
-    )
-    talk.say()
-    saver, swapped = talk.saver, 0
-    for key, blob in saver.blobs.items():
-        if key[2] == "questions" and len(questions := saver.serde.loads_typed(blob)) == 3:
-            saver.blobs[key] = saver.serde.dumps_typed(questions[::-1])
-            swapped += 1
-    assert swapped
-    talk.graph.invoke(Command(resume={"decisions": [APPROVE, REJECT, REJECT]}), CONFIG)
     assert talk.room.posts == []
 
 
@@ -514,15 +486,13 @@ def test_a_thread_never_asks_about_the_rows_of_another() -> None:
     talk = three_removals()
     ids = [r["action_id"] for r in talk.say().value["action_requests"]]
     other: Any = {"configurable": {"thread_id": "other", "approver": "eve"}}
-    questions = talk.graph.get_state(CONFIG).values["questions"]
-    state = {"messages": [HumanMessage("go")], "questions": questions}
-    talk.graph.update_state(other, state, as_node="enter")
-    talk.graph.update_state(other, Command(goto="ask"))
-    out = talk.graph.invoke(None, other)
-    shown = [
-        r["action_id"] for i in out.get("__interrupt__", ()) for r in i.value["action_requests"]
-    ]
+    talk.graph.update_state(other, talk.graph.get_state(CONFIG).values, as_node="model")
+    [asked] = talk.graph.invoke(None, other)["__interrupt__"]
+    shown = [request["action_id"] for request in asked.value["action_requests"]]
+    assert len(shown) == 3
     assert not set(shown) & set(ids)
+    talk.graph.invoke(Command(resume={"decisions": [APPROVE] * 3}), other)
+    assert talk.room.posts == []
 
 
 @pytest.mark.parametrize("config", [{}, {"configurable": {"thread_id": "t"}}], ids=repr)
@@ -573,3 +543,71 @@ def test_nobody_is_said_to_have_been_asked_where_nobody_can_be() -> None:
     build_moderator(talk.model, talk.kit, room_id=ROOM).invoke({"messages": [HumanMessage("go")]})
     [action] = talk.kit.gate.journal.actions()
     assert [e.kind for e in talk.kit.gate.journal.events(action.id)] == ["proposed", "rejected"]
+
+
+def test_what_one_graph_asks_is_not_withdrawn_by_another_that_runs_in_the_same_thread() -> None:
+    talk = three_removals()
+    ids = [request["action_id"] for request in talk.say().value["action_requests"]]
+    other = build_moderator(
+        ScriptedModel.saying(text("hello")), talk.kit, room_id=ROOM, checkpointer=InMemorySaver()
+    )
+    other.invoke({"messages": [HumanMessage("hello")]}, CONFIG)
+    rows = [talk.kit.gate.journal.get(action_id) for action_id in ids]
+    assert [row.state for row in rows if row] == ["proposed"] * 3
+    talk.answer(APPROVE, REJECT, REJECT)
+    assert talk.removed() == [peer(1).id]
+
+
+def test_the_record_does_not_say_that_a_person_wrote_where_nobody_did() -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(remove(1)), text("ok")))
+    asked = talk.say().value["action_requests"][0]["action_id"]
+    talk.graph.invoke({"messages": []}, CONFIG)
+    row = talk.kit.gate.journal.get(asked)
+    assert row
+    assert (row.state, row.decided_by, row.decided_way) == ("rejected", "gate", "gate")
+    assert "wrote" not in row.reason
+
+
+def test_a_message_id_that_comes_again_with_another_checkpointer_is_another_call() -> None:
+    message = calls(send("hi"))
+    message.id = "the same id"
+    talk = Conversation(students(), ScriptedModel.saying(message, text("done")))
+    for _ in range(2):
+        talk.saver = InMemorySaver()
+        talk.graph = build_moderator(talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver)
+        assert talk.say() is not None
+        talk.answer(APPROVE)
+    assert len(talk.room.posts) == 2
+
+
+def test_a_copied_thread_asks_for_itself() -> None:
+    talk = three_removals()
+    first = talk.say().value["action_requests"]
+    copied: Any = {"configurable": {"thread_id": "copy", "approver": "eve"}}
+    for place, checkpoints in list(talk.saver.storage["t"].items()):
+        talk.saver.storage["copy"][place] = dict(checkpoints)
+    for (_, *rest), writes in list(talk.saver.writes.items()):
+        talk.saver.writes[("copy", *rest)] = dict(writes)  # type: ignore[index]
+    for (_, *rest), blob in list(talk.saver.blobs.items()):
+        talk.saver.blobs[("copy", *rest)] = blob  # type: ignore[index]
+    decisions = {"decisions": [{**APPROVE, "digest": r["digest"]} for r in first]}
+    out = talk.graph.invoke(Command(resume=decisions), copied)
+    [again] = out["__interrupt__"]
+    ids = {request["action_id"] for request in again.value["action_requests"]}
+    assert not ids & {request["action_id"] for request in first}
+    assert talk.room.posts == []
+    talk.answer(REJECT, APPROVE, REJECT)
+    assert talk.removed() == [peer(2).id]
+
+
+def test_a_bad_edit_is_asked_again_and_every_ui_shows_why() -> None:
+    talk = Conversation(students(), ScriptedModel.saying(calls(send("hi")), text("done")))
+    first = talk.say().value["action_requests"][0]
+    args = {**first["args"], "role": "student"}
+    edited = {"name": "hms-send-message", "args": args}
+    again = talk.answer({"type": "edit", "edited_action": edited}).value
+    [request] = again["action_requests"]
+    assert "may be edited" in again["problem"]
+    assert again["problem"] in request["description"]
+    assert (request["gate"], request["editable"]) == ("soft", ["message", "type"])
+    assert request["impact"]["total"] == 4

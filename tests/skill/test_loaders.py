@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from deepagents import create_deep_agent
 from deepagents.backends import FilesystemBackend
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from mcp import Client, StdioServerParameters, stdio_client
 
 import hms_active_rooms
@@ -48,7 +48,7 @@ def test_deepagents_finds_the_skill_and_reads_it_when_it_is_wanted(tmp_path: Pat
         backend=FilesystemBackend(root_dir=tmp_path / "skills", virtual_mode=True),
         skills=["/"],
     )
-    out = agent.invoke({"messages": [("user", "somebody is spamming in my room")]})
+    out = agent.invoke({"messages": [HumanMessage("somebody is spamming in my room")]})
     head = yaml.safe_load((PROJECT / "SKILL.md").read_text(encoding="utf-8").split("---\n")[1])
     assert head["description"] in shown[0]
     assert "/hms-active-rooms/SKILL.md" in shown[0]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -19,9 +20,11 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
+from hms_active_rooms.gate.journal import Journal
 from scripted import ScriptedModel, calls, text
-from stand_in import ROOM, StandInRoom, peer
+from stand_in import ROOM, Clock, StandInRoom, peer
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
 REJECT = {"type": "reject", "message": "no"}
@@ -375,6 +378,161 @@ def test_the_same_call_id_outside_a_graph_is_another_call() -> None:
         args = {"room_id": ROOM, "message": "hi"}
         send.invoke({"name": send.name, "args": args, "id": "call_0", "type": "tool_call"})
     assert (len(seen), len(room.posts)) == (2, 2)
+
+
+def test_a_call_without_an_id_is_refused_before_anything_is_sent() -> None:
+    for build in (shared_tool_node, agent):
+        room = students()
+        message = calls(remove(1))
+        message.tool_calls[0]["id"] = None
+        kit = toolkit(room, unattended={"hms-remove-peers"})
+        graph = build(ScriptedModel.saying(message, text("done")), kit, InMemorySaver())
+        with pytest.raises(InvalidCall, match="has no id"):
+            ask(graph)
+        assert room.posts == []
+
+
+def test_a_subgraph_without_memory_comes_to_an_end() -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    graph = StateGraph(MessagesState)
+    graph.add_node("sub", shared_tool_node(model, toolkit(room), False))
+    graph.add_edge(START, "sub")
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    out = compiled.invoke({"messages": [HumanMessage("go")]}, CONFIG)
+    for _ in range(5):
+        if "__interrupt__" not in out:
+            break
+        [asked] = out["__interrupt__"]
+        out = compiled.invoke(Command(resume={asked.id: approve(asked)}), CONFIG)
+    [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert "starts anew with each answer" in told
+    assert room.posts == []
+
+
+@pytest.mark.parametrize("memory", [None, True])
+def test_a_subgraph_with_memory_asks_once(memory: Any) -> None:
+    room = students()
+    model = ScriptedModel.saying(calls(remove(3)), text("done"))
+    graph = StateGraph(MessagesState)
+    graph.add_node("sub", shared_tool_node(model, toolkit(room), memory))
+    graph.add_edge(START, "sub")
+    compiled = graph.compile(checkpointer=InMemorySaver())
+    [asked] = compiled.invoke({"messages": [HumanMessage("go")]}, CONFIG)["__interrupt__"]
+    out = compiled.invoke(Command(resume={asked.id: approve(asked)}), CONFIG)
+    assert "__interrupt__" not in out
+    assert removed(room) == [peer(3).id]
+
+
+def copy_thread(saver: InMemorySaver, before: str, after: str) -> Any:
+    """What a saver's own `copy_thread` does."""
+    for place, checkpoints in list(saver.storage[before].items()):
+        saver.storage[after][place] = dict(checkpoints)
+    for (thread, *rest), writes in list(saver.writes.items()):
+        if thread == before:
+            saver.writes[(after, *rest)] = dict(writes)  # type: ignore[index]
+    for (thread, *rest), blob in list(saver.blobs.items()):
+        if thread == before:
+            saver.blobs[(after, *rest)] = blob  # type: ignore[index]
+    return {"configurable": {"thread_id": after, "approver": "eve"}}
+
+
+@GRAPHS
+def test_a_copied_thread_asks_for_itself_and_the_first_one_goes_on(build: Build) -> None:
+    room, saver = students(), InMemorySaver()
+    kit = toolkit(room)
+    graph = build(ScriptedModel.saying(calls(remove(3)), text("done")), kit, saver)
+    [asked] = ask(graph)
+    copied = copy_thread(saver, "t", "copy")
+    [shown] = graph.get_state(copied).interrupts
+    [again] = graph.invoke(Command(resume={shown.id: approve(shown)}), copied)["__interrupt__"]
+    assert room.posts == []
+    assert again.value["digest"] != asked.value["digest"]
+    assert "before the question" in again.value["description"]
+    graph.invoke(Command(resume={again.id: REJECT}), copied)
+    graph.invoke(Command(resume={asked.id: approve(asked)}), CONFIG)
+    assert removed(room) == [peer(3).id]
+
+
+@GRAPHS
+def test_a_bad_edit_is_asked_again_with_its_problem_and_all_a_callback_gets(build: Build) -> None:
+    room = students()
+    model = ScriptedModel.saying(
+        calls(("hms-send-message", {"room_id": ROOM, "message": "hi", "role": "student"})),
+        text("done"),
+    )
+    graph = build(model, toolkit(room), InMemorySaver())
+    [first] = ask(graph)
+    args = {**first.value["args"], "role": "teacher"}
+    edit = {"type": "edit", "edited_action": {"name": first.value["name"], "args": args}}
+    answer = {**edit, "digest": first.value["digest"]}
+    [again] = graph.invoke(Command(resume={first.id: answer}), CONFIG)["__interrupt__"]
+    assert "may be edited" in again.value["problem"]
+    assert again.value["problem"] in again.value["description"]
+    assert first.value["description"] in again.value["description"]
+    for value in (first.value, again.value):
+        assert (value["gate"], value["editable"]) == ("soft", ["message", "type"])
+        assert (value["impact"]["kind"], value["impact"]["total"]) == ("role", 4)
+        assert value["impact"]["people"][0]["name"] == "Peer 1"
+    assert room.posts == []
+
+
+@pytest.mark.parametrize("way", ["graph", "confirm"])
+def test_what_was_approved_and_held_back_is_sent_by_the_next_same_call_unasked(way: str) -> None:
+    room, seen = students(), list[str]()
+
+    def confirm(request: ApprovalRequest) -> Approve:
+        seen.append(str(request.arguments["message"]))
+        return request.approve()
+
+    clock = Clock()
+    kit = ActiveRoomsToolkit(
+        room,  # type: ignore[arg-type]
+        Policy(rooms=[ROOM], actions_per_minute=1),
+        journal=Journal(":memory:", clock=clock),
+        confirm=confirm,
+    )
+    given = [{"room_id": ROOM, "message": message} for message in ("one", "two", "two")]
+    told: list[str] = []
+    if way == "confirm":
+        send = next(t for t in kit.get_tools() if "send" in t.name)
+        for number, args in enumerate(given):
+            clock.now += timedelta(seconds=61 if number == 2 else 0)
+            told.append(str(send.invoke(args)))
+    else:
+
+        def say(history: list[BaseMessage]) -> AIMessage:
+            said = sum(isinstance(m, AIMessage) for m in history)
+            clock.now += timedelta(seconds=61 if said == 2 else 0)
+            return calls(("hms-send-message", given[said])) if said < 3 else text("done")
+
+        graph = agent(ScriptedModel(script=say), kit, InMemorySaver())
+        asked = ask(graph)
+        while asked:
+            seen.append(asked[0].value["args"]["message"])
+            out = graph.invoke(Command(resume={asked[0].id: approve(asked[0])}), CONFIG)
+            asked = list(out.get("__interrupt__", ()))
+        told = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert ["still approved" in text for text in told] == [False, True, False]
+    assert seen == ["one", "two"]
+    assert [body["message"] for _, body in room.posts] == ["one", "two"]
+
+
+def test_a_confirm_that_cannot_ask_is_refused_when_the_toolkit_is_built() -> None:
+    with pytest.raises(ConfigurationError, match="confirm is True"):
+        toolkit(students(), True)
+
+
+@GRAPHS
+def test_an_abandoned_question_is_withdrawn_by_the_toolkit(build: Build) -> None:
+    room = students()
+    kit = toolkit(room)
+    [asked] = ask(build(ScriptedModel.saying(calls(remove(1))), kit, InMemorySaver()))
+    assert kit.withdraw("t", by="ada", reason="forget it") == [asked.value["action_id"]]
+    yes = Approve(asked.value["digest"])
+    late = asyncio.run(kit.gate.decide(asked.value["action_id"], yes, by="bob", way="page"))
+    assert (late.counted, late.action.decided_by) == (False, "ada")
+    assert room.posts == []
 
 
 @GRAPHS

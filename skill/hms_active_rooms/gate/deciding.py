@@ -14,6 +14,7 @@ from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import Approve, BadAnswerError, Edit, Reject, parse_answer
 from hms_active_rooms.gate.journal.records import (
+    NOWHERE,
     OUTSIDE,
     UNSENT,
     Action,
@@ -25,7 +26,6 @@ from hms_active_rooms.gate.journal.records import (
 from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.untrusted import storable
 
 _MAX_REASON_CHARS = 2000
@@ -57,7 +57,6 @@ def decide(
     by: str,
     way: Way,
     policy: Policy,
-    shown: str = "",
     rooms: Collection[str] | None = None,
 ) -> Decided:
     """Write a decision on a row.
@@ -69,7 +68,6 @@ def decide(
         by: who decides, unless the answer says.
         way: how they were asked.
         policy: for how long a grant lasts, and how far it reaches.
-        shown: the question's text, where it was kept outside the journal.
         rooms: the rooms whose actions may be decided; None: any.
 
     Raises:
@@ -85,8 +83,6 @@ def decide(
         decision, digest = parse_answer(answer)
         if digest != row.digest and not (digest is None and isinstance(decision, Reject)):
             raise BadAnswerError("the answer names another question than this one")
-        if shown and shown != describe(row):
-            raise BadAnswerError("the question that was shown is not the one on record")
         by = storable(decision.by or by)
         match decision:
             case Reject():
@@ -101,7 +97,7 @@ def decide(
                 )
             case Approve(scope="once" | "session"):
                 approved = tx.move(row, "approved", by=by, way=way)
-                if decision.scope == "session":
+                if decision.scope == "session" and not row.thread.startswith(NOWHERE):
                     granted = grant_for(approved, policy, tx.now())
                     tx.add_grant(replace(granted, granted_by=by, action_id=row.id))
                 return Decided(True, approved, approved)

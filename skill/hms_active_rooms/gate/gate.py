@@ -13,7 +13,7 @@ nothing else; the journal's row decides, never an argument, a graph state or a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import (
     ActiveRoomsError,
+    ApiError,
     BadResponse,
     BrokenRecord,
     InvalidCall,
@@ -47,6 +48,7 @@ from hms_active_rooms.gate.deciding import (
 )
 from hms_active_rooms.gate.journal.records import (
     FINAL,
+    OUTSIDE,
     UNSENT,
     Action,
     Origin,
@@ -60,12 +62,15 @@ from hms_active_rooms.gate.journal.store import RATE_WINDOW, Journal, Writing
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
 from hms_active_rooms.gate.sending import Sending, give_back, lease_s
-from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.gate.wording import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
 Ask = Callable[[ApprovalRequest], Awaitable[object]]
 """Shows a person a question and returns the answer. None: nobody answered, nothing is decided.
 `Refuse`: nobody can be asked, the action is refused."""
+
+AskAll = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
+"""The same for several questions at once, with one answer for each."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,19 @@ class Asking:
     taken: str = ""
 
 
+HELD = "held"
+"""Event: approved, and not sent for now; the reason is told to whoever asked."""
+
+_CALLED_AGAIN = "called_again"
+"""Event: the same call was made anew, and its row is this one."""
+
 _POLL_S = 0.2
 
 _LOOK_LASTS = timedelta(seconds=10)
 """A look at the room that is older, because a read or a lock took long, claims nothing."""
 
-_REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
+REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
+"""Errors for calls that are refused on the spot, on record."""
 
 
 class Gate:
@@ -135,7 +147,7 @@ class Gate:
         Raises:
             BadResponse: the roster leaves out people who are in the session.
         """
-        self.policy.check_room(room_id)
+        room_id = self._allowed_room(room_id)
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
         )
@@ -185,15 +197,6 @@ class Gate:
             raise no_such_action()
         return newest
 
-    async def open_actions(self, thread: str) -> list[Action]:
-        """The thread's rows that could still be sent: proposed, or approved and not sent."""
-        return await asyncio.to_thread(self._open_actions, thread)
-
-    def _open_actions(self, thread: str) -> list[Action]:
-        with self.journal.read() as view:
-            found = [view.actions(state=s, thread=thread, limit=1000) for s in UNSENT]
-        return [action for actions in found for action in actions]
-
     # --- propose ---------------------------------------------------------------------------
 
     async def propose(
@@ -226,7 +229,7 @@ class Gate:
         row = self._draft(call, origin)
         try:
             full, impact = call.assess(await self._read(call.room_id), self.policy)
-        except _REFUSED as error:
+        except REFUSED as error:
             by: Way = "policy" if isinstance(error, PolicyRefusal) else "gate"
             refused = replace(
                 row,
@@ -265,21 +268,22 @@ class Gate:
         """Insert a row; whoever comes second gets the first one's."""
         with self.journal.write() as tx:
             found = tx.latest(action.call_key)
-            if found is not None:
-                if asking is not None and found.state == "proposed":
-                    tx.note(found.id, "asked", way=asking.way, digest=found.digest)
-                return found
-            if may_run_unasked and action.state == "proposed":
-                action = self._unasked(tx, action)
-            action = tx.insert(action)
-            if asking is None or action.state != "proposed":
-                return action
-            items = [action.call_key, action.id, ""]
-            if asking.place and not tx.ask(asking.place, items):
+            if found is None and (before := tx.same_call(action)):
+                if _runs_for(tx, before, action.call_key):
+                    return before
+                action = replace(action, note=sent_before(before, tx.now()))
+            row = action if found is None else found
+            if found is None:
+                if may_run_unasked and action.state == "proposed":
+                    row = self._unasked(tx, action)
+                row = tx.insert(row)
+            if asking is None or row.state != "proposed":
+                return row
+            if asking.place and not tx.ask(asking.place, [row.id, ""]) and found is None:
                 reason = asking.taken
-                return tx.move(action, "rejected", by="gate", way="gate", reason=reason)
-            tx.note(action.id, "asked", way=asking.way, digest=action.digest)
-        return action
+                return tx.move(row, "rejected", by="gate", way="gate", reason=reason)
+            tx.note(row.id, "asked", way=asking.way, digest=row.digest)
+        return row
 
     def _unasked(self, tx: Writing, action: Action) -> Action:
         """The row approved by the policy or by a grant, if one of them allows it."""
@@ -326,7 +330,6 @@ class Gate:
         *,
         by: str,
         way: Way,
-        shown: str = "",
         rooms: Collection[str] | None = None,
     ) -> Decided:
         """Write a person's decision: the one door for yes, no and edited words.
@@ -336,8 +339,6 @@ class Gate:
             answer: a `Decision`, or a plain dict that matches an answer of `gate.approval`.
             by: who decides, unless the answer says.
             way: how they were asked.
-            shown: the question's text, where it was kept outside the journal; it has to be that
-                of the row.
             rooms: the rooms whose actions may be decided; None: any.
 
         Raises:
@@ -346,63 +347,116 @@ class Gate:
 
         def write() -> Decided:
             with self.journal.write() as tx:
-                return decide(
-                    tx,
-                    action_id,
-                    answer,
-                    by=by,
-                    way=way,
-                    policy=self.policy,
-                    shown=shown,
-                    rooms=rooms,
-                )
+                policy = self.policy
+                return decide(tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms)
 
         return await asyncio.to_thread(write)
 
     async def drive(
-        self,
-        action: Action,
-        ask: Ask,
-        *,
-        by: str,
-        way: Way,
-        shown: bool = False,
-        problem: str = "",
+        self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
     ) -> Action:
-        """Ask, decide and run until the action has ended; asked again if the room changed.
-
-        Args:
-            action: a row.
-            ask: how a person is shown a question and gives an answer.
-            by: who answers, unless the answer says.
-            way: how they are asked.
-            shown: the record says already that this row's question was shown.
-            problem: why the last answer was none.
-
-        Returns:
-            The newest row; `proposed` when nobody answered.
+        """`drive_all` for one action.
 
         Raises:
             See `run`.
         """
+
+        async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
+            answer = await ask(requests[0])
+            return None if answer is None else [answer]
+
+        on_record = [action.id] if shown else []
+        [ended] = await self.drive_all([action], ask_one, by=by, way=way, on_record=on_record)
+        if isinstance(ended, ActiveRoomsError):
+            raise ended
+        return ended
+
+    async def drive_all(
+        self,
+        actions: Sequence[Action],
+        ask: AskAll,
+        *,
+        by: str,
+        way: Way,
+        on_record: Collection[str] | None = (),
+        problems: Mapping[str, str] | None = None,
+    ) -> list[Action | ActiveRoomsError]:
+        """Ask, decide and run until all have ended; asked again if the room changed.
+
+        Args:
+            actions: rows.
+            ask: shows a person all that wait at once, and gives an answer to each.
+            by: who answers, unless the answer says.
+            way: how they are asked.
+            on_record: ids of the rows that the record says were shown already; None: `ask` records.
+            problems: by action id, why the last answer was none.
+
+        Returns:
+            For each its newest row, `proposed` when nobody answered, or what `run` raised.
+        """
+        ended: list[Action | ActiveRoomsError] = [*actions]
+        problems = dict(problems or {})
+        noted = None if on_record is None else {*on_record}
         while True:
-            if action.state in ("approved", "sent", "unknown"):
-                action, shown = await self.run(action), False
-            if action.state != "proposed":
-                return action
-            if not shown:
-                await self.asked(action, way)
-            shown = True
-            answer = await ask(self.request(action, problem))
-            if answer is None:
-                return action
-            if isinstance(answer, Refuse):
-                refusal = Reject(answer.reason)
-                decided = await self.decide(action.id, refusal, by="gate", way="gate")
-            else:
-                decided = await self.decide(action.id, answer, by=by, way=way)
-            problem, shown = decided.problem, decided.action.id == action.id
-            action = decided.action
+            ended = await asyncio.gather(*(self._driven(action) for action in ended))
+            waiting = [one for one in ended if isinstance(one, Action) and one.state == "proposed"]
+            if not waiting:
+                return ended
+            for action in waiting:
+                if noted is not None and action.id not in noted:
+                    await self.asked(action, way)
+                    noted.add(action.id)
+            requests = [self.request(one, problems.get(one.id, "")) for one in waiting]
+            answers = await ask(requests)
+            if answers is None:
+                return ended
+            newest: dict[str, Action] = {}
+            for action, answer in zip(waiting, answers, strict=True):
+                refused = isinstance(answer, Refuse)
+                decided = await self.decide(
+                    action.id,
+                    Reject(answer.reason) if isinstance(answer, Refuse) else answer,
+                    by="gate" if refused else by,
+                    way="gate" if refused else way,
+                )
+                newest[action.id] = decided.action
+                problems[decided.action.id] = decided.problem
+            ended = [newest.get(one.id, one) if isinstance(one, Action) else one for one in ended]
+
+    async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
+        if isinstance(action, ActiveRoomsError) or action.state not in (
+            "approved",
+            "sent",
+            "unknown",
+        ):
+            return action
+        try:
+            return await self.run(action)
+        except ActiveRoomsError as error:
+            return error
+
+    async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
+        """Take back what a conversation still asks, and what it has approved and not sent.
+
+        Args:
+            thread: the conversation: for a graph its thread id.
+            by: who takes it back.
+            reason: told to the model.
+
+        Returns:
+            The rows that were taken back.
+        """
+
+        def write() -> list[Action]:
+            no = Reject(reason or "withdrawn")
+            with self.journal.write() as tx:
+                return [
+                    decide(tx, row.id, no, by=by, way="message", policy=self.policy).action
+                    for state in UNSENT
+                    for row in tx.actions(state=state, thread=thread, limit=1000)
+                ]
+
+        return await asyncio.to_thread(write)
 
     # --- run -------------------------------------------------------------------------------
 
@@ -432,15 +486,17 @@ class Gate:
                     return await self._settle(action)
                 except JournalError as error:
                     raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
-            read_at, room = self.journal.now(), None
             try:
-                room = await self._read(action.room_id)
-                change = drift(action, room, self.policy)
-            except PolicyRefusal as error:
-                change = Drift("refused", error.for_model())
-            except NotActive:
-                change = Drift("nothing_to_do", "The session is over.")
-            row, claimed = await self._uninterrupted_claim(action, change, room, read_at)
+                read_at = self.journal.now()
+                room, change = await self._seen(action)
+                row, claimed = await self._uninterrupted_claim(action, change, room, read_at)
+            except (ApiError, PolicyRefusal) as error:
+                # Still approved: the next same call runs it.
+                reason = str(error)
+                await asyncio.to_thread(
+                    self.journal.note, action.id, HELD, by=this_worker(), way="claim", reason=reason
+                )
+                raise
             if row is None:
                 await self._let_others_end(action)
                 action = await self.get(action.id)
@@ -454,6 +510,16 @@ class Gate:
                 await self._sleep(outcome)
                 action = await self.get(action.id)
 
+    async def _seen(self, action: Action) -> tuple[Room | None, Drift]:
+        """The room as it is, and what that means for a row somebody approved."""
+        try:
+            room = await self._read(action.room_id)
+            return room, drift(action, room, self.policy)
+        except PolicyRefusal as error:
+            return None, Drift("refused", error.for_model())
+        except NotActive:
+            return None, Drift("nothing_to_do", "The session is over.")
+
     def _sending(self, action: Action, change: Drift, attempt: int = 1) -> Sending:
         return Sending(
             self._client, self.journal, self.policy, self._sleep, action, change, attempt
@@ -462,23 +528,34 @@ class Gate:
     async def _uninterrupted_claim(
         self, action: Action, change: Drift, room: Room | None, read_at: datetime
     ) -> tuple[Action | None, bool]:
-        """`_claim`; if this task is cancelled meanwhile, a claim that went through is given back."""
-        claim = asyncio.create_task(asyncio.to_thread(self._claim, action, change, room, read_at))
+        """`_claim`; a claim that went through is given back if this task is cancelled meanwhile,
+        or the commit's answer was lost."""
+        won: list[Action] = []
+        claim = asyncio.create_task(
+            asyncio.to_thread(self._claim, action, change, room, read_at, won)
+        )
         try:
             return await asyncio.shield(claim)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, JournalError) as error:
             # Shielded, and waited for again: a second cancellation must not lose the claim.
             await asyncio.wait([claim])
-            with suppress(ActiveRoomsError):
-                row, claimed = claim.result()
-                if row is not None and claimed:
-                    await asyncio.to_thread(give_back, self.journal, row, "cancelled")
+            claim.exception()  # taken note of
+            if won:
+                with suppress(ActiveRoomsError):
+                    reason = type(error).__name__
+                    await asyncio.to_thread(give_back, self.journal, won[0], reason)
             raise
 
     def _claim(
-        self, action: Action, change: Drift, room: Room | None, read_at: datetime
+        self,
+        action: Action,
+        change: Drift,
+        room: Room | None,
+        read_at: datetime,
+        won: list[Action],
     ) -> tuple[Action | None, bool]:
-        """Move an approved row to `sent`: true for exactly one caller, who holds a lease on it.
+        """Move an approved row to `sent`: true for exactly one caller, who holds a lease on it,
+        and finds the row in `won` even if the commit's answer is lost.
 
         Returns:
             The row by now (None: the room as it was read may be over, because it was read long ago
@@ -515,17 +592,27 @@ class Gate:
                 return self._ask_again(tx, row, again, room), False
             if tx.now() - read_at > _LOOK_LASTS:
                 return None, False
-            if tx.sent_since(tx.now() - RATE_WINDOW) >= self.policy.actions_per_minute:
-                raise PolicyRefusal(
-                    f"The policy allows {self.policy.actions_per_minute} actions per minute.",
-                    hint="Wait a minute; the action is still approved and was not sent.",
-                )
+            self._check_rate(tx, row)
             if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
                 return None, False
             now, worker = tx.now(), this_worker()
             lease_until = now + timedelta(seconds=lease_s(self._client, self.policy))
             taken: dict[str, Any] = {"sent_at": now, "worker": worker, "lease_until": lease_until}
-            return tx.move(row, "sent", by=worker, way="claim", **taken), True
+            won.append(tx.move(row, "sent", by=worker, way="claim", **taken))
+            return won[0], True
+
+    def _check_rate(self, tx: Writing, row: Action) -> None:
+        policy, since = self.policy, tx.now() - RATE_WINDOW
+        for most, sent, where in (
+            (policy.actions_per_minute, tx.sent_since(since, like=row), "in one room"),
+            (policy.actions_per_minute_in_all, tx.sent_since(since), "in all"),
+        ):
+            if sent >= most:
+                raise PolicyRefusal(
+                    f"The policy allows {most} actions per minute {where}.",
+                    hint="Wait a minute; it is still approved and was not sent. The same call, or "
+                    "`approve` again, then sends it without another question.",
+                )
 
     def _ask_again(self, tx: Writing, row: Action, reason: str, room: Room) -> Action:
         """End a row and insert its next revision, about the room as it is."""
@@ -536,7 +623,7 @@ class Gate:
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
         successor = next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
         successor = replace(successor.bound(full, impact), note=reason, edited_from=row.edited_from)
-        if row.decided_way in ("grant", "relaxed", "unattended"):
+        if row.decided_way == "grant" or ran_unasked(row.decided_way):
             successor = self._unasked(tx, successor)
         text = f"{reason} Asked again as action {successor.id}."
         data = {"next": successor.id}
@@ -555,8 +642,7 @@ class Gate:
     async def _settle(self, action: Action) -> Action:
         """Wait while whoever sent it may still be at it; then call it unknown, and look."""
         while action.state == "sent":
-            late = action.lease_until is None or self.journal.now() >= action.lease_until
-            if late or not worker_may_live(action.worker):
+            if not self._may_be_sending(action):
                 action = await asyncio.to_thread(self._give_up, action)
                 break
             await self._sleep(_POLL_S)
@@ -564,6 +650,34 @@ class Gate:
         if action.state != "unknown":
             return action
         return await self._sending(action, Drift("go")).look()
+
+    async def look_again(self) -> list[Action]:
+        """Look for what became of what an earlier process sent and never finished, in the rooms of
+        the policy. For the start of a program; nothing is waited for or sent.
+
+        Returns:
+            The rows that were looked at, as they are then.
+        """
+
+        def left() -> list[Action]:
+            with self.journal.read() as view:
+                rooms = self.policy.only_rooms
+                sent = view.actions(state="sent", rooms=rooms, limit=1000)
+                unknown = view.actions(state="unknown", rooms=rooms, limit=1000)
+            given_up = [action for action in sent if not self._may_be_sending(action)]
+            return given_up + [action for action in unknown if action.call.visible]
+
+        looked = []
+        for action in await asyncio.to_thread(left):
+            with suppress(ActiveRoomsError):
+                action.check()
+                looked.append(await self._settle(action))
+        return looked
+
+    def _may_be_sending(self, action: Action) -> bool:
+        """Whether the process that sent a row may still wait for the answer."""
+        in_time = action.lease_until is not None and self.journal.now() < action.lease_until
+        return in_time and worker_may_live(action.worker)
 
     def _give_up(self, action: Action) -> Action:
         text = (
@@ -576,6 +690,21 @@ class Gate:
                 return row
             result = Result(text, "maybe")
             return tx.move(row, "unknown", by=this_worker(), way="look", result=result)
+
+
+def _runs_for(tx: Writing, row: Action, key: str) -> bool:
+    """Whether a call that is made anew runs the row of the same call from before: it was approved
+    and then held back, so nobody is asked again. Calls of other programs have rules of their own.
+    """
+    if row.thread.startswith(OUTSIDE):
+        return False
+    events = tx.events(row.id)
+    if any(event.kind == _CALLED_AGAIN and event.data["call_key"] == key for event in events):
+        return True
+    if row.state != "approved" or not any(event.kind == HELD for event in events):
+        return False
+    tx.note(row.id, _CALLED_AGAIN, by=row.requester, way="call", call_key=key)
+    return True
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
@@ -597,6 +726,6 @@ def refused_again(action: Action) -> Action:
     """Raise the stored refusal if the call was refused on the spot; otherwise return the row."""
     if action.state == "rejected" and action.impact is None:
         refusal = action.result
-        errors: dict[str, type[ActiveRoomsError]] = {error.code: error for error in _REFUSED}
+        errors: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
         raise errors.get(refusal.error, InvalidCall)(refusal.text, hint=refusal.hint)
     return action

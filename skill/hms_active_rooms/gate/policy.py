@@ -7,14 +7,15 @@ source, and hard ones only from code that names the tool (`unattended`).
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
+from hms_active_rooms.environment import refuse_unknown, unknown_setting
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, PolicyRefusal
 from hms_active_rooms.untrusted import folded, quoted
 
@@ -34,72 +35,89 @@ def gate_for(hints: Hints) -> Gate:
     return "none" if hints.read_only else "soft"
 
 
+def _texts(given: object) -> list[str]:
+    if isinstance(given, str):
+        raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
+    given = list(given) if isinstance(given, Collection) else [given]
+    texts = [text for text in given if isinstance(text, str) and text.strip()]
+    if len(texts) < len(given):
+        raise ValueError("give a list of texts that are not empty")
+    return texts
+
+
+def _names(given: object) -> frozenset[str]:
+    return frozenset(_texts(given))
+
+
+def _room_ids(given: object) -> tuple[str, ...]:
+    try:
+        return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in _texts(given))
+    except InvalidCall as error:
+        raise ValueError(str(error).removesuffix(".")) from None
+
+
+def _tools(given: object) -> frozenset[str]:
+    names = _names(given)
+    if unknown := sorted(names - {tool.name for tool in capability().tools}):
+        raise ValueError(f"there is no tool {quoted(unknown[0])}")
+    return names
+
+
+def _soft_tools(given: object) -> frozenset[str]:
+    names = _tools(given)
+    for name in sorted(names):
+        if gate_for(capability().tool(name).hints) == "hard":
+            raise ValueError(
+                f"{name} is destructive: only Policy(unattended=...) in code can allow it"
+            )
+    return names
+
+
+# `Collection[str]`, so that a list or a set is the right type too; kept as what cannot change.
+_Rooms = Annotated[Collection[str], PlainValidator(_room_ids)]
+_Names = Annotated[Collection[str], PlainValidator(_names)]
+_Tools = Annotated[Collection[str], PlainValidator(_tools)]
+_SoftTools = Annotated[Collection[str], PlainValidator(_soft_tools)]
+
+
 class Policy(BaseModel):
     """Limits for an agent. Unknown keys are errors; the defaults are the careful ones.
 
     Sources: arguments, a TOML file (`from_file`), the environment (`from_env`).
+
+    Args:
+        rooms: Room ids it may touch; `["*"]` for any. Empty: none.
+        protected_roles: Roles an agent never removes.
+        protected_user_ids: User ids an agent never removes.
+        max_peers: The most people one removal may hit.
+        actions_per_minute: State-changing calls sent per minute in one room for one requester.
+        actions_per_minute_in_all: State-changing calls sent per minute and journal, whoever asks.
+        approval_ttl_s: How long a question may be answered and an answer used, in seconds.
+        grant_ttl_s: How long "for the rest of this session" lasts at most, in seconds.
+        audience_growth: By which share the audience of a message may grow after approval without
+            a new question.
+        refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
+        verify_s: How long to look for the effect of a removal or an end, in seconds.
+        relaxed: Soft-gated tools that run unasked (`hms-send-message`).
+        unattended: Tools that run unasked whatever their gate. Only from code, never from a file
+            or variable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rooms: tuple[str, ...] = ()
-    """Room ids it may touch; `("*",)` for any. Empty: none."""
-
-    protected_roles: frozenset[str] = frozenset()
-    """Roles an agent never removes."""
-
-    protected_user_ids: frozenset[str] = frozenset()
-    """User ids an agent never removes."""
-
+    rooms: _Rooms = ()
+    protected_roles: _Names = frozenset()
+    protected_user_ids: _Names = frozenset()
     max_peers: int = Field(default=PER_PERSON_LIMIT, ge=1, le=20_000)
-    """The most people one removal may hit."""
-
     actions_per_minute: int = Field(default=20, ge=1, le=10_000)
-    """State-changing calls sent per minute and journal, whoever asks."""
-
+    actions_per_minute_in_all: int = Field(default=1000, ge=1, le=100_000)
     approval_ttl_s: float = Field(default=600.0, gt=0, le=86_400)
-    """How long a question may be answered and an answer used, in seconds."""
-
     grant_ttl_s: float = Field(default=1800.0, gt=0, le=86_400)
-    """How long "for the rest of this session" lasts at most, in seconds."""
-
     audience_growth: float = Field(default=0.1, ge=0, le=10)
-    """By which share the audience of a message may grow after approval without a new question."""
-
     refusals_in_a_row: int = Field(default=3, ge=1, le=100)
-    """After this many refusals in a row the moderator ends its turn."""
-
     verify_s: float = Field(default=8.0, ge=0, le=120)
-    """How long to look for the effect of a removal or an end, in seconds."""
-
-    relaxed: frozenset[str] = frozenset()
-    """Soft-gated tools that run unasked (`hms-send-message`)."""
-
-    unattended: frozenset[str] = frozenset()
-    """Tools that run unasked whatever their gate. Only from code, never from a file or variable."""
-
-    @field_validator("rooms")
-    @classmethod
-    def _room_ids(cls, rooms: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in rooms)
-        except InvalidCall as error:
-            raise ValueError(str(error).removesuffix(".")) from None
-
-    @field_validator("relaxed")
-    @classmethod
-    def _only_soft(cls, tools: frozenset[str]) -> frozenset[str]:
-        for name in _known(tools):
-            if gate_for(capability().tool(name).hints) == "hard":
-                raise ValueError(
-                    f"{name} is destructive: only Policy(unattended=...) in code can allow it"
-                )
-        return tools
-
-    @field_validator("unattended")
-    @classmethod
-    def _only_known(cls, tools: frozenset[str]) -> frozenset[str]:
-        return frozenset(_known(tools))
+    relaxed: _SoftTools = frozenset()
+    unattended: _Tools = frozenset()
 
     @classmethod
     def build(cls, **values: Any) -> Policy:
@@ -117,13 +135,7 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: unreadable, not TOML, an unknown key or a wrong value.
         """
-        path = Path(path)
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise ConfigurationError(f"Policy file {quoted(str(path), 200)}: {reason}.") from None
-        return _from_outside(values, f"Policy file {quoted(str(path), 200)}")
+        return _from_outside(*_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
@@ -134,22 +146,28 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: an unknown variable or a wrong value.
         """
+        refuse_unknown(environ)
         values: dict[str, Any] = {}
         if file := environ.get(ENV_PREFIX + "FILE"):
-            values = cls.from_file(file).model_dump(exclude_unset=True)
+            values, source = _read(file)
+            _from_outside(values, source)
         for variable, text in environ.items():
             if not variable.startswith(ENV_PREFIX) or variable == ENV_PREFIX + "FILE":
                 continue
             field = variable.removeprefix(ENV_PREFIX).lower()
-            info = cls.model_fields.get(field)
-            if info is None:
-                raise ConfigurationError(f"{quoted(variable)} is not a policy setting.")
-            if not text.strip():
-                continue  # an empty variable is an unset one: it must not clear a protection
-            is_list = field in {"rooms", "protected_roles", "protected_user_ids", "relaxed"}
-            values[field] = [t.strip() for t in text.split(",") if t.strip()] if is_list else text
+            if field not in cls.model_fields:
+                known = [ENV_PREFIX + name.upper() for name in ("file", *cls.model_fields)]
+                raise unknown_setting(variable, known)
+            if text.strip():  # an empty variable is an unset one: it must not clear a protection
+                is_list = field in {"rooms", "protected_roles", "protected_user_ids", "relaxed"}
+                values[field] = _list(variable, text) if is_list else text
         _from_outside(values, "The environment")
         return _validated({**values, **overrides}, "policy")
+
+    @property
+    def only_rooms(self) -> tuple[str, ...] | None:
+        """The rooms it may touch; None: any."""
+        return None if ANY_ROOM in self.rooms else tuple(self.rooms)
 
     def check_room(self, room_id: str) -> None:
         """Raises PolicyRefusal for a room it may not touch."""
@@ -160,8 +178,8 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """Which of the two is protected ("role", "user id"), or "". Case, width and spaces
-        around do not matter: a protection that misses by a letter protects nobody."""
+        """Which of the two is protected ("role", "user id"), or ""; letter case, width and
+        spaces around do not matter."""
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
         if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
@@ -173,11 +191,31 @@ class Policy(BaseModel):
         return tool in self.unattended or tool in self.relaxed
 
 
-def _known(tools: Iterable[str]) -> list[str]:
-    names = {tool.name for tool in capability().tools}
-    if unknown := sorted(set(tools) - names):
-        raise ValueError(f"there is no tool {quoted(unknown[0])}")
-    return sorted(tools)
+def _read(path: str | Path) -> tuple[dict[str, Any], str]:
+    """What a TOML file holds, and its name for errors."""
+    source = f"Policy file {quoted(str(path), 200)}"
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8")), source
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"{source}: {reason}.") from None
+
+
+def _list(variable: str, text: str) -> list[str]:
+    """A variable's list: by comma, or as TOML writes one, which names can be any text."""
+    text = text.strip()
+    if not set(text) & set("\"'[];#\n"):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    try:
+        found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
+    except tomllib.TOMLDecodeError:
+        found = None
+    if not isinstance(found, list):
+        raise ConfigurationError(
+            f"{variable}: {quoted(text, 100)} is not a list.",
+            hint='Write the names with commas, teacher, host, or quoted, ["teacher", "host"].',
+        )
+    return found
 
 
 def _from_outside(values: Mapping[str, Any], source: str) -> Policy:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
 from hms_active_rooms.api.client import ActiveRoomsClient
@@ -76,12 +77,21 @@ class Sending:
             wait: False looks once.
         """
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
+        until = self.journal.now() + timedelta(seconds=left_s)
+        seen: Observation | None = None
         while True:
             try:
-                seen = await self.action.call.seen(self.client, self.shown, people)
+                # The first look may take its time; a later one ends about when the whole does.
+                async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_WAIT_S)):
+                    seen = await self.action.call.seen(self.client, self.shown, people)
+            except TimeoutError:
+                pass  # what the look before showed
             except ApiError as error:
                 still = frozenset(p.id for p in people)
                 seen = Observation(gone=None, still=still, why=str(error))
+            assert seen is not None
+            # Both counts: reads take time, and a clock can be set back.
+            left_s = min(left_s, (until - self.journal.now()).total_seconds())
             if seen.gone or left_s <= 0:
                 return seen
             await self.sleep(min(pause_s, left_s))
@@ -207,9 +217,7 @@ class Sending:
         data = {"executed": result.executed, "verified": result.verified, "error": result.error}
         with self.journal.write() as tx:
             row = tx.get(self.action.id) or self.action
-            # A row that was given back may be another claim by now.
-            mine = (row.worker, row.sent_at) == (self.action.worker, self.action.sent_at)
-            sent = row.state == "sent" and mine
+            sent = row.state == "sent" and _same_claim(row, self.action)
             if sent or (row.state == "unknown" and state != "unknown"):
                 # Another worker may have called it unknown: a late answer still tells the truth.
                 how = "late answer" if row.state == "unknown" and way == "answer" else way
@@ -233,6 +241,11 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
     return 2 * client.deadline_s + policy.verify_s + _LEASE_SLACK_S
 
 
+def _same_claim(row: Action, action: Action) -> bool:
+    """A row that was given back may be another claim by now."""
+    return (row.worker, row.sent_at) == (action.worker, action.sent_at)
+
+
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
     """Take a row back to `approved`, its request surely not executed; False: it is not ours.
 
@@ -243,7 +256,7 @@ def give_back(journal: Journal, action: Action, reason: str) -> bool:
     """
     with journal.write() as tx:
         row = tx.get(action.id)
-        if row is None or row.state != "sent" or row.worker != this_worker():
+        if row is None or row.state != "sent" or not _same_claim(row, action):
             return False
         not_sent: dict[str, Any] = {"sent_at": None, "lease_until": None, "worker": ""}
         by, data = this_worker(), {"reason": storable(reason)}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
+from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Action, State
 from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.untrusted import cut
@@ -143,6 +144,25 @@ def view(
         result=_result(action.result, people),
         edited_from=action.edited_from,
     )
+
+
+def question(request: ApprovalRequest) -> dict[str, Any]:
+    """One question as plain JSON, by every way that shows one as such: LangChain's `name`, `args`
+    and `description`, then ours. Not every UI shows `problem`, so the description has it too."""
+    problem = f"The last answer was not taken: {request.problem}\n\n" if request.problem else ""
+    return {
+        "name": request.tool,
+        "args": dict(request.arguments),
+        "description": problem + request.text,
+        "action_id": request.action_id,
+        "digest": request.digest,
+        "deadline": request.deadline.isoformat(),
+        "gate": request.gate,
+        "editable": list(request.editable),
+        "impact": _impact(request.impact, MAX_PEOPLE).model_dump(mode="json"),
+        "note": request.note,
+        "problem": request.problem,
+    }
 
 
 def _impact(impact: Impact, most: int | None) -> ImpactView:

@@ -6,6 +6,7 @@ strangers wrote is quoted and escaped, so the text is safe raw in a terminal. Pu
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from hms_active_rooms.gate.journal.records import Action, by_person
@@ -21,7 +22,8 @@ def describe(action: Action) -> str:
         # Refused before anybody was looked up.
         arguments = action.call.arguments().items()
         return f"{action.tool}: " + ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in arguments)
-    lines = [f"Asked again: {action.note}"] if action.note else []
+    head = "Asked again" if action.revision > 1 else "Note"
+    lines = [f"{head}: {action.note}"] if action.note else []
     lines += action.call.question(action.impact)
     lines += [f"Warning: {warning}" for warning in action.impact.warnings]
     return "\n".join(lines)
@@ -68,6 +70,18 @@ def outcome(action: Action) -> str:
     if action.edited_from:
         text = f"With the words the person edited: {text}"
     return f"{text} {' '.join(action.result.notes)}".strip() + f" (action {action.id})"
+
+
+_LATELY: Final = timedelta(hours=1)
+
+
+def sent_before(action: Action, now: datetime) -> str:
+    """For the question about a call: when the same was sent lately, and what came of it."""
+    if action.sent_at is None or now - action.sent_at > _LATELY:
+        return ""
+    ago_s = (now - action.sent_at).total_seconds()
+    ago = f"{ago_s:.0f} s" if ago_s < 120 else f"{ago_s / 60:.0f} min"
+    return f"The same was sent {ago} ago. {outcome(action)}"
 
 
 def for_model(action: Action) -> str:

@@ -11,24 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, parse_answer
+from hms_active_rooms.gate.approval import BadAnswerError, parse_answer
 
 
-def action_request(request: ApprovalRequest) -> dict[str, Any]:
-    """One question; what stands beside LangChain's keys is ours."""
-    return {
-        "name": request.tool,
-        "args": dict(request.arguments),
-        "description": request.text,
-        "action_id": request.action_id,
-        "digest": request.digest,
-        "deadline": request.deadline.isoformat(),
-        "gate": request.gate,
-    }
-
-
-def hitl_request(requests: Sequence[dict[str, Any]], problem: str = "") -> dict[str, Any]:
-    """The interrupt value. `problem` says what was wrong with the last answer."""
+def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The interrupt value for questions as `gate.view.question` has them. `problem` says what was
+    wrong with the last answer."""
     value: dict[str, Any] = {
         "action_requests": list(requests),
         "review_configs": [
@@ -36,6 +24,7 @@ def hitl_request(requests: Sequence[dict[str, Any]], problem: str = "") -> dict[
             for r in requests
         ],
     }
+    problem = next((r["problem"] for r in requests if r["problem"]), "")
     return {**value, "problem": problem} if problem else value
 
 

@@ -1,23 +1,28 @@
-"""The moderator: model -> gate -> ask -> one task per call -> model, on LangGraph.
+"""The moderator: model -> gate -> a task for each call that reads -> model, on LangGraph.
 
-The gate node proposes every state-changing call of a turn. The ask node puts all that need a
-person into one interrupt, records the decisions and runs what was approved; whatever needs nobody
-runs in a task of its own. The graph's state holds the questions as they are shown; the journal
-decides what may run.
+The gate node proposes every state-changing call of a turn, puts all that need a person into one
+interrupt, records the decisions and runs what was approved. It is run again from its start when
+the graph goes on; the journal decides what was asked, what may run, and what has run.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.tools import BaseTool, ToolException
+from langchain_core.tools import ToolException
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
@@ -27,27 +32,25 @@ from typing_extensions import TypedDict
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded, InvalidCall, OutcomeUnknown
-from hms_active_rooms.gate.actions.change import StateChange, explain
-from hms_active_rooms.gate.approval import BadAnswer, BadAnswerError, Reject
-from hms_active_rooms.gate.deciding import Decided
-from hms_active_rooms.gate.gate import Asking, Gate
-from hms_active_rooms.gate.journal.records import Action, Origin
+from hms_active_rooms.errors import ActiveRoomsError, OutcomeUnknown
+from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
+from hms_active_rooms.gate.approval import ApprovalRequest, Reject
+from hms_active_rooms.gate.gate import Gate, refused_again
+from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, Way, call_key
+from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
-from hms_active_rooms.moderator.hitl import action_request, hitl_request, parse_hitl_answer
+from hms_active_rooms.moderator.hitl import hitl_request, parse_hitl_answer
 from hms_active_rooms.moderator.models import resolve_model
 from hms_active_rooms.tools.active_rooms import report
 from hms_active_rooms.tools.arguments import ARGUMENTS
-from hms_active_rooms.tools.asking import MESSAGE_KEY, THREAD_KEY, Place, place_of
+from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, place_of
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
-MAX_BAD_ANSWERS = 10
-"""Malformed answers to one question before it is dropped, so that a broken client ends."""
 
 MAX_CALLS = 50
 """Calls of one model message that are looked at; each may read the room."""
 
 _WITHDRAWN = "the person wrote a new message instead of answering"
+_WENT_ON = "the conversation went on before an answer came"
 _BEFORE_IT_WAS_SENT = "the person wrote a new message before it was sent"
 
 _READERS = frozenset(tool.name for tool in capability().tools if tool.hints.read_only)
@@ -55,31 +58,18 @@ _READERS = frozenset(tool.name for tool in capability().tools if tool.hints.read
 AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
-class Asked(TypedDict):
-    """A call that a person is asked about, and the question as it is shown."""
-
-    call: ToolCall
-    request: dict[str, Any]
-    thread: str
-
-
 class ModeratorState(TypedDict):
-    """Messages, and what the ask node needs. No approval lives here."""
+    """The conversation. No approval lives here: the journal holds what was asked and decided."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     run: NotRequired[str]
-    questions: NotRequired[list[Asked]]
-    problem: NotRequired[str]
     prompts: NotRequired[int]
-    bad_answers: NotRequired[int]
 
 
 class CallTask(TypedDict):
-    """One tool call, run in a task of its own."""
+    """One call that only reads, in a task of its own."""
 
     call: ToolCall
-    message_id: str
-    thread: str
 
 
 def build_moderator(
@@ -115,15 +105,14 @@ def build_moderator(
     graph = StateGraph(ModeratorState)
     graph.add_node("enter", _both(nodes.enter))
     graph.add_node("model", RunnableLambda(nodes.call_model, afunc=nodes.acall_model))
-    graph.add_node("gate", _both(nodes.gate), destinations=("ask", "tools", "model"))
-    graph.add_node("ask", _both(nodes.ask), destinations=("ask", "gate"))
+    graph.add_node("gate", _both(nodes.gate), destinations=("tools", "model"))
     graph.add_node("tools", _both(nodes.tools), input_schema=CallTask)
     graph.add_edge(START, "enter")
     graph.add_edge("enter", "model")
     graph.add_conditional_edges("model", _after_model, ["gate", "__end__"])
-    graph.add_edge("tools", "gate")
+    graph.add_edge("tools", "model")
     compiled = graph.compile(checkpointer=checkpointer, name="moderator")
-    return compiled.with_config(recursion_limit=10 * max_steps + 4 * MAX_BAD_ANSWERS)
+    return compiled.with_config(recursion_limit=3 * max_steps + 10)
 
 
 def _both(node: AsyncNode) -> RunnableLambda[Any, Any]:
@@ -156,46 +145,41 @@ class _Nodes:
     ) -> None:
         self._gate: Gate = toolkit.gate
         self._requester = toolkit.requester
-        self._tools: dict[str, BaseTool] = {t.name: t for t in toolkit.get_tools_for_asking_graph()}
+        self._tools = {tool.name: tool for tool in toolkit.get_tools()}
         self._model: Runnable[LanguageModelInput, AIMessage] = model.bind_tools(
             list(self._tools.values())
         )
         self._system = SystemMessage(_prompt(room_id))
-        self._max_steps = limits.steps
-        self._max_prompts = limits.prompts
-        self._plain_answers = limits.plain_answers
+        self._limits = limits
 
     # --- enter: a new message of the person ------------------------------------------------
 
     async def enter(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Withdraw what was still pending when the person wrote something new, and keep the
-        thread bounded."""
-        fresh: dict[str, Any] = {"questions": [], "problem": "", "prompts": 0, "bad_answers": 0}
-        # Without a thread id, one name for all nodes of this run.
-        fresh["run"] = place_of(config).origin_thread
-        for action in await self._gate.open_actions(self._thread(config)):
-            reason = _WITHDRAWN if action.state == "proposed" else _BEFORE_IT_WAS_SENT
-            await self._gate.decide(action.id, Reject(reason), by="person", way="message")
+        """Withdraw what this conversation still asks, and keep the thread bounded."""
         updates = history.pruned(state["messages"], _READERS)
-        found = history.last_calls(state["messages"])
-        if found is not None:
+        if (found := history.last_calls(state["messages"])) is not None:
             message, calls = found
             for call in calls:
-                origin = self._origin(message, call, state, config)
-                updates.append(await self._left_over(call, origin))
-        return {**fresh, "messages": updates}
+                updates.append(await self._left_over(call, message, state, config))
+        # Names this turn: a message id that comes again with another checkpointer is another one.
+        return {"run": outside(), "prompts": 0, "messages": updates}
 
-    async def _left_over(self, call: ToolCall, origin: Origin) -> ToolMessage:
+    async def _left_over(
+        self, call: ToolCall, message: AIMessage, state: ModeratorState, config: RunnableConfig
+    ) -> ToolMessage:
         """The result of a call whose turn was cut off: what the journal says, or nothing ran."""
-        text = f"Not executed: {_WITHDRAWN}."
-        try:
-            checked = ARGUMENTS[call["name"]].model_validate(call["args"])
-        except (KeyError, ValidationError):
-            return _result(call, text)
-        action = None
-        if isinstance(checked, StateChange):
-            action = await self._gate.find(checked, origin)
-        return _reported(call, action) if action else _result(call, text)
+        wrote = isinstance(state["messages"][-1], HumanMessage)
+        action, change = None, _checked(call)
+        if isinstance(change, StateChange):
+            action = await self._gate.find(change, self._origin(message, call, state, config))
+        if action is None:
+            return _result(call, f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}.")
+        if action.state in UNSENT:
+            reason = _BEFORE_IT_WAS_SENT if action.state == "approved" else _WITHDRAWN
+            no, by = Reject(reason if wrote else _WENT_ON), "person" if wrote else "gate"
+            way: Way = "message" if wrote else "gate"
+            action = (await self._gate.decide(action.id, no, by=by, way=way)).action
+        return _reported(call, action)
 
     # --- model -----------------------------------------------------------------------------
 
@@ -216,14 +200,15 @@ class _Nodes:
     def _limit(self, state: ModeratorState) -> str:
         if history.refusals_in_a_row(state["messages"]) >= self._gate.policy.refusals_in_a_row:
             return "I stopped: too many actions in a row were refused. Tell me what to do next."
-        if history.steps_taken(state["messages"]) >= self._max_steps:
-            return f"I stopped after {self._max_steps} steps. Tell me what to do next."
+        if history.steps_taken(state["messages"]) >= self._limits.steps:
+            return f"I stopped after {self._limits.steps} steps. Tell me what to do next."
         return ""
 
     # --- gate ------------------------------------------------------------------------------
 
     async def gate(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
-        """Propose this turn's calls; then ask, run or answer them."""
+        """Propose what changes the room, ask about all of it at once, run what was approved; then
+        the calls that only read, each in a task of its own."""
         found = history.last_calls(state["messages"])
         if found is None:
             return Command(goto="model")
@@ -236,176 +221,98 @@ class _Nodes:
             )
             for c in history.unreadable_calls(state["messages"])
         ]
-        ready: list[Send] = []
-        pending: list[Asked] = []
-        asked, thread = state.get("prompts", 0), self._thread(config, state)
-        asking = None if self._cannot_ask(config, asked) else Asking("interrupt")
+        reads: list[Send] = []
+        changes: list[_Change] = []
         for number, call in enumerate(calls):
+            checked = _checked(call)
             if number >= MAX_CALLS:
                 text = f"More than {MAX_CALLS} calls in one message; this one was not executed."
                 results.append(_result(call, text, failed=True))
-                continue
-            verdict = await self._judge(call, self._origin(message, call, state, config), asking)
-            if isinstance(verdict, ToolMessage):
-                results.append(verdict)
-            elif verdict is None:
-                task = CallTask(call=call, message_id=message.id or "", thread=thread)
-                ready.append(Send("tools", task))
-            elif refusal := self._cannot_ask(config, asked + len(pending)):
-                decided = await self._gate.decide(
-                    verdict.id, Reject(refusal), by="gate", way="gate"
-                )
-                results.append(_reported(call, decided.action))
+            elif isinstance(checked, StateChange):
+                changes.append((call, checked, self._origin(message, call, state, config)))
+            elif isinstance(checked, Arguments):
+                reads.append(Send("tools", CallTask(call=call)))
             else:
-                shown = action_request(self._gate.request(verdict))
-                pending.append(Asked(call=call, request=shown, thread=thread))
-        update: dict[str, Any] = {"messages": results}
-        if pending:
-            update |= {"questions": pending, "prompts": asked + len(pending), "bad_answers": 0}
-            return Command(update={**update, "problem": ""}, goto="ask")
-        return Command(update=update, goto=ready or "model")
+                results.append(_result(call, checked, failed=True))
+        prompts = state.get("prompts", 0)
+        if changes:
+            told, asked = await self._changed(changes, place_of(config), prompts)
+            results, prompts = results + told, prompts + asked
+        return Command(update={"messages": results, "prompts": prompts}, goto=reads or "model")
 
-    def _cannot_ask(self, config: RunnableConfig, asked: int) -> str:
-        if not place_of(config).can_interrupt:
-            return "nobody can be asked here: no thread id, or no checkpointer"
-        if asked >= self._max_prompts:
-            return f"more than {self._max_prompts} actions were asked for in this turn"
-        return ""
+    async def _changed(
+        self, changes: Sequence[_Change], place: Place, prompts: int
+    ) -> tuple[list[ToolMessage], int]:
+        """The results of the calls that change the room, and about how many a person was asked."""
+        asks = Interrupts(self._gate, place, self._pause)
+        rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
+        results: list[ToolMessage] = []
+        pending: list[tuple[ToolCall, Action]] = []
+        asked = 0
+        for call, change, origin in changes:
+            try:
+                row = rows.get(call_key(change, origin))
+                if row is None:
+                    row = await self._gate.propose(change, origin, looked=True)
+                action = refused_again(row)
+            except ActiveRoomsError as error:
+                refused = {"state": "rejected", "reason": error.code}
+                results.append(_result(call, error.for_model(), refused, failed=True))
+                continue
+            refusal = "" if place.can_interrupt else NOBODY.reason
+            if prompts + asked >= self._limits.prompts:
+                refusal = f"more than {self._limits.prompts} actions were asked for in this turn"
+            if action.state == "proposed" and refusal:
+                no = Reject(refusal)
+                action = (await self._gate.decide(action.id, no, by="gate", way="gate")).action
+            elif action.state == "proposed" or action.decided_way == "interrupt":
+                asked += 1
+            pending.append((call, action))
+        ended = await asks.drive([action for _, action in pending])
+        calls = [call for call, _ in pending]
+        return results + [_told(*each) for each in zip(calls, ended, strict=True)], asked
 
-    async def _judge(
-        self, call: ToolCall, origin: Origin, asking: Asking | None
-    ) -> ToolMessage | Action | None:
-        """A result at once, the action a person must be asked about, or None: run it."""
-        name = call["name"]
-        if name not in ARGUMENTS:
-            known = ", ".join(ARGUMENTS)
-            text = f"There is no such tool. Nothing was executed. The tools are: {known}."
-            return _result(call, text, failed=True)
-        try:
-            checked = ARGUMENTS[name].model_validate(call["args"])
-            if not isinstance(checked, StateChange):
-                return None
-            action = await self._gate.propose(checked, origin, asking=asking)
-        except ValidationError as error:
-            text = f"{explain(error)} Nothing was executed. Fix the arguments and call again."
-            return _result(call, text, failed=True)
-        except ActiveRoomsError as error:
-            refused = {"state": "rejected", "reason": error.code}
-            return _result(call, error.for_model(), refused, failed=True)
-        if action.state == "proposed":
-            return action
-        if action.state in ("approved", "sent", "unknown"):
-            return None
-        return _reported(call, action)
-
-    # --- ask -------------------------------------------------------------------------------
-
-    async def ask(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
-        """One interrupt for all that is pending; decisions go into the journal, and what is
-        approved is run."""
-        place = place_of(config)
-        # A copied thread asks anew, under its own name.
-        pending = [q for q in state.get("questions", []) if q["thread"] == place.thread]
-        if not pending:
-            return Command(goto="gate")
-        requests = [asked["request"] for asked in pending]
-        seen = not self._plain_answers or await self._were_shown(place, requests)
-        answer = interrupt(hitl_request(requests, state.get("problem", "")))
-        try:
-            if not seen:
-                raise BadAnswerError("the answer was given before this question")
-            answers: list[object] = [
-                *parse_hitl_answer(answer, requests, plain_answers=self._plain_answers)
-            ]
-        except BadAnswerError as error:
-            answers = [BadAnswer(str(error)) for _ in requests]
-        by, bad = place.approver or "interrupt", state.get("bad_answers", 0) + 1
-        again: list[Asked] = []
-        problem = ""
-        decided = await asyncio.gather(
-            *(
-                self._decided(request, one, by)
-                for request, one in zip(requests, answers, strict=True)
-            )
-        )
-        for asked, one in zip(pending, decided, strict=True):
-            if one is not None and one.problem and one.action.state == "proposed":
-                again.append(asked)
-                problem = one.problem
-                await self._gate.asked(one.action, "interrupt")
-        ran = await asyncio.gather(
-            *(
-                self._result_of(asked["call"], one.action)
-                for asked, one in zip(pending, decided, strict=True)
-                if one is not None and asked not in again
-            )
-        )
-        results = [result for result in ran if result is not None]
-        update = {"messages": results, "questions": again, "problem": problem, "bad_answers": bad}
-        if again and bad < MAX_BAD_ANSWERS:
-            return Command(update=update, goto="ask")
-        for asked in again:
-            refusal = Reject("no valid answer came")
-            action_id = asked["request"]["action_id"]
-            await self._gate.decide(action_id, refusal, by="gate", way="gate")
-        found = history.last_calls(state["messages"])
-        all_answered = found is not None and len(results) == len(found[1])
-        update |= {"questions": [], "problem": ""}
-        return Command(update=update, goto="model" if all_answered else "gate")
-
-    async def _decided(self, request: dict[str, Any], answer: object, by: str) -> Decided | None:
-        """What became of one answer; None: the journal does not know the question any more."""
-        action_id, shown = request["action_id"], request["description"]
-        try:
-            return await self._gate.decide(action_id, answer, by=by, way="interrupt", shown=shown)
-        except InvalidCall:
-            return None
-
-    async def _result_of(self, call: ToolCall, action: Action) -> ToolMessage | None:
-        """The result of a decided call, sent if it was approved; None: it is asked about again."""
-        try:
-            action = await self._gate.run(action)
-        except OutcomeUnknown as error:
-            return _result(call, error.for_model(), {"state": "unknown", "executed": "maybe"})
-        except ActiveRoomsError as error:
-            return _result(call, error.for_model(), failed=True)
-        return None if action.state == "proposed" else _reported(call, action)
-
-    async def _were_shown(self, place: Place, requests: list[dict[str, Any]]) -> bool:
-        """Whether these very questions were shown at this place before an answer came."""
-        ids = [request["action_id"] for request in requests]
-        return await asyncio.to_thread(self._record_shown, place.position(0), ids)
-
-    def _record_shown(self, position: str, ids: list[str]) -> bool:
-        with self._gate.journal.write() as tx:
-            return not tx.ask(position, ids) and tx.asked_at(position) == ids
+    def _pause(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
+        shown = [question(request) for request in requests]
+        answer = interrupt(hitl_request(shown))
+        return parse_hitl_answer(answer, shown, plain_answers=self._limits.plain_answers)
 
     # --- tools -----------------------------------------------------------------------------
 
     async def tools(self, task: CallTask, config: RunnableConfig) -> dict[str, Any]:
-        """Run one call. Without a result the gate node looks at it again."""
+        """Run one call that only reads."""
         call = task["call"]
-        told = {MESSAGE_KEY: task["message_id"], THREAD_KEY: task["thread"]}
-        configurable = {**config.get("configurable", {}), **told}
-        here = RunnableConfig(**{**config, "configurable": configurable})
-        try:
-            return {"messages": [await self._tools[call["name"]].ainvoke(call, here)]}
-        except ApprovalNeeded:
-            return {"messages": []}
-
-    # --- where a call was made ---------------------------------------------------------------
+        return {"messages": [await self._tools[call["name"]].ainvoke(call, config)]}
 
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        thread = self._thread(config, state)
-        return Origin(thread, message.id or "", call["id"] or "", self._requester)
+        """Where a call was made; without a thread id in this run, which has a name of its own."""
+        run = state.get("run", "")
+        thread = place_of(config).thread or run
+        return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
 
-    def _thread(self, config: RunnableConfig, state: ModeratorState | None = None) -> str:
-        """The thread calls are recorded under; without a thread id, this run's own name."""
-        place = place_of(config)
-        run = state.get("run", "") if state is not None else ""
-        return place.thread or run or place.origin_thread
+
+_Change = tuple[ToolCall, StateChange, Origin]
+
+
+def _checked(call: ToolCall) -> Arguments | str:
+    """The call's arguments, or why it is none."""
+    if call["name"] not in ARGUMENTS:
+        known = ", ".join(ARGUMENTS)
+        return f"There is no such tool. Nothing was executed. The tools are: {known}."
+    try:
+        return ARGUMENTS[call["name"]].model_validate(call["args"])
+    except ValidationError as error:
+        return f"{explain(error)} Nothing was executed. Fix the arguments and call again."
+
+
+def _told(call: ToolCall, ended: Action | ActiveRoomsError) -> ToolMessage:
+    if isinstance(ended, Action):
+        return _reported(call, ended)
+    if isinstance(ended, OutcomeUnknown):
+        return _result(call, ended.for_model(), {"state": "unknown", "executed": "maybe"})
+    return _result(call, ended.for_model(), failed=True)
 
 
 def _reported(call: ToolCall, action: Action) -> ToolMessage:

@@ -31,13 +31,11 @@ from hms_active_rooms.errors import (
     ActiveRoomsError,
     InvalidCall,
     JournalError,
-    NotActive,
-    PeerNotFound,
     PolicyRefusal,
     RateLimited,
 )
 from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
-from hms_active_rooms.gate.gate import Asking, Gate, refused_again
+from hms_active_rooms.gate.gate import REFUSED, Asking, Gate, refused_again
 from hms_active_rooms.gate.journal.records import (
     OUTSIDE,
     Action,
@@ -72,8 +70,6 @@ MAX_OPEN: Final = 100
 TOLD_WITHIN: Final = timedelta(hours=1)
 """Our choice: how long an outcome that no call was told answers the next same call, and one that
 stays unknown, once told, all of them."""
-
-_REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
 
 _log = logging.getLogger(__name__)
 
@@ -237,7 +233,7 @@ async def open_call(
     try:
         row = await gate.propose(call, origin, asking=asking, always_ask=again, looked=True)
         return Opened(row, is_new=True)
-    except _REFUSED:
+    except REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
             await _told(gate, refused)

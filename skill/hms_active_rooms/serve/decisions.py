@@ -17,7 +17,6 @@ from hms_active_rooms.gate.approval import Reject
 from hms_active_rooms.gate.deciding import no_such_action
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
-from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.wording import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
@@ -103,7 +102,7 @@ async def list_actions(
 
 def allowed_rooms(gate: Gate) -> tuple[str, ...] | None:
     """The rooms the policy allows; None: any."""
-    return None if ANY_ROOM in gate.policy.rooms else gate.policy.rooms
+    return gate.policy.only_rooms
 
 
 async def show(gate: Gate, action_id: str) -> Shown:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import Tool, capability
-from hms_active_rooms.errors import ActiveRoomsError, ApprovalNeeded, OutcomeUnknown
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, OutcomeUnknown
 from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
 from hms_active_rooms.gate.approval import Confirm
 from hms_active_rooms.gate.gate import Gate
@@ -20,7 +20,7 @@ from hms_active_rooms.gate.journal.records import Action, Origin, Way
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.gate.wording import already, for_model, outcome
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
-from hms_active_rooms.tools.asking import perform, place_of
+from hms_active_rooms.tools.asking import outside, perform, place_of
 from hms_active_rooms.tools.roster import (
     artifact,
     default_budget,
@@ -47,6 +47,14 @@ class ActiveRoomsTool(StructuredTool):
         assert issubclass(self.args_schema, BaseModel)
         return self.args_schema
 
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """See `BaseTool`."""
+        return super().invoke(_with_id(input), config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """See `BaseTool`."""
+        return await super().ainvoke(_with_id(input), config, **kwargs)
+
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -60,18 +68,26 @@ class ActiveRoomsTool(StructuredTool):
         return await self.coroutine(*args, config=config, **kwargs)
 
 
+def _with_id(given: Any) -> Any:
+    """What a tool is invoked with. LangGraph could not hand back the result of a call without id,
+    and would say so only after it was sent."""
+    if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
+        raise InvalidCall("The tool call has no id.")
+    return given
+
+
 def build_tools(
-    gate: Gate, *, confirm: Confirm | None = None, ask_here: bool = True, requester: str = "agent"
+    gate: Gate, *, confirm: Confirm | None = None, requester: str = "agent"
 ) -> list[StructuredTool]:
     """The five tools, in the contract's order.
 
     Args:
         gate: judges, asks, sends and records.
         confirm: asks a person where no graph can pause.
-        ask_here: False for a graph that asks in a node of its own; a tool that would have
-            to ask then raises `ApprovalNeeded`.
         requester: who asks, for the journal.
     """
+
+    nowhere = outside()
 
     async def room(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
         live = await gate.active_room(call.room_id)
@@ -95,18 +111,10 @@ def build_tools(
         assert isinstance(call, StateChange)
         place = place_of(config)
         # A node may invoke the tool without a call id; it must be the same when it runs again.
-        identity = call_id or ("" if place.task else str(uuid4()))
-        origin = Origin(place.origin_thread, place.message, identity, requester)
-        action = await perform(
-            gate,
-            call,
-            origin,
-            place,
-            tool_call_id=identity,
-            confirm=confirm,
-            ask_here=ask_here,
-        )
-        return report(action)
+        # Outside a graph nothing runs again, and the same id is another call.
+        identity = (call_id or "") if place.task else str(uuid4())
+        origin = Origin(place.thread or nowhere, place.task, identity, requester)
+        return report(await perform(gate, call, origin, place, confirm))
 
     body = {"hms-retrieve-active-room": room, "hms-list-peers": peers}
     return [_tool(tool, body.get(tool.name, change)) for tool in capability().tools]
@@ -136,8 +144,6 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
     ) -> Answered:
         try:
             return await body(model(**arguments), config, tool_call_id)
-        except ApprovalNeeded:
-            raise
         except OutcomeUnknown as error:
             return error.for_model(), {"state": "unknown", "executed": "maybe"}
         except ActiveRoomsError as error:

@@ -1,9 +1,10 @@
-"""How a tool that stands alone asks a person: by interrupt in a graph, else by callback, else not.
+"""How a graph asks a person: by interrupt. And how a tool that stands alone asks: by interrupt in
+a graph, else by callback, else not.
 
-Threat: a graph re-runs a tool from its start on every resume and hands out saved answers by
+Threat: a graph re-runs a node from its start on every resume and hands out saved answers by
 position, so an answer can meet a question it was not given for. Invariant: the journal records
-which question was asked at which position of a graph task; on a re-run each saved answer meets
-that very question, whose digest it has to name; and one call of a graph task may ask.
+which questions were asked at which position of a graph task; on a re-run each saved answer meets
+those very questions, whose digests it has to name.
 """
 
 from __future__ import annotations
@@ -11,41 +12,53 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import interrupt
 
-from hms_active_rooms.errors import ApprovalNeeded
+from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     BadAnswer,
+    BadAnswerError,
     Confirm,
     Refuse,
     answer_schema,
 )
+from hms_active_rooms.gate.deciding import decide
 from hms_active_rooms.gate.gate import Asking, Gate, refused_again
-from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, call_key
+from hms_active_rooms.gate.journal.records import (
+    NOWHERE,
+    UNSENT,
+    Action,
+    Origin,
+    call_key,
+    content_of,
+)
+from hms_active_rooms.gate.view import question
 from hms_active_rooms.tools.one_at_a_time import one_at_a_time
 
 # LangGraph's private key for the saver a task runs under. If it is ever renamed, tools
 # find no checkpointer and refuse, and the test that holds this name fails.
 _CHECKPOINTER_KEY = "__pregel_checkpointer"
 
-MESSAGE_KEY = "hms_message_id"
-"""`configurable` key by which a graph tells a tool the id of the message that holds its call."""
+MAX_QUESTIONS: Final = 20
+"""Times that one graph task asks; a longer run of bad answers ends in a refusal."""
 
-THREAD_KEY = "hms_thread"
-"""`configurable` key by which a graph without a thread id tells a tool the name of its run."""
+_MAX_RESTARTS = 3
+"""Times that one run of a subgraph asks about one call before it counts as one without memory."""
 
-_MAX_QUESTIONS = 20
-"""Questions about one call in one graph task; a longer run of bad answers ends in a refusal."""
-
-_NOBODY = Refuse("nobody can be asked here: no checkpointer to pause a graph, no callback")
+NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
 _ANOTHER = Refuse("one call at a time can ask here; another one is asking. Call again afterwards")
+_FORGETS = Refuse(
+    "this subgraph starts anew with each answer, so none is ever heard; compile it without "
+    "checkpointer=False"
+)
 
 
 @dataclass(frozen=True)
@@ -55,27 +68,23 @@ class Place:
     Attributes:
         thread: LangGraph thread id.
         task: checkpoint namespace, the same each time this task is run again.
-        message: what holds the call: the model's message when the graph tells, else the task.
         can_interrupt: a checkpointer is there to keep the pause.
         approver: who answers interrupts, from `configurable["approver"]`.
-        run: names the run of a graph without a thread id.
     """
 
     thread: str
     task: str
-    message: str
     can_interrupt: bool
     approver: str
-    run: str = ""
-
-    @property
-    def origin_thread(self) -> str:
-        """The thread calls are recorded under; outside a graph one that no other call has."""
-        return self.thread or self.run or f"none-{uuid4()}"
 
     def position(self, number: int) -> str:
         """The journal's name of the n-th question of this task."""
         return json.dumps([self.thread, self.task, number])
+
+    def subgraph(self) -> str:
+        """How the names of all questions of this run of a subgraph begin; "" outside one."""
+        run, _, _ = self.task.rpartition("|")
+        return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
 
 def place_of(config: RunnableConfig) -> Place:
@@ -86,68 +95,182 @@ def place_of(config: RunnableConfig) -> Place:
     return Place(
         thread=str(thread) if thread is not None else "",
         task=str(task) if task else "",
-        message=str(configurable.get(MESSAGE_KEY) or task or ""),
         can_interrupt=bool(thread and task and configurable.get(_CHECKPOINTER_KEY)),
         approver=str(configurable.get("approver") or ""),
-        run=str(configurable.get(THREAD_KEY) or ""),
     )
+
+
+def outside() -> str:
+    """The journal's thread of calls that are made outside a graph's thread."""
+    return f"{NOWHERE}{uuid4()}"
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """The per-call interrupt value; what stands beside LangChain's keys is ours."""
-    value = {
-        "type": "tool_approval",
-        "tool_call_id": tool_call_id,
-        "name": request.tool,
-        "args": dict(request.arguments),
-        "description": request.text,
-        "action_id": request.action_id,
-        "digest": request.digest,
-        "deadline": request.deadline.isoformat(),
-    }
-    return {**value, "problem": request.problem} if request.problem else value
+    """The per-call interrupt value: `question`, and LangChain's keys of this shape."""
+    return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
+
+
+Pause = Callable[[Sequence[ApprovalRequest]], Sequence[object]]
+"""Shows questions by one `interrupt`, and returns an answer to each.
+
+Raises:
+    GraphInterrupt: the graph pauses; nobody has answered yet.
+    BadAnswerError: what came is no answer to these questions.
+"""
+
+
+class Interrupts:
+    """The questions of one graph task, one after the other.
+
+    Args:
+        gate: decides.
+        place: the task.
+        pause: shows questions and returns the answers.
+    """
+
+    def __init__(self, gate: Gate, place: Place, pause: Pause) -> None:
+        self._gate = gate
+        self._place = place
+        self._pause = pause
+        self._by = place.approver or "interrupt"
+        self._number = 0
+        self._on_record = self._forgets = False
+        self._problems: dict[str, str] = {}
+
+    async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
+        """The newest rows of calls, by `call_key`. In the same write each saved answer meets the
+        questions it was given for, and the last one decides.
+
+        Raises:
+            GraphInterrupt: an answer is still missing.
+        """
+        return await asyncio.to_thread(self._rows, keys)
+
+    def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
+        asked = list[Action]()
+        answers: Sequence[object] = ()
+        with self._gate.journal.write() as tx:
+            rows = {key: row for key in keys if (row := tx.latest(key)) is not None}
+            while any(row.state in UNSENT for row in rows.values()):
+                # A pause rolls back, but nothing is written before the last answer.
+                items = tx.asked_at(self._place.position(self._number))
+                found = [row for each in items[::2] if (row := tx.get(each)) is not None]
+                if not items or 2 * len(found) < len(items):
+                    break
+                if any(row.call_key not in rows for row in found):
+                    break
+                asked = found
+                pairs = zip(asked, items[1::2], strict=True)
+                answers = self._answers([self._gate.request(*pair) for pair in pairs])
+            for row, answer in zip(asked, answers, strict=True):
+                decided = decide(
+                    tx, row.id, answer, by=self._by, way="interrupt", policy=self._gate.policy
+                )
+                rows[row.call_key] = decided.newest
+                self._problems[decided.newest.id] = decided.problem
+        return rows
+
+    def first(self) -> Asking:
+        """For `Gate.propose` of the one call of this task that asks: the question is recorded with
+        its row."""
+        self._on_record = True
+        return Asking("interrupt", self._place.position(0), _ANOTHER.reason)
+
+    async def forgets(self, content: str) -> bool:
+        """Whether this run of a subgraph has asked about a call again and again, and forgot it
+        with each answer: without a checkpointer it starts anew."""
+        below = self._place.subgraph()
+        if below:
+            self._forgets = await asyncio.to_thread(self._asked_below, below, content)
+        return self._forgets
+
+    def _asked_below(self, below: str, content: str) -> bool:
+        with self._gate.journal.read() as view:
+            rows = [view.get(items[0]) for items in view.asked_below(below)]
+        waiting = [r for r in rows if r and r.state == "proposed" and r.content == content]
+        return len(waiting) >= _MAX_RESTARTS
+
+    async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
+        """`Gate.drive_all`, asking here.
+
+        Raises:
+            GraphInterrupt: the graph pauses to ask.
+        """
+        return await self._gate.drive_all(
+            actions,
+            self._ask,
+            by=self._by,
+            way="interrupt",
+            on_record=None,
+            problems=self._problems,
+        )
+
+    async def _ask(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
+        refusal: Refuse | None = _FORGETS if self._forgets else Refuse("no valid answer came")
+        if not self._forgets and self._number < MAX_QUESTIONS:
+            recorded, self._on_record = self._on_record, False
+            refusal = None if recorded else await asyncio.to_thread(self._record, requests)
+        if refusal is None:
+            self._answers(requests)  # pauses, as nobody has seen these questions yet
+        stale = BadAnswer("the answer was there before the question")
+        return [refusal or stale for _ in requests]
+
+    def _record(self, requests: Sequence[ApprovalRequest]) -> Refuse | None:
+        items = [part for each in requests for part in (each.action_id, each.problem)]
+        with self._gate.journal.write() as tx:
+            if not tx.ask(self._place.position(self._number), items):
+                return _ANOTHER
+            for each in requests:
+                tx.note(each.action_id, "asked", way="interrupt", digest=each.digest)
+        return None
+
+    def _answers(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
+        self._number += 1
+        try:
+            return self._pause(requests)
+        except BadAnswerError as error:
+            return [BadAnswer(str(error)) for _ in requests]
 
 
 async def perform(
-    gate: Gate,
-    call: StateChange,
-    origin: Origin,
-    place: Place,
-    *,
-    tool_call_id: str,
-    confirm: Confirm | None = None,
-    ask_here: bool = True,
+    gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
     """Propose, ask, run: the whole life of one state-changing tool call.
 
-    Args:
-        ask_here: False when the caller's graph asks by itself.
-
     Raises:
-        ApprovalNeeded: a person has to decide and cannot be asked here; nothing was executed.
         GraphInterrupt: the graph pauses to ask.
         ActiveRoomsError: refused, or the room or the journal cannot be read.
     """
-    if not ask_here:
-        action = await gate.run(await gate.propose(call, origin))
-        if action.state == "proposed":
-            raise ApprovalNeeded("Waiting for a person to approve it.", action_id=action.id)
-        return action
     if place.can_interrupt:
         # A graph can make one call twice in a message: the second must find the first one's answer.
         async with one_at_a_time(call_key(call, origin)):
-            return await _Interrupts(gate, call, origin, place, tool_call_id).perform()
-    if confirm is None:
-        action = await gate.propose(call, origin)
-        return await gate.drive(action, _nobody, by="gate", way="callback", shown=True)
-    action = await gate.propose(call, origin, asking=Asking("callback"))
-    return await gate.drive(
-        action, _Callback(gate, confirm).ask, by="callback", way="callback", shown=True
-    )
+            return await _interrupting(gate, call, origin, place)
+    asking = None if confirm is None else Asking("callback")
+    action = await gate.propose(call, origin, asking=asking)
+    ask = _nobody if confirm is None else _Callback(gate, confirm).ask
+    return await gate.drive(action, ask, by="callback", way="callback", shown=True)
+
+
+async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Place) -> Action:
+    def pause(requests: Sequence[ApprovalRequest]) -> list[object]:
+        [request] = requests
+        schema = answer_schema(request.digest)
+        return [interrupt(payload(request, origin.call), response_schema=schema)]
+
+    asks, key = Interrupts(gate, place, pause), call_key(call, origin)
+    action = (await asks.rows([key])).get(key)
+    if action is None:
+        forgets = await asks.forgets(content_of(call))
+        asking = None if forgets else asks.first()
+        action = await gate.propose(call, origin, asking=asking, looked=True)
+    [ended] = await asks.drive([refused_again(action)])
+    if isinstance(ended, ActiveRoomsError):
+        raise ended
+    return ended
 
 
 async def _nobody(_: ApprovalRequest) -> Refuse:
-    return _NOBODY
+    return NOBODY
 
 
 class _Callback:
@@ -170,74 +293,3 @@ class _Callback:
         except TimeoutError:
             return Refuse("nobody answered in time")
         return Refuse("the answer was not understood") if answer is None else answer
-
-
-class _Interrupts:
-    """One call in one graph task, asked about by interrupts."""
-
-    def __init__(
-        self, gate: Gate, call: StateChange, origin: Origin, place: Place, tool_call_id: str
-    ) -> None:
-        self._gate = gate
-        self._call = call
-        self._origin = origin
-        self._place = place
-        self._tool_call_id = tool_call_id
-        self._key = call_key(call, origin)
-        self._number = 0
-        self._recorded = False
-
-    async def perform(self) -> Action:
-        """Give the saved answers to the questions they were given for, then go on asking."""
-        action, asked = await asyncio.to_thread(self._look)
-        if action is None:
-            first = Asking("interrupt", self._place.position(0), _ANOTHER.reason)
-            action = await self._gate.propose(self._call, self._origin, asking=first, looked=True)
-            self._recorded = action.state == "proposed"
-        else:
-            refused_again(action)
-        by, problem = self._place.approver or "interrupt", ""
-        for row, before in asked if action.state in UNSENT else ():
-            answer = self._interrupt(self._gate.request(row, before))
-            if row.state in UNSENT and self._number == len(asked):
-                decided = await self._gate.decide(row.id, answer, by=by, way="interrupt")
-                problem = decided.problem
-                action = decided.action if action.id == row.id else action
-        return await self._gate.drive(
-            action, self._ask, by=by, way="interrupt", shown=self._recorded, problem=problem
-        )
-
-    def _look(self) -> tuple[Action | None, list[tuple[Action, str]]]:
-        """The newest row of the call, and the rows this task has asked about, in their order."""
-        asked: list[tuple[Action, str]] = []
-        with self._gate.journal.read() as view:
-            action = view.latest(self._key)
-            if action is not None:
-                while items := view.asked_at(self._place.position(len(asked))):
-                    key, action_id, problem = items
-                    row = action if action.id == action_id else view.get(action_id)
-                    if key != self._key or row is None:
-                        break
-                    asked.append((row, problem))
-        return action, asked
-
-    async def _ask(self, request: ApprovalRequest) -> object:
-        """One question, at the next position of the task."""
-        if self._number >= _MAX_QUESTIONS:
-            return Refuse("no valid answer came")
-        if not self._recorded and not await asyncio.to_thread(self._record, request):
-            return _ANOTHER
-        self._recorded = False
-        self._interrupt(request)  # pauses, as nobody has seen this question yet
-        return BadAnswer("an answer that was there before the question")
-
-    def _record(self, request: ApprovalRequest) -> bool:
-        items = [self._key, request.action_id, request.problem]
-        with self._gate.journal.write() as tx:
-            return tx.ask(self._place.position(self._number), items)
-
-    def _interrupt(self, request: ApprovalRequest) -> object:
-        self._number += 1
-        return interrupt(
-            payload(request, self._tool_call_id), response_schema=answer_schema(request.digest)
-        )

@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import ConfigDict, PrivateAttr
 
+from hms_active_rooms import blocking
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.approval import Confirm
@@ -29,7 +30,8 @@ class ActiveRoomsToolkit(BaseToolkit):
         requester: who asks, for the record.
 
     Raises:
-        ConfigurationError: no room named, or a journal that cannot be opened.
+        ConfigurationError: no room named, a `confirm` that is no function, or a journal that
+            cannot be opened.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -53,6 +55,12 @@ class ActiveRoomsToolkit(BaseToolkit):
             raise ConfigurationError(
                 "The policy names no room, so no tool could do anything.",
                 hint='Name them, Policy(rooms=["<room id>"]), or allow any with rooms=["*"].',
+            )
+        if confirm is not None and not callable(confirm):
+            raise ConfigurationError(
+                f"confirm is {confirm!r}, which cannot ask anybody.",
+                hint="Give a function that takes the request and returns request.approve(by=...) "
+                "or request.reject(...).",
             )
         self._client = client
         self._confirm = confirm
@@ -108,9 +116,24 @@ class ActiveRoomsToolkit(BaseToolkit):
         """The five tools; they ask by interrupt inside a graph, else by `confirm`."""
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
-    def get_tools_for_asking_graph(self) -> list[BaseTool]:
-        """The five tools for a graph that asks by itself: they raise `ApprovalNeeded`."""
-        return list(build_tools(self._gate, ask_here=False, requester=self._requester))
+    async def awithdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
+        """Take back what a conversation still asks and what it has approved and not sent, when
+        its question is abandoned ("forget it"). Else a person can approve it until it expires.
+
+        Args:
+            thread: the graph's thread id.
+            by: who takes it back, for the record.
+            reason: for the record.
+
+        Returns:
+            The ids of the actions that were taken back.
+        """
+        rows = await self._gate.withdraw(thread, by=by, reason=reason)
+        return [row.id for row in rows]
+
+    def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
+        """`awithdraw`, from synchronous code."""
+        return blocking.run(self.awithdraw(thread, by=by, reason=reason))
 
     async def aclose(self) -> None:
         """Close the client's connections and the journal."""

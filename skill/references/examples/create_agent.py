@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -32,7 +33,7 @@ def main(room_id: str, request: str) -> None:
     # Without a checkpointer nothing can pause, so nothing would be sent.
     agent = create_agent(model, toolkit.get_tools(), checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "lesson", "approver": "ada"}}
-    state = agent.invoke({"messages": [("user", f"In room {room_id}: {request}")]}, config)
+    state = agent.invoke({"messages": [HumanMessage(f"In room {room_id}: {request}")]}, config)
     while questions := state.get("__interrupt__"):
         # By interrupt id: several calls may wait at once.
         answers = {question.id: ask(question.value) for question in questions}

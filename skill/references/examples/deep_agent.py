@@ -12,6 +12,7 @@ from typing import Any
 
 from deepagents import create_deep_agent
 from deepagents.backends import FilesystemBackend
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -38,7 +39,7 @@ def main(room_id: str, request: str, skills: str) -> None:
         checkpointer=InMemorySaver(),
     )
     config: Any = {"configurable": {"thread_id": "lesson", "approver": "ada"}}
-    state = agent.invoke({"messages": [("user", f"In room {room_id}: {request}")]}, config)
+    state = agent.invoke({"messages": [HumanMessage(f"In room {room_id}: {request}")]}, config)
     while questions := state.get("__interrupt__"):
         answers = {question.id: ask(question.value) for question in questions}
         state = agent.invoke(Command(resume=answers), config)

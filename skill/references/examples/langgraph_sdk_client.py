@@ -23,8 +23,8 @@ def decide(action: dict[str, Any]) -> dict[str, Any]:
 def main(url: str, request: str) -> None:
     client = get_sync_client(url=url, api_key=None)
     thread = client.threads.create()["thread_id"]
-    message = {"role": "user", "content": request}
-    state: Any = client.runs.wait(thread, "moderator", input={"messages": [message]})
+    given: Any = {"messages": [{"role": "user", "content": request}]}
+    state: Any = client.runs.wait(thread, "moderator", input=given)
     while questions := state.get("__interrupt__"):
         [question] = questions
         decisions = [decide(action) for action in question["value"]["action_requests"]]

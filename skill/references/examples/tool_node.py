@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any
 
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
@@ -39,7 +40,7 @@ def main(room_id: str, request: str) -> None:
     graph.add_edge("tools", "model")
     agent = graph.compile(checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "lesson", "approver": "ada"}}
-    state = agent.invoke({"messages": [("user", f"In room {room_id}: {request}")]}, config)
+    state = agent.invoke({"messages": [HumanMessage(f"In room {room_id}: {request}")]}, config)
     while questions := state.get("__interrupt__"):
         answers = {question.id: ask(question.value) for question in questions}
         state = agent.invoke(Command(resume=answers), config)

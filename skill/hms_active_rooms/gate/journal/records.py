@@ -50,6 +50,9 @@ FINAL: frozenset[State] = frozenset(state for state, then in TRANSITIONS.items()
 UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
 
+NOWHERE = "none-"
+"""How the threads of calls begin that are part of no conversation."""
+
 LEADS_TO: Mapping[str, State] = {
     **{state: state for state in TRANSITIONS},
     "refused": "rejected",

@@ -91,6 +91,10 @@ _NEWEST = _ROW.where(actions.c.call_key == _KEY_OF)
 _NEWEST = _NEWEST.order_by(actions.c.revision.desc()).limit(1)
 _EDITED_INTO = _ROW.where(actions.c.edited_from == _WANTED)
 _EDITED_INTO = _EDITED_INTO.order_by(actions.c.revision.desc()).limit(1)
+_SAME_CALL = _ROW.where(
+    *(actions.c[name] == sa.bindparam(name) for name in ("content", "thread", "requester"))
+)
+_SAME_CALL = _SAME_CALL.order_by(actions.c.created_at.desc(), actions.c.revision.desc()).limit(1)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _WANTED)
 
 _SENDINGS = ("done", "failed", "unknown", "returned")
@@ -141,6 +145,11 @@ class Reading:
     def edited_into(self, action_id: str) -> Action | None:
         """The row that holds the words a person edited this one into."""
         return self._one(_EDITED_INTO, wanted=action_id)
+
+    def same_call(self, action: Action) -> Action | None:
+        """The newest row of the same call, by the same requester in the same thread."""
+        alike = {"content": action.content, "thread": action.thread}
+        return self._one(_SAME_CALL, requester=action.requester, **alike)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
@@ -253,6 +262,11 @@ class Reading:
     def asked_at(self, place: str) -> list[str]:
         """What was asked at a place of a graph; empty if nothing was."""
         return list(self.db.scalar(_ASKED, {"wanted": place}) or [])
+
+    def asked_below(self, place: str) -> list[list[str]]:
+        """What was asked at all places of graphs whose names begin like this."""
+        query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
+        return [list(items) for items in self.db.scalars(query)]
 
     def find_grant(self, wanted: Grant) -> Grant | None:
         """A grant that covers a call described like one."""

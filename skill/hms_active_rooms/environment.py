@@ -1,0 +1,49 @@
+"""The environment variables the package reads, and the error for one that nobody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.untrusted import quoted
+
+_PREFIX: Final = "HMS_"
+
+KNOWN: Final = frozenset(
+    _PREFIX + name
+    for name in (
+        "ACCESS_KEY", "APPROVER_TOKEN", "BASE_URL", "DEBUG", "JOURNAL", "MANAGEMENT_TOKEN",
+        "MODEL", "PLAIN_ANSWERS", "POLICY_FILE", "ROOM", "SECRET", "SERVER_TOKEN",
+        "SERVER_TOKENS", "SERVER_URL", "TRANSPORT",
+    )
+)  # fmt: skip
+"""Whole names."""
+
+FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
+"""What follows one of these is checked by whoever reads it."""
+
+
+def refuse_unknown(environ: Mapping[str, str]) -> None:
+    """A misspelled setting must not be ignored: with it would go a protection.
+
+    Raises:
+        ConfigurationError: a variable that begins with `HMS_`, in any case of letters, and is
+            none of ours.
+    """
+    for name in environ:
+        if not name.upper().startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
+            continue
+        if name.upper().startswith(FAMILIES):
+            raise unknown_setting(name, [name.upper()])
+        raise unknown_setting(name, KNOWN)
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> ConfigurationError:
+    """The error for a variable nobody reads; it names the nearest that somebody does."""
+    [nearest] = get_close_matches(name.upper(), sorted(known), 1, cutoff=0)
+    return ConfigurationError(
+        f"{quoted(name)} is no setting of hms-active-rooms.",
+        hint=f"The nearest is {nearest}. Rename it or unset it.",
+    )
