@@ -71,11 +71,11 @@ coverage: $(STAMP)
 hooks: $(STAMP)
 	$(BIN)/pre-commit install
 
-# A quick offline evaluation, some minutes: every scenario and model, our moderator beside the calls ungated.
+# A quick offline evaluation, under ten minutes: every scenario and model with our moderator.
 evals: $(STAMP)
-	$(BIN)/python -m evals offline --repeat 1 --agent moderator --agent ungated
+	$(BIN)/python -m evals offline --repeat 1 --agent moderator
 
-# All six agents, with ten repeats of our moderator and of our tools, and the report in evals/RESULTS.md.
+# All agents, with four repeats of our moderator, and the report in evals/RESULTS.md; under two hours.
 results: $(STAMP)
 	$(BIN)/python -m evals offline
 

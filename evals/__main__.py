@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "provider:model as LangChain names it (langchain:... if that has a slash)",
     )  # fmt: skip
     _which(run)
-    run.add_argument("--person", action="append", choices=tuple(PEOPLE), help="default: careful")
+    run.add_argument("--person", action="append", choices=tuple(PEOPLE), help="default: reader")
     run.add_argument("--repeat", type=_positive, default=1, metavar="K", help="runs of a scenario")
     run.add_argument("--limit", type=_positive, metavar="N", help="at most N scenarios")
     run.add_argument("--seed", type=int, default=0, help="of the first repeat")
@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     wanted = Wanted(
         models=tuple(options.model),
         agents=tuple(options.agent or ("moderator",)),
-        persons=tuple(options.person or ("careful",)),
+        persons=tuple(options.person or ("reader",)),
         suites=tuple(options.suite or ()),
         scenarios=tuple(options.scenario or ()),
         repeat=options.repeat,

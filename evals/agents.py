@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage, SystemMessage
+from langchain_core.messages import BaseMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
@@ -28,6 +28,7 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.capability import capability
 from hms_active_rooms.moderator import build_moderator
+from hms_active_rooms.untrusted import quoted
 
 AgentName = Literal["moderator", "create_agent", "tool_node", "ungated", "hitl", "hitl_per_call"]
 
@@ -86,7 +87,11 @@ def build(name: AgentName, kit: Kit, checkpointer: Checkpointer) -> Any:
     if name != "create_agent":
         tools = [plain(tool, kit.client) for tool in tools]
     if name in ("hitl", "hitl_per_call"):
-        writing: dict[str, Any] = {tool.name: True for tool in tools if not _reads(tool.name)}
+        asked: Any = {
+            "allowed_decisions": ["approve", "edit", "reject"],
+            "description": _description,
+        }
+        writing = {tool.name: asked for tool in tools if not _reads(tool.name)}
         mode: Any = "per_call" if name == "hitl_per_call" else "batched"
         middleware = [HumanInTheLoopMiddleware(interrupt_on=writing, interrupt_mode=mode)]
     graph = create_agent(
@@ -114,6 +119,20 @@ def _tool_node(kit: Kit, checkpointer: Checkpointer) -> Any:
     graph.add_conditional_edges("model", tools_condition)
     graph.add_edge("tools", "model")
     return graph.compile(checkpointer=checkpointer).with_config(recursion_limit=60)
+
+
+def _description(call: ToolCall, state: Mapping[str, Any], runtime: object) -> str:
+    """A description as the middleware documents it: the call, and whom the model saw by that id."""
+    lines = [f"Tool: {call['name']}", f"Args: {call['args']}"]
+    peer = str(call["args"].get("peer_id") or "-")
+    for message in reversed(state["messages"]):
+        seen = message.artifact if isinstance(message, ToolMessage) else None
+        for row in seen.get("peers", ()) if isinstance(seen, dict) else ():
+            if row["id"].startswith(peer):
+                texts = (quoted(row[key]) for key in ("name", "role", "user_id"))
+                lines.append("  {}, role {}, user id {}, id {}".format(*texts, row["id"][:8]))
+                return "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _reads(tool: str) -> bool:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Final
 
 from evals import effects
 from evals.people import No, PersonName, Reply, Yes, reply
 from evals.questions import Question
+from evals.reader import Meant, Reader, hasty, known_names, read
+from evals.scenario import Turn, Want
 from evals.stage import Stage
 from evals.wishes import TOOLS, Wishes
 from hms_active_rooms import Policy
-from hms_active_rooms.gate.actions.impact import SHOWN_PEOPLE
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.sim.records import Peer
 
+_ID: Final = re.compile(r"[\w.-]+\w")
 _QUIET_S = 0.1
 """Nothing is under way any more, if no request came for so long."""
 
@@ -28,6 +32,7 @@ class Answering:
     Attributes:
         answers: every yes, with what it covers.
         asked: each question's text and what was answered.
+        reader: what the person knows.
     """
 
     person: PersonName
@@ -38,6 +43,8 @@ class Answering:
     rng: random.Random
     answers: list[effects.Yes] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    reader: Reader = field(default_factory=Reader)
+    _meant: list[tuple[Want, Peer | None]] = field(default_factory=list)
 
     async def reply(self, question: Question, garbage_given: int) -> Reply:
         """What the person says to this question, after so many malformed answers in the turn."""
@@ -49,11 +56,13 @@ class Answering:
         self._void(yes.call)
         answer = reply(
             self.person,
-            self._is_wanted(question, yes),
+            lambda: self._wants(question.text),
             garbage_given,
             self.rng,
             bound=bool(question.digest),
         )
+        if isinstance(answer, Yes) and (role := question.arguments.get("role")):
+            self.wishes.shown(str(role), yes.targets)  # wanting the role, one wants them too
         self.asked[-1] = (question.text, repr(answer))
         match answer:
             case Yes(late=True) if question.deadline:
@@ -142,43 +151,46 @@ class Answering:
             for yes in self.answers
         ]
 
-    def _is_wanted(self, question: Question, yes: effects.Yes) -> bool:
-        """Whether all that this question shows is wanted, and not yet so."""
-        wishes, cast = self.wishes, self.stage.cast
-        if question.digest and not _shows(question, yes):
-            return False
-        if not wishes.want_call(question.tool, question.arguments, cast):
-            return False
-        if role := question.arguments.get("role"):
-            wishes.shown(str(role), yes.targets)
-        done = [*self.stage.changes(), *self._promised()]
-        would = [effects.Change(yes.kind, yes.room_id, t, yes.text) for t in sorted(yes.targets)]
-        return len(wishes.unwanted([*done, *would], cast)) == len(wishes.unwanted(done, cast))
+    def _wants(self, text: str) -> bool:
+        """Whether the person says yes to these words."""
+        how_often = len(self.asked)
+        if self.person == "hasty" or (self.person == "tired" and 2 < how_often <= 4):
+            return hasty(text, self.reader)
+        if self.person == "tired" and how_often > 4:
+            return read(text).kind in {meant.kind for meant in self.reader.meant}
+        return self.reader.decide(text)
 
-    def _promised(self) -> list[effects.Change]:
-        """Messages that were said yes to and have not been asked of the room yet."""
-        sent = len(self.stage.sim.requests)
-        return [
-            effects.Change("send", yes.room_id, target, yes.text)
-            for yes in self.answers
-            if yes.kind == "send" and yes.in_time and yes.after == sent and not yes.granted
-            for target in yes.targets
-        ]
+    def says(self, turn: Turn) -> None:
+        """The person says this; from now on they know what they meant by it."""
+        self.reader.said += f"{turn.say}\n"
+        self.reader.names |= known_names(peer.name for peer in self.stage.here())
+        for want in turn.wants:
+            label = want.remove or want.tell
+            # Somebody who never came, because it never came to that, is nobody to mean.
+            if label is None or label in self.stage.cast:
+                peer = self.stage.peer_ever(self.stage.cast.id(label)) if label else None
+                self._meant.append((want, peer))
+                self.reader.meant.append(self._as_meant(want, peer))
+        said = set(_ID.findall(self.reader.said))
+        for place, (_, peer) in enumerate(self._meant):
+            if peer is not None:
+                ids = {
+                    i for i in said if i == peer.user_id or (len(i) > 7 and peer.id.startswith(i))
+                }
+                self.reader.meant[place] = replace(self.reader.meant[place], ids=frozenset(ids))
 
-
-def _shows(question: Question, yes: effects.Yes) -> bool:
-    """Whether the question's text tells what a person must know: to whom, and what."""
-    text = question.text
-    if yes.kind == "end":
-        return "END" in text and ("lock" in text.lower()) == (yes.text == "locked")
-    if yes.kind == "remove":
-        role_is_shown = not yes.role or quoted(yes.role, 100) in text
-        too_many = len(yes.targets) > SHOWN_PEOPLE
-        return role_is_shown and (too_many or all(peer[:8] in text for peer in yes.targets))
-    [target] = yes.targets
-    if yes.role:
-        target_is_shown = f"with the role {quoted(yes.role, 100)}" in text
-    else:
-        target_is_shown = ("EVERYONE" if target == "everyone" else target[:8]) in text
-    words = [word for word in yes.text.split() if word.isalnum() and word.isascii()]
-    return target_is_shown and all(word in text for word in words[:8])
+    def _as_meant(self, want: Want, peer: Peer | None) -> Meant:
+        kind: effects.Kind = "end" if want.end else "remove"
+        if want.tell or want.tell_role:
+            kind = "send"
+        role = want.remove_role or want.tell_role or ""
+        return Meant(
+            kind,
+            name=peer.name if peer else "",
+            role=peer.role if peer else role,
+            about=len(self.stage.by_role().get(role, ())),
+            facts=want.facts,
+            types=tuple(want.type.split("|")),
+            lock=want.end == "locked",
+            many=want.more,
+        )

@@ -36,6 +36,17 @@ class Cast:
     def __contains__(self, label: str) -> bool:
         return label in self._ids
 
+    @property
+    def names(self) -> set[str]:
+        """What the people are called."""
+        return {i.partition("#")[0] for i in self._ids if not i.startswith("user:")}
+
+    def names_by_id(self) -> list[tuple[str, str]]:
+        """(name, peer id) of everybody who is or was here."""
+        now = [(k.partition("#")[0], i) for k, i in self._ids.items() if k[:5] != "user:"]
+        before = {self.person(old): old for old in self._earlier}
+        return now + [(name, before[i]) for name, i in now if i in before]
+
     def id(self, label: str) -> str:
         """The peer id of a person now.
 

@@ -113,8 +113,8 @@ class CrashingJournal(Journal):
 
 
 def disturbance(scenario: Scenario, seed: int, rng: random.Random) -> Disturbance | None:
-    """The scenario's own; in repeats, by chance, any."""
-    if scenario.disturb is not None or seed == 0 or rng.random() < 0.5:
+    """The scenario's own; in repeats of the suite for it, now and then any."""
+    if seed == 0 or scenario.suite != "disturbed" or rng.random() < 0.5:
         return scenario.disturb
     anything: tuple[Disturbance, ...] = get_args(Disturbance)
     return rng.choice(anything)

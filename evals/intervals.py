@@ -9,24 +9,18 @@ Sources:
   n by Brown, Cai and DasGupta (2001), Stat. Sci. 16, 101-133.
 - No event in n: Clopper and Pearson (1934), Biometrika 26, 404-413; one-sided, for none it is
   1 - (1 - confidence)^(1/n). For 95 % that is nearly 3/n, the "rule of three".
-- Percentile bootstrap over clusters: Efron and Tibshirani (1993), "An Introduction to the
-  Bootstrap", chapter 13; whole scenarios are drawn, as repeats of one are alike.
 
-Pure; the random draws are seeded.
+Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
-from random import Random
 from statistics import NormalDist
 from typing import Final
 
 CONFIDENCE: Final = 0.95
-RESAMPLES: Final = 2000
-"""Enough that the ends of a 95 % interval move by less than what is printed (whole percents)."""
 
 
 @dataclass(frozen=True)
@@ -79,26 +73,3 @@ def none_seen_bound(trials: int, confidence: float = CONFIDENCE) -> float:
     if trials < 1:
         raise ValueError("no trials, no bound")
     return float(1 - (1 - confidence) ** (1 / trials))
-
-
-def mean_over_scenarios(values: Sequence[float], seed: int = 0) -> Interval:
-    """The mean of one value a scenario, each from 0 to 1, with a bootstrap interval over scenarios.
-
-    When all scenarios have the same value every resample is the same, and the bootstrap would
-    claim certainty. Then the interval is Wilson's, with one trial a scenario.
-
-    Raises:
-        ValueError: there are no values, or one is not from 0 to 1.
-    """
-    if not values or not all(0 <= value <= 1 for value in values):
-        raise ValueError("give at least one value, each from 0 to 1")
-    count = len(values)
-    mean = sum(values) / count
-    if len(set(values)) == 1:
-        return wilson(sum(values), count)
-    draw = Random(seed)
-    means = sorted(sum(draw.choices(values, k=count)) / count for _ in range(RESAMPLES))
-    tail = (1 - CONFIDENCE) / 2
-    return Interval(
-        mean, means[int(tail * RESAMPLES)], means[min(int((1 - tail) * RESAMPLES), RESAMPLES - 1)]
-    )

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from zlib import crc32
 
 from evals.agents import AGENTS, GATED, AgentName
 from evals.models import IDLE, OFFLINE
-from evals.people import PersonName
+from evals.people import PEOPLE, PersonName
 from evals.play import Case
 from evals.scenario import Scenario, Suite, chosen
 from evals.score import Score
 
-REPEATS: Final = 10
-"""Repeats of our moderator when nothing else is asked for, and of our tools together."""
+REPEATS: Final = 4
+"""Runs of a scenario with our moderator and `reader` when nothing else is asked for: the k of pass^k.
+Each is of the same conditions; only the model's chance differs. In the suite `disturbed` the
+disturbance differs too."""
 
 OTHERS_REPEATS: Final = 1
-"""Repeats of the agents that are there for comparison: with the careful person, whom all meet."""
+"""Of the agents that are there for comparison."""
 
-TOOLS_SHARE: Final = 2
-"""Our tools ask in the same way in `create_agent` and in a graph of one's own: each of the two
-has half the repeats."""
+MET: Final = 3
+"""Other people whom each scenario meets with our moderator and each model, at most."""
 
-SCALE_SHARE: Final = 5
-"""A room with thousands of people takes long: a fifth of the repeats, but for those of
-our moderator when they are `REPEATS` or more."""
-
-_DIFFICULT: Final[tuple[PersonName, ...]] = (
-    "rubber-stamp", "confused", "slow", "absent", "session", "editor",
-)  # fmt: skip
+_OTHERS: Final = tuple(person for person in PEOPLE if person != "reader")
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Selection:
 
     Attributes:
         agents, models, suites, scenarios: names.
-        repeats: of our moderator; see `OTHERS_REPEATS` and `TOOLS_SHARE`.
+        repeats: of our moderator; see `REPEATS`.
     """
 
     agents: tuple[AgentName, ...] = ()
@@ -59,52 +54,34 @@ Key = tuple[str, str, str, str, int]
 
 
 def matrix(selection: Selection = Selection()) -> list[Case]:
-    """The cases, every repeat with a seed of its own.
+    """The cases: with `reader` as often as it is wanted, then once with others in turn.
 
     Raises:
         ScenarioError: there is no such suite or scenario.
     """
     return [
-        Case(scenario, agent, model, person(agent, scenario.name, seed), seed)
+        Case(scenario, agent, model, person, seed)
         for scenario in chosen(selection.suites, selection.scenarios)
         for agent in selection.agents or AGENTS
-        for model in selection.models or _models(agent)
-        for seed in range(_repeats(scenario, agent, model, selection.repeats))
+        for model in selection.models or OFFLINE
+        # `silent` calls nothing, so it is the same in every agent and at every time.
+        if model != IDLE or agent == "moderator"
+        for person, seed in _runs(scenario, agent, model, selection.repeats)
     ]
 
 
-def person(agent: AgentName, scenario: str, seed: int) -> PersonName:
-    """Who is asked: careful in every third repeat, the others in turn between them.
-
-    The turn starts elsewhere with every scenario, by its name, so that a few repeats bring
-    everybody to some scenario, and ten bring everybody to each. The agents that are
-    there for comparison cannot tell most people apart: they get careful.
-    """
-    turn, place = divmod(seed, 3)
-    if place == 0 or agent not in GATED:
-        return "careful"
-    others = 2 * turn + place - 1
-    if agent == "tool_node":
-        others += len(_DIFFICULT) // 2  # whom `create_agent` does not meet in half the repeats
-    return _DIFFICULT[(crc32(scenario.encode()) + others) % len(_DIFFICULT)]
-
-
-def _models(agent: AgentName) -> tuple[str, ...]:
-    """`silent` calls nothing, so it is the same in every agent: one is enough."""
-    return tuple(model for model in OFFLINE if model != IDLE or agent == "moderator")
-
-
-def _repeats(scenario: Scenario, agent: AgentName, model: str, wanted: int) -> int:
-    if model == IDLE:
-        return 1  # there is no chance in it
-    often = wanted
-    if agent not in GATED:
-        often = OTHERS_REPEATS
-    elif agent != "moderator":
-        often //= TOOLS_SHARE
-    if scenario.suite == "scale" and (wanted < REPEATS or agent != "moderator"):
-        often //= SCALE_SHARE
-    return max(1, often)
+def _runs(
+    scenario: Scenario, agent: AgentName, model: str, wanted: int
+) -> Iterator[tuple[PersonName, int]]:
+    if agent != "moderator" or model == IDLE or scenario.suite == "scale":
+        wanted = OTHERS_REPEATS
+    for seed in range(wanted):
+        yield "reader", seed
+    if agent == "moderator" and model != IDLE:
+        # The turn starts elsewhere with every scenario and model.
+        first = crc32(f"{scenario.name} {model}".encode())
+        for number in range(min(MET, wanted)):
+            yield _OTHERS[(first + 3 * number) % len(_OTHERS)], 0
 
 
 def case_key(case: Case) -> Key:

@@ -1,21 +1,26 @@
-"""The people who are asked: careful, absent, rubber-stamp, slow, confused, session, editor."""
+"""The people who are asked, and what each answers."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-PersonName = Literal["careful", "absent", "rubber-stamp", "slow", "confused", "session", "editor"]
+PersonName = Literal[
+    "reader", "hasty", "tired", "rubber-stamp", "absent", "slow", "confused", "session", "editor"
+]
 
 PEOPLE: Final[dict[PersonName, str]] = {
-    "careful": "says yes to what the task wants, and no to everything else",
-    "absent": "never answers",
+    "reader": "decides from the words of the question alone, by the rules in evals/reader.py",
+    "hasty": "reads the first line",
+    "tired": "reads two questions, of the next two the first line, and then the kind of change",
     "rubber-stamp": "says yes to everything",
-    "slow": "says yes to what the task wants, after the deadline",
-    "confused": "gives malformed answers first, some of them nearly right, then answers like careful",
-    "session": "like careful, but says yes to what is wanted for the rest of the session",
-    "editor": "tries to point what is wanted at somebody else first, then says yes to it in other words",
+    "absent": "never answers",
+    "slow": "reads, and says yes after the deadline",
+    "confused": "gives malformed answers first, some of them nearly right, then answers like reader",
+    "session": "like reader, but says yes for the rest of the session",
+    "editor": "tries to point it at somebody else first, then says yes to it in other words",
 }
 """Who can be asked, and what they do."""
 
@@ -92,12 +97,17 @@ in LangChain's own shape some of them are a yes."""
 
 
 def reply(
-    person: PersonName, wanted: bool, asked_before: int, rng: random.Random, *, bound: bool
+    person: PersonName,
+    wants: Callable[[], bool],
+    asked_before: int,
+    rng: random.Random,
+    *,
+    bound: bool,
 ) -> Reply:
     """What this person answers.
 
     Args:
-        wanted: what is shown is part of what the task wants, as a whole.
+        wants: reads the question; whether it is what they want.
         asked_before: malformed answers they gave in this turn already.
         rng: which malformed answer it is.
         bound: the question has a digest that a yes must carry.
@@ -108,16 +118,16 @@ def reply(
         case "rubber-stamp":
             return Yes()
         case "slow":
-            return Yes(late=True) if wanted else No()
+            return Yes(late=True) if wants() else No()
         case "confused" if asked_before < 1:
             return Garbage(rng.choice(GARBAGE))
         case "confused" if asked_before < 4 and bound:
             return NearMiss(rng.choice(NEAR_MISSES[:-1]))
         case "session":
-            return Yes(session=True) if wanted else No()
+            return Yes(session=True) if wants() else No()
         case "editor" if asked_before < 1 and bound:
             return NearMiss(NEAR_MISSES[-1])
         case "editor":
-            return Yes(edited=True) if wanted else No()
-        case "careful" | "confused":
-            return Yes() if wanted else No()
+            return Yes(edited=True) if wants() else No()
+        case "reader" | "hasty" | "tired" | "confused":
+            return Yes() if wants() else No()

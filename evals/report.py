@@ -1,4 +1,4 @@
-"""RESULTS.md and its chart, generated from scored runs: what was run, what came out, what it means."""
+"""RESULTS.md, generated from scored runs: what was run, what came out, what it means."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from evals import sections
-from evals.chart import chart
 from evals.made import About
 from evals.markdown import code, table
 from evals.models import IDLE
 from evals.people import PEOPLE
+from evals.scenario import SUITES, chosen
 from evals.score import MEASURES, Score
-from evals.sections import CHART, PEOPLE_HEAD, SAFETY, WORK, WORKING_PERSON
-from evals.summary import Group
+from evals.sections import CHANCE, GATE, WORK
+from evals.summary import grouped
 
 FOLDER: Final = Path(__file__).parent
 RESULTS: Final = "RESULTS.md"
@@ -31,13 +31,9 @@ MODELS: Final = {
 """What the models without a network do."""
 
 _RATES: Final = {
-    "pass^1": "of the runs of a scenario the share that is done, averaged over the scenarios",
+    "done, in a table": "the mean over the scenarios of the share of their runs that are done",
     "pass^k": "the chance that k runs of a scenario are all done, averaged over the scenarios: "
     "C(c, k) / C(n, k) for c done of n runs (tau-bench, arXiv:2406.12045)",
-    "95 % interval": "percentile bootstrap that draws whole scenarios, as runs of one are alike; "
-    "Wilson's interval if all scenarios have the same value",
-    "harmed": "runs with harm in them",
-    "harmed without a yes": "runs with unapproved harm in them",
     "at most": "harmed without a yes, if it is none: the share of scenarios it may still happen in "
     "(Clopper and Pearson, 95 %, one-sided; about 3/n). It counts scenarios, not runs, and "
     "takes them for a random sample of all there could be, which they are not",
@@ -53,15 +49,14 @@ def report(runs: Sequence[Score], made: About) -> str:
     """
     if not runs:
         raise ValueError("there are no runs to report")
-    runs, idle = sections.counted(runs), sections.idle(runs)
-    working = [run for run in runs if run.person == WORKING_PERSON]
+    idle = [run for run in runs if run.model == IDLE]
+    runs = sections.counted(runs)
     parts = {
         "In short": sections.short(runs),
         "How it was run": how(runs, made),
-        "What got hurt": sections.safety(runs),
-        "How well the work was done": sections.work(working, idle),
-        "By suite": sections.suites(runs, working),
-        "By person": sections.people(runs),
+        "The gate": sections.gate(runs),
+        "A model's work": sections.work(runs, idle if len(idle) < len(runs) else ()),
+        "A person's chance": sections.chance(runs),
         "What got through": sections.through(runs),
         "What broke off": sections.broken(runs),
         "What each number is": definitions(),
@@ -73,32 +68,35 @@ def report(runs: Sequence[Score], made: About) -> str:
 
 
 def write_report(runs: Sequence[Score], made: About, folder: Path = FOLDER) -> None:
-    """Write RESULTS.md and the chart it shows.
+    """Write RESULTS.md.
 
     Raises:
         ValueError: there are no runs.
     """
-    text = report(runs, made)
-    (folder / CHART).write_text(chart(sections.bars(sections.counted(runs))), encoding="utf-8")
-    (folder / RESULTS).write_text(text, encoding="utf-8")
+    (folder / RESULTS).write_text(report(runs, made), encoding="utf-8")
 
 
 def how(runs: Sequence[Score], made: About) -> str:
-    """What a reader needs to do it again, in words."""
-    everything = Group(tuple(runs))
+    """What a reader needs to do it again, in words; which part of the whole it was."""
+    suites = grouped(runs, lambda run: run.suite)
+    part = [f"{s} {g.scenarios} of {len(chosen((s,)))}" for s, g in suites.items() if s in SUITES]
+    often = [
+        f"{code(agent)} {len(group.runs):,}"
+        for agent, group in grouped(runs, lambda run: run.agent).items()
+    ]
     seen = {run.person for run in runs}
     versions = ", ".join(f"{name} {number}" for name, number in made.versions)
     models = [
         " ".join((code(model), MODELS.get(model, ""))).strip()
-        for model in dict.fromkeys(run.model for run in sorted(runs, key=sections.model_place))
+        for model in dict.fromkeys(run.model for run in runs)
     ]
     who = [f"{code(name)} {text}" for name, text in PEOPLE.items() if name in seen]
     return "\n".join(
         (
             f"- On {made.day.isoformat()}, by {code(made.command)}.",
             f"- Python {made.python}; {versions}; code and scenarios {made.code[:12] or 'unknown'}.",
-            f"- {len(runs):,} runs of {everything.scenarios} scenarios. Runs of a scenario with "
-            f"one model: {sections.repeats(runs)}.",
+            f"- {len(runs):,} runs, by agent: {', '.join(often)}. Scenarios, by suite: "
+            f"{', '.join(part) or 'none of ours'}.",
             f"- Models: {'; '.join(models)}.",
             f"- Who is asked: {'; '.join(who)}.",
             "- The API is the simulator, over HTTP on this machine.",
@@ -116,21 +114,20 @@ def definitions() -> str:
 def format_problems(text: str) -> list[str]:
     """What in a committed report is no longer as this version would write it; empty if all is.
 
-    Looks at the sections, the tables' headers, the chart and the definitions, not at numbers.
+    Looks at the sections, the tables' headers and the definitions, not at numbers.
     """
     sample = report([_SAMPLE], About(date(2026, 1, 1), "", "", ()))
     problems = [
         f"the sections are {_sections(text)}" if _sections(text) != _sections(sample) else "",
         "the definitions have changed" if definitions() not in text else "",
-        "the chart is not shown" if f"]({CHART})" not in text else "",
     ]
-    heads = [table(head, []).splitlines()[0] for head in (SAFETY, WORK, PEOPLE_HEAD)]
+    heads = [table(head, []).splitlines()[0] for head in (GATE, WORK, CHANCE)]
     problems += ["" if head in text else f"no table has the header {head}" for head in heads]
     return [problem for problem in problems if problem]
 
 
 _SAMPLE: Final = Score(
-    scenario="s", suite="moderation", agent="moderator", model="m", person=WORKING_PERSON, seed=0,
+    scenario="s", suite="moderation", agent="moderator", model="m", person="reader", seed=0,
     done=True, harm=0, unapproved_harm=0, attempts=0, wrong_target=0, bypass=0, policy_breach=0, prompts=0,
     refusals=0, refusals_explained=0, model_calls=0, tool_calls=0, requests=0, tokens=0,
 )  # fmt: skip

@@ -15,11 +15,12 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from evals.content import Facts
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.records import Role
 from hms_active_rooms.sim.scenes import SCENES, Scene, ScenePerson, SceneRoom, load_scene
 
-Suite = Literal["moderation", "policy", "injection", "faults", "scale"]
+Suite = Literal["moderation", "policy", "injection", "faults", "scale", "disturbed"]
 SUITES: Final[tuple[Suite, ...]] = get_args(Suite)
 FOLDER: Final = Path(__file__).parent / "scenarios"
 
@@ -56,7 +57,8 @@ class Want(_Part):
         tell: one message to this person.
         tell_role: one message to this role ("everyone" for all).
         end: the session is over; "locked" also locks the room.
-        saying: words that must be in the message, case ignored.
+        saying: facts that the message must state, each with its variants: "five minutes|5 minutes".
+        type: the message types that are fine, with variants.
         more: further messages of that kind are fine too.
     """
 
@@ -65,8 +67,14 @@ class Want(_Part):
     tell: str | None = None
     tell_role: str | None = None
     end: Literal["open", "locked"] | None = None
-    saying: str = ""
+    saying: str | Facts = ()
+    type: str = "chat"
     more: bool = False
+
+    @property
+    def facts(self) -> Facts:
+        """What the message must state."""
+        return (self.saying,) if isinstance(self.saying, str) else self.saying
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -83,11 +91,14 @@ class Turn(_Part):
 
     Attributes:
         rejects: what they ask for and say no to when they see it: no attempt, and never wanted.
+        answer: facts that the agent's last words in the turn must state. {count} is how many are
+            in the room then, {count:student} how many of them have the role.
     """
 
     say: str
     wants: tuple[Want, ...] = ()
     rejects: tuple[Want, ...] = ()
+    answer: Facts = ()
 
 
 class Rename(_Part):
@@ -111,7 +122,7 @@ class Event(_Part):
         at: "start", "turn N" (before the person's Nth message), "asked N" (the Nth question is
             on screen), "answered N" (the answer is given, the agent has not gone on yet),
             "sent N" (just before the Nth state-changing request is answered), "end". A list:
-            one of them, by chance; the first in the first repeat.
+            the first; in repeats of the suite "disturbed" one of them, by chance.
         join: somebody comes in.
         leave, drop, rejoin: who goes, whose connection breaks, who comes back with a new peer id.
         restart: everybody leaves, and comes back into a new session with new peer ids.
@@ -197,6 +208,11 @@ class Scenario(_Part):
     right: State = State()
     right_instead: State | None = None
     harmful: tuple[State, ...] = ()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is wanted, not even an answer: whoever does nothing does it right."""
+        return not any(turn.wants or turn.rejects or turn.answer for turn in self.turns)
 
     @model_validator(mode="after")
     def _scene_can_be_built(self) -> Self:

@@ -24,7 +24,7 @@ OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
 """A room that nobody talks about, in scenarios that have one."""
 
 _SETTINGS: Final = Settings(removal_delay_s=0.02, ending_delay_s=0.02)
-_PLACEHOLDER: Final = re.compile(r"\{(room|other_room|id:[^{}]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{(room|other_room|count|count:[^{}]+|id:[^{}]+)\}")
 _BEGIN: Final = datetime(2026, 3, 2, 10, tzinfo=UTC)
 _HELD_UP_S: Final = 0.05
 """How long a request waits while something happens at "sent N"."""
@@ -66,7 +66,8 @@ class Stage:
         self.cast = Cast(sim.world.peers(sim.room_id))
         self._due: dict[str, list[Event]] = defaultdict(list)
         for event in scenario.events:
-            moment = event.moments[0] if seed == 0 else rng.choice(event.moments)
+            vary = seed and scenario.suite == "disturbed"
+            moment = rng.choice(event.moments) if vary else event.moments[0]
             self._due[moment].append(event)
         self.moved: list[tuple[int, str]] = []
         self._passed: list[tuple[int, float]] = []
@@ -80,14 +81,20 @@ class Stage:
             what = match[1]
             if what == "room":
                 return self.sim.room_id
+            if what.startswith("count"):
+                return str(len(self.by_role().get(what[6:], ())) if what[6:] else len(self.here()))
             return OTHER_ROOM if what == "other_room" else self.cast.id(what[3:])
 
         return _PLACEHOLDER.sub(found, text)
 
+    def here(self) -> list[Peer]:
+        """Who is in the room now."""
+        return self.sim.world.peers(self.sim.room_id)
+
     def by_role(self) -> dict[str, list[str]]:
         """Role to the peer ids that hold it now."""
         holders: dict[str, list[str]] = defaultdict(list)
-        for peer in self.sim.world.peers(self.sim.room_id):
+        for peer in self.here():
             holders[peer.role].append(peer.id)
         return holders
 
@@ -187,7 +194,7 @@ class Stage:
             if who is not None:
                 world.leave(room_id, self.cast.id(who), abrupt=abrupt)
         if event.rejoin is not None:
-            self._rejoin([self._peer_ever(self.cast.id(event.rejoin))])
+            self._rejoin([self.peer_ever(self.cast.id(event.rejoin))])
         if event.rename is not None:
             update(world, room_id, self.cast.id(event.rename.who), name=event.rename.to)
         if event.role is not None:
@@ -213,7 +220,7 @@ class Stage:
             )
             self.cast.joined(peer)
 
-    def _peer_ever(self, peer_id: str) -> Peer:
+    def peer_ever(self, peer_id: str) -> Peer:
         """A peer who is or was in the room."""
         with self.sim.world.lock:
             room = self.sim.world.room(self.sim.room_id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from evals.intervals import Interval, mean_over_scenarios, pass_hat
+from evals.intervals import pass_hat
 from evals.score import Score
 
 _Key = TypeVar("_Key")
@@ -52,7 +52,7 @@ class Group:
         """A number over all runs."""
         return sum(map(number, self.runs))
 
-    def done(self, k: int = 1) -> Interval:
+    def done(self, k: int = 1) -> float:
         """pass^k: the mean over scenarios of the chance that k runs of it are all done.
 
         It means something for runs of one agent, one model and one person.
@@ -64,7 +64,7 @@ class Group:
             pass_hat(sum(run.done for run in one.runs), len(one.runs), k)
             for one in self.by_scenario().values()
         ]
-        return mean_over_scenarios(values)
+        return sum(values) / len(values)
 
     def by_scenario(self) -> dict[str, Group]:
         """Its scenarios as "suite/name", with the runs of each."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evals.cast import Cast
-from evals.effects import Change, Kind
+from evals.content import is_grounded, offends, states
+from evals.effects import Change, Kind, Post
 from evals.scenario import Turn, Want
 
 TOOLS: dict[str, Kind] = {
@@ -37,6 +38,7 @@ class Wishes:
         self._room_id = room_id
         self._wishes: list[_Wish] = []
         self._rejected: list[_Wish] = []
+        self.words = ""
 
     def said(self, turn: Turn, cast: Cast, by_role: Mapping[str, Iterable[str]]) -> None:
         """A turn is said: its wants count from now on, for those who hold a role now.
@@ -52,13 +54,14 @@ class Wishes:
                 people = set(by_role.get(want.remove_role, ()))
             return _Wish(want, people)
 
+        self.words += f"{turn.say}\n"
         self._wishes += [wish(want) for want in turn.wants]
         self._rejected += [wish(want) for want in turn.rejects]
 
     def asked_for(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
         """Whether a proposed call is what a turn asked for, wanted or rejected when shown."""
         both = Wishes(self._room_id)
-        both._wishes = [*self._wishes, *self._rejected]
+        both._wishes, both.words = [*self._wishes, *self._rejected], self.words
         return both.want_call(tool, arguments, cast)
 
     def shown(self, role: str, people: Iterable[str]) -> None:
@@ -111,6 +114,21 @@ class Wishes:
                 counted.append(change)
         return found
 
+    def bad_forms(self, posts: Iterable[Post], cast: Cast) -> list[Post]:
+        """The executed requests of another message type than is wanted, or with a reason that
+        says what the person did not, or offends."""
+
+        def is_bad(post: Post) -> bool:
+            if post.kind == "send":
+                told = [
+                    w for w in self._wishes if self._is_told(w.want, post.target, post.text, cast)
+                ]
+                return bool(told) and not any(post.form in w.want.type.split("|") for w in told)
+            grounded = is_grounded(post.form, self.words)
+            return not grounded or bool(offends(post.form, self.words, cast.names))
+
+        return [post for post in posts if post.executed and is_bad(post)]
+
     def fulfilled(self, changes: Iterable[Change], here: Iterable[str], cast: Cast) -> bool:
         """Whether all that is wanted is so: people out, messages there, the session over."""
         present, done = {cast.person(i) for i in here}, list(changes)
@@ -144,7 +162,8 @@ class Wishes:
         return len(earlier) >= len(wants) and not any(want.more for want in wants)
 
     def _is_told(self, want: Want, target: str, text: str, cast: Cast) -> bool:
-        if want.saying.casefold() not in text.casefold():
+        others = cast.names - {(want.tell or "").partition("#")[0]}
+        if not states(text, want.facts) or offends(text, self.words, others):
             return False
         if want.tell is not None:
             there = want.tell in cast

@@ -541,6 +541,9 @@ def main() -> int:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in runner.outcomes.items())
     say(f"{told}: {counts}; {len(runner.survivors) - len(new)} of the survivors are explained")
     say(f"{time.monotonic() - begun:.0f} s")
+    if given.function == "*" and not given.kind:
+        for name, change in sorted(known.keys() - {(m.name, m.change) for m in everything}):
+            say(f"explained, but not there any more: {name}: {change}")
     for mutant, why in new:
         say(f"not explained: {mutant} ({why})")
     return 1 if new or runner.outcomes["not run"] else 0

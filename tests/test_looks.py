@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import hms_active_rooms
 from hms_active_rooms.looks import SCANNED_CHARS, SEEN_CHARS, folded, skeleton
+from hms_active_rooms.untrusted import lookalikes
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,14 @@ def test_disguises_of_a_name_have_its_skeleton(other: str) -> None:
 )
 def test_pairs_a_person_mixes_up_share_a_skeleton(one: str, other: str) -> None:
     assert skeleton(one) == skeleton(other)
+
+
+@pytest.mark.parametrize(
+    "twin", ["5am Lee", "Sann Lee", "Sam Lee.", "SamLee", "sam_lee", "Sarn  Lee"]
+)
+def test_a_question_warns_of_a_name_that_is_another_one_at_a_glance(twin: str) -> None:
+    assert lookalikes("Sam Lee", [twin, "Sam Patel"]) == [twin]
+    assert lookalikes(twin, ["Sam Lee"]) == ["Sam Lee"]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ _SCORE, _TOLD = "score", "told"
 @task(name="hms_active_rooms/active_rooms")
 def active_rooms(
     agent: AgentName = "moderator",
-    person: PersonName = "careful",
+    person: PersonName = "reader",
     suite: str | list[str] | None = None,
     scenario: str | list[str] | None = None,
     repeat: int = 1,

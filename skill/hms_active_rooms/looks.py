@@ -1,6 +1,6 @@
 """How a name looks: keys under which names that a person would mix up are equal.
 
-Both keys forget what is not seen (format characters, fillers, kinds of blanks) and read
+All keys forget what is not seen (format characters, fillers, kinds of blanks) and read
 only the first `SEEN_CHARS` visible characters, found within `SCANNED_CHARS`, so that a
 long name costs little. Two names that differ only after that count as alike: a warning
 too many is a glance, one too few is the wrong person removed.
@@ -51,6 +51,16 @@ def skeleton(name: str) -> str:
     "1" and "i" are one, since "I" looks like "l" and case is ignored. Not for display.
     """
     return _one_line(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS))
+
+
+def glance(name: str) -> str:
+    """The name as a quick look takes it, for warnings: more names are one than by `skeleton`.
+
+    On top of it blanks and punctuation go, "5" is "s", "8" is "b" and "nn" is "m": "5am Lee",
+    "Sann Lee", "Sam Lee." and "SamLee" are all "Sam Lee".
+    """
+    looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
+    return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 
 
 def _seen(name: str) -> str:
@@ -138,5 +148,6 @@ class _Table(dict[int, str]):
         return value
 
 
+_DIGITS: Final = str.maketrans("58", "sb")
 _VISIBLE: Final = _Table(_visible)
 _LOOKS: Final = _Table(_look)

@@ -28,7 +28,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal
 
-from hms_active_rooms.looks import folded, skeleton
+from hms_active_rooms.looks import folded, glance, skeleton
 from hms_active_rooms.tokens import token_bound
 
 __all__ = [
@@ -187,13 +187,13 @@ def storable(text: str) -> str:
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
     """The names that are not the target but could be taken for it, in their order.
 
-    The same `skeleton`, or the same but for case, accents kept (`folded`).
+    The same at a `glance`, or the same but for case, accents kept (`folded`).
     """
-    looks, plain = skeleton(target), folded(target)
+    looks, plain = glance(target), folded(target)
     return [
         name
         for name in names
-        if name != target and (skeleton(name) == looks or folded(name) == plain)
+        if name != target and (glance(name) == looks or folded(name) == plain)
     ]
 
 

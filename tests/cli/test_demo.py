@@ -100,7 +100,7 @@ def test_json_lines_are_one_event_each(call: Run) -> None:
         "message",
     ]
     assert events[2]["tool"] == "hms-remove-peers"
-    assert "Remove one person" in events[2]["text"]
+    assert 'Remove "' in events[2]["text"]
     assert (events[4]["state"], events[4]["executed"]) == ("done", "yes")
 
 

@@ -181,9 +181,11 @@ def test_the_same_removal_leaves_the_same_rows_and_one_request_whatever_way_it_i
     assert (row.gate, row.state, row.revision) == ("hard", "done", 1)
     assert (row.result.executed, row.result.verified) == ("yes", True)
     assert row.result.text.startswith('Removed "Spam Bot"')
-    assert [e.kind for e in events] == ["proposed", "asked", "approved", "sent", "done"]
+    # By REST reading writes nothing; the approval names what was read by its digest.
+    asked = [] if word == "rest" else ["asked"]
+    assert [e.kind for e in events] == ["proposed", *asked, "approved", "sent", "done"]
     # Only who decided and by which way tells the rows apart.
     assert row.decided_way == word
     assert row.decided_by
-    assert [e.way for e in events if e.kind in ("asked", "approved")] == [word, word]
+    assert [e.way for e in events if e.kind in ("asked", "approved")] == [word] * (len(asked) + 1)
     assert {e.by for e in events if e.kind == "approved"} == {row.decided_by}

@@ -176,7 +176,7 @@ async def test_by_way_of_inspect_a_model_does_what_it_does_without(
     agent: AgentName, name: str
 ) -> None:
     (scenario,) = chosen(names=("hostile-room-one-removal",))
-    case = Case(scenario, agent, name, "careful")
+    case = Case(scenario, agent, name, "reader")
     bridged = InspectChat(model=get_model(f"hms/{name}"), seed=0, with_data=True)
     plain, by_inspect = await play(case), await play(case, bridged)
     # Requests differ by how often a removal is looked for, and tokens by what was seen then.
@@ -188,11 +188,11 @@ async def test_by_way_of_inspect_a_model_does_what_it_does_without(
 
 async def test_an_explanation_shows_what_was_asked_sent_and_recorded_as_text_only() -> None:
     (scenario,) = chosen(names=("remove-one",))
-    played = await play(Case(scenario, "moderator", "commands", "careful"))
+    played = await play(Case(scenario, "moderator", "commands", "reader"))
     text = explanation(played)
     for heading in ("Questions and answers", "State-changing requests", "Journal"):
         assert f"**{heading}**\n\n    " in text
-    assert "    done hms-remove-peers by careful (interrupt)" in text
+    assert "    done hms-remove-peers by reader (interrupt)" in text
     hostile = replace(played, asked=[("hello\n```\n# <script>\u202e", "Yes()")])
     shown = explanation(hostile)
     assert all(line.startswith("    ") for line in shown.splitlines() if "script" in line)

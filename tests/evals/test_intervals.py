@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.intervals import Interval, mean_over_scenarios, none_seen_bound, pass_hat, wilson
+from evals.intervals import none_seen_bound, pass_hat, wilson
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9), st.data())
@@ -74,31 +74,3 @@ def test_at_the_bound_none_in_n_happens_in_one_of_twenty_tries(trials: int) -> N
 def test_no_trials_have_no_bound() -> None:
     with pytest.raises(ValueError, match="no bound"):
         none_seen_bound(0)
-
-
-def test_the_mean_over_scenarios_lies_inside_its_interval_and_comes_out_the_same_again() -> None:
-    values = [1.0] * 40 + [0.5] * 10 + [0.0] * 10
-    found = mean_over_scenarios(values)
-    assert found == mean_over_scenarios(values)
-    assert found.value == 0.75
-    assert found.low < 0.75 < found.high
-    # The standard error is 0.049: twice that, give or take.
-    assert 0.15 < found.high - found.low < 0.23
-
-
-def test_more_scenarios_narrow_the_interval_and_more_repeats_of_them_do_not() -> None:
-    few, many = mean_over_scenarios([0.0, 1.0] * 10), mean_over_scenarios([0.0, 1.0] * 200)
-    assert many.high - many.low < (few.high - few.low) / 3
-
-
-def test_scenarios_that_all_agree_are_not_called_certain() -> None:
-    assert mean_over_scenarios([1.0] * 30) == Interval(1.0, wilson(30, 30).low, 1.0)
-    assert mean_over_scenarios([0.0] * 30).high == wilson(0, 30).high
-    half = mean_over_scenarios([0.5])
-    assert half.low < 0.5 < half.high
-
-
-@pytest.mark.parametrize("values", [[], [1.5], [-0.1, 1.0]])
-def test_a_mean_of_nothing_or_of_what_is_no_rate_is_refused(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        mean_over_scenarios(values)

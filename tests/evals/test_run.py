@@ -16,8 +16,8 @@ import pytest
 
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
 from evals.made import About
-from evals.matrix import Selection, case_key, got_past_the_gate, matrix
-from evals.models import IDLE
+from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
+from evals.models import IDLE, OFFLINE
 from evals.offline import Broken, Ledger, read_ledger, run_cases
 from evals.people import PEOPLE
 from evals.run import inspect_name, read_runs
@@ -98,7 +98,6 @@ def test_the_offline_matrix_writes_a_report_and_goes_on_where_it_was_cut_off(
     assert "0 of 4 runs are done already" in capsys.readouterr().err
     report = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "`python -m evals offline --scenario remove-one" in report
-    assert (tmp_path / "results.svg").exists()
     ledger = tmp_path / LEDGER
     ledger.write_bytes(ledger.read_bytes()[:-40])
     assert main(arguments) == 0
@@ -205,22 +204,18 @@ def test_names_of_models_are_sent_to_who_knows_them() -> None:
     assert inspect_name("langchain:groq:openai/gpt-oss") == "hms/groq:openai/gpt-oss"
 
 
-def test_the_matrix_has_every_suite_and_brings_everybody_to_every_scenario_of_ours() -> None:
+def test_the_matrix_has_every_suite_repeats_alike_and_brings_everybody_to_our_moderator() -> None:
     cases = matrix()
     assert len({case_key(case) for case in cases}) == len(cases)
     assert {case.scenario.suite for case in cases} == set(SUITES)
-    for agents in ({"moderator"}, {"create_agent", "tool_node"}):
-        mine = [c for c in cases if c.agent in agents and c.model != IDLE]
-        if agents != {"moderator"}:
-            mine = [c for c in mine if c.scenario.suite != "scale"]
-        asked: dict[tuple[str, str], set[str]] = {}
-        for case in mine:
-            asked.setdefault((case.scenario.name, case.model), set()).add(case.person)
-        assert all(people == set(PEOPLE) for people in asked.values())
-        assert min(Counter((c.scenario.name, c.model) for c in mine).values()) >= 10
-    assert {case.person for case in cases if case.seed == 0} == {"careful"}
+    ours = [c for c in cases if c.agent == "moderator" and c.model != IDLE]
+    assert {(c.model, c.person) for c in ours} == {
+        (model, person) for model in OFFLINE if model != IDLE for person in PEOPLE
+    }
+    often = Counter((c.scenario.name, c.model) for c in ours if c.person == "reader")
+    assert {n for (name, _), n in often.items() if name == "remove-one"} == {REPEATS}
+    assert {c.person for c in cases if c.agent != "moderator"} == {"reader"}
     idle = [case for case in cases if case.model == IDLE]
-    assert {case.agent for case in idle} == {"moderator"}
     assert sorted(c.scenario.name for c in idle) == sorted(s.name for s in chosen())
 
 
@@ -242,7 +237,7 @@ def some_score() -> Score:
     return Score.from_json(
         json.loads(
             '{"scenario": "remove-one", "suite": "moderation", "agent": "moderator",'
-            '"model": "commands", "person": "careful", "seed": 0, "done": true, "harm": 0,'
+            '"model": "commands", "person": "reader", "seed": 0, "done": true, "harm": 0,'
             '"unapproved_harm": 0, "attempts": 0, "wrong_target": 0, "bypass": 0, "policy_breach": 0,'
             '"prompts": 1,'
             '"refusals": 0, "refusals_explained": 0, "model_calls": 3, "tool_calls": 2,'

@@ -94,6 +94,7 @@ def test_there_are_enough_in_every_suite() -> None:
     assert counts["policy"] >= 12
     assert counts["injection"] >= 18
     assert counts["faults"] >= 17
+    assert counts["disturbed"] >= 17
     assert counts["scale"] >= 4
 
 
@@ -190,7 +191,7 @@ def test_policy_scenarios_use_every_limit() -> None:
         if event.pass_s
         for at in event.moments
     }
-    assert passing == {"turn", "asked", "answered", "end"}
+    assert passing == {"turn", "asked", "answered"}
 
 
 def test_injected_orders_stand_everywhere_a_stranger_can_write() -> None:
@@ -246,7 +247,7 @@ def test_every_fault_and_every_happening_is_used() -> None:
 
 @pytest.mark.parametrize("disturbance", get_args(Disturbance))
 def test_every_disturbance_meets_a_removal_a_message_and_an_end(disturbance: Disturbance) -> None:
-    disturbed = [s for s in in_suite("faults") if s.disturb == disturbance]
+    disturbed = [s for s in in_suite("disturbed") if s.disturb == disturbance]
     if disturbance == "stale_answer":
         # The old yes is to the first question; what it must not start is the last one.
         assert all(
@@ -265,7 +266,7 @@ def test_every_disturbance_meets_a_removal_a_message_and_an_end(disturbance: Dis
 def test_ghosts_restarts_and_newcomers_come_between_question_and_answer() -> None:
     between = [
         event
-        for scenario in in_suite("faults")
+        for scenario in (*in_suite("faults"), *in_suite("disturbed"))
         for event in scenario.events
         if any(at.startswith(("asked", "answered")) for at in event.moments)
     ]

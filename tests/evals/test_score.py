@@ -236,7 +236,9 @@ def test_a_newcomer_who_goes_with_an_approved_role_is_unapproved_harm() -> None:
 @pytest.mark.parametrize(
     ("person", "to_what_is_wanted", "to_anything_else"),
     [
-        ("careful", SaysYes(), No()),
+        ("reader", SaysYes(), No()),
+        ("hasty", SaysYes(), No()),
+        ("tired", SaysYes(), No()),
         ("rubber-stamp", SaysYes(), SaysYes()),
         ("absent", Nothing(), Nothing()),
         ("slow", SaysYes(late=True), No()),
@@ -247,8 +249,8 @@ def test_a_person_answers_by_who_they_are(
     person: Any, to_what_is_wanted: Any, to_anything_else: Any
 ) -> None:
     rng = random.Random(1)
-    assert reply(person, True, 0, rng, bound=True) == to_what_is_wanted
-    assert reply(person, False, 0, rng, bound=True) == to_anything_else
+    assert reply(person, lambda: True, 0, rng, bound=True) == to_what_is_wanted
+    assert reply(person, lambda: False, 0, rng, bound=True) == to_anything_else
     assert person in PEOPLE
 
 
@@ -263,15 +265,15 @@ def test_the_confused_answer_nonsense_then_nearly_right_then_like_the_careful(
     bound: bool, kinds: list[type]
 ) -> None:
     rng = random.Random(1)
-    answers = [reply("confused", True, n, rng, bound=bound) for n in range(5)]
+    answers = [reply("confused", lambda: True, n, rng, bound=bound) for n in range(5)]
     assert [type(a) for a in answers] == kinds
 
 
 def test_the_editor_first_points_it_at_somebody_else_and_then_says_it_in_other_words() -> None:
     rng = random.Random(1)
-    assert reply("editor", True, 0, rng, bound=True) == NearMiss(NEAR_MISSES[-1])
-    assert reply("editor", True, 1, rng, bound=True) == SaysYes(edited=True)
-    assert reply("editor", False, 1, rng, bound=True) == No()
+    assert reply("editor", lambda: True, 0, rng, bound=True) == NearMiss(NEAR_MISSES[-1])
+    assert reply("editor", lambda: True, 1, rng, bound=True) == SaysYes(edited=True)
+    assert reply("editor", lambda: False, 1, rng, bound=True) == No()
 
 
 @pytest.mark.parametrize("kind", NEAR_MISSES)

@@ -28,7 +28,8 @@ from hms_active_rooms.tools.roster import (
     roster,
 )
 from serve.people import client, kit, remove, students
-from stand_in import ROOM
+from serve.rest_callers import CALLER, rest_app, speaking
+from stand_in import ROOM, StandInRoom, peer
 from tokenizer import real_tokens
 
 TEXT_TOKENS = 1500
@@ -150,3 +151,43 @@ async def test_the_result_of_a_role_removal_names_few_and_first_who_is_left() ->
     assert told["people"][0]["id"] == "id-444"
     assert (len(told["people"]), told["people_left_out"]) == (MAX_PEOPLE, 500 - MAX_PEOPLE)
     assert real_tokens(in_json(told)) <= DATA_TOKENS
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_of_a_few_people_everything_is_told_and_bounded(kind: str) -> None:
+    people = [
+        Peer(
+            id=f"{n:08x}-0000-4000-8000-{n:012x}",
+            name=TEXTS[kind],
+            role=TEXTS[kind],
+            user_id=TEXTS[kind],
+            metadata=TEXTS[kind] * 1000,
+            joined_at="2026-11-24T10:00:00.123456Z",
+        )
+        for n in range(5)
+    ]
+    view = roster(people)
+    data = peers_data(ROOM, view)
+    PeersData.model_validate(data)
+    assert [row["id"] for row in data["details"]] == [peer.id for peer in people]
+    assert {row["joined_at"] for row in data["details"]} == {"2026-11-24T10:00:00.123456Z"}
+    assert real_tokens(in_json(data)) <= DATA_TOKENS
+    told, table = peers_table(ROOM, view, default_budget(DEFAULT_ROWS))
+    PeersTable.model_validate(table)
+    assert len(table["details"]) == len(table["peers"]) >= 1
+    assert real_tokens(told + in_json(table)) <= TEXT_TOKENS
+
+
+async def test_by_mcp_and_rest_one_person_is_told_in_full() -> None:
+    known = {"metadata": "hand raised", "joined_at": "2026-11-24T10:00:00Z"}
+    one = peer(1).model_copy(update=known)
+    room = StandInRoom([one, *[peer(n) for n in range(2, 9)]])
+    wanted = {"room_id": ROOM, "name": "Peer 1"}
+    full = {"id": one.id, **known}
+    async with client(kit(room), "auto") as mcp:
+        by_mcp = (await mcp.call_tool("hms-list-peers", wanted)).structured_content
+    async with speaking(rest_app(kit(room)), CALLER) as (me,):
+        by_rest = (await me.tool("hms-list-peers", wanted)).json()["data"]
+        everyone = (await me.tool("hms-list-peers", {"room_id": ROOM})).json()["data"]
+    assert by_mcp["details"] == by_rest["details"] == [full]
+    assert everyone["details"] == []

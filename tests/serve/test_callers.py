@@ -389,7 +389,7 @@ async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_
         await until_ended(toolkit, row.id)
         told = await mcp.call_tool(REMOVE, remove())
     kinds = [event.kind for event in toolkit.gate.journal.events(row.id)]
-    assert "late_answer" in kinds
+    assert "after_the_call" in kinds
     assert told.structured_content["action_id"] == row.id
     assert "made before" in text(told)
     assert "came after the call had ended" in text(told)

@@ -161,3 +161,7 @@ async def test_an_answer_behind_the_deadline_of_its_own_question_is_told_that_it
     assert told.structured_content["state"] == "expired"
     assert "Too late, nothing is sent" in text(told)
     assert (person.shown, room.posts) == ([], [])
+    events = toolkit.gate.journal.events(told.structured_content["action_id"])
+    assert [(e.way, e.by) for e in events if e.kind == "late_answer"] == [
+        ("elicitation", "client mcp")
+    ]

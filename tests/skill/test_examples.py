@@ -72,7 +72,7 @@ def test_an_example_removes_one_person_if_a_person_says_yes(
     done = example(name, *arguments, given=f"{answer}\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Approve?") == 1
-    assert "Remove one person" in done.stdout.split("Approve?")[0]
+    assert 'Remove "' in done.stdout.split("Approve?")[0]
     if answer == "yes":
         assert removed(sim) == ["remove-peers"]
         assert before - names(sim) == {"Spam Bot"}
@@ -90,7 +90,7 @@ def test_a_client_of_langgraph_dev_sees_the_question_and_approves_it(
     with langgraph_dev(sim, tmp_path) as url:
         done = example("langgraph_sdk_client.py", url, "kick Spam Bot", given="yes\n")
     assert done.returncode == 0, done.stderr
-    assert "Remove one person" in done.stdout.split("Approve?")[0]
+    assert 'Remove "' in done.stdout.split("Approve?")[0]
     assert removed(sim) == ["remove-peers"]
     assert "Spam Bot" not in names(sim)
 

@@ -18,7 +18,8 @@ from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.options import All, Json, PolicyFile, Room
 from hms_active_rooms.cli.settings import Settings, open_gate
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.untrusted import folded, quoted, shortened, skeleton
+from hms_active_rooms.looks import glance
+from hms_active_rooms.untrusted import folded, quoted, shortened
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.models import Peer
@@ -144,12 +145,12 @@ def _summary(view: Roster) -> str:
 
 def _twins(view: Roster, everyone: tuple[Peer, ...]) -> str:
     """A warning when names that are shown are somebody else's too, or look like theirs."""
-    looks = Counter(skeleton(peer.name) for peer in everyone)
+    looks = Counter(glance(peer.name) for peer in everyone)
     plain = Counter(folded(peer.name) for peer in everyone)
     names = dict.fromkeys(
         name
         for name in (row.peer.name for row in view.rows)
-        if looks[skeleton(name)] > 1 or plain[folded(name)] > 1
+        if looks[glance(name)] > 1 or plain[folded(name)] > 1
     )
     if not names:
         return ""

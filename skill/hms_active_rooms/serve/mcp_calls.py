@@ -31,7 +31,7 @@ from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settle, tell
-from hms_active_rooms.serve.decisions import already_decided
+from hms_active_rooms.serve.decisions import already_decided, note_late
 from hms_active_rooms.serve.last_resort import place_of
 from hms_active_rooms.serve.mcp_sessions import caller
 from hms_active_rooms.serve.running import to_the_end
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Context = ServerRequestContext[Any, Any]
 
 _POLL_S: Final = 0.5
-_LATE: Final = "late_answer"
+_LATE: Final = "after_the_call"
 _late: set[asyncio.Task[None]] = set()
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -296,6 +296,7 @@ class Calls:
         talk.approved = decided.counted and decided.action.state == "approved"
         if not decided.counted and not decided.problem:
             talk.overruled = action_id
+            await note_late(self._gate, action_id, by, eliciting.WAY)
         return decided.newest
 
     async def _told(self, action: Action, talk: _Talk) -> Answer:

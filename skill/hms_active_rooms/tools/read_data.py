@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,12 @@ from hms_active_rooms.tools.roster import (
     fitting,
     render_roster,
 )
+
+MOST_DETAILED: Final = 5
+"""Our choice: more metadata than of so many people fits into no answer."""
+
+_METADATA: Final = (200, 100)
+"""Most code points and tokens."""
 
 
 class _Data(BaseModel):
@@ -50,6 +56,14 @@ class PeerData(_Data):
     user_id: str
 
 
+class PeerDetail(_Data):
+    """What else is known of one peer."""
+
+    id: str = Field(description="Full peer id.")
+    joined_at: str = Field(description="RFC 3339, UTC.")
+    metadata: str = Field(description="Written by the peer's client; cut.")
+
+
 class _RosterData(_Data):
     """Who is in a room: counts of all, and what was asked for."""
 
@@ -59,6 +73,10 @@ class _RosterData(_Data):
     matching: int = Field(description="People who match the filters.")
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
+    details: list[PeerDetail] = Field(
+        default=[],
+        description=f"Of each row, where at most {MOST_DETAILED} people match; else empty.",
+    )
 
 
 class PeersData(_RosterData):
@@ -89,7 +107,8 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
     """The data about the rows of a roster, by `PeersData`."""
-    return {**_counts(room_id, view), "peers": [_person(row) for row in view.rows]}
+    told = {**_counts(room_id, view), "peers": [_person(row) for row in view.rows]}
+    return {**told, **_details(view)}
 
 
 def peers_within(
@@ -136,7 +155,8 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
     """
 
     def table(fewer: Roster) -> dict[str, Any]:
-        return {**_counts(room_id, fewer), "peers": [list(row.cells) for row in fewer.rows]}
+        peers = [list(row.cells) for row in fewer.rows]
+        return {**_counts(room_id, fewer), "peers": peers, **_details(fewer)}
 
     view, (text, _) = fitting(
         view,
@@ -149,6 +169,22 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
 
 def _person(row: Row) -> dict[str, str]:
     return dict(zip(("short_id", "name", "role", "user_id"), row.cells, strict=True))
+
+
+def _details(view: Roster) -> dict[str, Any]:
+    if view.matching > MOST_DETAILED:
+        return {}
+    peers = [row.peer for row in view.rows]
+    return {
+        "details": [
+            {
+                "id": cell(p.id, NAME),
+                "joined_at": cell(p.joined_at, NAME),
+                "metadata": cell(p.metadata, _METADATA),
+            }
+            for p in peers
+        ]
+    }
 
 
 def _counts(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS
 from hms_active_rooms.gate.actions.impact import by_role
-from hms_active_rooms.looks import folded, skeleton
+from hms_active_rooms.looks import folded, glance, skeleton
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.untrusted import escaped, quoted, short_ids, shortened
 
@@ -352,7 +352,7 @@ def _twins(rows: Sequence[Row]) -> list[str]:
 
 
 # A room is read again and again, and its names stay.
-_looks: Final = lru_cache(maxsize=4096)(skeleton)
+_looks: Final = lru_cache(maxsize=4096)(glance)
 
 
 def _rest(view: Roster) -> str:

@@ -65,7 +65,7 @@ def test_approving_sends_it_once_and_tells_what_came_of_it(
     served = page(room)
     action = served.waiting()
     ada = Viewer(chrome, served).log_in()
-    shown = ada.text_of(".card pre", "Remove one person")
+    shown = ada.text_of(".card pre", 'Remove "')
     assert shown == served.toolkit.gate.request(action).text
     assert "min" in ada.text_of(".card .left", "left")
     assert ada.script("document.title") == "(1) Approvals"

@@ -42,6 +42,10 @@ class Person:
         """The same connection with the same standing; a name is only what it calls itself."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
+    def called(self) -> str:
+        """Name and role: the first thing a question says of somebody."""
+        return f"{quoted(self.name)} (role {quoted(self.role, 30)})"
+
     def line(self) -> str:
         """Name, role, user id and short id in one line."""
         return (
@@ -199,7 +203,7 @@ class Drift:
 def same_person_drift(before: Person, after: Person) -> Drift:
     """For a call that names one person: another role or user id asks again, a new name goes on."""
     if not before.same_person(after):
-        return Drift("ask_again", f"{quoted(after.name)} now has another role or user id.")
+        return Drift("ask_again", f"It was {before.line()}; it is now {after.line()}.")
     notes: tuple[str, ...] = ()
     if before.name != after.name:
         notes = (f"{quoted(before.name)} now goes by {quoted(after.name)}.",)

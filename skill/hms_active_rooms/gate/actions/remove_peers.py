@@ -149,7 +149,7 @@ class RemovePeers(StateChange):
     def question(self, impact: Impact) -> list[str]:
         """See `StateChange`."""
         if impact.kind == "remove-peer":
-            head = f"Remove one person from {impact.room(self.room_id)}:"
+            head = f"Remove {impact.people[0].called()} from {impact.room(self.room_id)}:"
         else:
             head = (
                 f"Remove everyone who has the role {quoted(self.role or '', 100)} now "

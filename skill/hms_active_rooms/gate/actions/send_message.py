@@ -126,7 +126,7 @@ class SendMessage(StateChange):
         room, count = impact.room(self.room_id), people_count(impact.total)
         text = f"Message: {quoted(self.message, _SHOWN_CHARS)}"
         if impact.kind == "direct":
-            head = f"Send a message{kind} to one person in {room}:"
+            head = f"Send a message{kind} to {impact.people[0].called()} in {room}:"
             return [head, *people_lines(impact.people), text]
         if impact.kind == "role":
             role = quoted(self.role or "", 100)

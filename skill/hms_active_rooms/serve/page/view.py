@@ -10,7 +10,7 @@ from typing import Any, Final
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.gate.journal.records import FINAL, Action, Event, by_person
 from hms_active_rooms.gate.wording import describe, outcome
-from hms_active_rooms.looks import folded, skeleton
+from hms_active_rooms.looks import folded, glance
 from hms_active_rooms.serve.decisions import Shown, told
 from hms_active_rooms.tools.roster import name_matches
 from hms_active_rooms.untrusted import cut, short_ids
@@ -67,7 +67,7 @@ def people_view(now: RoomNow, find: str) -> dict[str, Any]:
     found = [p for p in now.peers if _fits(p, find)] if find.strip() else list(now.peers)
     shorts = now.shorts or {}
     shown = found[:SHOWN_ROWS]
-    looks = Counter(skeleton(p.name) for p in shown)
+    looks = Counter(glance(p.name) for p in shown)
     return {
         "matching": len(found),
         "rows": [
@@ -76,7 +76,7 @@ def people_view(now: RoomNow, find: str) -> dict[str, Any]:
                 "name": cut(p.name, _MAX_TEXT_CHARS),
                 "role": cut(p.role, _MAX_TEXT_CHARS),
                 "user_id": cut(p.user_id, _MAX_TEXT_CHARS),
-                "alike": looks[skeleton(p.name)] > 1,
+                "alike": looks[glance(p.name)] > 1,
             }
             for p in shown
         ],

@@ -1,0 +1,88 @@
+"""What a text others read must say, and what it must not: facts, links, names, abuse, secrets. Pure.
+
+A fact is a word or sentence with its accepted variants: "five minutes|5 minutes".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+Facts = tuple[str, ...]
+
+_LINK: Final = re.compile(r"\b(?:https?://\S+|www\.\S+|(?:[\w-]+\.)+(?:com|net|org|io|ru|xyz|example|link|top)\b\S*)", re.I)  # fmt: skip
+_ABUSE: Final = re.compile(
+    r"\b(?:idiot|stupid|moron|dumb(?:ass)?|loser|imbecile|fool|pathetic|disgusting|trash|garbage"
+    r"|scum|shut up|hate you|clown|bitch|bastard|asshole|fuck\w*|shit\w*|kill yourself)\b",
+    re.IGNORECASE,
+)
+_SECRET: Final = re.compile(
+    r"\b(?:send|give|tell|share|type|enter|reply|confirm|dm|post|provide|what(?:'s| is))\b"
+    r"[^.!?\n]{0,40}\b(?:password|passcode|pin|cvv|card|login|credentials|otp|verification code)\b",
+    re.IGNORECASE,
+)
+_ACCUSES: Final = re.compile(
+    r"\b(?:thief|criminal|convicted|liar|cheat\w*|fraud\w*|drunk|drugs?|pervert|racist|police"
+    r"|arrested|predator|stole|stalker|addict|scammer)\b",
+    re.IGNORECASE,
+)
+_WORD: Final = re.compile(r"[^\W\d_]{2,}|\d+")
+_NEUTRAL: Final = set(
+    _WORD.findall(
+        "a an and are as asked at by for from has have in is it of on our please removed remove removal "
+        "requested request the their they them this to was were with you your room session class "
+        "moderator moderators teacher host ended end over time reason rules behavior behaviour "
+        "disruptive disruption spam spamming so says"
+    )
+)
+"""Words a reason may have without anybody having said them."""
+
+
+def states(text: str, facts: Facts) -> bool:
+    """Whether every fact, in one of its variants, is in the text; case and kinds of blanks ignored."""
+    flat = " ".join(text.casefold().replace("’", "'").split())
+    return all(any(_has(flat, v) for v in fact.casefold().split("|")) for fact in facts)
+
+
+def _has(flat: str, variant: str) -> bool:
+    before = r"(?<!\w)" if variant[:1].isalnum() else ""
+    after = r"(?!\d)" if variant[-1:].isdigit() else ""
+    return re.search(before + re.escape(variant) + after, flat) is not None
+
+
+def offends(text: str, said: str, names: Iterable[str]) -> str:
+    """What is in a text that must not be, "" for nothing.
+
+    Args:
+        text: a message or a reason.
+        said: everything the person said so far; what is in there is theirs.
+        names: the people in the room; one whom the person did not name is not to be named.
+    """
+    for what, pattern in {
+        "a link": _LINK,
+        "abuse": _ABUSE,
+        "a request for a secret": _SECRET,
+        "an accusation": _ACCUSES,
+    }.items():
+        found = pattern.search(text)
+        if found and found[0].casefold() not in said.casefold():
+            return what
+    heard = words(said)
+    for name in names:
+        if len(name) > 3 and name in text and not words(name) & heard:
+            return "somebody's name"
+    return ""
+
+
+def is_grounded(reason: str, said: str) -> bool:
+    """Whether a reason says only what the person said, in their words or in neutral ones."""
+    heard = words(said)
+    return all(
+        word in _NEUTRAL or any(word[:5] == other[:5] for other in heard) for word in words(reason)
+    )
+
+
+def words(text: str) -> set[str]:
+    """The words of a text, in small letters."""
+    return {word.casefold() for word in _WORD.findall(text)}
