@@ -53,6 +53,7 @@ from hms_active_rooms.gate.journal.records import Action, Origin, State
 from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.gate.sending import give_back
 from hms_active_rooms.gate.wording import already, outcome
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer, row
 
@@ -625,6 +626,19 @@ async def test_whoever_failed_to_claim_takes_no_row_from_the_one_who_sends_it() 
     assert len(told) == len(room.posts) == 1
 
 
+async def test_a_claim_that_is_over_gives_nothing_back_of_the_next_one() -> None:
+    clock = Clock()
+    gate = gate_on(classroom(), Journal(":memory:", clock=clock), clock)
+    action = await approved(gate, send())
+    claimed_by(gate, action, this_worker(), 60)
+    first = await gate.get(action.id)
+    assert give_back(gate.journal, first, "not sent")
+    clock.now += timedelta(seconds=1)
+    claimed_by(gate, await gate.get(action.id), this_worker(), 60)
+    assert not give_back(gate.journal, first, "late")
+    assert (await gate.get(action.id)).state == "sent"
+
+
 def _tried(gate: Gate, action: Action) -> object:
     try:
         return asyncio.run(gate.run(action))
@@ -1113,6 +1127,16 @@ async def test_what_was_held_back_is_not_run_by_the_call_of_another_conversation
     with pytest.raises(PolicyRefusal):
         await gate.run(held)
     assert (await gate.propose(send(), other)).state == "proposed"
+
+
+async def test_a_program_outside_that_calls_anew_is_asked_about_also_what_was_held_back() -> None:
+    gate = gate_on(classroom(), actions_per_minute=1)
+    here = [Origin("serve:mcp", "turn", str(n), "mcp:client") for n in range(3)]
+    await carried_out(gate, send("another"), here[0])
+    held = await approved(gate, send(), here[1])
+    with pytest.raises(PolicyRefusal):
+        await gate.run(held)
+    assert (await gate.propose(send(), here[2])).state == "proposed"
 
 
 async def test_what_was_approved_and_never_held_back_is_no_yes_for_another_call() -> None:

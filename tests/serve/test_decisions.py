@@ -9,7 +9,13 @@ from typing import Any, Literal
 import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, PolicyRefusal
+from hms_active_rooms.errors import (
+    ActiveRoomsError,
+    InvalidCall,
+    JournalError,
+    PolicyRefusal,
+    TimedOut,
+)
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Reject
 from hms_active_rooms.gate.deciding import Decided
@@ -234,6 +240,23 @@ async def test_a_restart_sends_nothing_that_another_program_asked_for() -> None:
     row = await gate.propose(parse_call(REMOVE, remove()), Origin("graph", "m", "1", "agent"))
     await gate.decide(row.id, gate.request(row).approve(), by="ada", way="interrupt")
     assert await run_approved(gate) == []
+    assert room.posts == []
+
+
+async def test_a_restart_looks_for_what_became_of_what_was_left_unknown() -> None:
+    room = students()
+    gate = kit(room, verify_s=0).gate
+    row = await gate.propose(parse_call(REMOVE, remove()), Origin("cli", "", "1", "cli:ada"))
+    await gate.decide(row.id, gate.request(row).approve(), by="ada", way="page")
+
+    def lost(_: str) -> None:
+        raise TimedOut("No answer.", executed="maybe")
+
+    room.before = lost
+    assert (await gate.run(row.id)).state == "unknown"
+    room.peers = [p for p in room.peers if p.id != row.shown.people[0].id]
+    assert await run_approved(gate) == []
+    assert (await gate.get(row.id)).state == "done"
     assert room.posts == []
 
 

@@ -518,6 +518,19 @@ def test_what_was_approved_and_held_back_is_sent_by_the_next_same_call_unasked(w
     assert [body["message"] for _, body in room.posts] == ["one", "two"]
 
 
+def test_outside_a_graph_a_yes_for_the_session_is_for_one_call() -> None:
+    room, seen = students(), list[ApprovalRequest]()
+
+    def confirm(request: ApprovalRequest) -> Approve:
+        seen.append(request)
+        return request.approve(scope="session")
+
+    send = next(t for t in toolkit(room, confirm).get_tools() if "send" in t.name)
+    for message in ("one", "two"):
+        send.invoke({"room_id": ROOM, "message": message})
+    assert len(seen) == len(room.posts) == 2
+
+
 def test_a_confirm_that_cannot_ask_is_refused_when_the_toolkit_is_built() -> None:
     with pytest.raises(ConfigurationError, match="confirm is True"):
         toolkit(students(), True)

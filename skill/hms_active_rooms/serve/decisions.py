@@ -232,11 +232,13 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Send what was approved and not sent before a restart; the rows then.
+    """Look for what became of what was left half sent, and send what was approved and not sent
+    before a restart; the rows that were sent.
 
     For callers of ours, and what anybody asked for and a person approved here: whoever
     approves on the page is told that it runs. The rest belongs to the programs that asked.
     """
+    await gate.look_again()
     approved = await list_actions(gate, state="approved", limit=MAX_LISTED)
     rows = []
     for action in approved:
