@@ -28,7 +28,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, TypeVar
 
-from hms_active_rooms.looks import folded, glance, skeleton
+from hms_active_rooms.looks import BLANKS, IGNORED, folded, glance, is_selector, skeleton
 from hms_active_rooms.tokens import token_bound
 
 __all__ = [
@@ -66,14 +66,6 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 # U+05F4 stays: Hebrew spells with it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
-# Letters and symbols by category, but drawn as nothing or as a blank.
-_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U0001d159")
-_SELECTORS: Final = (
-    (0x180B, 0x180F),
-    (0xFE00, 0xFE0F),
-    (0xE0100, 0xE01EF),
-    (0x16FE4, 0x16FE4),
-)
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -163,10 +155,11 @@ def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
     category = unicodedata.category(char)
     if (
         char in _SHORT_ESCAPES
-        or char in _BLANK
+        or char in BLANKS
+        or char in IGNORED
         or char in _QUOTES
         or category in _HIDDEN_CATEGORIES
-        or any(first <= ord(char) <= last for first, last in _SELECTORS)
+        or is_selector(char)
     ):
         return "hidden"
     return "mark" if category in ("Mn", "Me") else "seen"
