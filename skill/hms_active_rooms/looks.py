@@ -22,10 +22,24 @@ SCANNED_CHARS: Final = 1024
 
 _CHUNK_CHARS: Final = 256
 
-# Drawn as a blank although they count as letters or symbols.
-_BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
-_IGNORED: Final = frozenset("\u034f\u17b4\u17b5\ufffc")
-_SELECTORS: Final = ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
+BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
+"""Drawn as a blank although they count as letters or symbols."""
+
+IGNORED: Final = frozenset("\u034f\u17b4\u17b5\ufffc")
+"""Drawn as nothing."""
+
+_SELECTORS: Final = (
+    (0x180B, 0x180F),
+    (0xFE00, 0xFE0F),
+    (0xE0100, 0xE01EF),
+    (0x16FE4, 0x16FE4),
+)
+
+
+def is_selector(char: str) -> bool:
+    """Whether it only chooses how the character before it is drawn."""
+    return any(first <= ord(char) <= last for first, last in _SELECTORS)
+
 
 # Combining classes of marks a name can lose and still be read as the same: overlays, Hebrew
 # points, Arabic vowel signs, accents. Not those of Indic signs and Japanese voicing marks,
@@ -83,15 +97,11 @@ def _one_line(text: str) -> str:
 def _visible(char: str) -> str:
     """The character, a space for a blank, nothing for what is not seen."""
     category = unicodedata.category(char)
-    if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
+    if char in BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "
     if category == "Cn":  # newer than this Python: perhaps a letter that others see
         return char if char in _prototypes() else ""
-    if (
-        category in ("Cc", "Cf", "Cs", "Co")
-        or char in _IGNORED
-        or any(first <= ord(char) <= last for first, last in _SELECTORS)
-    ):
+    if category in ("Cc", "Cf", "Cs", "Co") or char in IGNORED or is_selector(char):
         return ""
     return char
 

@@ -26,9 +26,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
-from hms_active_rooms.looks import folded, glance, skeleton
+from hms_active_rooms.looks import BLANKS, IGNORED, folded, glance, is_selector, skeleton
 from hms_active_rooms.tokens import token_bound
 
 __all__ = [
@@ -37,11 +37,14 @@ __all__ = [
     "lookalikes",
     "quoted",
     "resolve_short_id",
+    "same_looks",
     "short_ids",
     "shortened",
     "skeleton",
     "storable",
 ]
+
+K = TypeVar("K")
 
 SHORT_ID_CHARS: Final = 8
 """Fewest characters of a short id: the first group of a UUID, 32 bits."""
@@ -63,14 +66,6 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 # U+05F4 stays: Hebrew spells with it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
-# Letters and symbols by category, but drawn as nothing or as a blank.
-_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U0001d159")
-_SELECTORS: Final = (
-    (0x180B, 0x180F),
-    (0xFE00, 0xFE0F),
-    (0xE0100, 0xE01EF),
-    (0x16FE4, 0x16FE4),
-)
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -160,10 +155,11 @@ def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
     category = unicodedata.category(char)
     if (
         char in _SHORT_ESCAPES
-        or char in _BLANK
+        or char in BLANKS
+        or char in IGNORED
         or char in _QUOTES
         or category in _HIDDEN_CATEGORIES
-        or any(first <= ord(char) <= last for first, last in _SELECTORS)
+        or is_selector(char)
     ):
         return "hidden"
     return "mark" if category in ("Mn", "Me") else "seen"
@@ -195,6 +191,18 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
         for name in names
         if name != target and (glance(name) == looks or folded(name) == plain)
     ]
+
+
+def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
+    """The keys whose names are equal or look alike, in groups of two and more, in one pass."""
+    groups: dict[str, list[K]] = {}
+    for key, name in names:
+        groups.setdefault(_looks(name), []).append(key)
+    return [keys for keys in groups.values() if len(keys) > 1]
+
+
+# A room is read again and again, and its names stay.
+_looks: Final = lru_cache(maxsize=4096)(glance)
 
 
 def short_ids(

@@ -3,9 +3,13 @@ request, and the journal is true."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +20,7 @@ from e2e.forks import FORKS, forked
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from hms_active_rooms.sim.settings import Settings
+from postgresql_server import new_database, running_postgresql
 
 MOST_STEPS = 60
 QUICK = Settings(removal_delay_s=0.01)
@@ -34,10 +39,11 @@ def work(
     folder: Path,
     how: str,
     call: tuple[str, Any],
+    journal: str,
     step: int = NEVER,
     moment: Moment = "before",
 ) -> Ended:
-    journal, checkpoints = f"sqlite:///{folder / 'journal.sqlite'}", str(folder / "graph.sqlite")
+    checkpoints = str(folder / "graph.sqlite")
     job = Job(how, journal, checkpoints, step, moment, *call)
     environ = {"PATH": "", "HOME": str(folder), **environment(sim)}
     answer, end = FORKS.Pipe(duplex=False)
@@ -79,26 +85,51 @@ BY_DAY = {("gate", "peer"): 1, **{(graph, "peer"): 5 for graph in GRAPHS}}
 """By day the worker dies at each step of a removal, in a graph at every fifth, else at every second."""
 
 
+@pytest.fixture
+def new_journal(store: str, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Makes the URL of an empty journal."""
+    numbers = count()
+    with ExitStack() as until_the_end:
+        if store == "sqlite":
+            yield lambda: f"sqlite:///{tmp_path / f'journal{next(numbers)}.sqlite'}"
+        else:
+            server = until_the_end.enter_context(running_postgresql())
+            yield lambda: new_database(server)
+
+
+no_server = pytest.mark.skipif(not shutil.which("initdb"), reason="no PostgreSQL")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("how", "kind", "every"),
+    ("how", "kind", "every", "store"),
     [
-        *((*way, BY_DAY.get(way, 2)) for way in WAYS),
-        *(pytest.param(*way, 1, marks=pytest.mark.nightly) for way in WAYS if BY_DAY.get(way) != 1),
+        pytest.param("gate", "peer", 3, "postgresql", marks=no_server),
+        *((*way, BY_DAY.get(way, 2), "sqlite") for way in WAYS),
+        *(
+            pytest.param(*way, 1, "sqlite", marks=pytest.mark.nightly)
+            for way in WAYS
+            if BY_DAY.get(way) != 1
+        ),
     ],
 )
 def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
-    how: str, kind: str, every: int, tmp_path: Path
+    how: str,
+    kind: str,
+    every: int,
+    new_journal: Callable[[], str],
+    tmp_path: Path,
 ) -> None:
     ends: Counter[str] = Counter()
     for step in range(every, MOST_STEPS, every):
         for moment in get_args(Moment):
             folder = tmp_path / f"{moment}{step}"
             folder.mkdir()
+            url = new_journal()
             with running_sim("classroom", settings=QUICK) as sim:
                 call = call_of(kind, sim)
-                first = work(sim, folder, how, call, step, moment)
+                first = work(sim, folder, how, call, url, step, moment)
                 if first.code == 0:
                     assert len(posts(sim)) == 1, first.answer
                     assert step > 5, "the worker was never killed"
@@ -106,7 +137,7 @@ def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
                     return
                 assert first.code == -signal.SIGKILL, first.answer
                 sent_before = len(posts(sim))
-                second = work(sim, folder, how, call)
+                second = work(sim, folder, how, call, url)
                 assert second.code == 0, second.answer
                 state = second.answer
                 ends[state] += 1
@@ -116,7 +147,7 @@ def test_after_kill_9_at_any_step_and_a_resume_there_was_at_most_one_request(
                 assert sent == 1 or untouched, f"{moment} step {step}: {state}, none sent"
                 if kind == "message" and sent_before and state != "done":
                     assert state == "unknown"
-                journal = Journal(f"sqlite:///{folder / 'journal.sqlite'}")
+                journal = Journal(url)
                 [action] = journal.actions()
                 assert action.state == state
                 if action.state == "done":

@@ -30,7 +30,9 @@ from sqlalchemy.engine import CreateEnginePlugin
 from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject
+from hms_active_rooms.gate.deciding import grant_for
 from hms_active_rooms.gate.journal import Journal, engines
+from hms_active_rooms.gate.journal.archive import Pruned
 from hms_active_rooms.gate.journal.records import (
     FINAL,
     REQUESTS,
@@ -41,7 +43,9 @@ from hms_active_rooms.gate.journal.records import (
     action_id,
 )
 from hms_active_rooms.gate.journal.store import default_url
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.journal.tables import actions, grants
+from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.gate.view import view
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, insert, peer, row
 
 STATES: Sequence[State] = get_args(State)
@@ -474,7 +478,7 @@ def test_a_folder_that_shares_memory_and_does_not_lock_is_refused(
     with pytest.raises(JournalError, match="does not lock") as refused:
         Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
     assert "PostgreSQL" in refused.value.hint
-    assert not list(tmp_path.glob("*-lock"))
+    assert not list(tmp_path.glob(".hms-lock*"))
 
 
 class KeepsItsPragma(CreateEnginePlugin):
@@ -606,7 +610,8 @@ async def test_a_forged_row_is_shown_as_one_and_nothing_is_done_for_it(
     assert f'"{journal.events(action.id)[-1].kind}" by ' in found.contradiction
     assert [a.contradiction for a in journal.actions()] == [found.contradiction]
     assert found.executed == "maybe"
-    assert "contradicts itself" in outcome(found)
+    assert "contradicts itself" in view(found).text
+    assert not view(found).waiting
     room = StandInRoom([peer(1)])
     gate = gate_on(room, journal)
     with pytest.raises(BrokenRecord, match="contradicts itself"):
@@ -695,7 +700,12 @@ def test_what_ended_is_exported_whole_and_only_then_pruned() -> None:
                 action = tx.move(action, step, by="t", way="page")
             tx.start_step(action.id, "p")
     journal.note(REQUESTS, "refused", by="x", way="token")
-    clock.now += timedelta(seconds=1200)
+    with journal.write() as tx:
+        tx.ask("then", ["a"])
+        tx.add_grant(replace(grant_for(action, Policy(), clock()), granted_by="ada"))
+    clock.now += timedelta(seconds=2400)
+    with journal.write() as tx:
+        tx.ask("now", ["a"])
     young = insert(journal, row(clock(), "young", state="rejected"))
     before, file = clock(), StringIO()
 
@@ -721,8 +731,10 @@ def test_what_ended_is_exported_whole_and_only_then_pruned() -> None:
     assert journal.get(young.id) == young
     assert [e.kind for e in journal.events(action_id("done", 1))] == ["pruned"]
     assert journal.refused_requests() == []
-    with journal.read() as view:
-        assert view.steps(action_id("done", 1)) == {}
+    with journal.read() as now:
+        assert now.steps(action_id("done", 1)) == {}
+        assert (now.asked_at("then"), now.asked_at("now")) == ([], ["a"])
+        assert now.db.execute(sa.select(grants)).all() == []
     with pytest.raises(BrokenRecord, match="made before"):  # at most once, also now
         insert(journal, row(clock(), "done"))
 
@@ -739,6 +751,22 @@ def test_a_call_is_exported_with_all_its_revisions_or_not_at_all() -> None:
     insert(journal, later)
     clock.now += timedelta(seconds=1200)
     assert journal.export(StringIO(), before=clock(), by="ada") == 0
+
+
+def test_a_row_that_cannot_be_read_or_contradicts_itself_is_not_pruned() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    for key in ("unreadable", "forged", "whole"):
+        insert(journal, row(clock(), key, state="rejected"))
+    clock.now += timedelta(seconds=9)
+    with journal.write() as tx:
+        for key, change in (("unreadable", {"gate": "ajar"}), ("forged", {"reason": "because"})):
+            tx.db.execute(actions.update().where(actions.c.call_key == key).values(**change))
+    file = StringIO()
+    assert journal.export(file, before=clock(), by="ada") == 2
+    told = [json.loads(line) for line in file.getvalue().splitlines()[:-1]]
+    assert ["changed outside" in record["contradiction"] for record in told] == [True, False]
+    assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=1)
 
 
 def test_an_export_is_on_disk_before_it_counts(tmp_path: Path) -> None:

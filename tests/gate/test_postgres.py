@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,6 +29,7 @@ from old_journal import (
     assert_tables_are_those_of_this_release,
     statements,
 )
+from postgresql_server import as_nobody_special, new_database, running_postgresql
 from stand_in import ROOM, Clock, StandInRoom, gate_on, insert, peer, row
 
 pytestmark = [
@@ -38,34 +38,11 @@ pytestmark = [
 ]
 
 
-def as_nobody_special(command: list[str]) -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return command
-    return ["su", "postgres", "-s", "/bin/sh", "-c", " ".join(command)]
-
-
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A PostgreSQL server on a socket in a folder of its own, which its user can reach."""
-    home = Path(tempfile.mkdtemp(prefix="hms-pg-"))
-    if os.geteuid() == 0:
-        shutil.chown(home, "postgres")
-
-    def run(*command: str) -> None:
-        subprocess.run(as_nobody_special([*command]), check=True, capture_output=True)
-
-    data = str(home / "data")
-    run("initdb", "-D", data, "-A", "trust", "-U", "journal")
-    options = f"\"-c listen_addresses='' -c unix_socket_directories={home}\""
-    if os.geteuid() != 0:
-        options = options.strip('"')
-    run("pg_ctl", "-D", data, "-w", "-l", str(home / "log"), "-o", options, "start")
-    try:
-        yield f"postgresql+psycopg://journal@/postgres?host={home}"
-    finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(home)
+    """A server of this module's own."""
+    with running_postgresql() as url:
+        yield url
 
 
 async def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
@@ -83,10 +60,7 @@ async def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
 
 
 async def test_a_journal_of_0_1_0_reads_right_and_goes_on(url: str) -> None:
-    admin = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-    with admin.connect() as db:
-        db.exec_driver_sql("CREATE DATABASE old")
-    old = url.replace("/postgres?", "/old?")
+    old = new_database(url)
     engine = sa.create_engine(old, poolclass=sa.NullPool)
     with engine.begin() as db:
         for statement in statements("postgresql"):

@@ -44,8 +44,8 @@ def _no_string(value: object) -> str:
         return ""
     if isinstance(value, str | int | float | list | dict):
         try:
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        except TypeError:  # it holds something that no JSON document holds
+            return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except (TypeError, ValueError):  # it holds something that no JSON document holds
             pass
     raise ValueError("not a text")
 
@@ -56,7 +56,7 @@ Text = Annotated[
 ]
 """A text that may be missing or null (then "")."""
 
-Id = Annotated[Text, Field(min_length=1)]
+Id = Annotated[str, Field(min_length=1)]
 
 
 def _ids(value: object) -> object:

@@ -110,8 +110,6 @@ def read_roster(body: bytes) -> Peers:
 
 def _plain_roster(body: bytes) -> Peers:
     """The roster, read by pydantic-core alone, if it has just the documented form."""
-    if b"NaN" in body or b"Infinity" in body:
-        raise ValueError("pydantic-core would take them for numbers")
     # Tens of thousands of new objects make Python look for garbage again and again, which
     # doubles the time, and there is none. No other code runs meanwhile.
     collects = gc.isenabled()
@@ -126,7 +124,7 @@ def _plain_roster(body: bytes) -> Peers:
     # Of a name that is there twice pydantic-core keeps the last.
     if (
         ids != list(found.peers)
-        or len(set(map(str.lower, ids))) < len(ids)
+        or not ("".join(ids).islower() or len(set(map(str.lower, ids))) == len(ids))
         or body.count(b'"id"') != len(peers)
         or body.count(b'"role"') != len(peers)
         or body.count(b'"peers"') != 1

@@ -112,7 +112,7 @@ def view(
         people: at most so many of those who are hit, and of their results. None: everybody, and
             every text whole, as it is on record; for a file, never for a model or a terminal.
     """
-    waiting = action.state == "proposed"
+    waiting = action.state == "proposed" and not action.contradiction
     bounded = _cutter(people)
     times = (action.decided_at, action.sent_at, action.finished_at)
     decided_at, sent_at, finished_at = (t.isoformat() if t else None for t in times)

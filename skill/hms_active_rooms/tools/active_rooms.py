@@ -58,14 +58,18 @@ class ActiveRoomsTool(StructuredTool):
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        # InjectedToolCallId would do this too, but then a plain tool.invoke({...}) raises.
-        args, kwargs = super()._to_args_and_kwargs(tool_input, tool_call_id)
-        return args, {**kwargs, "tool_call_id": tool_call_id}
+        # InjectedToolCallId would do this too, but then a plain tool.invoke({...}) raises. The
+        # function parses the arguments, so they are not parsed here.
+        return (), {"arguments": tool_input, "tool_call_id": tool_call_id}
 
     async def _arun(self, *args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         # LangChain's own works out the function's type hints anew at each call.
         assert self.coroutine is not None
         return await self.coroutine(*args, config=config, **kwargs)
+
+
+# LangChain looks annotations up anew at each call; strings would be compiled each time.
+ActiveRoomsTool._arun.__annotations__ = {"config": RunnableConfig}
 
 
 def _with_id(given: Any) -> Any:
@@ -140,17 +144,17 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
     model = ARGUMENTS[tool.name]
 
     async def acall(
-        config: RunnableConfig, tool_call_id: str | None = None, **arguments: Any
+        config: RunnableConfig, arguments: object, tool_call_id: str | None
     ) -> Answered:
         try:
-            return await body(model(**arguments), config, tool_call_id)
+            return await body(model.model_validate(arguments), config, tool_call_id)
         except OutcomeUnknown as error:
             return error.for_model(), {"state": "unknown", "executed": "maybe"}
         except ActiveRoomsError as error:
             raise ToolException(error.for_model()) from None
 
-    def call(config: RunnableConfig, tool_call_id: str | None = None, **arguments: Any) -> Answered:
-        return blocking.run(acall(config, tool_call_id, **arguments))
+    def call(config: RunnableConfig, arguments: object, tool_call_id: str | None) -> Answered:
+        return blocking.run(acall(config, arguments, tool_call_id))
 
     return ActiveRoomsTool(
         name=tool.name,

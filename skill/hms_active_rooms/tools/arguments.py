@@ -21,16 +21,16 @@ class ListPeers(Arguments):
     """Arguments of hms-list-peers."""
 
     role: Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS)] | None = Field(
-        default=None, description="Only peers with exactly this role."
+        default=None, description="Exactly this role."
     )
     user_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
-        default=None, description="Only peers with exactly this user id."
+        default=None, description="Exactly this user id."
     )
     name: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
-        default=None, description="Only peers whose name contains this, case ignored."
+        default=None, description="A part of the name, case ignored."
     )
     limit: Annotated[int, Field(ge=1, le=MAX_ROWS)] = Field(
-        default=DEFAULT_ROWS, description="Rows to show."
+        default=DEFAULT_ROWS, description="At most 100; default 50."
     )
     offset: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows to skip.")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from heapq import nsmallest
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -21,9 +20,9 @@ from typing import Any, Final, NamedTuple
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS
 from hms_active_rooms.gate.actions.impact import by_role
-from hms_active_rooms.looks import folded, glance, skeleton
+from hms_active_rooms.looks import folded, skeleton
 from hms_active_rooms.tokens import token_bound
-from hms_active_rooms.untrusted import escaped, quoted, short_ids, shortened
+from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, shortened
 
 DEFAULT_ROWS: Final = 50
 MAX_ROWS: Final = 100
@@ -335,10 +334,7 @@ def _wording(filters: Filters) -> str:
 
 def _twins(rows: Sequence[Row]) -> list[str]:
     """A line that names the ids, among the rows, whose names repeat or look alike."""
-    groups: dict[str, list[str]] = {}
-    for row in rows:
-        groups.setdefault(_looks(row.peer.name), []).append(f'"{row.cells[0]}"')
-    twins = [ids for ids in groups.values() if len(ids) > 1]
+    twins = same_looks((f'"{row.cells[0]}"', row.peer.name) for row in rows)
     if not twins:
         return []
     shown = [
@@ -349,10 +345,6 @@ def _twins(rows: Sequence[Row]) -> list[str]:
     more = len(twins) - len(shown)
     rest = f"; and {more} more such names" if more > 0 else ""
     return [f"Take care, same or look-alike names: {'; '.join(shown)}{rest}."]
-
-
-# A room is read again and again, and its names stay.
-_looks: Final = lru_cache(maxsize=4096)(glance)
 
 
 def _rest(view: Roster) -> str:
@@ -385,9 +377,16 @@ def artifact(room_id: str, view: Roster) -> dict[str, Any]:
         },
         "offset": view.offset,
         "left_out": view.left_out,
-        "peers": [_bounded(row.peer.model_dump()) | {"id": row.peer.id} for row in view.rows],
+        "peers": [_record(row.peer) for row in view.rows],
         "short_ids": {row.short_id: row.peer.id for row in view.rows},
     }
+
+
+def _record(peer: Peer) -> dict[str, Any]:
+    record = dict(vars(peer))  # as `model_dump`, at a tenth of its cost
+    if peer.model_extra or max(map(len, record.values())) > _ARTIFACT_CHARS:
+        record = _bounded({**record, **(peer.model_extra or {})}) | {"id": peer.id}
+    return record
 
 
 def _bounded(record: dict[str, Any]) -> dict[str, Any]:

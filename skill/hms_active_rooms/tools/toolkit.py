@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool, BaseToolkit
 from pydantic import ConfigDict, PrivateAttr
 
 from hms_active_rooms import blocking
-from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.gate.approval import Confirm
-from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.tools.active_rooms import build_tools
+
+# Database, HTTP client and graph are loaded where a toolkit is made, not where it is named.
+if TYPE_CHECKING:
+    from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.gate.approval import Confirm
+    from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.gate.journal import Journal
+    from hms_active_rooms.gate.policy import Policy
 
 
 class ActiveRoomsToolkit(BaseToolkit):
@@ -50,6 +52,9 @@ class ActiveRoomsToolkit(BaseToolkit):
         journal: Journal | str | None = None,
         requester: str = "agent",
     ) -> None:
+        from hms_active_rooms.gate.gate import Gate
+        from hms_active_rooms.gate.journal import Journal
+
         super().__init__()
         if not policy.rooms:
             raise ConfigurationError(
@@ -89,6 +94,9 @@ class ActiveRoomsToolkit(BaseToolkit):
         Raises:
             ConfigurationError: a variable is missing or wrong, by name.
         """
+        from hms_active_rooms.api.client import ActiveRoomsClient
+        from hms_active_rooms.gate.policy import Policy
+
         env = os.environ if environ is None else environ
         if policy is None:
             policy = Policy.from_env(env, **({"rooms": tuple(rooms)} if rooms else {}))
@@ -114,6 +122,8 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     def get_tools(self) -> list[BaseTool]:
         """The five tools; they ask by interrupt inside a graph, else by `confirm`."""
+        from hms_active_rooms.tools.active_rooms import build_tools
+
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:

@@ -86,6 +86,20 @@ def test_of_the_independent_set_nine_of_ten_are_right() -> None:
     assert sum(one.right for one in graded) / len(graded) >= 0.9
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "leave Liam here",
+        "send Liam here",
+        "get Liam in here",
+        "I want Liam here",
+        "tell the rest: hi",
+    ],
+)
+def test_words_that_keep_somebody_here_or_name_nobody_are_no_order(sentence: str) -> None:
+    assert changes(play(sentence)) == []
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_of_the_help_is_understood(example: str) -> None:
     assert calls(play(example))
@@ -142,6 +156,22 @@ def test_a_reply_that_says_why_says_the_true_reason(sentence: str, words: str) -
     history = play(sentence)
     assert changes(history) == []
     assert words in said(history)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "role"),
+    [
+        ("send a note to the students: I am late", "student"),
+        ("announce to the students that we start", "student"),
+        ("broadcast to the students: stop", "student"),
+        ("say to the students: please stop", "student"),
+        ("send a message to all students: quiet please", "student"),
+        ("announcement for the students: quiz now", "student"),
+    ],
+)
+def test_a_message_to_some_never_goes_to_everyone(sentence: str, role: str) -> None:
+    [(tool, arguments)] = changes(play(sentence))
+    assert (tool, arguments["role"]) == ("hms-send-message", role)
 
 
 def test_a_muted_person_can_be_told_so() -> None:

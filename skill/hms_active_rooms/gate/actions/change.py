@@ -14,7 +14,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
 from hms_active_rooms.capability import capability
@@ -67,21 +74,21 @@ PeerRef = Annotated[str, AfterValidator(_peer_ref)]
 Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
     Text,
-    Field(
-        min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others in the room."
-    ),
+    Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others."),
 ]
 
 
 def _slim(schema: dict[str, Any]) -> None:
-    """Shorten the schema by a third: an optional field is the plain type it has when given.
-    Length limits are left out too; validation still enforces and reports them."""
-    dropped = ("anyOf", "title", "minLength", "maxLength")
+    """Shorten the schema to what all providers take, strict mode or not: an optional field is its
+    type or null. Limits and defaults are told in words; validation enforces and reports them."""
+    required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         options = [o for o in field.get("anyOf", ()) if o.get("type") != "null"]
-        full = {**options[0], **field} if len(options) == 1 else field
-        kept = {k: v for k, v in full.items() if k not in dropped and (k, v) != ("default", None)}
-        schema["properties"][name] = kept
+        full = {**options[0], **field} if options else field
+        kind = {"type": full["type"]}
+        types = kind if name in required else {"anyOf": [kind, {"type": "null"}]}
+        told = {"description": full["description"]} if "description" in full else {}
+        schema["properties"][name] = {**types, **told}
 
 
 class Arguments(BaseModel):
@@ -90,6 +97,17 @@ class Arguments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra=_slim)
 
     room_id: RoomId
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent(cls, given: object) -> object:
+        """Of an optional argument null and "" mean absent: some strict modes send every one."""
+        if not isinstance(given, Mapping):
+            return given
+        if "body" in given:
+            raise ValueError("give the members of body beside room_id, without body")
+        required = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return {k: v for k, v in given.items() if v not in (None, "") or k in required}
 
 
 class StateChange(Arguments, ABC):

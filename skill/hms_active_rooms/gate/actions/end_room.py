@@ -41,9 +41,7 @@ class EndRoom(StateChange):
     gone_text: ClassVar[str] = "It was already over."
 
     reason: Reason | None = None
-    lock: bool = Field(
-        default=False, description="true also disables the room: nobody can join until re-enabled."
-    )
+    lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
         """See `StateChange`. Kind: "end"."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import attrgetter
 from typing import Literal
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
@@ -25,6 +26,7 @@ SHOWN_PEOPLE = 50
 """People whom a question names one by one; of larger audiences it gives counts."""
 
 _SHOWN_ROLES = 12
+_ROLE = attrgetter("role")
 _SHOWN_TWINS = 5
 
 
@@ -255,7 +257,7 @@ def _bounded(text: str) -> str:
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
     """(role, count), the largest role first."""
-    counts = Counter(p.role for p in people)
+    counts = Counter(map(_ROLE, people))
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 

@@ -87,9 +87,9 @@ class RemovePeers(StateChange):
 
     peer_id: PeerRef | None = Field(
         default=None,
-        description="Remove this peer; an id from hms-list-peers, short or full.",
+        description="An id from hms-list-peers, short or full.",
     )
-    role: Role | None = Field(default=None, description="Remove everyone who has this role now.")
+    role: Role | None = Field(default=None, description="Everyone who has this role now.")
     reason: Reason | None = None
 
     @model_validator(mode="after")

@@ -66,18 +66,18 @@ class SendMessage(StateChange):
     message: Annotated[
         Text,
         AfterValidator(_message),
-        Field(min_length=1, description="The text, at most 4096 bytes."),
+        Field(min_length=1, description="At most 4096 bytes."),
     ]
     peer_id: PeerRef | None = Field(
         default=None,
-        description="Send to this peer only; an id from hms-list-peers, short or full.",
+        description="To this peer only; an id from hms-list-peers, short or full.",
     )
     role: Role | None = Field(
         default=None,
-        description="Send to everyone with this role. Without peer_id and role: to everyone.",
+        description="To everyone with this role. Without peer_id and role: to everyone.",
     )
     type: Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)] = Field(
-        default="chat", description='Message type; "chat" shows in chat panels.'
+        default="chat", description='Default "chat": shown in chat panels.'
     )
 
     @model_validator(mode="after")

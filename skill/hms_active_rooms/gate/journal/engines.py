@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 from urllib.parse import quote
 
@@ -190,7 +191,7 @@ def _make_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     refuse_network(path.parent)
     path.touch(mode=0o600, exist_ok=True)
-    _refuse_without_locks(path)
+    _refuse_without_locks(path.parent)
 
 
 def refuse_network(folder: Path) -> None:
@@ -212,18 +213,12 @@ def refuse_network(folder: Path) -> None:
         )
 
 
-def _refuse_without_locks(path: Path) -> None:
-    # Never the journal itself: closing it here would drop the locks that SQLite holds on it.
-    probe = path.with_name(f"{path.name}-lock")
-    try:
-        if _locks(probe):
-            return
-    finally:
-        probe.unlink(missing_ok=True)
-    raise _refused(f"The folder {quoted(str(path.parent), 300)} does not lock files")
+def _refuse_without_locks(folder: Path) -> None:
+    if not _locks(folder):
+        raise _refused(f"The folder {quoted(str(folder), 300)} does not lock files")
 
 
-def _locks(probe: Path) -> bool:
+def _locks(folder: Path) -> bool:
     """Two open files of this process stand for two processes: the second must not get the lock."""
     if sys.platform != "linux":
         return True
@@ -231,7 +226,11 @@ def _locks(probe: Path) -> bool:
     import struct
 
     whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with probe.open("w") as one, probe.open("w") as other:
+    # Never the journal itself: closing it here would drop the locks that SQLite holds on it.
+    with (
+        NamedTemporaryFile(dir=folder, prefix=".hms-lock-") as one,
+        Path(one.name).open("wb") as other,
+    ):
         for file in (one, other):
             try:
                 fcntl.fcntl(file, fcntl.F_OFD_SETLK, whole)

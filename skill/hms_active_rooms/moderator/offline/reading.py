@@ -238,8 +238,9 @@ def _combined(line: str) -> Reading | None:
     orders, reasons, corrected, taken = list[Order](), list[str](), "", False
     for kind, what in parts:
         if isinstance(what, Order):
-            if orders and orders[-1].verb == what.verb == "end":
-                what, orders = replace(what, lock=what.lock or orders[-1].lock), orders[:-1]
+            if orders and orders[-1].verb == "end" and what.verb in ("end", "lock_only"):
+                lock = what.lock or orders[-1].lock or what.verb == "lock_only"
+                what, orders = replace(orders[-1], lock=lock), orders[:-1]
             orders = [*orders[: -1 if taken or kind == "instead" else None], what]
             taken = False
         elif kind == "statement":
@@ -398,6 +399,8 @@ def _told(verb: str, rule: Tree[Token], tokens: dict[str, list[str]], asked: boo
         to = re.fullmatch(r"(?i)(\"[^\"]+\"|'.+'|\S+(?: \S+){0,3}) to ([^:\"]+?)[.! ]*", rest)
         if verb == "said" and to:
             rest = f"{to[2]}: {to[1]}"
+        elif re.match(r"(?i)(?:out )?(?:to|for) ", rest):
+            rest = re.sub(r"(?i)^(?:out )?(?:to|for) ", "", rest)
         elif (verb == "announced" and note and not joined) or re.fullmatch(r"(?i)the \w+", rest):
             return None
         else:

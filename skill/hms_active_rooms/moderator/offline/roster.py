@@ -171,196 +171,70 @@ class Found:
     sure: bool = False
 
 
+# Words around a name, and words that stand for somebody.
 _LEAD: Final = re.compile(
-    r"(?i)(?:(?:the|that|this|our|a certain) )?(?:(?:guy|girl|user|person|one|account|participant|peer|man|woman|kid|id|user id|dude|troll)(?: (?:called|named|with (?:the )?(?:user )?id|whose id is|who calls (?:him|her)self|calling (?:it|him|her)self))? |called |named |mr\.? |mrs\.? |ms\.? |miss |dr\.? |prof\.? |professor )"
+    r"(?i)(?:(?:the|that|this|our|a certain) )?(?:(?:guy|girl|user|person|one|account|participant"
+    r"|peer|man|woman|kid|id|user id|dude|troll)(?: (?:called|named|with (?:the )?(?:user )?id"
+    r"|whose id is|who calls (?:him|her)self|calling (?:it|him|her)self))? |called |named "
+    r"|(?:mr|mrs|ms|dr|prof)\.? |miss |professor )"
 )
-_EVERY: Final = re.compile(r"(?i)(?:all of the|all the|all|every|the|any and all) (.+)")
-_ROLE_WORDS: Final = re.compile(
-    r'(?i)(?:everyone|everybody|all|all people|those|people|the)?\s*(?:with|in|having|who has|who have)?\s*(?:the )?(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)'
+_ARTICLE: Final = re.compile(r"(?i)^(?:the|that|this|our) ")
+_EVERY: Final = re.compile(r"(?i)((?:any and )?all(?: of)?(?: the)?|every|the) (.+)")
+_WITH_ROLE: Final = re.compile(
+    r"(?i)(everyone|everybody|all|all people|those|people|the)?\s*"
+    r"(?:with|in|having|who has|who have)?\s*(?:the )?"
+    r'(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)'
 )
-PRONOUNS: Final = frozenset({"him", "her", "he", "she", "it", "them", "they", "this one", "that one",
-                             "this person", "that person", "the guy", "this guy", "that guy", "both",
-                             "them both", "both of them", "those", "'em", "em"})  # fmt: skip
+PRONOUNS: Final = frozenset(
+    [
+        "him",
+        "her",
+        "he",
+        "she",
+        "it",
+        "them",
+        "they",
+        "this one",
+        "that one",
+        "this person",
+        "that person",
+        "the guy",
+        "this guy",
+        "that guy",
+        "both",
+        "them both",
+        "both of them",
+        "those",
+        "'em",
+        "em",
+    ]
+)
 EVERYONE: Final = re.compile(
-    r"(?i)(?:(?:to )?(?:(?:everyone|everybody|all) (?:here|in the (?:room|class|call|meeting|session))|everyone|everybody|every1|everyone's|all|them all|all of them|all of you|you all|the (?:whole |entire )?(?:class|room|group|audience|chat|crowd)|the others|all (?:the )?(?:people|participants|attendees)|people|folks|y'?all|all here))"
+    r"(?i)(?:to )?(?:(?:everyone|everybody|all) (?:here|in the (?:room|class|call|meeting|session))"
+    r"|everyone(?:'s)?|everybody|every1|(?:them all|all of (?:them|you)|you all|all)"
+    r"|the (?:whole |entire )?(?:class|room|group|audience|chat|crowd)|people|folks"
+    r"|all (?:the )?(?:people|participants|attendees)|y'?all)"
 )
-
-
-def resolve(said: str, roster: Roster, sentence: str = "") -> Found:
-    """Whom the spoken words mean.
-
-    Sure: the whole name (accents and marks may be missing), an id, words of one name only, the
-    plural of a role, or a role that one person has. Everything else that is near is asked about,
-    and so is everybody whose name looks the same.
-    """
-    quoted = said[:1] in "\"'" and said[-1:] == said[:1] and len(said) > 1
-    text = said[1:-1].strip() if quoted else said.strip(" .!")
-    cut = (
-        text
-        if quoted
-        else re.sub(r"(?i)(?<=\w) (?:one|guy|user)$", "", _LEAD.sub("", text, count=1)) or text
-    )
-    for words in dict.fromkeys((text, cut, re.sub(r"(?i)^(?:the|that|this|our) ", "", cut))):
-        if len(by_id := _by_id(words, roster)) == 1 and not _named(words, roster):
-            return Found(tuple(by_id), sure=True)
-        if exact := _exact(words, roster):
-            return _with_longer(exact, words, sentence, roster, quoted=quoted)
-    if quoted:
-        return Found(tuple(_near(text, roster)))
-    if groups := _role(text, roster):
-        return groups
-    words = re.sub(r"(?i)^(?:the|that|this|our) ", "", cut)
-    described = words != cut or cut != text
-    if match := re.fullmatch(
-        rf"(?i)(?:{'|'.join(map(_plain_role, roster.by_role)) or '-'}) (.+)", words
-    ):
-        named = resolve(match[1], roster)
-        role = words[: -len(match[1])].strip().casefold()
-        fits = all(isinstance(one, Peer) and one.role.casefold() == role for one in named.options)
-        return named if fits and described else Found()
-    if named_by := [p for p in roster.peers if _within(_bares(words), _bares(p.name))]:
-        return _with_longer(named_by, words, sentence, roster, quoted=False)
-    if described and (begun := [p for p in roster.peers if _begins(words, p.name)]):
-        return Found(tuple(begun), sure=len(begun) == 1 and not _alike(begun, roster)[1:])
-    return Found(tuple(_near(words, roster)))
-
-
-def _by_id(text: str, roster: Roster) -> list[Peer]:
-    ids = set(resolve_short_id(text, [peer.id for peer in roster.peers]))
-    return [p for p in roster.peers if p.id in ids or _fold(text) == _fold(p.user_id)]
-
-
-def _named(text: str, roster: Roster) -> list[Peer]:
-    return [peer for peer in roster.peers if _fold(text) == _fold(peer.name)]
-
-
-def _exact(text: str, roster: Roster) -> list[Peer]:
-    same, by_id, looks = _named(text, roster), _by_id(text, roster), skeleton(text)
-    if not same and len(_words(text)) > 1 and (bare := _bare(text)):
-        same = [
-            p
-            for p in roster.peers
-            if bare in (_bare(p.name), _bare(re.sub(r"\(.*?\)", "", p.name)))
-        ]
-    like = [p for p in roster.peers if looks and looks == skeleton(p.name)]
-    return _unique([*same, *by_id, *(like if same or by_id or not text.isascii() else ())])
-
-
-def _with_longer(
-    found: Sequence[Peer], said: str, sentence: str, roster: Roster, *, quoted: bool
-) -> Found:
-    """Those found, with everybody who looks the same, or whose longer name the sentence holds too."""
-    whole, start = _fold(sentence), _fold(said)
-    longer = [
-        p
-        for p in roster.peers
-        if start != (name := _fold(p.name)) and name.startswith(start + " ") and name in whole
+_ARTICLES: Final = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "my",
+        "our",
+        "your",
+        "this",
+        "that",
+        "all",
+        "end",
+        "room",
+        "now",
+        "by",
+        "and",
+        "of",
+        "to",
     ]
-    if longer and not quoted and len(found) >= 1 and any(p not in found for p in longer):
-        return Found(tuple(_unique([*found, *longer])))
-    options = _alike(found, roster)
-    sure = len(options) == 1 and (
-        said.isascii() or start in _fold(found[0].name) or start == _fold(found[0].user_id)
-    )
-    return Found(tuple(options), sure=sure)
-
-
-def _alike(found: Sequence[Peer], roster: Roster) -> list[Peer]:
-    looks = {skeleton(peer.name) for peer in found} - {""}
-    return _unique([*found, *(p for p in roster.peers if skeleton(p.name) in looks)])
-
-
-def _role(text: str, roster: Roster) -> Found | None:
-    """A role, by its plural or with "all" before it; or the one person who has it."""
-    exact = re.fullmatch(r'(?i)(?:the )?role "([^"]+)"', text)
-    if exact and exact[1] in roster.by_role:
-        return Found((RoleGroup(exact[1], roster.by_role[exact[1]]),), sure=True)
-    every = _EVERY.fullmatch(text)
-    said = every[1] if every else text
-    named = _ROLE_WORDS.fullmatch(text)
-    if named and not re.match(r"(?i)(?:everyone|everybody|all|those|people)\b", text):
-        return Found()
-    if named:
-        said = named[1] or named[2]
-    for role, count in roster.by_role.items():
-        one, words = _role_key(role), _role_key(said)
-        plural = words in (f"{one}s", f"{one}es", f"{one[:-1]}ies") or (
-            words == one and one.endswith("s")
-        )
-        whole = plural or (
-            words == one
-            and (
-                named is not None
-                or (every is not None and re.match(r"(?i)all|every", text) is not None)
-            )
-        )
-        if whole:
-            named_so = [p for p in roster.peers if _fold(p.name) in (_fold(said), _fold(text))]
-            return Found((RoleGroup(role, count), *named_so), sure=not named_so)
-        if words == one and every is not None:
-            people = roster.with_role(role)
-            if len(people) == 1 == count:
-                return Found(people, sure=True)
-            return Found((*people[:8],)) if 1 < count <= 8 else Found((RoleGroup(role, count),))
-    return None
-
-
-def _within(said: Sequence[str], name: Sequence[str]) -> bool:
-    """Whether each spoken word is one of the name, the last perhaps only its first letter."""
-    if not said or not all(any(c.isalnum() for c in word) for word in said):
-        return False
-    initial = len(said) > 1 and len(said[-1]) == 1
-    return all(w in name for w in (said[:-1] if initial else said)) and (
-        not initial or any(word.startswith(said[-1]) for word in name[1:])
-    )
-
-
-def _begins(said: str, name: str) -> bool:
-    """Whether each spoken word shares a beginning of four letters with one of the name."""
-    pairs = [[sorted((w, other), key=len) for other in _words(name)] for w in _words(said)]
-    return bool(pairs) and all(
-        any(a == b or (len(a) >= 4 and b.startswith(a)) for a, b in options) for options in pairs
-    )
-
-
-def _near(text: str, roster: Roster) -> list[Peer]:
-    """Those whose name, or a word of it, is written nearly so: accents, joined words, typing."""
-    from rapidfuzz import fuzz
-
-    bare = _bare(text)
-    if len(bare) < 3:
-        return []
-    near = []
-    for peer in roster.peers:
-        words = [_bare(word) for word in _words(peer.name)]
-        keys = [
-            _bare(peer.name),
-            *words,
-            *(a + b for a, b in pairwise(words)),
-            _bare(peer.user_id),
-        ]
-        best = max((fuzz.ratio(bare, key[:60]) for key in keys if key), default=0.0)
-        looks = len(bare) > 2 and skeleton(text) in {skeleton(word) for word in _words(peer.name)}
-        if looks or best >= (100 if len(bare) < 4 else 75):
-            near.append((-best, peer))
-    return [peer for _, peer in sorted(near, key=lambda pair: pair[0])]
-
-
-def mentioned(text: str, roster: Roster) -> tuple[Peer, ...]:
-    """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
-    words = [_bare(word) for word in _words(text)]
-    names = {peer.id: [_bare(word) for word in _words(peer.name)] for peer in roster.peers}
-    whole = [
-        p
-        for p in roster.peers
-        if names[p.id] and f" {' '.join(names[p.id])} " in f" {' '.join(words)} "
-    ]
-    if whole:
-        return tuple(_alike(whole, roster))
-    stems = set(words) - _COMMON
-    return tuple(p for p in roster.peers if any(w in stems and len(w) > 2 for w in names[p.id][:4]))
-
-
+)
 _COMMON: Final = frozenset(
     [
         "the",
@@ -395,6 +269,159 @@ _COMMON: Final = frozenset(
 )
 
 
+def resolve(said: str, roster: Roster, sentence: str = "") -> Found:
+    """Whom the spoken words mean.
+
+    Sure: the whole name (accents and marks may be missing), an id, words of one name only, the
+    plural of a role, or a role that one person has. Everything else that is near is asked about,
+    and so is everybody whose name looks the same.
+    """
+    quoted = said[:1] in "\"'" and said[-1:] == said[:1] and len(said) > 1
+    text = said[1:-1].strip() if quoted else said.strip(" .!")
+    cut = re.sub(r"(?i)(?<=\w) (?:one|guy|user)$", "", _LEAD.sub("", text, count=1)) or text
+    words = text if quoted else _ARTICLE.sub("", cut)
+    for spoken in dict.fromkeys((text, *(() if quoted else (cut, words)))):
+        by_id = _by_id(spoken, roster)
+        if len(by_id) == 1 and not any(_fold(spoken) == _fold(p.name) for p in roster.peers):
+            return Found(tuple(by_id), sure=True)
+        if exact := _exact(spoken, roster):
+            return _for_sure(exact, spoken, "" if quoted else sentence, roster)
+    if not quoted:
+        if groups := _role(text, roster):
+            return groups
+        role = next((r for r in roster.by_role if _fold(words).startswith(f"{_fold(r)} ")), None)
+        if role is not None:
+            named = resolve(words[len(role) + 1 :], roster)
+            of_role = all(isinstance(one, Peer) and one.role == role for one in named.options)
+            return named if of_role and words != text else Found()
+        if within := [p for p in roster.peers if _within(_bares(words), _bares(p.name))]:
+            return _for_sure(within, words, sentence, roster)
+        begun = [p for p in roster.peers if words != text and _begins(words, p.name)]
+        if begun:
+            return Found(tuple(begun), sure=len(_alike(begun, roster)) == 1)
+    return Found(_near(words, roster))
+
+
+def _by_id(text: str, roster: Roster) -> list[Peer]:
+    ids = set(resolve_short_id(text, [peer.id for peer in roster.peers]))
+    return [p for p in roster.peers if p.id in ids or _fold(text) == _fold(p.user_id)]
+
+
+def _exact(text: str, roster: Roster) -> list[Peer]:
+    """Those who have this whole name or id, or look as if they had."""
+    same = [peer for peer in roster.peers if _fold(text) == _fold(peer.name)]
+    if not same and len(_words(text)) > 1 and (bare := _bare(text)):
+        plain = re.compile(r"\(.*?\)")
+        same = [p for p in roster.peers if bare in (_bare(p.name), _bare(plain.sub("", p.name)))]
+    same += _by_id(text, roster)
+    looks = skeleton(text) if same or not text.isascii() else ""
+    return _unique([*same, *(p for p in roster.peers if looks and looks == skeleton(p.name))])
+
+
+def _for_sure(found: Sequence[Peer], said: str, sentence: str, roster: Roster) -> Found:
+    """Those found, with everybody who looks the same, or whose longer name the sentence holds too."""
+    start = _fold(said)
+    longer = [
+        p
+        for p in roster.peers
+        if (name := _fold(p.name)).startswith(start + " ") and name in _fold(sentence)
+    ]
+    if any(p not in found for p in longer):
+        return Found(tuple(_unique([*found, *longer])))
+    options = _alike(found, roster)
+    as_written = said.isascii() or start in _fold(found[0].name) + _fold(found[0].user_id)
+    return Found(tuple(options), sure=len(options) == 1 and as_written)
+
+
+def _alike(found: Sequence[Peer], roster: Roster) -> list[Peer]:
+    looks = {skeleton(peer.name) for peer in found} - {""}
+    return _unique([*found, *(p for p in roster.peers if skeleton(p.name) in looks)])
+
+
+def _role(text: str, roster: Roster) -> Found | None:
+    """A role, by its plural or with "all" before it; or the one person who has it."""
+    every, of_role = _EVERY.fullmatch(text), _WITH_ROLE.fullmatch(text)
+    if of_role and of_role[1] is None and f'"{of_role[2]}"' not in text:
+        return Found()
+    if of_role and (of_role[1] or "").lower() == "the" and '"' not in text:
+        return Found()
+    said = (of_role[2] or of_role[3]) if of_role else every[2] if every else text
+    for role, count in roster.by_role.items():
+        one, words = _role_key(role), _role_key(said)
+        plural = words in (f"{one}s", f"{one}es", f"{one[:-1]}ies") or (
+            words == one and one[-1:] == "s"
+        )
+        if plural or (words == one and (of_role or (every and every[1].lower() != "the"))):
+            named_so = [p for p in roster.peers if _fold(p.name) in (_fold(said), _fold(text))]
+            return Found((RoleGroup(role, count), *named_so), sure=not named_so)
+        if words == one and every:
+            people = roster.with_role(role)
+            few = len(people) == count <= 8
+            return Found(
+                people if few else (RoleGroup(role, count),), sure=len(people) == 1 == count
+            )
+    return None
+
+
+def _within(said: Sequence[str], name: Sequence[str]) -> bool:
+    """Whether each spoken word is one of the name, the last perhaps only its first letter."""
+    if not set(said) - _ARTICLES or not all(said):
+        return False
+    if len(said) > 1 and len(said[-1]) == 1 and any(w.startswith(said[-1]) for w in name[1:]):
+        said = said[:-1]
+    return all(word in name for word in said)
+
+
+def _begins(said: str, name: str) -> bool:
+    """Whether each spoken word shares a beginning of four letters with one of the name."""
+    parts, spoken = _bares(name), _bares(said)
+    return bool(spoken) and all(
+        any(
+            a == b or (min(len(a), len(b)) >= 4 and (a.startswith(b) or b.startswith(a)))
+            for b in parts
+        )
+        for a in spoken
+    )
+
+
+def _near(text: str, roster: Roster) -> tuple[Peer, ...]:
+    """Those whose name, or a word of it, is written nearly so: joined words, letters mixed up."""
+    from rapidfuzz import fuzz
+
+    bare, looks = _bare(text), skeleton(text)
+    near: list[tuple[float, Peer]] = []
+    for peer in roster.peers if len(bare) > 2 else ():
+        parts = _bares(peer.name)
+        keys = [_bare(peer.name), *parts, *map("".join, pairwise(parts)), _bare(peer.user_id)]
+        best = max(fuzz.ratio(bare, key[:60]) for key in keys)
+        alike = looks in map(skeleton, _words(peer.name))
+        if alike or best >= (100 if len(bare) < 4 else 75):
+            near.append((-best, peer))
+    return tuple(peer for _, peer in sorted(near, key=lambda pair: pair[0]))
+
+
+def mentioned(text: str, roster: Roster) -> tuple[Peer, ...]:
+    """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
+    words = _bares(text)
+    names = [(peer, _bares(peer.name)) for peer in roster.peers]
+    whole = [p for p, name in names if name and f" {' '.join(name)} " in f" {' '.join(words)} "]
+    told = {word for word in words if len(word) > 2} - _COMMON
+    return tuple(_alike(whole, roster) or [p for p, name in names if told & set(name[:4])])
+
+
+def is_role(name: str, roster: Roster) -> str | None:
+    """The role these words name, in singular or plural."""
+    bare = re.sub(
+        r"(?i)^(?:(?:all|of|the|our|every|only|any|an?|role) )*|(?: (?:role|people))$", "", name
+    )
+    bare = bare.strip("\"' .?!")
+    for said in (name, bare, f"all {bare}"):
+        group = next((o for o in resolve(said, roster).options if isinstance(o, RoleGroup)), None)
+        if group is not None:
+            return group.role
+    return next((role for role in roster.by_role if _role_key(role) == _role_key(bare)), None)
+
+
 def _words(text: str) -> list[str]:
     return [word for part in _fold(text).split() if (word := part.strip(".,!?:;()[]{}<>\"'@#*_-"))]
 
@@ -414,30 +441,9 @@ def _bare(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFD", _fold(text)) if c.isalnum())
 
 
-def _plain_role(role: str) -> str:
-    return re.escape(role)
-
-
 def _role_key(text: str) -> str:
     return re.sub(r"[-_ ]+", " ", _fold(text)).strip("\" '")
 
 
 def _unique(found: Iterable[Peer]) -> list[Peer]:
     return list({peer.id: peer for peer in found}.values())
-
-
-def is_role(name: str, roster: Roster) -> str | None:
-    """The role these words name, in singular or plural."""
-    bare = re.sub(
-        r"(?i)^(?:(?:all|of|the|our|every|only|any|a|an|everyone (?:with|in|who has)|role|with|in) )*|(?: (?:role|people))$",
-        "",
-        name.strip("\"' .?!"),
-    )
-    found = [
-        o
-        for word in (name, f"all {bare}")
-        for o in resolve(word.replace('"', ""), roster).options
-        if isinstance(o, RoleGroup)
-    ]
-    singular = [role for role in roster.by_role if role.casefold() == bare.casefold()]
-    return found[0].role if found else (singular[0] if singular else None)

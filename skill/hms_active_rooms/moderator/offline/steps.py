@@ -379,7 +379,8 @@ class _Turn:
         role = is_role(about[0], roster) if len(about) == 1 else None
         if role is not None:
             text = replies.who_is_here(roster, role, count=count)
-            return replace(self._kept(text), focus=(RoleGroup(role, roster.by_role[role]),))
+            sole = roster.with_role(role) if roster.by_role[role] == 1 else ()
+            return replace(self._kept(text), focus=sole or (RoleGroup(role, roster.by_role[role]),))
         here, lines = list[Someone](), list[str]()
         for name in about:
             if name.lower() not in PRONOUNS:

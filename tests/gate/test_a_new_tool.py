@@ -1,0 +1,74 @@
+"""A tool that nobody thought of: its one file says what it does and how its effect is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import pytest
+
+from hms_active_rooms.gate.actions.change import PeerRef, Role, StateChange
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
+from hms_active_rooms.gate.actions.result import Observation
+from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.gate.sending import Sending
+from stand_in import ROOM, Clock, StandInRoom, peer, row
+
+
+class GiveRole(StateChange):
+    """Give one peer another role: nobody goes, and the session stays."""
+
+    tool: ClassVar[str] = "hms-remove-peers"  # of the contract, whose hints it has
+    noun: ClassVar[str] = "role change"
+    words: ClassVar[frozenset[str]] = frozenset()
+
+    peer_id: PeerRef
+    role: Role
+
+    def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
+        return self, room.impact("give-role", (room.person(self.peer_id),))
+
+    def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
+        return Drift("go", people=shown.people, total=1)
+
+    def question(self, impact: Impact) -> list[str]:
+        return [f"Give one person in {impact.room(self.room_id)} the role {self.role}."]
+
+    async def request(self, client: Any) -> None:
+        client.give(self.peer_id, self.role)
+
+    async def seen(self, client: Any, shown: Impact, people: Sequence[Person]) -> Observation:
+        return Observation(
+            (await client.retrieve_peer(self.room_id, self.peer_id)).role == self.role
+        )
+
+    def effect(self, impact: Impact, total: int) -> str:
+        return "They have the role."
+
+
+class Roles(StandInRoom):
+    """A room in which roles can be given; `works` says whether they are."""
+
+    works = True
+
+    def give(self, peer_id: str, role: str) -> None:
+        if self.works:
+            self.peers = [p.model_copy(update={"role": role}) for p in self.peers]
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_a_tool_with_another_effect_overrides_one_look(works: bool) -> None:
+    client, clock = Roles([peer(1)]), Clock()
+    client.works = works
+    call = GiveRole(room_id=ROOM, peer_id=peer(1).id, role="host")
+    room = Room.read(await client.retrieve_active_room(ROOM), await client.list_peers(ROOM))
+    _, impact = call.assess(room, Policy())
+    action = row(clock()).bound(call, impact)
+    change = call.drift(impact, room, Policy())
+    sending = Sending(client, Journal(":memory:"), Policy(), clock.sleep, action, change)  # type: ignore[arg-type]
+    state, result = await call.send(sending)
+    assert (state, result.executed, result.verified) == ("done", "yes", works)
+    later, seen = await call.look(sending)
+    assert later == ("done" if works else "unknown")
+    assert ("the room shows it" in seen.text.lower()) == works
