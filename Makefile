@@ -71,11 +71,11 @@ coverage: $(STAMP)
 hooks: $(STAMP)
 	$(BIN)/pre-commit install
 
-# A quick offline evaluation, under ten minutes: every scenario and model with our moderator.
+# A quick offline evaluation: every scenario and model with our moderator.
 evals: $(STAMP)
 	$(BIN)/python -m evals offline --repeat 1 --agent moderator
 
-# All agents, with four repeats of our moderator, and the report in evals/RESULTS.md; under two hours.
+# All agents, with four repeats of our moderator, and the report in evals/RESULTS.md.
 results: $(STAMP)
 	$(BIN)/python -m evals offline
 
