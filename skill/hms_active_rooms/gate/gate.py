@@ -271,7 +271,9 @@ class Gate:
             if found is None and (before := tx.same_call(action)):
                 if _runs_for(tx, before, action.call_key):
                     return before
-                action = replace(action, note=sent_before(before, tx.now()))
+                # What was asked since and not sent does not hide what was sent.
+                if sent := before if before.sent_at else tx.same_call(action, sent=True):
+                    action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":

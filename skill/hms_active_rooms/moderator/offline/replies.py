@@ -85,6 +85,13 @@ def not_available(tool: str) -> str:
 
 def nobody(text: str, closest: Sequence[Peer], roster: Roster) -> str:
     """No one has this name."""
+    role = text.removeprefix("the ").removesuffix(" role")
+    if role != text and role in roster.by_role:
+        return (
+            f"{quoted(role, 30)} is a role, and roles cannot be changed or taken away from here. "
+            "Nothing was done. To remove everybody who has it, say "
+            f"{quoted(f'remove everyone with role {role}', 60)}."
+        )
     head = f"Nobody here is called {quoted(text)}. Nothing was done."
     shown = " and ".join(
         f"{quoted(peer.name)} with id {roster.short[peer.id]}" for peer in closest[:MAX_SUGGESTIONS]
