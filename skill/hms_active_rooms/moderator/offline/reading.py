@@ -344,7 +344,12 @@ def _leaves(rule: Tree[Token]) -> list[Token]:
     return sorted(rule.scan_values(lambda _: True), key=lambda token: token.start_pos or 0)
 
 
+_ASKING: Final = re.compile(r"(?i)(?:who|what|which|how|why|where)\b")
+
+
 def _order(text: str) -> Order | None:
+    if _ASKING.match(text):  # Nothing that begins so is an order, and the grammar takes long to load.
+        return None
     from lark.exceptions import UnexpectedInput
 
     try:
