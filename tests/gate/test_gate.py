@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hms_active_rooms.api.models import Peers
+from hms_active_rooms.api.models import ActiveRoom, Peers
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApiError,
@@ -1862,6 +1862,22 @@ async def test_a_roster_that_leaves_out_people_of_the_session_is_refused() -> No
     room = CutRoster([peer(n) for n in range(1, 16)])
     for call in (end(), remove_role(), send()):
         with pytest.raises(BadResponse, match="leaves out 13 of 15"):
+            await gate_on(room).propose(call, HERE)
+    assert room.posts == []
+
+
+class SessionOfNobody(StandInRoom):
+    """A room whose session names no peers, whoever is on the list of peers."""
+
+    async def retrieve_active_room(self, room_id: str) -> ActiveRoom:
+        room = await super().retrieve_active_room(room_id)
+        return room.model_copy(update={"session": room.session.model_copy(update={"peers": ()})})
+
+
+async def test_a_session_that_names_nobody_beside_a_full_roster_is_refused() -> None:
+    room = SessionOfNobody([peer(n) for n in range(1, 16)])
+    for call in (end(), remove(), remove_role(), send()):
+        with pytest.raises(BadResponse, match=r"names nobody.*15 people"):
             await gate_on(room).propose(call, HERE)
     assert room.posts == []
 

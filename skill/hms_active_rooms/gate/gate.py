@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
@@ -72,6 +72,8 @@ Ask = Callable[[ApprovalRequest], Awaitable[object]]
 
 AskAll = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
 """The same for several questions at once, with one answer for each."""
+
+_UNKNOWN_ROOM: Final = "Who would be hit cannot be known; try again, and report it to 100ms."
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Gate:
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
         )
-        if not set(room.session.peers) <= {peer.id for peer in peers}:
+        if not set(room.session.peers) <= {peer.id for peer in peers} or _names_nobody(room, peers):
             # Somebody may have come in between. Whoever is in the session before and after a
             # roster has to be in it: else it is cut short, or has further pages.
             before, peers = set(room.session.peers), await self._client.list_peers(room_id)
@@ -160,7 +162,12 @@ class Gate:
                 raise BadResponse(
                     f"The list of peers leaves out {len(missing)} of {len(before)} people who are "
                     "in the session.",
-                    hint="Who would be hit cannot be known; try again, and report it to 100ms.",
+                    hint=_UNKNOWN_ROOM,
+                )
+            if _names_nobody(room, peers):
+                raise BadResponse(
+                    f"The session names nobody, and the list of peers has {len(peers)} people.",
+                    hint=_UNKNOWN_ROOM,
                 )
         return Room.read(room, peers)
 
@@ -686,6 +693,12 @@ class Gate:
                 return row
             result = Result(text, "maybe")
             return tx.move(row, "unknown", by=this_worker(), way="look", result=result)
+
+
+def _names_nobody(room: ActiveRoom, peers: Sequence[Peer]) -> bool:
+    """Whether the session has no people where the roster has some: then they say nothing of each
+    other, and a roster that is cut short would not be noticed."""
+    return bool(peers) and not room.session.peers
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:

@@ -13,8 +13,6 @@ from typing import Final
 from hms_active_rooms.gate.wording import NOT_AGAIN
 from hms_active_rooms.moderator.offline.reading import words
 from hms_active_rooms.moderator.offline.roster import (
-    MAX_SUGGESTIONS,
-    Peer,
     RoleGroup,
     Roster,
     Someone,
@@ -83,13 +81,9 @@ def not_available(tool: str) -> str:
     return f"The tool {quoted(tool)} is not available here. Nothing was done."
 
 
-def nobody(text: str, closest: Sequence[Peer], roster: Roster) -> str:
+def nobody(name: str, roster: Roster) -> str:
     """No one has this name."""
-    head = f"Nobody here is called {quoted(text)}. Nothing was done."
-    shown = " and ".join(
-        f"{quoted(peer.name)} with id {roster.short[peer.id]}" for peer in closest[:MAX_SUGGESTIONS]
-    )
-    return f"{head} Similar: {shown}." if shown else f"{head} {roles(roster)}"
+    return f"{say('nobody', name=quoted(name))} {roles(roster)}"
 
 
 def roles(roster: Roster) -> str:
@@ -189,9 +183,3 @@ def tool_text(content: str) -> str:
     """
     lines = content.removesuffix(NOT_AGAIN)[:_MAX_TOOL_CHARS].splitlines()[:_MAX_TOOL_LINES]
     return "\n".join(re.sub(r'[^"\\]+', lambda match: escaped(match[0]), line) for line in lines)
-
-
-def parts(text: str) -> tuple[str, ...]:
-    """The names of a list of names."""
-    found = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))
-    return tuple(part for part in found if part)

@@ -21,8 +21,7 @@ from hms_active_rooms.gate.actions.end_room import EndRoom
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
-from hms_active_rooms.moderator.offline import replies
-from hms_active_rooms.moderator.offline.audience import split
+from hms_active_rooms.moderator.offline import audience, replies
 from hms_active_rooms.moderator.offline.reading import (
     CHANGES,
     Order,
@@ -33,13 +32,12 @@ from hms_active_rooms.moderator.offline.reading import (
 )
 from hms_active_rooms.moderator.offline.replies import say
 from hms_active_rooms.moderator.offline.roster import (
-    EVERYONE,
-    PRONOUNS,
     Peer,
     RoleGroup,
     Roster,
     Someone,
     covers,
+    is_pronoun,
     is_role,
     joined,
     mentioned,
@@ -304,12 +302,12 @@ class _Turn:
             if filters:
                 calls = tuple(Call(LIST_PEERS, given) for given in filters[:_MAX_LOOKS])
                 return self._look(*calls)
-        parts = [
-            (key, str(value), found)
+        parts = {
+            (key, str(value)): found
             for result, found in read_now
             for key, value in result.arguments.items()
             if key in _FILTERS
-        ]
+        }
         seen = joined(everyone, parts)
         if not all(covers(name, seen) for name in names):
             return self._kept(say("too_many_alike"))
@@ -343,19 +341,19 @@ class _Turn:
             arguments = {"room_id": room} | ({"lock": True} if order.lock else {})
             call = Call(EndRoom.tool, _with_reason(arguments, order.reason))
             return Plan(calls=(call,), order=order)
-        names = [name for name in order.who if name.lower() not in PRONOUNS]
+        names = [name for name in order.who if not is_pronoun(name)]
         if verb == "remove":
-            if names and EVERYONE.fullmatch(names[0]):
+            if names and words().names["everyone"].fullmatch(names[0]):
                 return self._kept(say("everyone"))
             if not (names or focus or order.about or self.before.heard):
                 return self._kept(say("who"))
             roster = self._roster(room, names)
             who = roster if isinstance(roster, Plan) else self._people(order, roster, said, focus, corrected)  # fmt: skip
             return self._acted(order, who, room)
-        about = replies.parts(order.words) if verb == "look" else ("it",)
+        about = audience.names(order.words) if verb == "look" else ("it",)
         one = about[0] if len(about) == 1 and order.manner != "find" else ""
         roster = self._roster(
-            room, () if one else [n for n in about if n not in PRONOUNS], role=one
+            room, () if one else [n for n in about if not is_pronoun(n)], role=one
         )
         return roster if isinstance(roster, Plan) else self._seen(order, about, roster)
 
@@ -383,10 +381,10 @@ class _Turn:
             return replace(self._kept(text), focus=sole or (RoleGroup(role, roster.by_role[role]),))
         here, lines = list[Someone](), list[str]()
         for name in about:
-            if name.lower() not in PRONOUNS:
+            if not is_pronoun(name):
                 options = resolve(name, roster).options
                 here += options
-                lines += [] if options else [replies.nobody(name, (), roster)]
+                lines += [] if options else [replies.nobody(name, roster)]
                 continue
             if not self.before.focus:
                 return self._kept(say("who"))
@@ -414,7 +412,7 @@ class _Turn:
         chosen = list[Someone]()
         instead = bool(corrected) and not corrected.startswith("not ")
         for name in [corrected] if instead else order.who:
-            if name.lower().strip(" .!") in PRONOUNS:
+            if is_pronoun(name):
                 people = self._pronoun(name.lower().strip(" .!"), order, roster, focus)
                 if not people:
                     return self._kept(say("who"))
@@ -425,7 +423,7 @@ class _Turn:
                 # Ids cannot be looked for; the gate finds whose it is, or nobody's.
                 found = replace(found, options=(Peer(name, "", "", ""),), sure=True)
             if not found.options:
-                return self._kept(replies.nobody(name.strip("\"'"), (), roster))
+                return self._kept(replies.nobody(name.strip("\"'"), roster))
             if not found.sure and not (corrected and len(found.options) == 1):
                 text = replies.which(found.options, roster)
                 if len(order.who) > 1 and not corrected:
@@ -450,13 +448,13 @@ class _Turn:
         return () if any(isinstance(one, Peer) and one.id not in here for one in focus) else focus
 
     def _tell(self, order: Order, said: str, room: str, focus: tuple[Someone, ...]) -> Plan:
-        told, roster = split(order, None), None
+        told, roster = audience.split(order, None), None
         if told is None:
             first = re.findall(r'"[^"]+"|[^\s:,]+', order.words)[:1]
             roster = self._roster(room, list(order.who) or first)
             if isinstance(roster, Plan):
                 return roster
-            told = split(order, roster)
+            told = audience.split(order, roster)
         if told is None or isinstance(told, str):
             return self._kept(replies.not_understood(told or "no_end"))
         order = replace(order, who=told.who, words=told.words, manner="as is")
@@ -556,9 +554,9 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         r"(?i)(?:not )?(?:the )?(?:first|second|third|last|\d{1,2}\b)|yes\b.", said.strip()
     ):
         return ()
-    shown = Roster("", people, len(people), len(people), {option.role: 1 for option in options})
+    shown = Roster(people, len(people), len(people), {option.role: 1 for option in options})
     chosen = list[Someone]()
-    for name in replies.parts(text):
+    for name in audience.names(text):
         if not is_name(name):
             return None
         bare = re.sub(r"(?i)^the (.+) one$|^the ", r"\1", name)
