@@ -306,9 +306,11 @@ class Reading:
             found.append(action_of(row, now, wrong))
         return found
 
-    def _rows(self, query: sa.Select[Any], **given: object) -> Sequence[sa.RowMapping]:
+    def _rows(self, query: sa.Select[Any], **given: object) -> list[dict[str, Any]]:
         try:
-            return self.db.execute(query, given).mappings().all()
+            found = self.db.execute(query, given)
+            names = tuple(found.keys())
+            return [dict(zip(names, row, strict=True)) for row in found]
         except ValueError as error:  # a text that is no JSON, or no time
             raise unreadable("A row", error) from None
 
