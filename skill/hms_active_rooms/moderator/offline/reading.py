@@ -84,6 +84,7 @@ class Words:
     languages: tuple[tuple[re.Pattern[str], str], ...]
     says: dict[str, str]
     cannot: dict[str, str]
+    examples: tuple[str, ...]
 
 
 @cache
@@ -103,6 +104,7 @@ def words() -> Words:
         ),
         data["says"],
         data["cannot"],
+        tuple(data["examples"]),
     )
 
 
