@@ -63,6 +63,10 @@ LEADS_TO: Mapping[str, State] = {
 REQUESTS = "(requests)"
 """In place of an action's id: events about requests that were refused before any action."""
 
+CALLED_AGAIN = "called_again"
+"""The event, at the id that a call's first row would have, that says which row it runs instead;
+and at that row, that the call was made anew."""
+
 PRUNED = "pruned"
 """The event that stays when an action that was exported is deleted."""
 
