@@ -24,7 +24,7 @@ _MAX_TOOL_LINES: Final = 8
 _MAX_TOOL_CHARS: Final = 2000
 _NOT_EXECUTED: Final = frozenset({"rejected", "expired", "refused"})
 
-EXAMPLES: Final = words().examples
+EXAMPLES: Final = words().lists["examples"]
 """Sentences that are understood, every one tested. Some are shown when another is not."""
 
 
@@ -41,7 +41,7 @@ def not_understood(why: str) -> str:
     if why.startswith("language:"):
         return why.removeprefix("language:")
     if why in words().why:
-        return words().why[why][1]
+        return words().texts["why"][why]
     shown = ", ".join(f'"{EXAMPLES[place]}"' for place in (0, 4, 8))
     return say(why or "not_understood", shown=shown)
 
