@@ -31,7 +31,7 @@ from hms_active_rooms.serve.rest import rest_routes
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.serve.server import serving
 from serve.people import YES, Person, kit, named, remove, students, text, yes_to
-from serve.rest_callers import problem, rest_app, speaking
+from serve.rest_callers import ADA, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom
 
 REMOVE, SEND = "hms-remove-peers", "hms-send-message"
@@ -116,6 +116,38 @@ async def test_rest_tells_programs_apart_by_their_token() -> None:
         again = (await a.tool(REMOVE, remove())).json()["data"]
     assert first["action_id"] == again["action_id"] != second["action_id"]
     assert (first["requester"], second["requester"]) == ("rest:agent-a", "rest:agent-b")
+
+
+async def test_a_program_reads_by_rest_only_what_was_asked_for_with_its_token() -> None:
+    plain = "plain-token-0123456789"
+    tokens = {"": plain, "agent_a": A, "agent-a": B}  # _ stands for any character in SQL's LIKE
+    guard = guard_settings("127.0.0.1", callers=tokens, approvers={"ada": ADA})
+    toolkit = kit(students())
+    async with (
+        served(toolkit, guard) as url,
+        connected(url, token=A, name="mcp") as mcp_a,
+        connected(url, token=plain, name="agent_a") as mcp_plain,
+        AsyncExitStack() as stack,
+    ):
+        mine: dict[str, set[str]] = {A: set(), B: set(), plain: set()}
+        for token, mcp, number in ((A, mcp_a, 1), (plain, mcp_plain, 2)):
+            told = (await mcp.call_tool(REMOVE, remove(number))).structured_content
+            mine[token].add(told["action_id"])
+        programs = {}
+        for token in (*mine, ADA):
+            http = httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {token}"})
+            programs[token] = await stack.enter_async_context(http)
+        for token, ids in mine.items():
+            told = (await programs[token].post(f"/v1/tools/{REMOVE}", json=remove(3))).json()
+            ids.add(told["data"]["action_id"])
+        for token, http in programs.items():
+            listed = (await http.get("/v1/actions")).json()["actions"]
+            everything = set().union(*mine.values())
+            seen = mine.get(token, everything)
+            assert {each["action_id"] for each in listed} == seen
+            for action_id in everything:
+                status = (await http.get(f"/v1/actions/{action_id}")).status_code
+                assert status == (200 if action_id in seen else 404)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -224,6 +256,19 @@ async def test_open_questions_are_counted_for_each_caller(monkeypatch: pytest.Mo
         assert (await a.tool(REMOVE, remove(1))).status_code == 202
         problem(await a.tool(REMOVE, remove(2)), 403, "policy_refusal")
         assert (await b.tool(REMOVE, remove(2))).status_code == 202
+
+
+async def test_a_session_for_each_question_leaves_no_more_open_than_one_token_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "MAX_OPEN", 1)
+    monkeypatch.setattr(calls, "CALLERS_OF_A_TOKEN", 2)
+    told = []
+    async with served(kit(students())) as url:
+        for number in (1, 2, 3):
+            async with connected(url, name=f"name{number}") as mcp:
+                told.append(text(await mcp.call_tool(REMOVE, remove(number))))
+    assert ["no more are taken" in words for words in told] == [False, False, True]
 
 
 # --- one request id, twice ------------------------------------------------------------------------
