@@ -63,6 +63,9 @@ LEADS_TO: Mapping[str, State] = {
 REQUESTS = "(requests)"
 """In place of an action's id: events about requests that were refused before any action."""
 
+KEPT = "(kept) "
+"""How a place begins whose first question stays for ever, in place of a graph's."""
+
 PRUNED = "pruned"
 """The event that stays when an action that was exported is deleted."""
 
