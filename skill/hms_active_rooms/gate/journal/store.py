@@ -30,6 +30,7 @@ from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalErr
 from hms_active_rooms.gate.journal import archive
 from hms_active_rooms.gate.journal.engines import is_in_memory, open_engines
 from hms_active_rooms.gate.journal.records import (
+    CALLED_AGAIN,
     REQUESTS,
     TRANSITIONS,
     UNSENT,
@@ -38,6 +39,7 @@ from hms_active_rooms.gate.journal.records import (
     Grant,
     State,
     Way,
+    action_id,
     action_of,
     aware,
     contradiction,
@@ -131,8 +133,13 @@ class Reading:
         return self._one(_BY_ID, wanted=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call."""
-        return self._one(_LATEST, wanted=call_key)
+        """The newest revision of a call, or of the one that was held back and that it runs."""
+        return self._one(_LATEST, wanted=call_key) or self._run_by(call_key)
+
+    def _run_by(self, call_key: str) -> Action | None:
+        runs = (events.c.action_id == action_id(call_key, 1), events.c.kind == CALLED_AGAIN)
+        found = self._events(sa.and_(*runs), events.c.seq)
+        return self.newest(found[-1].data["runs"]) if found else None
 
     def newest(self, action_id: str) -> Action | None:
         """The newest revision of the call that the row with this id is a revision of."""
