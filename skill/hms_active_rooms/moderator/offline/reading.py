@@ -80,9 +80,11 @@ class Words:
     looks: dict[str, re.Pattern[str]]
     why: dict[str, tuple[re.Pattern[str], str]]
     guards: dict[str, re.Pattern[str]]
+    names: dict[str, re.Pattern[str]]
     languages: tuple[tuple[re.Pattern[str], str], ...]
     says: dict[str, str]
     cannot: dict[str, str]
+    examples: tuple[str, ...]
 
 
 @cache
@@ -95,12 +97,14 @@ def words() -> Words:
         {kind: whole(listed) for kind, listed in data["looks"].items()},
         {kind: (whole(entry["words"]), entry["says"]) for kind, entry in data["why"].items()},
         {kind: whole(listed) for kind, listed in data["guards"].items()},
+        {kind: whole(listed) for kind, listed in data["names"].items()},
         tuple(
             (re.compile(f"[{e['letters']}]") if "letters" in e else whole(e["words"]), e["says"])
             for e in data["languages"]
         ),
         data["says"],
         data["cannot"],
+        tuple(data["examples"]),
     )
 
 
@@ -344,7 +348,14 @@ def _leaves(rule: Tree[Token]) -> list[Token]:
     return sorted(rule.scan_values(lambda _: True), key=lambda token: token.start_pos or 0)
 
 
+_ASKING: Final = re.compile(r"(?i)(?:who|what|which|how|why|where)\b")
+
+
 def _order(text: str) -> Order | None:
+    if _ASKING.match(
+        text
+    ):  # Nothing that begins so is an order, and the grammar takes long to load.
+        return None
     from lark.exceptions import UnexpectedInput
 
     try:
