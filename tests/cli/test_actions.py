@@ -22,7 +22,7 @@ QUESTION = r"Approve\? \[yes/no/edit\]"
 @pytest.fixture
 def waiting(sim: Simulation, call: Run) -> str:
     """The id of a removal that waits for a person."""
-    return call("remove", sim.room_id, "Spam Bot", "--json").json["action_id"]
+    return str(call("remove", sim.room_id, "Spam Bot", "--json").json["action_id"])
 
 
 def test_approve_in_a_terminal_shows_asks_and_runs_once(

@@ -63,6 +63,9 @@ LEADS_TO: Mapping[str, State] = {
 REQUESTS = "(requests)"
 """In place of an action's id: events about requests that were refused before any action."""
 
+KEPT = "(kept) "
+"""How a place begins whose first question stays for ever, in place of a graph's."""
+
 CALLED_AGAIN = "called_again"
 """The event, at the id that a call's first row would have, that says which row it runs instead;
 and at that row, that the call was made anew."""

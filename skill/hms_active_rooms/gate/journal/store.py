@@ -12,6 +12,7 @@ SQLAlchemy Core over SQLite or PostgreSQL, chosen by URL. Synchronous; async cal
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -188,6 +189,7 @@ class Reading:
         room_id: str | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        within: Collection[str] | None = None,
         oldest_first: bool = False,
         limit: int = 50,
     ) -> list[Action]:
@@ -198,12 +200,14 @@ class Reading:
             room_id: rows of this room.
             rooms: rows of these rooms; None: of any.
             thread: rows of this conversation.
+            within: rows of these conversations; a name that ends in ":" stands for all that go
+                on with one more word. None: of any.
             oldest_first: the other order.
             limit: at most so many.
         """
         age = actions.c.created_at
         query = (
-            _ROW.where(*self._filters(state, room_id, rooms, thread))
+            _ROW.where(*self._filters(state, room_id, rooms, thread, within))
             .order_by(age if oldest_first else age.desc(), actions.c.id)
             .limit(limit)
         )
@@ -215,10 +219,11 @@ class Reading:
         state: State | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        within: Collection[str] | None = None,
         requester: str | None = None,
     ) -> int:
         """How many rows fit every filter; see `actions`."""
-        fit = self._filters(state, None, rooms, thread)
+        fit = self._filters(state, None, rooms, thread, within)
         if requester is not None:
             fit.append(actions.c.requester == requester)
         return self.db.scalar(sa.select(sa.func.count()).select_from(actions).where(*fit)) or 0
@@ -326,6 +331,7 @@ class Reading:
         room_id: str | None,
         rooms: Collection[str] | None,
         thread: str | None,
+        within: Collection[str] | None,
     ) -> list[sa.ColumnElement[bool]]:
         found: list[sa.ColumnElement[bool]] = []
         if state is not None:
@@ -338,7 +344,17 @@ class Reading:
             found.append(actions.c.room_id.in_(sorted(rooms)))
         if thread is not None:
             found.append(actions.c.thread == thread)
+        if within is not None:
+            found.append(sa.or_(sa.false(), *map(_is_within, within)))
         return found
+
+
+def _is_within(name: str) -> sa.ColumnElement[bool]:
+    if not name.endswith(":"):
+        return actions.c.thread == name
+    begin = re.sub("([/_%])", r"/\1", name)
+    one, more = (actions.c.thread.like(begin + rest, escape="/") for rest in ("%", "%:%"))
+    return sa.and_(one, ~more)
 
 
 class Writing(Reading):
