@@ -17,11 +17,25 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from docs import PROJECT, filled, hints_table, session, simulator_page
 from hms_active_rooms import ActiveRoomsToolkit, blocking
+from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.sim.server import environment, running_sim
 from scripted import ScriptedModel, calls, text
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
+
+
+def test_every_variable_that_docs_or_code_name_is_taken_as_a_setting() -> None:
+    files = [*PROJECT.glob("*.md"), *(PROJECT / "skill").rglob("*.md")]
+    files += (PROJECT / "skill" / "hms_active_rooms").rglob("*.py")
+    named = {
+        name
+        for file in files
+        for name in re.findall(r"(?<!_)HMS_[A-Z_]+", file.read_text(encoding="utf-8"))
+        if not name.endswith("_")  # the beginning of a family
+    }
+    assert {"HMS_NOTIFY_URL", "HMS_SERVER_TOKENS", "HMS_POLICY_ROOMS"} <= named
+    refuse_unknown(dict.fromkeys(named, "x"))
 
 
 def test_the_hints_table_is_the_contracts() -> None:

@@ -15,8 +15,9 @@ KNOWN: Final = frozenset(
     _PREFIX + name
     for name in (
         "ACCESS_KEY", "APPROVER_TOKEN", "BASE_URL", "DEBUG", "JOURNAL", "MANAGEMENT_TOKEN",
-        "MODEL", "PLAIN_ANSWERS", "POLICY_FILE", "ROOM", "SECRET", "SERVER_TOKEN",
-        "SERVER_TOKENS", "SERVER_URL", "TRANSPORT",
+        "MODEL", "NOTIFY_FORM", "NOTIFY_NAMES", "NOTIFY_SECRET", "NOTIFY_URL", "PLAIN_ANSWERS",
+        "POLICY_FILE", "ROOM", "SECRET", "SERVER_TOKEN", "SERVER_TOKENS", "SERVER_URL",
+        "TRANSPORT",
     )
 )  # fmt: skip
 """Whole names."""

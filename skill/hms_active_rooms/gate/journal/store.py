@@ -12,6 +12,7 @@ SQLAlchemy Core over SQLite or PostgreSQL, chosen by URL. Synchronous; async cal
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -29,6 +30,7 @@ from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalErr
 from hms_active_rooms.gate.journal import archive
 from hms_active_rooms.gate.journal.engines import is_in_memory, open_engines
 from hms_active_rooms.gate.journal.records import (
+    CALLED_AGAIN,
     REQUESTS,
     TRANSITIONS,
     UNSENT,
@@ -37,6 +39,7 @@ from hms_active_rooms.gate.journal.records import (
     Grant,
     State,
     Way,
+    action_id,
     action_of,
     aware,
     contradiction,
@@ -131,8 +134,13 @@ class Reading:
         return self._one(_BY_ID, wanted=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call."""
-        return self._one(_LATEST, wanted=call_key)
+        """The newest revision of a call, or of the one that was held back and that it runs."""
+        return self._one(_LATEST, wanted=call_key) or self._run_by(call_key)
+
+    def _run_by(self, call_key: str) -> Action | None:
+        runs = (events.c.action_id == action_id(call_key, 1), events.c.kind == CALLED_AGAIN)
+        found = self._events(sa.and_(*runs), events.c.seq)
+        return self.newest(found[-1].data["runs"]) if found else None
 
     def newest(self, action_id: str) -> Action | None:
         """The newest revision of the call that the row with this id is a revision of."""
@@ -188,6 +196,7 @@ class Reading:
         room_id: str | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        within: Collection[str] | None = None,
         oldest_first: bool = False,
         limit: int = 50,
     ) -> list[Action]:
@@ -198,12 +207,14 @@ class Reading:
             room_id: rows of this room.
             rooms: rows of these rooms; None: of any.
             thread: rows of this conversation.
+            within: rows of these conversations; a name that ends in ":" stands for all that go
+                on with one more word. None: of any.
             oldest_first: the other order.
             limit: at most so many.
         """
         age = actions.c.created_at
         query = (
-            _ROW.where(*self._filters(state, room_id, rooms, thread))
+            _ROW.where(*self._filters(state, room_id, rooms, thread, within))
             .order_by(age if oldest_first else age.desc(), actions.c.id)
             .limit(limit)
         )
@@ -215,10 +226,11 @@ class Reading:
         state: State | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        within: Collection[str] | None = None,
         requester: str | None = None,
     ) -> int:
         """How many rows fit every filter; see `actions`."""
-        fit = self._filters(state, None, rooms, thread)
+        fit = self._filters(state, None, rooms, thread, within)
         if requester is not None:
             fit.append(actions.c.requester == requester)
         return self.db.scalar(sa.select(sa.func.count()).select_from(actions).where(*fit)) or 0
@@ -306,9 +318,11 @@ class Reading:
             found.append(action_of(row, now, wrong))
         return found
 
-    def _rows(self, query: sa.Select[Any], **given: object) -> Sequence[sa.RowMapping]:
+    def _rows(self, query: sa.Select[Any], **given: object) -> list[dict[str, Any]]:
         try:
-            return self.db.execute(query, given).mappings().all()
+            found = self.db.execute(query, given)
+            names = tuple(found.keys())
+            return [dict(zip(names, row, strict=True)) for row in found]
         except ValueError as error:  # a text that is no JSON, or no time
             raise unreadable("A row", error) from None
 
@@ -324,6 +338,7 @@ class Reading:
         room_id: str | None,
         rooms: Collection[str] | None,
         thread: str | None,
+        within: Collection[str] | None,
     ) -> list[sa.ColumnElement[bool]]:
         found: list[sa.ColumnElement[bool]] = []
         if state is not None:
@@ -336,7 +351,17 @@ class Reading:
             found.append(actions.c.room_id.in_(sorted(rooms)))
         if thread is not None:
             found.append(actions.c.thread == thread)
+        if within is not None:
+            found.append(sa.or_(sa.false(), *map(_is_within, within)))
         return found
+
+
+def _is_within(name: str) -> sa.ColumnElement[bool]:
+    if not name.endswith(":"):
+        return actions.c.thread == name
+    begin = re.sub("([/_%])", r"/\1", name)
+    one, more = (actions.c.thread.like(begin + rest, escape="/") for rest in ("%", "%:%"))
+    return sa.and_(one, ~more)
 
 
 class Writing(Reading):
