@@ -579,6 +579,39 @@ async def test_a_run_that_is_cancelled_while_it_gives_the_row_back_says_nothing_
     assert len(room.posts) == 1
 
 
+@pytest.mark.parametrize("at", [1, 2])
+async def test_a_run_that_is_cancelled_again_and_again_gives_the_row_back(
+    at: int, tmp_path: Path
+) -> None:
+    running, stopped, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    commits = 0
+
+    def wait_before_a_commit(when: Literal["before", "after"]) -> None:
+        nonlocal commits
+        commits += when == "before"
+        if when == "before" and commits == at:
+            running.call_soon_threadsafe(stopped.set)
+            assert go_on.wait(30)
+
+    room = classroom()
+    action = await approved(gate_on(room, Journal(f"sqlite:///{tmp_path / 'j'}")), send())
+    journal = Journal(f"sqlite:///{tmp_path / 'j'}", on_commit=wait_before_a_commit)
+    commits, gate = 0, gate_on(room, journal)
+    if at == 2:
+        room.before = lambda _: _raise(ConnectionFailed("Refused."))
+    task = asyncio.create_task(gate.run(action.id))
+    await stopped.wait()
+    for _ in range(4):
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert kinds(gate, action)[-2:] == ["sent", "returned"]
+    assert (await gate.get(action.id)).state == "approved"
+
+
 class Lost:
     """The answer to one commit is lost, though it went through."""
 
@@ -665,6 +698,31 @@ async def test_what_a_stopped_process_left_is_looked_at_at_the_next_start_and_no
     assert (await gate.get(busy.id)).state == "sent"
     assert {a.id for a in looked} == ({lost.id, message.id} if left == "sent" else {lost.id})
     assert room.posts == []
+
+
+async def test_who_believes_that_a_sender_is_gone_goes_on_waiting_when_it_is_not() -> None:
+    clock, reads = Clock(), list[bool]()
+
+    def now() -> datetime:
+        if not reads or not reads.pop():
+            return clock.now
+        with journal.write() as tx:
+            assert tx.renew(action.id, lease_s=90)
+        return clock.now + timedelta(seconds=61)
+
+    async def sleep(_: float) -> None:
+        with journal.write() as tx:
+            found = tx.get(action.id)
+            assert found is not None
+            tx.move(found, "done", by="another", way="answer")
+
+    journal = Journal(":memory:", clock=now)
+    gate = gate_on(classroom(), journal, clock)
+    action = await approved(gate, send())
+    claimed_by(gate, action, this_worker(), 60)
+    reads += [True, False]  # the row is read, and then its lease seems over
+    waits = Gate(classroom(), gate.policy, journal, sleep=sleep)  # type: ignore[arg-type]
+    assert (await waits.run(action.id)).state == "done"
 
 
 async def test_a_start_looks_only_at_rooms_the_policy_names() -> None:
@@ -921,6 +979,22 @@ async def test_what_changed_since_is_asked_again_and_says_why() -> None:
     assert kinds(gate, action) == ["proposed", "asked", "approved", "sent", "done"]
 
 
+async def test_whoever_answers_after_another_edited_the_words_is_told_what_was_sent() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    action = await gate.propose(send(), HERE)
+
+    async def another_is_first(request: ApprovalRequest) -> object:
+        edit = Edit(request.digest, {"message": "hi"})
+        edited = (await gate.decide(request.action_id, edit, by="bob", way="page")).action
+        assert (await gate.run(edited)).state == "done"
+        return request.approve()
+
+    ended = await gate.drive(action, another_is_first, by="ada", way="terminal")
+    assert (ended.state, ended.call.arguments()["message"]) == ("done", "hi")
+    assert len(room.posts) == 1
+
+
 async def test_edited_words_are_sent_without_another_question() -> None:
     room = classroom()
     gate = gate_on(room)
@@ -1136,6 +1210,58 @@ async def test_a_program_outside_that_calls_anew_is_asked_about_also_what_was_he
     with pytest.raises(PolicyRefusal):
         await gate.run(held)
     assert (await gate.propose(send(), here[2])).state == "proposed"
+
+
+async def held_and_called_again(gate: Gate) -> tuple[Action, Origin]:
+    """A message that the limit per minute held back, and where the same call was made anew."""
+    await carried_out(gate, send("another"))
+    held = await gate.propose(send(), call_number(2))
+    if held.state == "proposed":
+        held = (await gate.decide(held.id, Approve(held.digest), by="ada", way="page")).action
+    with pytest.raises(PolicyRefusal):
+        await gate.run(held)
+    again = await gate.propose(send(), call_number(3))
+    assert again.id == held.id
+    return held, call_number(3)
+
+
+async def test_a_call_that_ran_what_was_held_back_is_sent_once_whatever_was_called_since() -> None:
+    room, clock = classroom(), Clock()
+    journal = Journal(":memory:", clock=clock)
+    gate = gate_on(room, journal, clock, actions_per_minute=1, relaxed={"hms-send-message"})
+    await gate.run(await gate.propose(send("another"), call_number(1)))
+    held = await gate.propose(send(), call_number(2))
+    with pytest.raises(PolicyRefusal):
+        await gate.run(held)
+    for number in (3, 4):
+        clock.now += timedelta(seconds=61)
+        await gate.run(await gate.propose(send(), call_number(number)))
+    assert len(room.posts) == 3
+    clock.now += timedelta(seconds=61)
+    again = await gate.run(await gate.propose(send(), call_number(3)))
+    assert (again.id, again.state, len(room.posts)) == (held.id, "done", 3)
+
+
+async def test_a_call_that_ran_what_was_held_back_is_found_where_it_was_made() -> None:
+    gate = gate_on(classroom(), actions_per_minute=1)
+    held, where = await held_and_called_again(gate)
+    found = await gate.find(send(), where)
+    assert found is not None
+    assert found.id == held.id
+
+
+async def test_what_is_refused_now_does_not_run_what_was_held_back() -> None:
+    room = classroom()
+    gate = gate_on(room, actions_per_minute=1)
+    await carried_out(gate, send("another"))
+    held = await approved(gate, remove(), call_number(2))
+    with pytest.raises(PolicyRefusal):
+        await gate.run(held)
+    gone, room.peers = room.peers, room.peers[:2]
+    for peers in (room.peers, gone):
+        room.peers = peers
+        with pytest.raises(PeerNotFound):
+            await gate.propose(remove(), call_number(3))
 
 
 async def test_what_was_approved_and_never_held_back_is_no_yes_for_another_call() -> None:
@@ -1809,7 +1935,8 @@ async def test_a_claim_that_is_over_records_nothing_about_the_next_one() -> None
             assert row is not None
             back = tx.move(row, "approved", by="a", way="answer", sent_at=None, worker="")
             later = tx.now() + timedelta(seconds=1)
-            again = {"sent_at": later, "worker": row.worker, "lease_until": row.lease_until}
+            again: dict[str, Any] = {"sent_at": later, "worker": row.worker}
+            again["lease_until"] = row.lease_until
             tx.move(back, "sent", by="b", way="claim", **again)
         raise RuntimeError("the first one stops here")
 

@@ -93,6 +93,44 @@ def test_a_commit_waits_for_the_disk_whatever_the_server_is_set_to(url_of_off: s
     journal.close()
 
 
+@pytest.fixture
+def url_of_snapshots(url: str) -> Iterator[str]:
+    """A transaction goes on seeing what there was when it began, unless a session wants it."""
+    admin = sa.create_engine(url, poolclass=sa.NullPool)
+    setting = "ALTER ROLE journal {} default_transaction_isolation"
+    with admin.begin() as db:
+        db.exec_driver_sql(setting.format("SET") + " = 'repeatable read'")
+    yield url
+    with admin.begin() as db:
+        db.exec_driver_sql(setting.format("RESET"))
+
+
+def test_whoever_waited_to_write_sees_what_was_written_meanwhile_whatever_the_server_is_set_to(
+    url_of_snapshots: str,
+) -> None:
+    journal, other = Journal(url_of_snapshots), Journal(url_of_snapshots)
+    watching = sa.create_engine(url_of_snapshots, poolclass=sa.NullPool)
+    seen: list[list[str]] = []
+
+    def write_too() -> None:
+        with other.write() as tx:
+            seen.append(tx.asked_at("a place of snapshots"))
+
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    thread = threading.Thread(target=write_too)
+    with journal.write() as tx:
+        thread.start()
+        while True:
+            with watching.begin() as db:
+                if db.exec_driver_sql(waiting).scalar():
+                    break
+        tx.ask("a place of snapshots", ["a"])
+    thread.join()
+    assert seen == [["a"]]
+    journal.close()
+    other.close()
+
+
 def test_a_server_that_could_lose_a_record_is_refused(url: str) -> None:
     admin = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
 
@@ -258,6 +296,16 @@ def test_events_are_append_only(url: str) -> None:
     ):
         with pytest.raises(DBAPIError, match="append-only"), other.begin() as db:
             db.exec_driver_sql(sql)
+    journal.close()
+
+
+def test_all_reads_of_one_view_are_of_one_moment(url: str) -> None:
+    journal = Journal(url)
+    with journal.read() as view:
+        assert view.asked_at("a place of one moment") == []
+        with journal.write() as tx:
+            tx.ask("a place of one moment", ["a"])
+        assert view.asked_at("a place of one moment") == []
     journal.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from langgraph.types import Command
 
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
 from hms_active_rooms.errors import Forbidden
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.tools.asking import MAX_QUESTIONS
 from scripted import ScriptedModel, calls, text, worst
-from stand_in import ROOM, StandInRoom, peer
+from stand_in import ROOM, Clock, StandInRoom, peer
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
 APPROVE = {"type": "approve"}
@@ -29,10 +31,11 @@ class Conversation:
     def __init__(self, room: StandInRoom, model: ScriptedModel, **policy: Any) -> None:
         self.room = room
         self.saver = InMemorySaver()
+        self.clock = Clock()
         self.kit = ActiveRoomsToolkit(
             room,  # type: ignore[arg-type]
             Policy.build(rooms=(ROOM,), verify_s=0, **policy),
-            journal=":memory:",
+            journal=Journal(":memory:", clock=self.clock),
         )
         self.model = model
         self.graph = build_moderator(model, self.kit, room_id=ROOM, checkpointer=self.saver)
@@ -290,7 +293,7 @@ def test_resuming_by_two_workers_sends_once() -> None:
     interrupt = talk.say()
     digest = interrupt.value["action_requests"][0]["digest"]
     decisions = [{**APPROVE, "digest": digest}, REJECT, REJECT]
-    resume = Command(resume={interrupt.id: {"decisions": decisions}})
+    resume: Command[Any] = Command(resume={interrupt.id: {"decisions": decisions}})
 
     async def both() -> None:
         other = build_moderator(talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver)
@@ -304,13 +307,31 @@ def test_resuming_by_two_workers_sends_once() -> None:
     assert talk.removed() == [peer(1).id]
 
 
+def test_what_was_held_back_and_is_asked_about_anew_is_answered_where_it_is_asked() -> None:
+    model = ScriptedModel.saying(
+        calls(send("one")), calls(send("two")), text("later"), calls(send("two")), text("done")
+    )
+    talk = Conversation(StandInRoom([peer(1)]), model, actions_per_minute=1)
+    talk.say()
+    talk.answer(APPROVE)
+    talk.answer(APPROVE)
+    assert "still approved" in talk.results()[-1]
+    talk.clock.now += timedelta(seconds=61)
+    talk.room.peers += [peer(n) for n in (2, 3, 4)]  # the audience grew
+    asked = talk.say("try again")
+    assert "grew" in asked.value["action_requests"][0]["description"]
+    talk.answer(APPROVE)
+    assert [body["message"] for _, body in talk.room.posts] == ["one", "two"]
+
+
 def test_going_back_in_time_sends_nothing_again() -> None:
     talk = three_removals()
     talk.say()
     before = talk.graph.get_state(CONFIG).config
     talk.answer(APPROVE, REJECT, REJECT)
     talk.room.peers.append(peer(1))
-    for value in (None, Command(resume={"decisions": [APPROVE, APPROVE, APPROVE]})):
+    again: Command[Any] = Command(resume={"decisions": [APPROVE, APPROVE, APPROVE]})
+    for value in (None, again):
         talk.graph.invoke(value, before)
     assert talk.removed() == [peer(1).id]
 
@@ -586,10 +607,10 @@ def test_a_copied_thread_asks_for_itself() -> None:
     copied: Any = {"configurable": {"thread_id": "copy", "approver": "eve"}}
     for place, checkpoints in list(talk.saver.storage["t"].items()):
         talk.saver.storage["copy"][place] = dict(checkpoints)
-    for (_, *rest), writes in list(talk.saver.writes.items()):
-        talk.saver.writes[("copy", *rest)] = dict(writes)  # type: ignore[index]
-    for (_, *rest), blob in list(talk.saver.blobs.items()):
-        talk.saver.blobs[("copy", *rest)] = blob  # type: ignore[index]
+    for (_, place, checkpoint), writes in list(talk.saver.writes.items()):
+        talk.saver.writes["copy", place, checkpoint] = dict(writes)
+    for (_, place, channel, version), blob in list(talk.saver.blobs.items()):
+        talk.saver.blobs["copy", place, channel, version] = blob
     decisions = {"decisions": [{**APPROVE, "digest": r["digest"]} for r in first]}
     out = talk.graph.invoke(Command(resume=decisions), copied)
     [again] = out["__interrupt__"]

@@ -4,9 +4,12 @@ are told and in their limits; servers of one journal know each other's questions
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -21,17 +24,17 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import calls, eliciting
+from hms_active_rooms.serve import calls, eliciting, mcp_calls
 from hms_active_rooms.serve.admission import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry
-from hms_active_rooms.serve.mcp_sessions import HEADER, TWICE
+from hms_active_rooms.serve.mcp_sessions import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.rest import rest_routes
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.serve.server import serving
 from serve.people import YES, Person, kit, named, remove, students, text, yes_to
-from serve.rest_callers import problem, rest_app, speaking
+from serve.rest_callers import ADA, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom
 
 REMOVE, SEND = "hms-remove-peers", "hms-send-message"
@@ -51,13 +54,19 @@ async def served(toolkit: ActiveRoomsToolkit, guard: GuardSettings = OPEN) -> As
 
 @asynccontextmanager
 async def connected(
-    url: str, mode: str = "legacy", *, token: str = "", name: str = "agent", person: Any = None
+    url: str,
+    mode: str = "legacy",
+    *,
+    token: str = "",
+    name: str = "agent",
+    person: Any = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Client]:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+    headers = {**headers, **({"authorization": f"Bearer {token}"} if token else {})}
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
         client = Client(
             streamable_http_client(f"{url}/mcp", http_client=http),
-            mode=mode,  # type: ignore[arg-type]  # one of the modes
+            mode=mode,
             elicitation_callback=person,
             client_info=types.Implementation(name=name, version="1"),
         )
@@ -116,6 +125,38 @@ async def test_rest_tells_programs_apart_by_their_token() -> None:
         again = (await a.tool(REMOVE, remove())).json()["data"]
     assert first["action_id"] == again["action_id"] != second["action_id"]
     assert (first["requester"], second["requester"]) == ("rest:agent-a", "rest:agent-b")
+
+
+async def test_a_program_reads_by_rest_only_what_was_asked_for_with_its_token() -> None:
+    plain = "plain-token-0123456789"
+    tokens = {"": plain, "agent_a": A, "agent-a": B}  # _ stands for any character in SQL's LIKE
+    guard = guard_settings("127.0.0.1", callers=tokens, approvers={"ada": ADA})
+    toolkit = kit(students())
+    async with (
+        served(toolkit, guard) as url,
+        connected(url, token=A, name="mcp") as mcp_a,
+        connected(url, token=plain, name="agent_a") as mcp_plain,
+        AsyncExitStack() as stack,
+    ):
+        mine: dict[str, set[str]] = {A: set(), B: set(), plain: set()}
+        for token, mcp, number in ((A, mcp_a, 1), (plain, mcp_plain, 2)):
+            told = (await mcp.call_tool(REMOVE, remove(number))).structured_content
+            mine[token].add(told["action_id"])
+        programs = {}
+        for token in (*mine, ADA):
+            http = httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {token}"})
+            programs[token] = await stack.enter_async_context(http)
+        for token, ids in mine.items():
+            told = (await programs[token].post(f"/v1/tools/{REMOVE}", json=remove(3))).json()
+            ids.add(told["data"]["action_id"])
+        for token, http in programs.items():
+            listed = (await http.get("/v1/actions")).json()["actions"]
+            everything = set().union(*mine.values())
+            seen = mine.get(token, everything)
+            assert {each["action_id"] for each in listed} == seen
+            for action_id in everything:
+                status = (await http.get(f"/v1/actions/{action_id}")).status_code
+                assert status == (200 if action_id in seen else 404)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -226,6 +267,19 @@ async def test_open_questions_are_counted_for_each_caller(monkeypatch: pytest.Mo
         assert (await b.tool(REMOVE, remove(2))).status_code == 202
 
 
+async def test_a_session_for_each_question_leaves_no_more_open_than_one_token_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "MAX_OPEN", 1)
+    monkeypatch.setattr(calls, "CALLERS_OF_A_TOKEN", 2)
+    told = []
+    async with served(kit(students())) as url:
+        for number in (1, 2, 3):
+            async with connected(url, name=f"name{number}") as mcp:
+                told.append(text(await mcp.call_tool(REMOVE, remove(number))))
+    assert ["no more are taken" in words for words in told] == [False, False, True]
+
+
 # --- one request id, twice ------------------------------------------------------------------------
 
 _ACCEPT = {"accept": "application/json, text/event-stream"}
@@ -254,6 +308,48 @@ async def test_a_second_request_with_an_id_that_is_open_is_refused_and_the_first
         third = await http.post("/mcp", json=_listing(7), headers=session)
     assert third.status_code == 200
     assert "hms-end-active-room" in third.text
+
+
+async def test_an_id_that_was_given_up_is_free_again_once_its_session_is_idle() -> None:
+    now = 0.0
+    passed: list[object] = []
+
+    async def given_up(scope: Any, receive: Any, send: Any) -> None:
+        passed.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    sessions = Sessions(given_up, ["2025-06-18"], clock=lambda: now)
+
+    async def ask(session: str) -> None:
+        body = json.dumps(_listing(7)).encode()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(_: Any) -> None: ...
+
+        headers = [(HEADER.encode(), session.encode())]
+        scope = {"type": "http", "method": "POST", "path": session, "headers": headers}
+        await sessions(scope, receive, send)
+
+    for session in ("a", "a", "b"):
+        await ask(session)
+    assert passed == ["a", "b"]
+    now = IDLE_S
+    await ask("c")
+    await ask("a")
+    assert passed == ["a", "b", "c", "a"]
+
+
+async def test_a_session_that_the_protocol_does_not_have_makes_no_other_caller() -> None:
+    toolkit = kit(students())
+    async with served(toolkit) as url:
+        for session in ("one", "two"):
+            headers = {HEADER: session}
+            async with connected(url, "auto", headers=headers) as mcp:
+                assert (await mcp.call_tool(REMOVE, remove())).structured_content["waiting"]
+    [row] = toolkit.gate.journal.actions()
+    assert row.requester == "mcp:agent"
 
 
 class SlowRoom(StandInRoom):
@@ -311,6 +407,21 @@ async def test_an_answer_counts_at_any_server_of_the_journal(
     assert [verb for verb, _ in room.posts] == ["remove"]
 
 
+async def test_an_answer_counts_at_a_server_that_starts_after_the_journal_was_pruned() -> None:
+    room, clock = students(), Clock()
+    journal = Journal(":memory:", clock=clock)
+    first = build_server(kit(room, journal))
+    clock.now += timedelta(days=30)
+    journal.prune(before=clock(), by="ada")
+    async with Client(first, elicitation_callback=Person([YES])) as one:
+        asked = await _first_round(one)
+    async with connected_to(kit(room, journal)) as other:
+        told = await other.call_tool(
+            REMOVE, remove(), input_responses=yes_to(asked), request_state=asked.request_state
+        )
+    assert told.structured_content["state"] == "done"
+
+
 @asynccontextmanager
 async def connected_to(toolkit: ActiveRoomsToolkit) -> AsyncIterator[Client]:
     async with Client(build_server(toolkit), elicitation_callback=Person([YES])) as mcp:
@@ -352,12 +463,12 @@ async def test_while_a_person_is_asked_there_is_progress(monkeypatch: pytest.Mon
     seen: list[float] = []
     enough = asyncio.Event()
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        seen.append(done)
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
         if len(seen) == 3:
             enough.set()
 
-    async def slow(_: Any, params: Any) -> types.ElicitResult:
+    async def slow(context: Any, params: Any) -> types.ElicitResult:
         await enough.wait()
         return named(YES, params.requested_schema)
 
@@ -374,7 +485,7 @@ async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_
     toolkit = kit(room)
     asked, answer = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: Any, params: Any) -> types.ElicitResult:
+    async def slow(context: Any, params: Any) -> types.ElicitResult:
         asked.set()
         await answer.wait()
         return named(YES, params.requested_schema)
@@ -394,6 +505,38 @@ async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_
     assert "made before" in text(told)
     assert "came after the call had ended" in text(told)
     assert [verb for verb, _ in room.posts] == ["remove"]
+
+
+async def test_of_very_many_calls_that_were_given_up_late_answers_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mcp_calls, "MOST_LATE", 1)
+    room = students()
+    toolkit = kit(room)
+    asked: asyncio.Queue[Any] = asyncio.Queue()
+    answer = asyncio.Event()
+
+    async def slow(_: Any, params: Any) -> types.ElicitResult:
+        asked.put_nowait(params)
+        await answer.wait()
+        return named(YES, params.requested_schema)
+
+    async with served(toolkit) as url, connected(url, person=slow) as mcp:
+        for number in (1, 2):
+            call = asyncio.create_task(mcp.call_tool(REMOVE, remove(number)))
+            await asked.get()
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            await mcp.list_tools()  # the server has read that the call is given up
+        answer.set()
+        second, first = toolkit.gate.journal.actions()
+        await until_ended(toolkit, first.id)
+        assert asked.empty()
+        told = await mcp.call_tool(REMOVE, remove(2))
+        assert asked.qsize() == 1  # again
+    assert told.structured_content["action_id"] == second.id
+    assert told.structured_content["state"] == "done"
+    assert len(room.posts) == 2
 
 
 async def until_ended(toolkit: ActiveRoomsToolkit, action_id: str) -> None:

@@ -39,6 +39,8 @@ class Receiver:
     """A webhook that answers with these statuses in turn, the last one for all after it."""
 
     statuses: list[int] = field(default_factory=lambda: [200])
+    location: str = ""
+    asked: list[str] = field(default_factory=list)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
     more: threading.Condition = field(default_factory=threading.Condition)
@@ -62,10 +64,17 @@ def receiver() -> Iterator[Receiver]:
             status = found.statuses[min(len(found.got), len(found.statuses) - 1)]
             self.send_response(status)
             self.send_header("content-length", "0")
+            self.send_header("location", found.location)
             self.end_headers()
             with found.more:
                 found.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
                 found.more.notify_all()
+
+        def do_GET(self) -> None:
+            found.asked.append(self.path)
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -123,6 +132,8 @@ def test_the_form_is_the_hosts(url: str, form: str) -> None:
     [
         {"HMS_NOTIFY_URL": "hooks.slack.com/x"},
         {"HMS_NOTIFY_URL": "file:///etc/passwd"},
+        {"HMS_NOTIFY_URL": "https://[x.example/"},
+        {"HMS_NOTIFY_URL": "https://x.example:port/"},
         {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_FORM": "irc"},
         {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_NAMES": "yes"},
     ],
@@ -194,6 +205,62 @@ async def test_a_receiver_that_is_down_stops_no_call_and_no_secret_is_logged(
     assert told[-1]["action_id"] == second.id
     assert "HTTP 404" in caplog.text
     assert receiver.url not in caplog.text
+
+
+async def test_a_redirect_is_not_followed_and_counts_as_a_refusal(receiver: Receiver) -> None:
+    receiver.statuses, receiver.location = [302, 200], "/elsewhere"
+    toolkit = kit(students())
+    await waits(toolkit)
+    async with notifier(toolkit, receiver.url).running():
+        await receiver.told(2)
+    assert receiver.asked == []
+
+
+async def test_of_what_was_decided_meanwhile_nobody_is_told(receiver: Receiver) -> None:
+    receiver.statuses = [500, 200]
+    toolkit = kit(students())
+    first = await waits(toolkit, 1)
+
+    async def decided_between(seconds: float) -> None:
+        if seconds == 1:  # before the second try
+            yes = toolkit.gate.request(first)
+            await toolkit.gate.decide(first.id, yes.reject("no"), by="ada", way="page")
+        await asyncio.sleep(0)
+
+    settings = NotifySettings(receiver.url)
+    async with Notifier(toolkit.gate, settings, sleep=decided_between).running():
+        await receiver.told(1)
+        second = await waits(toolkit, 2)
+        told = await receiver.told(2)
+    assert [each["action_id"] for each in told] == [first.id, second.id]
+
+
+async def test_a_receiver_whose_answer_never_ends_does_not_hold_up_the_end() -> None:
+    reached, left = asyncio.Event(), asyncio.Event()
+
+    async def forever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        reached.set()
+        try:
+            while True:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await writer.drain()
+                if writer.transport.is_closing() or reader.at_eof():
+                    break
+                await asyncio.sleep(0)
+        except ConnectionError:
+            pass
+        left.set()
+        writer.close()
+
+    toolkit = kit(students())
+    await waits(toolkit)
+    async with await asyncio.start_server(forever, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with notifier(toolkit, url).running():
+            await reached.wait()
+        async with asyncio.timeout(20):
+            await left.wait()
 
 
 async def test_of_two_servers_of_one_journal_one_tells(receiver: Receiver, tmp_path: Path) -> None:

@@ -97,6 +97,35 @@ def pools(
     return lambda: HttpxPool(limits(), choice)
 
 
+async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
+    """Send one POST to a receiver that is not 100ms; "" or what went wrong, without the URL.
+
+    A redirect is not followed, nothing is repeated, and of the answer only the status is read.
+
+    Args:
+        url: the receiver's.
+        headers: the token of 100ms is not among them.
+        body: JSON.
+        within_s: for all of it, however slowly the receiver answers.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            connections = await asyncio.to_thread(_to, url)
+            async with connections:
+                message = httpx.Request("POST", url, headers=headers, content=body)
+                response = await connections.handle_async_request(message)
+                await response.aclose()
+    except (*_ERRORS, ValueError, ConfigurationError) as error:
+        return type(error).__name__
+    return "" if response.is_success else f"HTTP {response.status_code}"
+
+
+def _to(url: str) -> httpx.AsyncBaseTransport:
+    remote = not is_loopback(urlsplit(url).hostname or "")
+    proxy = environment_proxy(url) if remote else None
+    return _connections(Limits(Timeouts(), _tls(remote), proxy, 0))
+
+
 class HttpxPool:
     """Connections of httpx, or a transport that was given."""
 

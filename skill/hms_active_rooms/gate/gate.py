@@ -47,6 +47,7 @@ from hms_active_rooms.gate.deciding import (
     no_such_action,
 )
 from hms_active_rooms.gate.journal.records import (
+    CALLED_AGAIN,
     FINAL,
     OUTSIDE,
     UNSENT,
@@ -61,7 +62,7 @@ from hms_active_rooms.gate.journal.records import (
 from hms_active_rooms.gate.journal.store import RATE_WINDOW, Journal, Writing
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.sending import Sending, give_back, lease_s
+from hms_active_rooms.gate.sending import Sending, give_back, lease_s, to_the_end
 from hms_active_rooms.gate.wording import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
@@ -92,9 +93,6 @@ class Asking:
 
 HELD = "held"
 """Event: approved, and not sent for now; the reason is told to whoever asked."""
-
-_CALLED_AGAIN = "called_again"
-"""Event: the same call was made anew, and its row is this one."""
 
 _POLL_S = 0.2
 
@@ -276,9 +274,14 @@ class Gate:
         with self.journal.write() as tx:
             found = tx.latest(action.call_key)
             if found is None and (before := tx.same_call(action)):
-                if _runs_for(tx, before, action.call_key):
+                if action.state == "proposed" and _is_held_back(tx, before):
+                    said: dict[str, Any] = {"by": action.requester, "way": "call"}
+                    tx.note(action.id, CALLED_AGAIN, **said, runs=before.id)
+                    tx.note(before.id, CALLED_AGAIN, **said, call_key=action.call_key)
                     return before
-                action = replace(action, note=sent_before(before, tx.now()))
+                # What was asked since and not sent does not hide what was sent.
+                if sent := before if before.sent_at else tx.same_call(action, sent=True):
+                    action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":
@@ -406,7 +409,8 @@ class Gate:
         noted = None if on_record is None else {*on_record}
         while True:
             ended = await asyncio.gather(*(self._driven(action) for action in ended))
-            waiting = [one for one in ended if isinstance(one, Action) and one.state == "proposed"]
+            rows = {one.id: one for one in ended if isinstance(one, Action)}
+            waiting = [one for one in rows.values() if one.state == "proposed"]
             if not waiting:
                 return ended
             for action in waiting:
@@ -426,16 +430,12 @@ class Gate:
                     by="gate" if refused else by,
                     way="gate" if refused else way,
                 )
-                newest[action.id] = decided.action
-                problems[decided.action.id] = decided.problem
+                newest[action.id] = decided.newest
+                problems[decided.newest.id] = decided.problem
             ended = [newest.get(one.id, one) if isinstance(one, Action) else one for one in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
-        if isinstance(action, ActiveRoomsError) or action.state not in (
-            "approved",
-            "sent",
-            "unknown",
-        ):
+        if isinstance(action, ActiveRoomsError) or action.state in FINAL:
             return action
         try:
             return await self.run(action)
@@ -538,19 +538,12 @@ class Gate:
         """`_claim`; a claim that went through is given back if this task is cancelled meanwhile,
         or the commit's answer was lost."""
         won: list[Action] = []
-        claim = asyncio.create_task(
-            asyncio.to_thread(self._claim, action, change, room, read_at, won)
-        )
         try:
-            return await asyncio.shield(claim)
+            return await to_the_end(self._claim, action, change, room, read_at, won)
         except (asyncio.CancelledError, JournalError) as error:
-            # Shielded, and waited for again: a second cancellation must not lose the claim.
-            await asyncio.wait([claim])
-            claim.exception()  # taken note of
             if won:
-                with suppress(ActiveRoomsError):
-                    reason = type(error).__name__
-                    await asyncio.to_thread(give_back, self.journal, won[0], reason)
+                with suppress(ActiveRoomsError, asyncio.CancelledError):
+                    await to_the_end(give_back, self.journal, won[0], type(error).__name__)
             raise
 
     def _claim(
@@ -649,11 +642,14 @@ class Gate:
     async def _settle(self, action: Action) -> Action:
         """Wait while whoever sent it may still be at it; then call it unknown, and look."""
         while action.state == "sent":
-            if not self._may_be_sending(action):
+            if self._may_be_sending(action):
+                await self._sleep(_POLL_S)
+                action = await self.get(action.id)
+            else:
                 action = await asyncio.to_thread(self._give_up, action)
-                break
-            await self._sleep(_POLL_S)
-            action = await self.get(action.id)
+        return await self._looked(action)
+
+    async def _looked(self, action: Action) -> Action:
         if action.state != "unknown":
             return action
         return await self._sending(action, Drift("go")).look()
@@ -678,7 +674,9 @@ class Gate:
         for action in await asyncio.to_thread(left):
             with suppress(ActiveRoomsError):
                 action.check()
-                looked.append(await self._settle(action))
+                if action.state == "sent":
+                    action = await asyncio.to_thread(self._give_up, action)
+                looked.append(await self._looked(action))
         return looked
 
     def _may_be_sending(self, action: Action) -> bool:
@@ -705,19 +703,13 @@ def _names_nobody(room: ActiveRoom, peers: Sequence[Peer]) -> bool:
     return bool(peers) and not room.session.peers
 
 
-def _runs_for(tx: Writing, row: Action, key: str) -> bool:
+def _is_held_back(tx: Writing, row: Action) -> bool:
     """Whether a call that is made anew runs the row of the same call from before: it was approved
     and then held back, so nobody is asked again. Calls of other programs have rules of their own.
     """
-    if row.thread.startswith(OUTSIDE):
+    if row.state != "approved" or row.thread.startswith(OUTSIDE):
         return False
-    events = tx.events(row.id)
-    if any(event.kind == _CALLED_AGAIN and event.data["call_key"] == key for event in events):
-        return True
-    if row.state != "approved" or not any(event.kind == HELD for event in events):
-        return False
-    tx.note(row.id, _CALLED_AGAIN, by=row.requester, way="call", call_key=key)
-    return True
+    return any(event.kind == HELD for event in tx.events(row.id))
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, TypeVarTuple, get_args
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.errors import (
@@ -31,6 +31,9 @@ from hms_active_rooms.gate.waiting import asked_wait_s, wait_s
 from hms_active_rooms.untrusted import storable
 
 Sleep = Callable[[float], Awaitable[None]]
+
+Given = TypeVarTuple("Given")
+Found = TypeVar("Found")
 
 Step = Literal["started", "before", "lost"]
 
@@ -186,7 +189,7 @@ class Sending:
             ended = state, result.noting(*self.change.notes)
             return await asyncio.to_thread(self._record, ended, "answer")
         except asyncio.CancelledError as error:
-            await asyncio.shield(asyncio.to_thread(self._try_to_record, error))
+            await to_the_end(self._try_to_record, error)
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
@@ -197,15 +200,7 @@ class Sending:
 
     async def _given_back(self, error: ApiError) -> bool:
         """`give_back`; if this task is cancelled meanwhile, it is done first."""
-        reason = str(error)
-        giving = asyncio.create_task(
-            asyncio.to_thread(give_back, self.journal, self.action, reason)
-        )
-        try:
-            return await asyncio.shield(giving)
-        except asyncio.CancelledError:
-            await asyncio.wait([giving])
-            raise
+        return await to_the_end(give_back, self.journal, self.action, str(error))
 
     async def look(self) -> Action:
         """Look for what became of an `unknown` action; it is `done` when the room shows it."""
@@ -234,6 +229,22 @@ class Sending:
     def _try_to_record(self, error: BaseException) -> None:
         with suppress(JournalError):
             self._record(stopped(error), "stopped")
+
+
+async def to_the_end(call: Callable[[*Given], Found], *given: *Given) -> Found:
+    """What a blocking call returns, from a thread. However often this task is cancelled, that
+    comes after the call has ended."""
+    running = asyncio.get_running_loop().run_in_executor(None, call, *given)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()  # taken note of
+        raise cancelled
+    return running.result()
 
 
 def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:

@@ -24,10 +24,15 @@ from hms_active_rooms.untrusted import quoted
 
 @dataclass(frozen=True)
 class Program:
-    """A program that calls, by its token's name for the record; "": that token has none, or none
-    is needed."""
+    """A program that calls.
+
+    Attributes:
+        name: its token's, for the record; "": that token has none, or none is needed.
+        alone: no other token lets programs call, so what is on record is this one's to read.
+    """
 
     name: str = ""
+    alone: bool = True
 
 
 @dataclass(frozen=True)
@@ -309,7 +314,10 @@ def _needs_no_token(settings: GuardSettings, path: str) -> bool:
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
     """Whose token it is; None where none was given, or none is known."""
     known: list[tuple[Principal, str]] = [
-        *((Program(name), token) for name, token in settings.callers.items()),
+        *(
+            (Program(name, len(settings.callers) < 2), token)
+            for name, token in settings.callers.items()
+        ),
         *((Approver(name), token) for name, token in settings.approvers.items()),
     ]
     if not values or not known:

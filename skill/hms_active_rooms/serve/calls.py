@@ -8,7 +8,8 @@ unknown answers all of them, for an hour and in the same session. After that the
 action. A person is asked about a new action that was called before, whatever the policy lets run
 unasked: so no repetition is sent without a new yes. An explicit key is one row for ever, and
 a new key is a new call. Only a call tells an outcome; looking at an action changes nothing.
-At most `MAX_OPEN` questions of one caller wait at once; see `serve.limits` for how many new rows
+At most `MAX_OPEN` questions of one caller, and `CALLERS_OF_A_TOKEN` times that of the callers of
+one token, wait at once; see `serve.limits` for how many new rows
 it makes in a minute. An outcome is told to whom it belongs: see `Caller`.
 """
 
@@ -96,6 +97,13 @@ class Caller:
     def thread(self) -> str:
         """The journal's thread of these calls."""
         return OUTSIDE + self.channel
+
+
+def threads_of(token: str) -> tuple[str, ...]:
+    """The threads of everything that programs with this token asked for, as `Reading.actions`
+    takes them within; "": of the token without a name."""
+    name = f":{token}" if token else ""
+    return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
 
 async def call_tool(
@@ -212,11 +220,12 @@ async def open_call(
         ApiError: the room could not be read; nothing was executed.
     """
     place = _key_of(caller)
-    found, earlier, waiting = await asyncio.to_thread(_look, gate, call, caller, place)
+    found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, place)
     if found is not None and not await _is_over(gate, found, caller):
         return Opened(await _again(gate, found), is_new=False)
     _keep_pace(gate, call, caller)
     again = found is not None
+    waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
     if waiting >= MAX_OPEN and (again or not gate.policy.runs_unasked(call.tool)):
         # No row either: a flood must not fill the journal.
         _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
@@ -251,15 +260,18 @@ async def _again(gate: Gate, found: Action) -> Action:
 
 def _look(
     gate: Gate, call: StateChange, caller: Caller, place: str | None
-) -> tuple[Action | None, int, int]:
-    """The newest row of this call, how often it was made before, how many questions wait."""
+) -> tuple[Action | None, int, int, int]:
+    """The newest row of this call, how often it was made before, how many questions of the caller
+    and of all callers of its token wait."""
     with gate.journal.read() as view:
-        waiting = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
+        mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
+        ours = view.count(state="proposed", within=threads_of(caller.token))
         if place is None:
-            return *view.same_calls(caller.thread, content_of(call), caller.is_mine), waiting
+            found, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
+            return found, earlier, mine, ours
         origin = Origin(caller.thread, "key", caller.key, caller.requester)
         found = view.latest(call_key(call, origin))
-        return found, 0, waiting
+        return found, 0, mine, ours
 
 
 def _key_of(caller: Caller) -> str | None:

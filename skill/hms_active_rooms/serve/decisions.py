@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
@@ -79,9 +80,14 @@ class Verdict:
 
 
 async def list_actions(
-    gate: Gate, *, state: State | None = None, room_id: str | None = None, limit: int = 50
+    gate: Gate,
+    *,
+    state: State | None = None,
+    room_id: str | None = None,
+    within: Collection[str] | None = None,
+    limit: int = 50,
 ) -> list[Action]:
-    """The newest actions of the rooms the policy allows, newest first.
+    """The newest actions of the rooms the policy allows, newest first; see `Reading.actions`.
 
     Raises:
         PolicyRefusal: a room the policy does not allow.
@@ -96,6 +102,7 @@ async def list_actions(
         state=state,
         room_id=room_id,
         rooms=allowed_rooms(gate),
+        within=within,
         limit=limit,
     )
 
@@ -105,15 +112,20 @@ def allowed_rooms(gate: Gate) -> tuple[str, ...] | None:
     return gate.policy.only_rooms
 
 
-async def show(gate: Gate, action_id: str) -> Shown:
+async def show(gate: Gate, action_id: str, within: Collection[str] | None = None) -> Shown:
     """One action and everything that happened to it.
 
+    Args:
+        gate: has the journal.
+        action_id: which.
+        within: see `Reading.actions`.
+
     Raises:
-        NoAction: no such action in the rooms the policy allows.
+        NoAction: no such action in the rooms the policy allows, or in these conversations.
     """
     shown = await asyncio.to_thread(_show, gate, _typed(action_id))
     missing = no_such_action()
-    if shown is None:
+    if shown is None or (within is not None and not _is_within(shown.action.thread, within)):
         raise NoAction(str(missing), hint=missing.hint)
     rooms = allowed_rooms(gate)
     if rooms is not None and shown.action.room_id not in rooms:
@@ -121,6 +133,10 @@ async def show(gate: Gate, action_id: str) -> Shown:
         refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
         raise NoAction(str(missing), hint=missing.hint)
     return shown
+
+
+def _is_within(thread: str, within: Collection[str]) -> bool:
+    return thread in within or f"{thread.rpartition(':')[0]}:" in within
 
 
 def _show(gate: Gate, action_id: str) -> Shown | None:

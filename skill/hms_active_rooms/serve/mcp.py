@@ -22,10 +22,12 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.routing import Route
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
+from hms_active_rooms.gate.journal.records import KEPT
 from hms_active_rooms.serve.admission import principal
 from hms_active_rooms.serve.answers import MCP_DATA
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
@@ -168,7 +170,7 @@ def _kind(name: str) -> str:
 
 def _shared_key(journal: Journal) -> bytes:
     """The key that seals request states: one for all servers of a journal, now and later."""
-    place = "(key of MCP request states)"
+    place = f"{KEPT}key of MCP request states"
     with journal.write() as tx:
         tx.ask(place, [secrets.token_hex(32)])  # the first one stays
         return bytes.fromhex(tx.asked_at(place)[0])
@@ -185,7 +187,7 @@ def entry(server: Server[Any]) -> Entry:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=name, scopes=[]))
         await transport(scope, receive, send)
 
-    endpoint = Sessions(named)
+    endpoint = Sessions(named, HANDSHAKE_PROTOCOL_VERSIONS)
     return Entry([Route(path, endpoint=endpoint) for path in PATHS], manager.run)
 
 

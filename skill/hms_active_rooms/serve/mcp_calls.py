@@ -48,7 +48,11 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 0.5
 _LATE: Final = "after_the_call"
-_late: set[asyncio.Task[None]] = set()
+MOST_LATE: Final = 100
+"""Our choice: of the calls with one token that were given up, whose answers are still taken. Each
+looks at the journal until its question is over, and giving up costs a client nothing."""
+
+_late: dict[asyncio.Task[None], str] = {}
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -237,9 +241,14 @@ class Calls:
             # The client gave the call up, often after a timeout of its own. The form is still
             # before its person, and what they say counts as long as the question is open.
             waiting.cancel()
-            late = asyncio.create_task(self._late(action, talk, asking, decided))
-            _late.add(late)
-            late.add_done_callback(_late.discard)
+            token = talk.caller.token
+            if list(_late.values()).count(token) < MOST_LATE:
+                late = asyncio.create_task(self._late(action, talk, asking, decided))
+                _late[late] = token
+                late.add_done_callback(_late.pop)
+            else:
+                asking.cancel()
+                decided.cancel()
             raise
         try:
             return await asking if asking.done() else None

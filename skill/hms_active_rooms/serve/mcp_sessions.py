@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import Headers
@@ -26,13 +26,17 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER: Final = "mcp-session-id"
+VERSION: Final = "mcp-protocol-version"
 KEY: Final = "hms_active_rooms.mcp_sessions"
-"""Where a request's scope has its server's sessions."""
+"""Where a request's scope has its server's sessions, and the name of its own."""
 
 TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
 )
+MOST_OPEN: Final = 1000
+"""Our choice, for each session: of more open requests the ids are forgotten, oldest first."""
+
 IDLE_S: Final = 30 * 60.0
 """How long a session is kept that nobody uses."""
 
@@ -44,17 +48,27 @@ class Sessions:
 
     Args:
         app: the transport, which is given no request whose id is open in its session.
+        versions: of the protocol, that have sessions. In the others the header means nothing, and
+            whoever sends it could be as many callers as they like.
         clock: seconds that only grow.
     """
 
-    def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        versions: Collection[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._app = app
+        self._versions = versions
         self._clock = clock
         self._seen: dict[str, float] = {}
-        self._open: set[tuple[str, str]] = set()
+        self._open: dict[str, dict[bytes, None]] = {}
 
     def used(self, tag: str) -> None:
         """The session called."""
+        if tag not in self._seen:
+            self._forget()
         self._seen[tag] = self._clock()
 
     def may_live(self, tag: str) -> bool:
@@ -63,15 +77,15 @@ class Sessions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        scope[KEY] = self
-        tag = session_tag(Headers(scope=scope))
+        tag = self._tag(Headers(scope=scope))
+        scope[KEY] = (self, tag)
         if not tag or scope["method"] not in ("POST", "DELETE"):
             await self._app(scope, receive, send)
             return
         pending = [await receive()]  # the guard hands on a body in one piece
         number = _request_id(pending[0].get("body", b""))
-        mine = (tag, str(number))
-        if number is not None and mine in self._open:
+        mine = hashed(str(number))
+        if number is not None and mine in self._open.get(tag, ()):
             error = {"code": _INVALID_REQUEST, "message": TWICE}
             answer = {"jsonrpc": "2.0", "id": number, "error": error}
             await JSONResponse(answer, 400)(scope, receive, send)
@@ -81,20 +95,40 @@ class Sessions:
             return pending.pop() if pending else await receive()
 
         async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                self.used(tag)
             # A client that went away before the end may not use the id again.
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self._open.discard(mine)
+                self._ended(tag, mine)
             await send(message)
 
         if number is not None:
-            self._open.add(mine)
+            ids = self._open.setdefault(tag, {})
+            ids[mine] = None
+            if len(ids) > MOST_OPEN:
+                del ids[next(iter(ids))]
         await self._app(scope, replay, noted)
         if scope["method"] == "DELETE":
-            self._forget(tag)
+            self._seen.pop(tag, None)
+            self._open.pop(tag, None)
 
-    def _forget(self, tag: str) -> None:
-        self._seen = {t: at for t, at in self._seen.items() if t != tag and self.may_live(t)}
-        self._open = {(t, number) for t, number in self._open if t in self._seen}
+    def _tag(self, headers: Headers) -> str:
+        """Names the session of a request; "" for none. The id itself opens the session, so it is
+        written down nowhere."""
+        session, version = headers.get(HEADER, ""), headers.get(VERSION)
+        has_sessions = version is None or version in self._versions
+        return hashed(session).hex()[:8] if session and has_sessions else ""
+
+    def _ended(self, tag: str, number: bytes) -> None:
+        ids = self._open.get(tag, {})
+        ids.pop(number, None)
+        if not ids:
+            self._open.pop(tag, None)
+
+    def _forget(self) -> None:
+        for tag in [tag for tag in self._seen if not self.may_live(tag)]:
+            del self._seen[tag]
+            self._open.pop(tag, None)
 
 
 def caller(name: str, request: Request | None) -> Caller:
@@ -105,8 +139,7 @@ def caller(name: str, request: Request | None) -> Caller:
         request: the HTTP request; None: this process serves this client alone.
     """
     token = principal(request.scope).name if request else ""
-    sessions: Sessions | None = request.scope.get(KEY) if request else None
-    tag = session_tag(request.headers) if request else this_worker().rpartition(":")[2]
+    sessions, tag = _found_on(request)
     if sessions and tag:
         sessions.used(tag)
 
@@ -122,11 +155,11 @@ def caller(name: str, request: Request | None) -> Caller:
     return Caller(channel, requester, token=token, is_mine=is_mine)
 
 
-def session_tag(headers: Mapping[str, str]) -> str:
-    """Names the session of a request; "" for none. The id itself opens the session, so it is
-    written down nowhere."""
-    session = headers.get(HEADER, "")
-    return hashed(session).hex()[:8] if session else ""
+def _found_on(request: Request | None) -> tuple[Sessions | None, str]:
+    if request is None:
+        return None, this_worker().rpartition(":")[2]
+    found: tuple[Sessions | None, str] = request.scope.get(KEY, (None, ""))
+    return found
 
 
 def _request_id(body: bytes) -> int | str | None:

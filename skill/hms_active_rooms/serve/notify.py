@@ -3,7 +3,8 @@
 Threat: a receiver that is slow or down holds up a call; a name in the room reaches, or acts in,
 a channel that others read. Invariant: the journal is read for what waits, whoever asked it, and
 calls know nothing of this; at most `MOST_WAITING` notices are kept, each is tried `TRIES` times;
-no text of strangers is in one unless asked for. Of servers that share a journal one tells.
+no text of strangers is in one unless asked for, and no redirect takes one elsewhere. Of servers
+that share a journal one tells.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import hashlib
 import hmac
 import json
 import logging
-import urllib.request
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from hms_active_rooms.errors import ConfigurationError, JournalError
+from hms_active_rooms.api.transport import post_once
+from hms_active_rooms.errors import ConfigurationError, InvalidCall, JournalError
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
@@ -77,8 +78,8 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     url = environ.get("HMS_NOTIFY_URL", "").strip()
     if not url:
         return None
-    host = urlsplit(url).hostname or ""
-    if urlsplit(url).scheme not in ("http", "https") or not host:
+    host = _host(url)
+    if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
     by_host = (form for name, form in _HOSTS.items() if f".{host}".endswith(f".{name}"))
     given = environ.get("HMS_NOTIFY_FORM", "").strip() or next(by_host, "json")
@@ -92,6 +93,15 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
         raise ConfigurationError("HMS_NOTIFY_NAMES is 0 or 1.")
     secret = environ.get("HMS_NOTIFY_SECRET", "")
     return NotifySettings(url, forms[given], secret, names == "1")
+
+
+def _host(url: str) -> str:
+    """The host of a web address; "" for anything else."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.port != 0 and url.isascii():
+            return parts.hostname or ""
+    return ""
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
@@ -142,7 +152,7 @@ def signed(body: bytes, secret: str) -> dict[str, str]:
     """The headers of a notice. `X-HMS-Signature-256` is `sha256=` and the HMAC of the body."""
     headers = {"Content-Type": "application/json", "User-Agent": "hms-active-rooms"}
     if secret:
-        made = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        made = hmac.new(os.fsencode(secret), body, hashlib.sha256).hexdigest()
         headers["X-HMS-Signature-256"] = f"sha256={made}"
     return headers
 
@@ -202,13 +212,23 @@ class Notifier:
         while True:
             action = await self._queue.get()
             body = json.dumps(notice(action, self._settings, self._page)).encode()
-            for attempt in range(1, TRIES + 1):
-                problem = await asyncio.to_thread(_post, self._settings, body)
-                if not problem or attempt == TRIES:
+            problem, headers = "", signed(body, self._settings.secret)
+            for attempt in range(TRIES):
+                if attempt:
+                    await self._sleep(4 ** (attempt - 1))
+                if not await self._waits(action):
+                    break  # decided, or too late: nobody has to come any more
+                problem = await post_once(self._settings.url, headers, body, _TIMEOUT_S)
+                if not problem:
                     break
-                await self._sleep(4 ** (attempt - 1))
             if problem:
                 _log.warning("no notice of action %s: %s", action.id, problem)
+
+    async def _waits(self, action: Action) -> bool:
+        try:
+            return (await self._gate.get(action.id)).state == "proposed"
+        except (JournalError, InvalidCall):
+            return True  # told once too often rather than not at all
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
@@ -234,17 +254,3 @@ def _new(
             mine = [row for row in unknown if tx.ask(f"(notice) {row.id}", [row.id])]
     known = seen & {row.id for row in waiting}
     return mine, known | {row.id for row in unknown}
-
-
-def _post(settings: NotifySettings, body: bytes) -> str:
-    """Send a notice; "" or what went wrong, without the URL, which may be a secret."""
-    request = urllib.request.Request(  # noqa: S310  # http or https: see `notify_settings`
-        settings.url, body, signed(body, settings.secret), method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            answer.read(1)
-    except (OSError, HTTPException, ValueError) as error:  # also an HTTP status that is an error
-        status = getattr(error, "code", None)
-        return f"HTTP {status}" if status else type(error).__name__
-    return ""

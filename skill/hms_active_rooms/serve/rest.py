@@ -8,7 +8,7 @@ nothing that changes a room; a body is one JSON object without a key twice.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
@@ -29,7 +29,7 @@ from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.serve.admission import Approver, principal
 from hms_active_rooms.serve.answers import DATA, where_to_approve
-from hms_active_rooms.serve.calls import Caller, call_tool, input_schema
+from hms_active_rooms.serve.calls import Caller, call_tool, input_schema, threads_of
 from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NoAction,
@@ -267,15 +267,18 @@ class _Rest:
 
     async def actions(
         self,
+        request: Request,
         state: State | None = None,
         room_id: RoomId | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
     ) -> Actions:
-        found = await list_actions(self._gate, state=state, room_id=room_id, limit=limit)
+        found = await list_actions(
+            self._gate, state=state, room_id=room_id, within=_may_read(request), limit=limit
+        )
         return Actions(actions=[self._data(action) for action in found])
 
-    async def action(self, id: Id) -> dict[str, object]:
-        shown = await self._shown(id)
+    async def action(self, id: Id, request: Request) -> dict[str, object]:
+        shown = await self._shown(id, _may_read(request))
         events = shown.events[-MAX_EVENTS:]
         told = {"action": self._data(shown.action), "events": events}
         return {**told, "newest_id": shown.newest.id}
@@ -316,9 +319,9 @@ class _Rest:
         _point_to(verdict.action, response)
         return DecidedAction(text=verdict.text, action=data)
 
-    async def _shown(self, action_id: str) -> Shown:
+    async def _shown(self, action_id: str, within: Collection[str] | None) -> Shown:
         try:
-            return await show(self._gate, action_id)
+            return await show(self._gate, action_id, within)
         except NoAction:
             raise Refused.no_action() from None
 
@@ -347,6 +350,12 @@ def _tool_data(tool: Tool) -> ToolData:
         input_schema=input_schema(tool.name),
         output_schema=DATA[tool.name].model_json_schema(),
     )
+
+
+def _may_read(request: Request) -> Collection[str] | None:
+    """The threads whose actions may be read with this token; None: any."""
+    who = principal(request.scope)
+    return None if isinstance(who, Approver) or who.alone else threads_of(who.name)
 
 
 def _approver(request: Request) -> str:

@@ -151,13 +151,14 @@ class Interrupts:
         answers: Sequence[object] = ()
         with self._gate.journal.write() as tx:
             rows = {key: row for key in keys if (row := tx.latest(key)) is not None}
+            calls = {row.call_key for row in rows.values()}
             while any(row.state in UNSENT for row in rows.values()):
                 # A pause rolls back, but nothing is written before the last answer.
                 items = tx.asked_at(self._place.position(self._number))
                 found = [row for each in items[::2] if (row := tx.get(each)) is not None]
                 if not items or 2 * len(found) < len(items):
                     break
-                if any(row.call_key not in rows for row in found):
+                if any(row.call_key not in calls for row in found):
                     break
                 asked = found
                 pairs = zip(asked, items[1::2], strict=True)
@@ -166,7 +167,9 @@ class Interrupts:
                 decided = decide(
                     tx, row.id, answer, by=self._by, way="interrupt", policy=self._gate.policy
                 )
-                rows[row.call_key] = decided.newest
+                # A call can run the row of another one, which was held back.
+                same = [key for key, one in rows.items() if one.call_key == row.call_key]
+                rows |= dict.fromkeys(same, decided.newest)
                 self._problems[decided.newest.id] = decided.problem
         return rows
 

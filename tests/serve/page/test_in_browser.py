@@ -289,6 +289,20 @@ def test_logging_out_ends_every_tab(page: Callable[..., Served], chrome: Chrome)
     assert ada.chrome.find_elements(By.CSS_SELECTOR, ".card") == []
 
 
+def test_a_tab_is_whoever_logged_in_last_in_this_browser(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students())
+    action = served.waiting(**remove(2))
+    ada = Viewer(chrome, served).log_in("ada")
+    ada.text_of(".card pre", "Peer 2")
+    Viewer(chrome, served).log_in("bob")
+    ada.here().text_of("#person", "bob")
+    ada.click("[data-is=approve]")
+    ada.text_of(".told", 'Removed "Peer 2"')
+    assert served.row(action).decided_by == "bob"
+
+
 def test_the_page_lists_refused_requests(page: Callable[..., Served], chrome: Chrome) -> None:
     served = page(students())
     evil = {"host": "evil.example"}

@@ -110,6 +110,18 @@ def test_a_refusal_is_on_record_without_its_secrets(
     assert "secret-in-the-query" not in caplog.text
 
 
+def test_a_login_ends_the_session_of_whoever_was_logged_in_in_that_browser(
+    served: Served, ada: Browser
+) -> None:
+    with Browser(served) as before:
+        before.cookies.update(ada.cookies)
+        before.headers["x-approvals-key"] = ada.headers["x-approvals-key"]
+        assert before.get("/journal").status_code == 200
+        ada.log_in("bob")
+        assert ada.get("/journal").status_code == 200
+        assert before.get("/journal").status_code == 401
+
+
 def test_a_link_is_used_up_by_the_login_and_by_nothing_else(served: Served) -> None:
     link = served.link()
     assert "?" not in link  # behind the # it is in no log and no Referer

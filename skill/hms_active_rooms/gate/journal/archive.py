@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hms_active_rooms.errors import BrokenRecord
-from hms_active_rooms.gate.journal.records import PRUNED, REQUESTS, Action, naive, row_of
+from hms_active_rooms.gate.journal.records import KEPT, PRUNED, REQUESTS, Action, naive, row_of
 from hms_active_rooms.gate.journal.tables import actions, asks, events, exports, grants, steps
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def prune_rest(tx: Writing, before: datetime, by: str) -> None:
     places and grants."""
     if _upto(tx, REQUESTS):
         _delete(tx, REQUESTS, by, {})
-    tx.db.execute(asks.delete().where(asks.c.at < naive(before)))
+    old = (asks.c.at < naive(before), ~asks.c.place.startswith(KEPT, autoescape=True))
+    tx.db.execute(asks.delete().where(*old))
     tx.db.execute(grants.delete().where(grants.c.expires_at < naive(before)))
 
 

@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -58,7 +58,10 @@ def open_engines(url: str) -> tuple[sa.Engine | None, sa.Engine]:
         if parsed.database and not parsed.database.startswith("file:"):
             _make_private(Path(parsed.database))
         return _sqlite(parsed, "writes"), _sqlite(parsed, "reads")
-    return engine, engine.execution_options(**{_READS: True, "postgresql_readonly": True})
+    reads: dict[str, Any] = {_READS: True}
+    if engine.dialect.name == "postgresql":
+        reads |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+    return engine, engine.execution_options(**reads)
 
 
 def is_in_memory(url: sa.URL) -> bool:
@@ -77,7 +80,12 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     known = url.get_driver_name() == "psycopg"
     options = {"prepare_threshold": None if text == "none" else int(text)} if known else {}
     engine = sa.create_engine(
-        url.difference_update_query(["prepare_threshold"]), pool_pre_ping=True, connect_args=options
+        url.difference_update_query(["prepare_threshold"]),
+        pool_pre_ping=True,
+        connect_args=options,
+        # Whoever waited for the lock must see what was written meanwhile, whatever the server,
+        # the database or the role is set to.
+        isolation_level="READ COMMITTED",
     )
     sa.event.listen(engine, "begin", _begin_postgresql)
     return engine

@@ -12,6 +12,7 @@ SQLAlchemy Core over SQLite or PostgreSQL, chosen by URL. Synchronous; async cal
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -29,6 +30,7 @@ from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalErr
 from hms_active_rooms.gate.journal import archive
 from hms_active_rooms.gate.journal.engines import is_in_memory, open_engines
 from hms_active_rooms.gate.journal.records import (
+    CALLED_AGAIN,
     REQUESTS,
     TRANSITIONS,
     UNSENT,
@@ -37,6 +39,7 @@ from hms_active_rooms.gate.journal.records import (
     Grant,
     State,
     Way,
+    action_id,
     action_of,
     aware,
     contradiction,
@@ -96,6 +99,7 @@ _SAME_CALL = _ROW.where(
     *(actions.c[name] == sa.bindparam(name) for name in ("content", "thread", "requester"))
 )
 _SAME_CALL = _SAME_CALL.order_by(actions.c.created_at.desc(), actions.c.revision.desc()).limit(1)
+_SAME_SENT = _SAME_CALL.where(actions.c.sent_at.is_not(None))
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _WANTED)
 
 _SENDINGS = ("done", "failed", "unknown", "returned")
@@ -130,8 +134,13 @@ class Reading:
         return self._one(_BY_ID, wanted=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call."""
-        return self._one(_LATEST, wanted=call_key)
+        """The newest revision of a call, or of the one that was held back and that it runs."""
+        return self._one(_LATEST, wanted=call_key) or self._run_by(call_key)
+
+    def _run_by(self, call_key: str) -> Action | None:
+        runs = (events.c.action_id == action_id(call_key, 1), events.c.kind == CALLED_AGAIN)
+        found = self._events(sa.and_(*runs), events.c.seq)
+        return self.newest(found[-1].data["runs"]) if found else None
 
     def newest(self, action_id: str) -> Action | None:
         """The newest revision of the call that the row with this id is a revision of."""
@@ -147,10 +156,16 @@ class Reading:
         """The row that holds the words a person edited this one into."""
         return self._one(_EDITED_INTO, wanted=action_id)
 
-    def same_call(self, action: Action) -> Action | None:
-        """The newest row of the same call, by the same requester in the same thread."""
+    def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
+        """The newest row of the same call, by the same requester in the same thread.
+
+        Args:
+            action: holds the call.
+            sent: only rows that were sent count.
+        """
         alike = {"content": action.content, "thread": action.thread}
-        return self._one(_SAME_CALL, requester=action.requester, **alike)
+        query = _SAME_SENT if sent else _SAME_CALL
+        return self._one(query, requester=action.requester, **alike)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
@@ -181,6 +196,7 @@ class Reading:
         room_id: str | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        within: Collection[str] | None = None,
         oldest_first: bool = False,
         limit: int = 50,
     ) -> list[Action]:
@@ -191,12 +207,14 @@ class Reading:
             room_id: rows of this room.
             rooms: rows of these rooms; None: of any.
             thread: rows of this conversation.
+            within: rows of these conversations; a name that ends in ":" stands for all that go
+                on with one more word. None: of any.
             oldest_first: the other order.
             limit: at most so many.
         """
         age = actions.c.created_at
         query = (
-            _ROW.where(*self._filters(state, room_id, rooms, thread))
+            _ROW.where(*self._filters(state, room_id, rooms, thread, within))
             .order_by(age if oldest_first else age.desc(), actions.c.id)
             .limit(limit)
         )
@@ -208,10 +226,11 @@ class Reading:
         state: State | None = None,
         rooms: Collection[str] | None = None,
         thread: str | None = None,
+        within: Collection[str] | None = None,
         requester: str | None = None,
     ) -> int:
         """How many rows fit every filter; see `actions`."""
-        fit = self._filters(state, None, rooms, thread)
+        fit = self._filters(state, None, rooms, thread, within)
         if requester is not None:
             fit.append(actions.c.requester == requester)
         return self.db.scalar(sa.select(sa.func.count()).select_from(actions).where(*fit)) or 0
@@ -299,9 +318,11 @@ class Reading:
             found.append(action_of(row, now, wrong))
         return found
 
-    def _rows(self, query: sa.Select[Any], **given: object) -> Sequence[sa.RowMapping]:
+    def _rows(self, query: sa.Select[Any], **given: object) -> list[dict[str, Any]]:
         try:
-            return self.db.execute(query, given).mappings().all()
+            found = self.db.execute(query, given)
+            names = tuple(found.keys())
+            return [dict(zip(names, row, strict=True)) for row in found]
         except ValueError as error:  # a text that is no JSON, or no time
             raise unreadable("A row", error) from None
 
@@ -317,6 +338,7 @@ class Reading:
         room_id: str | None,
         rooms: Collection[str] | None,
         thread: str | None,
+        within: Collection[str] | None,
     ) -> list[sa.ColumnElement[bool]]:
         found: list[sa.ColumnElement[bool]] = []
         if state is not None:
@@ -329,7 +351,17 @@ class Reading:
             found.append(actions.c.room_id.in_(sorted(rooms)))
         if thread is not None:
             found.append(actions.c.thread == thread)
+        if within is not None:
+            found.append(sa.or_(sa.false(), *map(_is_within, within)))
         return found
+
+
+def _is_within(name: str) -> sa.ColumnElement[bool]:
+    if not name.endswith(":"):
+        return actions.c.thread == name
+    begin = re.sub("([/_%])", r"/\1", name)
+    one, more = (actions.c.thread.like(begin + rest, escape="/") for rest in ("%", "%:%"))
+    return sa.and_(one, ~more)
 
 
 class Writing(Reading):
@@ -517,10 +549,16 @@ class Journal:
             self._engine, self._reader = open_engines(url)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
+            hint = (
+                "Name a sqlite:/// path that can be written, or a "
+                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}."
+            )
+            if ":" not in url and "@" not in url:
+                path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
+                hint = f"A file is named by its URL: {path}."
             raise ConfigurationError(
                 f"The journal {_place(url)} cannot be opened{f': {why}' if why else ''}.",
-                hint="Name a sqlite:/// path that can be written, or a "
-                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}.",
+                hint=hint,
             ) from None
         self._place = _place(url)
         self._one_connection = is_in_memory(self._reader.url)

@@ -1,7 +1,7 @@
 """Who is in a room, read from the artifact of hms-list-peers, and whom of them a name means.
 
-The artifact comes from a message history, so every field is checked before it is used. It holds
-only the rows that were shown.
+The artifact comes from a message history, so it is checked before it is used. It holds only the
+rows that were shown.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Annotated, Final
 
+from pydantic import BaseModel, Field, ValidationError
+
+from hms_active_rooms.moderator.offline.reading import words
 from hms_active_rooms.untrusted import resolve_short_id, short_ids, skeleton
 
-MAX_SUGGESTIONS: Final = 3
+_LEAST_SHARED_CHARS: Final = 4
+_MOST_CHOSEN: Final = 8
 
 
 @dataclass(frozen=True)
 class Peer:
     """One connection in the room; everything but the id is a stranger's text."""
 
-    id: str
+    id: Annotated[str, Field(min_length=1)]
     name: str
     user_id: str
     role: str
@@ -46,21 +50,18 @@ class Roster:
     """What is known of a room.
 
     Attributes:
-        room_id: where.
         peers: who was shown.
         total: how many are in it.
         matching: how many the filters of the call left.
         by_role: how many have each role, most first.
-        searched: filters whose matches are all among `peers`: ("name", part), ("role", role) or
-            ("user_id", id).
+        searched: filters whose matches are all among `peers`.
     """
 
-    room_id: str
     peers: tuple[Peer, ...]
     total: int
     matching: int
     by_role: Mapping[str, int]
-    searched: frozenset[tuple[str, str]] = frozenset()
+    searched: frozenset[Look] = frozenset()
 
     @property
     def is_whole(self) -> bool:
@@ -77,63 +78,42 @@ class Roster:
         return tuple(peer for peer in self.peers if peer.role == role)
 
 
+Look = tuple[str, str]
+"""A filter of hms-list-peers, and its value."""
+
+
+class _Artifact(BaseModel):
+    room_id: str
+    total: int
+    matching: int | None = None
+    by_role: dict[str, int] = {}
+    offset: int = 0
+    left_out: int = 0
+    peers: tuple[Peer, ...]
+
+
 def read_roster(artifact: object, room_id: str) -> Roster | None:
     """What this artifact tells of this room; None if it is another's, or not readable."""
-    if not isinstance(artifact, Mapping) or artifact.get("room_id") != room_id:
+    try:
+        seen = _Artifact.model_validate(artifact)
+    except ValidationError:
         return None
-    rows, total = artifact.get("peers"), artifact.get("total")
-    matching = artifact.get("matching", total)
-    before, behind = artifact.get("offset", 0), artifact.get("left_out", 0)
-    if not isinstance(rows, list | tuple) or not isinstance(total, int):
-        return None
-    if not isinstance(matching, int) or not isinstance(before, int) or not isinstance(behind, int):
-        return None
-    peers = [_peer(row) for row in rows]
-    whole = [peer for peer in peers if peer is not None]
-    if len(whole) != len(peers) or len({peer.id for peer in whole}) != len(whole):
-        return None
+    matching, shown = seen.total if seen.matching is None else seen.matching, len(seen.peers)
     # A part must say that it is one.
-    if matching > total or before + len(peers) + behind != matching:
+    whole = matching <= seen.total and seen.offset + shown + seen.left_out == matching
+    if seen.room_id != room_id or not whole or len({peer.id for peer in seen.peers}) != shown:
         return None
-    return Roster(room_id, tuple(whole), total, matching, _by_role(artifact, whole, total))
+    counts = Counter(peer.role for peer in seen.peers)
+    by_role = counts if shown == seen.total else seen.by_role or counts
+    ordered = sorted(by_role.items(), key=lambda pair: (-pair[1], pair[0]))
+    return Roster(seen.peers, seen.total, matching, dict(ordered))
 
 
-def _by_role(artifact: Mapping[str, object], peers: Sequence[Peer], total: int) -> dict[str, int]:
-    counted = artifact.get("by_role")
-    if len(peers) == total or not isinstance(counted, Mapping):
-        counted = Counter(peer.role for peer in peers)
-    counts = {
-        role: n for role, n in counted.items() if isinstance(role, str) and isinstance(n, int)
-    }
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-def joined(whole: Roster, parts: Iterable[tuple[str, str, Roster]]) -> Roster:
-    """A room's roster with the people that filtered ones showed besides.
-
-    Args:
-        whole: read without a filter.
-        parts: a filter, its value, and what was read with it.
-    """
-    peers = {peer.id: peer for peer in whole.peers}
-    searched = set()
-    for key, value, part in parts:
-        peers |= {peer.id: peer for peer in part.peers}
-        if part.is_whole:
-            searched.add((key, value))
-    return replace(whole, peers=tuple(peers.values()), searched=frozenset(searched))
-
-
-def _peer(row: object) -> Peer | None:
-    if not isinstance(row, Mapping):
-        return None
-    values = [row.get(key) for key in ("id", "name", "user_id", "role")]
-    texts = [value for value in values if isinstance(value, str)]
-    return Peer(*texts) if len(texts) == len(values) and texts[0] else None
-
-
-Look = tuple[Literal["name", "role", "user_id"], str]
-"""A filter of hms-list-peers, and its value."""
+def joined(whole: Roster, parts: Mapping[Look, Roster]) -> Roster:
+    """A room's roster with the people that were read with these filters besides."""
+    peers = _unique([*whole.peers, *(peer for part in parts.values() for peer in part.peers)])
+    searched = frozenset(look for look, part in parts.items() if part.is_whole)
+    return replace(whole, peers=tuple(peers), searched=searched)
 
 
 def sought(name: str, roster: Roster) -> list[Look]:
@@ -146,18 +126,12 @@ def sought(name: str, roster: Roster) -> list[Look]:
 
 def covers(name: str, roster: Roster) -> bool:
     """Whether everybody whom these words could mean was shown."""
-    looks = sought(name, roster)
+    whole, part, _, *roles = sought(name, roster)
     if roster.is_whole or any(isinstance(o, RoleGroup) for o in resolve(name, roster).options):
         return True
-    if any(key == "role" and (key, value) not in roster.searched for key, value in looks):
-        return False
     # A whole name or id comes first, so the looser way needs no look once somebody has it.
-    return looks[1] in roster.searched or (
-        looks[0] in roster.searched and bool(_exact(looks[0][1], roster))
-    )
-
-
-_LEAST_SHARED_CHARS: Final = 4
+    found = whole in roster.searched and bool(_exact(whole[1], roster))
+    return roster.searched.issuperset(roles) and (part in roster.searched or found)
 
 
 # --- whom a name means --------------------------------------------------------------------------
@@ -171,102 +145,9 @@ class Found:
     sure: bool = False
 
 
-# Words around a name, and words that stand for somebody.
-_LEAD: Final = re.compile(
-    r"(?i)(?:(?:the|that|this|our|a certain) )?(?:(?:guy|girl|user|person|one|account|participant"
-    r"|peer|man|woman|kid|id|user id|dude|troll)(?: (?:called|named|with (?:the )?(?:user )?id"
-    r"|whose id is|who calls (?:him|her)self|calling (?:it|him|her)self))? |called |named "
-    r"|(?:mr|mrs|ms|dr|prof)\.? |miss |professor )"
-)
-_ARTICLE: Final = re.compile(r"(?i)^(?:the|that|this|our) ")
-_EVERY: Final = re.compile(r"(?i)((?:any and )?all(?: of)?(?: the)?|every|the) (.+)")
-_WITH_ROLE: Final = re.compile(
-    r"(?i)(everyone|everybody|all|all people|those|people|the)?\s*"
-    r"(?:with|in|having|who has|who have)?\s*(?:the )?"
-    r'(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)'
-)
-PRONOUNS: Final = frozenset(
-    [
-        "him",
-        "her",
-        "he",
-        "she",
-        "it",
-        "them",
-        "they",
-        "this one",
-        "that one",
-        "this person",
-        "that person",
-        "the guy",
-        "this guy",
-        "that guy",
-        "both",
-        "them both",
-        "both of them",
-        "those",
-        "'em",
-        "em",
-    ]
-)
-EVERYONE: Final = re.compile(
-    r"(?i)(?:to )?(?:(?:everyone|everybody|all) (?:here|in the (?:room|class|call|meeting|session))"
-    r"|everyone(?:'s)?|everybody|every1|(?:them all|all of (?:them|you)|you all|all)"
-    r"|the (?:whole |entire )?(?:class|room|group|audience|chat|crowd)|people|folks"
-    r"|all (?:the )?(?:people|participants|attendees)|y'?all)"
-)
-_ARTICLES: Final = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "my",
-        "our",
-        "your",
-        "this",
-        "that",
-        "all",
-        "end",
-        "room",
-        "now",
-        "by",
-        "and",
-        "of",
-        "to",
-    ]
-)
-_COMMON: Final = frozenset(
-    [
-        "the",
-        "and",
-        "are",
-        "was",
-        "for",
-        "you",
-        "all",
-        "now",
-        "room",
-        "end",
-        "class",
-        "session",
-        "system",
-        "admin",
-        "bot",
-        "user",
-        "guest",
-        "student",
-        "teacher",
-        "this",
-        "that",
-        "not",
-        "but",
-        "who",
-        "his",
-        "her",
-        "one",
-        "out",
-    ]
-)
+def is_pronoun(name: str) -> bool:
+    """Whether the words stand for somebody named before."""
+    return words().names["pronoun"].fullmatch(name.strip(" .!")) is not None
 
 
 def resolve(said: str, roster: Roster, sentence: str = "") -> Found:
@@ -276,11 +157,11 @@ def resolve(said: str, roster: Roster, sentence: str = "") -> Found:
     plural of a role, or a role that one person has. Everything else that is near is asked about,
     and so is everybody whose name looks the same.
     """
-    quoted = said[:1] in "\"'" and said[-1:] == said[:1] and len(said) > 1
+    named, quoted = words().names, said[:1] in "\"'" and said[-1:] == said[:1] and len(said) > 1
     text = said[1:-1].strip() if quoted else said.strip(" .!")
-    cut = re.sub(r"(?i)(?<=\w) (?:one|guy|user)$", "", _LEAD.sub("", text, count=1)) or text
-    words = text if quoted else _ARTICLE.sub("", cut)
-    for spoken in dict.fromkeys((text, *(() if quoted else (cut, words)))):
+    cut = named["behind"].sub("", named["lead"].sub("", text, count=1)).strip() or text
+    bare = text if quoted else named["article"].sub("", cut).strip()
+    for spoken in [text] if quoted else dict.fromkeys((text, cut, bare)):
         by_id = _by_id(spoken, roster)
         if len(by_id) == 1 and not any(_fold(spoken) == _fold(p.name) for p in roster.peers):
             return Found(tuple(by_id), sure=True)
@@ -289,17 +170,17 @@ def resolve(said: str, roster: Roster, sentence: str = "") -> Found:
     if not quoted:
         if groups := _role(text, roster):
             return groups
-        role = next((r for r in roster.by_role if _fold(words).startswith(f"{_fold(r)} ")), None)
+        role = next((r for r in roster.by_role if _fold(bare).startswith(f"{_fold(r)} ")), None)
         if role is not None:
-            named = resolve(words[len(role) + 1 :], roster)
-            of_role = all(isinstance(one, Peer) and one.role == role for one in named.options)
-            return named if of_role and words != text else Found()
-        if within := [p for p in roster.peers if _within(_bares(words), _bares(p.name))]:
-            return _for_sure(within, words, sentence, roster)
-        begun = [p for p in roster.peers if words != text and _begins(words, p.name)]
+            found = resolve(bare[len(role) + 1 :], roster)
+            of_role = all(isinstance(one, Peer) and one.role == role for one in found.options)
+            return found if of_role and bare != text else Found()
+        if within := [p for p in roster.peers if _within(_bares(bare), _bares(p.name))]:
+            return _for_sure(within, bare, sentence, roster)
+        begun = [p for p in roster.peers if bare != text and _begins(bare, p.name)]
         if begun:
             return Found(tuple(begun), sure=len(_alike(begun, roster)) == 1)
-    return Found(_near(words, roster))
+    return Found(_near(bare, roster))
 
 
 def _by_id(text: str, roster: Roster) -> list[Peer]:
@@ -338,34 +219,38 @@ def _alike(found: Sequence[Peer], roster: Roster) -> list[Peer]:
     return _unique([*found, *(p for p in roster.peers if skeleton(p.name) in looks)])
 
 
+_EVERY: Final = re.compile(r"(?i)((?:any and )?all(?: of)?(?: the)?|every|the) (.+)")
+_WITH_ROLE: Final = re.compile(
+    r"(?i)(everyone|everybody|all|all people|those|people|the)?\s*"
+    r"(?:with|in|having|who has|who have)?\s*(?:the )?"
+    r'(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)'
+)
+
+
 def _role(text: str, roster: Roster) -> Found | None:
     """A role, by its plural or with "all" before it; or the one person who has it."""
     every, of_role = _EVERY.fullmatch(text), _WITH_ROLE.fullmatch(text)
-    if of_role and of_role[1] is None and f'"{of_role[2]}"' not in text:
-        return Found()
-    if of_role and (of_role[1] or "").lower() == "the" and '"' not in text:
+    if of_role and (of_role[1] or "the").lower() == "the" and '"' not in text:
         return Found()
     said = (of_role[2] or of_role[3]) if of_role else every[2] if every else text
+    words = _role_key(said)
     for role, count in roster.by_role.items():
-        one, words = _role_key(role), _role_key(said)
-        plural = words in (f"{one}s", f"{one}es", f"{one[:-1]}ies") or (
-            words == one and one[-1:] == "s"
-        )
-        if plural or (words == one and (of_role or (every and every[1].lower() != "the"))):
+        one, group = _role_key(role), RoleGroup(role, count)
+        plural = words in (f"{one}s", f"{one}es", f"{one[:-1]}ies")
+        all_of = one.endswith("s") or of_role or (every and every[1].lower() != "the")
+        if plural or (words == one and all_of):
             named_so = [p for p in roster.peers if _fold(p.name) in (_fold(said), _fold(text))]
-            return Found((RoleGroup(role, count), *named_so), sure=not named_so)
+            return Found((group, *named_so), sure=not named_so)
         if words == one and every:
             people = roster.with_role(role)
-            few = len(people) == count <= 8
-            return Found(
-                people if few else (RoleGroup(role, count),), sure=len(people) == 1 == count
-            )
+            few = len(people) == count <= _MOST_CHOSEN
+            return Found(people if few else (group,), sure=len(people) == 1 == count)
     return None
 
 
 def _within(said: Sequence[str], name: Sequence[str]) -> bool:
     """Whether each spoken word is one of the name, the last perhaps only its first letter."""
-    if not set(said) - _ARTICLES or not all(said):
+    if not all(said) or all(map(words().names["small"].fullmatch, said)):
         return False
     if len(said) > 1 and len(said[-1]) == 1 and any(w.startswith(said[-1]) for w in name[1:]):
         said = said[:-1]
@@ -375,13 +260,12 @@ def _within(said: Sequence[str], name: Sequence[str]) -> bool:
 def _begins(said: str, name: str) -> bool:
     """Whether each spoken word shares a beginning of four letters with one of the name."""
     parts, spoken = _bares(name), _bares(said)
-    return bool(spoken) and all(
-        any(
-            a == b or (min(len(a), len(b)) >= 4 and (a.startswith(b) or b.startswith(a)))
-            for b in parts
-        )
-        for a in spoken
-    )
+    return bool(spoken) and all(any(_share(one, other) for other in parts) for one in spoken)
+
+
+def _share(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    return one == other or (len(short) >= _LEAST_SHARED_CHARS and long.startswith(short))
 
 
 def _near(text: str, roster: Roster) -> tuple[Peer, ...]:
@@ -402,23 +286,20 @@ def _near(text: str, roster: Roster) -> tuple[Peer, ...]:
 
 def mentioned(text: str, roster: Roster) -> tuple[Peer, ...]:
     """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
-    words = _bares(text)
+    told = _bares(text)
     names = [(peer, _bares(peer.name)) for peer in roster.peers]
-    whole = [p for p, name in names if name and f" {' '.join(name)} " in f" {' '.join(words)} "]
-    told = {word for word in words if len(word) > 2} - _COMMON
-    return tuple(_alike(whole, roster) or [p for p, name in names if told & set(name[:4])])
+    whole = [p for p, name in names if name and f" {' '.join(name)} " in f" {' '.join(told)} "]
+    own = {w for w in told if len(w) > 2 and not words().names["common"].fullmatch(w)}
+    return tuple(_alike(whole, roster) or [p for p, name in names if own & set(name[:4])])
 
 
 def is_role(name: str, roster: Roster) -> str | None:
     """The role these words name, in singular or plural."""
-    bare = re.sub(
-        r"(?i)^(?:(?:all|of|the|our|every|only|any|an?|role) )*|(?: (?:role|people))$", "", name
-    )
-    bare = bare.strip("\"' .?!")
+    bare = words().names["around_role"].sub("", name).strip("\"' .?!")
     for said in (name, bare, f"all {bare}"):
-        group = next((o for o in resolve(said, roster).options if isinstance(o, RoleGroup)), None)
-        if group is not None:
-            return group.role
+        for one in resolve(said, roster).options:
+            if isinstance(one, RoleGroup):
+                return one.role
     return next((role for role in roster.by_role if _role_key(role) == _role_key(bare)), None)
 
 

@@ -72,6 +72,16 @@ class Turn:
         )
 
     @property
+    def changed(self) -> tuple[str, str] | None:
+        """The tool of the last change of this turn, and the state it got."""
+        done = [result for result in self.results if result.tool in CHANGING]
+        if not done:
+            return None
+        artifact = done[-1].answer.artifact if done[-1].answer else None
+        told = artifact.get("state") if isinstance(artifact, dict) else None
+        return done[-1].tool, str(told or ("failed" if done[-1].failed else "done"))
+
+    @property
     def rounds(self) -> int:
         """Model messages of this turn that called tools."""
         return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in self.rest)

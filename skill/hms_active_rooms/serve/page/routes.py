@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
@@ -169,6 +169,8 @@ class _Desk:
             opened = self._logins.open(str(body.get("token", "")), str(body.get("name", "")))
         except InvalidCall as error:
             raise Refused(403, "login", str(error)) from None
+        with suppress(Refused):  # whoever was logged in in this browser is not any more
+            self._logins.close(session_of(request, self._logins))
         response = answer({"name": opened.session.name, "key": opened.key})
         response.set_cookie(
             cookie_name(request),

@@ -5,14 +5,28 @@ const KEY = "hms-approvals-key"; // one half of the session; the other is a cook
 
 export class Told extends Error {} // the server answered, and this is what it said
 
+// This tab decides as whoever it shows. When somebody else logs in in another tab, the cookie is
+// theirs, the two halves do not fit, and the page is loaded again as theirs.
+let mine = localStorage.getItem(KEY);
+
 export const key = {
-  has: () => localStorage.getItem(KEY) !== null,
-  keep: (value) => localStorage.setItem(KEY, value),
-  drop: () => localStorage.removeItem(KEY),
+  has: () => mine !== null,
+  keep(value) {
+    mine = value;
+    localStorage.setItem(KEY, value);
+  },
+  drop() {
+    if (localStorage.getItem(KEY) === mine) localStorage.removeItem(KEY);
+    mine = null;
+  },
 };
 
+addEventListener("storage", (event) => {
+  if (event.key === KEY && event.newValue && mine !== null) location.reload();
+});
+
 function options(more = {}) {
-  const headers = { "x-approvals-key": localStorage.getItem(KEY) ?? "" };
+  const headers = { "x-approvals-key": mine ?? "" };
   return { headers, cache: "no-store", redirect: "error", ...more };
 }
 
