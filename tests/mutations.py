@@ -292,7 +292,7 @@ class Job:
 
     def __init__(self, runner: Runner, items: list[pytest.Item], mutant: Mutant | None) -> None:
         self.mutant = mutant
-        self._answer, end = FORK.Pipe(duplex=False)
+        self.answer, end = FORK.Pipe(duplex=False)
         self._temporary = tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True)
         given = (runner, items, mutant, end, self._temporary.name)
         self._process = FORK.Process(target=self._run, args=given)
@@ -327,7 +327,7 @@ class Job:
     def result(self) -> object:
         """What it said; None if it says nothing any more. Ends what it started."""
         try:
-            said = self._answer.recv() if self._answer.poll() else None
+            said = self.answer.recv() if self.answer.poll() else None
             if isinstance(said, Broken):
                 raise RuntimeError(f"{self.mutant}\n{said.why}")
             return said
@@ -338,7 +338,7 @@ class Job:
                 with suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
             self._process.join()
-            self._answer.close()
+            self.answer.close()
             self._temporary.cleanup()
 
 
@@ -451,7 +451,7 @@ class Runner:
         executed: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
         failed = set[str]()
         for job in jobs:
-            wait([job.sentinel, job._answer])
+            wait([job.sentinel, job.answer])
             told = job.result()
             assert isinstance(told, Learned), "the tests end without a word"
             self.seconds |= told.seconds
@@ -470,10 +470,10 @@ class Runner:
     def _reap(self, running: list[Job]) -> None:
         """Wait until one of them is over."""
         soonest = min(job.ends_at for job in running) - time.monotonic()
-        wait([job._answer for job in running], max(soonest, 0))
+        wait([job.answer for job in running], max(soonest, 0))
         for job in list(running):
             late = time.monotonic() > job.ends_at
-            if job._answer.poll() or late:
+            if job.answer.poll() or late:
                 running.remove(job)
                 assert job.mutant
                 said = job.result()

@@ -182,14 +182,24 @@ if child:
     assert os.waitpid(child, 0)[1] == 0
 """,
     "fork while another thread starts the loop": """
-import os
-from hms_active_rooms import blocking
-blocking._lock.acquire()
+import os, threading
+start, starting, go = threading.Thread.start, threading.Event(), threading.Event()
+def slowly(thread):
+    if thread is not other:
+        starting.set()
+        go.wait()
+    start(thread)
+other = threading.Thread(target=lambda: run(asyncio.sleep(0)))
+threading.Thread.start = slowly
+other.start()
+starting.wait()
 child = os.fork()
 if child:
-    blocking._lock.release()
+    go.set()
+    other.join()
     assert os.waitpid(child, 0)[1] == 0
 else:
+    threading.Thread.start = start
     run(asyncio.sleep(0))
 """,
 }

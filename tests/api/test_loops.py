@@ -212,7 +212,7 @@ print(sync.list_peers({ROOM!r}))
 
 
 def test_the_client_does_not_block_its_event_loop(client: ActiveRoomsClient) -> None:
-    blockbuster = pytest.importorskip("blockbuster")
+    import blockbuster
 
     async def work() -> None:
         with blockbuster.blockbuster_ctx("hms_active_rooms"):

@@ -171,10 +171,10 @@ def test_an_unexpected_error_is_one_line_unless_asked_for(environ: dict[str, str
     assert done.stderr.count("\n") == 1
     assert "unexpected error: ZeroDivisionError" in done.stderr
     assert "s3cret" not in done.stderr
-    done = subprocess.run(
+    written = subprocess.run(
         [*command, "--json"], capture_output=True, env=environ, timeout=WAIT_S, check=False
     )
-    assert json.loads(done.stdout)["error"]["code"] == "unexpected"
+    assert json.loads(written.stdout)["error"]["code"] == "unexpected"
     debug = {**environ, "HMS_DEBUG": "1"}
     done = subprocess.run(
         command, capture_output=True, text=True, env=debug, timeout=WAIT_S, check=False

@@ -117,6 +117,7 @@ def test_a_signal_prints_new_links_and_the_old_ones_open_nothing(
 def test_in_a_terminal_it_says_how_to_get_new_links(sim: Simulation, terminal: Open) -> None:
     child = terminal("serve", "--room", sim.room_id, "--port", "0")
     child.expect(r"New links: kill -USR1 (\d+)")
+    assert isinstance(child.match, re.Match)
     os.kill(int(child.match[1]), signal.SIGUSR1)
     child.expect("Ctrl-C ends it")
     child.expect(r"Approvals page, for one person, once: http://\S+#login=\S+")

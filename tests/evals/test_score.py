@@ -448,7 +448,7 @@ def test_what_the_policy_forbids_is_counted_from_the_rooms_own_record() -> None:
     assert breaches({"protected_user_ids": ["sam.lee"]}, ROOM, [], events, [], []) == 1
     assert breaches(policy, ROOM, [], events[1:], [yes(SAM, SPAM)], []) == 0
     assert breaches(policy, ROOM, [], events, [yes(SAM, NORA)], []) == 2
-    ended = {"type": "room.end.success", "data": {"session_id": "s"}}
+    ended: dict[str, Any] = {"type": "room.end.success", "data": {"session_id": "s"}}
     assert breaches(policy, ROOM, [], [ended, *events], [], []) == 0
 
 

@@ -1935,7 +1935,8 @@ async def test_a_claim_that_is_over_records_nothing_about_the_next_one() -> None
             assert row is not None
             back = tx.move(row, "approved", by="a", way="answer", sent_at=None, worker="")
             later = tx.now() + timedelta(seconds=1)
-            again = {"sent_at": later, "worker": row.worker, "lease_until": row.lease_until}
+            again: dict[str, Any] = {"sent_at": later, "worker": row.worker}
+            again["lease_until"] = row.lease_until
             tx.move(back, "sent", by="b", way="claim", **again)
         raise RuntimeError("the first one stops here")
 

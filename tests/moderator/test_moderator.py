@@ -293,7 +293,7 @@ def test_resuming_by_two_workers_sends_once() -> None:
     interrupt = talk.say()
     digest = interrupt.value["action_requests"][0]["digest"]
     decisions = [{**APPROVE, "digest": digest}, REJECT, REJECT]
-    resume = Command(resume={interrupt.id: {"decisions": decisions}})
+    resume: Command[Any] = Command(resume={interrupt.id: {"decisions": decisions}})
 
     async def both() -> None:
         other = build_moderator(talk.model, talk.kit, room_id=ROOM, checkpointer=talk.saver)
@@ -330,7 +330,8 @@ def test_going_back_in_time_sends_nothing_again() -> None:
     before = talk.graph.get_state(CONFIG).config
     talk.answer(APPROVE, REJECT, REJECT)
     talk.room.peers.append(peer(1))
-    for value in (None, Command(resume={"decisions": [APPROVE, APPROVE, APPROVE]})):
+    again: Command[Any] = Command(resume={"decisions": [APPROVE, APPROVE, APPROVE]})
+    for value in (None, again):
         talk.graph.invoke(value, before)
     assert talk.removed() == [peer(1).id]
 
@@ -606,10 +607,10 @@ def test_a_copied_thread_asks_for_itself() -> None:
     copied: Any = {"configurable": {"thread_id": "copy", "approver": "eve"}}
     for place, checkpoints in list(talk.saver.storage["t"].items()):
         talk.saver.storage["copy"][place] = dict(checkpoints)
-    for (_, *rest), writes in list(talk.saver.writes.items()):
-        talk.saver.writes[("copy", *rest)] = dict(writes)  # type: ignore[index]
-    for (_, *rest), blob in list(talk.saver.blobs.items()):
-        talk.saver.blobs[("copy", *rest)] = blob  # type: ignore[index]
+    for (_, place, checkpoint), writes in list(talk.saver.writes.items()):
+        talk.saver.writes["copy", place, checkpoint] = dict(writes)
+    for (_, place, channel, version), blob in list(talk.saver.blobs.items()):
+        talk.saver.blobs["copy", place, channel, version] = blob
     decisions = {"decisions": [{**APPROVE, "digest": r["digest"]} for r in first]}
     out = talk.graph.invoke(Command(resume=decisions), copied)
     [again] = out["__interrupt__"]

@@ -67,7 +67,7 @@ class Person:
     questions: list[str] = field(default_factory=list)
     forms: list[dict[str, Any]] = field(default_factory=list)
 
-    async def __call__(self, _: Any, params: Any) -> types.ElicitResult:
+    async def __call__(self, context: Any, params: Any) -> types.ElicitResult:
         self.before()
         answer = self.answers[min(len(self.questions), len(self.answers) - 1)]
         self.questions.append(params.message)
@@ -88,7 +88,7 @@ class Resumed:
     shown: list[Any] = field(default_factory=list)
     given: int = 0
 
-    async def __call__(self, _: Any, params: Any) -> types.ElicitResult:
+    async def __call__(self, context: Any, params: Any) -> types.ElicitResult:
         self.given += 1
         if self.given <= len(self.saved):
             return self.saved[self.given - 1]
@@ -142,7 +142,7 @@ def yes_to(asked: types.InputRequiredResult) -> Any:
 def client(
     toolkit: ActiveRoomsToolkit, mode: str, person: Person | Resumed | None = None
 ) -> Client:
-    return Client(build_server(toolkit), mode=mode, elicitation_callback=person)  # type: ignore[arg-type]  # a str that is one of the modes
+    return Client(build_server(toolkit), mode=mode, elicitation_callback=person)
 
 
 def remove(number: int = 1, **more: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ async def connected(
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
         client = Client(
             streamable_http_client(f"{url}/mcp", http_client=http),
-            mode=mode,  # type: ignore[arg-type]  # one of the modes
+            mode=mode,
             elicitation_callback=person,
             client_info=types.Implementation(name=name, version="1"),
         )
@@ -510,12 +510,12 @@ async def test_while_a_person_is_asked_there_is_progress(monkeypatch: pytest.Mon
     seen: list[float] = []
     enough = asyncio.Event()
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        seen.append(done)
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
         if len(seen) == 3:
             enough.set()
 
-    async def slow(_: Any, params: Any) -> types.ElicitResult:
+    async def slow(context: Any, params: Any) -> types.ElicitResult:
         await enough.wait()
         return named(YES, params.requested_schema)
 
@@ -532,7 +532,7 @@ async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_
     toolkit = kit(room)
     asked, answer = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: Any, params: Any) -> types.ElicitResult:
+    async def slow(context: Any, params: Any) -> types.ElicitResult:
         asked.set()
         await answer.wait()
         return named(YES, params.requested_schema)

@@ -174,7 +174,8 @@ async def test_an_error_after_something_was_sent_says_so(
 @pytest.mark.parametrize("allowed", ["relaxed", "unattended"])
 async def test_a_repetition_never_runs_unasked(allowed: str) -> None:
     room = students()
-    toolkit = kit(room, **{allowed: (SEND,)})
+    policy: dict[str, Any] = {allowed: (SEND,)}
+    toolkit = kit(room, **policy)
     assert (await call(toolkit, SEND, message="hi")).executed == "yes"
     again = await call(toolkit, SEND, message="hi")
     assert again.waiting

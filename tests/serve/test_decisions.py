@@ -20,7 +20,7 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Reject
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import Action, Origin
+from hms_active_rooms.gate.journal.records import Action, Origin, Way
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.decisions import Verdict, decide, list_actions, run_approved, show
 from hms_active_rooms.serve.limits import refusals_of
@@ -44,7 +44,7 @@ async def waiting(toolkit: ActiveRoomsToolkit, state: str = "proposed", **argume
 
 
 async def say(
-    toolkit: ActiveRoomsToolkit, action: Action, answer: dict[str, Any], by: str, way: str = "page"
+    toolkit: ActiveRoomsToolkit, action: Action, answer: dict[str, Any], by: str, way: Way = "page"
 ) -> Verdict:
     return await decide(toolkit.gate, action.id, answer, by=by, way=way)
 
@@ -261,7 +261,7 @@ async def test_a_restart_looks_for_what_became_of_what_was_left_unknown() -> Non
 
 
 @pytest.mark.parametrize("way", ["page", "rest"])
-async def test_a_restart_sends_what_a_person_approved_here_whoever_asked(way: str) -> None:
+async def test_a_restart_sends_what_a_person_approved_here_whoever_asked(way: Way) -> None:
     room = students()
     gate = kit(room).gate
     row = await gate.propose(parse_call(REMOVE, remove()), Origin("cli", "", "1", "cli:ada"))
@@ -329,7 +329,7 @@ async def propose_elsewhere(journal: Journal, number: int) -> None:
 )
 @pytest.mark.parametrize("way", ["page", "rest", "elicitation"])
 async def test_a_wrong_edit_decides_nothing_and_says_what_is_wrong(
-    way: str, change: dict[str, Any]
+    way: Way, change: dict[str, Any]
 ) -> None:
     room = students()
     toolkit = kit(room)

@@ -222,7 +222,7 @@ def test_reached_by_another_name_there_must_be_a_token(reached: dict[str, Any]) 
     """It binds this machine, so a proxy is what others reach, and that need not say so."""
     with pytest.raises(ConfigurationError, match=r"^Being reached .* needs a token"):
         guard_settings("127.0.0.1", **reached)
-    assert guard_settings("127.0.0.1", token=TOKEN, **reached)
+    assert guard_settings("127.0.0.1", token=TOKEN, **reached).callers == {"": TOKEN}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_reached_by_another_name_there_must_be_a_token(reached: dict[str, Any]) 
     [{"hosts": ("localhost", "127.0.0.2", "[::1]")}, {"origins": ("http://localhost:3000",)}],
 )
 def test_another_name_of_this_machine_needs_no_token(reached: dict[str, Any]) -> None:
-    assert guard_settings("127.0.0.1", **reached)
+    assert guard_settings("127.0.0.1", **reached).callers == {}
 
 
 def test_binding_everywhere_needs_the_names_it_is_reached_by() -> None:

@@ -91,7 +91,7 @@ async def connected(
     headers = {"authorization": f"Bearer {token}"} if token else {}
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
         transport = streamable_http_client(url, http_client=http)
-        client = Client(transport, mode=mode, elicitation_callback=person)  # type: ignore[arg-type]  # one of the modes
+        client = Client(transport, mode=mode, elicitation_callback=person)
         async with client as mcp:
             yield mcp
 

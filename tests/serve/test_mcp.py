@@ -332,7 +332,7 @@ async def test_the_record_says_that_a_client_answered_and_no_name_looks_like_mor
     info = types.Implementation(name=name, version="1")
     asking = Client(
         build_server(toolkit),
-        mode=mode,  # type: ignore[arg-type]  # one of the modes
+        mode=mode,
         elicitation_callback=Person([YES]),
         client_info=info,
     )
@@ -348,7 +348,7 @@ async def test_without_elicitation_nobody_is_asked_through_the_client(mode: str)
     room, person = students(), Person([YES])
     asking = Client(
         build_server(kit(room), elicit=False),
-        mode=mode,  # type: ignore[arg-type]  # one of the modes
+        mode=mode,
         elicitation_callback=person,
     )
     async with asking as mcp:
@@ -382,7 +382,7 @@ async def test_a_question_says_where_else_it_can_be_decided(mode: str) -> None:
         await mcp.call_tool(REMOVE, remove())
     asking = Client(
         build_server(kit(students()), page=page),
-        mode=mode,  # type: ignore[arg-type]  # one of the modes
+        mode=mode,
         elicitation_callback=elsewhere,
     )
     async with asking as mcp:
@@ -573,7 +573,7 @@ async def test_a_bug_does_not_tell_the_client_its_text(
 ) -> None:
     room = students()
 
-    async def bug(_: str) -> Any:
+    async def bug(room_id: str) -> Any:
         raise RuntimeError("secret-in-a-bug")
 
     room.retrieve_active_room = bug  # type: ignore[method-assign]
@@ -596,8 +596,8 @@ async def test_a_role_removal_reports_progress_while_it_runs(mode: str) -> None:
     told = asyncio.Event()
     real = room.remove_peers
 
-    async def progress(done: float, total: float | None, _: str | None) -> None:
-        seen.append((done, total))
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, total))
         told.set()
 
     async def slow(room_id: str, **more: Any) -> Any:
@@ -704,7 +704,7 @@ async def test_at_the_end_of_stdio_what_was_refused_is_on_record(
 @modes
 async def test_the_skills_files_can_be_read(mode: str) -> None:
     files = {"SKILL.md": "# Skill", "references/examples/callback.py": "print()"}
-    async with Client(build_server(kit(students()), guides=files), mode=mode) as mcp:  # type: ignore[arg-type]
+    async with Client(build_server(kit(students()), guides=files), mode=mode) as mcp:
         found = (await mcp.list_resources()).resources
         parts = [(await mcp.read_resource(one.uri)).contents[0] for one in found]
         for wrong in ("../../etc/passwd", "references/../SKILL.md", "references", ""):

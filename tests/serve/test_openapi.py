@@ -128,6 +128,7 @@ async def sent(client: httpx.AsyncClient, case: Any) -> httpx.Response:
     made = requests.Request(**case.as_transport_kwargs(base_url=str(client.base_url))).prepare()
     assert made.method
     assert made.url
+    assert made.body is None or isinstance(made.body, str | bytes)
     headers = [
         (name.encode("latin-1"), value.encode("latin-1") if isinstance(value, str) else value)
         for name, value in made.headers.items()
@@ -138,10 +139,11 @@ async def sent(client: httpx.AsyncClient, case: Any) -> httpx.Response:
 
 def made_up(operation: Any) -> st.SearchStrategy[Any]:
     """Requests by the document, and requests that break it somewhere, where they can."""
-    right = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    right: st.SearchStrategy[Any] = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
     if not operation.body and not operation.query:
         return right
-    return right | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    wrong: st.SearchStrategy[Any] = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    return right | wrong
 
 
 @pytest.mark.parametrize("token", [CALLER, ADA], ids=["caller", "approver"])

@@ -18,6 +18,7 @@ from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.serve.page import page_routes
 from hms_active_rooms.serve.rest import rest_routes
+from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.serve.server import serving
 from serve.people import kit, remove, students
 from serve.rest_callers import ADA, CALLER, Client, rest_app
@@ -119,7 +120,7 @@ async def test_a_stop_while_sending_waits_and_tells_the_approver(
     room = students()
     toolkit = kit(room)
     started, go = asyncio.Event(), asyncio.Event()
-    real, last_sends = room.remove_peers, server.all_ended
+    real, last_sends = room.remove_peers, all_ended
 
     async def slow(room_id: str, **more: Any) -> Any:
         started.set()

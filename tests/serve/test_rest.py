@@ -164,7 +164,7 @@ async def test_a_key_of_one_call_is_none_for_another() -> None:
 @pytest.mark.parametrize("keys", [[""], ["x" * 201], ["a", "b"], ["\xe9"]])
 async def test_a_malformed_key_is_refused(keys: list[str]) -> None:
     toolkit = kit(students())
-    headers = [("idempotency-key", key.encode("latin-1")) for key in keys]
+    headers = [(b"idempotency-key", key.encode("latin-1")) for key in keys]
     async with speaking(rest_app(toolkit), CALLER) as (me,):
         answer = await me.post(f"/v1/tools/{SEND}", json=HELLO, headers=headers)
     problem(answer, 422, "invalid_call")

@@ -22,7 +22,8 @@ def shown() -> set[str]:
                 and isinstance(node.func, ast.Attribute)
                 and node.func.attr == "behaviour"
             ):
-                found |= {a.value for a in node.args if isinstance(a, ast.Constant)}
+                values = (a.value for a in node.args if isinstance(a, ast.Constant))
+                found |= {value for value in values if isinstance(value, str)}
     return found
 
 

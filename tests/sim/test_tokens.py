@@ -93,7 +93,7 @@ def test_a_missing_or_unparsable_token_is_a_401(
 @pytest.mark.behaviour("auth.invalid-token-401")
 def test_a_token_signed_with_another_secret_or_no_algorithm_is_refused() -> None:
     assert not accepted(secret="another-secret-another-secret-123")
-    unsigned = jwt.encode(claims(), None, algorithm="none")
+    unsigned = jwt.encode(claims(), "", algorithm="none")
     assert not is_valid(f"Bearer {unsigned}", SETTINGS, NOW)
     other = jwt.encode(claims(), SETTINGS.secret * 2, algorithm="HS512")
     assert not is_valid(f"Bearer {other}", SETTINGS, NOW)
@@ -110,8 +110,10 @@ def test_a_token_is_refused_once_it_has_expired() -> None:
 @pytest.mark.parametrize("claim", ["iat", "nbf"])
 def test_a_token_from_the_future_is_refused_beyond_a_small_leeway(claim: str) -> None:
     noon = int(NOW.timestamp())
-    assert accepted(**{claim: noon + 5})
-    assert not accepted(**{claim: noon + 6})
+    soon: dict[str, Any] = {claim: noon + 5}
+    later: dict[str, Any] = {claim: noon + 6}
+    assert accepted(**soon)
+    assert not accepted(**later)
 
 
 def test_the_secret_is_as_long_as_hs256_wants_it() -> None:

@@ -284,7 +284,9 @@ def test_without_a_checkpointer_the_callback_is_asked() -> None:
         return request.approve(by="ada")
 
     model = ScriptedModel.saying(calls(remove(3)), text("done"))
-    create_agent(model, toolkit(room, confirm).get_tools()).invoke({"messages": [("user", "go")]})
+    create_agent(model, toolkit(room, confirm).get_tools()).invoke(
+        {"messages": [HumanMessage("go")]}
+    )
     assert removed(room) == [peer(3).id]
     assert seen[0].impact.people[0].name == "Peer 3"
 
@@ -292,7 +294,7 @@ def test_without_a_checkpointer_the_callback_is_asked() -> None:
 def test_without_a_checkpointer_and_a_callback_nothing_is_sent() -> None:
     room = students()
     model = ScriptedModel.saying(calls(remove(3)), text("done"))
-    out = create_agent(model, toolkit(room).get_tools()).invoke({"messages": [("user", "go")]})
+    out = create_agent(model, toolkit(room).get_tools()).invoke({"messages": [HumanMessage("go")]})
     assert room.posts == []
     [result] = [m for m in out["messages"] if isinstance(m, ToolMessage)]
     assert "Not executed" in result.content
@@ -304,7 +306,7 @@ def test_the_model_reads_a_rejection_plainly() -> None:
     [interrupt] = ask(graph)
     out = graph.invoke(Command(resume={interrupt.id: REJECT}), CONFIG)
     [result] = [m for m in out["messages"] if isinstance(m, ToolMessage)]
-    assert result.content.startswith('Not executed: rejected by "ada": "no"')
+    assert str(result.content).startswith('Not executed: rejected by "ada": "no"')
     assert isinstance(out["messages"][-1], AIMessage)
 
 
@@ -351,7 +353,7 @@ def test_a_node_that_invokes_a_tool_without_a_call_id_sends_once() -> None:
     room = students()
     remove_it = next(t for t in toolkit(room).get_tools() if t.name == "hms-remove-peers")
 
-    def node(_: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+    def node(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
         args = {"room_id": ROOM, "peer_id": peer(1).id}
         return {"messages": [HumanMessage(str(remove_it.invoke(args, config)))]}
 
@@ -428,12 +430,12 @@ def copy_thread(saver: InMemorySaver, before: str, after: str) -> Any:
     """What a saver's own `copy_thread` does."""
     for place, checkpoints in list(saver.storage[before].items()):
         saver.storage[after][place] = dict(checkpoints)
-    for (thread, *rest), writes in list(saver.writes.items()):
+    for (thread, place, checkpoint), writes in list(saver.writes.items()):
         if thread == before:
-            saver.writes[(after, *rest)] = dict(writes)  # type: ignore[index]
-    for (thread, *rest), blob in list(saver.blobs.items()):
+            saver.writes[after, place, checkpoint] = dict(writes)
+    for (thread, place, channel, version), blob in list(saver.blobs.items()):
         if thread == before:
-            saver.blobs[(after, *rest)] = blob  # type: ignore[index]
+            saver.blobs[after, place, channel, version] = blob
     return {"configurable": {"thread_id": after, "approver": "eve"}}
 
 

@@ -1,4 +1,7 @@
-"""The five schemas as others' converters make them, and what their models then send."""
+"""The five schemas as others' converters make them, and what their models then send.
+
+The converters' packages take seconds to import, so each is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,13 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.serve.calls import checked, input_schema
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from stand_in import ROOM, StandInRoom, peer
-
-# These packages take seconds to import, so each is where it is used.
-needs = pytest.importorskip
 
 PEER = peer(1).id
 GIVEN: dict[str, dict[str, object]] = {
@@ -47,9 +47,11 @@ def tools() -> list[BaseTool]:
 
 def bound(**more: Any) -> list[dict[str, Any]]:
     """What langchain-openai sends."""
-    model = needs("langchain_openai").ChatOpenAI(model="m", api_key="k")
-    sent: dict[str, Any] = model.bind_tools(tools(), **more).kwargs
-    return [tool["function"] for tool in sent["tools"]]
+    from langchain_openai import ChatOpenAI
+
+    model = ChatOpenAI(model="m", api_key=SecretStr("k"))
+    sent: Any = model.bind_tools(tools(), **more)
+    return [tool["function"] for tool in sent.kwargs["tools"]]
 
 
 def openai_strict() -> dict[str, dict[str, Any]]:
@@ -62,21 +64,24 @@ def openai_with_response_format() -> dict[str, dict[str, Any]]:
 
 
 def anthropic_strict() -> dict[str, dict[str, Any]]:
-    convert = needs("langchain_anthropic.chat_models").convert_to_anthropic_tool
-    found: list[Any] = [convert(tool, strict=True) for tool in tools()]
+    from langchain_anthropic.chat_models import convert_to_anthropic_tool
+
+    found: list[Any] = [convert_to_anthropic_tool(tool, strict=True) for tool in tools()]
     return {tool["name"]: tool["input_schema"] for tool in found}
 
 
 def agents_strict() -> dict[str, dict[str, Any]]:
-    strict = needs("agents.strict_schema").ensure_strict_json_schema
+    from agents.strict_schema import ensure_strict_json_schema as strict
+
     return {name: strict(copy.deepcopy(input_schema(name))) for name in GIVEN}
 
 
 def pydantic_ai_strict() -> dict[str, dict[str, Any]]:
-    kind = needs("pydantic_ai.profiles.openai").OpenAIJsonSchemaTransformer
+    from pydantic_ai.profiles.openai import OpenAIJsonSchemaTransformer
+
     found = {}
     for name in GIVEN:
-        transformer = kind(copy.deepcopy(input_schema(name)), strict=True)
+        transformer = OpenAIJsonSchemaTransformer(copy.deepcopy(input_schema(name)), strict=True)
         found[name] = transformer.walk()
         assert transformer.is_strict_compatible
     return found
@@ -121,8 +126,9 @@ def test_without_strict_mode_only_what_is_needed_is_required() -> None:
 
 @pytest.mark.slow
 def test_googles_converters_keep_the_types_and_what_is_optional() -> None:
-    types = needs("google.genai.types")
-    convert = needs("langchain_google_genai._function_utils")
+    from google.genai import types
+    from langchain_google_genai import _function_utils as convert
+
     declared = {
         declaration.name: declaration.parameters
         for tool in convert.convert_to_genai_function_declarations(tools())

@@ -90,7 +90,8 @@ class Viewer:
             shown = [e for e in self.chrome.find_elements(By.CSS_SELECTOR, css) if e.is_displayed()]
             return shown[0] if shown else None
 
-        return self.until(found, f"{css} is not shown")
+        element: WebElement = self.until(found, f"{css} is not shown")
+        return element
 
     def text_of(self, css: str, part: str) -> str:
         """The text of an element, once it holds this."""
@@ -99,7 +100,8 @@ class Viewer:
             texts = [e.text for e in self.chrome.find_elements(By.CSS_SELECTOR, css)]
             return next((text for text in texts if part in text), None)
 
-        return self.until(holds, f"{css} does not say {part!r}")
+        text: str = self.until(holds, f"{css} does not say {part!r}")
+        return text
 
     def click(self, css: str) -> None:
         """Click it, once nothing moves under the pointer."""
@@ -112,7 +114,7 @@ class Viewer:
         return wait.until(true, f"{problem}; the page: {self.script('document.body.innerText')}")
 
     def script(self, expression: str) -> Any:
-        return self.chrome.execute_script(f"return {expression}")  # type: ignore[no-untyped-call]  # selenium's own
+        return self.chrome.execute_script(f"return {expression}")
 
 
 def requested(chrome: Chrome) -> list[str]:

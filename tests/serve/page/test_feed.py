@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import TimedOut
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.store import Reading
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.decisions import decide
 from hms_active_rooms.serve.page.feed import MAX_WAITING, Feed
@@ -106,7 +107,7 @@ async def test_many_viewers_are_one_reader() -> None:
             await news(stream, lambda n: n["rooms"])
         assert room.reads - before <= 1
         for stream in streams:
-            await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+            await stream.aclose()
 
 
 async def test_silence_is_broken_by_a_heartbeat() -> None:
@@ -290,9 +291,9 @@ async def test_the_oldest_questions_are_shown_and_the_rest_are_counted() -> None
     row = await toolkit.gate.get(first)
     for number in range(600):
         await clock.sleep(0.1)
-        another = {"id": f"z{number:03}", "call_key": f"k{number}", "created_at": clock()}
+        other = replace(row, id=f"z{number:03}", call_key=f"k{number}", created_at=clock())
         with journal.write() as tx:
-            tx.insert(replace(row, **another))
+            tx.insert(other)
     feed = Feed(toolkit.gate, QUICK)
     async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
         told = await news(stream)
@@ -334,17 +335,24 @@ async def test_no_picture_comes_before_the_journal_was_read() -> None:
             return people
 
     class Slow(Journal):
-        def overdue(self, **more: Any) -> Any:
-            assert read_twice.wait(WAIT_S)
-            return super().overdue(**more)
+        watched = False
+
+        @contextmanager
+        def read(self) -> Iterator[Reading]:
+            assert not self.watched or read_twice.wait(WAIT_S)
+            with super().read() as view:
+                yield view
 
     room = Twice([peer(1), peer(2)])
-    toolkit = kit(room, Slow(":memory:"))
+    journal = Slow(":memory:")
+    toolkit = kit(room, journal)
     feed = Feed(toolkit.gate, PageSettings(journal_s=3600.0, room_s=0.01, beat_s=3600.0))
     async with feed.running():
         for number in (1, 2):  # whoever comes after nobody looked is shown no old picture either
             read_twice.clear()
             room.reads = 0
+            journal.watched = False
             await propose(toolkit, number)
+            journal.watched = True
             async with aclosing(feed.stream("ada", always)) as stream:
                 assert len((await news(stream))["waiting"]) == number

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -184,7 +184,7 @@ class Feed:
 
     # --- telling -------------------------------------------------------------------------
 
-    async def stream(self, name: str, lasts: Callable[[], bool]) -> AsyncIterator[str]:
+    async def stream(self, name: str, lasts: Callable[[], bool]) -> AsyncGenerator[str]:
         """Server-sent events for one viewer: `you` once, then `news`, and comments as heartbeat.
 
         Args:
