@@ -211,7 +211,8 @@ def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     call("remove", sim.room_id, "--role", "nobody-has-this")
     whom = {line.split("\t")[2]: line.split("\t")[3] for line in call("actions").out.splitlines()}
     assert whom["send-message"] == '12 people as "student"'
-    assert whom["end-active-room"] == "15 people"
+    roles = '12 as "student" and 1 as "assistant" and 1 as "teacher" and 1 as "viewer"'
+    assert whom["end-active-room"] == f"15 people: {roles}"
     assert whom["remove-peers"] == "nobody: refused"
 
 

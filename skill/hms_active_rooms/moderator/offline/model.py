@@ -67,21 +67,7 @@ class CommandsModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        answer = next_step(messages, self.room_id, _bound(kwargs.get("tools")))
+        tools = kwargs.get("tools")
+        bound = TOOLS if tools is None else frozenset(tool["function"]["name"] for tool in tools)
+        answer = next_step(messages, self.room_id, bound)
         return ChatResult(generations=[ChatGeneration(message=answer)])
-
-
-def _bound(tools: object) -> frozenset[str]:
-    """The names of the bound tools; all five when none were ever bound."""
-    if tools is None:
-        return TOOLS
-    functions = (
-        [tool.get("function") for tool in tools if isinstance(tool, dict)]
-        if isinstance(tools, list | tuple)
-        else []
-    )
-    return frozenset(
-        function["name"]
-        for function in functions
-        if isinstance(function, dict) and isinstance(function.get("name"), str)
-    )

@@ -78,37 +78,34 @@ class Words:
 
     talk: dict[str, re.Pattern[str]]
     looks: dict[str, re.Pattern[str]]
-    why: dict[str, tuple[re.Pattern[str], str]]
+    why: dict[str, re.Pattern[str]]
     guards: dict[str, re.Pattern[str]]
     names: dict[str, re.Pattern[str]]
     languages: tuple[tuple[re.Pattern[str], str], ...]
-    says: dict[str, str]
-    cannot: dict[str, str]
-    examples: tuple[str, ...]
+    texts: dict[str, dict[str, str]]
+    lists: dict[str, tuple[str, ...]]
+
+    @property
+    def says(self) -> dict[str, str]:
+        """The replies."""
+        return self.texts["says"]
 
 
 @cache
 def words() -> Words:
     """The words of `words.yaml`."""
     text = (_HERE / "words.yaml").read_text(encoding="utf-8")
-    data = yaml.load(text.replace("{rooms}", _ROOMS), yaml.CSafeLoader)
-    return Words(
-        {kind: whole(listed) for kind, listed in data["talk"].items()},
-        {kind: whole(listed) for kind, listed in data["looks"].items()},
-        {kind: (whole(entry["words"]), entry["says"]) for kind, entry in data["why"].items()},
-        {kind: whole(listed) for kind, listed in data["guards"].items()},
-        {kind: whole(listed) for kind, listed in data["names"].items()},
-        tuple(
-            (re.compile(f"[{e['letters']}]") if "letters" in e else whole(e["words"]), e["says"])
-            for e in data["languages"]
-        ),
-        data["says"],
-        data["cannot"],
-        tuple(data["examples"]),
+    head = yaml.load(text.partition("\n\n")[0], yaml.CSafeLoader)
+    data = yaml.load(text.replace("{rooms}", head["rooms"]), yaml.CSafeLoader)
+    data["texts"]["why"] = {kind: entry["says"] for kind, entry in data["why"].items()}
+    data["why"] = {kind: entry["words"] for kind, entry in data["why"].items()}
+    talk, looks, why, guards, names = (
+        {kind: whole(listed) for kind, listed in data[section].items()}
+        for section in ("talk", "looks", "why", "guards", "names")
     )
-
-
-_ROOMS: Final = "(?:room|class|session|call|meeting|lesson|webinar|lecture|event|show|seminar|workshop|conference|meeting room|classroom|video call|live session|class session|chat room|get-together|course|gig|stream|rm)"  # fmt: skip
+    languages = tuple((whole(one["words"]), one["says"]) for one in data["languages"])
+    lists = {"rooms": (head["rooms"],), **{k: tuple(v) for k, v in data["lists"].items()}}
+    return Words(talk, looks, why, guards, names, languages, data["texts"], lists)
 
 
 def whole(listed: Sequence[str]) -> re.Pattern[str]:
@@ -125,7 +122,8 @@ def _parser() -> Lark:
     from lark import Lark
 
     text = (_HERE / "orders.lark").read_text(encoding="utf-8")
-    text = re.sub(r"^//.*\n", "", text, flags=re.MULTILINE).replace("{rooms}", _ROOMS)
+    text = re.sub(r"^//.*\n", "", text, flags=re.MULTILINE)
+    text = text.replace("{rooms}", words().lists["rooms"][0])
     text = text.replace("{stop}", words().guards["stop"].pattern)
     # Texts in quotes that stand side by side are one pattern of whole words, which loads fast.
     lists = re.compile(r'"[^"\n]+"(?:\s+"[^"\n]+")*')
@@ -142,7 +140,7 @@ def _listed(match: re.Match[str]) -> str:
 def fits(text: str, *kinds: str) -> bool:
     """Whether a text, but for what is quoted in it, has words of one of these kinds."""
     told, plain = words(), _unquoted(text)
-    return any((told.guards.get(k) or told.why[k][0]).search(plain) for k in kinds)
+    return any((told.guards.get(k) or told.why[k]).search(plain) for k in kinds)
 
 
 def _unquoted(text: str) -> str:
@@ -167,15 +165,9 @@ def read(text: str) -> Reading:
 
 
 def _talk(line: str) -> Reading | None:
-    said = plainly(line)
-    for kind, pattern in words().talk.items():
-        asked = line.endswith("?") and kind not in (
-            "hello",
-            "help",
-            "verify",
-            "chat_unseen",
-            "undo",
-        )
+    said, told = plainly(line), words()
+    for kind, pattern in told.talk.items():
+        asked = line.endswith("?") and kind not in told.lists["may_be_asked"]
         if not asked and (pattern.fullmatch(line.strip(" ,.!?")) or pattern.fullmatch(said)):
             return Reading((Order(kind),))
     return None
@@ -209,16 +201,13 @@ def _without_rooms(line: str) -> tuple[str, frozenset[str]]:
     return cut + mark + tail, rooms
 
 
-_VERBS: Final = ("kick", "remove", "boot", "eject", "throw", "tell", "announce", "broadcast", "message", "close", "finish", "disconnect", "remind", "warn", "send")  # fmt: skip
-
-
 def _mended(line: str) -> str:
     """The line with its verb, if a letter of it is missing, doubled or in the wrong place."""
     from rapidfuzz.distance import OSA
 
     said = plainly(line)
     word, *rest = said.split(" ", 1) if said else [""]
-    for verb in _VERBS:
+    for verb in words().lists["mended"]:
         moved = len(word) != len(verb) or sorted(word.lower()) == sorted(verb)
         if moved and not word.startswith(verb) and OSA.distance(word.lower(), verb) == 1:
             return " ".join((verb, *rest))
@@ -254,17 +243,11 @@ def _combined(line: str) -> Reading | None:
     changes = [o for o in orders if o.verb in CHANGES]
     if taken:
         return Reading(why="negation")
-    if [o for o in orders if o.verb == "end_it"]:
-        if not any(whole([_ROOMS, "time", "done"]).search(reason) for reason in reasons):
-            return Reading((Order("end_it"),)) if len(orders) == 1 else None
-        changes = [replace(o, verb="end") for o in orders if o.verb in (*CHANGES, "end_it")]
     if corrected and (len(changes) != 1 or not changes[0].who):
         return Reading(why="negation")
     reason = "; ".join(reasons) or None
     mended = [o if o.verb == "tell" or o.reason else replace(o, reason=reason) for o in changes]
-    if len(orders) > 1 and any(
-        o.verb not in ("look", "status", "end_it", *CHANGES) for o in orders
-    ):
+    if len(orders) > 1 and any(o.verb not in ("look", "status", *CHANGES) for o in orders):
         return None
     found = tuple(mended) or tuple(orders[:1])
     return Reading(found, corrected=corrected) if found else None
@@ -295,30 +278,30 @@ def _part(text: str, single: bool, following: str, before: str) -> Part | None:
     asked = "?" if following == "?" else ""
     if order := _order(text + asked):
         return "order", replace(order, about=before)
-    if single and before and (back := _back().match(text)):
-        if rest := text[back.end() :].strip(" ,:-–—"):
-            again = _order(rest)
-            negated = re.search(r"(?i)n[o']t\b", back[0])
-            if again and again.verb in CHANGES:
-                return None if negated else ("instead", again)
-            name = rest.rstrip(" .!")
-            verb = words().guards["verbs"].match(name)
-            return (
-                ("back", f"not {name}" if negated else name) if is_name(name) and not verb else None
-            )
-        return "back", ""
-    if single and not plainly(text):
+    if not single:
+        return None
+    if before and (back := _back().match(text)):
+        return _instead(text[back.end() :].strip(" ,:-–—"), back[0])
+    if not plainly(text):
         return "courtesy", ""
-    if (
-        single
-        and asked
-        and not fits(text, "condition", "delay", "negation", "mood")
-        and (look := _look(text))
-    ):
-        return "look", look
-    if single and not asked and _is_statement(text):
-        return "statement", text.strip(" .!")
-    return None
+    if not asked:
+        return ("statement", text.strip(" .!")) if _is_statement(text) else None
+    barred = fits(text, "condition", "delay", "negation", "mood")
+    look = None if barred else _look(text)
+    return ("look", look) if look else None
+
+
+def _instead(rest: str, back: str) -> Part | None:
+    """What follows words that take back what was said before: nothing, another order, or a name."""
+    if not rest:
+        return "back", ""
+    again, negated = _order(rest), re.search(r"(?i)n[o']t\b", back)
+    if again and again.verb in CHANGES:
+        return None if negated else ("instead", again)
+    name = rest.rstrip(" .!")
+    if not is_name(name) or words().guards["verbs"].match(name):
+        return None
+    return "back", f"not {name}" if negated else name
 
 
 @cache
@@ -333,12 +316,9 @@ _BY_ID: Final = re.compile(r"(?i)^(?:the |that )?(?:one|user|person|guy|account)
 
 def is_name(text: str) -> bool:
     """Whether a text could be one name."""
-    stop, text = words().guards["stop"], _BY_ID.sub("", text)
-    return (
-        bool(text)
-        and (text[0] == '"' or not stop.search(text))
-        and not re.search(r"[,;:!?()]", text)
-    )
+    text = _BY_ID.sub("", text)
+    stopped = text[:1] != '"' and words().guards["stop"].search(text)
+    return bool(text) and not stopped and not re.search(r"[,;:!?()]", text)
 
 
 # --- one order ---------------------------------------------------------------------------------------
@@ -352,9 +332,8 @@ _ASKING: Final = re.compile(r"(?i)(?:who|what|which|how|why|where)\b")
 
 
 def _order(text: str) -> Order | None:
-    if _ASKING.match(
-        text
-    ):  # Nothing that begins so is an order, and the grammar takes long to load.
+    # Nothing that begins so is an order, and the grammar takes long to load.
+    if _ASKING.match(text):
         return None
     from lark.exceptions import UnexpectedInput
 
@@ -372,7 +351,7 @@ def _order(text: str) -> Order | None:
         tokens.setdefault(token.type, []).append(text[at : at + len(token)].strip())
     verb, who = str(rule.data), tuple(tokens.get("WHO", ()))
     if verb == "impossible":
-        return Order(verb, manner=_impossible(tokens["CANNOT"][0]))
+        return Order(verb, manner=next(iter(tokens)).removeprefix("CANNOT_").lower())
     asked = any(isinstance(c, str) and c.type in ("ASK", "MIND") for c in tree.children)
     if verb in ("tell", "sent", "said", "announced"):
         return _told(verb, rule, tokens, asked)
@@ -417,49 +396,25 @@ def _told(verb: str, rule: Tree[Token], tokens: dict[str, list[str]], asked: boo
         else:
             rest, manner = f"everyone {rest}", manner if joined else "say"
     plain = _unquoted(rest).strip(" .!")
-    quoted = re.search(r'".*"', plain)
-    if quoted and quoted.end() < len(plain):
-        return None
-    if (
-        not quoted
-        and ":" not in plain
-        and not re.search(r"(?i)\b(?:that|saying)\b", plain)
-        and joins_order(plain)
-    ):
-        return None
-    return Order("tell", words=rest, manner=manner)
+    if quoted := re.search(r'".*"', plain):
+        return Order("tell", words=rest, manner=manner) if quoted.end() == len(plain) else None
+    marked = re.search(r"(?i):|\b(?:that|saying)\b", plain)
+    return None if not marked and joins_order(plain) else Order("tell", words=rest, manner=manner)
 
 
 def joins_order(text: str) -> bool:
     """Whether the words go on with a second order."""
     verbs = words().guards["verbs"].pattern
-    joint = (
-        r"(?:\b(?:and|then|plus|also|or)|[,;&+.!?]|->)(?: (?:then|also|please|just|to|not|so))* ?"
-    )
-    return re.search(rf"(?i){joint}{verbs}", _unquoted(text)) is not None
-
-
-def _impossible(said: str) -> str:
-    """The kind of `cannot` in `words.yaml`."""
-    kinds = {"mute": "mute|silence|deafen", "ban": "ban|block|list|back|readmit", "role": "mote|make|change|grade",
-             "record": "record|stream|live", "rename": "rename", "hand": "raise|lower", "breakout": "move|breakout|assign",
-             "unlock": "unlock|reopen"}  # fmt: skip
-    return next((k for k, pattern in kinds.items() if re.search(pattern, said.lower())), "video")
+    joint = r"(?:\b(?:and|then|plus|also|or)|[,;&+.!?]|->)(?: (?:then|also|please|just|to|not|so))*"
+    return re.search(rf"(?i){joint} ?{verbs}", _unquoted(text)) is not None
 
 
 def _as_reason(text: str, *, after_for: bool) -> str | None:
     """The text as a reason, or None if it says more than why."""
-    text = re.sub(
-        r"(?i)(?:[\s,]+(?:please|pls|plz|thanks|thank you|thx|now|right now|asap))+[.!\s]*$",
-        "",
-        text,
-    )
-    text = text.strip(" .!,")
-    kinds = ["unquoted", "condition", "exception", "span", "no_reason"] + (
-        ["negation", "delay", "no_for"] if after_for else []
-    )
+    text = words().guards["behind_reason"].sub("", text.rstrip(" .!")).strip(" .!,")
+    kinds = ("unquoted", "condition", "exception", "span", "no_reason")
     barred = (
-        fits(text, *kinds)
+        fits(text, *kinds, *(("negation", "delay", "no_for") if after_for else ()))
         or fits(f"for {text}", "span")
         or _back().search(_unquoted(text).replace("not", ""))
     )
@@ -471,47 +426,36 @@ def _as_reason(text: str, *, after_for: bool) -> str | None:
 
 def _look(text: str) -> Order | None:
     said = plainly(text)
-    if re.fullmatch(words().looks["status"].pattern, said, re.IGNORECASE):
-        return Order("status")
     for kind, head in words().looks.items():
+        if kind == "status" and head.fullmatch(said):
+            return Order("status")
         if kind != "status" and (match := head.match(said)):
-            about = said[match.end() :]
-            left = words().guards["seen"].sub("", about).strip(" ,.?!'")
+            left = words().guards["seen"].sub("", said[match.end() :]).strip(" ,.?!'")
             return Order("look", words=re.sub(" +", " ", left), manner=kind)
     return None
 
 
 def _is_statement(text: str) -> bool:
     """Whether a text only tells something: it has a subject and what it does, and orders nothing."""
-    told = words().guards
-    kinds = ["injection", "unquoted", "condition"]
+    told, kinds = words().guards, ["injection", "unquoted", "condition"]
     if not re.match(r"(?i)because|since|due to", text):
         kinds += ["reported", "delay", "not_told", "asks"]
-    barred = fits(text, *kinds)
-    return (
-        not barred
-        and not joins_order(text)
-        and (
-            told["statement"].search(text) is not None
-            or told["exclaimed"].fullmatch(text.strip(" .!")) is not None
-        )
-    )
+    if fits(text, *kinds) or joins_order(text):
+        return False
+    return bool(told["statement"].search(text) or told["exclaimed"].fullmatch(text.strip(" .!")))
 
 
 def _why_not(line: str) -> str:
     """The kind of `words.yaml` that shows why this is no order; "" if it is about none."""
-    text = _unquoted(line)
-    asks = re.match(r"(?i)(?:who|what|why|how|should|shall|did|does)\b|(?:when|where|do you|is|are|can|could|will|would|may|have|has|was|were)\b.*\?$", text)  # fmt: skip
+    told, text = words(), _unquoted(line)
+    asks = told.guards["question_word"].match(text) or (
+        text.endswith("?") and told.guards["question_verb"].match(text)
+    )
     if asks and not re.search(r"(?i)\b(?:not|n't)\b", text):
         return "question"
-    english = whole(
-        [
-            "the|kick|remove|end|tell|is|are|and|to|he|she|you|i|it|of|room|my|this|what|who|from|with|on|if"
-        ]
-    )
-    hits = [(len(pattern.findall(text)), says) for pattern, says in words().languages]
+    hits = ((len(pattern.findall(text)), says) for pattern, says in told.languages)
     count, says = max(hits, key=lambda hit: hit[0])
     foreign = sum(ord(c) > 0x3FF and c.isalpha() for c in text)
-    if (count >= 2 and not english.search(text)) or (count and foreign > 3):
+    if (count >= 2 and not told.guards["english"].search(text)) or (count and foreign > 3):
         return f"language:{says}"
-    return next((kind for kind, (pattern, _) in words().why.items() if pattern.search(text)), "")
+    return next((kind for kind, pattern in told.why.items() if pattern.search(text)), "")

@@ -24,7 +24,7 @@ _MAX_TOOL_LINES: Final = 8
 _MAX_TOOL_CHARS: Final = 2000
 _NOT_EXECUTED: Final = frozenset({"rejected", "expired", "refused"})
 
-EXAMPLES: Final = words().examples
+EXAMPLES: Final = words().lists["examples"]
 """Sentences that are understood, every one tested. Some are shown when another is not."""
 
 
@@ -41,13 +41,17 @@ def not_understood(why: str) -> str:
     if why.startswith("language:"):
         return why.removeprefix("language:")
     if why in words().why:
-        return words().why[why][1]
+        return words().texts["why"][why]
     shown = ", ".join(f'"{EXAMPLES[place]}"' for place in (0, 4, 8))
     return say(why or "not_understood", shown=shown)
 
 
 def nobody(name: str, roster: Roster) -> str:
     """No one has this name."""
+    role = name.removeprefix("the ").removesuffix(" role")
+    if role != name and role in roster.by_role:
+        everyone = quoted(f"remove everyone with role {role}", 60)
+        return say("only_a_role", role=quoted(role, 30), everyone=everyone)
     return f"{say('nobody', name=quoted(name))} {_roles(roster)}"
 
 

@@ -217,7 +217,7 @@ class _Turn:
         if verb == "help":
             return self._kept(replies.CAPABILITIES_TEXT)
         if verb == "impossible":
-            return self._kept(say("cannot", what=words().cannot[order.manner]))
+            return self._kept(say("cannot", what=words().texts["cannot"][order.manner]))
         if verb in ("no", "undo"):
             if state in ("done", "unknown"):
                 return self._kept(say("cannot_undo", next=say(f"after_{tool}")))
