@@ -75,7 +75,6 @@ def test_the_simulator_shares_no_logic_with_what_it_tests() -> None:
         ("langchain", {"moderator/models.py"}),
         ("sqlalchemy", {"gate/"}),
         ("typer", {"cli/"}),
-        ("rich", {"cli/"}),
         ("starlette", {"sim/", "serve/"}),
         ("fastapi", {"serve/rest.py", "serve/problems.py"}),
         ("uvicorn", {"sim/", "serve/server.py"}),

@@ -4,7 +4,6 @@ ActiveRoomsError                 code                 what to do next
 ├── ConfigurationError           configuration        fix a setting, a file or a variable
 ├── InvalidCall                  invalid_call         fix the call
 ├── PolicyRefusal                policy_refusal       stop: the policy does not allow it
-├── ApprovalNeeded               approval_needed      ask a person
 ├── OutcomeUnknown               outcome_unknown      look at the room; never send it again
 ├── JournalError                 journal              stop: without a record nothing is sent
 │   └── BrokenRecord             broken_record        stop: look for who changed the journal
@@ -88,17 +87,6 @@ class PolicyRefusal(ActiveRoomsError):
 
     code = "policy_refusal"
     default_hint = "Do not try again; tell the person what the policy does not allow."
-
-
-class ApprovalNeeded(ActiveRoomsError):
-    """A person has to decide first, and could not be asked here and now."""
-
-    code = "approval_needed"
-    default_hint = "Wait for the person; do not call again before they answered."
-
-    def __init__(self, message: str, *, action_id: str | None = None, hint: str | None = None):
-        super().__init__(message, executed="no", hint=hint)
-        self.action_id = action_id
 
 
 class OutcomeUnknown(ActiveRoomsError):

@@ -111,7 +111,9 @@ def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> N
     assert call("actions", "--room", "a" * 24, "--json").json["actions"] == []
     assert len(call("actions", "--limit", "1", "--json").json["actions"]) == 1
     text = call("actions")
-    assert f'{waiting}\tproposed (10 min left)\tremove-peers\t"Spam Bot"\t' in text.out
+    assert (
+        f'{waiting}\tproposed (10 min left)\tremove-peers\t"Spam Bot", role "student"\t' in text.out
+    )
     zone = datetime.now(UTC).astimezone().strftime("%Z")
     assert text.out.splitlines()[1].endswith(f" {zone}")
 
@@ -211,7 +213,8 @@ def test_the_list_says_whom_an_action_hits(sim: Simulation, call: Run) -> None:
     call("remove", sim.room_id, "--role", "nobody-has-this")
     whom = {line.split("\t")[2]: line.split("\t")[3] for line in call("actions").out.splitlines()}
     assert whom["send-message"] == '12 people as "student"'
-    assert whom["end-active-room"] == "15 people"
+    roles = '12 as "student" and 1 as "assistant" and 1 as "teacher" and 1 as "viewer"'
+    assert whom["end-active-room"] == f"15 people: {roles}"
     assert whom["remove-peers"] == "nobody: refused"
 
 

@@ -149,6 +149,13 @@ def test_a_journal_that_cannot_be_written_stops_everything(
     assert sim.requests == ()
 
 
+def test_a_journal_named_by_a_bare_path_is_answered_with_its_url(call: Run, tmp_path: Path) -> None:
+    done = call("actions", "--journal", str(tmp_path / "journal.sqlite"))
+    assert done.code == 2
+    assert f"sqlite:///{tmp_path}/journal.sqlite" in done.err
+    assert list(tmp_path.glob("journal.sqlite")) == []
+
+
 def test_a_file_that_is_no_journal_is_told(call: Run, tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     file.write_bytes(b"not a database" * 100)

@@ -328,3 +328,20 @@ def test_json_is_one_document_and_the_question_is_beside_it(
     document = json.loads(next(line for line in rest.splitlines() if line.startswith("{")))
     assert document["state"] == "done"
     assert document["decided_way"] == "terminal"
+
+
+def test_the_next_question_about_the_same_says_that_the_last_one_may_have_been_executed(
+    sim: Simulation, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="reset", operation="send_message", when="after"))
+    shown = []
+    for answer in ("yes", "no", "no"):
+        child = terminal("send", sim.room_id, "Five minutes left")
+        child.expect(r"Approve\? ")
+        shown.append(child.before or "")
+        child.sendline(answer)
+        ended(child)
+    assert "Note:" not in shown[0]
+    for text in shown[1:]:
+        assert "Note: The same was sent" in text
+        assert "may have been executed" in " ".join(text.split())

@@ -16,7 +16,6 @@ from hms_active_rooms.gate.journal.records import State
     [
         (errors.InvalidCall("x"), 2),
         (errors.ConfigurationError("x"), 2),
-        (errors.ApprovalNeeded("x"), 3),
         (errors.PolicyRefusal("x"), 4),
         (errors.OutcomeUnknown("x"), 5),
         (errors.JournalError("x"), 1),

@@ -300,7 +300,7 @@ def test_a_large_audience_that_an_earlier_release_counted_is_compared_by_number(
 
 def test_a_list_tells_in_a_few_words_whom_an_action_hits() -> None:
     assert _shown(remove(peer_id=CLASS[2].id), CLASS).whom() == '"Spam Bot", role "student"'
-    assert _shown(remove(role="student"), CLASS).whom() == '3 people: 3 as "student"'
+    assert _shown(remove(role="student"), CLASS).whom() == '3 people as "student"'
     assert _shown(end(), CLASS).whom() == '4 people: 3 as "student" and 1 as "teacher"'
 
 

@@ -100,22 +100,11 @@ def _cells(action: records.Action, now: datetime) -> tuple[str, ...]:
         action.id,
         f"{action.state} ({left})" if (left := _left(action, now)) else action.state,
         action.tool.removeprefix("hms-"),
-        _whom(action),
+        action.impact.whom() if action.impact else "nobody: refused",
         action.room_id,
         shortened(action.requester, 30),
         at(action.created_at),
     )
-
-
-def _whom(action: records.Action) -> str:
-    """Whom an action hits, in a few words."""
-    if (impact := action.impact) is None:
-        return "nobody: refused"
-    count = f"{impact.total:,} people" if impact.total != 1 else "1 person"
-    if impact.total == 1 and impact.people:
-        return quoted(impact.people[0].name, 40)
-    role = action.call.arguments().get("role")
-    return f"{count} as {quoted(str(role), 30)}" if role else count
 
 
 def _left(action: records.Action, now: datetime) -> str:

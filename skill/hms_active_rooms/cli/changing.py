@@ -85,10 +85,15 @@ def _change(
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
+    if empty := [name for name, value in arguments.items() if value == ""]:
+        # In a tool call "" is absent; here it is a script's variable that holds nothing.
+        raise InvalidCall(f"The {empty[0]} is empty.", hint="Give one, or leave the option out.")
     with open_gate(settings, room) as gate:
         given = {"room_id": room, **arguments, "peer_id": _peer_id(gate, room, peer)}
         call = parse_call(tool, {name: value for name, value in given.items() if value is not None})
-        origin = Origin(f"cli-{uuid4()}", "", "1", f"cli:{person_here()}")
+        # One conversation for each person: a question says what the same command did before.
+        who = f"cli:{person_here()}"
+        origin = Origin(who, str(uuid4()), "1", who)
         action = blocking.run(gate.propose(call, origin))
         if action.state != "proposed" or somebody_here():
             return ask_here(gate, action, as_json=as_json)

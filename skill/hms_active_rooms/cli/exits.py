@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from hms_active_rooms.errors import (
     ActiveRoomsError,
-    ApprovalNeeded,
     ConfigurationError,
     InvalidCall,
     OutcomeUnknown,
@@ -59,8 +58,6 @@ def of_error(error: ActiveRoomsError) -> int:
     match error:
         case InvalidCall() | ConfigurationError():
             return USAGE
-        case ApprovalNeeded():
-            return WAITING
         case PolicyRefusal():
             return REFUSED
         case OutcomeUnknown():

@@ -5,23 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
 
 
-def canonical(value: object, default: Callable[[Any], str] | None = None) -> str:
+def canonical(value: object) -> str:
     """JSON with sorted keys, no spaces, ASCII only: equal values give equal text.
 
     Args:
-        value: what JSON can hold, and what `default` makes a text of.
-        default: see `json.dumps`.
+        value: what JSON can hold, and moments.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=default)
+    return _ENCODER.encode(value)
 
 
-def digest(value: Mapping[str, object], default: Callable[[Any], str] | None = None) -> str:
+def digest(value: Mapping[str, object]) -> str:
     """SHA-256 of the canonical JSON, 64 hex characters."""
-    return hashlib.sha256(canonical(value, default).encode()).hexdigest()
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def short_name(*parts: str) -> str:

@@ -239,7 +239,7 @@ class Gate:
             refused = replace(
                 row,
                 state="rejected",
-                reason=error.for_model(),
+                reason=str(error),  # people read it; a program is told the error again
                 decided_by=by,
                 decided_way=by,
                 decided_at=row.created_at,
@@ -279,7 +279,9 @@ class Gate:
                     tx.note(action.id, CALLED_AGAIN, **said, runs=before.id)
                     tx.note(before.id, CALLED_AGAIN, **said, call_key=action.call_key)
                     return before
-                action = replace(action, note=sent_before(before, tx.now()))
+                # What was asked since and not sent does not hide what was sent.
+                if sent := before if before.sent_at else tx.same_call(action, sent=True):
+                    action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":

@@ -27,7 +27,6 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     errors.ActiveRoomsError: 500,
     errors.InvalidCall: 422,
     errors.PolicyRefusal: 403,
-    errors.ApprovalNeeded: 409,
     errors.OutcomeUnknown: 502,
     errors.JournalError: 503,
     # Refused credentials too: they are the server's own, and nothing the caller sent is wrong.

@@ -180,7 +180,10 @@ class Impact:
         """Who is hit, in a few words, for a list."""
         if len(self.people) == 1:
             return f"{quoted(self.people[0].name, 40)}, role {quoted(self.people[0].role, 24)}"
-        return f"{people_count(self.total)}: {roles_text(self)}"
+        count = people_count(self.total)
+        if len(self.by_role) == 1:
+            return f"{count} as {quoted(self.by_role[0][0], 30)}"
+        return f"{count}: {roles_text(self)}"
 
 
 @dataclass(frozen=True)

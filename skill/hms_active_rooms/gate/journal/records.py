@@ -372,7 +372,7 @@ def seal(columns: Columns, event: Columns) -> str:
     """
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
-    return digest({"row": row, "event": said}, default=datetime.isoformat)
+    return digest({"row": row, "event": said})
 
 
 _SEALED = sorted(({f.name for f in fields(Action)} - {"call", "contradiction", "mark"} - _UNSEALED)
@@ -426,7 +426,7 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
         for name, known in _KNOWN.items():
             if row[name] not in known:
                 raise ValueError(f"the {name} {row[name]!r} is not known")
-        same = {f.name: row[f.name] for f in fields(Action) if f.name in row}
+        same = {name: row[name] for name in _PLAIN}
         same |= {name: aware(row[name]) for name in _TIMES if row[name] is not None}
         same |= {
             "call": parse_call(row["tool"], row["arguments"]),
@@ -438,6 +438,10 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
     except (InvalidCall, ValidationError, ValueError, TypeError, AttributeError) as error:
         raise unreadable(f"The action {row['id']}", error) from None
 
+
+_PLAIN = tuple(
+    {f.name for f in fields(Action)} - {"call", "impact", "result", "contradiction", "mark"}
+)
 
 _KNOWN: Mapping[str, Sequence[str]] = {
     "state": tuple(TRANSITIONS),

@@ -99,6 +99,7 @@ _SAME_CALL = _ROW.where(
     *(actions.c[name] == sa.bindparam(name) for name in ("content", "thread", "requester"))
 )
 _SAME_CALL = _SAME_CALL.order_by(actions.c.created_at.desc(), actions.c.revision.desc()).limit(1)
+_SAME_SENT = _SAME_CALL.where(actions.c.sent_at.is_not(None))
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _WANTED)
 
 _SENDINGS = ("done", "failed", "unknown", "returned")
@@ -155,10 +156,16 @@ class Reading:
         """The row that holds the words a person edited this one into."""
         return self._one(_EDITED_INTO, wanted=action_id)
 
-    def same_call(self, action: Action) -> Action | None:
-        """The newest row of the same call, by the same requester in the same thread."""
+    def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
+        """The newest row of the same call, by the same requester in the same thread.
+
+        Args:
+            action: holds the call.
+            sent: only rows that were sent count.
+        """
         alike = {"content": action.content, "thread": action.thread}
-        return self._one(_SAME_CALL, requester=action.requester, **alike)
+        query = _SAME_SENT if sent else _SAME_CALL
+        return self._one(query, requester=action.requester, **alike)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
@@ -311,9 +318,11 @@ class Reading:
             found.append(action_of(row, now, wrong))
         return found
 
-    def _rows(self, query: sa.Select[Any], **given: object) -> Sequence[sa.RowMapping]:
+    def _rows(self, query: sa.Select[Any], **given: object) -> list[dict[str, Any]]:
         try:
-            return self.db.execute(query, given).mappings().all()
+            found = self.db.execute(query, given)
+            names = tuple(found.keys())
+            return [dict(zip(names, row, strict=True)) for row in found]
         except ValueError as error:  # a text that is no JSON, or no time
             raise unreadable("A row", error) from None
 
@@ -540,10 +549,16 @@ class Journal:
             self._engine, self._reader = open_engines(url)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
+            hint = (
+                "Name a sqlite:/// path that can be written, or a "
+                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}."
+            )
+            if ":" not in url and "@" not in url:
+                path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
+                hint = f"A file is named by its URL: {path}."
             raise ConfigurationError(
                 f"The journal {_place(url)} cannot be opened{f': {why}' if why else ''}.",
-                hint="Name a sqlite:/// path that can be written, or a "
-                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}.",
+                hint=hint,
             ) from None
         self._place = _place(url)
         self._one_connection = is_in_memory(self._reader.url)

@@ -48,6 +48,10 @@ def not_understood(why: str) -> str:
 
 def nobody(name: str, roster: Roster) -> str:
     """No one has this name."""
+    role = name.removeprefix("the ").removesuffix(" role")
+    if role != name and role in roster.by_role:
+        everyone = quoted(f"remove everyone with role {role}", 60)
+        return say("only_a_role", role=quoted(role, 30), everyone=everyone)
     return f"{say('nobody', name=quoted(name))} {_roles(roster)}"
 
 
