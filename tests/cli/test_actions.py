@@ -111,7 +111,9 @@ def test_the_list_can_be_narrowed(sim: Simulation, waiting: str, call: Run) -> N
     assert call("actions", "--room", "a" * 24, "--json").json["actions"] == []
     assert len(call("actions", "--limit", "1", "--json").json["actions"]) == 1
     text = call("actions")
-    assert f'{waiting}\tproposed (10 min left)\tremove-peers\t"Spam Bot"\t' in text.out
+    assert (
+        f'{waiting}\tproposed (10 min left)\tremove-peers\t"Spam Bot", role "student"\t' in text.out
+    )
     zone = datetime.now(UTC).astimezone().strftime("%Z")
     assert text.out.splitlines()[1].endswith(f" {zone}")
 

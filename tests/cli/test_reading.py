@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from cli.running import Open, Run, ended
+from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.api.models import Peers
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.roster import DEFAULT_ROWS, MAX_ROWS, default_budget
@@ -72,6 +74,24 @@ def test_every_pair_of_the_shown_that_looks_the_same_is_pointed_out(
     told = call("peers", sim.room_id, "--role", "viewer", "--limit", "2000").err
     assert ("and 26 more" in told, "12 more such names" in told) == (True, True)
     assert len(told) < 10_000
+
+
+@pytest.mark.parametrize("option", [(), ("--all",), ("--json",)])
+def test_people_whose_records_could_not_be_read_are_counted(
+    sim: Simulation, call: Run, option: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ActiveRoomsClient.list_peers
+
+    async def list_peers(client: ActiveRoomsClient, room_id: str) -> Peers:
+        whole = await real(client, room_id)
+        found = Peers(whole[2:])
+        found.unreadable = tuple(peer.id for peer in whole[:2])
+        return found
+
+    monkeypatch.setattr(ActiveRoomsClient, "list_peers", list_peers)
+    done = call("peers", sim.room_id, *option)
+    assert "told nothing usable about 2 people more in the room" in done.err
+    assert "--json" not in option or done.json["unreadable"] == 2
 
 
 def test_twenty_thousand_people_are_a_hundred_rows(

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import anyio
 import httpx
 import httpx2
 import mcp_types as types
@@ -19,6 +20,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
@@ -28,7 +30,7 @@ from hms_active_rooms.serve import calls, eliciting, mcp_calls
 from hms_active_rooms.serve.admission import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.mcp import build_server, entry
+from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
 from hms_active_rooms.serve.mcp_sessions import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.rest import rest_routes
 from hms_active_rooms.serve.running import all_ended
@@ -308,6 +310,51 @@ async def test_a_second_request_with_an_id_that_is_open_is_refused_and_the_first
         third = await http.post("/mcp", json=_listing(7), headers=session)
     assert third.status_code == 200
     assert "hms-end-active-room" in third.text
+
+
+async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = SlowRoom()
+    toolkit = kit(room)
+    to_server, incoming = anyio.create_memory_object_stream[Any](10)
+    outgoing, from_server = anyio.create_memory_object_stream[Any](10)
+
+    @asynccontextmanager
+    async def pipes() -> AsyncIterator[Any]:
+        with incoming, outgoing:
+            yield incoming, outgoing
+
+    async def say(method: str, params: dict[str, Any], **number: int) -> None:
+        kind = types.JSONRPCRequest if number else types.JSONRPCNotification
+        message = kind(jsonrpc="2.0", method=method, params=params, **number)
+        await to_server.send(SessionMessage(message))
+
+    async def hear() -> Any:
+        return (await from_server.receive()).message
+
+    monkeypatch.setattr("hms_active_rooms.serve.mcp.stdio_server", pipes)
+    info = {"name": "agent", "version": "1"}
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
+    with to_server, from_server:
+        server = asyncio.create_task(serve_stdio(build_server(toolkit), toolkit.gate))
+        await say("initialize", hello, id=0)
+        assert (await hear()).id == 0
+        await say("notifications/initialized", {})
+        call = {"name": "hms-list-peers", "arguments": {"room_id": ROOM}}
+        await say("tools/call", call, id=7)
+        await room.asked.wait()
+        await say("tools/list", {}, id=7)
+        refused = await hear()
+        assert (refused.id, refused.error.message) == (7, TWICE)
+        room.go.set()
+        answer = await hear()
+        assert answer.id == 7
+        assert "Peer 1" in str(answer.result)
+        await say("tools/list", {}, id=7)
+        assert "hms-end-active-room" in str((await hear()).result)
+        to_server.close()
+        await server
 
 
 async def test_an_id_that_was_given_up_is_free_again_once_its_session_is_idle() -> None:

@@ -23,6 +23,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.store import Writing
+from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.answers import Answer
 from hms_active_rooms.serve.calls import Caller, call_tool, settle
@@ -462,3 +463,15 @@ async def test_hidden_characters_of_names_are_escaped_in_the_data() -> None:
     (shown,) = answer.data["peers"]
     assert shown["name"].startswith("a\\u202eb")
     assert len(shown["name"]) < 220
+
+
+async def test_what_people_read_of_a_refused_call_has_no_words_for_a_model() -> None:
+    toolkit = kit(students())
+    with pytest.raises(PeerNotFound) as refused:
+        await call_tool(toolkit, "hms-remove-peers", remove(99), caller=Caller("t", "rest"))
+    [row] = toolkit.gate.journal.actions()
+    assert refused.value.hint
+    assert outcome(row) == f"Not executed: {refused.value}"
+    with pytest.raises(PeerNotFound) as again:
+        await call_tool(toolkit, "hms-remove-peers", remove(99), caller=Caller("t", "rest", "key"))
+    assert again.value.for_model() == refused.value.for_model()

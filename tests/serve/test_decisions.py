@@ -325,7 +325,7 @@ async def propose_elsewhere(journal: Journal, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"message": "x" * 5000}, {"message": ""}, {"message": 7}, {"type": ""}]
+    "change", [{"message": "x" * 5000}, {"message": ""}, {"message": 7}, {"type": 7}]
 )
 @pytest.mark.parametrize("way", ["page", "rest", "elicitation"])
 async def test_a_wrong_edit_decides_nothing_and_says_what_is_wrong(

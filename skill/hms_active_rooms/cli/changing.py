@@ -85,6 +85,9 @@ def _change(
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
+    if empty := [name for name, value in arguments.items() if value == ""]:
+        # In a tool call "" is absent; here it is a script's variable that holds nothing.
+        raise InvalidCall(f"The {empty[0]} is empty.", hint="Give one, or leave the option out.")
     with open_gate(settings, room) as gate:
         given = {"room_id": room, **arguments, "peer_id": _peer_id(gate, room, peer)}
         call = parse_call(tool, {name: value for name, value in given.items() if value is not None})

@@ -19,7 +19,6 @@ from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.options import All, Json, PolicyFile, Room
 from hms_active_rooms.cli.settings import Settings, open_gate
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.looks import glance
 from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 _TABLE_ROWS = 100
 _ROLES_SHOWN = 12
 _GROUPS_SHOWN = 20
-_TWINS_SHOWN = 6
 _NAME_CHARS = 60
 _ROLE_CHARS = 30
 _USER_ID_CHARS = 40
@@ -84,7 +82,7 @@ def peers(
 ) -> None:
     """List who is in a room."""
     from hms_active_rooms.tools.read_data import peers_within
-    from hms_active_rooms.tools.roster import DEFAULT_ROWS, default_budget, select
+    from hms_active_rooms.tools.roster import DEFAULT_ROWS, default_budget, select, unread
 
     if all:
         if limit is not None or offset:
@@ -96,6 +94,8 @@ def peers(
         everyone = blocking.run(gate.peers(room))
     rows = len(everyone) if all else rows
     view = select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
+    if view.unreadable:
+        screen.err(unread(view))
     if all:
         for row in view.rows:
             screen.document({**row.peer.model_dump(mode="json"), "short_id": row.short_id})
@@ -150,18 +150,11 @@ def _summary(view: Roster) -> str:
 
 def _twins(view: Roster) -> str:
     """A warning that names, with their ids, those of the shown whose names are or look the same."""
-    alike: dict[str, list[str]] = {}
-    for row in view.rows:
-        one = f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})"
-        alike.setdefault(glance(row.peer.name), []).append(one)
-    groups = [group for group in alike.values() if len(group) > 1]
-    if not groups:
-        return ""
-    told = [
-        " and ".join(group[:_TWINS_SHOWN])
-        + (f" and {len(group) - _TWINS_SHOWN:,} more" if len(group) > _TWINS_SHOWN else "")
-        for group in groups[:_GROUPS_SHOWN]
-    ]
-    if len(groups) > _GROUPS_SHOWN:
-        told.append(f"{len(groups) - _GROUPS_SHOWN:,} more such names")
-    return f"Take care, these names are or look the same: {'; '.join(told)}. Go by ids."
+    from hms_active_rooms.tools.roster import same_names
+
+    alike = same_names(
+        view.rows,
+        lambda row: f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})",
+        most=_GROUPS_SHOWN,
+    )
+    return f"Take care, these names are or look the same: {alike}. Go by ids." if alike else ""

@@ -115,7 +115,7 @@ class Transcript:
                 self._say(text, _PROMPT, "  ")
             case "message":
                 # The offline model ends with the outcome it was told; once is enough.
-                if text != self._outcome:
+                if text.removeprefix("Nothing was done.\n") != self._outcome:
                     self._say(text.strip("\n"), _SPEAKER, _INDENT)
             case "outcome":
                 self._outcome = text

@@ -239,7 +239,7 @@ class Gate:
             refused = replace(
                 row,
                 state="rejected",
-                reason=error.for_model(),
+                reason=str(error),  # people read it; a program is told the error again
                 decided_by=by,
                 decided_way=by,
                 decided_at=row.created_at,

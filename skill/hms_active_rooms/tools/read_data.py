@@ -73,6 +73,9 @@ class _RosterData(_Data):
     matching: int = Field(description="People who match the filters.")
     offset: int
     left_out: int = Field(description="Matching people behind the last row.")
+    unreadable: int = Field(
+        default=0, description="Further people, about whom 100ms told nothing usable."
+    )
     details: list[PeerDetail] = Field(
         default=[],
         description=f"Of each row, where at most {MOST_DETAILED} people match; else empty.",
@@ -202,6 +205,7 @@ def _counts(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any
         "matching": view.matching,
         "offset": view.offset,
         "left_out": view.left_out,
+        **({"unreadable": view.unreadable} if view.unreadable else {}),
     }
 
 

@@ -17,9 +17,9 @@ from heapq import nsmallest
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from hms_active_rooms.api.models import ActiveRoom, Peer
+from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS
-from hms_active_rooms.gate.actions.impact import by_role
+from hms_active_rooms.gate.actions.impact import by_role, people_count
 from hms_active_rooms.looks import folded, skeleton
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, shortened
@@ -126,6 +126,7 @@ class Roster:
         offset: matching peers before the first row, by joining time, then id, so that pages
             stay in place.
         rows: the peers shown.
+        unreadable: records of further people, which said nothing usable.
     """
 
     total: int
@@ -135,6 +136,7 @@ class Roster:
     matching_by_role: tuple[tuple[str, int], ...]
     offset: int
     rows: tuple[Row, ...]
+    unreadable: int = 0
 
     @property
     def left_out(self) -> int:
@@ -183,6 +185,7 @@ def select(
         matching_by_role=roles if unfiltered else by_role(found),
         offset=offset,
         rows=_rows(rows, shorts),
+        unreadable=len(unreadable(peers)),
     )
 
 
@@ -285,6 +288,8 @@ def render_roster(view: Roster) -> str:
     A row is `[short id, name, role, user id]`; a cut value ends in "…".
     """
     lines = [_RULE, f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
+    if view.unreadable:
+        lines.append(unread(view))
     if view.filters != Filters():
         # With a role given the counts by role say nothing new.
         roles = () if view.filters.role is not None else view.matching_by_role
@@ -293,9 +298,18 @@ def render_roster(view: Roster) -> str:
     if view.rows:
         lines.append("Rows: [id, name, role, user id]")
         lines += [row.line for row in view.rows]
-    lines += _twins(view.rows)
+    if alike := same_names(view.rows, lambda row: f'"{row.cells[0]}"', most=_MAX_TWINS):
+        lines.append(f"Take care, same or look-alike names: {alike}.")
     lines.append(_rest(view))
     return "\n".join(lines)
+
+
+def unread(view: Roster) -> str:
+    """A sentence about the people whose records could not be read."""
+    return (
+        f"100ms told nothing usable about {people_count(view.unreadable)} more in the room; "
+        "no row shows them."
+    )
 
 
 def cell(text: str, most: tuple[int, int]) -> str:
@@ -332,25 +346,28 @@ def _wording(filters: Filters) -> str:
     )
 
 
-def _twins(rows: Sequence[Row]) -> list[str]:
-    """A line that names the ids, among the rows, whose names repeat or look alike."""
-    twins = same_looks((f'"{row.cells[0]}"', row.peer.name) for row in rows)
-    if not twins:
-        return []
+def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
+    """Those among the rows whose names repeat or look alike, in groups; "" if there are none.
+
+    Args:
+        rows: who is shown.
+        named: what names one of them.
+        most: groups that are told; the others are counted.
+    """
+    twins = same_looks((row, row.peer.name) for row in rows)
     shown = [
-        " and ".join(ids[:_MAX_TWIN_IDS])
-        + (f" and {len(ids) - _MAX_TWIN_IDS} more" if len(ids) > _MAX_TWIN_IDS else "")
-        for ids in twins[:_MAX_TWINS]
+        " and ".join(map(named, group[:_MAX_TWIN_IDS]))
+        + (f" and {len(group) - _MAX_TWIN_IDS} more" if len(group) > _MAX_TWIN_IDS else "")
+        for group in twins[:most]
     ]
     more = len(twins) - len(shown)
-    rest = f"; and {more} more such names" if more > 0 else ""
-    return [f"Take care, same or look-alike names: {'; '.join(shown)}{rest}."]
+    return "; ".join(shown) + (f"; and {more} more such names" if more > 0 else "")
 
 
 def _rest(view: Roster) -> str:
     found, first = view.matching, view.offset
     if not found:
-        return "Nobody matches." if view.total else "Nobody is in the room."
+        return "Nobody matches." if view.total or view.unreadable else "Nobody is in the room."
     if not view.rows:
         return f"No rows: offset={first} is behind the last of {found:,}."
     last = first + len(view.rows)
@@ -364,7 +381,8 @@ def artifact(room_id: str, view: Roster) -> dict[str, Any]:
     """What was shown, as plain values for programs. It does not grow with the room.
 
     Keys: `room_id`, `total`, `matching`, `by_role` (of all, the largest roles), `offset`,
-    `left_out`, `peers` (the rows, every field, long texts cut), `short_ids` (short to full).
+    `left_out`, `unreadable` (further people, whose records said nothing usable), `peers` (the
+    rows, every field, long texts cut), `short_ids` (short to full).
     """
     return {
         "room_id": room_id,
@@ -377,6 +395,7 @@ def artifact(room_id: str, view: Roster) -> dict[str, Any]:
         },
         "offset": view.offset,
         "left_out": view.left_out,
+        "unreadable": view.unreadable,
         "peers": [_record(row.peer) for row in view.rows],
         "short_ids": {row.short_id: row.peer.id for row in view.rows},
     }

@@ -449,11 +449,10 @@ class _Turn:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
         last, match = self.before.order, words().guards["same"].fullmatch(self.said.strip(" .!"))
         name = next(filter(None, match.groups())) if match else ""
-        if last is None or last.verb not in ("tell", "remove") or not is_name(name):
-            return ()
-        if words().guards["verbs"].match(name):
-            return ()
-        return (replace(last, who=(name,), about="", reason=None),)
+        if last and last.verb in ("tell", "remove") and is_name(name):
+            other = replace(last, who=(name,), about="", reason=None)
+            return () if words().guards["verbs"].match(name) else (other,)
+        return ()
 
 
 def _call(order: Order, to: Someone | None, room: str) -> Call:

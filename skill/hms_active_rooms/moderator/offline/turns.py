@@ -53,10 +53,11 @@ class Turn:
     def said(self) -> str | None:
         """The person's text; None when the message holds something that is not text."""
         content = self.human.content
-        if isinstance(content, str):
-            return content
-        texts = [_block_text(block) for block in content]
-        known = [text for text in texts if text is not None]
+        texts = [
+            block if isinstance(block, str) else block.get("type") == "text" and block.get("text")
+            for block in ([content] if isinstance(content, str) else content)
+        ]
+        known = [text for text in texts if isinstance(text, str)]
         # A line between blocks keeps two texts from being read as one sentence.
         return "\n".join(filter(None, known)) if len(known) == len(texts) else None
 
@@ -91,15 +92,6 @@ class Turn:
         """The last text of the model in this turn, if it called nothing with it."""
         spoken = [m for m in self.rest if isinstance(m, AIMessage)]
         return str(spoken[-1].text) if spoken and not spoken[-1].tool_calls else None
-
-
-def _block_text(block: object) -> str | None:
-    if isinstance(block, str):
-        return block
-    if isinstance(block, dict) and block.get("type") == "text":
-        text = block.get("text")
-        return text if isinstance(text, str) else None
-    return None
 
 
 def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.gate.journal.records import FINAL, Action, Event, by_person
 from hms_active_rooms.gate.wording import describe, outcome
-from hms_active_rooms.looks import folded, glance
+from hms_active_rooms.looks import folded
 from hms_active_rooms.serve.decisions import Shown, told
 from hms_active_rooms.tools.roster import name_matches
-from hms_active_rooms.untrusted import cut, short_ids
+from hms_active_rooms.untrusted import cut, same_looks, short_ids
 
 SHOWN_ROWS: Final = 50
 MAX_FIND_CHARS: Final = 100
@@ -67,7 +68,7 @@ def people_view(now: RoomNow, find: str) -> dict[str, Any]:
     found = [p for p in now.peers if _fits(p, find)] if find.strip() else list(now.peers)
     shorts = now.shorts or {}
     shown = found[:SHOWN_ROWS]
-    looks = Counter(glance(p.name) for p in shown)
+    alike = set(chain.from_iterable(same_looks((p.id, p.name) for p in shown)))
     return {
         "matching": len(found),
         "rows": [
@@ -76,7 +77,7 @@ def people_view(now: RoomNow, find: str) -> dict[str, Any]:
                 "name": cut(p.name, _MAX_TEXT_CHARS),
                 "role": cut(p.role, _MAX_TEXT_CHARS),
                 "user_id": cut(p.user_id, _MAX_TEXT_CHARS),
-                "alike": looks[glance(p.name)] > 1,
+                "alike": p.id in alike,
             }
             for p in shown
         ],
