@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from api.wire import PEER, ROOM, FixedToken, Sleeps, Wire, hang, raw_bytes, reply, reset
@@ -308,6 +309,25 @@ async def test_a_write_without_an_answer_may_have_been_executed(
         await make_client(timeouts=Timeouts(read_s=0.05)).end_room(ROOM)
     assert caught.value.executed == "maybe"
     assert len(wire.seen) == 1
+
+
+class Logging(httpx.AsyncHTTPTransport):
+    """A transport of a user's own that reads each answer before it passes it on."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        await response.aread()
+        return response
+
+
+async def test_an_answer_that_the_users_own_transport_has_read_counts(
+    make_client: Make, wire: Wire
+) -> None:
+    body = gzip.compress(json.dumps({"message": "sent", **PEERS}).encode())
+    client = make_client(transport=Logging())
+    wire.answers = [reply(raw=body, headers={"content-encoding": "gzip"})]
+    assert [peer.name for peer in await read(client)] == ["John"]
+    await client.send_message(ROOM, "hello")
 
 
 async def test_the_servers_request_id_is_kept(client: ActiveRoomsClient, wire: Wire) -> None:

@@ -160,7 +160,7 @@ def test_a_file_that_is_no_journal_is_told(call: Run, tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     file.write_bytes(b"not a database" * 100)
     done = call("actions", "--journal", f"sqlite:///{file}")
-    assert_one_line(done, 1, "The journal failed")
+    assert_one_line(done, 1, 'journal.sqlite" failed')
 
 
 def test_a_file_that_holds_no_conversations_is_told(

@@ -230,9 +230,9 @@ def test_a_long_conversation_keeps_a_bounded_number_of_checkpoints(
         assert isinstance(chat["bytes"], int)
         return chat["bytes"]
 
-    call("chat", sim.room_id, "--thread", "long", given="who is here\n" * 15)
+    call("chat", sim.room_id, "--thread", "long", given="who is here\n" * 25)
     first = size()
-    call("chat", sim.room_id, "--thread", "long", given="who is here\n" * 15)
+    call("chat", sim.room_id, "--thread", "long", given="who is here\n" * 25)
     assert size() < first * 1.2
     assert "15 people are here" in call("chat", sim.room_id, "--thread", "long", given="who?").out
 

@@ -95,14 +95,14 @@ def test_the_offline_matrix_writes_a_report_and_goes_on_where_it_was_cut_off(
 ) -> None:
     arguments = [*SMALL_OFFLINE, "--log-dir", str(tmp_path)]
     assert main(arguments) == 0
-    assert "0 of 4 runs are done already" in capsys.readouterr().err
+    assert "0 of 8 runs are done already" in capsys.readouterr().err
     report = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "`python -m evals offline --scenario remove-one" in report
     ledger = tmp_path / LEDGER
     ledger.write_bytes(ledger.read_bytes()[:-40])
     assert main(arguments) == 0
-    assert "3 of 4 runs are done already" in capsys.readouterr().err
-    assert len(read_ledger(ledger)[1]) == 4
+    assert "7 of 8 runs are done already" in capsys.readouterr().err
+    assert len(read_ledger(ledger)[1]) == 8
     report = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     (tmp_path / "RESULTS.md").unlink()
     assert main(["report", "--log-dir", str(tmp_path)]) == 0

@@ -1278,7 +1278,7 @@ async def test_a_repeated_call_says_when_the_same_was_sent_and_what_came_of_it()
     clock.now += timedelta(seconds=5)
     again = await gate.propose(send(), call_number(2))
     text = gate.request(again).text
-    assert text.startswith("Note: The same was sent 5 s ago. The outcome is unknown")
+    assert "\nNote: The same was sent 5 s ago. The outcome is unknown" in text
     assert first.id in text
     other = await gate.propose(send("other"), call_number(3))
     elsewhere = await gate.propose(send(), Origin("other", "m", "c", "agent"))

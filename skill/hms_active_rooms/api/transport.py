@@ -172,15 +172,18 @@ class HttpxPool:
 
     async def _exchange(self, message: httpx.Request) -> Answer | NoAnswer:
         response = await self._transport.handle_async_request(message)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
+        stream, coding = response.stream, response.headers.get("content-encoding")
+        if response.is_stream_consumed and not isinstance(stream, httpx.ByteStream):
+            # A transport of somebody's own that has read it, to log it for instance.
+            stream, coding = httpx.ByteStream(response.content), None
+        assert isinstance(stream, httpx.AsyncByteStream)
         body: bytes | NoAnswer
         try:
-            coding = response.headers.get("content-encoding")
-            body = await whole_body(response.stream, coding, self._max_bytes)
+            body = await whole_body(stream, coding, self._max_bytes)
         except _ERRORS as error:
             body = _failed(error)
         finally:
-            await response.stream.aclose()
+            await response.aclose()
         return received(response.status_code, body, response.headers)
 
     async def aclose(self) -> None:

@@ -25,7 +25,9 @@ RECORD: Final = ".installed.json"
 """What an install wrote, file by file; a folder without it is not ours to replace."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
-_KINDS: Final = frozenset({".py", ".yaml", ".md", ".typed", ".html", ".css", ".js", ".svg", ".txt"})
+_KINDS: Final = frozenset(
+    {".py", ".yaml", ".md", ".typed", ".html", ".css", ".js", ".svg", ".txt", ".lark"}
+)
 """Kinds of files that belong to the skill. Everything else stays: settings, journals, caches."""
 
 _SHOWN: Final = 5

@@ -22,10 +22,11 @@ def describe(action: Action) -> str:
         # Refused before anybody was looked up.
         arguments = action.call.arguments().items()
         return f"{action.tool}: " + ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in arguments)
-    head = "Asked again" if action.revision > 1 else "Note"
-    lines = [f"{head}: {action.note}"] if action.note else []
+    again = action.revision > 1  # then what has changed comes first, else what is asked
+    lines = [f"Asked again: {action.note}"] if action.note and again else []
     lines += action.call.question(action.impact)
     lines += [f"Warning: {warning}" for warning in action.impact.warnings]
+    lines += [f"Note: {action.note}"] if action.note and not again else []
     return "\n".join(lines)
 
 

@@ -41,12 +41,7 @@ class NoAnswer(InvalidCall):
         digest: of the question.
     """
 
-    def __init__(self, problem: str, digest: str) -> None:
-        super().__init__(
-            f"That is no answer to this request: {problem}. Nothing was decided.",
-            hint="Look at the action again and answer what it shows.",
-        )
-        self.digest = digest
+    digest = ""
 
 
 @dataclass(frozen=True)
@@ -189,7 +184,12 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         raise
     action = decided.action
     if decided.problem and action.state == "proposed":
-        raise NoAnswer(decided.problem, action.digest)
+        wrong = NoAnswer(
+            f"That is no answer to this request: {decided.problem}. Nothing was decided.",
+            hint="Look at the action again and answer what it shows.",
+        )
+        wrong.digest = action.digest
+        raise wrong
     rejecting = isinstance(answer, Reject) or (
         isinstance(answer, dict) and answer.get("type") == "reject"
     )
