@@ -1,14 +1,15 @@
 """The seven operations of the 100ms Active Rooms API, typed and asynchronous.
 
 Every call ends in one of three ways: a typed answer, an error of `errors.py` that
-says whether anything was executed, or the caller's own cancellation. Which
-call is sent again stands in `retry.py`.
+says whether anything was executed, or the caller's own cancellation. What a failure
+means stands in `answers.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import time
@@ -19,17 +20,27 @@ from urllib.parse import quote, urlencode
 
 from hms_active_rooms.api import auth as auth_module
 from hms_active_rooms.api.address import checked_base_url
-from hms_active_rooms.api.answers import Reader
+from hms_active_rooms.api.answers import (
+    Reader,
+    deadline_passed,
+    refused,
+    typed,
+    unusable,
+)
 from hms_active_rooms.api.auth import TokenSource
-from hms_active_rooms.api.calls import Calls, is_duration
 from hms_active_rooms.api.ids import parse_peer_id, parse_room_id, shown
 from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, PeerDetails, Peers
 from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
-from hms_active_rooms.api.retry import Backoff
-from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Request, Timeouts
+from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Pool, Request, Timeouts, Unusable
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.errors import (
+    ApiError,
+    ConfigurationError,
+    InvalidCall,
+    RateLimited,
+    Unauthorized,
+)
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.transport import TransportChoice
@@ -87,12 +98,13 @@ class ActiveRoomsClient:
         # Imported here: loading the HTTP library takes 0.1 s, which models and ids don't need.
         from hms_active_rooms.api.transport import pools
 
-        if not is_duration(deadline_s):
+        if not _is_duration(deadline_s):
             raise ConfigurationError("deadline_s must be a number of seconds above 0.")
         self.base_url = checked_base_url(capability().base_uri if base_url is None else base_url)
         self.deadline_s = float(deadline_s)
         self._pools = PerLoop(pools(transport, self.base_url, timeouts, max_answer_bytes))
-        self._calls = Calls(auth, self._pools, backoff, sleep, rng, clock)
+        self._auth, self._backoff = auth, backoff
+        self._sleep, self._rng, self._clock = sleep, rng, clock
 
     @classmethod
     def from_env(
@@ -329,7 +341,7 @@ class ActiveRoomsClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> T:
-        if deadline_s is not None and not is_duration(deadline_s):
+        if deadline_s is not None and not _is_duration(deadline_s):
             raise InvalidCall("deadline_s must be a number of seconds above 0.")
         operation = capability().operation(name)
         asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
@@ -339,7 +351,51 @@ class ActiveRoomsClient:
             # An absent body is a 400 at 100ms, so an empty one is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
-        return await self._calls.run(request, read, deadline_s or self.deadline_s)
+        seconds = deadline_s or self.deadline_s
+        timer = asyncio.timeout(seconds)
+        outcome: T | ApiError
+        try:
+            async with await self._pools.here() as pool, timer:
+                outcome = await self._attempts(pool, request, read, timer)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            outcome = deadline_passed(seconds, request)
+        # Raised here, outside any except block: no library exception hangs on to ours.
+        if isinstance(outcome, ApiError):
+            raise outcome
+        return outcome
+
+    async def _attempts(
+        self, pool: Pool, request: Request, read: Reader[T], timer: asyncio.Timeout
+    ) -> T | ApiError:
+        attempt, refreshed = 1, False
+        while True:
+            token = self._auth.token()
+            answered = None
+            try:
+                answered = await pool.send(request, token)
+                if 200 <= answered.status < 300:
+                    return typed(answered, read)
+                error, again = refused(answered, request, token, self._clock())
+            except Unusable as why:
+                error, again = unusable(why, request, token, answered)
+            except ApiError as said:
+                return said
+            if isinstance(error, Unauthorized) and not refreshed:
+                refreshed = self._auth.refresh(after=token) is not None
+                if refreshed:
+                    continue
+            if not again or not request.reads or attempt >= self._backoff.attempts:
+                return error
+            wait = self._rng() * self._backoff.ceiling_s(attempt)
+            if isinstance(error, RateLimited):
+                wait += error.retry_after_s or 0.0  # what the server asks for is never undercut
+            ends = timer.when() or math.inf
+            if wait >= ends - asyncio.get_running_loop().time():
+                return error  # waiting longer than the deadline is the caller's decision
+            attempt += 1
+            await self._sleep(wait)
 
 
 def _one_peer(room_id: str, peer_id: str) -> tuple[dict[str, str], Reader[PeerDetails]]:
@@ -364,3 +420,7 @@ def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[
         for name, value in values.items()
         if value is not None
     }
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf

@@ -12,9 +12,11 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+
+from hms_active_rooms.api.ids import normal_id
 
 # RFC 3339; 100ms sends up to nine fractional digits and trims zeros at their end.
 _RFC3339: Final = re.compile(
@@ -32,9 +34,8 @@ def parse_timestamp(text: str) -> datetime | None:
         return None
     day, time, fraction, zone = match.groups()
     micros = (fraction or ".0")[1:7].ljust(6, "0")
-    offset = "+00:00" if zone in "Zz" else zone
     try:
-        return datetime.fromisoformat(f"{day}T{time}.{micros}{offset}")
+        return datetime.fromisoformat(f"{day}T{time}.{micros}{zone.upper()}")
     except ValueError:
         return None
 
@@ -67,8 +68,8 @@ def _ids(value: object) -> object:
         value = list(value)
     if isinstance(value, list):
         ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in value]
-        texts = [str(entry) if isinstance(entry, int) else entry for entry in ids]
-        return tuple(dict.fromkeys(texts)) if all(isinstance(t, str) for t in texts) else texts
+        ids = [str(entry) if isinstance(entry, int) else normal_id(entry) for entry in ids]
+        return tuple(dict.fromkeys(ids)) if all(isinstance(id, str) for id in ids) else ids
     return value
 
 
@@ -89,7 +90,7 @@ class Session(Document):
 
     id: Id
     created_at: Text = ""
-    peers: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_ids)] = ()
+    peers: Annotated[tuple[Id, ...], BeforeValidator(_ids)] = ()
 
     @property
     def created(self) -> datetime | None:
@@ -160,13 +161,3 @@ class Acknowledgement(Document):
     """The API took the request; removals and endings happen a moment later."""
 
     message: Text = ""
-
-
-class PeerMap(Document):
-    """A roster as the API sends it."""
-
-    peers: dict[str, Peer]
-
-
-Fields = dict[str, Any]
-"""A JSON object that was not looked at yet."""
