@@ -1,8 +1,7 @@
 """The seven operations of the 100ms Active Rooms API, typed and asynchronous.
 
 Every call ends in one of three ways: a typed answer, an error of `errors.py` that
-says whether anything was executed, or the caller's own cancellation. What a failure
-means stands in `answers.py`.
+says whether anything was executed, or the caller's own cancellation.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -55,9 +53,8 @@ DEADLINE_S: Final = 30.0
 
 
 class ActiveRoomsClient:
-    """Client for one 100ms account. Keep one open: a new one costs a TLS set-up.
-
-    It may be used from several event loops and threads at once.
+    """Client for one 100ms account, on any number of event loops and threads. Keep one open: a
+    new one costs a TLS set-up.
 
     A read that failed for a moment is sent again, with waits between. A write is not: after
     a 429 or without a connection it raises at once, with `executed="no"` and `retry_after_s`
@@ -65,11 +62,15 @@ class ActiveRoomsClient:
     since it may be another session by that time. After a 401 both are sent once more, at
     once, with a new token: a refused token executes nothing.
 
+    Every operation takes the room's id first, and `deadline_s`, seconds for this call. It raises
+    InvalidCall before anything is sent, or an ApiError, whose `executed` says whether it may have
+    happened.
+
     Args:
         auth: where the management token comes from.
         base_url: default: the contract's. Plain http only for this machine.
         timeouts: for the steps of one attempt.
-        deadline_s: seconds for a whole call; each call may set its own.
+        deadline_s: seconds for a whole call.
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
         max_answer_bytes: most bytes of an answer, after decompression.
         backoff: how often and how fast a failed read is sent again.
@@ -114,10 +115,8 @@ class ActiveRoomsClient:
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Client by environment variables.
-
-        HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN: credentials (the pair
-        wins). HMS_BASE_URL: another address. HMS_TRANSPORT: "httpx" or "aiohttp".
+        """Client by environment variables: HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN
+        (the pair wins); HMS_BASE_URL; HMS_TRANSPORT ("httpx" or "aiohttp").
 
         Raises:
             ConfigurationError: a variable is missing or wrong.
@@ -138,19 +137,12 @@ class ActiveRoomsClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections, once the requests on their way have ended; later calls are refused.
-
-        May be called twice.
-        """
+        """Close all connections, once the requests on their way have ended; later calls are
+        refused. May be called twice."""
         await self._pools.aclose()
 
     def __repr__(self) -> str:
@@ -164,14 +156,10 @@ class ActiveRoomsClient:
         Raises:
             NotActive: nobody is in the room now.
             Forbidden: the room is not in this account, or the id is wrong.
-            ApiError: see `errors.py`.
         """
         room_id = parse_room_id(room_id)
         return await self._call(
-            "retrieveactiveroom",
-            lambda body: read_room(body, room_id),
-            {"room_id": room_id},
-            deadline_s,
+            "retrieveactiveroom", room_id, lambda body: read_room(body, room_id), deadline_s
         )
 
     async def list_peers(
@@ -192,12 +180,9 @@ class ActiveRoomsClient:
 
         Raises:
             NotActive: nobody is in the room now.
-            ApiError: see `errors.py`.
         """
-        path = {"room_id": parse_room_id(room_id)}
-        filters = {"user_id": user_id, "role": role}
-        query = {name: _text(name, value) for name, value in filters.items() if value}
-        return await self._call("listpeers", read_roster, path, deadline_s, query=query)
+        query = _texts(user_id=user_id or None, role=role or None)
+        return await self._call("listpeers", room_id, read_roster, deadline_s, query=query)
 
     async def retrieve_peer(
         self, room_id: str, peer_id: str, *, deadline_s: float | None = None
@@ -205,10 +190,9 @@ class ActiveRoomsClient:
         """One connected peer with its tracks.
 
         Raises:
-            PeerNotFound, NotActive, ApiError: see `errors.py`.
+            PeerNotFound, NotActive: see `errors.py`.
         """
-        path, read = _one_peer(room_id, peer_id)
-        return await self._call("retrievepeer", read, path, deadline_s)
+        return await self._peer("retrievepeer", room_id, peer_id, deadline_s)
 
     async def update_peer(
         self,
@@ -232,13 +216,11 @@ class ActiveRoomsClient:
 
         Raises:
             InvalidCall: there is nothing to change.
-            ApiError: see `errors.py`; `executed` says whether it may have happened.
         """
-        path, read = _one_peer(room_id, peer_id)
-        body = _texts(name=name, role=role, metadata=metadata, may_be_empty=("name", "metadata"))
+        body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change: give name, role or metadata.")
-        return await self._call("updatepeer", read, path, deadline_s, body=body)
+        return await self._peer("updatepeer", room_id, peer_id, deadline_s, body)
 
     async def send_message(
         self,
@@ -263,17 +245,14 @@ class ActiveRoomsClient:
         Raises:
             InvalidCall: an empty text (the API takes an empty target for "everyone"),
                 or both targets.
-            ApiError: see `errors.py`; `executed` says whether it may have been sent.
         """
-        path = {"room_id": parse_room_id(room_id)}
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text, not nothing.")
         if peer_id is not None and role is not None:
             raise InvalidCall("Give peer_id or role, not both.")
-        if peer_id is not None:
-            body["peer_id"] = parse_peer_id(peer_id)
-        return await self._call("sendmessage", read_done, path, deadline_s, body=body)
+        body |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
+        return await self._call("sendmessage", room_id, read_done, deadline_s, body)
 
     async def remove_peers(
         self,
@@ -295,15 +274,12 @@ class ActiveRoomsClient:
 
         Raises:
             InvalidCall: both targets or none.
-            ApiError: see `errors.py`; `executed` says whether it may have happened.
         """
-        path = {"room_id": parse_room_id(room_id)}
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
-        if peer_id is not None:
-            body["peer_id"] = parse_peer_id(peer_id)
-        return await self._call("removepeers", read_done, path, deadline_s, body=body)
+        body |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
+        return await self._call("removepeers", room_id, read_done, deadline_s, body)
 
     async def end_room(
         self,
@@ -323,23 +299,40 @@ class ActiveRoomsClient:
 
         Raises:
             NotActive: there is no session, so it is already ended.
-            ApiError: see `errors.py`; `executed` says whether it may have happened.
         """
-        path = {"room_id": parse_room_id(room_id)}
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
-        return await self._call("endactiveroom", read_done, path, deadline_s, body=body)
+        return await self._call("endactiveroom", room_id, read_done, deadline_s, body)
+
+    async def _peer(
+        self,
+        name: str,
+        room_id: str,
+        peer_id: str,
+        deadline_s: float | None,
+        body: Mapping[str, object] | None = None,
+    ) -> PeerDetails:
+        peer_id = parse_peer_id(peer_id)
+        return await self._call(
+            name,
+            room_id,
+            lambda said: read_peer(said, peer_id),
+            deadline_s,
+            body,
+            peer_id=peer_id,
+        )
 
     async def _call(
         self,
         name: str,
+        room_id: str,
         read: Reader[T],
-        path: Mapping[str, str],
         deadline_s: float | None,
+        body: Mapping[str, object] | None = None,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
+        **path: str,
     ) -> T:
         if deadline_s is not None and not _is_duration(deadline_s):
             raise InvalidCall("deadline_s must be a number of seconds above 0.")
@@ -347,7 +340,7 @@ class ActiveRoomsClient:
         asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
         request = Request(
             operation.method,
-            f"{self.base_url}{operation.url_path(**path)}{asked}",
+            f"{self.base_url}{operation.url_path(room_id=parse_room_id(room_id), **path)}{asked}",
             # An absent body is a 400 at 100ms, so an empty one is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
@@ -398,28 +391,17 @@ class ActiveRoomsClient:
             await self._sleep(wait)
 
 
-def _one_peer(room_id: str, peer_id: str) -> tuple[dict[str, str], Reader[PeerDetails]]:
-    room_id, peer_id = parse_room_id(room_id), parse_peer_id(peer_id)
-    return {"room_id": room_id, "peer_id": peer_id}, lambda body: read_peer(body, peer_id)
-
-
-def _text(name: str, value: object, *, may_be_empty: bool = False) -> str:
-    if not isinstance(value, str):
-        raise InvalidCall(f"{name} must be a text, not {shown(value)}.")
-    if not value and not may_be_empty:
-        raise InvalidCall(f"{name} must not be empty; leave it out instead.")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
-    return value
-
-
-def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, object]:
+def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, str]:
     """The texts that are given, checked."""
-    return {
-        name: _text(name, value, may_be_empty=name in may_be_empty)
-        for name, value in values.items()
-        if value is not None
-    }
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise InvalidCall(f"{name} must be a text, not {shown(value)}.")
+        if not value and name not in may_be_empty:
+            raise InvalidCall(f"{name} must not be empty; leave it out instead.")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
+    return given
 
 
 def _is_duration(value: object) -> bool:

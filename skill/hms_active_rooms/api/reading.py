@@ -144,7 +144,7 @@ def _odd_roster(found: Fields) -> Peers:
         raise _contradicts("it has no list of peers")
     read = [(key, _peer(key, entry)) for key, entry in entries]
     peers = Peers(peer for _, peer in read if peer)
-    peers.unreadable = tuple(key for key, peer in read if not peer)
+    peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
         raise _contradicts("it lists a peer twice")
     _refuse_page(found, len(entries))

@@ -194,29 +194,17 @@ def cut_off(*, timeout: bool) -> Unusable:
     return Unusable("cut_off", "the connection was lost before the answer was whole")
 
 
-def environment_proxy(base_url: str) -> str | None:
-    """The proxy that the environment names for this address.
-
-    Raises:
-        ConfigurationError: it is none; its URL is not shown, since it may hold a password.
-    """
-    parts = urlsplit(base_url)
-    found = getproxies()
+def environment_proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address."""
+    parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     if not proxy or proxy_bypass(parts.netloc):
         return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        usable = urlsplit(proxy).hostname and urlsplit(proxy).port != 0
-    except ValueError:
-        usable = False
-    if usable and urlsplit(proxy).scheme in ("http", "https", "socks5", "socks5h"):
-        return proxy
-    raise unusable_proxy()
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def unusable_proxy() -> ConfigurationError:
-    """The error for a proxy that a transport cannot use."""
+    """The error for a proxy that a transport cannot use; its URL may hold a password."""
     return ConfigurationError(
         "A proxy of the environment cannot be used.",
         hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
