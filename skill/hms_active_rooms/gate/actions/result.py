@@ -46,7 +46,6 @@ class Result:
         notes: sentences to report besides.
         people: for a role removal, what became of each.
         error: code of the error that came, if one came.
-        hint: what to do next, for a call that was refused.
     """
 
     text: str = ""
@@ -55,7 +54,6 @@ class Result:
     notes: tuple[str, ...] = ()
     people: tuple[PersonResult, ...] = ()
     error: str = ""
-    hint: str = ""
 
     def noting(self, *notes: str) -> Result:
         """The same with notes before its own."""
@@ -87,7 +85,7 @@ class Observation:
 
 def failed(error: ActiveRoomsError) -> Ended:
     """It was surely not executed."""
-    return "failed", Result(error.for_model(), error=error.code)
+    return "failed", Result(error.for_person(), error=error.code)
 
 
 def accepted(
