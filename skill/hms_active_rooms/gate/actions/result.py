@@ -85,7 +85,9 @@ class Observation:
 
 def failed(error: ActiveRoomsError) -> Ended:
     """It was surely not executed."""
-    return "failed", Result(error.for_person(), error=error.code)
+    # A hint of its own tells a fact, as how long to wait; the usual one speaks to a model.
+    own = error.hint if error.hint != error.default_hint else ""
+    return "failed", Result(f"{error.for_person()} {own}".strip(), error=error.code)
 
 
 def accepted(
