@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import logging
 import math
 import os
 import re
@@ -26,6 +27,8 @@ from typing import Final, Protocol
 from pydantic import SecretStr
 
 from hms_active_rooms.errors import ConfigurationError, Unauthorized
+
+_log = logging.getLogger(__name__)
 
 ACCESS_KEY_VARIABLE: Final = "HMS_ACCESS_KEY"
 SECRET_VARIABLE: Final = "HMS_SECRET"  # noqa: S105 - a name, not a secret
@@ -126,6 +129,7 @@ class SignedTokens:
         secret: the app secret.
         clock: Unix time in seconds.
         new_id: the `jti` of the next token.
+        sources: what to call the two in errors.
 
     Raises:
         ConfigurationError: characters that no key has.
@@ -138,9 +142,10 @@ class SignedTokens:
         *,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        sources: tuple[str, str] = ("The access key", "The app secret"),
     ) -> None:
-        self._access_key = _checked(access_key, "The access key")
-        self._secret = _checked(secret, "The app secret")
+        self._access_key = _checked(access_key, sources[0])
+        self._secret = _checked(secret, sources[1])
         self._clock = clock
         self._new_id = new_id
         self._lock = threading.Lock()
@@ -204,8 +209,11 @@ def from_env(
         ConfigurationError: nothing is set, half a key pair, or a value that cannot be used.
     """
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
+    names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:
-        return SignedTokens(key, secret, clock=clock)
+        if environ.get(token_variable):
+            _log.warning("%s is not used: %s and %s are set, and count.", token_variable, *names)
+        return SignedTokens(key, secret, clock=clock, sources=names)
     if key or secret:
         missing = SECRET_VARIABLE if key else ACCESS_KEY_VARIABLE
         raise ConfigurationError(
