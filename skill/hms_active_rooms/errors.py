@@ -1,25 +1,5 @@
 """The one error tree. Each class is one thing the caller does next.
 
-ActiveRoomsError                 code                 what to do next
-├── ConfigurationError           configuration        fix a setting, a file or a variable
-├── InvalidCall                  invalid_call         fix the call
-├── PolicyRefusal                policy_refusal       stop: the policy does not allow it
-├── OutcomeUnknown               outcome_unknown      look at the room; never send it again
-├── JournalError                 journal              stop: without a record nothing is sent
-│   └── BrokenRecord             broken_record        stop: look for who changed the journal
-└── ApiError                     api                  see `status`
-    ├── Unauthorized             unauthorized         fix the credentials (401)
-    ├── Forbidden                forbidden            fix the room id or the account (403)
-    ├── NotActive                not_active           nothing to do: the room has no session (404)
-    ├── PeerNotFound             peer_not_found       read the roster again (404)
-    ├── NotFound                 not_found            fix the call (404)
-    ├── InvalidRequest           invalid_request      fix the call (400 and other 4xx)
-    ├── RateLimited              rate_limited         wait `retry_after_s`, then try again (429)
-    ├── ServerError              server_error         a read: try again; a write: look (5xx)
-    ├── ConnectionFailed         connection_failed    try again later
-    ├── TimedOut                 timed_out            a read: try again; a write: look
-    └── BadResponse              bad_response         report it; a write: look
-
 Every error says whether anything was executed (`executed`), what happened
 (`str(error)`), and what to do next (`hint`). What a model reads is
 `for_model()`; what a log wants besides (`status`, `request_id`) stays out of it.

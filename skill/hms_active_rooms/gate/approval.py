@@ -48,14 +48,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run it with other words.
+    """Run it with other words: `changes` of message, type or reason.
 
-    Attributes:
-        digest: the request's.
-        changes: message, type or reason. An argument that stays as it is may be repeated.
-        by: who decides.
-        tool: the tool's name, when the answer repeats it.
-        whole: `changes` holds all arguments, as LangChain's edits do; none may be missing.
+    An argument that stays as it is may be repeated, and `tool` too. `whole`: `changes` holds all
+    arguments, as LangChain's edits do; none may be missing.
     """
 
     digest: str
@@ -77,11 +73,7 @@ class BadAnswer:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Nobody decided, or nobody can be asked: the gate refuses the action, and says why.
-
-    Attributes:
-        reason: told to the model.
-    """
+    """Nobody decided, or nobody can be asked: the gate refuses, and the model is told why."""
 
     reason: str
 
@@ -133,11 +125,9 @@ Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
 """A callback that asks a person. What is no `Decision` and no answer model is a refusal."""
 
 
-def _storable(given: object) -> object:
-    return storable(given) if isinstance(given, str) else given
-
-
-ReasonText = Annotated[str, BeforeValidator(_storable)]
+ReasonText = Annotated[
+    str, BeforeValidator(lambda given: storable(given) if isinstance(given, str) else given)
+]
 """Why a person says no. Pydantic refuses a lone surrogate, and with it would go the no."""
 
 
@@ -176,10 +166,8 @@ class EditAnswer(_Answer):
     digest: str
 
 
-_AnyAnswer = Annotated[ApproveAnswer | RejectAnswer | EditAnswer, Field(discriminator="type")]
-_ANSWER: TypeAdapter[ApproveAnswer | RejectAnswer | EditAnswer] = TypeAdapter(_AnyAnswer)
-
-
+_AnyAnswer = ApproveAnswer | RejectAnswer | EditAnswer
+_ANSWER: TypeAdapter[_AnyAnswer] = TypeAdapter(Annotated[_AnyAnswer, Field(discriminator="type")])
 _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
