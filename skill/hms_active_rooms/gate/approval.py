@@ -83,13 +83,10 @@ class ApprovalRequest:
     """One question to a person.
 
     Attributes:
-        action_id: the journal's row.
-        tool: tool name of the contract.
         arguments: the exact call, ids in full.
         impact: who it hits, as read from the room when asked.
         digest: binds an answer to this call and this impact.
         deadline: answers after it are not used.
-        gate: "soft" or "hard".
         editable: argument names the person may edit.
         text: the same, in words, safe for a terminal (several lines).
         note: why it is asked again, when it is.

@@ -43,11 +43,10 @@ class Decided:
     """What became of a decision.
 
     Attributes:
-        counted: it is the one that counts; else somebody was first, or it was too late, or it was
-            no answer.
+        counted: it counts; else somebody was first, or it was too late, or it was no answer.
         action: the row by now; the successor when the person edited it.
-        problem: why it was no answer to this question; "" if it was one. Nothing was decided.
         newest: the newest revision of the same call by then.
+        problem: why it was no answer to this question, so that nothing was decided; else "".
     """
 
     counted: bool

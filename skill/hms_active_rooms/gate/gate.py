@@ -80,13 +80,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Asking:
-    """How the caller of `Gate.propose` shows the question at once.
-
-    Attributes:
-        way: by which way.
-        place: a place of a graph at which one call may ask; "" for none.
-        taken: why the call is refused if another one asks there.
-    """
+    """How the caller of `Gate.propose` shows the question at once: by which way, and at which place
+    of a graph ("" for none), where one call may ask. `taken` says why another one is refused."""
 
     way: Way
     place: str = ""
@@ -224,9 +219,8 @@ class Gate:
         Args:
             call: what to do.
             origin: where the call was made.
-            asking: the caller shows the question at once. The record says so in the same write,
-                also of a row that another caller inserted meanwhile; with `looked`, of any row
-                that is there. So nobody has to call `asked` for what comes back.
+            asking: the caller shows the question at once; the same write records that, also of a
+                row that another caller inserted meanwhile. So nobody has to call `asked`.
             always_ask: ask a person, whatever the policy lets run unasked.
             looked: the caller has just looked, and there was no row.
 
@@ -367,11 +361,7 @@ class Gate:
     async def drive(
         self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
     ) -> Action:
-        """`drive_all` for one action.
-
-        Raises:
-            See `run`.
-        """
+        """`drive_all` for one action; raises as `run` does."""
 
         async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
             answer = await ask(requests[0])
@@ -396,7 +386,6 @@ class Gate:
         """Ask, decide and run until all have ended; asked again if the room changed.
 
         Args:
-            actions: rows.
             ask: shows a person all that wait at once, and gives an answer to each.
             by: who answers, unless the answer says.
             way: how they are asked.
@@ -450,7 +439,7 @@ class Gate:
             reason: told to the model.
 
         Returns:
-            The rows that were taken back. One whose record is broken is left, and logged.
+            The rows that were taken back. A broken one is left, and logged.
         """
 
         def take_back(tx: Writing) -> list[Action]:
@@ -638,8 +627,7 @@ class Gate:
         the policy. For the start of a program; nothing is waited for or sent.
 
         Returns:
-            The rows that were looked at, as they are then. One whose record is broken is left, and
-            logged.
+            The rows that were looked at, as they are then. A broken one is left, and logged.
         """
 
         def left() -> list[Action]:

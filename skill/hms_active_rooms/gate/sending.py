@@ -53,11 +53,6 @@ class Sending:
     """One claimed action, and what its tool may use while it sends.
 
     Attributes:
-        client: the API client.
-        journal: the record.
-        policy: how long to look for an effect.
-        sleep: waits seconds.
-        action: the row, in state `sent`.
         change: who is hit now, and what to report besides.
         attempt: how many times this worker sends it with this one, from 1.
     """
@@ -75,16 +70,9 @@ class Sending:
         """What the person was shown."""
         return self.action.shown
 
-    # --- for the tools ---------------------------------------------------------------------
-
     async def watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Look until the effect shows or `Policy.verify_s` passed: removals land a moment later,
-        and peers who dropped off stay listed for 60 s.
-
-        Args:
-            people: see `StateChange.seen`.
-            wait: False looks once.
-        """
+        and peers who dropped off stay listed for 60 s. Without `wait`: look once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -108,12 +96,8 @@ class Sending:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Whether this worker still holds the row; prolongs its lease.
-
-        Args:
-            in_time: the approval's time must not be over either.
-            wait_s: seconds the worker is about to wait.
-        """
+        """Whether this worker still holds the row, and with `in_time` the approval still counts;
+        prolongs its lease for a request, and for a wait before it."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -128,7 +112,6 @@ class Sending:
         Afterwards the row is still this worker's, and the approval's time is not over.
 
         Args:
-            error: what came.
             attempt: how many requests were sent so far, from 1.
         """
         pause_s = self._pause_s(error, attempt)
@@ -149,11 +132,8 @@ class Sending:
         return pause_s if pause_s < left_s else None
 
     async def start_step(self, peer_id: str) -> Step:
-        """Claim one person's request, and prolong the lease, in one transaction.
-
-        "lost": the row was taken from this worker, so it must not send. "before": this person's
-        request was started before.
-        """
+        """Claim one person's request, and prolong the lease. "lost": the row was taken from this
+        worker, so it must not send. "before": this request was started before."""
 
         def started(tx: Writing) -> Step:
             if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
@@ -176,8 +156,6 @@ class Sending:
     async def note(self, kind: str, *, way: str) -> None:
         """Append an event to the action."""
         await asyncio.to_thread(self.journal.note, self.action.id, kind, by=this_worker(), way=way)
-
-    # --- for the gate ----------------------------------------------------------------------
 
     async def send(self) -> Action | float:
         """Send the action and record how it ended; or the seconds to wait before everything is

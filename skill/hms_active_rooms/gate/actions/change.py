@@ -117,8 +117,6 @@ class StateChange(Arguments, ABC):
     visible: ClassVar[bool] = True
     """Whether the room shows the effect."""
 
-    # --- before: pure ----------------------------------------------------------------------
-
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
         """This call with full ids, and who it hits.
@@ -131,11 +129,8 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """What changed since `shown`, in the same session, and what that means for the claim.
-
-        Raises:
-            PolicyRefusal, PeerNotFound: as `assess`.
-        """
+        """What changed since `shown`, in the same session, and what that means for the claim; it
+        raises as `assess` does."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
@@ -149,8 +144,6 @@ class StateChange(Arguments, ABC):
     def audience(self, impact: Impact) -> tuple[str, ...]:
         """What calls under one "for the rest of this session" have in common."""
         return (impact.kind,)
-
-    # --- sending ---------------------------------------------------------------------------
 
     @abstractmethod
     async def request(self, client: ActiveRoomsClient) -> None:
@@ -210,12 +203,8 @@ class StateChange(Arguments, ABC):
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """One look at the room. A tool with another effect than these two overrides this.
-
-        Args:
-            client: reads the room.
-            shown: what the person was shown.
-            people: who should be gone; empty: the session should be over.
+        """One look at the room: the people should be gone; if none is named, the session should be
+        over. A tool with another effect overrides this.
 
         Raises:
             ApiError: the room could not be read.
@@ -227,8 +216,6 @@ class StateChange(Arguments, ABC):
         still = {p.id for p in people} & set(room.session.peers)
         over = room.session.id != shown.session_id
         return Observation(over or bool(people and not still), frozenset(still))
-
-    # --- after: words ----------------------------------------------------------------------
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
@@ -268,13 +255,11 @@ class StateChange(Arguments, ABC):
         text = f"{self._unsure()}{why} A look {seen.words()}."
         return "unknown", Result(text, "maybe", verified=False, error=code)
 
-    # --- the same for all ------------------------------------------------------------------
-
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, checked like any call.
 
         Raises:
-            InvalidCall: a field that is not words, or a value the model refuses.
+            InvalidCall: a field that is not `words`, or a wrong value.
         """
         if foreign := sorted(set(changes) - self.words):
             raise InvalidCall(

@@ -58,10 +58,8 @@ class Person:
 
 @dataclass(frozen=True)
 class Room:
-    """A room as it was read a moment ago: the running session, and everybody in it.
-
-    `unreadable` counts those of whom 100ms told nothing usable.
-    """
+    """A room as it was read a moment ago: the running session, and everybody in it. `unreadable`
+    counts those of whom 100ms told nothing usable."""
 
     id: str
     session_id: str
@@ -71,7 +69,6 @@ class Room:
 
     @property
     def total(self) -> int:
-        """How many are in it."""
         return len(self.people) + self.unreadable
 
     @classmethod
@@ -148,13 +145,10 @@ class Impact:
 
     Attributes:
         kind: how it hits them; each tool's file has its own kinds.
-        session_id: the session it was computed for.
-        total: how many people are hit.
-        people: those who are hit and named one by one.
+        total: how many people are hit; `people` are those of them who are named one by one.
         by_role: (role, count) of those hit, most first.
         lock: the room is also disabled.
         warnings: sentences the person must read before deciding.
-        room_name: what the room is called, as somebody wrote it.
         receivers: of people who are not named one by one, see `fingerprint`.
     """
 
@@ -188,11 +182,9 @@ class Drift:
     """What the changes since a person was shown an impact mean for the claim.
 
     Attributes:
-        verdict: what to do.
         reason: one sentence, unless it goes on.
         notes: sentences to report with the outcome.
-        people: who is hit now, never more than was shown.
-        total: how many are hit now.
+        people, total: who is hit now, never more than was shown, and how many.
     """
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]

@@ -89,10 +89,8 @@ class RemovePeers(StateChange):
             raise ValueError("give exactly one of peer_id and role")
         return self
 
-    # --- who is hit ------------------------------------------------------------------------
-
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange`. Kinds: "remove-peer", "remove-each", "remove-role"."""
+        """Kinds: "remove-peer", "remove-each", "remove-role"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             refuse_protected([person], policy)
@@ -114,7 +112,6 @@ class RemovePeers(StateChange):
         return self, room.impact("remove-each" if each else "remove-role", hit, *warnings)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """See the module's table."""
         known = {p.id for p in shown.people}
         if shown.kind == "remove-each":
             room.must_be_readable()
@@ -139,7 +136,6 @@ class RemovePeers(StateChange):
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
-        """See `StateChange`."""
         if impact.kind == "remove-peer":
             head = f"Remove {impact.people[0].called()} from {impact.room(self.room_id)}:"
         else:
@@ -152,10 +148,7 @@ class RemovePeers(StateChange):
             lines.append(f"Reason shown to the others: {quoted(self.reason, 600)}")
         return lines
 
-    # --- sending ---------------------------------------------------------------------------
-
     async def request(self, client: ActiveRoomsClient) -> None:
-        """POST remove-peers."""
         await client.remove_peers(
             self.room_id, peer_id=self.peer_id, role=self.role, reason=self.reason
         )
@@ -223,17 +216,13 @@ class RemovePeers(StateChange):
                     fates[person.id] = "no longer there"
         return _role_removal(people, fates, error, seen)
 
-    # --- words -----------------------------------------------------------------------------
-
     def effect(self, impact: Impact, total: int) -> str:
-        """See `StateChange`."""
         if impact.kind == "remove-peer":
             person = impact.people[0]
             return f"Removed {quoted(person.name)} (id {person.short_id})."
         return f"Removed everyone with the role {quoted(self.role or '', 30)}."
 
     def condition(self, impact: Impact) -> str:
-        """See `StateChange`."""
         one = impact.kind == "remove-peer"
         who = f"{quoted(impact.people[0].name)} is" if one else "Those shown are"
         return (
