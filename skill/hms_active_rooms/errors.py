@@ -21,13 +21,8 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base of every error this package raises on purpose.
-
-    Attributes:
-        code: stable, for programs.
-        executed: "no", "maybe" or "yes".
-        hint: one sentence on what to do next.
-    """
+    """Base of every error this package raises on purpose. `code` is stable, for programs; `hint` is
+    one sentence on what to do next."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
@@ -104,13 +99,8 @@ class BrokenRecord(JournalError):
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or did not answer.
-
-    Attributes:
-        status: HTTP status, None when no answer came.
-        request_id: the server's request id when it sent one.
-        details: the `details` strings of the error body (may be empty).
-    """
+    """The 100ms API answered with an error, or did not answer (`status` None then). `request_id` is
+    the server's, when it sent one; `details` are those of the error body."""
 
     code = "api"
 
@@ -131,7 +121,7 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401: the management token was refused. The request was not executed."""
+    """401. The request was not executed."""
 
     code = "unauthorized"
     default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
@@ -173,11 +163,8 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: too many requests. The request was not executed.
-
-    Attributes:
-        retry_after_s: seconds to wait, None when the server did not say.
-    """
+    """429. The request was not executed. `retry_after_s`: seconds to wait, None when the server did
+    not say."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."

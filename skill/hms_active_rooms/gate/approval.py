@@ -66,7 +66,7 @@ Decision = Approve | Reject | Edit
 
 @dataclass(frozen=True)
 class BadAnswer:
-    """What came back is no answer to the question; nothing is decided, and the record says why."""
+    """What came back is no answer; nothing is decided, and the record says why."""
 
     problem: str
 

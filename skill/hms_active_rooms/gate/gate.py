@@ -100,6 +100,10 @@ class _Look:
 HELD = "held"
 """Event: approved, and not sent for now; the reason is told to whoever asked."""
 
+_BROKEN_BEFORE: Final = (
+    "The same call was made before, and its record is broken: whether it was sent is not known."
+)
+
 _POLL_S = 0.2
 
 _LOOK_LASTS = timedelta(seconds=10)
@@ -268,8 +272,15 @@ class Gate:
     def _insert(self, action: Action, asking: Asking | None, may_run_unasked: bool) -> Action:
         """Insert a row; whoever comes second gets the first one's."""
         with self.journal.write() as tx:
-            found = tx.latest(action.call_key)
-            if found is None and (before := tx.same_call(action)):
+            found, before = tx.latest(action.call_key), None
+            if found is None:
+                try:
+                    if (before := tx.same_call(action)) is not None:
+                        before.check()
+                except BrokenRecord:
+                    before, may_run_unasked = None, False
+                    action = replace(action, note=_BROKEN_BEFORE)
+            if before is not None:
                 if action.state == "proposed" and _is_held_back(tx, before):
                     said: dict[str, Any] = {"by": action.requester, "way": "call"}
                     tx.note(action.id, CALLED_AGAIN, **said, runs=before.id)
@@ -431,7 +442,8 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Take back what a conversation still asks, and what it has approved and not sent.
+        """Take back what a conversation still asks, what it has approved and not sent, and what was
+        allowed for the rest of its session.
 
         Args:
             thread: the conversation: for a graph its thread id.
@@ -444,6 +456,7 @@ class Gate:
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
+            tx.revoke_grants(thread)
             for row_id in tx.ids(*UNSENT, thread=thread):
                 with told_and_left(row_id):
                     decided = decide(tx, row_id, no, by=by, way="message", policy=policy)
@@ -608,7 +621,8 @@ class Gate:
         )
         for other in sent:
             if other.id != action.id and other.gate == "hard":
-                await self._settle(other)
+                with told_and_left(other.id):
+                    await self._settle(other)
 
     async def _settle(self, action: Action) -> Action:
         """Wait while whoever sent it may still be at it; then call it unknown, and look."""
