@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from hms_active_rooms.moderator.offline.reading import Order
-from hms_active_rooms.moderator.offline.roster import Roster, is_pronoun
-from hms_active_rooms.moderator.offline.words import pattern, rows
+from hms_active_rooms.moderator.offline.roster import Roster
+from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows
 
 _MAX_NAME_WORDS: Final = 9
 _QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")

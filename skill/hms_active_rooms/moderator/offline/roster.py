@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Final, NamedTuple
@@ -20,6 +20,8 @@ from hms_active_rooms.untrusted import resolve_short_id, skeleton
 
 _SHARED_CHARS: Final = 4
 _FEW: Final = 8
+_EVERY: Final = re.compile(r"(?i)((?:any and )?all(?: of)?(?: the)?|every|the) (.+)")
+_OF_ROLE: Final = re.compile(r'(?i).*?\b(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)')
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Peer:
     user_id: str
     role: str
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the name, as `_key` has them."""
+        return _key(self.name)
+
 
 @dataclass(frozen=True)
 class RoleGroup:
@@ -41,8 +48,13 @@ class RoleGroup:
 
 
 Someone = Peer | RoleGroup
-Look = tuple[str, str]
-"""A filter of hms-list-peers, and its value."""
+
+
+class Found(NamedTuple):
+    """Whom a name means: one person or role for sure, else those to ask about, or nobody."""
+
+    options: tuple[Someone, ...] = ()
+    sure: bool = False
 
 
 class Roster(BaseModel):
@@ -52,7 +64,6 @@ class Roster(BaseModel):
         total: how many are in it; `peers` are those who were shown.
         matching: how many the filters of the call left; None: everybody.
         by_role: how many have each role, most first.
-        searched: filters whose matches are all among `peers`.
     """
 
     peers: tuple[Peer, ...]
@@ -62,7 +73,6 @@ class Roster(BaseModel):
     by_role: dict[str, int] = {}
     offset: int = 0
     left_out: int = 0
-    searched: frozenset[Look] = frozenset()
 
     @property
     def is_whole(self) -> bool:
@@ -73,30 +83,22 @@ class Roster(BaseModel):
         """Everyone shown who has exactly this role."""
         return tuple(peer for peer in self.peers if peer.role == role)
 
-    def with_parts(self, parts: Mapping[Look, Roster]) -> Roster:
-        """With the people that were read with these filters besides."""
-        peers = _unique([*self.peers, *(peer for part in parts.values() for peer in part.peers)])
-        searched = frozenset(look for look, part in parts.items() if part.is_whole)
-        return self.model_copy(update={"peers": peers, "searched": searched})
+    def holders(self, role: str) -> tuple[Someone, ...]:
+        """Who has a role: the one person, or all of them as one."""
+        count, people = self.by_role[role], self.with_role(role)
+        return people if len(people) == count == 1 else (RoleGroup(role, count),)
 
-    def sought(self, name: str) -> list[Look]:
-        """What finds everybody whom these words could mean, in a room that is not shown whole."""
+    def joined(self, parts: Iterable[Roster]) -> Roster:
+        """With the people of other parts besides."""
+        people = [*self.peers, *(peer for part in parts for peer in part.peers)]
+        return self.model_copy(update={"peers": _unique(people)})
+
+    def sought(self, name: str) -> list[tuple[str, str]]:
+        """The filters that find everybody whom these words could mean, in a room not shown whole."""
         text = name.strip("\"' .!").casefold()
         longest = max(text.split(), key=len, default=text)[:_SHARED_CHARS]
         roles = [("role", role) for role in self.by_role if _forms(role)[0] in _spaced(text)]
         return [("name", text), ("name", longest), ("user_id", text), *roles]
-
-    def covers(self, name: str) -> bool:
-        """Whether everybody whom these words could mean was shown."""
-        whole, part, _, *roles = self.sought(name)
-        found = self.resolve(name)
-        if self.is_whole or any(isinstance(one, RoleGroup) for one in found.options):
-            return True
-        # A whole name comes first, so the looser way needs no look once somebody has it.
-        exact = whole in self.searched and found.whole
-        return self.searched.issuperset(roles) and (part in self.searched or exact)
-
-    # --- whom a name means
 
     def resolve(self, said: str, sentence: str = "") -> Found:
         """Whom the spoken words mean.
@@ -108,83 +110,69 @@ class Roster(BaseModel):
         peers, is_quoted = self.peers, len(said) > 1 and said[0] in "\"'" and said[-1] == said[0]
         text = said[1:-1].strip() if is_quoted else said.strip(" .!")
         cut = pattern("behind").sub("", pattern("lead").sub("", text, count=1)).strip() or text
-        bare = text if is_quoted else pattern("article").sub("", cut).strip()
+        bare = pattern("article").sub("", cut).strip()
         for spoken in (text,) if is_quoted else dict.fromkeys((text, cut, bare)):
             ids = set(resolve_short_id(spoken, [peer.id for peer in peers]))
             by_id = [p for p in peers if p.id in ids or p.user_id.casefold() == spoken.casefold()]
-            names = [(p, (_key(p.name), _key(re.sub(r"\(.*?\)", "", p.name)))) for p in peers]
-            named = [p for p, keys in names if _key(spoken) in keys]
+            plain = [(p, _key(re.sub(r"\(.*?\)", "", p.name))) for p in peers]
+            named = [p for p, words in plain if _key(spoken) in (words, p.words)]
             if len(by_id) == 1 and not named:
-                return Found(tuple(by_id), sure=True, whole=True)
+                return Found(tuple(by_id), sure=True)
             looks = "" if spoken.isascii() else skeleton(spoken)
             named += [*by_id, *(p for p in peers if looks and skeleton(p.name) == looks)]
             if named:
                 return self._sure(named, spoken, "" if is_quoted else sentence)
         if is_quoted:
-            return Found(self._near(bare))
-        if (group := self._role(text)) or text.lower().endswith(" role"):
+            return Found(self._near(text))
+        if (group := self._group(text)) or text.lower().endswith(" role"):
             return group or Found()
-        if role := next(
-            (r for r in self.by_role if bare.lower().startswith(f"{r.lower()} ")), None
-        ):
-            found = self.resolve(bare[len(role) + 1 :])
-            of_role = all(isinstance(one, Peer) and one.role == role for one in found.options)
-            return found if of_role and bare != text else Found()
-        words = _key(bare)
-        if not all(map(pattern("small").fullmatch, words)):
-            # The last word may be the first letter of a name.
-            short = words[:-1] if len(words) > 1 and len(words[-1]) == 1 else ()
-            within = [
-                p for p in peers if set(words) <= set(_key(p.name)) or _starts(short, words, p)
-            ]
-            if within:
-                return self._sure(within, bare, sentence)._replace(whole=False)
-        begun = [p for p in peers if bare != text and _begins(words, _key(p.name))]
-        if begun:
-            return Found(tuple(begun), sure=len(self._alike(begun)) == 1)
-        return Found(self._near(bare))
+        words, small = _key(bare), pattern("small")
+        for role in self.by_role if len(words) > 1 else ():
+            if _key(role) == words[:1]:
+                found = self.resolve(bare.partition(" ")[2])
+                of_role = all(isinstance(p, Peer) and p.role == role for p in found.options)
+                return found if of_role and bare != text else Found()
+        within = [p for p in peers if _meet(words, p.words)]
+        if within and not all(map(small.fullmatch, words)):
+            return self._sure(within, bare, sentence)
+        begun = [p for p in peers if bare != text and _meet(words, p.words, _SHARED_CHARS)]
+        return (
+            Found(tuple(begun), len(self._alike(begun)) == 1) if begun else Found(self._near(bare))
+        )
 
     def _sure(self, found: Sequence[Peer], said: str, sentence: str) -> Found:
         start, named = " ".join(_key(said)), " ".join(_key(sentence))
-        longer = [
-            p
-            for p in self.peers
-            if (n := " ".join(_key(p.name))).startswith(f"{start} ") and n in named
-        ]
-        if any(p not in found for p in longer):
+        names = [(peer, " ".join(peer.words)) for peer in self.peers]
+        longer = [p for p, name in names if name.startswith(f"{start} ") and name in named]
+        if not set(longer) <= set(found):
             return Found(_unique([*found, *longer]))
-        options = self._alike(found)
-        as_written = said.isascii() or start in " ".join(
-            _key(f"{found[0].name} {found[0].user_id}")
-        )
-        return Found(options, sure=len(options) == 1 and as_written, whole=True)
+        options, own = self._alike(found), " ".join(_key(f"{found[0].name} {found[0].user_id}"))
+        return Found(options, sure=len(options) == 1 and (said.isascii() or start in own))
 
     def _alike(self, found: Sequence[Peer]) -> tuple[Peer, ...]:
         looks = {skeleton(peer.name) for peer in found} - {""}
         return _unique([*found, *(p for p in self.peers if skeleton(p.name) in looks)])
 
-    def _role(self, text: str) -> Found | None:
+    def _group(self, text: str) -> Found | None:
         """A role, by its plural or with "all" before it; or the one person who has it."""
         every = _EVERY.fullmatch(text)
-        told = _NAMED.fullmatch(text) if pattern("by_role", "macros").fullmatch(text) else None
+        told = _OF_ROLE.fullmatch(text) if pattern("by_role", "macros").fullmatch(text) else None
         said = (told[1] or told[2]) if told else every[2] if every else text
         for role, count in self.by_role.items():
-            one, *plural = _forms(role)
+            (one, *plural), group = _forms(role), (RoleGroup(role, count),)
             all_of = one.endswith("s") or told or (every and every[1].lower() != "the")
             if (words := _spaced(said)) in plural or (words == one and all_of):
-                named_so = [p for p in self.peers if _key(p.name) in (_key(said), _key(text))]
-                return Found((RoleGroup(role, count), *named_so), sure=not named_so)
+                named_so = [p for p in self.peers if p.words in (_key(said), _key(text))]
+                return Found((*group, *named_so), sure=not named_so)
             if words == one and every:
                 people = self.with_role(role)
                 few = len(people) == count <= _FEW
-                return Found(
-                    people if few else (RoleGroup(role, count),), sure=len(people) == 1 == count
-                )
+                return Found(people if few else group, sure=len(people) == 1 == count)
         return None
 
     def role(self, name: str) -> str | None:
         """The role these words name, in singular or plural."""
-        told = _NAMED.fullmatch(name)
+        told = _OF_ROLE.fullmatch(name)
         bare = (told[1] or told[2]) if told else pattern("around_role").sub("", name)
         return next((role for role in self.by_role if _spaced(bare) in _forms(role)), None)
 
@@ -192,26 +180,21 @@ class Roster(BaseModel):
         """Those whose name, or a word of it, is written nearly so: joined words, letters mixed up."""
         from rapidfuzz import fuzz
 
-        said, looks, near = "".join(_key(text)), skeleton(text), list[tuple[float, Peer]]()
+        said, looks, near = "".join(_key(text)), skeleton(text), dict[Peer, float]()
         for peer in self.peers if len(said) > 2 else ():
-            parts = _key(peer.name)
-            keys = [
-                "".join(parts),
-                *parts,
-                *map("".join, pairwise(parts)),
-                "".join(_key(peer.user_id)),
-            ]
+            pairs = map("".join, pairwise(peer.words))
+            keys = ["".join(peer.words), "".join(_key(peer.user_id)), *peer.words, *pairs]
             best = max(fuzz.ratio(said, key[:60]) for key in keys)
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
-                near.append((-best, peer))
-        return tuple(peer for _, peer in sorted(near, key=lambda pair: pair[0]))
+                near[peer] = -best
+        return tuple(sorted(near, key=near.__getitem__))
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
-        names = [(peer, _key(peer.name)) for peer in self.peers]
-        whole = [p for p, name in names if f" {' '.join(name)} " in f" {' '.join(_key(text))} "]
-        own = {w for w in _key(text) if len(w) > 2 and not pattern("common").fullmatch(w)}
-        return self._alike(whole) or tuple(p for p, name in names if own & set(name[:4]))
+        told = " ".join(_key(text))
+        whole = [p for p in self.peers if f" {' '.join(p.words)} " in f" {told} "]
+        own = {w for w in told.split() if len(w) > 2 and not pattern("common").fullmatch(w)}
+        return self._alike(whole) or tuple(p for p in self.peers if own & set(p.words[:4]))
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
@@ -231,45 +214,15 @@ def read_roster(artifact: object, room_id: str) -> Roster | None:
     return seen.model_copy(update={"matching": matching, "by_role": dict(ordered)})
 
 
-# --- whom a name means ----------------------------------------------------------------------------
+def _meet(said: Sequence[str], name: Sequence[str], shared: int = 99) -> bool:
+    """Whether each spoken word is one of the name, its first letter, or shares a beginning."""
 
-
-class Found(NamedTuple):
-    """Whom a name means: one person or role for sure, else those to ask about, or nobody.
-
-    Attributes:
-        whole: it is their whole name or id.
-    """
-
-    options: tuple[Someone, ...] = ()
-    sure: bool = False
-    whole: bool = False
-
-
-def is_pronoun(name: str) -> bool:
-    """Whether the words stand for somebody named before."""
-    return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
-
-
-def _starts(short: tuple[str, ...], words: tuple[str, ...], peer: Peer) -> bool:
-    name = _key(peer.name)
-    return (
-        bool(short) and set(short) <= set(name) and any(n.startswith(words[-1]) for n in name[1:])
-    )
-
-
-def _begins(said: Sequence[str], name: Sequence[str]) -> bool:
-    """Whether each spoken word shares a beginning of four letters with one of the name."""
-
-    def share(one: str, other: str) -> bool:
+    def same(one: str, other: str) -> bool:
         short, long = sorted((one, other), key=len)
-        return one == other or (len(short) >= _SHARED_CHARS and long.startswith(short))
+        enough = len(short) >= shared or (len(one) == 1 and len(said) > 1)
+        return one == other or (enough and long.startswith(short))
 
-    return all(any(share(one, other) for other in name) for one in said)
-
-
-_EVERY: Final = re.compile(r"(?i)((?:any and )?all(?: of)?(?: the)?|every|the) (.+)")
-_NAMED: Final = re.compile(r'(?i).*?\b(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)')
+    return all(any(same(one, other) for other in name) for one in said)
 
 
 def _key(text: str) -> tuple[str, ...]:

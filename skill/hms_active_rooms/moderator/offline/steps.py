@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
@@ -24,16 +25,8 @@ from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.moderator.offline import audience, replies, turns
 from hms_active_rooms.moderator.offline.reading import CHANGES, Order, is_name, plainly, read
-from hms_active_rooms.moderator.offline.roster import (
-    Look,
-    Peer,
-    RoleGroup,
-    Roster,
-    Someone,
-    is_pronoun,
-    read_roster,
-)
-from hms_active_rooms.moderator.offline.words import pattern, rows, say, whole
+from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
+from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows, say, whole
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -187,40 +180,37 @@ class _Turn:
             return replace(self, before=fresh).plan(fixed, system)
         return replace(replace(here, room=room)._carried_out(orders), room_id=room)
 
-    def _stop(self, reply: str, *, heard: str = "", **parts: object) -> _Instead:
+    def _stop(self, text: str, **left: Any) -> _Instead:
         """A reply that leaves whom the conversation is about, and drops the question."""
-        plan = replace(self.before, text=say(reply, **parts), calls=(), asks=False, heard=heard)
-        return _Instead(plan)
+        fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
+        return _Instead(replace(self.before, text=say(text), **fresh))
 
     def _without_looking(self, order: Order) -> Plan:
         verb, (tool, state), last = order.verb, self.before.changed, self.before.order
         others = tuple(one for one in self.before.options if one not in self.before.focus)
         if verb == "cannot":
-            told = (
+            told = [
                 what for words, what in rows(verb) if re.match(f"(?i){whole(words)}", order.words)
-            )
-            raise self._stop(verb, what=next(told))
+            ]
+            raise self._stop(say(verb, what=told[0]))
         if verb in ("no", "undo") and state in ("done", "unknown"):
-            raise self._stop("cannot_undo", next=say(f"after_{tool}"))
+            raise self._stop(say("cannot_undo", next=say(f"after_{tool}")))
         if verb in ("no", "undo"):
             raise self._stop("not_executed" if tool and verb == "undo" else "nothing_pending")
         if verb == "verify":
             kind = state if state in ("done", "unknown") else "failed"
             raise self._stop(f"message_{kind}" if tool else "not_changed")
-        if (
-            verb == "other"
-            and last
-            and self.room
-            and len(others) + 1 == len(self.before.options) == 2
-        ):
-            return self._acted(last, others)
-        raise self._stop("who" if verb == "other" else verb)
+        if verb != "other":
+            raise self._stop(verb)
+        if not (last and self.room and len(others) + 1 == len(self.before.options) == 2):
+            raise self._stop("who")
+        return self._acted(last, others)
 
     # --- looking ----------------------------------------------------------------------------------
 
     def _look(self, *filters: dict[str, Any], tool: str = turns.LIST_PEERS) -> _Instead:
         calls = tuple((tool, {"room_id": self.room, **given}) for given in filters)
-        return _Instead(replace(self.before, text="", calls=calls, asks=False, heard=""))
+        return self._stop("", calls=calls)
 
     def _room_state(self) -> Plan:
         answers = [r for r in self.turn.results if r.tool == turns.RETRIEVE_ROOM]
@@ -228,12 +218,15 @@ class _Turn:
             raise self._look({}, tool=turns.RETRIEVE_ROOM)
         last, artifact = answers[-1], answers[-1].answer and answers[-1].answer.artifact
         text = replies.outcome(last) if last.failed else replies.status(artifact, self.room)
-        return replace(self._stop(text).plan, order=Order("status"))
+        return self._stop(text, order=Order("status")).plan
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
         """What this turn has read of the room, enough to tell whom these names or this role mean."""
         answers = [r for r in self.turn.results if r.tool == turns.LIST_PEERS]
-        everyone, parts = None, dict[Look, Roster]()
+        if not answers:
+            # Without a filter: roles, look-alikes and similar names are seen only in the whole.
+            raise self._look({})
+        everyone, parts = None, dict[tuple[str, str], Roster]()
         for result in answers:
             if result.failed:
                 raise self._stop(replies.outcome(result))
@@ -242,56 +235,46 @@ class _Turn:
             filters = {(k, str(v)): read for k, v in result.arguments.items() if k in _FILTERS}
             parts |= filters
             everyone = everyone if filters else read
-        if not answers:
-            # Without a filter: roles, look-alikes and similar names are seen only in the whole.
-            raise self._look({})
         if everyone is None or everyone.matching != everyone.total:
             raise self._stop("no_roster")
-        if len(answers) == 1 and not everyone.is_whole:
-            looks = [look for name in names for look in everyone.sought(name)]
-            looks += [("role", found)] if role and (found := everyone.role(role)) else []
-            if looks:
-                raise self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
-        seen = everyone.with_parts(parts)
-        if not all(seen.covers(name) for name in names):
-            raise self._stop("too_many_alike")
+        looks = [look for name in names for look in everyone.sought(name)]
+        looks += [("role", found)] if role and (found := everyone.role(role)) else []
+        if len(answers) == 1 and looks and not everyone.is_whole:
+            raise self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
+        seen, whole = everyone.joined(parts.values()), {k for k, v in parts.items() if v.is_whole}
+        for name in names if not everyone.is_whole else ():
+            exact, loose, _, *roles = everyone.sought(name)
+            options = seen.resolve(name).options
+            # A whole name comes first, so the looser way needs no look once somebody has it.
+            named = exact in whole and options and {*options} <= {*parts[exact].peers}
+            sure = whole.issuperset(roles) and (loose in whole or named)
+            if not sure and not any(isinstance(one, RoleGroup) for one in options):
+                raise self._stop("too_many_alike")
         return seen
 
     def _seen(self, order: Order) -> Plan:
         """The people, or those of a role, or whether somebody is there."""
         about = audience.names(order.words) if order.verb == "look" else ("it",)
         named = [name for name in about if not is_pronoun(name)]
-        by_role = len(about) == 1 and order.manner != "find"
-        roster = self._roster(role=about[0]) if by_role else self._roster(named)
-        role, count = (
-            roster.role(about[0]) if len(about) == 1 else None,
-            order.manner == "count",
-        )
-        if not about or role is not None:
-            plan = self._stop(replies.who_is_here(roster, role, count=count)).plan
-            if role is None:
-                return plan
-            sole = roster.with_role(role) if roster.by_role[role] == 1 else ()
-            return replace(plan, focus=sole or (RoleGroup(role, roster.by_role[role]),))
-        here, lines = list[Someone](), list[str]()
-        for name in named:
-            options = roster.resolve(name).options
-            here += options
-            lines += [] if options else [replies.nobody(name, roster)]
-        gone = []
-        if len(named) < len(about):
-            if not self.before.focus:
-                raise self._stop("who")
-            gone = [p for p in self.before.focus if isinstance(p, Peer) and p not in roster.peers]
-            here += [one for one in self.before.focus if one not in gone]
+        one, count = about[0] if len(about) == 1 else "", order.manner == "count"
+        roster = self._roster(role=one) if one and order.manner != "find" else self._roster(named)
+        role, focus = roster.role(one), self.before.focus if len(named) < len(about) else ()
+        if not about or role:
+            told = replies.who_is_here(roster, role, count=count)
+            return self._stop(told, focus=roster.holders(role) if role else self.before.focus).plan
+        if len(named) < len(about) and not focus:
+            raise self._stop("who")
+        found = {name: roster.resolve(name).options for name in named}
+        gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
+        here = [*chain(*found.values()), *(one for one in focus if one not in gone)]
         if not here and not gone and order.manner in ("who", "count"):
             raise self._stop(f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}")
         if not here and order.manner == "list":
             raise self._stop("not_understood")
-        found = [replies.found(here, roster)] if here else []
-        left = [say("gone", name=quoted(one.name)) for one in gone]
-        plan = self._stop("\n".join([*found, *left, *lines])).plan
-        return replace(plan, focus=tuple(here) or self.before.focus)
+        lines = [replies.found(here, roster)] if here else []
+        lines += [say("gone", name=quoted(one.name)) for one in gone]
+        lines += [replies.nobody(name, roster) for name, options in found.items() if not options]
+        return self._stop("\n".join(lines), focus=tuple(here) or self.before.focus).plan
 
     # --- orders -----------------------------------------------------------------------------------
 
@@ -383,7 +366,7 @@ class _Turn:
             raise self._stop(str(unclear)) from None
         order = replace(order, who=told.who, words=told.words, manner="as is")
         if not told.words:
-            return replace(self._stop("no_message").plan, asks=True, order=order, options=())
+            raise self._stop("no_message", asks=True, order=order, options=())
         if not told.who:
             return self._acted(order, (None,))
         roster = self._roster(told.who)
@@ -391,35 +374,31 @@ class _Turn:
         # Whom the message leaves the conversation about: a person it names, else its audience.
         named = tuple(p for p in roster.mentioned(told.words) if p not in who)
         of_before = told.plain and re.search(r"(?i)\b(?:s?he|him|s?he's)\b", told.words)
-        return replace(
-            self._acted(order, who), focus=named or (self.before.focus if of_before else who)
-        )
+        focus = self.before.focus if of_before else who
+        return replace(self._acted(order, who), focus=named or focus)
 
     # --- what refers to the turn before -----------------------------------------------------------
 
     def _answer(self, orders: Sequence[Order], why: str) -> Plan | None:
         """What the sentence comes to as an answer to the question before it; None if it is none."""
-        verb, last, options = (
-            orders[0].verb if orders else "",
-            self.before.order,
-            self.before.options,
-        )
+        verb, last = orders[0].verb if orders else "", self.before.order
         if verb in ("no", "undo") and len(orders) == 1:
-            return replace(self._stop("withdrawn").plan, order=None)
+            raise self._stop("withdrawn", order=None)
         if not self.room or last is None:
             return None
-        if not options:
+        if not self.before.options:
             other = verb not in ("", "hello", "thanks") or self.said.rstrip().endswith("?")
             if other or why in ("unreadable", "injection", "negation"):
                 return None
             return self._tell(replace(last, words=self.said.strip()))
         if verb in ("look", "status", "tell", "end", "help", "verify"):
             return None
-        chosen = _choice(self.said, options, verb)
+        chosen = _choice(self.said, self.before.options, verb)
         if chosen == ():
             raise self._stop("none_of_them")
         reason = orders[0].reason if verb == "remove" else last.reason
-        return self._acted(replace(last, reason=reason), chosen, options) if chosen else None
+        last = replace(last, reason=reason)
+        return self._acted(last, chosen, self.before.options) if chosen else None
 
     def _again(self) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""

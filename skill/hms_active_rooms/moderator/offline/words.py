@@ -36,6 +36,11 @@ def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
     return re.compile(filled(told) if section == "macros" else whole(told), re.IGNORECASE)
 
 
+def is_pronoun(name: str) -> bool:
+    """Whether the words stand for somebody named before."""
+    return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
+
+
 @cache
 def rows(section: str) -> tuple[tuple[str, str], ...]:
     """The lines "pattern => text" of a section; the patterns are not filled."""
