@@ -34,8 +34,7 @@ from evals.wishes import TOOLS, Wishes
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.api.retry import Backoff
-from hms_active_rooms.api.wire import Timeouts
+from hms_active_rooms.api.wire import Backoff, Timeouts
 
 MAX_PAUSES: Final = 40
 """Pauses of one turn that are answered; then the person walks away."""
