@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @contextmanager
 def simulator_errors() -> Iterator[None]:
     """Turn what stops a simulator, or keeps it from being imported, into errors of ours."""
-    from hms_active_rooms.sim.scenes import SceneError
-    from hms_active_rooms.sim.server import ServerError
-
+    with extra("sim", "simulator", "jwt", "uvicorn"):
+        from hms_active_rooms.sim.scenes import SceneError
+        from hms_active_rooms.sim.server import ServerError
     try:
         with extra("sim", "simulator", "uvicorn"):
             yield
