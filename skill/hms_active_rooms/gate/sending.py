@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal, TypeVar, TypeVarTuple, get_args
 
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.api.retry import Backoff
+from hms_active_rooms.api.wire import Backoff
 from hms_active_rooms.errors import (
     ApiError,
     ConnectionFailed,
