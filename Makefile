@@ -57,7 +57,7 @@ quick: lint types
 # What is too long for every change: whole kill matrices, all ways by all ways, evals' long runs,
 # and mutants of the gate. CONTRIBUTING.md says what each of them is.
 nightly: $(STAMP)
-	$(RUN) -m nightly --durations=15
+	$(RUN) -m "nightly or hypothesis" --hypothesis-profile=night --durations=15
 	$(BIN)/python tests/mutations.py
 
 mutations: $(STAMP)

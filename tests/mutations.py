@@ -376,7 +376,11 @@ class Runner:
 
         every = list(HealthCheck)
         settings.register_profile(
-            "mutants", database=None, derandomize=True, suppress_health_check=every
+            "mutants",
+            settings.get_profile("day"),
+            database=None,
+            derandomize=True,
+            suppress_health_check=every,
         )
         settings.load_profile("mutants")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pytest
-
 from hms_active_rooms.cli.person import NO_VALID_ANSWER, ask
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
@@ -82,9 +80,8 @@ def test_no_input_decides_nothing() -> None:
     assert answer(Typed("maybe")) is None
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal() -> None:
+    for line in [
         "y",
         "Yes",
         "YES",
@@ -98,12 +95,10 @@ def test_no_input_decides_nothing() -> None:
         "approve",
         "no yes",
         "ｙｅｓ",
-    ],
-)
-def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal(line: str) -> None:
-    desk = Typed(line, line, line, "yes")
-    assert answer(desk) == NO_VALID_ANSWER
-    assert "yes, no or edit, in full" in desk.shown[2]
+    ]:
+        desk = Typed(line, line, line, "yes")
+        assert answer(desk) == NO_VALID_ANSWER
+        assert "yes, no or edit, in full" in desk.shown[2]
 
 
 def test_each_line_that_is_no_answer_is_reported_but_not_repeated() -> None:
