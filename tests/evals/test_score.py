@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import pytest
@@ -272,34 +273,33 @@ def test_the_editor_first_points_it_at_somebody_else_and_then_says_it_in_other_w
 
 
 async def test_what_is_nearly_an_answer_decides_nothing() -> None:
-    for batched in [True, False]:
-        for tool, given in [
-            ("hms-remove-peers", {"peer_id": SPAM, "reason": "spam"}),
-            ("hms-remove-peers", {"role": "student"}),
-            ("hms-send-message", {"message": "hi", "type": "chat"}),
-            ("hms-end-active-room", {"lock": True}),
-        ]:
-            for kind in NEAR_MISSES:
-                here = [Peer(id=SPAM, name="Spam Bot", role="student"), Peer(id=NORA, name="Nora")]
-                gate = gate_on(StandInRoom(here))
-                call = parse_call(tool, {"room_id": STAND_IN, **given})
-                action = await gate.propose(call, Origin("thread", "message", "call", "agent"))
-                asked = gate.request(action)
-                value = hitl_request([question(asked)]) if batched else payload(asked, "call")
-                pause = Interrupt(value, id="pause")
-                shown = questions([pause])
-                assert [(q.tool, q.arguments, q.digest) for q in shown] == [
-                    (tool, action.call.arguments(), action.digest)
-                ]
-                answer = resume_with([pause], shown, [NearMiss(kind)], NORA)["pause"]
-                if batched:
-                    try:
-                        [answer] = parse_hitl_answer(answer, value["action_requests"])
-                    except BadAnswerError:
-                        continue
-                decided = await gate.decide(action.id, answer, by="ada", way="interrupt")
-                assert decided.problem
-                assert decided.action.state == "proposed"
+    proposed: list[tuple[str, dict[str, Any]]] = [
+        ("hms-remove-peers", {"peer_id": SPAM, "reason": "spam"}),
+        ("hms-remove-peers", {"role": "student"}),
+        ("hms-send-message", {"message": "hi", "type": "chat"}),
+        ("hms-end-active-room", {"lock": True}),
+    ]
+    for batched, (tool, given), kind in product([True, False], proposed, NEAR_MISSES):
+        here = [Peer(id=SPAM, name="Spam Bot", role="student"), Peer(id=NORA, name="Nora")]
+        gate = gate_on(StandInRoom(here))
+        call = parse_call(tool, {"room_id": STAND_IN, **given})
+        action = await gate.propose(call, Origin("thread", "message", "call", "agent"))
+        asked = gate.request(action)
+        value = hitl_request([question(asked)]) if batched else payload(asked, "call")
+        pause = Interrupt(value, id="pause")
+        shown = questions([pause])
+        assert [(q.tool, q.arguments, q.digest) for q in shown] == [
+            (tool, action.call.arguments(), action.digest)
+        ]
+        answer = resume_with([pause], shown, [NearMiss(kind)], NORA)["pause"]
+        if batched:
+            try:
+                [answer] = parse_hitl_answer(answer, value["action_requests"])
+            except BadAnswerError:
+                continue
+        decided = await gate.decide(action.id, answer, by="ada", way="interrupt")
+        assert decided.problem
+        assert decided.action.state == "proposed"
 
 
 def test_what_the_confused_say_is_no_answer_in_any_shape() -> None:

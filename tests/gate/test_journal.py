@@ -211,6 +211,7 @@ print(asyncio.run(gate.run(sys.argv[2])).state, len(room.posts), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_claim_has_one_winner_among_processes(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'j.sqlite'}"
     journal = Journal(url)

@@ -64,7 +64,8 @@ def test_a_token_with_other_claims_is_refused() -> None:
         ("nbf", float("-inf")),
         ("nbf", [1]),
     ]:
-        assert not accepted(**{claim: value})
+        changes: dict[str, Any] = {claim: value}
+        assert not accepted(**changes)
 
 
 @pytest.mark.behaviour("auth.invalid-token-401", "errors.shape")

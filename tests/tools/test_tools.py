@@ -74,7 +74,7 @@ def test_the_five_schemas_cost_a_model_at_most_700_tokens() -> None:
 
 
 def test_a_wrong_argument_is_refused_by_name() -> None:
-    for name, args, complaint in [
+    wrong: list[tuple[str, dict[str, Any], str]] = [
         ("hms-send-message", {"message": "psst", "peerId": "x"}, "peerId: there is no such"),
         ("hms-send-message", {"message": ""}, "message"),
         ("hms-send-message", {"message": "é" * 2049}, "4098 bytes"),
@@ -85,7 +85,8 @@ def test_a_wrong_argument_is_refused_by_name() -> None:
         ("hms-end-active-room", {"lock": "true"}, "lock"),
         ("hms-end-active-room", {"lock": True, "confirm": True}, "there is no such argument"),
         ("hms-list-peers", {"limit": 0}, "limit"),
-    ]:
+    ]
+    for name, args, complaint in wrong:
         room = students()
         message = call(named(kit(room, lambda r: r.approve()), name), room_id=ROOM, **args)
         assert message.status == "error"
