@@ -94,7 +94,7 @@ def test_wrong_settings_are_one_line_and_send_nothing(call: Run, sim: Simulation
             ({"HMS_BASE_URL": "http://example.com/v2"}, "must be https"),
             ({"HMS_BASE_URL": "nonsense"}, "is not a URL"),
             ({"HMS_POLICY_FILE": "/nowhere/policy.toml"}, "Policy file"),
-            ({"HMS_POLICY_MAX_PEERS": "lots"}, "max_peers"),
+            ({"HMS_POLICY_MAX_PEERS": "lots"}, "HMS_POLICY_MAX_PEERS"),
             ({"HMS_POLICY_UNATTENDED": "hms-end-active-room"}, "unattended"),
             ({"HMS_POLICY_TYPO": "1"}, "HMS_POLICY_TYPO"),
             ({"HMS_POLICY": "p.toml"}, "HMS_POLICY_FILE"),
