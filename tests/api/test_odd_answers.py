@@ -123,6 +123,13 @@ ODD_ROSTERS: dict[str, object] = {
     "limit and last": {"peers": {A: {}, B: {}}, "limit": 2, "last": B},
     "last": {"peers": {A: {}}, "last": A},
     "total": {"peers": {A: {}}, "total": 2},
+    "total as a text": {"peers": {A: {"id": A}}, "total": "2"},
+    "limit as a text": {"peers": {A: {"id": A}}, "limit": "1", "last": A},
+    "error": {"peers": {}, "error": "oops"},
+    "errors": {"peers": {}, "errors": [{"message": "oops"}]},
+    "success": {"peers": {}, "success": False},
+    "status 503": {"peers": {}, "status": 503},
+    "status in a word": {"peers": {}, "status": "error"},
     "code 500": {"code": 500, "message": "oops", "peers": {}},
     "code in words": {"code": "500", "peers": {}},
     "NaN": b'{"peers":{"%s":{"name":NaN}}}' % A.encode(),
@@ -140,13 +147,25 @@ def test_a_roster_that_contradicts_itself_or_goes_on_is_refused() -> None:
         assert caught.value.executed == "no"
 
 
+def test_ids_in_upper_case_are_the_same_ids_in_every_answer() -> None:
+    big = PEER.upper()
+    found = roster({"peers": {big: {"id": big, "role": "x"}, A: None}})
+    assert [p.id for p in found] == [PEER]
+    assert peer({"id": big}).id == PEER
+    active = room({"id": ROOM.upper(), "session": {"id": "s", "peers": [big, {"id": big}, A]}})
+    assert (active.id, active.session.peers) == (ROOM, (PEER, A))
+    assert roster({"peers": {big: None}}).unreadable == (PEER,)
+
+
 def test_a_list_shorter_than_its_limit_is_whole() -> None:
     found = roster({"peers": {A: {}}, "limit": 10, "last": A, "total": 1, "has_more": False})
     assert len(found) == 1
 
 
-def test_a_role_that_is_there_twice_makes_its_record_unreadable() -> None:
-    body = b'{"peers":{"%s":{"id":"%s","role":"guest","role":"host"}}}' % ((A.encode(),) * 2)
+@pytest.mark.parametrize("field", ["role", "user_id"])
+def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str) -> None:
+    given = A.encode(), A.encode(), field.encode(), field.encode()
+    body = b'{"peers":{"%s":{"id":"%s","role":"x","%s":"guest","%s":"host"}}}' % given
     found = roster(body)
     assert (found, found.unreadable) == ((), (A,))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hms_active_rooms.api.retry import Backoff
+from hms_active_rooms.api.wire import Backoff
 from hms_active_rooms.errors import ActiveRoomsError, ConnectionFailed, RateLimited
 
 LONGEST_WAIT_S: Final = 30.0
