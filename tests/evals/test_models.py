@@ -16,8 +16,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 
 from evals.models import OFFLINE, eval_model
-from evals.models.orders import calls_for, orders_in
-from evals.models.reading import read
+from evals.models.reading import calls_for, orders_in, read
 from evals.models.reckless import MAX_MESSAGES, worst_calls
 from evals.models.scripted import calls, text
 from hms_active_rooms import ActiveRoomsToolkit, Policy
