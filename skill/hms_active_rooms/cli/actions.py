@@ -23,7 +23,8 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
-    from hms_active_rooms.gate.journal import records, store
+    from hms_active_rooms.gate.journal import Journal as Book
+    from hms_active_rooms.gate.journal import records
 
 _LISTED_PEOPLE = 3
 """Of each action in a list, which leaves out its question: that names up to 50."""
@@ -173,7 +174,7 @@ def _document(row: records.Action, *, whole: bool) -> dict[str, Any]:
     return {**columns, **view(row, people=None).model_dump(mode="json")}
 
 
-def _awaited(journal: store.Journal, action: records.Action, wait_s: float) -> records.Action:
+def _awaited(journal: Book, action: records.Action, wait_s: float) -> records.Action:
     """The newest revision once it has ended, or as it is when the time is over."""
     until = time.monotonic() + wait_s
     while True:
@@ -291,7 +292,7 @@ def _moment(text: str) -> datetime:
         ) from None
 
 
-def _existing(journal: store.Journal, action_id: str) -> records.Action:
+def _existing(journal: Book, action_id: str) -> records.Action:
     action = journal.get(action_id.strip().lower())
     if action is None:
         raise InvalidCall(

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
@@ -46,10 +46,12 @@ from hms_active_rooms.gate.deciding import (
     next_revision,
     no_such_action,
 )
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import (
     CALLED_AGAIN,
     FINAL,
     OUTSIDE,
+    RATE_WINDOW,
     UNSENT,
     Action,
     Origin,
@@ -59,12 +61,14 @@ from hms_active_rooms.gate.journal.records import (
     content_of,
     ran_unasked,
 )
-from hms_active_rooms.gate.journal.store import RATE_WINDOW, Journal, Writing
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
 from hms_active_rooms.gate.sending import Sending, give_back, lease_s, to_the_end
 from hms_active_rooms.gate.wording import describe, sent_before
 from hms_active_rooms.untrusted import storable
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[ApprovalRequest], Awaitable[object]]
 """Shows a person a question and returns the answer. None: nobody answered, nothing is decided.
@@ -602,10 +606,10 @@ class Gate:
             return won[0], True
 
     def _check_rate(self, tx: Writing, row: Action) -> None:
-        policy, since = self.policy, tx.now() - RATE_WINDOW
+        policy, (alike, whole) = self.policy, tx.sent_since(tx.now() - RATE_WINDOW, row)
         for most, sent, where in (
-            (policy.actions_per_minute, tx.sent_since(since, like=row), "in one room"),
-            (policy.actions_per_minute_in_all, tx.sent_since(since), "in all"),
+            (policy.actions_per_minute, alike, "in one room"),
+            (policy.actions_per_minute_in_all, whole, "in all"),
         ):
             if sent >= most:
                 raise PolicyRefusal(

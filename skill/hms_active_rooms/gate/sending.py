@@ -23,8 +23,8 @@ from hms_active_rooms.errors import (
 )
 from hms_active_rooms.gate.actions.impact import Drift, Impact, Person
 from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, failed, stopped
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.gate.journal.store import Journal
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.waiting import asked_wait_s, wait_s
