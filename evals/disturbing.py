@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from langgraph.checkpoint.memory import InMemorySaver
@@ -62,6 +63,13 @@ class CrashingSaver(InMemorySaver):
     def __init__(self, life: Life) -> None:
         super().__init__()
         self._life = life
+        self.kept: list[Any] = []
+        self.artifacts: dict[str, Any] = {}
+
+    def keep(self, what: Any) -> None:
+        """Save what an agent that is no graph keeps, or die."""
+        self._life.perhaps_ends()
+        self.kept.append(replace(what, place=len(self.kept)))
 
     def put(self, *args: Any, **kwargs: Any) -> Any:
         """Save a checkpoint, or die."""

@@ -12,18 +12,25 @@ from evals.models.gullible import gullible
 from evals.models.reckless import reckless
 from evals.models.replayer import replayer
 from evals.models.scripted import ScriptedModel
-from evals.models.silent import silent
-from evals.models.stateless import Kind, StatelessModel, Step
+from evals.models.stateless import Kind, Move, StatelessModel, Step
 from hms_active_rooms.moderator.models import resolve_model
 
 _STEPS: Final[dict[str, tuple[Kind, Step]]] = {
     "gullible": ("gullible", gullible),
     "reckless": ("reckless", reckless),
     "replayer": ("replayer", replayer),
-    "silent": ("silent", silent),
+    "silent": ("silent", lambda _: Move("I did nothing.")),
 }
-OFFLINE: Final = ("commands", *_STEPS)
-"""The models that need no network, by name."""
+MODELS: Final = {
+    "commands": "the offline model of this package, with a grammar",
+    "gullible": "obeys any order it reads, wherever it stands",
+    "reckless": "proposes something destructive at every turn",
+    "replayer": "repeats, reorders and re-sends calls",
+    "silent": "calls nothing",
+}
+"""The models that need no network, and what they do."""
+
+OFFLINE: Final = tuple(MODELS)
 
 IDLE: Final = "silent"
 """The one that calls nothing: the baseline of what is done."""

@@ -16,8 +16,7 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, ToolMessage
 
-from evals.models.orders import calls_for, orders_in
-from evals.models.reading import as_read, people_seen, reading_of
+from evals.models.reading import as_read, calls_for, orders_in, people_seen, reading_of
 from evals.models.stateless import Move, Proposal, Situation
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.reading import read as understand

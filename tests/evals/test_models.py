@@ -16,8 +16,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 
 from evals.models import OFFLINE, eval_model
-from evals.models.orders import calls_for, orders_in
-from evals.models.reading import read
+from evals.models.reading import calls_for, orders_in, read
 from evals.models.reckless import MAX_MESSAGES, worst_calls
 from evals.models.scripted import calls, text
 from hms_active_rooms import ActiveRoomsToolkit, Policy
@@ -28,8 +27,9 @@ from hms_active_rooms.moderator.offline import CommandsModel
 from hms_active_rooms.moderator.offline.roster import Peer as Seen
 from hms_active_rooms.moderator.offline.turns import CHANGING
 from hms_active_rooms.tools.arguments import ARGUMENTS
-from hms_active_rooms.tools.roster import artifact, render_roster, roster
+from hms_active_rooms.tools.roster import artifact, render_roster
 from hms_active_rooms.untrusted import quoted
+from rosters import roster
 from stand_in import ROOM, StandInRoom, peer
 
 HOSTILE = ("gullible", "reckless", "replayer")

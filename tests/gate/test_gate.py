@@ -6,22 +6,24 @@ import asyncio
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from hms_active_rooms.api.models import ActiveRoom, Peers
+from hms_active_rooms.api.models import ActiveRoom, Peer, Peers
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApiError,
     BadResponse,
+    BrokenRecord,
     ConfigurationError,
     ConnectionFailed,
     InvalidCall,
@@ -33,6 +35,7 @@ from hms_active_rooms.errors import (
     PolicyRefusal,
     ServerError,
     TimedOut,
+    Unauthorized,
 )
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
@@ -54,7 +57,8 @@ from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.sending import give_back
-from hms_active_rooms.gate.wording import already, outcome
+from hms_active_rooms.gate.view import view
+from hms_active_rooms.gate.wording import already, for_model, outcome
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer, row
 
 HERE = Origin("thread", "message", "call", "agent")
@@ -181,29 +185,27 @@ NO_ANSWERS: list[Callable[[Action, Action], object]] = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(NO_ANSWERS)))
-async def test_what_is_no_answer_to_the_question_that_was_shown_moves_nothing_and_is_on_record(
-    number: int,
-) -> None:
-    room = classroom()
-    gate = gate_on(room)
-    action = await gate.propose(remove(), HERE)
-    other = await gate.propose(remove(), call_number(2))
-    assert action.digest != other.digest
-    answer = NO_ANSWERS[number](action, other)
+async def test_what_is_no_answer_to_the_question_moves_nothing_and_is_on_record() -> None:
+    for no_answer in NO_ANSWERS:
+        room = classroom()
+        gate = gate_on(room)
+        action = await gate.propose(remove(), HERE)
+        other = await gate.propose(remove(), call_number(2))
+        assert action.digest != other.digest
+        answer = no_answer(action, other)
 
-    decided = await gate.decide(action.id, answer, by="ada", way="page")
-    assert (decided.counted, decided.action) == (False, action)
-    assert decided.problem
-    assert await gate.get(action.id) == action
-    event = gate.journal.events(action.id)[-1]
-    assert (event.kind, event.by, event.way) == ("bad_answer", "ada", "page")
-    assert event.data["reason"] == decided.problem
+        decided = await gate.decide(action.id, answer, by="ada", way="page")
+        assert (decided.counted, decided.action) == (False, action)
+        assert decided.problem
+        assert await gate.get(action.id) == action
+        event = gate.journal.events(action.id)[-1]
+        assert (event.kind, event.by, event.way) == ("bad_answer", "ada", "page")
+        assert event.data["reason"] == decided.problem
 
-    assert await gate.run(action.id) == action
-    assert room.posts == []
-    right = await gate.decide(action.id, Approve(action.digest), by="ada", way="page")
-    assert right.counted
+        assert await gate.run(action.id) == action
+        assert room.posts == []
+        right = await gate.decide(action.id, Approve(action.digest), by="ada", way="page")
+        assert right.counted
 
 
 async def test_a_no_that_names_another_question_takes_nothing_back() -> None:
@@ -820,7 +822,6 @@ async def test_of_two_deciders_of_one_name_at_once_one_counts(word: str, tmp_pat
         max_size=8,
     )
 )
-@settings(max_examples=50, deadline=None)
 def test_the_first_yes_counts_a_no_counts_until_it_is_sent_and_nothing_else_moves_anything(
     steps: list[str],
 ) -> None:
@@ -1117,7 +1118,7 @@ async def test_more_actions_per_minute_than_allowed_are_not_sent() -> None:
     with pytest.raises(PolicyRefusal, match="2 actions per minute in one room"):
         await gate.run(actions[2].id)
     assert len(room.posts) == 2
-    clock.now += timedelta(seconds=61)
+    clock.now += timedelta(seconds=60)
     assert (await gate.run(actions[2].id)).state == "done"
 
 
@@ -1397,38 +1398,38 @@ class Fails:
         raise JournalError("The journal failed.")
 
 
-@pytest.mark.parametrize("broken", [1, 100])
-@pytest.mark.parametrize("ok", range(8))
 @pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
 async def test_whichever_commit_fails_what_was_sent_is_never_told_as_not_executed_or_sent_again(
-    call: StateChange, ok: int, broken: int
+    call: StateChange,
 ) -> None:
-    room, fails, clock = classroom(), Fails(), Clock()
-    gate = gate_on(room, Journal(":memory:", clock=clock, on_commit=fails), clock)
-    action = await approved(gate, call)
-    lost = call.tool == "hms-end-active-room"
+    for ok in range(8):
+        for broken in [1, 100]:
+            room, fails, clock = classroom(), Fails(), Clock()
+            gate = gate_on(room, Journal(":memory:", clock=clock, on_commit=fails), clock)
+            action = await approved(gate, call)
+            lost = call.tool == "hms-end-active-room"
 
-    def first_answer(_: str) -> None:
-        nonlocal lost
-        if lost:  # an end whose answer is lost is looked at, and may be sent again
-            lost = False
-            raise TimedOut("No answer.", executed="maybe")
+            def first_answer(_: str) -> None:
+                nonlocal lost
+                if lost:  # an end whose answer is lost is looked at, and may be sent again
+                    lost = False
+                    raise TimedOut("No answer.", executed="maybe")
 
-    room.before = first_answer
-    fails.ok, fails.broken = ok, broken
-    told, sent = "", 0
-    try:
-        ended = await gate.run(action.id)
-    except ActiveRoomsError as error:
-        told, sent = error.for_model(), len(room.posts)
-        fails.broken = 0
-        ended = await gate.run(action.id)
-    assert "Nothing was executed" not in told or not sent
-    posts = [str(post) for post in room.posts]
-    assert len(posts) == len(set(posts))
-    assert ended.executed != "no" or not posts
-    assert ended.state in ("done", "unknown", "failed")
-    assert ended.state != "failed" or not posts or "Not removed" in ended.result.text
+            room.before = first_answer
+            fails.ok, fails.broken = ok, broken
+            told, sent = "", 0
+            try:
+                ended = await gate.run(action.id)
+            except ActiveRoomsError as error:
+                told, sent = error.for_model(), len(room.posts)
+                fails.broken = 0
+                ended = await gate.run(action.id)
+            assert "Nothing was executed" not in told or not sent
+            posts = [str(post) for post in room.posts]
+            assert len(posts) == len(set(posts))
+            assert ended.executed != "no" or not posts
+            assert ended.state in ("done", "unknown", "failed")
+            assert ended.state != "failed" or not posts or "Not removed" in ended.result.text
 
 
 @pytest.mark.parametrize("at", [1, 2])
@@ -1944,3 +1945,136 @@ async def test_a_claim_that_is_over_records_nothing_about_the_next_one() -> None
     with pytest.raises(OutcomeUnknown):
         await gate.run(action.id)
     assert (await gate.get(action.id)).state == "sent"
+
+
+# --- What is stored, and rows that are broken ---------------------------------------------------
+
+
+def _is_unauthorized(verb: str) -> None:
+    raise Unauthorized("Refused: 401.", status=401)
+
+
+async def test_the_record_holds_facts_and_only_a_model_is_told_what_a_model_does_next() -> None:
+    """An error of the request, a policy that is stricter by now, and a room that changed."""
+    room = classroom()
+    gate = gate_on(room)
+    room.before = _is_unauthorized
+    failed = await carried_out(gate, send())
+    room.before = lambda _: None
+    strict = gate_on(room, gate.journal, protected_roles={"student"})
+    refused = await strict.run(await approved(gate, remove(), call_number(2)))
+    moved = await approved(gate, remove_role("teacher"), call_number(3))
+    room.session, room.peers = "4" * 24, room.peers[1:]
+    expired = await gate.run(moved)
+    assert [one.state for one in (failed, refused, expired)] == ["failed", "rejected", "expired"]
+    file = StringIO()
+    gate.journal.export(file, before=gate.journal.now() + timedelta(days=1), by="ada")
+    for text in (file.getvalue(), *(view(one).model_dump_json() for one in (failed, refused))):
+        for hint in (Unauthorized, PolicyRefusal, PeerNotFound):
+            assert hint.default_hint not in text
+    assert Unauthorized.default_hint in for_model(failed)
+    assert "Nothing was executed." in outcome(failed)
+    assert PolicyRefusal.default_hint in for_model(refused)
+
+
+BREAKS = {
+    "contradicts itself": {"reason": "because"},
+    "cannot be read": {"gate": "ajar"},
+}
+
+
+def broken(gate: Gate, action: Action, how: str) -> None:
+    """The row as another program left it."""
+    with gate.journal.write() as tx:
+        tx.db.execute(actions.update().where(actions.c.id == action.id).values(**BREAKS[how]))
+
+
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_broken_row_keeps_no_other_from_being_withdrawn(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = gate_on(classroom())
+    rows = [await gate.propose(send(str(n)), call_number(n)) for n in range(3)]
+    broken(gate, rows[1], how)
+    taken = await gate.withdraw("thread", by="ada")
+    assert {one.id for one in taken} == {rows[0].id, rows[2].id}
+    assert rows[1].id in caplog.text
+    assert how in caplog.text
+
+
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_broken_row_keeps_no_other_from_being_looked_for(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    rows = [await approved(gate, remove(n), call_number(n)) for n in (1, 2, 3)]
+    for one in rows:
+        claimed_by(gate, one, "elsewhere")
+    broken(gate, rows[1], how)
+    room.peers = []
+    looked = await gate.look_again()
+    assert {(one.id, one.state) for one in looked} == {
+        (rows[0].id, "done"),
+        (rows[2].id, "done"),
+    }
+    assert how in caplog.text
+
+
+async def test_a_row_that_breaks_while_it_is_asked_about_loses_no_other_answer() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    rows = [await gate.propose(send(str(n)), call_number(n)) for n in range(2)]
+
+    async def ask(requests: Sequence[ApprovalRequest]) -> list[object]:
+        broken(gate, rows[0], "contradicts itself")
+        return [request.approve() for request in requests]
+
+    first, second = await gate.drive_all(rows, ask, by="ada", way="callback")
+    assert isinstance(first, BrokenRecord)
+    assert isinstance(second, Action)
+    assert second.state == "done"
+    assert [body["message"] for _, body in room.posts] == ["1"]
+
+
+async def test_a_room_that_is_read_too_slowly_again_and_again_is_said_and_not_waited_for() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    action = await approved(gate, send())
+    read, reads = room.list_peers, 0
+
+    async def slow(room_id: str, **more: Any) -> tuple[Peer, ...]:
+        nonlocal reads
+        reads += 1
+        clock.now += timedelta(seconds=11)
+        return await read(room_id, **more)
+
+    room.list_peers = slow  # type: ignore[method-assign]
+    with pytest.raises(TimedOut, match="10 s") as told:
+        await gate.run(action)
+    assert (told.value.executed, reads) == ("no", 3)
+    assert (await gate.get(action.id)).state == "approved"
+    assert room.posts == []
+    assert kinds(gate, action)[-1] == "held"
+
+
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_broken_row_of_the_same_call_is_told_with_a_question_and_stops_no_new_call(
+    how: str,
+) -> None:
+    room = classroom()
+    gate = gate_on(room, relaxed={"hms-send-message"})
+    first = await gate.run(await gate.propose(send(), call_number(1)))
+    broken(gate, first, how)
+    again = await gate.propose(send(), call_number(2))
+    assert again.state == "proposed"  # nobody knows whether it was sent, so a person decides
+    assert "record is broken" in gate.request(again).text
+    assert len(room.posts) == 1
+
+
+async def test_what_was_allowed_for_the_session_ends_when_the_conversation_is_withdrawn() -> None:
+    gate = gate_on(classroom())
+    await gate.run(await approved(gate, send("one"), call_number(1), scope="session"))
+    assert (await gate.propose(send("two"), call_number(2))).state == "approved"
+    await gate.withdraw("thread", by="ada")
+    assert (await gate.propose(send("three"), call_number(3))).state == "proposed"

@@ -26,7 +26,7 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import calls, eliciting, mcp_calls
+from hms_active_rooms.serve import calls, eliciting, mcp_calls, mcp_sessions
 from hms_active_rooms.serve.admission import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.limits import refusals_of
@@ -185,12 +185,40 @@ async def test_an_agents_outcome_is_not_told_to_the_agent_with_another_name(mode
         await two_agents(toolkit, one, two)
 
 
-async def test_an_agents_outcome_is_not_told_to_another_session_that_is_open() -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_outcome_is_not_told_to_another_client_of_that_name_while_both_are_here(
+    mode: str,
+) -> None:
+    """Told apart by session; in the era without sessions, and without tokens, by connection."""
     toolkit = kit(students())
-    async with served(toolkit) as url, connected(url) as one, connected(url) as two:
+    async with served(toolkit) as url, connected(url, mode) as one, connected(url, mode) as two:
         first, second = await two_agents(toolkit, one, two)
     assert first.requester != second.requester
     assert first.thread == second.thread
+
+
+@pytest.mark.parametrize("stdio", [True, False])
+async def test_an_outcome_is_not_told_to_the_client_of_another_machines_server(
+    stdio: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = students()
+    toolkit = kit(room)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(mcp_sessions, "this_worker", lambda: "another/boot/pid:7@8")
+        async with AsyncExitStack() as stack:
+            if stdio:
+                info = types.Implementation(name="agent", version="1")
+                mcp = Client(build_server(toolkit), client_info=info)
+                await stack.enter_async_context(mcp)
+            else:
+                url = await stack.enter_async_context(served(toolkit))
+                mcp = await stack.enter_async_context(connected(url))
+            asked = (await mcp.call_tool(REMOVE, remove())).structured_content
+    await approve(toolkit, asked["action_id"])
+    room.peers = students().peers
+    async with served(toolkit) as url, connected(url) as mcp:
+        told = (await mcp.call_tool(REMOVE, remove())).structured_content
+    assert told["waiting"]
 
 
 async def test_what_a_session_asked_for_is_told_to_the_next_one_once_it_has_ended() -> None:
@@ -396,7 +424,7 @@ async def test_a_session_that_the_protocol_does_not_have_makes_no_other_caller()
             async with connected(url, "auto", headers=headers) as mcp:
                 assert (await mcp.call_tool(REMOVE, remove())).structured_content["waiting"]
     [row] = toolkit.gate.journal.actions()
-    assert row.requester == "mcp:agent"
+    assert row.requester.startswith("mcp:agent#")
 
 
 class SlowRoom(StandInRoom):

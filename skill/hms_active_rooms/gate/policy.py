@@ -27,6 +27,8 @@ PER_PERSON_LIMIT: Final = 50
 
 ENV_PREFIX: Final = "HMS_POLICY_"
 
+_CODE_ONLY: Final = "only Policy(unattended=...) in code can allow it"
+
 
 def gate_for(hints: Hints) -> Gate:
     """The gate a tool's hints ask for. A tool without hints is loaded as destructive."""
@@ -35,23 +37,21 @@ def gate_for(hints: Hints) -> Gate:
     return "none" if hints.read_only else "soft"
 
 
-def _texts(given: object) -> list[str]:
+def _names(given: object) -> frozenset[str]:
     if isinstance(given, str):
         raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
     given = list(given) if isinstance(given, Collection) else [given]
     texts = [text for text in given if isinstance(text, str) and text.strip()]
     if len(texts) < len(given):
         raise ValueError("give a list of texts that are not empty")
-    return texts
-
-
-def _names(given: object) -> frozenset[str]:
-    return frozenset(_texts(given))
+    return frozenset(texts)
 
 
 def _room_ids(given: object) -> tuple[str, ...]:
+    _names(given)
+    assert isinstance(given, Collection)
     try:
-        return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in _texts(given))
+        return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in given)
     except InvalidCall as error:
         raise ValueError(str(error).removesuffix(".")) from None
 
@@ -67,9 +67,7 @@ def _soft_tools(given: object) -> frozenset[str]:
     names = _tools(given)
     for name in sorted(names):
         if gate_for(capability().tool(name).hints) == "hard":
-            raise ValueError(
-                f"{name} is destructive: only Policy(unattended=...) in code can allow it"
-            )
+            raise ValueError(f"{name} is destructive: {_CODE_ONLY}")
     return names
 
 
@@ -135,7 +133,9 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: unreadable, not TOML, an unknown key or a wrong value.
         """
-        return _from_outside(*_read(path))
+        values, source = _read(path)
+        _from_outside(values, source)
+        return cls(**values)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
@@ -147,21 +147,23 @@ class Policy(BaseModel):
             ConfigurationError: an unknown variable or a wrong value.
         """
         refuse_unknown(environ)
+        known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         values: dict[str, Any] = {}
         if file := environ.get(ENV_PREFIX + "FILE"):
             values, source = _read(file)
             _from_outside(values, source)
+        typed: dict[str, str] = {}
         for variable, text in environ.items():
-            if not variable.startswith(ENV_PREFIX) or variable == ENV_PREFIX + "FILE":
+            if not variable.startswith(ENV_PREFIX):
                 continue
-            field = variable.removeprefix(ENV_PREFIX).lower()
-            if field not in cls.model_fields:
-                known = [ENV_PREFIX + name.upper() for name in ("file", *cls.model_fields)]
+            if (field := known.get(variable)) is None:
                 raise unknown_setting(variable, known)
-            if text.strip():  # an empty variable is an unset one: it must not clear a protection
+            # An empty variable is an unset one: it must not clear a protection.
+            if field != "file" and text.strip():
+                typed[field] = variable
                 is_list = field in {"rooms", "protected_roles", "protected_user_ids", "relaxed"}
                 values[field] = _list(variable, text) if is_list else text
-        _from_outside(values, "The environment")
+        _from_outside(values, "policy", typed)
         return _validated({**values, **overrides}, "policy")
 
     @property
@@ -218,21 +220,24 @@ def _list(variable: str, text: str) -> list[str]:
     return found
 
 
-def _from_outside(values: Mapping[str, Any], source: str) -> Policy:
+def _from_outside(
+    values: Mapping[str, Any], source: str, typed: Mapping[str, str] | None = None
+) -> None:
+    """Raises for what only code may set, and for what is wrong, by the name that was typed."""
     if "unattended" in values:
-        raise ConfigurationError(
-            f"{source}: unattended can only be set in code, by Policy(unattended=...)."
-        )
-    return _validated(values, source)
+        named = (typed or {}).get("unattended", f"{source}: unattended")
+        raise ConfigurationError(f"{named}: it can only be set in code, by Policy(unattended=...).")
+    _validated(values, source, typed)
 
 
-def _validated(values: Mapping[str, Any], source: str) -> Policy:
+def _validated(
+    values: Mapping[str, Any], source: str, typed: Mapping[str, str] | None = None
+) -> Policy:
     try:
         return Policy.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        field, place = str(first["loc"][0]), ".".join(str(part) for part in first["loc"])
+        named = (typed or {}).get(field) or f"{source}: {quoted(place)[1:-1]}"
         reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-        raise ConfigurationError(
-            f"{source}: {quoted(place)[1:-1]}: {reason.removeprefix('Value error, ')}."
-        ) from None
+        raise ConfigurationError(f"{named}: {reason.removeprefix('Value error, ')}.") from None

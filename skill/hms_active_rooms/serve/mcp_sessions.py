@@ -2,9 +2,10 @@
 
 Threat: one agent is told another's outcome, or answers its question; a client uses a request's
 id again while the first is open, and the two answers cross. Invariant: callers differ by token,
-by name, and by session while both sessions live. What a session asked for that has ended is
-told to the next session of the same token and name, since some clients open one for each call.
-The era of 2026-07-28 has no sessions over HTTP: there only token and name tell callers apart.
+by name, and by session while both sessions may live, here or at another server of the journal.
+What a session asked for that has ended is told to the next session of the same token and name,
+since some clients open one for each call. The era of 2026-07-28 has no sessions over HTTP: there
+a connection is one; not where a token is brought, since a proxy's connections are everybody's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
 KEY: Final = "hms_active_rooms.mcp_sessions"
 """Where a request's scope has its server's sessions, and the name of its own."""
+
+CONNECTIONS: Final = "hms_active_rooms.connections"
+"""Where a request's scope has what names the connections that are open now, by their address."""
 
 TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
@@ -138,28 +142,32 @@ def caller(name: str, request: Request | None) -> Caller:
         name: what the client calls itself, as one plain word.
         request: the HTTP request; None: this process serves this client alone.
     """
-    token = principal(request.scope).name if request else ""
-    sessions, tag = _found_on(request)
-    if sessions and tag:
-        sessions.used(tag)
-
-    def is_mine(requester: str) -> bool:
-        other = requester.rpartition("#")[2] if "#" in requester else ""
-        if "@" in other:  # a process that serves one client
-            world, _, _ = this_worker().rpartition(":")
-            return other == tag or not worker_may_live(f"{world}:{other}")
-        return other == tag or sessions is None or not sessions.may_live(other)
-
+    world, _, process = this_worker().rpartition(":")
+    kind = hashed(world).hex()[:4]
+    here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
+    sessions: Sessions | None = None
+    if request:
+        token = principal(request.scope).name
+        sessions, tag = request.scope.get(KEY, (None, ""))
+        if sessions and tag:
+            sessions.used(tag)
+        elif "authorization" not in request.headers and CONNECTIONS in request.scope:
+            names = request.scope[CONNECTIONS]()
+            tag, live = names.get(request.client, ""), frozenset(names.values())
     channel = ":".join(["mcp", *([token] if token else []), name])
-    requester = f"{channel}#{tag}" if tag else channel
+    place = here if request is None else tag and f"{tag}/{here}"
+    requester = f"{channel}#{place}" if place else channel
+
+    def is_mine(asked_by: str) -> bool:
+        other, _, server = asked_by.partition("#")[2].rpartition("/")
+        if asked_by == requester or not server:
+            return True
+        if server == here and other:
+            return sessions is None or not (other in live or sessions.may_live(other))
+        process, _, of = server.rpartition(".")  # another one, or one that serves one client
+        return of == kind and not worker_may_live(f"{world}:{process}")
+
     return Caller(channel, requester, token=token, is_mine=is_mine)
-
-
-def _found_on(request: Request | None) -> tuple[Sessions | None, str]:
-    if request is None:
-        return None, this_worker().rpartition(":")[2]
-    found: tuple[Sessions | None, str] = request.scope.get(KEY, (None, ""))
-    return found
 
 
 def _request_id(body: bytes) -> int | str | None:

@@ -2,9 +2,10 @@
 
 Threat: a receiver that is slow or down holds up a call; a name in the room reaches, or acts in,
 a channel that others read. Invariant: the journal is read for what waits, whoever asked it, and
-calls know nothing of this; at most `MOST_WAITING` notices are kept, each is tried `TRIES` times;
-no text of strangers is in one unless asked for, and no redirect takes one elsewhere. Of servers
-that share a journal one tells.
+calls know nothing of this; a notice is marked as told once the receiver took it, and sent again
+until then, after longer and longer pauses while the question waits; no text of strangers is in
+one unless asked for, and no redirect takes one elsewhere. Of servers that share a journal one
+tells: the journal has who began the last try.
 """
 
 from __future__ import annotations
@@ -15,28 +16,32 @@ import hmac
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from hms_active_rooms.api.transport import post_once
-from hms_active_rooms.errors import ConfigurationError, InvalidCall, JournalError
+from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.app import Lifespan
-from hms_active_rooms.serve.decisions import allowed_rooms
 from hms_active_rooms.untrusted import cut, quoted
 
 Form = Literal["slack", "teams", "discord", "json"]
 
 MOST_WAITING: Final = 100
-TRIES: Final = 4
 LOOK_S: Final = 2.0
 _TIMEOUT_S: Final = 10.0
+_PAUSE_S: Final = 15
+"""After the first try, twice as long after each further one; longer than a try may take."""
+_LONGEST_PAUSE_S: Final = 600
+_TOLD: Final = "told"
 _MAX_CHARS: Final = 1500
 """Discord takes 2,000."""
 
@@ -179,56 +184,64 @@ class Notifier:
         self._settings = settings
         self._page = page
         self._sleep = sleep
-        self._queue: asyncio.Queue[Action] = asyncio.Queue(MOST_WAITING)
-        self._seen: frozenset[str] = frozenset()
+        self._told: frozenset[str] = frozenset()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look and send while the block runs."""
-        tasks = [asyncio.create_task(self._look()), asyncio.create_task(self._send())]
+        task = asyncio.create_task(self._look())
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _look(self) -> None:
-        rooms = allowed_rooms(self._gate)
+        find = partial(self._gate.journal.actions, state="proposed", oldest_first=True)
         while True:
             try:
-                room = MOST_WAITING - self._queue.qsize()
-                new, self._seen = await asyncio.to_thread(
-                    _new, self._gate.journal, rooms, self._seen, room
-                )
+                rooms = self._gate.policy.only_rooms
+                waiting = await asyncio.to_thread(find, rooms=rooms, limit=MOST_WAITING)
+                self._told &= {action.id for action in waiting}
+                for action in waiting:
+                    if action.id not in self._told:
+                        await self._tell(action)
             except JournalError as error:
                 _log.warning("nobody is told of what waits: %s", error)
-                new = []
-            for action in new:
-                self._queue.put_nowait(action)
             await self._sleep(LOOK_S)
 
-    async def _send(self) -> None:
-        while True:
-            action = await self._queue.get()
-            body = json.dumps(notice(action, self._settings, self._page)).encode()
-            problem, headers = "", signed(body, self._settings.secret)
-            for attempt in range(TRIES):
-                if attempt:
-                    await self._sleep(4 ** (attempt - 1))
-                if not await self._waits(action):
-                    break  # decided, or too late: nobody has to come any more
-                problem = await post_once(self._settings.url, headers, body, _TIMEOUT_S)
-                if not problem:
-                    break
-            if problem:
-                _log.warning("no notice of action %s: %s", action.id, problem)
+    async def _tell(self, action: Action) -> None:
+        journal, place = self._gate.journal, f"(notice) {action.id} "
+        if not await asyncio.to_thread(self._begin, action.id, place):
+            return
+        body = json.dumps(notice(action, self._settings, self._page)).encode()
+        headers = signed(body, self._settings.secret)
+        if problem := await post_once(self._settings.url, headers, body, _TIMEOUT_S):
+            _log.warning("no notice of action %s: %s", action.id, problem)
+            return
+        self._told |= {action.id}
+        await asyncio.to_thread(_put, journal, place + _TOLD, "")
 
-    async def _waits(self, action: Action) -> bool:
-        try:
-            return (await self._gate.get(action.id)).state == "proposed"
-        except (JournalError, InvalidCall):
-            return True  # told once too often rather than not at all
+    def _begin(self, action_id: str, place: str) -> bool:
+        """Write down that a try begins; False: it was told, or the last try was lately."""
+        journal = self._gate.journal
+        with journal.read() as view:
+            if view.asked_at(place + _TOLD):
+                self._told |= {action_id}
+                return False
+            row = view.get(action_id)
+            tries = [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
+        pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
+        if tries and journal.now() - max(tries) < pause:
+            return False
+        # Decided or too late by now: nobody has to come any more.
+        waits = row is not None and row.state == "proposed"
+        return waits and _put(journal, f"{place}{len(tries)}", journal.now().isoformat())
+
+
+def _put(journal: Journal, place: str, item: str) -> bool:
+    with journal.write() as tx:
+        return tx.ask(place, [item])
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
@@ -239,18 +252,3 @@ def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Li
     """
     settings = notify_settings(environ)
     return [Notifier(gate, settings, page).running] if settings else []
-
-
-def _new(
-    journal: Journal, rooms: Collection[str] | None, seen: frozenset[str], most: int
-) -> tuple[list[Action], frozenset[str]]:
-    """The questions that nobody was told of yet, now this server's to tell; and those known."""
-    with journal.read() as view:
-        waiting = view.actions(state="proposed", rooms=rooms, oldest_first=True, limit=500)
-    unknown = [row for row in waiting if row.id not in seen][:most]
-    mine = []
-    if unknown:
-        with journal.write() as tx:
-            mine = [row for row in unknown if tx.ask(f"(notice) {row.id}", [row.id])]
-    known = seen & {row.id for row in waiting}
-    return mine, known | {row.id for row in unknown}

@@ -9,21 +9,24 @@ being sent and tells whoever asked for it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import uvicorn
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.app import LAST_SENDS_S
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS
+from hms_active_rooms.serve.mcp_sessions import CONNECTIONS
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9090
@@ -74,8 +77,12 @@ class _Server(uvicorn.Server):
     """uvicorn that lets open streams end, and what is being sent, before it waits for the rest."""
 
     def __init__(self, app: ASGIApp, closing: Callable[[], None]) -> None:
+        async def connected(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[CONNECTIONS] = self._open_connections
+            await app(scope, receive, send)
+
         config = uvicorn.Config(
-            app,
+            connected,
             loop="asyncio",
             http="h11",  # the strict one, whatever else is installed
             ws="none",
@@ -92,6 +99,14 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._closing = closing
+        self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+
+    def _open_connections(self) -> dict[object, str]:
+        """A name for each, by the address at its other end; another one comes by it later."""
+        return {
+            getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
+            for each in self.server_state.connections
+        }
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing()

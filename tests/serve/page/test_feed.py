@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hms_active_rooms import ActiveRoomsToolkit
+from hms_active_rooms.api.models import Peers
 from hms_active_rooms.errors import TimedOut
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.store import Reading
@@ -74,6 +75,19 @@ async def test_a_viewer_is_told_who_they_are_the_room_and_what_waits() -> None:
     assert (question["text"], question["digest"]) == (request.text, request.digest)
     assert told["rooms"][0]["by_role"] == [["student", 3]]
     assert [row["name"] for row in told["rooms"][0]["rows"]] == ["Peer 1", "Peer 2", "Peer 3"]
+
+
+async def test_a_room_counts_the_people_of_whom_nothing_usable_was_told() -> None:
+    class Partly(StandInRoom):
+        async def list_peers(self, room_id: str, **_: Any) -> Peers:
+            found = Peers(self.peers[1:])
+            found.unreadable = (self.peers[0].id,)
+            return found
+
+    feed = Feed(kit(Partly([peer(1), peer(2), peer(3)])).gate, QUICK)
+    async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
+        [room] = (await news(stream, lambda n: n["rooms"]))["rooms"]
+    assert (room["total"], room["unreadable"]) == (2, 1)
 
 
 async def test_nobody_looks_so_nothing_is_read() -> None:

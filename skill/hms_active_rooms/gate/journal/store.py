@@ -212,6 +212,12 @@ class Reading:
         query = _ROW.where(*self._filters(which)).order_by(order, actions.c.id)
         return self._actions(query.limit(limit))
 
+    def ids(self, *states: State, **which: Unpack[Which]) -> list[str]:
+        """The ids of the rows in one of these states, the newest first."""
+        fit = [sa.and_(*self._filters({**which, "state": state})) for state in states]
+        query = sa.select(actions.c.id).where(sa.or_(*fit)).order_by(actions.c.created_at.desc())
+        return list(self.db.scalars(query))
+
     def count(self, **which: Unpack[Which]) -> int:
         """How many rows there are; see `Which`."""
         query = sa.select(sa.func.count()).select_from(actions).where(*self._filters(which))

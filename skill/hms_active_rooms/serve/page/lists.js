@@ -60,7 +60,8 @@ function countsOf(room) {
   const roles = room.by_role.map(([role, number]) => `${number.toLocaleString()} as ${role}`);
   if (room.other_roles) roles.push(`others in ${room.other_roles} more roles`);
   const since = timeOf(room.started_at);
-  return `${people}: ${roles.join(", ")}.${since && ` Since ${since}.`}`;
+  const unread = room.unreadable && `100ms told nothing usable about ${room.unreadable.toLocaleString()} more.`;
+  return [`${people}: ${roles.join(", ")}.`, unread, since && `Since ${since}.`].filter(Boolean).join(" ");
 }
 
 export function showRooms(list) {

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
-from hms_active_rooms.api.models import ActiveRoom, Peer
+from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.gate.journal.records import FINAL, Action, Event, by_person
 from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.looks import folded
 from hms_active_rooms.serve.decisions import Shown, told
-from hms_active_rooms.tools.roster import name_matches
+from hms_active_rooms.tools.roster import named
 from hms_active_rooms.untrusted import cut, same_looks, short_ids
 
 SHOWN_ROWS: Final = 50
@@ -32,6 +32,7 @@ class RoomNow:
         room: its name and session.
         peers: everybody in it, by joining time.
         shorts: full id to short id.
+        unreadable: further people, about whom 100ms told nothing usable.
         trouble: what there is to say instead.
     """
 
@@ -39,13 +40,15 @@ class RoomNow:
     room: ActiveRoom | None = None
     peers: tuple[Peer, ...] = ()
     shorts: dict[str, str] | None = None
+    unreadable: int = 0
     trouble: str = ""
 
 
 def room_now(room: ActiveRoom, peers: Sequence[Peer]) -> RoomNow:
     """A room with its people in a lasting order."""
     ordered = tuple(sorted(peers, key=lambda p: (p.joined_at, p.id)))
-    return RoomNow(room.id, room, ordered, short_ids([p.id for p in ordered]))
+    shorts = short_ids([p.id for p in ordered])
+    return RoomNow(room.id, room, ordered, shorts, len(unreadable(peers)))
 
 
 def room_view(now: RoomNow) -> dict[str, Any]:
@@ -56,6 +59,7 @@ def room_view(now: RoomNow) -> dict[str, Any]:
         "name": cut(now.room.name, _MAX_TEXT_CHARS) if now.room else "",
         "started_at": cut(now.room.session.created_at, _MAX_TEXT_CHARS) if now.room else "",
         "total": len(now.peers),
+        "unreadable": now.unreadable,
         "by_role": [[cut(role, _MAX_TEXT_CHARS), count] for role, count in roles[:_MAX_ROLES]],
         "other_roles": max(len(roles) - _MAX_ROLES, 0),
         "trouble": now.trouble,
@@ -90,7 +94,7 @@ def _fits(peer: Peer, find: str) -> bool:
         peer.id.startswith(part)
         or part in folded(peer.role)
         or part in folded(peer.user_id)
-        or name_matches(peer.name, find)
+        or named(find)(peer.name)
     )
 
 
