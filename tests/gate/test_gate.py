@@ -2056,3 +2056,25 @@ async def test_a_room_that_is_read_too_slowly_again_and_again_is_said_and_not_wa
     assert (await gate.get(action.id)).state == "approved"
     assert room.posts == []
     assert kinds(gate, action)[-1] == "held"
+
+
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_broken_row_of_the_same_call_is_told_with_a_question_and_stops_no_new_call(
+    how: str,
+) -> None:
+    room = classroom()
+    gate = gate_on(room, relaxed={"hms-send-message"})
+    first = await gate.run(await gate.propose(send(), call_number(1)))
+    broken(gate, first, how)
+    again = await gate.propose(send(), call_number(2))
+    assert again.state == "proposed"  # nobody knows whether it was sent, so a person decides
+    assert "record is broken" in gate.request(again).text
+    assert len(room.posts) == 1
+
+
+async def test_what_was_allowed_for_the_session_ends_when_the_conversation_is_withdrawn() -> None:
+    gate = gate_on(classroom())
+    await gate.run(await approved(gate, send("one"), call_number(1), scope="session"))
+    assert (await gate.propose(send("two"), call_number(2))).state == "approved"
+    await gate.withdraw("thread", by="ada")
+    assert (await gate.propose(send("three"), call_number(3))).state == "proposed"
