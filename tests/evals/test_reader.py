@@ -147,8 +147,14 @@ def swapped(question: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario() -> None:
-    cases = [Case(s, "moderator", "commands", "reader") for s in chosen() if s.suite != "scale"]
+@pytest.mark.parametrize(
+    ("crowds", "least"), [(False, 100), pytest.param(True, 5, marks=pytest.mark.nightly)]
+)
+def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario(
+    crowds: bool, least: int
+) -> None:
+    scenarios = [s for s in chosen() if (s.suite == "scale") == crowds]
+    cases = [Case(s, "moderator", "commands", "reader") for s in scenarios]
     seen = 0
     for run in played(cases):
         for question, answer in run.asked:
@@ -158,7 +164,7 @@ def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario() -> N
                 assert replace(run.reader, granted=[]).decide(question)
                 assert not replace(run.reader, granted=[]).decide(other), other
                 seen += 1
-    assert seen > 80
+    assert seen >= least
 
 
 # --- six bad agents --------------------------------------------------------------------------
