@@ -7,6 +7,12 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
+
+# By day a property is tried on a few examples; `make nightly` tries many more.
+settings.register_profile("day", max_examples=25, deadline=None)
+settings.register_profile("night", max_examples=200, deadline=None)
+settings.load_profile("day")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

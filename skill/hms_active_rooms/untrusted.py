@@ -185,11 +185,11 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
 
     The same at a `glance`, or the same but for case, accents kept (`folded`).
     """
-    looks, plain = glance(target), folded(target)
+    looks, plain = _looks(target), _plain(target)
     return [
         name
         for name in names
-        if name != target and (glance(name) == looks or folded(name) == plain)
+        if name != target and (_looks(name) == looks or _plain(name) == plain)
     ]
 
 
@@ -203,6 +203,7 @@ def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
 
 # A room is read again and again, and its names stay.
 _looks: Final = lru_cache(maxsize=4096)(glance)
+_plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(

@@ -91,6 +91,7 @@ sys.stderr.write(f"heavy={sorted(heavy)} code={code}")
         ("approve", "x"),
         ("reject", "x"),
         ("sim", "--scene", "moon"),
+        ("sim", "--host", "0.0.0.0"),
     ],
 )
 def test_plain_commands_never_load_the_agent_libraries(
@@ -118,6 +119,25 @@ def test_help_loads_neither_the_database_nor_the_http_library(environ: dict[str,
         timeout=WAIT_S,
         check=True,
     )
+    assert "heavy=[]" in done.stderr, done.stderr
+
+
+def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
+    environ: dict[str, str],
+) -> None:
+    names = ("uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp")
+    probe = PROBE.replace('{"langchain_core", "langgraph", "langchain"}', str(set(names)))
+    assert probe != PROBE
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "demo"],
+        input="who is here\n",
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert "15 people are here" in done.stdout
     assert "heavy=[]" in done.stderr, done.stderr
 
 
@@ -205,7 +225,7 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
     environ: dict[str, str],
 ) -> None:
     child = subprocess.Popen(
-        [*COMMAND, "sim", "--port", "0", "--json"],
+        [*COMMAND, "sim", "--port", "0", "--foreign-room", "404", "--delay-s", "0", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -223,6 +243,15 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
             check=True,
         )
         assert json.loads(room.stdout)["room_id"] == told["room_id"]
+        foreign = subprocess.run(
+            [*COMMAND, "room", "f" * 24, "--json"],
+            capture_output=True,
+            text=True,
+            env={**environ, **told["environment"]},
+            timeout=WAIT_S,
+            check=False,
+        )
+        assert json.loads(foreign.stdout)["error"]["status"] == 404
     finally:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=WAIT_S)

@@ -145,16 +145,12 @@ def swapped(question: str) -> str:
     return re.sub(r'user id "[^"]*", id \w+', 'user id "vera", id 00000000', other)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("crowds", "least"), [(False, 100), pytest.param(True, 5, marks=pytest.mark.nightly)]
-)
-def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario(
-    crowds: bool, least: int
-) -> None:
-    scenarios = [s for s in chosen() if (s.suite == "scale") == crowds]
-    cases = [Case(s, "moderator", "commands", "reader") for s in scenarios]
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.nightly)])
+def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario(every: int) -> None:
+    """By day in one of seven, without the crowds."""
+    staged = [s for s in chosen() if every == 1 or s.suite != "scale"][::every]
+    cases = [Case(s, "moderator", "commands", "reader") for s in staged]
     seen = 0
     for run in played(cases):
         for question, answer in run.asked:
@@ -164,7 +160,7 @@ def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario(
                 assert replace(run.reader, granted=[]).decide(question)
                 assert not replace(run.reader, granted=[]).decide(other), other
                 seen += 1
-    assert seen >= least
+    assert seen > len(cases) / 2
 
 
 # --- six bad agents --------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def test_what_cannot_be_run_is_said_in_a_line(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_viewer_is_bundled_with_the_logs(tmp_path: Path) -> None:
     logs, site = tmp_path / "logs", tmp_path / "site"
     run = ["run", "--model", "commands", "--scenario", "remove-one", "--log-dir", str(logs)]

@@ -196,6 +196,7 @@ logfile = {home}/pgbouncer.log
         pooler.wait(30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["", "&prepare_threshold=none"])
 def test_behind_a_pooler_that_lends_sessions_every_approved_message_is_sent_once(
     pooled: str, more: str

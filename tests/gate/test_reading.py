@@ -179,3 +179,20 @@ def test_an_outcome_is_told_the_first_time_once() -> None:
     assert found
     assert found.told_at == first
     assert [e.kind for e in journal.events(action.id)].count("told") == 1
+
+
+def test_rows_of_conversations_are_found_by_their_whole_name_or_by_its_first_part() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    threads = ("a", "a:1", "a:1:2", "b:1", "a_:1", "ab:1")
+    for thread in threads:
+        insert(journal, row(clock(), thread, thread=thread))
+
+    def found(*within: str) -> set[str]:
+        return {action.thread for action in journal.actions(within=within)}
+
+    assert found() == set()
+    assert found("a", "b") == {"a"}
+    assert found("a:") == {"a:1"}
+    assert found("a_:") == {"a_:1"}
+    assert found("a", "ab:") == {"a", "ab:1"}

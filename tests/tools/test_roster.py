@@ -10,7 +10,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, Peers, Session
@@ -166,16 +166,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("limit", [1, 10, 50, 100])
-def test_hostile_text_in_every_field_cannot_pass_the_budget(text: str, limit: int) -> None:
-    crowd = peers(300, lambda _: text, lambda i: f"{i}{text}", lambda i: f"{text}{i}")
-    view = roster(crowd, limit=limit, name=text[:50], role=None)
-    shown = render_roster(view)
-    assert real_tokens(shown) <= token_bound(shown) <= default_budget(limit)
-    assert len(rows_of(shown)) == len(view.rows) >= 1
+def test_hostile_text_in_every_field_cannot_pass_the_budget(text: str) -> None:
+    for limit in [1, 10, 50, 100]:
+        crowd = peers(300, lambda _: text, lambda i: f"{i}{text}", lambda i: f"{text}{i}")
+        view = roster(crowd, limit=limit, name=text[:50], role=None)
+        shown = render_roster(view)
+        assert real_tokens(shown) <= token_bound(shown) <= default_budget(limit)
+        assert len(rows_of(shown)) == len(view.rows) >= 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(st.text(max_size=60), st.text(max_size=30), st.text(max_size=30)), max_size=40
@@ -230,9 +229,8 @@ def test_role_and_user_id_match_exactly() -> None:
     assert roster(crowd, role="teacher", user_id="student-12").matching == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
+def test_a_part_of_a_name_finds_it_as_a_person_would() -> None:
+    for name, part in [
         ("Ѕpam Bot", "spam bot"),
         ("Spam\u200b Bot", "SPAM B"),
         ("ＳＰＡＭ", "spam"),
@@ -242,10 +240,8 @@ def test_role_and_user_id_match_exactly() -> None:
         ("\u3164\u200b", "\u200b"),
         ("Иван", "ИВАН"),
         ("王小明", "小"),
-    ],
-)
-def test_a_part_of_a_name_finds_it_as_a_person_would(name: str, part: str) -> None:
-    assert name_matches(name, part)
+    ]:
+        assert name_matches(name, part)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ def pools(
     return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
 
 
+def to_app(app: Any) -> CustomTransport:
+    """To an ASGI application in this process: nothing leaves it, and no port is opened."""
+    return httpx.ASGITransport(app)
+
+
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
     """Send one POST to a receiver that is not 100ms; "" or what went wrong, without the URL.
 

@@ -78,7 +78,7 @@ app.add_typer(_skill, name="skill")
 for command in (
     *(reading.room, reading.peers),
     *(changing.send, changing.remove, changing.end),
-    *(actions.approve, actions.reject),
+    *(changing.approve, changing.reject),
     *(chat.chat, chat.demo, simulator.sim),
     *(serving.mcp, serving.serve),
 ):

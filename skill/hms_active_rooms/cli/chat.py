@@ -109,26 +109,30 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
 
         from hms_active_rooms.api.auth import SignedTokens
         from hms_active_rooms.api.client import ActiveRoomsClient
+        from hms_active_rooms.api.transport import to_app
         from hms_active_rooms.cli.transcript import Transcript
         from hms_active_rooms.gate.policy import Policy
-        from hms_active_rooms.sim.server import running_sim
+        from hms_active_rooms.sim.server import in_process
         from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
         # The room is not real, so approvals may come from a pipe.
-        io = Transcript(as_json=json, piped_answers=True, go_on="")
-        with running_sim(scene) as sim:
-            toolkit = ActiveRoomsToolkit(
-                ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
-                Policy.build(rooms=(sim.room_id,)),
-                journal=":memory:",
-                requester=f"demo:{person_here()}",
-            )
-            with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
-                if json:
-                    io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
-                else:
-                    screen.out("\n".join(_INTRO if model else (_OFFLINE, *_INTRO)))
-                talk.run()
+        io, sim = Transcript(as_json=json, piped_answers=True, go_on=""), in_process(scene)
+        toolkit = ActiveRoomsToolkit(
+            ActiveRoomsClient(
+                SignedTokens(sim.access_key, sim.secret),
+                base_url=sim.base_url,
+                transport=to_app(sim.app),
+            ),
+            Policy.build(rooms=(sim.room_id,)),
+            journal=":memory:",
+            requester=f"demo:{person_here()}",
+        )
+        with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
+            if json:
+                io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
+            else:
+                screen.out("\n".join(_INTRO if model else (_OFFLINE, *_INTRO)))
+            talk.run()
     return exits.DONE
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
-Action = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
+ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 All = Annotated[
     bool,

@@ -26,7 +26,6 @@ from hms_active_rooms.gate.approval import (
     Decision,
     Edit,
     Refuse,
-    Reject,
 )
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
@@ -206,10 +205,7 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
 
 
 def decide_here(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
-    """Write an answer; a refusal is the gate's, since nobody said no: it takes back no yes."""
-    if isinstance(answer, Refuse):
-        refusal = Reject(answer.reason)
-        return blocking.run(gate.decide(action_id, refusal, by="gate", way="gate"))
+    """Write the answer of whoever is here."""
     return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
 
 

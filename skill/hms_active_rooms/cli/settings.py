@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.installing import how_to_install
+from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.gate.journal import Journal
+    from hms_active_rooms.gate.journal.records import Action
     from hms_active_rooms.gate.policy import Policy
 
 
@@ -70,6 +72,21 @@ def open_journal(settings: Settings) -> Iterator[Journal]:
         yield journal
     finally:
         journal.close()
+
+
+def existing(journal: Journal, action_id: str) -> Action:
+    """The row of an action.
+
+    Raises:
+        InvalidCall: there is none in this journal.
+    """
+    action = journal.get(action_id.strip().lower())
+    if action is None:
+        raise InvalidCall(
+            f"There is no action {quoted(action_id)} in the journal {journal.place}.",
+            hint="List them with: hms-active-rooms actions",
+        )
+    return action
 
 
 @contextmanager

@@ -12,7 +12,14 @@ from datetime import datetime, timedelta
 
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import Approve, BadAnswerError, Edit, Reject, parse_answer
+from hms_active_rooms.gate.approval import (
+    Approve,
+    BadAnswerError,
+    Edit,
+    Refuse,
+    Reject,
+    parse_answer,
+)
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,
     OUTSIDE,
@@ -36,11 +43,10 @@ class Decided:
     """What became of a decision.
 
     Attributes:
-        counted: it is the one that counts; else somebody was first, or it was too late, or it was
-            no answer.
+        counted: it counts; else somebody was first, or it was too late, or it was no answer.
         action: the row by now; the successor when the person edited it.
-        problem: why it was no answer to this question; "" if it was one. Nothing was decided.
         newest: the newest revision of the same call by then.
+        problem: why it was no answer to this question, so that nothing was decided; else "".
     """
 
     counted: bool
@@ -64,21 +70,17 @@ def decide(
     Args:
         tx: the transaction.
         wanted: the row's id.
-        answer: see `gate.approval`.
-        by: who decides, unless the answer says.
-        way: how they were asked.
         policy: for how long a grant lasts, and how far it reaches.
-        rooms: the rooms whose actions may be decided; None: any.
 
-    Raises:
-        InvalidCall: there is no such action.
-        BrokenRecord: its row is not what its events say.
+    See `Gate.decide` for the rest.
     """
     row = tx.get(wanted)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same words: nobody learns of a room that is not theirs.
         raise no_such_action()
     row.check()
+    if isinstance(answer, Refuse):  # nobody's no: it takes back no yes
+        answer, by, way = Reject(answer.reason), "gate", "gate"
     try:
         decision, digest = parse_answer(answer)
         if digest != row.digest and not (digest is None and isinstance(decision, Reject)):
