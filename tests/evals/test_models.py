@@ -28,8 +28,9 @@ from hms_active_rooms.moderator.offline import CommandsModel
 from hms_active_rooms.moderator.offline.roster import Peer as Seen
 from hms_active_rooms.moderator.offline.turns import CHANGING
 from hms_active_rooms.tools.arguments import ARGUMENTS
-from hms_active_rooms.tools.roster import artifact, render_roster, roster
+from hms_active_rooms.tools.roster import artifact, render_roster
 from hms_active_rooms.untrusted import quoted
+from rosters import roster
 from stand_in import ROOM, StandInRoom, peer
 
 HOSTILE = ("gullible", "reckless", "replayer", "persistent", "patient")

@@ -57,7 +57,7 @@ class Decided:
 
 def decide(
     tx: Writing,
-    wanted: str,
+    wanted: Action | str,
     answer: object,
     *,
     by: str,
@@ -69,12 +69,12 @@ def decide(
 
     Args:
         tx: the transaction.
-        wanted: the row's id.
+        wanted: the row, as this transaction read it, or its id.
         policy: for how long a grant lasts, and how far it reaches.
 
     See `Gate.decide` for the rest.
     """
-    row = tx.get(wanted)
+    row = tx.get(wanted) if isinstance(wanted, str) else wanted
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same words: nobody learns of a room that is not theirs.
         raise no_such_action()

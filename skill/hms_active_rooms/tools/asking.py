@@ -155,28 +155,32 @@ class Interrupts:
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        asked: Sequence[str] = ()
+        asked: Sequence[tuple[str, Action | BrokenRecord | None]] = ()
         answers: Sequence[object] = ()
         with self._gate.journal.write() as tx:
             latest = {key: _unbroken(tx.latest, key) for key in keys}
             # A row that cannot be read is left out: proposing its call again says why.
             rows = {key: row for key, row in latest.items() if isinstance(row, Action)}
             calls = {row.call_key for row in rows.values()}
+            known = {row.id: row for row in rows.values()}
             while any(row.state in UNSENT for row in rows.values()):
                 # A pause rolls back, but nothing is written before the last answer.
                 items = tx.asked_at(self._place.position(self._number))
-                found = [_unbroken(tx.get, action_id) for action_id in items[::2]]
+                found = [known.get(each) or _unbroken(tx.get, each) for each in items[::2]]
                 others = [r for r in found if isinstance(r, Action) and r.call_key not in calls]
                 if not items or None in found or others:
                     break
-                asked = items[::2]
-                requests = list(map(self._shown, asked, found, items[1::2]))
+                asked = list(zip(items[::2], found, strict=True))
+                requests = list(map(self._shown, items[::2], found, items[1::2]))
                 answers = self._answers(requests)
-            for action_id, answer in zip(asked, answers, strict=True):
+            for (action_id, row), answer in zip(asked, answers, strict=True):
                 with told_and_left(action_id):
-                    policy = self._gate.policy
+                    wanted, policy = (
+                        row if isinstance(row, Action) else action_id,
+                        self._gate.policy,
+                    )
                     decided = decide(
-                        tx, action_id, answer, by=self._by, way="interrupt", policy=policy
+                        tx, wanted, answer, by=self._by, way="interrupt", policy=policy
                     )
                     newest = decided.newest
                     # A call can run the row of another one, which was held back.
@@ -192,13 +196,17 @@ class Interrupts:
         now, nobody = self._gate.journal.now(), Impact("", "", 0)
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
-    def first(self) -> Asking:
-        """For `Gate.propose` of the one call of this task that asks: the question is recorded with
-        its row."""
-        self._on_record = True
-        return Asking("interrupt", self._place.position(0), _ANOTHER.reason)
+    async def propose(self, call: StateChange, origin: Origin) -> Action:
+        """`Gate.propose` of the one call of this task that asks; its question is recorded with its
+        row, unless the row needs none."""
+        forgets = await self._has_forgotten(content_of(call))
+        first = Asking("interrupt", self._place.position(0), _ANOTHER.reason)
+        asking = None if forgets else first
+        action = await self._gate.propose(call, origin, asking=asking, looked=True)
+        self._on_record = asking is not None and action.state == "proposed"
+        return action
 
-    async def forgets(self, content: str) -> bool:
+    async def _has_forgotten(self, content: str) -> bool:
         """Whether this run of a subgraph has asked about a call again and again, and forgot it
         with each answer: without a checkpointer it starts anew."""
         below = self._place.subgraph()
@@ -282,9 +290,7 @@ async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Pl
     asks, key = Interrupts(gate, place, pause), call_key(call, origin)
     action = (await asks.rows([key])).get(key)
     if action is None:
-        forgets = await asks.forgets(content_of(call))
-        asking = None if forgets else asks.first()
-        action = await gate.propose(call, origin, asking=asking, looked=True)
+        action = await asks.propose(call, origin)
     [ended] = await asks.drive([refused_again(action)])
     if isinstance(ended, ActiveRoomsError):
         raise ended
