@@ -24,7 +24,11 @@ Reason = Annotated[
     str | None, typer.Option(metavar="TEXT", help="Why; the people in the room are shown it.")
 ]
 Scene = Annotated[
-    str, typer.Option(metavar="NAME", help="classroom, webinar, arena, hostile or idle.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="classroom, webinar, arena, hostile, idle, or a .yaml file of your own.",
+    ),
 ]
 Model = Annotated[
     str | None,

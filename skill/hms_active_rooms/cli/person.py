@@ -41,11 +41,7 @@ _ASKED_WORDS: Final = ("message", "reason")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while an action was asked about or sent.
-
-    Attributes:
-        action: the row then, of which the person has to be told.
-    """
+    """Ctrl-C while `action` was asked about or sent: the person has to be told of it."""
 
     def __init__(self, action: Action) -> None:
         super().__init__()
@@ -69,15 +65,12 @@ class Terminal:
     """A `Desk` on this process's terminal: questions on standard error, answers typed."""
 
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
-        """See `Desk`."""
         self.notice("\n" + question_text(request, number, total, sys.stderr))
 
     def notice(self, text: str) -> None:
-        """See `Desk`."""
         screen.err(text)
 
     def read(self, prompt: str) -> str | None:
-        """See `Desk`."""
         line = prompted(prompt, sys.stderr)
         if line is None:
             self.notice("")
@@ -153,13 +146,9 @@ def finish(
     When somebody else's decision counted, the person is told whose.
 
     Args:
-        gate: the gate.
-        action: a row.
-        desk: where the person sits.
         way: how they are asked, for the record.
         session: whether "session" is offered for a soft gate.
-        number: place among the questions asked together.
-        total: how many are asked together.
+        number, total: the place among the questions asked together.
 
     Returns:
         The newest row; `proposed` when the input ended before an answer.
@@ -225,12 +214,8 @@ def ask(
     """One person's decision on one request; None when the input ended: nothing is decided.
 
     Args:
-        request: what to show.
-        desk: where to show it and read the answer.
         on_bad: told about each line that was no answer, for the record.
-        session: whether "session" is offered for a soft gate.
-        number: place among the questions asked together.
-        total: how many are asked together.
+        session, number, total: see `finish`.
 
     Returns:
         `NO_VALID_ANSWER` when three lines were no answer.

@@ -81,8 +81,9 @@ def peers(
     policy: PolicyFile = None,
 ) -> None:
     """List who is in a room."""
+    from hms_active_rooms.tools.arguments import DEFAULT_ROWS
     from hms_active_rooms.tools.read_data import peers_within
-    from hms_active_rooms.tools.roster import DEFAULT_ROWS, default_budget, select, unread
+    from hms_active_rooms.tools.roster import default_budget, select, unread
 
     if all:
         if limit is not None or offset:
@@ -122,7 +123,7 @@ def peers(
 
 
 def _check_page(rows: int, offset: int, json: bool) -> None:
-    from hms_active_rooms.tools.roster import MAX_ROWS
+    from hms_active_rooms.tools.arguments import MAX_ROWS
 
     if rows < 1 or offset < 0:
         raise InvalidCall("--limit must be at least 1 and --offset at least 0.", hint="")
