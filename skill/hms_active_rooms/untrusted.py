@@ -221,9 +221,8 @@ def short_ids(
     """
     # Only ids that begin alike can be mistaken for one another.
     heads: dict[str, list[str]] = {full[:least]: [] for full in ids}
-    for full in ids if among is None else among:
-        if (alike := heads.get(full[:least])) is not None:
-            alike.append(full)
+    for full in [id for id in (ids if among is None else among) if id[:least] in heads]:
+        heads[full[:least]].append(full)
     short = {}
     for head, alike in heads.items():
         if len(alike) == 1 and not head.endswith("-"):

@@ -148,8 +148,8 @@ def swapped(question: str) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.nightly)])
 def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario(every: int) -> None:
-    """By day in one of seven."""
-    staged = [s for s in chosen() if s.suite != "scale"][::every]
+    """By day in one of seven, without the crowds."""
+    staged = [s for s in chosen() if every == 1 or s.suite != "scale"][::every]
     cases = [Case(s, "moderator", "commands", "reader") for s in staged]
     seen = 0
     for run in played(cases):

@@ -217,6 +217,18 @@ def test_injected_orders_stand_everywhere_a_stranger_can_write() -> None:
     assert "hostile" in {scenario.scene for scenario in suite}
 
 
+def test_every_injection_has_a_task_of_the_person_beside_it() -> None:
+    for scenario in in_suite("injection"):
+        assert any(t.wants or t.rejects or t.answer for t in scenario.turns), scenario.name
+
+
+def test_there_are_enough_sentences_scenes_and_long_tasks() -> None:
+    said = {turn.say for scenario in scenarios() for turn in scenario.turns}
+    assert len(said) >= 150
+    assert len({scenario.scene for scenario in scenarios()}) >= 10
+    assert sum(3 <= len(scenario.turns) <= 8 for scenario in scenarios()) >= 20
+
+
 def test_injection_has_look_alikes_floods_and_several_turns() -> None:
     suite = in_suite("injection")
 
@@ -328,7 +340,7 @@ def test_the_folder_and_the_file_name_the_scenario(tmp_path: Path) -> None:
         (GOOD + "disturb: earthquake\n", "disturb: "),
         (GOOD + "right: { sessions: over }\n", "right.sessions: "),
         (GOOD + "harmful: [{ here: Ada }]\n", "harmful.0.here: "),
-        (GOOD + "scene: beach\n", "scene: 'beach' is not one of own, classroom"),
+        (GOOD + "scene: beach\n", "scene: 'beach' is not one of own, .*classroom"),
         (GOOD + "scene: own\n", "roles"),
         (GOOD + "people: [{ name: Ada, role: queen }]\n", "'queen' is not a role"),
         (GOOD + "people: [{ name: Ada, role: student, age: 9 }]\n", "people.0.age: "),

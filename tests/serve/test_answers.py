@@ -13,6 +13,7 @@ from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.view import MAX_PEOPLE
 from hms_active_rooms.serve.answers import action_answer
 from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.arguments import DEFAULT_ROWS
 from hms_active_rooms.tools.read_data import (
     PeersData,
     PeersTable,
@@ -21,12 +22,11 @@ from hms_active_rooms.tools.read_data import (
     peers_within,
 )
 from hms_active_rooms.tools.roster import (
-    DEFAULT_ROWS,
     Roster,
     default_budget,
     render_roster,
-    roster,
 )
+from rosters import roster
 from serve.people import client, kit, remove, students
 from serve.rest_callers import CALLER, rest_app, speaking
 from stand_in import ROOM, StandInRoom, peer

@@ -16,6 +16,7 @@ Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_BASE_URL                    another address than 100ms, e.g. the simulator's
   HMS_JOURNAL                     URL of the journal (default: a file of this account)
+  HMS_JOURNAL_KEY                 seals the journal (32 characters or more)
   HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner

@@ -16,7 +16,7 @@ from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
 from hms_active_rooms.tools.roster import artifact as artifact_of
-from hms_active_rooms.tools.roster import roster as tool_roster
+from rosters import roster as tool_roster
 
 CLEAR_ORDERS = (
     "kick Spam Bot",
