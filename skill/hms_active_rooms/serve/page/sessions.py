@@ -46,12 +46,6 @@ class Opened:
     key: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class _Link:
-    name: str
-    ends_at: float
-
-
 class Logins:
     """Makes links, opens sessions with them, finds the session of a request.
 
@@ -67,11 +61,11 @@ class Logins:
         self._link_s = link_s
         self._session_s = session_s
         self._clock = clock
-        self._links: dict[bytes, _Link] = {}
+        self._links: dict[bytes, tuple[str, float]] = {}
         self._sessions: dict[bytes, Session] = {}
 
     def link(self, name: str = "") -> str:
-        """A token that opens one session, for whoever is named; "": they say who they are.
+        """The secret of a new link, for somebody by that name, or for whoever opens it.
 
         Raises:
             InvalidCall: not a name.
@@ -79,7 +73,7 @@ class Logins:
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
-        self._links[hashed(token)] = _Link(person, self._clock() + self._link_s)
+        self._links[hashed(token)] = (person, self._clock() + self._link_s)
         return token
 
     def forget_links(self) -> None:
@@ -98,7 +92,7 @@ class Logins:
             raise InvalidCall(
                 "This login link was used already, or it is too old. Ask for a new one.", hint=""
             )
-        person = link.name or person_name(name)
+        person = link[0] or person_name(name)
         del self._links[hashed(token)]
         cookie, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         session = Session(person, self._clock() + self._session_s, hashed(cookie), hashed(key))
@@ -122,7 +116,7 @@ class Logins:
 
     def _forget(self) -> None:
         now = self._clock()
-        self._links = {k: v for k, v in self._links.items() if now < v.ends_at}
+        self._links = {k: v for k, v in self._links.items() if now < v[1]}
         self._sessions = {k: v for k, v in self._sessions.items() if now < v.ends_at}
 
 
