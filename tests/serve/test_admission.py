@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hms_active_rooms.serve.admission import GuardSettings, Program, Refusal, guard_settings, judge
+from hms_active_rooms.serve.guard import GuardSettings, Program, Refusal, guard_settings, judge
 
 TOKEN = "caller-token-0123456789"
 OPEN = guard_settings("127.0.0.1", own_login=("/approvals",))

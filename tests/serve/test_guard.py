@@ -12,9 +12,10 @@ import pytest
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.admission import (
+from hms_active_rooms.serve.guard import (
     Approver,
     Elsewhere,
+    Guard,
     GuardSettings,
     Program,
     Refusal,
@@ -22,7 +23,6 @@ from hms_active_rooms.serve.admission import (
     judge,
     principal,
 )
-from hms_active_rooms.serve.guard import Guard
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, Refusals
 from stand_in import Clock
 

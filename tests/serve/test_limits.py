@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from hms_active_rooms.serve import limits
-from hms_active_rooms.serve.admission import guard_settings
+from hms_active_rooms.serve.guard import guard_settings
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
-    from hms_active_rooms.serve.admission import GuardSettings
+    from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
@@ -238,7 +238,7 @@ def _token_note(guard: GuardSettings) -> str:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings, with the tokens from the environment: an option would show them."""
-    from hms_active_rooms.serve.admission import caller_tokens, guard_settings
+    from hms_active_rooms.serve.guard import caller_tokens, guard_settings
 
     environ = settings.environ()
     url = public_url(environ)

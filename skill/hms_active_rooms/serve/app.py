@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.serve.admission import GuardSettings
+    from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 LAST_SENDS_S = 30.0

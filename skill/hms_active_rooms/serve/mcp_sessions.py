@@ -19,8 +19,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
-from hms_active_rooms.serve.admission import hashed, principal
 from hms_active_rooms.serve.calls import Caller
+from hms_active_rooms.serve.guard import hashed, principal
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -27,7 +27,6 @@ from hms_active_rooms.gate.actions.change import Arguments, RoomId
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
-from hms_active_rooms.serve.admission import Approver, principal
 from hms_active_rooms.serve.answers import DATA, where_to_approve
 from hms_active_rooms.serve.calls import Caller, call_tool, input_schema, threads_of
 from hms_active_rooms.serve.decisions import (
@@ -39,6 +38,7 @@ from hms_active_rooms.serve.decisions import (
     list_actions,
     show,
 )
+from hms_active_rooms.serve.guard import Approver, principal
 from hms_active_rooms.serve.problems import (
     HANDLERS,
     MEDIA_TYPE,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.serve.admission import hashed
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.untrusted import escaped
 
 MAX_NAME_CHARS: Final = 60
