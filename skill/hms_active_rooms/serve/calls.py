@@ -54,7 +54,7 @@ from hms_active_rooms.serve.limits import (
     refusals_of,
     take_one,
 )
-from hms_active_rooms.serve.running import run_to_end
+from hms_active_rooms.serve.running import run, to_the_end
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.read_data import peers_data, peers_table, room_data
 from hms_active_rooms.tools.roster import default_budget, render_room, select, shown
@@ -319,7 +319,7 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
     if action.state in ("approved", "sent", "unknown"):
-        return await run_to_end(gate, action)
+        return await to_the_end(action.id, run(gate, action))
     return action
 
 

@@ -20,7 +20,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
 from hms_active_rooms.gate.wording import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
+from hms_active_rooms.serve.running import run, to_the_end, truthful
 
 MAX_LISTED = 500
 
@@ -261,7 +261,7 @@ async def run_approved(gate: Gate) -> list[Action]:
         if not action.thread.startswith(OUTSIDE) and action.decided_way not in _SENT_HERE:
             continue
         try:
-            rows.append(await run_to_end(gate, action))
+            rows.append(await to_the_end(action.id, run(gate, action)))
         except ActiveRoomsError as error:
             # Still approved, or unknown: the row tells whoever asks.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)
