@@ -69,6 +69,16 @@ class ActiveRoomsError(Exception):
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
 
 
+def default_hint(code: str) -> str:
+    """What to do next after an error of this code; "" if there is none."""
+    known = [ActiveRoomsError]
+    for kind in known:
+        if kind.code == code:
+            return kind.default_hint
+        known += kind.__subclasses__()
+    return ""
+
+
 class ConfigurationError(ActiveRoomsError):
     """A setting, a file or an environment variable is missing or wrong."""
 

@@ -160,9 +160,29 @@ def test_characters_that_no_token_has_are_refused_without_showing_them(value: st
         assert not value or value not in caught.value.for_model()
 
 
+def pair() -> dict[str, str]:
+    return {"HMS_ACCESS_KEY": KEY, "HMS_SECRET": SECRET}
+
+
 def test_the_key_pair_wins_over_a_static_token() -> None:
     environ = {"HMS_ACCESS_KEY": KEY, "HMS_SECRET": SECRET, "HMS_MANAGEMENT_TOKEN": "token"}
     assert isinstance(from_env("HMS_MANAGEMENT_TOKEN", environ), SignedTokens)
+
+
+def test_a_token_beside_a_key_pair_is_said_to_be_unused_and_never_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from_env("HMS_MANAGEMENT_TOKEN", pair())
+    assert not caplog.text
+    from_env("HMS_MANAGEMENT_TOKEN", {**pair(), "HMS_MANAGEMENT_TOKEN": "gar bage"})
+    assert "HMS_MANAGEMENT_TOKEN is not used" in caplog.text
+    assert "gar bage" not in caplog.text
+
+
+@pytest.mark.parametrize("variable", ["HMS_ACCESS_KEY", "HMS_SECRET"])
+def test_a_key_that_cannot_be_one_is_told_by_the_name_of_its_variable(variable: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{variable} holds"):
+        from_env("HMS_MANAGEMENT_TOKEN", {**pair(), variable: "a b"})
 
 
 def test_a_static_token_alone_is_used() -> None:

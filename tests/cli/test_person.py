@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hms_active_rooms.cli.person import NO_VALID_ANSWER, ask
+from hms_active_rooms import blocking
+from hms_active_rooms.cli.person import NO_VALID_ANSWER, ask, finish
+from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
@@ -17,6 +19,9 @@ from hms_active_rooms.gate.approval import (
     Refuse,
     Reject,
 )
+from hms_active_rooms.gate.journal.records import Origin
+from stand_in import ROOM as STAND_IN
+from stand_in import StandInRoom, gate_on, peer
 
 ROOM = "64f0c1a5500de00000000001"
 HARD = ApprovalRequest(
@@ -138,3 +143,19 @@ def test_words_that_cannot_be_sent_are_not_taken() -> None:
 
 def test_an_endless_wish_to_edit_is_a_refusal() -> None:
     assert answer(Typed(*["edit"] * 30), SOFT) == NO_VALID_ANSWER
+
+
+@pytest.mark.parametrize(
+    ("tool", "looks"), [("hms-send-message", False), ("hms-end-active-room", True)]
+)
+def test_a_person_is_told_of_a_look_only_where_the_room_can_show_something(
+    tool: str, looks: bool
+) -> None:
+    gate = gate_on(StandInRoom([peer(1)]))
+    words = {"message": "hello"} if tool == "hms-send-message" else {}
+    call = parse_call(tool, {"room_id": STAND_IN, **words})
+    action = blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
+    desk = Typed("yes")
+    assert finish(gate, action, desk).state == "done"
+    assert any("looking at the room" in text for text in desk.shown) == looks
+    assert any(text.startswith("Sending it") for text in desk.shown)

@@ -6,10 +6,11 @@ import asyncio
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,11 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hms_active_rooms.api.models import ActiveRoom, Peers
+from hms_active_rooms.api.models import ActiveRoom, Peer, Peers
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     ApiError,
     BadResponse,
+    BrokenRecord,
     ConfigurationError,
     ConnectionFailed,
     InvalidCall,
@@ -33,6 +35,7 @@ from hms_active_rooms.errors import (
     PolicyRefusal,
     ServerError,
     TimedOut,
+    Unauthorized,
 )
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
@@ -54,7 +57,8 @@ from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.sending import give_back
-from hms_active_rooms.gate.wording import already, outcome
+from hms_active_rooms.gate.view import view
+from hms_active_rooms.gate.wording import already, for_model, outcome
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer, row
 
 HERE = Origin("thread", "message", "call", "agent")
@@ -1944,3 +1948,114 @@ async def test_a_claim_that_is_over_records_nothing_about_the_next_one() -> None
     with pytest.raises(OutcomeUnknown):
         await gate.run(action.id)
     assert (await gate.get(action.id)).state == "sent"
+
+
+# --- What is stored, and rows that are broken ---------------------------------------------------
+
+
+def _is_unauthorized(verb: str) -> None:
+    raise Unauthorized("Refused: 401.", status=401)
+
+
+async def test_the_record_holds_facts_and_only_a_model_is_told_what_a_model_does_next() -> None:
+    """An error of the request, a policy that is stricter by now, and a room that changed."""
+    room = classroom()
+    gate = gate_on(room)
+    room.before = _is_unauthorized
+    failed = await carried_out(gate, send())
+    room.before = lambda _: None
+    strict = gate_on(room, gate.journal, protected_roles={"student"})
+    refused = await strict.run(await approved(gate, remove(), call_number(2)))
+    moved = await approved(gate, remove_role("teacher"), call_number(3))
+    room.session, room.peers = "4" * 24, room.peers[1:]
+    expired = await gate.run(moved)
+    assert [one.state for one in (failed, refused, expired)] == ["failed", "rejected", "expired"]
+    file = StringIO()
+    gate.journal.export(file, before=gate.journal.now() + timedelta(days=1), by="ada")
+    for text in (file.getvalue(), *(view(one).model_dump_json() for one in (failed, refused))):
+        for hint in (Unauthorized, PolicyRefusal, PeerNotFound):
+            assert hint.default_hint not in text
+    assert Unauthorized.default_hint in for_model(failed)
+    assert "Nothing was executed." in outcome(failed)
+    assert PolicyRefusal.default_hint in for_model(refused)
+
+
+BREAKS = {
+    "contradicts itself": {"reason": "because"},
+    "cannot be read": {"gate": "ajar"},
+}
+
+
+def broken(gate: Gate, action: Action, how: str) -> None:
+    """The row as another program left it."""
+    with gate.journal.write() as tx:
+        tx.db.execute(actions.update().where(actions.c.id == action.id).values(**BREAKS[how]))
+
+
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_broken_row_keeps_no_other_from_being_withdrawn(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = gate_on(classroom())
+    rows = [await gate.propose(send(str(n)), call_number(n)) for n in range(3)]
+    broken(gate, rows[1], how)
+    taken = await gate.withdraw("thread", by="ada")
+    assert {one.id for one in taken} == {rows[0].id, rows[2].id}
+    assert rows[1].id in caplog.text
+    assert how in caplog.text
+
+
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_broken_row_keeps_no_other_from_being_looked_for(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = classroom()
+    gate = gate_on(room)
+    rows = [await approved(gate, remove(n), call_number(n)) for n in (1, 2, 3)]
+    for one in rows:
+        claimed_by(gate, one, "elsewhere")
+    broken(gate, rows[1], how)
+    room.peers = []
+    looked = await gate.look_again()
+    assert {(one.id, one.state) for one in looked} == {
+        (rows[0].id, "done"),
+        (rows[2].id, "done"),
+    }
+    assert how in caplog.text
+
+
+async def test_a_row_that_breaks_while_it_is_asked_about_loses_no_other_answer() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    rows = [await gate.propose(send(str(n)), call_number(n)) for n in range(2)]
+
+    async def ask(requests: Sequence[ApprovalRequest]) -> list[object]:
+        broken(gate, rows[0], "contradicts itself")
+        return [request.approve() for request in requests]
+
+    first, second = await gate.drive_all(rows, ask, by="ada", way="callback")
+    assert isinstance(first, BrokenRecord)
+    assert isinstance(second, Action)
+    assert second.state == "done"
+    assert [body["message"] for _, body in room.posts] == ["1"]
+
+
+async def test_a_room_that_is_read_too_slowly_again_and_again_is_said_and_not_waited_for() -> None:
+    room, clock = classroom(), Clock()
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock)
+    action = await approved(gate, send())
+    read, reads = room.list_peers, 0
+
+    async def slow(room_id: str, **more: Any) -> tuple[Peer, ...]:
+        nonlocal reads
+        reads += 1
+        clock.now += timedelta(seconds=11)
+        return await read(room_id, **more)
+
+    room.list_peers = slow  # type: ignore[method-assign]
+    with pytest.raises(TimedOut, match="10 s") as told:
+        await gate.run(action)
+    assert (told.value.executed, reads) == ("no", 3)
+    assert (await gate.get(action.id)).state == "approved"
+    assert room.posts == []
+    assert kinds(gate, action)[-1] == "held"

@@ -13,8 +13,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from hms_active_rooms import ActiveRoomsToolkit, Approve, Policy
-from hms_active_rooms.errors import Forbidden
+from hms_active_rooms.api.models import ActiveRoom
+from hms_active_rooms.errors import Forbidden, ServerError
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.tools.asking import MAX_QUESTIONS
 from scripted import ScriptedModel, calls, text, worst
@@ -308,6 +310,25 @@ def test_resuming_by_two_workers_sends_once() -> None:
 
 
 def test_what_was_held_back_and_is_asked_about_anew_is_answered_where_it_is_asked() -> None:
+    model = ScriptedModel.saying(calls(send("one")), calls(send("one")), text("done"))
+    talk = Conversation(StandInRoom([peer(1)]), model)
+    talk.say()
+    read = talk.room.retrieve_active_room
+
+    async def fails_once(room_id: str) -> ActiveRoom:
+        talk.room.retrieve_active_room = read  # type: ignore[method-assign]
+        talk.room.peers += [peer(n) for n in (2, 3, 4)]  # the audience grew
+        raise ServerError("Busy.", status=503)
+
+    talk.room.retrieve_active_room = fails_once  # type: ignore[method-assign]
+    asked = talk.answer(APPROVE)
+    assert "grew" in asked.value["action_requests"][0]["description"]
+    talk.answer(APPROVE)
+    assert [body["message"] for _, body in talk.room.posts] == ["one"]
+
+
+def test_a_new_message_takes_back_what_was_approved_and_held_back() -> None:
+    """It may be a no, and the model must not decide whether it is."""
     model = ScriptedModel.saying(
         calls(send("one")), calls(send("two")), text("later"), calls(send("two")), text("done")
     )
@@ -315,13 +336,44 @@ def test_what_was_held_back_and_is_asked_about_anew_is_answered_where_it_is_aske
     talk.say()
     talk.answer(APPROVE)
     talk.answer(APPROVE)
-    assert "still approved" in talk.results()[-1]
+    [held] = talk.kit.gate.journal.actions(state="approved")
     talk.clock.now += timedelta(seconds=61)
-    talk.room.peers += [peer(n) for n in (2, 3, 4)]  # the audience grew
-    asked = talk.say("try again")
-    assert "grew" in asked.value["action_requests"][0]["description"]
-    talk.answer(APPROVE)
-    assert [body["message"] for _, body in talk.room.posts] == ["one", "two"]
+    assert talk.say("no, leave it") is not None  # asked about anew
+    row = talk.kit.gate.journal.get(held.id)
+    assert row
+    assert (row.state, row.decided_way) == ("rejected", "message")
+    talk.answer(REJECT)
+    assert [body["message"] for _, body in talk.room.posts] == ["one"]
+
+
+BREAKS = {"contradicts itself": {"reason": "because"}, "cannot be read": {"gate": "ajar"}}
+
+
+def broken(talk: Conversation, action_id: str, how: str) -> None:
+    with talk.kit.gate.journal.write() as tx:
+        tx.db.execute(actions.update().where(actions.c.id == action_id).values(**BREAKS[how]))
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_row_that_is_broken_stops_its_own_call_and_no_other(how: str) -> None:
+    talk = three_removals()
+    asked = talk.say().value["action_requests"]
+    broken(talk, asked[1]["action_id"], how)
+    assert talk.answer(APPROVE, APPROVE, APPROVE) is None
+    assert talk.removed() == [peer(1).id, peer(3).id]
+    assert how in " ".join(talk.results())
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_row_that_is_broken_does_not_end_the_conversation(how: str) -> None:
+    talk = three_removals()
+    asked = talk.say().value["action_requests"]
+    broken(talk, asked[1]["action_id"], how)
+    assert talk.say("forget it") is None
+    rows = [talk.kit.gate.journal.get(asked[n]["action_id"]) for n in (0, 2)]
+    assert [row.state for row in rows if row] == ["rejected", "rejected"]
+    assert how in " ".join(talk.results())
+    assert talk.removed() == []
 
 
 def test_going_back_in_time_sends_nothing_again() -> None:

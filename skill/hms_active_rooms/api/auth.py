@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import re
 import threading
@@ -24,6 +25,8 @@ from typing import Any, Final, Protocol
 from pydantic import SecretStr
 
 from hms_active_rooms.errors import ConfigurationError, Unauthorized
+
+_log = logging.getLogger(__name__)
 
 ACCESS_KEY_VARIABLE: Final = "HMS_ACCESS_KEY"
 SECRET_VARIABLE: Final = "HMS_SECRET"  # noqa: S105 - a name, not a secret
@@ -125,6 +128,7 @@ class SignedTokens:
         secret: the app secret.
         clock: Unix time in seconds.
         new_id: the `jti` of the next token.
+        sources: what to call the two in errors.
 
     Raises:
         ConfigurationError: characters that no key has.
@@ -137,10 +141,11 @@ class SignedTokens:
         *,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        sources: tuple[str, str] = ("The access key", "The app secret"),
     ) -> None:
         value = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
-        self._access_key = SecretStr(_checked(access_key, "The access key"))
-        self._secret = SecretStr(_checked(value, "The app secret"))
+        self._access_key = SecretStr(_checked(access_key, sources[0]))
+        self._secret = SecretStr(_checked(value, sources[1]))
         self._clock = clock
         self._new_id = new_id
         # Here, not at the top: it loads a cryptography library, about 0.1 s, which
@@ -218,8 +223,11 @@ def from_env(
         ConfigurationError: nothing is set, half a key pair, or a value that cannot be used.
     """
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
+    names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:
-        return SignedTokens(key, secret, clock=clock)
+        if environ.get(token_variable):
+            _log.warning("%s is not used: %s and %s are set, and count.", token_variable, *names)
+        return SignedTokens(key, secret, clock=clock, sources=names)
     if key or secret:
         missing = SECRET_VARIABLE if key else ACCESS_KEY_VARIABLE
         raise ConfigurationError(

@@ -199,7 +199,8 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
         asked.append(request)
 
     if action.state == "approved":
-        desk.notice("Sending it, then looking at the room ...")
+        then = ", then looking at the room" if action.call.visible else ""
+        desk.notice(f"Sending it{then} ...")
     action = blocking.run(gate.drive(action, later, by=person_here(), way=way))
     return action, asked[-1] if asked else None
 

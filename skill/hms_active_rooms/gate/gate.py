@@ -13,8 +13,9 @@ nothing else; the journal's row decides, never an argument, a graph state or a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -34,6 +35,7 @@ from hms_active_rooms.errors import (
     OutcomeUnknown,
     PeerNotFound,
     PolicyRefusal,
+    TimedOut,
 )
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Room
@@ -73,6 +75,8 @@ Ask = Callable[[ApprovalRequest], Awaitable[object]]
 AskAll = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
 """The same for several questions at once, with one answer for each."""
 
+_log = logging.getLogger(__name__)
+
 _UNKNOWN_ROOM: Final = "Who would be hit cannot be known; try again, and report it to 100ms."
 
 
@@ -98,6 +102,9 @@ _POLL_S = 0.2
 
 _LOOK_LASTS = timedelta(seconds=10)
 """A look at the room that is older, because a read or a lock took long, claims nothing."""
+
+_SLOW_LOOKS = 3
+"""So many looks that are too old are no accident."""
 
 REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
 """Errors for calls that are refused on the spot, on record."""
@@ -243,7 +250,7 @@ class Gate:
                 decided_by=by,
                 decided_way=by,
                 decided_at=row.created_at,
-                result=Result(str(error), error=error.code, hint=error.hint),
+                result=Result(str(error), error=error.code),
             )
             await asyncio.to_thread(self._insert, refused, None, False)
             raise
@@ -421,15 +428,19 @@ class Gate:
             answers = await ask(requests)
             if answers is None:
                 return ended
-            newest: dict[str, Action] = {}
+            newest: dict[str, Action | ActiveRoomsError] = {}
             for action, answer in zip(waiting, answers, strict=True):
                 refused = isinstance(answer, Refuse)
-                decided = await self.decide(
-                    action.id,
-                    Reject(answer.reason) if isinstance(answer, Refuse) else answer,
-                    by="gate" if refused else by,
-                    way="gate" if refused else way,
-                )
+                try:
+                    decided = await self.decide(
+                        action.id,
+                        Reject(answer.reason) if isinstance(answer, Refuse) else answer,
+                        by="gate" if refused else by,
+                        way="gate" if refused else way,
+                    )
+                except BrokenRecord as error:
+                    newest[action.id] = error
+                    continue
                 newest[action.id] = decided.newest
                 problems[decided.newest.id] = decided.problem
             ended = [newest.get(one.id, one) if isinstance(one, Action) else one for one in ended]
@@ -455,13 +466,15 @@ class Gate:
         """
 
         def write() -> list[Action]:
-            no = Reject(reason or "withdrawn")
+            no, taken = Reject(reason or "withdrawn"), list[Action]()
             with self.journal.write() as tx:
-                return [
-                    decide(tx, row.id, no, by=by, way="message", policy=self.policy).action
-                    for state in UNSENT
-                    for row in tx.actions(state=state, thread=thread, limit=1000)
-                ]
+                for action_id in tx.ids(*UNSENT, thread=thread):
+                    with told_and_left(action_id):
+                        decided = decide(
+                            tx, action_id, no, by=by, way="message", policy=self.policy
+                        )
+                        taken.append(decided.action)
+            return taken
 
         return await asyncio.to_thread(write)
 
@@ -483,7 +496,7 @@ class Gate:
             OutcomeUnknown: it may have been executed, and the sending broke off.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
-        attempt = 1
+        attempt, slow = 1, 0
         while True:
             action.check()
             if action.state == "proposed" or action.state in FINAL:
@@ -497,6 +510,16 @@ class Gate:
                 read_at = self.journal.now()
                 room, change = await self._seen(action)
                 row, claimed = await self._uninterrupted_claim(action, change, room, read_at)
+                if row is None and self.journal.now() - read_at > _LOOK_LASTS:
+                    slow += 1
+                if slow >= _SLOW_LOOKS:
+                    lasts = f"{_LOOK_LASTS.total_seconds():.0f} s"
+                    raise TimedOut(
+                        f"Reading the room took longer than {lasts}, {slow} times: nobody knows "
+                        "who is in it when the request would arrive.",
+                        hint="It is still approved and was not sent. Try again when 100ms answers "
+                        "faster.",
+                    )
             except (ApiError, PolicyRefusal) as error:
                 # Still approved: the next same call runs it.
                 reason = str(error)
@@ -523,7 +546,7 @@ class Gate:
             room = await self._read(action.room_id)
             return room, drift(action, room, self.policy)
         except PolicyRefusal as error:
-            return None, Drift("refused", error.for_model())
+            return None, Drift("refused", str(error))
         except NotActive:
             return None, Drift("nothing_to_do", "The session is over.")
 
@@ -580,8 +603,11 @@ class Gate:
                 reason = "This policy does not let it run unasked."
                 return tx.move(row, "expired", by="policy", way="policy", reason=reason), False
             if change.verdict == "refused":
-                reason = change.reason
-                return tx.move(row, "rejected", by="policy", way="policy", reason=reason), False
+                reason, result = change.reason, Result(change.reason, error=PolicyRefusal.code)
+                row = tx.move(
+                    row, "rejected", by="policy", way="policy", reason=reason, result=result
+                )
+                return row, False
             if change.verdict == "nothing_to_do" or room is None:
                 reason = f"{change.reason} Nothing was sent."
                 return tx.move(row, "expired", by="gate", way="claim", reason=reason), False
@@ -611,7 +637,7 @@ class Gate:
                 raise PolicyRefusal(
                     f"The policy allows {most} actions per minute {where}.",
                     hint="Wait a minute; it is still approved and was not sent. The same call, or "
-                    "`approve` again, then sends it without another question.",
+                    "`approve` again, then sends it.",
                 )
 
     def _ask_again(self, tx: Writing, row: Action, reason: str, room: Room) -> Action:
@@ -619,7 +645,7 @@ class Gate:
         try:
             full, impact = row.call.assess(room, self.policy)
         except ActiveRoomsError as error:
-            text = f"{reason} {error.for_model()}"
+            text = f"{reason} {error}"
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
         successor = next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
         successor = replace(successor.bound(full, impact), note=reason, edited_from=row.edited_from)
@@ -663,21 +689,28 @@ class Gate:
         """
 
         def left() -> list[Action]:
+            found = list[Action]()
             with self.journal.read() as view:
-                rooms = self.policy.only_rooms
-                sent = view.actions(state="sent", rooms=rooms, limit=1000)
-                unknown = view.actions(state="unknown", rooms=rooms, limit=1000)
-            given_up = [action for action in sent if not self._may_be_sending(action)]
-            return given_up + [action for action in unknown if action.call.visible]
+                for action_id in view.ids("sent", "unknown", rooms=self.policy.only_rooms):
+                    with told_and_left(action_id):
+                        action = view.get(action_id)
+                        if action is not None and self._may_be_looked_for(action):
+                            found.append(action)
+            return found
 
         looked = []
         for action in await asyncio.to_thread(left):
             with suppress(ActiveRoomsError):
-                action.check()
                 if action.state == "sent":
                     action = await asyncio.to_thread(self._give_up, action)
                 looked.append(await self._looked(action))
         return looked
+
+    def _may_be_looked_for(self, action: Action) -> bool:
+        action.check()
+        if action.state == "sent":
+            return not self._may_be_sending(action)
+        return action.state == "unknown" and action.call.visible
 
     def _may_be_sending(self, action: Action) -> bool:
         """Whether the process that sent a row may still wait for the answer."""
@@ -695,6 +728,15 @@ class Gate:
                 return row
             result = Result(text, "maybe")
             return tx.move(row, "unknown", by=this_worker(), way="look", result=result)
+
+
+@contextmanager
+def told_and_left(action_id: str) -> Iterator[None]:
+    """A block about one row: if its record is broken, that is told and the row left as it is."""
+    try:
+        yield
+    except BrokenRecord as error:
+        _log.warning("the action %s is left as it is: %s", action_id, error)
 
 
 def _names_nobody(room: ActiveRoom, peers: Sequence[Peer]) -> bool:
@@ -732,5 +774,5 @@ def refused_again(action: Action) -> Action:
     if action.state == "rejected" and action.impact is None:
         refusal = action.result
         errors: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
-        raise errors.get(refusal.error, InvalidCall)(refusal.text, hint=refusal.hint)
+        raise errors.get(refusal.error, InvalidCall)(refusal.text)
     return action

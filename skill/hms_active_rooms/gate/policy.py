@@ -135,7 +135,9 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: unreadable, not TOML, an unknown key or a wrong value.
         """
-        return _from_outside(*_read(path))
+        values, source = _read(path)
+        _from_outside(values, source)
+        return cls(**values)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
@@ -147,21 +149,23 @@ class Policy(BaseModel):
             ConfigurationError: an unknown variable or a wrong value.
         """
         refuse_unknown(environ)
+        known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         values: dict[str, Any] = {}
         if file := environ.get(ENV_PREFIX + "FILE"):
             values, source = _read(file)
             _from_outside(values, source)
+        typed: dict[str, str] = {}
         for variable, text in environ.items():
-            if not variable.startswith(ENV_PREFIX) or variable == ENV_PREFIX + "FILE":
+            if not variable.startswith(ENV_PREFIX):
                 continue
-            field = variable.removeprefix(ENV_PREFIX).lower()
-            if field not in cls.model_fields:
-                known = [ENV_PREFIX + name.upper() for name in ("file", *cls.model_fields)]
+            if (field := known.get(variable)) is None:
                 raise unknown_setting(variable, known)
-            if text.strip():  # an empty variable is an unset one: it must not clear a protection
+            # An empty variable is an unset one: it must not clear a protection.
+            if field != "file" and text.strip():
+                typed[field] = variable
                 is_list = field in {"rooms", "protected_roles", "protected_user_ids", "relaxed"}
                 values[field] = _list(variable, text) if is_list else text
-        _from_outside(values, "The environment")
+        _from_outside(values, "policy", typed)
         return _validated({**values, **overrides}, "policy")
 
     @property
@@ -218,21 +222,26 @@ def _list(variable: str, text: str) -> list[str]:
     return found
 
 
-def _from_outside(values: Mapping[str, Any], source: str) -> Policy:
+_CODE_ONLY = "unattended can only be set in code, by Policy(unattended=...)"
+
+
+def _from_outside(
+    values: Mapping[str, Any], source: str, typed: Mapping[str, str] | None = None
+) -> None:
+    """Raises for what only code may set, and for what is wrong, by the name that was typed."""
     if "unattended" in values:
-        raise ConfigurationError(
-            f"{source}: unattended can only be set in code, by Policy(unattended=...)."
-        )
-    return _validated(values, source)
+        raise ConfigurationError(f"{(typed or {}).get('unattended', source)}: {_CODE_ONLY}.")
+    _validated(values, source, typed)
 
 
-def _validated(values: Mapping[str, Any], source: str) -> Policy:
+def _validated(
+    values: Mapping[str, Any], source: str, typed: Mapping[str, str] | None = None
+) -> Policy:
     try:
         return Policy.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        field, place = str(first["loc"][0]), ".".join(str(part) for part in first["loc"])
+        named = (typed or {}).get(field) or f"{source}: {quoted(place)[1:-1]}"
         reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-        raise ConfigurationError(
-            f"{source}: {quoted(place)[1:-1]}: {reason.removeprefix('Value error, ')}."
-        ) from None
+        raise ConfigurationError(f"{named}: {reason.removeprefix('Value error, ')}.") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from hms_active_rooms.errors import default_hint
 from hms_active_rooms.gate.journal.records import Action, by_person
 from hms_active_rooms.untrusted import quoted
 
@@ -86,7 +87,10 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome`, and what a model has to know besides: a person's no is not to be asked about."""
+    """`outcome`, and what a model does next: a person's no is not to be asked about again."""
+    text, error = outcome(action), action.result.error
     if action.state == "rejected" and by_person(action.decided_way):
-        return outcome(action) + NOT_AGAIN
-    return outcome(action)
+        return text + NOT_AGAIN
+    if action.state in ("rejected", "failed") and error:
+        return f"{text} {default_hint(error)}"
+    return text

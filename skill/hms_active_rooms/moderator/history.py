@@ -75,6 +75,14 @@ def unreadable_calls(messages: Sequence[AnyMessage]) -> list[InvalidToolCall]:
     return [c for c in found[0].invalid_tool_calls if c["id"] and c["id"] not in answered]
 
 
+def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
+    """The calls of the turn before the person's newest message whose results are errors."""
+    turn = this_turn(messages[:-1])
+    failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
+    called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
+    return [(message, call) for message, call in called if call["id"] in failed]
+
+
 def steps_taken(messages: Sequence[AnyMessage]) -> int:
     """Model answers in this turn."""
     return sum(isinstance(m, AIMessage) for m in this_turn(messages))

@@ -32,10 +32,10 @@ from typing_extensions import TypedDict
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ActiveRoomsError, OutcomeUnknown
+from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, OutcomeUnknown
 from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
 from hms_active_rooms.gate.approval import ApprovalRequest, Reject
-from hms_active_rooms.gate.gate import Gate, refused_again
+from hms_active_rooms.gate.gate import Gate, refused_again, told_and_left
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, Way, call_key
 from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
@@ -160,7 +160,11 @@ class _Nodes:
         if (found := history.last_calls(state["messages"])) is not None:
             message, calls = found
             for call in calls:
-                updates.append(await self._left_over(call, message, state, config))
+                try:
+                    updates.append(await self._left_over(call, message, state, config))
+                except BrokenRecord as error:
+                    updates.append(_result(call, error.for_model(), failed=True))
+            await self._take_back_what_was_held(state, config)
         # Names this turn: a message id that comes again with another checkpointer is another one.
         return {"run": outside(), "prompts": 0, "messages": updates}
 
@@ -180,6 +184,21 @@ class _Nodes:
             way: Way = "message" if wrote else "gate"
             action = (await self._gate.decide(action.id, no, by=by, way=way)).action
         return _reported(call, action)
+
+    async def _take_back_what_was_held(self, state: ModeratorState, config: RunnableConfig) -> None:
+        """A yes of the turn before that was not sent ends with the person's next message, which
+        may be a no; the model cannot tell us."""
+        if not isinstance(state["messages"][-1], HumanMessage):
+            return
+        for message, call in history.failed_calls(state["messages"]):
+            change = _checked(call)
+            if not isinstance(change, StateChange):
+                continue
+            with told_and_left(call["id"] or ""):
+                action = await self._gate.find(change, self._origin(message, call, state, config))
+                if action is not None and action.state == "approved":
+                    no = Reject(_BEFORE_IT_WAS_SENT)
+                    await self._gate.decide(action.id, no, by="person", way="message")
 
     # --- model -----------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import interrupt
 
-from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord
 from hms_active_rooms.gate.actions.change import StateChange
+from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     BadAnswer,
@@ -31,7 +32,7 @@ from hms_active_rooms.gate.approval import (
     answer_schema,
 )
 from hms_active_rooms.gate.deciding import decide
-from hms_active_rooms.gate.gate import Asking, Gate, refused_again
+from hms_active_rooms.gate.gate import Asking, Gate, refused_again, told_and_left
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,
     UNSENT,
@@ -85,6 +86,13 @@ class Place:
         """How the names of all questions of this run of a subgraph begin; "" outside one."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
+
+
+def _unbroken(read: Callable[[str], Action | None], name: str) -> Action | BrokenRecord | None:
+    try:
+        return read(name)
+    except BrokenRecord as error:
+        return error
 
 
 def place_of(config: RunnableConfig) -> Place:
@@ -147,31 +155,42 @@ class Interrupts:
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        asked = list[Action]()
+        asked: Sequence[str] = ()
         answers: Sequence[object] = ()
         with self._gate.journal.write() as tx:
-            rows = {key: row for key in keys if (row := tx.latest(key)) is not None}
+            latest = {key: _unbroken(tx.latest, key) for key in keys}
+            # A row that cannot be read is left out: proposing its call again says why.
+            rows = {key: row for key, row in latest.items() if isinstance(row, Action)}
             calls = {row.call_key for row in rows.values()}
             while any(row.state in UNSENT for row in rows.values()):
                 # A pause rolls back, but nothing is written before the last answer.
                 items = tx.asked_at(self._place.position(self._number))
-                found = [row for each in items[::2] if (row := tx.get(each)) is not None]
-                if not items or 2 * len(found) < len(items):
+                found = [_unbroken(tx.get, action_id) for action_id in items[::2]]
+                others = [r for r in found if isinstance(r, Action) and r.call_key not in calls]
+                if not items or None in found or others:
                     break
-                if any(row.call_key not in calls for row in found):
-                    break
-                asked = found
-                pairs = zip(asked, items[1::2], strict=True)
-                answers = self._answers([self._gate.request(*pair) for pair in pairs])
-            for row, answer in zip(asked, answers, strict=True):
-                decided = decide(
-                    tx, row.id, answer, by=self._by, way="interrupt", policy=self._gate.policy
-                )
-                # A call can run the row of another one, which was held back.
-                same = [key for key, one in rows.items() if one.call_key == row.call_key]
-                rows |= dict.fromkeys(same, decided.newest)
-                self._problems[decided.newest.id] = decided.problem
+                asked = items[::2]
+                requests = list(map(self._shown, asked, found, items[1::2]))
+                answers = self._answers(requests)
+            for action_id, answer in zip(asked, answers, strict=True):
+                with told_and_left(action_id):
+                    policy = self._gate.policy
+                    decided = decide(
+                        tx, action_id, answer, by=self._by, way="interrupt", policy=policy
+                    )
+                    newest = decided.newest
+                    # A call can run the row of another one, which was held back.
+                    same = [key for key, one in rows.items() if one.call_key == newest.call_key]
+                    rows |= dict.fromkeys(same, newest)
+                    self._problems[newest.id] = decided.problem
         return rows
+
+    def _shown(self, action_id: str, row: object, problem: str) -> ApprovalRequest:
+        """A question again; of a row that is broken since, what keeps the others' places."""
+        if isinstance(row, Action) and not row.contradiction:
+            return self._gate.request(row, problem)
+        now, nobody = self._gate.journal.now(), Impact("", "", 0)
+        return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     def first(self) -> Asking:
         """For `Gate.propose` of the one call of this task that asks: the question is recorded with

@@ -46,7 +46,6 @@ class Result:
         notes: sentences to report besides.
         people: for a role removal, what became of each.
         error: code of the error that came, if one came.
-        hint: what to do next, for a call that was refused.
     """
 
     text: str = ""
@@ -55,7 +54,6 @@ class Result:
     notes: tuple[str, ...] = ()
     people: tuple[PersonResult, ...] = ()
     error: str = ""
-    hint: str = ""
 
     def noting(self, *notes: str) -> Result:
         """The same with notes before its own."""
@@ -87,7 +85,9 @@ class Observation:
 
 def failed(error: ActiveRoomsError) -> Ended:
     """It was surely not executed."""
-    return "failed", Result(error.for_model(), error=error.code)
+    # A hint of its own tells a fact, as how long to wait; the usual one speaks to a model.
+    own = error.hint if error.hint != error.default_hint else ""
+    return "failed", Result(f"{error.for_person()} {own}".strip(), error=error.code)
 
 
 def accepted(

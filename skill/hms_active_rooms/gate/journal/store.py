@@ -220,6 +220,14 @@ class Reading:
         )
         return self._actions(query)
 
+    def ids(self, *states: State, **filters: Any) -> list[str]:
+        """The ids of the rows in one of these states that fit the filters of `actions`, the newest
+        first: for whoever reads each row for itself, so that a broken one hides no other."""
+        none = {"room_id": None, "rooms": None, "thread": None, "within": None} | filters
+        fit = sa.or_(*(sa.and_(*self._filters(state, **none)) for state in states))
+        query = sa.select(actions.c.id).where(fit).order_by(actions.c.created_at.desc())
+        return list(self.db.scalars(query))
+
     def count(
         self,
         *,
