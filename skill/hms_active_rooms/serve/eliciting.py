@@ -100,38 +100,26 @@ def form(digest: str) -> dict[str, Any]:
     Each decision names the question; `enumNames` is what a client shows for it, if it knows
     that. No default: nobody approves by pressing Enter.
     """
+    reason = {"title": "Reason", "description": "Told to the model when you reject."}
+    decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
         "type": "object",
         "properties": {
             "decision": {
                 "type": "string",
-                "title": "Decision",
-                "description": "Approve runs exactly what is shown, once.",
-                "enum": [_reject(digest), _approve(digest)],
+                **decision,
+                "enum": [_names("reject", digest), _names("approve", digest)],
                 "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
             },
-            "reason": {
-                "type": "string",
-                "title": "Reason",
-                "description": "Told to the model when you reject.",
-                "maxLength": MAX_REASON_CHARS,
-            },
+            "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS},
         },
         "required": ["decision"],
     }
 
 
-def _name(digest: str) -> str:
-    """Names a question: long enough that no two questions with one name can be made."""
-    return digest[:32]
-
-
-def _approve(digest: str) -> str:
-    return f"approve {_name(digest)}"
-
-
-def _reject(digest: str) -> str:
-    return f"reject {_name(digest)}"
+def _names(word: str, digest: str) -> str:
+    """A decision that names its question: no two questions with one name can be made."""
+    return f"{word} {digest[:32]}"
 
 
 def answer(action: str, content: Mapping[str, object] | None, digest: str) -> object:
@@ -151,9 +139,9 @@ def answer(action: str, content: Mapping[str, object] | None, digest: str) -> ob
     decision = given.pop("decision", None)
     if action != "accept" or given or not isinstance(reason, str):
         return BadAnswer("the form has other fields than decision and reason")
-    if decision == _approve(digest):
+    if decision == _names("approve", digest):
         return Approve(digest)
-    if decision == _reject(digest):
+    if decision == _names("reject", digest):
         return Reject(reason[:MAX_REASON_CHARS])
     if isinstance(decision, str) and _NAMED.fullmatch(decision):
         return BadAnswer(LATE)

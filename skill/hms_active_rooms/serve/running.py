@@ -27,10 +27,15 @@ _T = TypeVar("_T")
 async def to_the_end(action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
     """The result of work that may send the action, from a task of its own: a cancelled caller
     does not cancel it."""
+    return await asyncio.shield(started(action_id, work))
+
+
+def started(action_id: str, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    """The same without waiting for it."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
-    return await asyncio.shield(task)
+    return task
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
