@@ -51,6 +51,11 @@ class Answer:
         """The same in other words."""
         return replace(self, text=text, data={**self.data, "text": text})
 
+    @property
+    def waiting(self) -> bool:
+        """A person has to decide first."""
+        return self.action is not None and self.action.state == "proposed"
+
 
 def where_to_approve(action_id: str, page: str = "") -> str:
     """What a person does elsewhere to decide. `page`: address of the approvals page, if any."""
