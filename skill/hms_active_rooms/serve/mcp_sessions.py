@@ -81,7 +81,11 @@ class Sessions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        tag = self._tag(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        session, version = headers.get(HEADER, ""), headers.get(VERSION)
+        has_one = session and (version is None or version in self._versions)
+        # Names the session; the id itself opens it, so it is written down nowhere.
+        tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
         if not tag or scope["method"] not in ("POST", "DELETE"):
             await self._app(scope, receive, send)
@@ -115,13 +119,6 @@ class Sessions:
         if scope["method"] == "DELETE":
             self._seen.pop(tag, None)
             self._open.pop(tag, None)
-
-    def _tag(self, headers: Headers) -> str:
-        """Names the session of a request; "" for none. The id itself opens the session, so it is
-        written down nowhere."""
-        session, version = headers.get(HEADER, ""), headers.get(VERSION)
-        has_sessions = version is None or version in self._versions
-        return hashed(session).hex()[:8] if session and has_sessions else ""
 
     def _ended(self, tag: str, number: bytes) -> None:
         ids = self._open.get(tag, {})

@@ -80,10 +80,13 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     Raises:
         ConfigurationError: no URL, no such form, or something else than 0 or 1 for the names.
     """
-    url = environ.get("HMS_NOTIFY_URL", "").strip()
+    url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         return None
-    host = _host(url)
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.port != 0 and url.isascii():
+            host = parts.hostname or ""
     if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
     by_host = (form for name, form in _HOSTS.items() if f".{host}".endswith(f".{name}"))
@@ -100,23 +103,9 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     return NotifySettings(url, forms[given], secret, names == "1")
 
 
-def _host(url: str) -> str:
-    """The host of a web address; "" for anything else."""
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.port != 0 and url.isascii():
-            return parts.hostname or ""
-    return ""
-
-
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """What the receiver gets about a question. Pure.
-
-    Args:
-        action: a row that waits.
-        settings: see there.
-        page: address of the approvals page; "" when there is none.
-    """
+    """What the receiver gets about a row that waits. `page`: address of the approvals page, if
+    there is one. Pure."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
     told = f"{action.tool} waits for approval: {count} {'person' if count == 1 else 'people'}"

@@ -77,11 +77,7 @@ class Refused(HTTPException):
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body: one JSON object, each key once.
-
-    Raises:
-        Refused: it is none, or is not said to be JSON.
-    """
+    """The body: one JSON object, each key once; `Refused` if it is none, or not said to be JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
@@ -96,8 +92,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found := dict(pairs)) < len(pairs):
         raise ValueError("a key twice")
     return found
 

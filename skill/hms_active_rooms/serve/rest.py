@@ -33,7 +33,6 @@ from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NoAction,
     NoAnswer,
-    Shown,
     decide,
     list_actions,
     show,
@@ -151,11 +150,7 @@ class DecidedAction(_Model):
 
 def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRoute]:
     """The routes, for `create_app(rest=...)`. The guard stands before them, and knows who calls.
-
-    Args:
-        toolkit: holds the gate.
-        page: address of the approvals page, told to those who wait; "" when there is none.
-    """
+    `page`: address of the approvals page, told to those who wait; "" when there is none."""
     rest = _Rest(toolkit, page)
     app = FastAPI(
         title="HMS Active Rooms",
@@ -176,7 +171,11 @@ def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRou
         about: Any = {"operation_id": name, "response_model": model, "dependencies": guards}
         app.add_api_route(f"/v1/{path}", handler, **about, **more)
 
-    caller, approver = _bearer("caller", "Calls tools."), _bearer("approver", "Decides on actions.")
+    bearers = {"caller": "Calls tools.", "approver": "Decides on actions."}
+    caller, approver = (
+        Security(HTTPBearer(scheme_name=name, description=text, auto_error=False))
+        for name, text in bearers.items()
+    )
     add("list_tools", "tools", rest.tools, Tools, caller, approver)
     add("list_actions", "actions", rest.actions, Actions, caller, approver)
     add("show_action", "actions/{id}", rest.action, ShownAction, caller, approver)
@@ -201,10 +200,6 @@ def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRou
         if isinstance(route, APIRoute) and route.methods == {"GET"}:
             route.methods = {"GET", "HEAD"}  # only now: HEAD is not documented
     return [Route("/v1", app), Route("/v1/{rest:path}", app)]
-
-
-def _bearer(name: str, text: str) -> Any:
-    return Security(HTTPBearer(scheme_name=name, description=text, auto_error=False))
 
 
 def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
@@ -278,9 +273,11 @@ class _Rest:
         return Actions(actions=[self._data(action) for action in found])
 
     async def action(self, id: Id, request: Request) -> dict[str, object]:
-        shown = await self._shown(id, _may_read(request))
-        events = shown.events[-MAX_EVENTS:]
-        told = {"action": self._data(shown.action), "events": events}
+        try:
+            shown = await show(self._gate, id, _may_read(request))
+        except NoAction:
+            raise Refused.no_action() from None
+        told = {"action": self._data(shown.action), "events": shown.events[-MAX_EVENTS:]}
         return {**told, "newest_id": shown.newest.id}
 
     async def approve(
@@ -318,12 +315,6 @@ class _Rest:
             raise Refused(409, "already_decided", verdict.text, hint, data)
         _point_to(verdict.action, response)
         return DecidedAction(text=verdict.text, action=data)
-
-    async def _shown(self, action_id: str, within: Collection[str] | None) -> Shown:
-        try:
-            return await show(self._gate, action_id, within)
-        except NoAction:
-            raise Refused.no_action() from None
 
     def _data(self, action: Action) -> ActionView:
         return view(action, approve_at=where_to_approve(action.id, self._page))

@@ -47,13 +47,8 @@ class Opened:
 
 
 class Logins:
-    """Makes links, opens sessions with them, finds the session of a request.
-
-    Args:
-        link_s: how long a link can be used.
-        session_s: how long a session lasts.
-        clock: seconds that only grow.
-    """
+    """Makes links, opens sessions with them, finds the session of a request. Both last so many
+    seconds, by a clock that only grows."""
 
     def __init__(
         self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
