@@ -55,6 +55,12 @@ _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
 """How much of a refused request is thrown away, unlooked at, and for how long at most."""
 
+_HINTS: Final = {
+    "host": "Whoever runs the server names it: --allow-host NAME.",
+    "origin": "Whoever runs the server names it: --allow-origin URL.",
+    "token": "Send Authorization: Bearer TOKEN, with a token that the server was given.",
+    "proxy": "Whoever runs the server sets HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
+}
 _TRY_AGAIN_S: Final = 5
 """Our choice: what takes long waits for a person, or for 100ms."""
 
@@ -431,8 +437,16 @@ class Guard:
             headers["www-authenticate"] = "Bearer"
         if refusal.status == 503:
             headers["retry-after"] = str(_TRY_AGAIN_S)
-        body = json.dumps({"title": refusal.text, "status": refusal.status})
-        answer = Response(body, refusal.status, headers, "application/problem+json")
+        body = {
+            "type": f"urn:hms-active-rooms:problem:{refusal.word}",
+            "title": refusal.text,
+            "status": refusal.status,
+            "detail": refusal.text,
+            "code": refusal.word,
+            "executed": "no",
+            "hint": _HINTS.get(refusal.word, ""),
+        }
+        answer = Response(json.dumps(body), refusal.status, headers, "application/problem+json")
         await answer(scope, receive, send)
 
 

@@ -42,8 +42,7 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
 
 
 class Problem(BaseModel):
-    """Why a request was refused or failed. One that was refused unread (Host, Origin, token,
-    size) has a title and a status only; nothing was executed."""
+    """Why a request was refused or failed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,6 +80,9 @@ async def json_object(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        # A program in between that decodes it would read another body than we do.
+        raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
     try:
         text = (await request.body()).decode()
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
