@@ -1,16 +1,9 @@
 """Tool calls from programs that do not run in our process: check, propose, run, tell.
 
-Threat: a client repeats a request because an answer got lost, replays one, sends two at
-once, asks more than people can read, or fills the journal. Invariant: the same call by the same
-caller is the same row of the journal while that row is open. Once it has ended, its outcome
-answers the next such call, once and within an hour, as a repetition; an outcome that stays
-unknown answers all of them, for an hour and in the same session. After that the call is a new
-action. A person is asked about a new action that was called before, whatever the policy lets run
-unasked: so no repetition is sent without a new yes. An explicit key is one row for ever, and
-a new key is a new call. Only a call tells an outcome; looking at an action changes nothing.
-At most `MAX_OPEN` questions of one caller, and `CALLERS_OF_A_TOKEN` times that of the callers of
-one token, wait at once; see `serve.limits` for how many new rows
-it makes in a minute. An outcome is told to whom it belongs: see `Caller`.
+The same call by the same caller is one row while it is open; its outcome then answers the next
+same call, once and within an hour (one that stays unknown: all of them, in the same session).
+After that the call is a new action, which a person is asked about whatever the policy lets run
+unasked. An explicit key is one row for ever. Only a call tells an outcome.
 """
 
 from __future__ import annotations
@@ -142,11 +135,7 @@ def input_schema(tool: str) -> dict[str, Any]:
 
 
 def checked(name: str, arguments: dict[str, Any]) -> Arguments:
-    """The call, checked like any.
-
-    Raises:
-        InvalidCall: no such tool, or wrong arguments.
-    """
+    """The call, checked like any, or InvalidCall: no such tool, or wrong arguments."""
     capability().tool(name)
     try:
         return ARGUMENTS[name].model_validate(arguments)
@@ -251,7 +240,6 @@ def _checked_key(caller: Caller) -> str:
 
 
 def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
-    """Tie a key to the first call that was made with it."""
     place, content = json.dumps(["key", caller.thread, caller.key]), content_of(call)
     with gate.journal.write() as tx:
         if not tx.ask(place, [content]) and tx.asked_at(place) != [content]:
@@ -289,13 +277,7 @@ async def settle(gate: Gate, action: Action) -> Action:
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
     """The answer about a row. An outcome that is told once is not told again to a new call.
-
-    Args:
-        gate: has the row.
-        action: the row.
-        began: when the call came that is answered; None: it has been answered about this row before.
-        page: address of the approvals page, if any.
-    """
+    `began`: when the call came that is answered; None: it has been answered about it before."""
     if action.ended:
         await _told(gate, action)
     answer = action_answer(action, page)

@@ -1,9 +1,7 @@
 """Decisions from people who use another program: list, show, approve, reject, and run.
 
-The first decision on an action counts, whichever way it came. Whoever comes second is told
-which one it was, by whom and when. An approval carries the digest that was shown; one with
-another digest decides nothing. Whoever decides may go away at any moment: a yes that is on
-record is sent.
+The first decision counts, whichever way it came; whoever comes second is told which one it was.
+Whoever decides may go away at any moment: a yes that is on record is sent.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
 """What an MCP client asks its person, what its answer means, and what ties the two. Pure.
 
-Threat: an answer is replayed, forged, or given to a question that is not the pending one; a
-client may keep one and give it to whatever is asked when it resumes, with a fresh state.
-Invariant: the decision itself names its question by the digest, which covers the action and
-its revision, and counts for no other; only exactly the form's `approve` approves; the journal
-decides whether anything is sent. A declined form has no content to name a question in: it
-stops what is asked, and can do no more.
+A client may keep an answer and give it to whatever is asked when it resumes, so a decision names
+its question by the digest and counts for no other. A declined form names nothing and only stops.
 """
 
 from __future__ import annotations
@@ -42,13 +38,8 @@ _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Asked:
-    """Which question a client is answering.
-
-    Attributes:
-        action: the journal's row.
-        digest: what was shown.
-        count: how many questions there were about this call, this one included.
-    """
+    """Which question a client is answering: row, digest of what was shown, and how many questions
+    there were about this call, this one included."""
 
     action: str
     digest: str
@@ -78,13 +69,8 @@ def decided_by(name: str) -> str:
 
 
 def question(request: ApprovalRequest, elsewhere: str = "", before: str = "") -> str:
-    """The request in words, with what tells it from every other request.
-
-    Args:
-        request: what is asked.
-        elsewhere: where else it can be decided, behind "can also be decided"; "" to leave it out.
-        before: why the last answer decided nothing; "" when there was none.
-    """
+    """The request in words, with what tells it from every other request; `elsewhere` it can be
+    decided too, and `before` says why the last answer decided nothing."""
     also = f"\nIt can also be decided {elsewhere}." if elsewhere else ""
     last = f"The last answer decided nothing: {before}.\n" if before else ""
     return (
@@ -124,12 +110,7 @@ def _names(word: str, digest: str) -> str:
 
 def answer(action: str, content: Mapping[str, object] | None, digest: str) -> object:
     """The answer a client gave, as `Gate.decide` reads it; None when the person decided nothing.
-
-    Args:
-        action: "accept" (the form was sent), "decline" or "cancel".
-        content: the form.
-        digest: of the question that was asked.
-    """
+    `action`: "accept" (`content` is the form), "decline" or "cancel"."""
     if action == "cancel":
         return None
     if action == "decline":

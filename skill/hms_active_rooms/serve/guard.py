@@ -1,13 +1,8 @@
 """Who may speak to the server at all: checked on every route, before anything reads a request.
 
-Threat: a web page in the person's browser (DNS rebinding, cross-site requests), another machine,
-also one behind a proxy that makes it look local, a flood of bytes, or bytes that never come, or a
-program that keeps all connections busy. Invariant: what is not named in the settings is refused
-from the headers alone, and nothing beyond this machine is named without a token; what is refused,
-too large, too slow, or one too many of programs is answered here and put on record without its
-secrets, and nothing is read from 100ms. Not held off without a token: a proxy that neither passes
-on its own name nor says in a header that it is one, since nobody can tell it from a program of
-this machine.
+What the settings do not name is refused from the headers alone, what is too large, too slow or one
+too many of programs after them; nothing is read from 100ms, and the record has no secrets. Not
+held off without a token: a proxy that neither passes on its own name nor says that it is one.
 """
 
 from __future__ import annotations
@@ -298,7 +293,6 @@ def judge(
 
 
 def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
-    """Whether a request without Origin was not caused by another site, as browsers tell."""
     if all(site in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
         return True
     # A link elsewhere may open the page: it holds nothing, and its script asks by itself.
@@ -307,7 +301,6 @@ def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[st
 
 
 def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
-    """Whether somebody opened this in a browser, to look at. No program asks so."""
     kinds = ",".join(headers.get("accept", [])).lower()
     shown = all(dest == "document" for dest in headers.get("sec-fetch-dest", []))
     return method in ("GET", "HEAD") and "text/html" in kinds and shown
@@ -319,7 +312,6 @@ def _needs_no_token(settings: GuardSettings, path: str) -> bool:
 
 
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
-    """Whose token it is; None where none was given, or none is known."""
     alone = len(settings.callers) < 2
     known: list[tuple[Principal, str]] = [
         *((Program(name, alone), token) for name, token in settings.callers.items()),
@@ -412,7 +404,6 @@ class Guard:
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
     async def _first(self, receive: Receive) -> Message | Refusal:
-        """The whole body as one message, or the disconnect."""
         body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.body_s):

@@ -1,7 +1,6 @@
 """What is answered when our own code fails: that nobody knows, and one line in the log.
 
-Invariant: no traceback and no text of an error leaves the server or reaches its log, since
-either may hold a secret; and a request that failed is never called "not executed".
+No traceback and no text of an error leaves the server or reaches its log: either may hold a secret.
 """
 
 from __future__ import annotations

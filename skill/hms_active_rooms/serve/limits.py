@@ -1,13 +1,8 @@
 """How much a server takes on: connections, new calls a minute, refusals on record.
 
-Threat: a program keeps all connections busy, fills the journal with calls or with refused
-requests, or hides one refusal that matters among many. Invariant: half of the connections are
-for people; each caller gets so many new rows a minute, and the callers of one token together
-so many more, which shuts out no other token's; of refused requests, for each reason, of which
-there are few, at most `MOST_A_MINUTE` rows a minute are written and one that counts the rest.
-Nothing waits for them; no secret is in them (no query, no header, no body).
 Counted in memory, by the journal's clock: a restart counts anew, and of servers that share a
-journal each counts its own. A refused change of a room has a row of its own among the actions.
+journal each counts its own. Of refused requests `MOST_A_MINUTE` rows a minute are written for each
+reason, so that a flood hides no other, and one that counts the rest; nothing waits for them.
 """
 
 from __future__ import annotations
@@ -93,12 +88,7 @@ class Refusals:
 
     def add(self, word: str, what: str, by: str) -> None:
         """Write a refusal down, or count it when there were many for this reason in this minute.
-
-        Args:
-            word: why, one of the few words in the log ("token", "origin"); never a stranger's.
-            what: method and path, or tool and room; escaped and cut here.
-            by: address or name of whoever asked.
-        """
+        `word`: why, one of the few in the log ("token", "origin"), never a stranger's."""
         self._begin_minute()
         if self._written[word] >= MOST_A_MINUTE:
             self._more[word] += 1

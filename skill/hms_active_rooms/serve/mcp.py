@@ -1,8 +1,7 @@
 """The MCP server: the contract's five tools, asking by elicitation, the skill's files to read.
 
 It speaks the handshake era of the protocol (asks during the call) and the one of 2026-07-28
-(asks by returning the call), over HTTP and stdio. A client that cannot ask its person gets
-"waiting for approval" with the action's id.
+(asks by returning the call), over HTTP and stdio.
 """
 
 from __future__ import annotations
@@ -148,7 +147,6 @@ def build_server(
 
 
 async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Say of a refused request state what it means."""
     try:
         return await call_next(ctx)
     except MCPError as error:

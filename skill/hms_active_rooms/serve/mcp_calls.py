@@ -1,10 +1,8 @@
 """MCP's tools/call: one call of a program, asked about by elicitation.
 
-Threat: a client sends an accepted round again, makes one up, or answers another question.
-Invariant: see `eliciting`; in a later round the row that was asked about is looked up, and
-what has ended is told, never sent again. Not held off: a client that answers for its person.
-The protocol leaves asking to the client; the record says "client", and `elicit=False` is for
-those who do not trust theirs.
+In a later round the row that was asked about is looked up; what has ended is told, never sent
+again. A client that answers for its person is not held off: the record says "client", and
+`elicit=False` is for those who do not trust theirs.
 """
 
 from __future__ import annotations
@@ -100,13 +98,8 @@ class _Talk:
 
 
 class Calls:
-    """Answers tools/call.
-
-    Args:
-        toolkit: holds the gate.
-        page: address of the approvals page; "" when there is none.
-        elicit: whether people are asked through their client, and its answers count.
-    """
+    """Answers tools/call. `page`: address of the approvals page, if there is one; `elicit`: whether
+    people are asked through their client, and its answers count."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, page: str, elicit: bool) -> None:
         self._gate = toolkit.gate
@@ -116,11 +109,7 @@ class Calls:
     async def call(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """One call, or one round of it.
-
-        Raises:
-            MCPError: no such tool, or a bug of ours, whose text stays here.
-        """
+        """One call, or one round of it; MCPError for no such tool, or a bug of ours."""
         if params.name not in ARGUMENTS:
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
         try:
@@ -194,7 +183,6 @@ class Calls:
         return action, is_new and asking is not None
 
     async def _later_round(self, asked: eliciting.Asked, talk: _Talk) -> Action:
-        """The row after the answer to the question of the round before."""
         answer: object = None
         if given := talk.response:
             answer = eliciting.answer(given.action, given.content, asked.digest)
@@ -247,7 +235,6 @@ class Calls:
         asking: asyncio.Task[types.ElicitResult],
         decided: asyncio.Task[None],
     ) -> None:
-        """Take an answer that comes after the call has ended. The next same call tells of it."""
         try:
             await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
@@ -266,7 +253,6 @@ class Calls:
             await _stopped(asking, decided)
 
     async def _until_decided(self, action: Action) -> None:
-        """A question is taken back once its action is decided elsewhere, or too late."""
         while action.state == "proposed":
             await asyncio.sleep(_POLL_S)
             action = await self._gate.get(action.id)
@@ -303,7 +289,6 @@ class Calls:
             await run(self._gate, decided.action)
 
     async def _told(self, action: Action, talk: _Talk) -> Answer:
-        """What came of it; and whose decision it was, for a person who had the question too."""
         answer = await tell(self._gate, action, talk.began, page=self._page)
         if answer.repeated and action.decided_way == eliciting.WAY:
             events = await asyncio.to_thread(self._gate.journal.events, action.id)
@@ -319,10 +304,8 @@ class Calls:
         return answer.saying(verdict.text)
 
     async def _with_progress(self, talk: _Talk, action: Action, work: Awaitable[_T]) -> _T:
-        """The work's result; meanwhile how many of a role removal were dealt with.
-
-        The journal's steps are read; the gate tells nobody anything while it sends.
-        """
+        """The work's result; meanwhile how many of a role removal were dealt with, by the
+        journal's steps: the gate tells nobody anything while it sends."""
         impact, session, told = action.impact, talk.context.session, 0
         if impact is None or impact.kind != "remove-each":
             return await work
@@ -360,7 +343,6 @@ async def _say_that_it_waits(talk: _Talk) -> None:
 
 
 async def _stopped(*tasks: asyncio.Task[Any]) -> None:
-    """The tasks are over; what they ended with is nobody's business any more."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

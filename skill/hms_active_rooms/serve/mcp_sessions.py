@@ -1,11 +1,9 @@
 """Which MCP client calls: its token, what it calls itself, its session; and no request id twice.
 
-Threat: one agent is told another's outcome, or answers its question; a client uses a request's
-id again while the first is open, and the two answers cross. Invariant: callers differ by token,
-by name, and by session while both sessions may live, here or at another server of the journal.
-What a session asked for that has ended is told to the next session of the same token and name,
-since some clients open one for each call. The era of 2026-07-28 has no sessions over HTTP: there
-a connection is one; not where a token is brought, since a proxy's connections are everybody's.
+What a session asked for is told to the next one of the same token and name once it has ended, here
+or at another server of the journal, since some clients open one for each call. The era of
+2026-07-28 has no sessions over HTTP: there a connection is one; not where a token is brought, since
+a proxy's connections are everybody's.
 """
 
 from __future__ import annotations
@@ -133,12 +131,8 @@ class Sessions:
 
 
 def caller(name: str, request: Request | None) -> Caller:
-    """Who calls.
-
-    Args:
-        name: what the client calls itself, as one plain word.
-        request: the HTTP request; None: this process serves this client alone.
-    """
+    """Who calls: `name` is what the client calls itself, as one plain word; without a request this
+    process serves this client alone."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()

@@ -1,11 +1,8 @@
 """Tells a chat channel or a program of each question that waits for a person: `HMS_NOTIFY_URL`.
 
-Threat: a receiver that is slow or down holds up a call; a name in the room reaches, or acts in,
-a channel that others read. Invariant: the journal is read for what waits, whoever asked it, and
-calls know nothing of this; a notice is marked as told once the receiver took it, and sent again
-until then, after longer and longer pauses while the question waits; no text of strangers is in
-one unless asked for, and no redirect takes one elsewhere. Of servers that share a journal one
-tells: the journal has who began the last try.
+A notice is marked as told once the receiver took it, and sent again until then, after longer and
+longer pauses while the question waits. Servers that share a journal find there who began the last
+try. No call waits for a receiver, and no redirect takes a notice elsewhere.
 """
 
 from __future__ import annotations
@@ -152,14 +149,8 @@ def signed(body: bytes, secret: str) -> dict[str, str]:
 
 
 class Notifier:
-    """Looks for new questions, and sends a notice of each.
-
-    Args:
-        gate: has the journal and the rooms.
-        settings: where notices go.
-        page: address of the approvals page; "" when there is none.
-        sleep: waits that many seconds.
-    """
+    """Looks for new questions, and sends a notice of each. `page`: address of the approvals page,
+    if there is one; `sleep` waits so many seconds."""
 
     def __init__(
         self,
@@ -234,10 +225,6 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """What runs while a server does, for `create_app(lifespans=...)`; nothing without a URL.
-
-    Raises:
-        ConfigurationError: see `notify_settings`.
-    """
+    """What runs while a server does, for `create_app(lifespans=...)`; see `notify_settings`."""
     settings = notify_settings(environ)
     return [Notifier(gate, settings, page).running] if settings else []

@@ -1,9 +1,6 @@
 """REST: the five tools, the actions that wait, and the decisions on them, under /v1.
 
-Threat: a program repeats a request because an answer got lost, approves what it asked for, or
-sends a body that two parsers read differently. Invariant: every call goes through `serve.calls`
-and every decision through `serve.decisions`; only an approver's token decides, and it calls
-nothing that changes a room; a body is one JSON object without a key twice.
+Only an approver's token decides, and it calls nothing that changes a room.
 """
 
 from __future__ import annotations
@@ -221,8 +218,6 @@ async def _strict(request: Request) -> None:
 
 
 class _Rest:
-    """The handlers."""
-
     def __init__(self, toolkit: ActiveRoomsToolkit, page: str) -> None:
         self._toolkit, self._gate, self._page = toolkit, toolkit.gate, page
 
@@ -321,7 +316,6 @@ class _Rest:
 
 
 def _point_to(action: Action | None, response: Response) -> None:
-    """202 and the action's address while it waits for a person."""
     if action is not None and action.state == "proposed":
         response.status_code = 202
         response.headers["location"] = f"/v1/actions/{action.id}"
@@ -350,6 +344,5 @@ def _may_read(request: Request) -> Collection[str] | None:
 
 
 def _approver(request: Request) -> str:
-    """The name of whoever may decide, else ""."""
     who = principal(request.scope)
     return who.name if isinstance(who, Approver) else ""

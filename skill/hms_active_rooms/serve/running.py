@@ -1,9 +1,7 @@
 """Approved actions are sent to their end, even when whoever called goes away in between.
 
-A client that closes its connection cancels its request. Without this, a removal that a
-person approved would stop half-way and be called unknown, or a yes would be written down and
-nobody would send what it allows. What comes back is what the row tells: an error of the journal
-after the request left is no sign that nothing was executed.
+What comes back is what the row tells: an error of the journal after the request left is no sign
+that nothing was executed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """Running the application on a port with uvicorn: blocking, or in a task for tests.
 
-uvicorn bounds the connections, the head of a request and idle time; the guard bounds bodies
-and how many requests programs have open. Whoever is to be reached by more than one machine
-puts a proxy in front, which also ends connections that stay silent. A stop waits for what is
-being sent and tells whoever asked for it.
+uvicorn bounds the connections, the head of a request and idle time; the guard bounds the rest.
 """
 
 from __future__ import annotations

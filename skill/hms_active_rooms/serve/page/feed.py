@@ -1,7 +1,6 @@
 """One reader of journal and rooms for everybody who looks, and their streams of news.
 
-Nobody looks: nothing is read. Otherwise the journal and the rooms are read in turn,
-once for all viewers, and each stream sends the whole picture when it changed.
+Nobody looks: nothing is read. Each stream sends the whole picture when it changed.
 """
 
 from __future__ import annotations
@@ -52,12 +51,7 @@ class PageSettings:
 
 
 class Feed:
-    """What is known now, and who is told when it changes.
-
-    Args:
-        gate: reads rooms and the journal.
-        settings: how often.
-    """
+    """What is known now, and who is told when it changes."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -197,12 +191,8 @@ class Feed:
             self._changed = asyncio.Event()
 
     async def stream(self, name: str, lasts: Callable[[], bool]) -> AsyncGenerator[str]:
-        """Server-sent events for one viewer: `you` once, then `news`, and comments as heartbeat.
-
-        Args:
-            name: who looks.
-            lasts: whether their session still does; the stream ends when it is over.
-        """
+        """Server-sent events for one viewer, while their session `lasts`: `you` once, then `news`,
+        and comments as heartbeat."""
         self._viewers += 1
         self._watched.set()
         self.look_now()

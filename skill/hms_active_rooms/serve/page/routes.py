@@ -1,9 +1,7 @@
 """The page's routes: its files, login, the stream of news, one action, a decision, the journal.
 
-Threat: another origin makes the person's browser send a decision, or frames the page; a
-name in the room is a script. Invariant: nothing but the empty page and the login is
-answered without a session; a decision comes from a script of this origin; and the browser
-is told to run, load and send nothing but this server's own files.
+Nothing but the empty page and the login is answered without a session; a decision comes from a
+script of this origin.
 """
 
 from __future__ import annotations
@@ -165,8 +163,6 @@ async def _sent(request: Request) -> dict[str, Any]:
 
 
 class _Desk:
-    """Answers the page's script."""
-
     def __init__(
         self, toolkit: ActiveRoomsToolkit, logins: Logins, feed: Feed, settings: PageSettings
     ) -> None:

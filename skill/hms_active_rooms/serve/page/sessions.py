@@ -1,9 +1,7 @@
 """One-time login links and the sessions they open. In memory: a restart ends them all.
 
-Threat: a link left in a history or a chat; a page of another origin; a program on another
-port of this machine, since cookies do not know ports. Invariant: a link opens one session;
-and a request belongs to a session only with both its halves, the cookie, which no script
-can read, and the key, which no other origin can read. Only hashes are kept.
+A request belongs to a session with both its halves: the cookie, which no script can read, and the
+key, which no other origin can read (cookies do not know ports). Only hashes are kept.
 """
 
 from __future__ import annotations
