@@ -424,3 +424,59 @@ async def test_programs_that_try_again_and_again_fill_neither_the_log_nor_the_jo
     assert len([r for r in caplog.records if r.getMessage().endswith(": busy")]) == MOST_A_MINUTE
     rows = [(row.way, row.data["what"]) for row in journal.refused_requests(limit=500)]
     assert sorted(rows) == sorted([("busy", "GET /mcp")] * MOST_A_MINUTE + [("busy", "45 more")])
+
+
+# --- other sites, and proxies ---------------------------------------------------------------------
+
+OPEN = guard_settings("127.0.0.1", own_login=("/approvals",))
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything-new"])
+@pytest.mark.parametrize("path", ["/v1/actions/abcdefghijkl", "/mcp", "/approvals/journal"])
+def test_what_another_site_makes_a_browser_send_is_refused(site: str, path: str) -> None:
+    """An image or a link of a page elsewhere sends no Origin."""
+    assert verdict(OPEN, path, sec_fetch_site=site, sec_fetch_mode="no-cors") == "site"
+    navigation = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    assert verdict(OPEN, path, sec_fetch_site=site, **navigation) == "site"
+
+
+@pytest.mark.parametrize("path", ["/approvals", "/approvals/"])
+def test_a_link_elsewhere_opens_the_page_but_no_frame_does(path: str) -> None:
+    given = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}
+    assert verdict(OPEN, path, **given, sec_fetch_dest="document") == ""
+    assert verdict(OPEN, path, **given, sec_fetch_dest="iframe") == "site"
+    assert verdict(OPEN, path, sec_fetch_site="cross-site", sec_fetch_mode="no-cors") == "site"
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_own_page_and_the_address_bar_are_let_through(site: str) -> None:
+    assert verdict(OPEN, "/approvals/journal", sec_fetch_site=site) == ""
+
+
+def test_the_page_is_opened_at_the_address_that_is_named_though_the_proxy_changes_the_host() -> (
+    None
+):
+    address = "https://rooms.example:8443"
+    given = {"sec_fetch_site": "same-origin", "sec_fetch_mode": "cors", "origin": address}
+    login = "/approvals/login"
+    proxied = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    assert verdict(proxied, login, **given) == "origin"
+    named = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",), origins=(address,))
+    assert verdict(named, login, **given) == ""
+    assert verdict(named, login, **{**given, "origin": "https://rooms.example"}) == "origin"
+
+
+@pytest.mark.parametrize(
+    "header", ["forwarded", "via", "x_real_ip", "x_forwarded_for", "x_forwarded_proto"]
+)
+@pytest.mark.parametrize("path", ["/v1/tools", "/approvals", "/healthz"])
+def test_without_a_token_nobody_comes_through_a_proxy(header: str, path: str) -> None:
+    """The proxy is on this machine, so everybody behind it would look local."""
+    assert verdict(OPEN, path, **{header: "198.51.100.7"}) == "proxy"
+
+
+def test_with_a_token_a_proxy_is_fine() -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN)
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7", **bearer) == ""
+    assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7") == "token"
