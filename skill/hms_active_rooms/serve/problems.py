@@ -52,7 +52,7 @@ class Problem(BaseModel):
     detail: str = ""
     code: str = Field(default="", description="Stable, for programs.")
     executed: Literal["no", "maybe", "yes"] = Field(
-        default="no", description="Whether a room was changed."
+        default="no", description="Whether this request changed a room."
     )
     hint: str = Field(default="", description="What to do next.")
     action: ActionView | None = Field(
