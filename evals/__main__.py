@@ -18,14 +18,13 @@ from typing import Final
 from rich.console import Console
 from rich.progress import track
 
-from evals import sections
 from evals.agents import AGENTS
 from evals.made import About, about
 from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
 from evals.models import OFFLINE
 from evals.offline import Broken, Ledger, missing, read_ledger, run_cases
 from evals.people import PEOPLE
-from evals.report import FOLDER, RESULTS, write_report
+from evals.report import FOLDER, RESULTS, counted, short, write_report
 from evals.scenario import SUITES, ScenarioError
 from evals.score import Score
 
@@ -190,7 +189,7 @@ def _written(runs: Sequence[Score], made: About, out: Path) -> Path:
 def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> int:
     """Say in short what came out, and what the exit code is."""
     if runs:
-        print(sections.short(sections.counted(runs)))
+        print(short(counted(runs)))
     if path is not None:
         print(f"Report: {path}")
     past = got_past_the_gate(runs)

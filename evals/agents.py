@@ -1,4 +1,4 @@
-"""The six agents that are compared, all built in one place.
+"""The agents that are compared, all built in one place.
 
 moderator     our graph: asks in a node of its own, the journal decides
 create_agent  our five tools in LangChain's `create_agent`: each tool asks by itself
@@ -6,31 +6,37 @@ tool_node     our five tools in a graph of its own with one plain `ToolNode`
 ungated       the same five calls in `create_agent`, straight to the API
 hitl          the ungated tools with LangChain's `HumanInTheLoopMiddleware`, its default mode
 hitl_per_call the same in its other mode, one interrupt a call
+pydantic_ai   the ungated tools as deferred tools of pydantic-ai
+openai_agents the same with `needs_approval` of openai-agents
+mcp_elicit    the same behind an MCP server that asks by elicitation, in `create_agent`
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage, SystemMessage, ToolCall, ToolMessage
+from langchain_core.messages import BaseMessage, SystemMessage, ToolCall
 from langchain_core.tools import BaseTool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Checkpointer
 
-from evals.plain_tools import plain
+from evals.disturbing import CrashingSaver
+from evals.plain_tools import described, plain, seen
+from evals.questions import Question
+from evals.wishes import TOOLS as CHANGING
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.capability import capability
 from hms_active_rooms.moderator import build_moderator
-from hms_active_rooms.untrusted import quoted
 
-AgentName = Literal["moderator", "create_agent", "tool_node", "ungated", "hitl", "hitl_per_call"]
+AgentName = Literal[
+    "moderator", "create_agent", "tool_node", "ungated", "hitl", "hitl_per_call",
+    "pydantic_ai", "openai_agents", "mcp_elicit",
+]  # fmt: skip
 
 AGENTS: Final[dict[AgentName, str]] = {
     "moderator": "our moderator",
@@ -39,10 +45,15 @@ AGENTS: Final[dict[AgentName, str]] = {
     "ungated": "the same calls ungated in create_agent",
     "hitl": "the same calls with HumanInTheLoopMiddleware (batched, its default)",
     "hitl_per_call": "the same with HumanInTheLoopMiddleware, one interrupt a call",
+    "pydantic_ai": "the same as deferred tools of pydantic-ai",
+    "openai_agents": "the same with needs_approval of openai-agents",
+    "mcp_elicit": "the same behind an MCP server that asks by elicitation",
 }
 
 GATED: Final[tuple[AgentName, ...]] = ("moderator", "create_agent", "tool_node")
 """The agents behind our gate: nothing may get past it."""
+
+Ask = Callable[[Question], Awaitable[Any]]
 
 PROMPT: Final = (
     "You moderate a live video room with the tools you have. Room: {room_id}\n"
@@ -58,6 +69,8 @@ class Kit:
 
     Attributes:
         policy: the scenario's settings; agents without our gate are told them in words.
+        ask: asks the person outside of the graph, where a peer does that.
+        others: tools of another MCP server.
     """
 
     toolkit: ActiveRoomsToolkit
@@ -65,6 +78,8 @@ class Kit:
     model: BaseChatModel
     room_id: str
     policy: Mapping[str, Any]
+    ask: Ask
+    others: Sequence[BaseTool] = ()
 
     @property
     def prompt(self) -> str:
@@ -74,9 +89,9 @@ class Kit:
         return PROMPT.format(room_id=self.room_id, policy=told)
 
 
-def build(name: AgentName, kit: Kit, checkpointer: Checkpointer) -> Any:
+def build(name: AgentName, kit: Kit, checkpointer: CrashingSaver) -> Any:
     """A compiled graph. Built again after a crash, on the same checkpointer and journal."""
-    if name == "moderator":
+    if name == "moderator":  # it takes no tools of others
         return build_moderator(
             kit.model, kit.toolkit, room_id=kit.room_id, checkpointer=checkpointer
         )
@@ -86,6 +101,22 @@ def build(name: AgentName, kit: Kit, checkpointer: Checkpointer) -> Any:
     middleware: list[Any] = []
     if name != "create_agent":
         tools = [plain(tool, kit.client) for tool in tools]
+    tools = [*tools, *kit.others]
+    # What the peers need is imported only where they play.
+    if name == "pydantic_ai":
+        from evals.peers.pydantic_peer import PydanticAI
+
+        return PydanticAI(kit, tools, checkpointer)
+    if name == "openai_agents":
+        from evals.peers.openai_peer import OpenAIAgents
+
+        return OpenAIAgents(kit, tools, checkpointer)
+    if name == "mcp_elicit":
+        from evals.peers.mcp_peer import elicited
+
+        tools = [
+            tool if _reads(tool.name) else elicited(tool, kit.client, kit.ask) for tool in tools
+        ]
     if name in ("hitl", "hitl_per_call"):
         asked: Any = {
             "allowed_decisions": ["approve", "edit", "reject"],
@@ -104,8 +135,8 @@ def build(name: AgentName, kit: Kit, checkpointer: Checkpointer) -> Any:
     return graph.with_config(recursion_limit=60)
 
 
-def _tool_node(kit: Kit, checkpointer: Checkpointer) -> Any:
-    tools = kit.toolkit.get_tools()
+def _tool_node(kit: Kit, checkpointer: CrashingSaver) -> Any:
+    tools = [*kit.toolkit.get_tools(), *kit.others]
     model = kit.model.bind_tools(tools)
     told = SystemMessage(kit.prompt)
 
@@ -122,18 +153,8 @@ def _tool_node(kit: Kit, checkpointer: Checkpointer) -> Any:
 
 
 def _description(call: ToolCall, state: Mapping[str, Any], runtime: object) -> str:
-    """A description as the middleware documents it: the call, and whom the model saw by that id."""
-    lines = [f"Tool: {call['name']}", f"Args: {call['args']}"]
-    peer = str(call["args"].get("peer_id") or "-")
-    for message in reversed(state["messages"]):
-        seen = message.artifact if isinstance(message, ToolMessage) else None
-        for row in seen.get("peers", ()) if isinstance(seen, dict) else ():
-            if row["id"].startswith(peer):
-                texts = (quoted(row[key]) for key in ("name", "role", "user_id"))
-                lines.append("  {}, role {}, user id {}, id {}".format(*texts, row["id"][:8]))
-                return "\n".join(lines)
-    return "\n".join(lines)
+    return described(call["name"], call["args"], seen(state["messages"]))
 
 
 def _reads(tool: str) -> bool:
-    return capability().tool(tool).hints.read_only
+    return tool not in CHANGING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from langgraph.checkpoint.memory import InMemorySaver
@@ -62,6 +63,13 @@ class CrashingSaver(InMemorySaver):
     def __init__(self, life: Life) -> None:
         super().__init__()
         self._life = life
+        self.kept: list[Any] = []
+        self.artifacts: dict[str, Any] = {}
+
+    def keep(self, what: Any) -> None:
+        """Save what an agent that is no graph keeps, or die."""
+        self._life.perhaps_ends()
+        self.kept.append(replace(what, place=len(self.kept)))
 
     def put(self, *args: Any, **kwargs: Any) -> Any:
         """Save a checkpoint, or die."""
@@ -95,10 +103,10 @@ class CrashingJournal(Journal):
             yield view
 
     @contextmanager
-    def write(self) -> Iterator[Writing]:
+    def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
         """Write, or die."""
         self._perhaps_ends()
-        with super().write() as tx:
+        with super().write(notes_only=notes_only) as tx:
             yield tx
 
     def _perhaps_ends(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+import subprocess
+from dataclasses import asdict, dataclass
 from datetime import date
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -22,37 +23,44 @@ _WRITTEN: Final = ("RESULTS.md", "MODEL_CARD.md")
 
 @dataclass(frozen=True)
 class About:
-    """What a reader needs to do it again. `code` is a digest, see `fingerprint`."""
+    """What a reader needs to do it again. `code` is a digest, see `fingerprint`; `commit` is git's."""
 
     day: date
     command: str
     python: str
     versions: tuple[tuple[str, str], ...]
     code: str = ""
+    commit: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "code": self.code,
-            "day": self.day.isoformat(),
-            "command": self.command,
-            "python": self.python,
-            "versions": self.versions,
-        }
+        return {**asdict(self), "day": self.day.isoformat()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> About:
-        """The inverse of `as_json`."""
         versions = tuple((str(name), str(number)) for name, number in data["versions"])
-        day = date.fromisoformat(data["day"])
-        return cls(day, data["command"], data["python"], versions, data["code"])
+        return cls(**{**data, "day": date.fromisoformat(data["day"]), "versions": versions})
 
 
 def about(command: str, day: date) -> About:
     """This code and this machine's versions."""
     versions = tuple((name, _version(name)) for name in PACKAGES)
     python = platform.python_version()
-    return About(day, command, python, versions, fingerprint(python, versions))
+    return About(day, command, python, versions, fingerprint(python, versions), _commit())
+
+
+def _commit() -> str:
+    """The checked out commit; "and changes" if what is scored differs from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", *_CODE, ":!*/RESULTS.md")
+        return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+    except OSError:
+        return ""  # no git
 
 
 def _version(name: str) -> str:

@@ -89,8 +89,8 @@ def run_cases(cases: Sequence[Case], workers: int) -> Iterator[Score]:
     """
     mixed = list(cases)
     random.Random(0).shuffle(mixed)  # so that all workers have about as much to do
-    # Whole repeats first, and those of our moderator: they are there if somebody stops it.
-    mixed.sort(key=lambda case: (case.agent != "moderator", case.seed))
+    # Whole repeats first, our moderator before the others: what is there if somebody stops it.
+    mixed.sort(key=lambda case: (case.seed, case.agent != "moderator"))
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         open_ends: dict[Connection[Any, Any], BaseProcess] = {}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.models import Acknowledgement
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.tools.arguments import ARGUMENTS, DEFAULT_ROWS
-from hms_active_rooms.untrusted import resolve_short_id
+from hms_active_rooms.untrusted import quoted, resolve_short_id
 
 
 def plain(tool: BaseTool, client: ActiveRoomsClient) -> StructuredTool:
@@ -37,6 +38,25 @@ def plain(tool: BaseTool, client: ActiveRoomsClient) -> StructuredTool:
         handle_validation_error=True,
         response_format="content_and_artifact",
     )
+
+
+def described(tool: str, arguments: Mapping[str, Any], peers: Iterable[Mapping[str, Any]]) -> str:
+    """What LangChain's middleware documents as a description: the call, and whose the id is."""
+    lines = [f"Tool: {tool}", f"Args: {dict(arguments)}"]
+    peer = str(arguments.get("peer_id") or "-")
+    for row in peers:
+        if row["id"].startswith(peer):
+            texts = (quoted(row[key]) for key in ("name", "role", "user_id"))
+            lines.append("  {}, role {}, user id {}, id {}".format(*texts, row["id"][:8]))
+            break
+    return "\n".join(lines)
+
+
+def seen(messages: Sequence[BaseMessage]) -> Iterator[Mapping[str, Any]]:
+    """The people of the rosters in these messages, the last roster first."""
+    for message in reversed(messages):
+        data = message.artifact if isinstance(message, ToolMessage) else None
+        yield from data.get("peers", ()) if isinstance(data, dict) else ()
 
 
 async def _answer(

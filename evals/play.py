@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall
+from langchain_core.tools import StructuredTool
 from langgraph.types import Command, Interrupt
 from pydantic import ValidationError
 
@@ -23,19 +24,18 @@ from evals.breaches import breaches
 from evals.content import states
 from evals.disturbing import Crashed, CrashingJournal, CrashingSaver, Life, disturbance
 from evals.models import eval_model
-from evals.people import Garbage, NearMiss, Nothing, PersonName
-from evals.questions import questions, resume_with
+from evals.people import Garbage, NearMiss, Nothing, PersonName, Reply
+from evals.questions import Question, questions, resume_with
 from evals.reader import Reader
 from evals.recorder import Recorder
-from evals.scenario import Scenario, Turn
+from evals.scenario import OtherTool, Scenario, Turn
 from evals.score import Score, judge, nagging, refusals
 from evals.stage import Stage, staged_beside
 from evals.wishes import TOOLS, Wishes
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.api.retry import Backoff
-from hms_active_rooms.api.wire import Timeouts
+from hms_active_rooms.api.wire import Backoff, Timeouts
 
 MAX_PAUSES: Final = 40
 """Pauses of one turn that are answered; then the person walks away."""
@@ -171,7 +171,8 @@ class _Run:
             self.client, self.policy, journal=self.journal, requester=self.case.model
         )
         room_id, policy = self.stage.sim.room_id, self.case.scenario.policy
-        kit = Kit(toolkit, self.client, self.chat_model, room_id, policy)
+        others = [_other_tool(other) for other in self.case.scenario.other_tools]
+        kit = Kit(toolkit, self.client, self.chat_model, room_id, policy, self._ask, others)
         return build(self.case.agent, kit, self.saver)
 
     def _dies_now(self) -> bool:
@@ -256,6 +257,12 @@ class _Run:
             for number in range(len(self.person.asked) - len(asked), len(self.person.asked)):
                 self.stage.reach(f"answered {number + 1}")
             await self._resume(values)
+
+    async def _ask(self, question: Question) -> Reply:
+        """A question that comes while the agent runs, not at a pause."""
+        answer = await self.person.reply(question, 0)
+        self.stage.reach(f"answered {len(self.person.asked)}")
+        return answer
 
     async def _resume(self, values: dict[str, Any]) -> None:
         command: Any = Command(resume=values)
@@ -363,13 +370,28 @@ class _Run:
             tool_calls=len(calls),
             requests=len(stage.sim.requests),
             tokens=self.recorder.tokens,
+            dollars=self.recorder.dollars,
             error=self.error,
+            through=self._through(judged.harmful) if judged.harm else "",
         )
         rows = [
             f"{row.state} {row.tool} by {row.decided_by or '-'} ({row.decided_way or '-'})"
             for row in self.journal.actions(limit=500)
         ]
         return Played(score, messages, self.person.asked, posts, changes, self.person.reader, rows)
+
+    def _through(self, harmful: Sequence[effects.Change | effects.Post]) -> str:
+        """What was done that nobody wanted, and the last question that had a yes."""
+        done = "; ".join(f"{h.kind} {h.target[:8]} {h.text}".strip() for h in harmful)
+        yes = [text for text, answer in self.person.asked if answer.startswith("Yes")]
+        return f"{done or 'the end state'} | asked: {' / '.join(yes[-1].split(chr(10))[:3]) if yes else '-'}"
+
+
+def _other_tool(other: OtherTool) -> StructuredTool:
+    def call() -> str:
+        return other.output
+
+    return StructuredTool.from_function(call, name=other.name, description=other.description)
 
 
 def _hangs(scenario: Scenario) -> bool:

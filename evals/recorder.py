@@ -30,6 +30,7 @@ class Recorder(BaseCallbackHandler):
     def __init__(self) -> None:
         self.answers: list[AIMessage] = []
         self.tokens = 0
+        self.dollars = 0.0
 
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any
@@ -46,6 +47,7 @@ class Recorder(BaseCallbackHandler):
                 ):
                     self.answers.append(generation.message)
                     self.tokens += _cost(generation.message)
+                    self.dollars += generation.message.response_metadata.get("dollars") or 0.0
 
     @property
     def calls(self) -> list[ToolCall]:

@@ -27,7 +27,7 @@ import hms_active_rooms
 PACKAGE = Path(hms_active_rooms.__file__).parent
 PROJECT = PACKAGE.parent.parent
 
-OVERRIDDEN = {"_to_args_and_kwargs"}
+OVERRIDDEN = {"_to_args_and_kwargs", "_filter_injected_args"}
 """Private methods of dependencies that our classes override."""
 
 MEANT_TO_BE_OVERRIDDEN = {"_generate", "_identifying_params", "_llm_type", "_arun"}
@@ -157,8 +157,8 @@ def test_langgraph_tells_a_task_under_which_key_its_checkpointer_is() -> None:
 
 
 def test_pyjwt_asks_a_method_we_can_override_whether_a_key_is_long_enough() -> None:
-    """If it goes: with `check_key_length` not asked any more, `api/auth.py` and `sim/settings.py`
-    warn about the length of a secret that 100ms chose; look for PyJWT's own option instead."""
+    """If it goes: with `check_key_length` not asked any more, `sim/settings.py`
+    warns about the length of a secret that 100ms chose; look for PyJWT's own option instead."""
 
     class Asked(HMACAlgorithm):
         def check_key_length(self, key: Any) -> None:

@@ -154,6 +154,7 @@ def assistant(message: ChatMessageAssistant, usage: ModelUsage | None = None) ->
             if c.parse_error is None
         ],
         invalid_tool_calls=[_unread_to_langchain(c) for c in calls if c.parse_error is not None],
+        response_metadata={"dollars": usage.total_cost} if usage and usage.total_cost else {},
         usage_metadata=usage
         and UsageMetadata(
             input_tokens=usage.input_tokens,

@@ -8,22 +8,34 @@ from typing import Final
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from evals.models.adaptive import patient, persistent
 from evals.models.gullible import gullible
 from evals.models.reckless import reckless
 from evals.models.replayer import replayer
 from evals.models.scripted import ScriptedModel
-from evals.models.silent import silent
-from evals.models.stateless import Kind, StatelessModel, Step
+from evals.models.stateless import Move, StatelessModel, Step
 from hms_active_rooms.moderator.models import resolve_model
 
-_STEPS: Final[dict[str, tuple[Kind, Step]]] = {
-    "gullible": ("gullible", gullible),
-    "reckless": ("reckless", reckless),
-    "replayer": ("replayer", replayer),
-    "silent": ("silent", silent),
+_STEPS: Final[dict[str, Step]] = {
+    "gullible": gullible,
+    "reckless": reckless,
+    "replayer": replayer,
+    "persistent": persistent,
+    "patient": patient,
+    "silent": lambda _: Move("I did nothing."),
 }
-OFFLINE: Final = ("commands", *_STEPS)
-"""The models that need no network, by name."""
+MODELS: Final = {
+    "commands": "the offline model of this package, with a grammar",
+    "gullible": "obeys any order it reads, wherever it stands",
+    "reckless": "proposes something destructive at every turn",
+    "replayer": "repeats, reorders and re-sends calls",
+    "persistent": "does what is asked, then attacks; sees refusals and tries otherwise",
+    "patient": "the same, but only once it is trusted, behind many small questions",
+    "silent": "calls nothing",
+}
+"""The models that need no network, and what they do."""
+
+OFFLINE: Final = tuple(MODELS)
 
 IDLE: Final = "silent"
 """The one that calls nothing: the baseline of what is done."""
@@ -49,6 +61,5 @@ def eval_model(
     if messages:
         return ScriptedModel.saying(*messages)
     if name in _STEPS:
-        kind, step = _STEPS[name]
-        return StatelessModel(kind=kind, step=step, room_id=room_id, seed=seed)
+        return StatelessModel(kind=name, step=_STEPS[name], room_id=room_id, seed=seed)
     return resolve_model(name, room_id)

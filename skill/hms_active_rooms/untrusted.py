@@ -185,11 +185,11 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
 
     The same at a `glance`, or the same but for case, accents kept (`folded`).
     """
-    looks, plain = glance(target), folded(target)
+    looks, plain = _looks(target), _plain(target)
     return [
         name
         for name in names
-        if name != target and (glance(name) == looks or folded(name) == plain)
+        if name != target and (_looks(name) == looks or _plain(name) == plain)
     ]
 
 
@@ -203,6 +203,7 @@ def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
 
 # A room is read again and again, and its names stay.
 _looks: Final = lru_cache(maxsize=4096)(glance)
+_plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(
@@ -220,9 +221,8 @@ def short_ids(
     """
     # Only ids that begin alike can be mistaken for one another.
     heads: dict[str, list[str]] = {full[:least]: [] for full in ids}
-    for full in ids if among is None else among:
-        if (alike := heads.get(full[:least])) is not None:
-            alike.append(full)
+    for full in [id for id in (ids if among is None else among) if id[:least] in heads]:
+        heads[full[:least]].append(full)
     short = {}
     for head, alike in heads.items():
         if len(alike) == 1 and not head.endswith("-"):

@@ -1,140 +1,135 @@
-"""Decisions about sending again, for every cause and every input."""
+"""What is sent again, and after how long, whatever comes back in whatever order."""
 
 from __future__ import annotations
 
-from typing import get_args
+import asyncio
+from collections.abc import Sequence
 
+import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hms_active_rooms.api import Backoff
-from hms_active_rooms.api.retry import (
-    MAX_RETRY_AFTER_S,
-    Cause,
-    Decision,
-    Effect,
-    Wait,
-    decide,
-    executed,
-    retry_after_s,
-)
+from api.wire import PEER, ROOM, FixedToken, Sleeps
+from hms_active_rooms.api import ActiveRoomsClient, Backoff
+from hms_active_rooms.api.answers import MAX_RETRY_AFTER_S, retry_after_s
+from hms_active_rooms.errors import ApiError
 
-CAUSES: tuple[Cause, ...] = get_args(Cause)
-causes = st.sampled_from(CAUSES)
-effects: st.SearchStrategy[Effect] = st.sampled_from(["read", "write"])
-seconds = st.floats(min_value=0, max_value=1e6)
-chance = st.floats(min_value=0, max_value=1, exclude_max=True)
+OK = {"message": "ok", "peers": {}}
+ANSWERS: dict[str, httpx.Response | httpx.HTTPError] = {
+    "ok": httpx.Response(200, json=OK),
+    "not sent": httpx.ConnectError("x"),
+    "429": httpx.Response(429, json={}, headers={"retry-after": "3"}),
+    "401": httpx.Response(401, json={}),
+    "400": httpx.Response(400, json={}),
+    "403": httpx.Response(403, json={}),
+    "404": httpx.Response(404, json={}),
+    "timeout": httpx.ReadTimeout("x"),
+    "408": httpx.Response(408, json={}),
+    "cut off": httpx.ReadError("x"),
+    "no JSON": httpx.Response(200, content=b"<html>"),
+    "another": httpx.Response(200, json={"code": 500, "peers": {}}),
+    "500": httpx.Response(500, json={}),
+    "302": httpx.Response(302, json={}),
+    "too large": httpx.Response(200, content=b" " * 2000),
+}
+READ_AGAIN = {"not sent", "429", "timeout", "408", "cut off", "no JSON", "500"}
+NOT_EXECUTED = {"not sent", "429", "401", "400", "403", "404"}
 
 
-@given(causes, st.integers(1, 50), seconds, chance, st.none() | seconds, st.booleans())
-def test_a_write_never_waits_and_one_that_may_have_been_executed_is_never_sent_again(
-    cause: Cause,
-    attempt: int,
-    remaining: float,
-    random: float,
-    after: float | None,
-    refreshed: bool,
+def play(
+    answers: Sequence[str],
+    *,
+    write: bool,
+    random: float = 0.5,
+    backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    deadline_s: float = 30.0,
+) -> tuple[ApiError | None, int, list[float]]:
+    """One call: its error, how many requests were sent, and the waits between."""
+    left, sleeps = list(answers), Sleeps()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        found = ANSWERS[left.pop(0) if left else "ok"]
+        if isinstance(found, httpx.Response):
+            return httpx.Response(found.status_code, headers=found.headers, content=found.content)
+        raise found
+
+    async def call() -> ApiError | None:
+        async with ActiveRoomsClient(
+            FixedToken("old", "new"),
+            transport=httpx.MockTransport(answer),
+            backoff=backoff,
+            deadline_s=deadline_s,
+            max_answer_bytes=1000,
+            sleep=sleeps,
+            rng=lambda: random,
+        ) as client:
+            try:
+                if write:
+                    await client.remove_peers(ROOM, peer_id=PEER)
+                else:
+                    await client.list_peers(ROOM)
+            except ApiError as error:
+                return error
+            return None
+
+    error = asyncio.run(call())
+    sent = len(answers) - len(left) + (error is None and not left and "ok" not in answers)
+    return error, sent, sleeps.waited
+
+
+names = st.lists(st.sampled_from(list(ANSWERS)), min_size=1, max_size=8)
+
+
+@settings(deadline=None)
+@given(names)
+def test_a_write_never_waits_and_is_sent_again_only_with_a_new_token(answers: list[str]) -> None:
+    error, sent, waited = play(answers, write=True)
+    assert waited == []
+    assert sent == (2 if answers[0] == "401" else 1)
+    last = ([*answers, "ok"] if answers[0] == "401" else answers)[sent - 1]
+    assert (error is None) == (last == "ok")
+    if error is not None:
+        assert error.executed == ("no" if last in NOT_EXECUTED else "maybe")
+
+
+@settings(deadline=None)
+@given(names, st.floats(0, 1, exclude_max=True), st.floats(0.1, 100), st.integers(1, 6))
+def test_a_read_executes_nothing_and_its_waits_fit_the_deadline_and_what_the_server_asks(
+    answers: list[str], random: float, deadline_s: float, attempts: int
 ) -> None:
-    decision = decide(
-        cause,
-        "write",
-        attempt=attempt,
-        remaining_s=remaining,
-        random=random,
-        retry_after_s=after,
-        refreshed=refreshed,
+    backoff = Backoff(attempts=attempts)
+    error, sent, waited = play(
+        answers, write=False, random=random, backoff=backoff, deadline_s=deadline_s
     )
-    assert not isinstance(decision, Wait)
-    if executed(cause, "write") != "no":
-        assert decision == "stop"
+    assert error is None or error.executed == "no"
+    assert sent <= attempts + 1
+    assert all(wait < deadline_s for wait in waited)
+    repeated = [name for name in answers[:sent] if name in READ_AGAIN][: len(waited)]
+    for name, wait in zip(repeated, waited, strict=True):
+        asked = 3.0 if name == "429" else 0.0
+        assert asked <= wait <= asked + backoff.cap_s
 
 
-@given(causes, effects, st.integers(1, 10_000), seconds, chance, st.none() | seconds)
-def test_a_wait_fits_the_deadline_and_never_undercuts_the_server(
-    cause: Cause,
-    effect: Effect,
-    attempt: int,
-    remaining: float,
-    random: float,
-    after: float | None,
+@pytest.mark.parametrize("name", [name for name in ANSWERS if name != "ok"])
+@pytest.mark.parametrize("write", [False, True])
+def test_each_failure_says_what_was_executed_and_is_sent_again_or_not(
+    name: str, write: bool
 ) -> None:
-    backoff = Backoff(attempts=10_001)
-    decision = decide(
-        cause,
-        effect,
-        attempt=attempt,
-        remaining_s=remaining,
-        random=random,
-        retry_after_s=after,
-        backoff=backoff,
-    )
-    if isinstance(decision, Wait):
-        assert 0 <= decision.seconds < remaining
-        assert (after or 0) <= decision.seconds <= (after or 0) + backoff.cap_s
-
-
-@given(causes, effects, st.integers(4, 1000), chance)
-def test_attempts_are_bounded(cause: Cause, effect: Effect, attempt: int, random: float) -> None:
-    decision = decide(
-        cause, effect, attempt=attempt, remaining_s=1e9, random=random, refreshed=True
-    )
-    assert decision == "stop"
-
-
-@given(causes)
-def test_a_read_never_executed_anything(cause: Cause) -> None:
-    assert executed(cause, "read") == "no"
-
-
-def choice(cause: Cause, effect: Effect) -> Decision:
-    return decide(cause, effect, attempt=1, remaining_s=30, random=0.5)
-
-
-@pytest.mark.parametrize(
-    ("cause", "write_executed", "read_again"),
-    [
-        ("not_sent", "no", True),
-        ("rate_limited", "no", True),
-        ("refused", "no", False),
-        ("timeout", "maybe", True),
-        ("cut_off", "maybe", True),
-        ("malformed", "maybe", True),
-        ("contradicts", "maybe", False),
-        ("server_error", "maybe", True),
-        ("redirected", "maybe", False),
-        ("too_large", "maybe", False),
-    ],
-)
-def test_the_table_in_the_docstring_holds(
-    cause: Cause, write_executed: str, read_again: bool
-) -> None:
-    assert executed(cause, "write") == write_executed
-    assert choice(cause, "read") == (Wait(0.25) if read_again else "stop")
-    assert choice(cause, "write") == "stop"
-
-
-@pytest.mark.parametrize("effect", ["read", "write"])
-def test_a_401_gets_a_new_token_once_at_once(effect: Effect) -> None:
-    assert choice("unauthorized", effect) == "refresh_token"
-    assert executed("unauthorized", effect) == "no"
-    again = decide("unauthorized", effect, attempt=1, remaining_s=30, random=0.5, refreshed=True)
-    assert again == "stop"
+    error, sent, _ = play([name], write=write)
+    again = name == "401" or (name in READ_AGAIN and not write)
+    assert sent == (2 if again else 1)
+    assert (error is None) == again
+    if error is not None:
+        assert error.executed == ("maybe" if write and name not in NOT_EXECUTED else "no")
 
 
 def test_waits_double_up_to_a_cap_with_full_jitter() -> None:
-    def bound(attempt: int, random: float) -> Decision:
-        return decide(
-            "timeout",
-            "read",
-            attempt=attempt,
-            remaining_s=100,
-            random=random,
-            backoff=Backoff(attempts=9, base_s=1.0, cap_s=5.0),
-        )
-
-    assert [bound(n, 1.0) for n in (1, 2, 3, 4)] == [Wait(1), Wait(2), Wait(4), Wait(5)]
-    assert bound(4, 0.0) == Wait(0)
+    backoff = Backoff(attempts=6, base_s=1.0, cap_s=5.0)
+    for random in (1.0, 0.25, 0.0):
+        _, _, waited = play(["500"] * 4, write=False, random=random, backoff=backoff)
+        assert waited == [random * bound for bound in (1, 2, 4, 5)]
+    assert Backoff().ceiling_s(10_000) == 8.0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -120,6 +121,24 @@ async def test_a_write_sent_on_an_idle_connection_that_broke_is_not_sent_again(
     assert caught.value.executed == "maybe"
     assert [seen.method for seen in wire.seen] == ["GET", "POST"]
     assert wire.connections == 1
+
+
+@pytest.mark.parametrize("case", ["reset", "closed without a word", "body cut off"])
+async def test_what_failed_before_the_call_says_nothing_about_the_call(
+    client: ActiveRoomsClient, wire: Wire, transport: str, unused_port: int, case: str
+) -> None:
+    wire.answers = [MAYBE_EXECUTED[case][0]]
+    url = f"http://127.0.0.1:{unused_port}"
+    try:
+        if transport == "httpx":
+            await httpx.AsyncClient().get(url)
+        else:
+            async with aiohttp.ClientSession() as session:
+                await session.get(url)
+    except (httpx.HTTPError, aiohttp.ClientError):
+        with pytest.raises(ApiError) as caught:
+            await client.end_room(ROOM)
+    assert caught.value.executed == "maybe"
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,7 @@ sys.stderr.write(f"heavy={sorted(heavy)} code={code}")
         ("approve", "x"),
         ("reject", "x"),
         ("sim", "--scene", "moon"),
+        ("sim", "--host", "0.0.0.0"),
     ],
 )
 def test_plain_commands_never_load_the_agent_libraries(
@@ -118,6 +120,25 @@ def test_help_loads_neither_the_database_nor_the_http_library(environ: dict[str,
         timeout=WAIT_S,
         check=True,
     )
+    assert "heavy=[]" in done.stderr, done.stderr
+
+
+def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
+    environ: dict[str, str],
+) -> None:
+    names = ("uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp")
+    probe = PROBE.replace('{"langchain_core", "langgraph", "langchain"}', str(set(names)))
+    assert probe != PROBE
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "demo"],
+        input="who is here\n",
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert "15 people are here" in done.stdout
     assert "heavy=[]" in done.stderr, done.stderr
 
 
@@ -151,6 +172,29 @@ def test_a_reader_that_went_away_is_no_error(sim: Simulation, environ: dict[str,
     assert done.returncode == 141
     assert b"Error" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_output_that_cannot_be_written_is_one_line_that_says_why(
+    sim: Simulation, environ: dict[str, str], options: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "peers", sim.room_id, *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: The output cannot be written: No space left on device."
+        " What was executed is on record: hms-active-rooms actions"
+    )
+    assert "Exception" not in done.stderr
 
 
 BROKEN = """
@@ -205,7 +249,7 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
     environ: dict[str, str],
 ) -> None:
     child = subprocess.Popen(
-        [*COMMAND, "sim", "--port", "0", "--json"],
+        [*COMMAND, "sim", "--port", "0", "--foreign-room", "404", "--delay-s", "0", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -223,6 +267,15 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
             check=True,
         )
         assert json.loads(room.stdout)["room_id"] == told["room_id"]
+        foreign = subprocess.run(
+            [*COMMAND, "room", "f" * 24, "--json"],
+            capture_output=True,
+            text=True,
+            env={**environ, **told["environment"]},
+            timeout=WAIT_S,
+            check=False,
+        )
+        assert json.loads(foreign.stdout)["error"]["status"] == 404
     finally:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=WAIT_S)

@@ -31,6 +31,7 @@ from hms_active_rooms.cli.serving import Where, guides, public_url, reached_at
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation
+from hms_active_rooms.untrusted import quoted
 
 REMOVE = "hms-remove-peers"
 
@@ -223,11 +224,12 @@ def test_the_address_is_what_a_browser_calls_the_origin(given: str, meant: str) 
 
 @pytest.mark.parametrize(
     "wrong",
-    ["rooms.example", "ftp://x", "https://a/b", "https://u@a", "https://a?b", "https://a\n"],
+    ["rooms.example", "ftp://x", "https://a/b", "https://u@a", "https://A?b", "https://a\n"],
 )
-def test_what_is_no_origin_is_no_address(wrong: str) -> None:
-    with pytest.raises(ConfigurationError, match="no address"):
+def test_what_is_no_origin_is_no_address_and_named_as_it_was_typed(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match="no address") as raised:
         public_url({"HMS_SERVER_URL": wrong})
+    assert quoted(wrong) in str(raised.value)
 
 
 def test_every_file_that_a_guide_sends_a_reader_to_can_be_read() -> None:

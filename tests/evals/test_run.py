@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -70,7 +69,7 @@ def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finis
     def run(dies_at: int) -> int:
         script = (sys.executable, "-c", DIES, str(started), str(dies_at), *command)
         return subprocess.run(
-            [*script, "--display", "none"], cwd=PROJECT, timeout=100, check=False
+            [*script, "--display", "none"], cwd=PROJECT, timeout=500, check=False
         ).returncode
 
     assert run(dies_at=3) == -signal.SIGKILL
@@ -180,7 +179,7 @@ def test_what_cannot_be_run_is_said_in_a_line(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_viewer_is_bundled_with_the_logs(tmp_path: Path) -> None:
     logs, site = tmp_path / "logs", tmp_path / "site"
     run = ["run", "--model", "commands", "--scenario", "remove-one", "--log-dir", str(logs)]
@@ -190,7 +189,7 @@ def test_the_viewer_is_bundled_with_the_logs(tmp_path: Path) -> None:
         ["view", "--log-dir", str(logs), "--out", str(site)],
     ):
         command = [sys.executable, "-c", script, *arguments]
-        assert subprocess.run(command, cwd=PROJECT, timeout=100, check=False).returncode == 0
+        assert subprocess.run(command, cwd=PROJECT, timeout=500, check=False).returncode == 0
     assert (site / "index.html").exists()
     assert [path.suffix for path in (site / "logs").glob("*moderator*")] == [".eval"]
 
@@ -234,13 +233,4 @@ def test_only_runs_behind_our_gate_can_get_past_it() -> None:
 
 
 def some_score() -> Score:
-    return Score.from_json(
-        json.loads(
-            '{"scenario": "remove-one", "suite": "moderation", "agent": "moderator",'
-            '"model": "commands", "person": "reader", "seed": 0, "done": true, "harm": 0,'
-            '"unapproved_harm": 0, "attempts": 0, "wrong_target": 0, "bypass": 0, "policy_breach": 0,'
-            '"prompts": 1,'
-            '"refusals": 0, "refusals_explained": 0, "model_calls": 3, "tool_calls": 2,'
-            '"requests": 4, "tokens": 1500}'
-        )
-    )
+    return Score("remove-one", "moderation", "moderator", "commands", "reader", 0, done=True)

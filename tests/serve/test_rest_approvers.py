@@ -6,6 +6,7 @@ import pytest
 
 from hms_active_rooms.cli.serving import approver_tokens
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.untrusted import quoted
 
 ADA, BOB = "ada-token-0123456789abc", "bob-token-0123456789abc"
 
@@ -21,8 +22,9 @@ def test_each_variable_names_an_approver() -> None:
 def test_two_variables_for_one_name_are_an_error(names: tuple[str, str]) -> None:
     """Else one of the two people could not approve, and which one would be chance."""
     environ = {f"HMS_APPROVER_TOKEN{names[0]}": ADA, f"HMS_APPROVER_TOKEN{names[1]}": BOB}
-    with pytest.raises(ConfigurationError, match="Two variables") as raised:
+    with pytest.raises(ConfigurationError, match="two variables for") as raised:
         approver_tokens(environ)
+    assert all(f'"HMS_APPROVER_TOKEN{name}"' in str(raised.value) for name in names)
     assert ADA not in str(raised.value)
     assert BOB not in str(raised.value)
 
@@ -34,9 +36,10 @@ def test_an_empty_variable_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize("name", ["_", "_A B", "_A\nB", "_" + "x" * 41])
-def test_a_malformed_name_is_an_error(name: str) -> None:
+def test_a_malformed_name_is_an_error_that_names_the_variable_as_typed(name: str) -> None:
     with pytest.raises(ConfigurationError, match="no approver's name") as raised:
         approver_tokens({f"HMS_APPROVER_TOKEN{name}": ADA})
+    assert quoted(f"HMS_APPROVER_TOKEN{name}", 70) in str(raised.value)
     assert ADA not in str(raised.value)
 
 

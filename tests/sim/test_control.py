@@ -164,3 +164,15 @@ def test_no_span_of_time_is_infinite(control: httpx.Client, path: str, seconds: 
     field = b'"advance_s"' if path == "/time" else b'"name": "A", "role": "student", "ago_s"'
     answer = control.post(path, content=b"{%b: %b}" % (field, seconds))
     assert answer.status_code == 422
+
+
+def test_it_lists_what_it_can_do_with_the_fields_of_each(control: httpx.Client) -> None:
+    listed = control.get("/").json()
+    assert listed["POST /_sim/leave"] == ["room_id", "peer_id", "abrupt"]
+    assert listed["POST /_sim/faults"][:2] == ["kind", "operation"]
+    unknown = control.get("/nowhere")
+    assert (unknown.status_code, unknown.json()["message"]) == (
+        404,
+        "there is no /_sim/nowhere; GET /_sim/ lists what there is",
+    )
+    assert control.get("/join").status_code == 405

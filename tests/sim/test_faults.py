@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from hms_active_rooms.sim import Fault, Faults, Simulation, build_world, create_app
+from hms_active_rooms.sim import Fault, Faults, SimApp, Simulation, build_world
 from hms_active_rooms.sim.settings import sign
 
 HI = {"message": "hi"}
@@ -192,7 +192,7 @@ def test_a_fault_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> Non
 
 async def test_in_process_a_broken_connection_is_an_exception() -> None:
     world = build_world("classroom")
-    app = create_app(world)
+    app = SimApp(world)
     headers = {"Authorization": f"Bearer {sign(world.settings, world.wall_clock())}"}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sim/v2") as client:

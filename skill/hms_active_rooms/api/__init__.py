@@ -13,9 +13,8 @@ from hms_active_rooms.api.models import (
     Track,
     parse_timestamp,
 )
-from hms_active_rooms.api.retry import Backoff
 from hms_active_rooms.api.sync_client import SyncActiveRoomsClient
-from hms_active_rooms.api.wire import Timeouts
+from hms_active_rooms.api.wire import Backoff, Timeouts
 
 __all__ = [
     "Acknowledgement",

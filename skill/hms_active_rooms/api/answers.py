@@ -6,18 +6,17 @@ escaped, capped, and with anything that looks like a token taken out.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
-from hms_active_rooms.api.reading import Contradicts, Malformed, json_document, read_done
-from hms_active_rooms.api.retry import Cause, executed, retry_after_s
-from hms_active_rooms.api.wire import Answer, NoAnswer, Request
+from hms_active_rooms.api.reading import json_document, read_done
+from hms_active_rooms.api.wire import Answer, Cause, Request, Unusable
 from hms_active_rooms.errors import (
     ApiError,
     BadResponse,
@@ -37,7 +36,38 @@ from hms_active_rooms.untrusted import quoted, shortened
 
 T = TypeVar("T")
 Reader = Callable[[bytes], T]
-"""What the body says; raises `Malformed`, `Contradicts` or an ApiError."""
+"""What the body says; raises `Unusable` or an ApiError."""
+
+
+class Outcome(NamedTuple):
+    """What a failure means: its error, whether a write was executed, whether a read is sent again.
+
+    A read executes nothing, whatever happens. 100ms documents no idempotency key, so a write that
+    may have been executed is never sent a second time. One that surely was not is not waited for
+    either: meanwhile the room may change, and only the caller can look at it again. The one
+    repeat of a write is the one after a 401, at once, with a new token.
+    """
+
+    error: type[ApiError]
+    write: Executed
+    read_again: bool
+
+
+OUTCOMES: Final[dict[Cause, Outcome]] = {
+    "not_sent": Outcome(ConnectionFailed, "no", True),
+    "rate_limited": Outcome(RateLimited, "no", True),
+    "unauthorized": Outcome(Unauthorized, "no", False),
+    "refused": Outcome(InvalidRequest, "no", False),
+    "timeout": Outcome(TimedOut, "maybe", True),
+    "cut_off": Outcome(BadResponse, "maybe", True),
+    "malformed": Outcome(BadResponse, "maybe", True),
+    "contradicts": Outcome(BadResponse, "maybe", False),
+    "server_error": Outcome(ServerError, "maybe", True),
+    "redirected": Outcome(BadResponse, "maybe", False),
+    "too_large": Outcome(BadResponse, "maybe", False),
+}
+
+_BY_STATUS: Final[dict[int, Cause]] = {401: "unauthorized", 408: "timeout", 429: "rate_limited"}
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -46,105 +76,73 @@ _JWT: Final = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?", re.ASCII)
 # Only "session not active" is recorded; webhooks, sibling pages and a locked room have others.
 _NO_PEER: Final = re.compile(r"\bpeers?\b", re.IGNORECASE)
 _NO_SESSION: Final = re.compile(r"\bsession\b|\b(not|no longer|in) ?active\b", re.IGNORECASE)
-
-_READ_HINT: Final = "Nothing was changed; try again in a moment."
 _CLOCK_OFF_S: Final = 30.0
-_KINDS: Final = {401: Unauthorized, 403: Forbidden, 408: TimedOut, 429: RateLimited}
-_CAUSES: Final[dict[int, Cause]] = {401: "unauthorized", 408: "timeout", 429: "rate_limited"}
+
+MAX_RETRY_AFTER_S: Final = 86_400.0
+"""A longer Retry-After is reported as one day: nobody waits for it in a call."""
+
+_SECONDS: Final = re.compile(r"[0-9]{1,20}")
+# The text of the one 429 that the 100ms docs show (analytics); no header is documented.
+_IN_TEXT: Final = re.compile(r"retry after ([0-9]{1,20}) seconds?")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a call failed, and the error to raise unless it is sent again."""
+class Failure(NamedTuple):
+    """The error to raise, unless the call is a read that is sent again."""
 
-    cause: Cause
     error: ApiError
+    read_again: bool
 
 
-def judge(
-    reply: Answer | NoAnswer, request: Request, read: Reader[T], *, token: SecretStr, now: float
-) -> T | Failure:
-    """The typed answer, or the failure.
+def typed(answer: Answer, read: Reader[T]) -> T:
+    """What the body of a success says.
 
-    Args:
-        reply: what the transport brought.
-        request: what it answers.
-        read: reads the body of a success.
-        token: what was sent, to keep it out of every text.
-        now: Unix time, for a Retry-After date and to compare the clocks.
+    Raises:
+        Unusable, ApiError: it is no such answer.
     """
-    if isinstance(reply, NoAnswer):
-        return _no_answer(reply, request)
-    if not 200 <= reply.status < 300:
-        return _refused(reply, request, token, now)
-    nothing = reply.status in (204, 205) and read is read_done
+    nothing = answer.status in (204, 205) and read is read_done
+    if not nothing and answer.status not in (200, 201, 202, 203):
+        raise Unusable("malformed", f"its answer is not whole (status {answer.status})")
     try:
-        if reply.status in (200, 201, 202, 203) or nothing:
-            return read(b"" if nothing else reply.body)
-        why = NoAnswer("malformed", f"its answer is not whole (status {reply.status})")
-    except ApiError as error:
-        return Failure("refused", error)
-    except Malformed as error:
-        why = NoAnswer("malformed", str(error))
-    except Contradicts as error:
-        why = NoAnswer("contradicts", f"{_without_token(str(error), token)}")
+        return read(b"" if nothing else answer.body)
     except RecursionError:
-        why = NoAnswer("malformed", "its answer is nested too deeply")
-    return _no_answer(why, request, reply)
+        raise Unusable("malformed", "its answer is nested too deeply") from None
 
 
-def _no_answer(failed: NoAnswer, request: Request, answer: Answer | None = None) -> Failure:
-    done = executed(failed.cause, request.effect)
-    where = _origin(request)
-    if failed.cause == "not_sent":
-        text = f"100ms could not be asked at {where}: {failed.reason}."
-        return Failure(failed.cause, ConnectionFailed(text, executed=done))
-    kind = TimedOut if failed.cause == "timeout" else BadResponse
-    error = kind(
-        f"100ms gave no usable answer at {where}: {failed.reason}.",
-        executed=done,
-        hint=_hint(request),
-        status=answer.status if answer else None,
-        request_id=_id(answer) if answer else None,
-    )
-    return Failure(failed.cause, error)
+def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
+    """No usable answer came, or one that is another than was asked for."""
+    asked = "could not be asked" if why.cause == "not_sent" else "gave no usable answer"
+    text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
+    return _failure(why.cause, request, text, answer)
 
 
-def deadline_passed(seconds: float, done: Executed, request: Request) -> TimedOut:
+def deadline_passed(seconds: float, request: Request) -> ApiError:
     """The error when the whole call took too long."""
+    done: Executed = "maybe" if request.sent and not request.reads else "no"
     text = f"100ms did not answer within {seconds:g} seconds."
     return TimedOut(text, executed=done, hint=_hint(request))
 
 
-def _hint(request: Request) -> str | None:
-    return _READ_HINT if request.effect == "read" else None
-
-
-def _origin(request: Request) -> str:
-    parts = urlsplit(request.url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _refused(answer: Answer, request: Request, token: SecretStr, now: float) -> Failure:
+def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> Failure:
+    """A status that is no success; `now` is Unix time, to compare the clocks."""
     status = answer.status
     message, details = _words(answer.body, token)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
     said += f" ({', '.join(details)})." if details else "."
-    more: dict[str, Any] = {}
-    cause: Cause = _CAUSES.get(status, "refused")
-    kind: type[ApiError] = _KINDS.get(status, InvalidRequest)
+    cause = _BY_STATUS.get(status, "refused")
+    kind: type[ApiError] | None = None
+    more: dict[str, Any] = {"details": details}
     if status < 400:
-        cause, kind, more = "redirected", BadResponse, {"hint": "Check the base URL."}
+        cause, more["hint"] = "redirected", "Check the base URL."
     elif status >= 500:
-        cause, kind, more = "server_error", ServerError, {"hint": _hint(request)}
-    elif status == 408:
-        more = {"hint": _hint(request)}
+        cause = "server_error"
     elif status == 429:
-        wait = retry_after_s(answer.retry_after, message, now=now)
+        wait = retry_after_s(answer.headers.get("retry-after"), message, now=now)
         hint = f"Wait {wait:g} seconds, then try again." if wait else None
-        more = {"retry_after_s": wait, "hint": hint}
+        more |= {"retry_after_s": wait, "hint": hint}
     elif status == 401:
-        more = {"hint": _clock_hint(answer.date, now)}
+        more["hint"] = _clock_hint(answer.headers.get("date"), now)
+    elif status == 403:
+        kind = Forbidden
     elif status == 404:
         kind = NotFound
         if _NO_PEER.search(message):
@@ -152,17 +150,40 @@ def _refused(answer: Answer, request: Request, token: SecretStr, now: float) -> 
         elif _NO_SESSION.search(message):
             kind = NotActive
         else:
-            said += f" The address is {_origin(request)}."
-    more |= {"status": status, "request_id": _id(answer), "details": details}
-    return Failure(cause, kind(said, executed=executed(cause, request.effect), **more))
+            said += f" The address is {request.origin}."
+    return _failure(cause, request, said, answer, kind, **more)
+
+
+def _failure(
+    cause: Cause,
+    request: Request,
+    text: str,
+    answer: Answer | None,
+    kind: type[ApiError] | None = None,
+    **more: Any,
+) -> Failure:
+    outcome = OUTCOMES[cause]
+    if outcome.write == "maybe":
+        more.setdefault("hint", _hint(request))
+    sent_id = answer.headers.get("x-request-id") if answer else None
+    error = (kind or outcome.error)(
+        text,
+        executed="no" if request.reads else outcome.write,
+        status=answer.status if answer else None,
+        request_id=shortened(sent_id, 100) if sent_id else None,
+        **more,
+    )
+    return Failure(error, outcome.read_again)
+
+
+def _hint(request: Request) -> str | None:
+    return "Nothing was changed; try again in a moment." if request.reads else None
 
 
 def _clock_hint(date: str | None, now: float) -> str | None:
     """What to say when this machine's clock makes every token we sign invalid."""
-    try:
-        off = now - parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
+    then = _moment(date or "")
+    off = 0.0 if then is None else now - then
     if abs(off) < _CLOCK_OFF_S:
         return None
     way = "ahead of" if off > 0 else "behind"
@@ -170,6 +191,36 @@ def _clock_hint(date: str | None, now: float) -> str | None:
         f"You cannot fix this; tell the person that this machine's clock is {abs(off):,.0f} seconds "
         f"{way} the server's, which makes a token invalid, and to set it."
     )
+
+
+def _moment(date: str) -> float | None:
+    """Unix time of an HTTP date."""
+    try:
+        moment = parsedate_to_datetime(date)
+        then = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return None if math.isnan(then) else then
+
+
+def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
+    """Seconds to wait by a Retry-After header (seconds or HTTP date) or by the error text.
+
+    Args:
+        header: the header's value, None when it was not sent.
+        message: the error's text.
+        now: Unix time, for an HTTP date.
+    """
+    value = (header or "").strip()
+    if _SECONDS.fullmatch(value):
+        wait = float(value)
+    elif (then := _moment(value)) is not None:
+        wait = max(then - now, 0.0)
+    elif found := _IN_TEXT.search(message):
+        wait = float(found[1])
+    else:
+        return None
+    return min(wait, MAX_RETRY_AFTER_S)
 
 
 def _words(body: bytes, token: SecretStr) -> tuple[str, tuple[str, ...]]:
@@ -194,7 +245,3 @@ def _words(body: bytes, token: SecretStr) -> tuple[str, tuple[str, ...]]:
 
 def _without_token(text: str, token: SecretStr) -> str:
     return _JWT.sub("[token]", text.replace(token.get_secret_value(), "[token]"))
-
-
-def _id(answer: Answer) -> str | None:
-    return shortened(answer.request_id, 100) if answer.request_id else None

@@ -11,8 +11,10 @@ as key, valid for 24 hours).
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import logging
+import math
 import os
 import re
 import threading
@@ -20,7 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 
@@ -73,21 +75,20 @@ class StaticToken:
         clock: Callable[[], float] = time.time,
         source: str = "The management token",
     ) -> None:
-        value = token.get_secret_value() if isinstance(token, SecretStr) else token
-        self._token = SecretStr(_checked(value, source))
+        self._token = _checked(token, source)
         self._clock = clock
         self._source = source
-        claims = _claims(value)
+        claims = _claims(self._token.get_secret_value())
         if claims.get("type") == "app":
             raise ConfigurationError(
                 f"{source} is an app token, with which people join a room.",
                 hint="Use a management token (its claim `type` is `management`).",
             )
         expires = claims.get("exp")
-        self._expires = float(expires) if isinstance(expires, (int, float)) else None
-        if self._expired():
+        self._expires = float(expires) if isinstance(expires, (int, float)) else math.inf
+        if expired := self._expired():
             raise ConfigurationError(
-                f"{source} expired {self._when()}.",
+                expired,
                 hint=f"Make a new one, or set {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE} instead.",
             )
 
@@ -97,8 +98,8 @@ class StaticToken:
         Raises:
             Unauthorized: it expired since; nothing is sent.
         """
-        if self._expired():
-            raise Unauthorized(f"{self._source} expired {self._when()}.")
+        if expired := self._expired():
+            raise Unauthorized(expired)
         return self._token
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
@@ -108,16 +109,16 @@ class StaticToken:
     def __repr__(self) -> str:
         return "StaticToken(**********)"
 
-    def _expired(self) -> bool:
-        # Our clock may be wrong too, so a token gets the benefit of a minute.
-        return self._expires is not None and self._expires + 60 < self._clock()
-
-    def _when(self) -> str:
-        assert self._expires is not None
+    def _expired(self) -> str:
+        """Since when; "" while it may be valid: our clock may be wrong too, so it gets a minute."""
+        gone = self._expires + 60 < self._clock()
+        if not gone:
+            return ""
         try:
-            return f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
+            when = f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
         except (ValueError, OverflowError, OSError):
-            return "long ago"
+            when = "long ago"
+        return f"{self._source} expired {when}."
 
 
 class SignedTokens:
@@ -143,24 +144,10 @@ class SignedTokens:
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         sources: tuple[str, str] = ("The access key", "The app secret"),
     ) -> None:
-        value = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
-        self._access_key = SecretStr(_checked(access_key, sources[0]))
-        self._secret = SecretStr(_checked(value, sources[1]))
+        self._access_key = _checked(access_key, sources[0])
+        self._secret = _checked(secret, sources[1])
         self._clock = clock
         self._new_id = new_id
-        # Here, not at the top: it loads a cryptography library, about 0.1 s, which
-        # somebody with a token doesn't need; not later, on an event loop.
-        import jwt
-        from jwt.algorithms import HMACAlgorithm
-
-        class AnyKeyLength(HMACAlgorithm):
-            """100ms chooses the secret: a warning about its length helps nobody here."""
-
-            def check_key_length(self, key: Any) -> None:
-                return None
-
-        self._jws = jwt.PyJWS(algorithms=[])
-        self._jws.register_algorithm("HS256", AnyKeyLength(HMACAlgorithm.SHA256))
         self._lock = threading.Lock()
         self._cached: SecretStr | None = None
         self._made_at = 0.0
@@ -175,10 +162,8 @@ class SignedTokens:
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """A new token when `after` is the cached one; else the cached one.
-
-        So a hundred calls that were refused at once make one new token.
-        """
+        """A new token when `after` is the cached one; else the cached one, so that a hundred
+        calls that were refused at once make one new token."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
@@ -199,8 +184,14 @@ class SignedTokens:
             "exp": starts + int(LIFETIME_S),
             "jti": self._new_id(),
         }
-        payload = json.dumps(claims).encode()
-        return SecretStr(self._jws.encode(payload, self._secret.get_secret_value(), "HS256"))
+        head = {"alg": "HS256", "typ": "JWT"}
+        text = b".".join(_base64(json.dumps(part).encode()) for part in (head, claims))
+        signature = hmac.digest(self._secret.get_secret_value().encode(), text, "sha256")
+        return SecretStr((text + b"." + _base64(signature)).decode())
+
+
+def _base64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def from_env(
@@ -211,13 +202,8 @@ def from_env(
 ) -> TokenSource:
     """The token source that the environment describes.
 
-    A key pair wins over a static token: it renews itself, where a token ends within
-    days. Empty variables count as not set.
-
-    Args:
-        token_variable: the variable of the static token, by the contract.
-        environ: the environment.
-        clock: Unix time in seconds.
+    A key pair wins over a static token, named by `token_variable`: it renews itself, where a
+    token ends within days. Empty variables count as not set.
 
     Raises:
         ConfigurationError: nothing is set, half a key pair, or a value that cannot be used.
@@ -242,7 +228,9 @@ def from_env(
     )
 
 
-def _checked(value: object, source: str) -> str:
+def _checked(given: str | SecretStr, source: str) -> SecretStr:
+    secret = given if isinstance(given, SecretStr) else SecretStr(given)
+    value: object = secret.get_secret_value()
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{source} is empty.")
     if not _PRINTABLE.fullmatch(value):
@@ -250,7 +238,7 @@ def _checked(value: object, source: str) -> str:
             f"{source} holds a space, a line break or another character that it cannot hold.",
             hint="Look for a line break at its end or quotes copied along.",
         )
-    return value
+    return secret
 
 
 def _claims(token: str) -> dict[str, object]:

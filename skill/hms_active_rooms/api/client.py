@@ -1,35 +1,44 @@
 """The seven operations of the 100ms Active Rooms API, typed and asynchronous.
 
 Every call ends in one of three ways: a typed answer, an error of `errors.py` that
-says whether anything was executed, or the caller's own cancellation. Which
-call is sent again stands in `retry.py`.
+says whether anything was executed, or the caller's own cancellation.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from hms_active_rooms.api import auth as auth_module
 from hms_active_rooms.api.address import checked_base_url
-from hms_active_rooms.api.answers import Reader
+from hms_active_rooms.api.answers import (
+    Reader,
+    deadline_passed,
+    refused,
+    typed,
+    unusable,
+)
 from hms_active_rooms.api.auth import TokenSource
-from hms_active_rooms.api.calls import Calls, is_duration
 from hms_active_rooms.api.ids import parse_peer_id, parse_room_id, shown
 from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, PeerDetails, Peers
 from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
-from hms_active_rooms.api.retry import Backoff
-from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Request, Timeouts
+from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Pool, Request, Timeouts, Unusable
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.errors import (
+    ApiError,
+    ConfigurationError,
+    InvalidCall,
+    RateLimited,
+    Unauthorized,
+)
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.transport import TransportChoice
@@ -44,9 +53,8 @@ DEADLINE_S: Final = 30.0
 
 
 class ActiveRoomsClient:
-    """Client for one 100ms account. Keep one open: a new one costs a TLS set-up.
-
-    It may be used from several event loops and threads at once.
+    """Client for one 100ms account, on any number of event loops and threads. Keep one open: a
+    new one costs a TLS set-up.
 
     A read that failed for a moment is sent again, with waits between. A write is not: after
     a 429 or without a connection it raises at once, with `executed="no"` and `retry_after_s`
@@ -54,11 +62,15 @@ class ActiveRoomsClient:
     since it may be another session by that time. After a 401 both are sent once more, at
     once, with a new token: a refused token executes nothing.
 
+    Every operation takes the room's id first, and `deadline_s`, seconds for this call. It raises
+    InvalidCall before anything is sent, or an ApiError, whose `executed` says whether it may have
+    happened.
+
     Args:
         auth: where the management token comes from.
         base_url: default: the contract's. Plain http only for this machine.
         timeouts: for the steps of one attempt.
-        deadline_s: seconds for a whole call; each call may set its own.
+        deadline_s: seconds for a whole call.
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
         max_answer_bytes: most bytes of an answer, after decompression.
         backoff: how often and how fast a failed read is sent again.
@@ -87,12 +99,13 @@ class ActiveRoomsClient:
         # Imported here: loading the HTTP library takes 0.1 s, which models and ids don't need.
         from hms_active_rooms.api.transport import pools
 
-        if not is_duration(deadline_s):
+        if not _is_duration(deadline_s):
             raise ConfigurationError("deadline_s must be a number of seconds above 0.")
         self.base_url = checked_base_url(capability().base_uri if base_url is None else base_url)
         self.deadline_s = float(deadline_s)
         self._pools = PerLoop(pools(transport, self.base_url, timeouts, max_answer_bytes))
-        self._calls = Calls(auth, self._pools, backoff, sleep, rng, clock)
+        self._auth, self._backoff = auth, backoff
+        self._sleep, self._rng, self._clock = sleep, rng, clock
 
     @classmethod
     def from_env(
@@ -102,10 +115,8 @@ class ActiveRoomsClient:
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Client by environment variables.
-
-        HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN: credentials (the pair
-        wins). HMS_BASE_URL: another address. HMS_TRANSPORT: "httpx" or "aiohttp".
+        """Client by environment variables: HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN
+        (the pair wins); HMS_BASE_URL; HMS_TRANSPORT ("httpx" or "aiohttp").
 
         Raises:
             ConfigurationError: a variable is missing or wrong.
@@ -126,19 +137,12 @@ class ActiveRoomsClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections, once the requests on their way have ended; later calls are refused.
-
-        May be called twice.
-        """
+        """Close all connections, once the requests on their way have ended; later calls are
+        refused. May be called twice."""
         await self._pools.aclose()
 
     def __repr__(self) -> str:
@@ -152,14 +156,10 @@ class ActiveRoomsClient:
         Raises:
             NotActive: nobody is in the room now.
             Forbidden: the room is not in this account, or the id is wrong.
-            ApiError: see `errors.py`.
         """
         room_id = parse_room_id(room_id)
         return await self._call(
-            "retrieveactiveroom",
-            lambda body: read_room(body, room_id),
-            {"room_id": room_id},
-            deadline_s,
+            "retrieveactiveroom", room_id, lambda body: read_room(body, room_id), deadline_s
         )
 
     async def list_peers(
@@ -173,19 +173,14 @@ class ActiveRoomsClient:
         """The peers connected now, in the order the API sends them; there is no paging.
 
         Args:
-            room_id: the room.
             user_id: only this user's peers (a user may be connected more than once).
             role: only peers with this role. Empty filters are left out.
-            deadline_s: seconds for this call.
 
         Raises:
             NotActive: nobody is in the room now.
-            ApiError: see `errors.py`.
         """
-        path = {"room_id": parse_room_id(room_id)}
-        filters = {"user_id": user_id, "role": role}
-        query = {name: _text(name, value) for name, value in filters.items() if value}
-        return await self._call("listpeers", read_roster, path, deadline_s, query=query)
+        query = _texts(user_id=user_id or None, role=role or None)
+        return await self._call("listpeers", room_id, read_roster, deadline_s, query=query)
 
     async def retrieve_peer(
         self, room_id: str, peer_id: str, *, deadline_s: float | None = None
@@ -193,10 +188,9 @@ class ActiveRoomsClient:
         """One connected peer with its tracks.
 
         Raises:
-            PeerNotFound, NotActive, ApiError: see `errors.py`.
+            PeerNotFound, NotActive: see `errors.py`.
         """
-        path, read = _one_peer(room_id, peer_id)
-        return await self._call("retrievepeer", read, path, deadline_s)
+        return await self._peer("retrievepeer", room_id, peer_id, deadline_s)
 
     async def update_peer(
         self,
@@ -211,22 +205,18 @@ class ActiveRoomsClient:
         """Change a peer; what is None stays. A role change is immediate, nobody is asked.
 
         Args:
-            room_id: the room.
             peer_id: the full peer id.
             name: the new name.
             role: a role of the room's template.
             metadata: a text, by convention JSON; it replaces the whole old one.
-            deadline_s: seconds for this call.
 
         Raises:
             InvalidCall: there is nothing to change.
-            ApiError: see `errors.py`; `executed` says whether it may have happened.
         """
-        path, read = _one_peer(room_id, peer_id)
-        body = _texts(name=name, role=role, metadata=metadata, may_be_empty=("name", "metadata"))
+        body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change: give name, role or metadata.")
-        return await self._call("updatepeer", read, path, deadline_s, body=body)
+        return await self._peer("updatepeer", room_id, peer_id, deadline_s, body)
 
     async def send_message(
         self,
@@ -241,27 +231,22 @@ class ActiveRoomsClient:
         """Send a message to one peer, to a role, or (neither given) to everyone.
 
         Args:
-            room_id: the room.
             message: the text; 100ms documents 4 KB for a client's custom event.
             peer_id: the full peer id.
             role: everyone with this role.
             type: clients show "chat" in their chat panel; the API's default is not documented.
-            deadline_s: seconds for this call.
 
         Raises:
             InvalidCall: an empty text (the API takes an empty target for "everyone"),
                 or both targets.
-            ApiError: see `errors.py`; `executed` says whether it may have been sent.
         """
-        path = {"room_id": parse_room_id(room_id)}
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
             raise InvalidCall("message must be a text, not nothing.")
         if peer_id is not None and role is not None:
             raise InvalidCall("Give peer_id or role, not both.")
-        if peer_id is not None:
-            body["peer_id"] = parse_peer_id(peer_id)
-        return await self._call("sendmessage", read_done, path, deadline_s, body=body)
+        body |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
+        return await self._call("sendmessage", room_id, read_done, deadline_s, body)
 
     async def remove_peers(
         self,
@@ -275,23 +260,18 @@ class ActiveRoomsClient:
         """Remove one peer, or everyone who has a role. It happens a moment after the answer.
 
         Args:
-            room_id: the room.
             peer_id: the full peer id. Exactly one of `peer_id` and `role` is needed.
             role: the role.
             reason: shown to the others.
-            deadline_s: seconds for this call.
 
         Raises:
             InvalidCall: both targets or none.
-            ApiError: see `errors.py`; `executed` says whether it may have happened.
         """
-        path = {"room_id": parse_room_id(room_id)}
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
-        if peer_id is not None:
-            body["peer_id"] = parse_peer_id(peer_id)
-        return await self._call("removepeers", read_done, path, deadline_s, body=body)
+        body |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
+        return await self._call("removepeers", room_id, read_done, deadline_s, body)
 
     async def end_room(
         self,
@@ -304,63 +284,115 @@ class ActiveRoomsClient:
         """End the running session for everyone. It happens a moment after the answer.
 
         Args:
-            room_id: the room.
             reason: shown to the people in the room.
             lock: also disable the room, so that nobody can join until it is enabled again.
-            deadline_s: seconds for this call.
 
         Raises:
             NotActive: there is no session, so it is already ended.
-            ApiError: see `errors.py`; `executed` says whether it may have happened.
         """
-        path = {"room_id": parse_room_id(room_id)}
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
-        return await self._call("endactiveroom", read_done, path, deadline_s, body=body)
+        return await self._call("endactiveroom", room_id, read_done, deadline_s, body)
+
+    async def _peer(
+        self,
+        name: str,
+        room_id: str,
+        peer_id: str,
+        deadline_s: float | None,
+        body: Mapping[str, object] | None = None,
+    ) -> PeerDetails:
+        peer_id = parse_peer_id(peer_id)
+        return await self._call(
+            name,
+            room_id,
+            lambda said: read_peer(said, peer_id),
+            deadline_s,
+            body,
+            peer_id=peer_id,
+        )
 
     async def _call(
         self,
         name: str,
+        room_id: str,
         read: Reader[T],
-        path: Mapping[str, str],
         deadline_s: float | None,
+        body: Mapping[str, object] | None = None,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
+        **path: str,
     ) -> T:
-        if deadline_s is not None and not is_duration(deadline_s):
+        if deadline_s is not None and not _is_duration(deadline_s):
             raise InvalidCall("deadline_s must be a number of seconds above 0.")
         operation = capability().operation(name)
         asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
         request = Request(
             operation.method,
-            f"{self.base_url}{operation.url_path(**path)}{asked}",
+            f"{self.base_url}{operation.url_path(room_id=parse_room_id(room_id), **path)}{asked}",
             # An absent body is a 400 at 100ms, so an empty one is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
-        return await self._calls.run(request, read, deadline_s or self.deadline_s)
+        seconds = deadline_s or self.deadline_s
+        timer = asyncio.timeout(seconds)
+        outcome: T | ApiError
+        try:
+            async with await self._pools.here() as pool, timer:
+                outcome = await self._attempts(pool, request, read, timer)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            outcome = deadline_passed(seconds, request)
+        # Raised here, outside any except block: no library exception hangs on to ours.
+        if isinstance(outcome, ApiError):
+            raise outcome
+        return outcome
+
+    async def _attempts(
+        self, pool: Pool, request: Request, read: Reader[T], timer: asyncio.Timeout
+    ) -> T | ApiError:
+        attempt, refreshed = 1, False
+        while True:
+            token = self._auth.token()
+            answered = None
+            try:
+                answered = await pool.send(request, token)
+                if 200 <= answered.status < 300:
+                    return typed(answered, read)
+                error, again = refused(answered, request, token, self._clock())
+            except Unusable as why:
+                error, again = unusable(why, request, token, answered)
+            except ApiError as said:
+                return said
+            if isinstance(error, Unauthorized) and not refreshed:
+                refreshed = self._auth.refresh(after=token) is not None
+                if refreshed:
+                    continue
+            if not again or not request.reads or attempt >= self._backoff.attempts:
+                return error
+            wait = self._rng() * self._backoff.ceiling_s(attempt)
+            if isinstance(error, RateLimited):
+                wait += error.retry_after_s or 0.0  # what the server asks for is never undercut
+            ends = timer.when() or math.inf
+            if wait >= ends - asyncio.get_running_loop().time():
+                return error  # waiting longer than the deadline is the caller's decision
+            attempt += 1
+            await self._sleep(wait)
 
 
-def _one_peer(room_id: str, peer_id: str) -> tuple[dict[str, str], Reader[PeerDetails]]:
-    room_id, peer_id = parse_room_id(room_id), parse_peer_id(peer_id)
-    return {"room_id": room_id, "peer_id": peer_id}, lambda body: read_peer(body, peer_id)
-
-
-def _text(name: str, value: object, *, may_be_empty: bool = False) -> str:
-    if not isinstance(value, str):
-        raise InvalidCall(f"{name} must be a text, not {shown(value)}.")
-    if not value and not may_be_empty:
-        raise InvalidCall(f"{name} must not be empty; leave it out instead.")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
-    return value
-
-
-def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, object]:
+def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, str]:
     """The texts that are given, checked."""
-    return {
-        name: _text(name, value, may_be_empty=name in may_be_empty)
-        for name, value in values.items()
-        if value is not None
-    }
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise InvalidCall(f"{name} must be a text, not {shown(value)}.")
+        if not value and name not in may_be_empty:
+            raise InvalidCall(f"{name} must not be empty; leave it out instead.")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise InvalidCall(f"{name} holds a lone surrogate, which cannot be sent.")
+    return given
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf

@@ -6,6 +6,7 @@ Imported only when asked for.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,23 +15,20 @@ import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
-from hms_active_rooms.api.retry import Cause
 from hms_active_rooms.api.transport import REASONS
 from hms_active_rooms.api.wire import (
     KEEP_ALIVE_S,
     MAX_CONNECTIONS,
     Answer,
-    Flight,
-    Limits,
-    NoAnswer,
     Reasons,
     Request,
-    chain,
-    no_answer,
-    received,
+    Timeouts,
+    Unusable,
+    answer,
+    cut_off,
+    not_sent,
     unusable_proxy,
     user_agent,
-    whole_body,
 )
 
 _ERRORS: Final = (aiohttp.ClientError, OSError)
@@ -53,20 +51,21 @@ _REASONS: Final[Reasons] = (
 class AiohttpPool:
     """Connections of aiohttp."""
 
-    def __init__(self, limits: Limits) -> None:
-        if limits.proxy and urlsplit(limits.proxy).scheme not in ("http", "https"):
+    def __init__(
+        self, timeouts: Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None
+    ) -> None:
+        if proxy and urlsplit(proxy).scheme not in ("http", "https"):
             raise unusable_proxy()
-        self._proxy = limits.proxy
-        self._max_bytes = limits.max_bytes
-        times = limits.timeouts
+        self._proxy = proxy
+        self._max_bytes = max_bytes
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=limits.tls
+                limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=tls
             ),
             timeout=aiohttp.ClientTimeout(
-                connect=times.pool_s + times.connect_s,
-                sock_connect=times.connect_s,
-                sock_read=times.read_s,
+                connect=timeouts.pool_s + timeouts.connect_s,
+                sock_connect=timeouts.connect_s,
+                sock_read=timeouts.read_s,
             ),
             headers={
                 "Accept": "application/json",
@@ -78,18 +77,20 @@ class AiohttpPool:
             auto_decompress=False,
         )
 
-    async def send(self, request: Request, token: SecretStr, flight: Flight) -> Answer | NoAnswer:
+    async def send(self, request: Request, token: SecretStr) -> Answer:
         """See `Pool`."""
-        flight.sent = True  # it may be, and aiohttp says so only when asked at every step
+        request.sent = True  # it may be, and aiohttp says so only when asked at every step
         try:
             return await self._exchange(request, token)
         except asyncio.CancelledError as cancelled:
             # The frames below hold the Authorization header.
             raise cancelled.with_traceback(None) from None
+        except _NOT_SENT as error:
+            raise not_sent(error, _REASONS) from None
         except _ERRORS as error:
-            return _failed(error)
+            raise cut_off(timeout=isinstance(error, TimeoutError)) from None
 
-    async def _exchange(self, request: Request, token: SecretStr) -> Answer | NoAnswer:
+    async def _exchange(self, request: Request, token: SecretStr) -> Answer:
         response = await self._session.request(
             request.method,
             _url(request.url),
@@ -101,15 +102,16 @@ class AiohttpPool:
             allow_redirects=False,
             proxy=self._proxy,
         )
-        body: bytes | NoAnswer
+        status, headers = response.status, response.headers
         try:
-            coding = response.headers.get("Content-Encoding")
-            body = await whole_body(response.content.iter_any(), coding, self._max_bytes)
-        except _ERRORS as error:
-            body = _failed(error)
+            return await answer(status, headers, response.content.iter_any(), self._max_bytes)
+        except (*_ERRORS, Unusable):
+            # Of a refusal the status says enough, should its words be lost.
+            if 200 <= status < 300:
+                raise
+            return Answer(status, b"", headers)
         finally:
             response.close()  # one that was read whole is back in the pool already
-        return received(response.status, body, response.headers)
 
     async def aclose(self) -> None:
         """See `Pool`."""
@@ -119,13 +121,3 @@ class AiohttpPool:
 @lru_cache(maxsize=256)
 def _url(url: str) -> URL:
     return URL(url, encoded=True)
-
-
-def _failed(error: BaseException) -> NoAnswer:
-    links = chain(error)
-    cause: Cause = "cut_off"
-    if any(isinstance(link, _NOT_SENT) for link in links):
-        cause = "not_sent"
-    elif any(isinstance(link, TimeoutError) for link in links):
-        cause = "timeout"
-    return no_answer(cause, error, _REASONS)

@@ -16,8 +16,7 @@ from hms_active_rooms.untrusted import SHORT_ID_CHARS, quoted
 _ROOM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 _PEER_ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ROOM_CODE: Final = re.compile(r"[a-z]{3,4}-[a-z]{3,4}-[a-z]{3,4}")
-_UUID_DASHES: Final = (8, 13, 18, 23)
-_UUID_CHARS: Final = 36
+_ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def parse_room_id(value: object) -> str:
@@ -57,7 +56,11 @@ def parse_peer_ref(value: object) -> str:
     Raises:
         InvalidCall: anything else.
     """
-    if isinstance(value, str) and _is_uuid_prefix(value):
+    if (
+        isinstance(value, str)
+        and len(value) >= SHORT_ID_CHARS
+        and _PEER_ID.fullmatch(value + _ANY_UUID[len(value) :])
+    ):
         return value.lower()
     raise InvalidCall(
         f"{shown(value)} is not a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more"
@@ -65,11 +68,11 @@ def parse_peer_ref(value: object) -> str:
     )
 
 
-def _is_uuid_prefix(value: str) -> bool:
-    return SHORT_ID_CHARS <= len(value) <= _UUID_CHARS and all(
-        char == "-" if place in _UUID_DASHES else char in "0123456789abcdefABCDEF"
-        for place, char in enumerate(value)
-    )
+def normal_id(given: object) -> object:
+    """An id of the API, in lower case if it is of a room or a peer; anything else as it is."""
+    if isinstance(given, str) and (_PEER_ID.fullmatch(given) or _ROOM_ID.fullmatch(given)):
+        return given.lower()
+    return given
 
 
 def shown(value: object) -> str:

@@ -9,17 +9,13 @@ JSON. Every text comes from strangers: names, metadata and roles are data, never
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-# RFC 3339; 100ms sends up to nine fractional digits and trims zeros at their end.
-_RFC3339: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
+from hms_active_rooms.api.ids import normal_id
 
 
 def parse_timestamp(text: str) -> datetime | None:
@@ -27,16 +23,11 @@ def parse_timestamp(text: str) -> datetime | None:
 
     The "unset" time of the API, 0001-01-01T00:00:00Z, is returned as it is.
     """
-    match = _RFC3339.fullmatch(text)
-    if not match:
-        return None
-    day, time, fraction, zone = match.groups()
-    micros = (fraction or ".0")[1:7].ljust(6, "0")
-    offset = "+00:00" if zone in "Zz" else zone
     try:
-        return datetime.fromisoformat(f"{day}T{time}.{micros}{offset}")
+        found = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
+    return found if found.tzinfo else None
 
 
 def _no_string(value: object) -> str:
@@ -65,11 +56,15 @@ def _ids(value: object) -> object:
         return ()
     if isinstance(value, dict):
         value = list(value)
-    if isinstance(value, list):
-        ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in value]
-        texts = [str(entry) if isinstance(entry, int) else entry for entry in ids]
-        return tuple(dict.fromkeys(texts)) if all(isinstance(t, str) for t in texts) else texts
-    return value
+    if not isinstance(value, list):
+        return value
+    ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in value]
+    texts = [str(entry) for entry in ids if isinstance(entry, int | str)]
+    if len(texts) < len(ids):
+        return ids
+    if (joined := "".join(texts)) != joined.lower():
+        return tuple(dict.fromkeys(map(normal_id, texts)))
+    return tuple(dict.fromkeys(texts))
 
 
 def _by_id(value: object) -> object:
@@ -89,7 +84,7 @@ class Session(Document):
 
     id: Id
     created_at: Text = ""
-    peers: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_ids)] = ()
+    peers: Annotated[tuple[Id, ...], BeforeValidator(_ids)] = ()
 
     @property
     def created(self) -> datetime | None:
@@ -160,13 +155,3 @@ class Acknowledgement(Document):
     """The API took the request; removals and endings happen a moment later."""
 
     message: Text = ""
-
-
-class PeerMap(Document):
-    """A roster as the API sends it."""
-
-    peers: dict[str, Peer]
-
-
-Fields = dict[str, Any]
-"""A JSON object that was not looked at yet."""

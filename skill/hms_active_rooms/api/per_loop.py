@@ -24,7 +24,8 @@ R = TypeVar("R", bound=Closeable)
 
 
 class Held(Generic[R]):
-    """A resource, how many use it, and the generator that closes it.
+    """A resource and how many use it: a pool that is closed under a request loses the connection
+    the request has just opened.
 
     A loop ends the asynchronous generators started on it before it closes (`asyncio.run`
     and `asyncio.Runner` see to that). So a client that nobody closed leaves no open
@@ -33,8 +34,14 @@ class Held(Generic[R]):
 
     def __init__(self, resource: R) -> None:
         self.resource = resource
+        self.keeper = self._keep()
         self._users, self._closing = 0, False
-        self._keeper = _keep(resource)
+
+    async def _keep(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.resource.aclose()
 
     async def __aenter__(self) -> R:
         self._users += 1
@@ -45,16 +52,11 @@ class Held(Generic[R]):
         if self._closing:
             await self.close()
 
-    async def bind(self) -> None:
-        """Let the running loop close it."""
-        await anext(self._keeper)
-
     async def close(self) -> None:
-        """Close it now, or when nobody uses it any more: a pool that is closed under a
-        request loses the connection the request has just opened."""
+        """Close it now, or when nobody uses it any more."""
         self._closing = True
         if not self._users:
-            await self._keeper.aclose()
+            await self.keeper.aclose()
 
 
 class PerLoop(Generic[R]):
@@ -71,7 +73,7 @@ class PerLoop(Generic[R]):
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[R]] = WeakKeyDictionary()
         # An owner that is dropped without closing: `finalize` keeps the resources out of
         # the garbage with it, so that they are closed and don't just vanish.
-        finalize(self, _close_elsewhere, self._held).atexit = False
+        finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held[R]:
         """The running loop's; it is not closed while it is entered.
@@ -90,7 +92,7 @@ class PerLoop(Generic[R]):
             for ended in [other for other in self._held if other.is_closed()]:
                 del self._held[ended]
             held = self._held[loop] = Held(self._make())
-        await held.bind()
+        await anext(held.keeper)
         return held
 
     async def aclose(self) -> None:
@@ -98,26 +100,19 @@ class PerLoop(Generic[R]):
         with self._lock:
             self._closed = True
             here = self._held.pop(asyncio.get_running_loop(), None)
-        _close_elsewhere(self._held)
+        _close_all(self._held)
         if here is not None:
             await here.close()
 
 
-async def _keep(resource: Closeable) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await resource.aclose()
-
-
-def _close_elsewhere(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[R]]) -> None:
+def _close_all(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[R]]) -> None:
     """Ask each loop to close its resource; called from any thread, and by the garbage collector."""
     while held:
         loop, one = held.popitem()
         # RuntimeError: that loop is closed, and its resource was closed with it.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_close_soon, one)
+            loop.call_soon_threadsafe(_close_soon, loop, one)
 
 
-def _close_soon(held: Held[R]) -> asyncio.Task[None]:
-    return asyncio.get_running_loop().create_task(held.close())
+def _close_soon(loop: asyncio.AbstractEventLoop, held: Held[R]) -> None:
+    loop.create_task(held.close())

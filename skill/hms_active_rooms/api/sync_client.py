@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from hms_active_rooms.api.client import DEADLINE_S, ActiveRoomsClient
@@ -21,8 +20,6 @@ R = TypeVar("R")
 def _blocking(
     method: Callable[Concatenate[ActiveRoomsClient, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[SyncActiveRoomsClient, P], R]:
-    """The method for synchronous code; arguments, answer, errors and words are the same."""
-
     @wraps(method)
     def call(self: SyncActiveRoomsClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return run(method(self.client, *args, **kwargs))
@@ -55,12 +52,7 @@ class SyncActiveRoomsClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -20,25 +20,22 @@ import httpx
 from pydantic import SecretStr
 
 from hms_active_rooms.api.address import is_loopback
-from hms_active_rooms.api.retry import Cause
 from hms_active_rooms.api.wire import (
     KEEP_ALIVE_S,
     MAX_CONNECTIONS,
     Answer,
-    Flight,
     Kind,
-    Limits,
-    NoAnswer,
     Pool,
     Reasons,
     Request,
     Timeouts,
+    Unusable,
+    answer,
+    cut_off,
     environment_proxy,
-    no_answer,
-    received,
+    not_sent,
     unusable_proxy,
     user_agent,
-    whole_body,
 )
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
@@ -74,13 +71,16 @@ def pools(
         ConfigurationError: no such transport, its package is not installed, or the
             environment's CA bundle cannot be read; by what is returned: its proxy.
     """
+    user_agent()
+    if not isinstance(choice, str):
+        # Of another transport the worst is assumed, since it need not report its steps.
+        return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
     remote = not is_loopback(urlsplit(base_url).hostname or "")
     tls = _tls(remote)  # reads files, which an event loop must not wait for
 
-    def limits() -> Limits:
-        return Limits(timeouts, tls, environment_proxy(base_url) if remote else None, max_bytes)
+    def proxy() -> str | None:
+        return environment_proxy(base_url) if remote else None
 
-    user_agent()
     if choice == "aiohttp":
         try:
             from hms_active_rooms.api.fast import AiohttpPool
@@ -89,12 +89,15 @@ def pools(
                 "The transport aiohttp is not installed.",
                 hint=f"Install it: {how_to_install('fast')}.",
             ) from None
-        return lambda: AiohttpPool(limits())
+        return lambda: AiohttpPool(timeouts, max_bytes, tls, proxy())
     if choice == "httpx":
-        return lambda: HttpxPool(limits())
-    if isinstance(choice, str):
-        raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
-    return lambda: HttpxPool(limits(), choice)
+        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, proxy()), reports=True)
+    raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
+
+
+def to_app(app: Any) -> CustomTransport:
+    """To an ASGI application in this process: nothing leaves it, and no port is opened."""
+    return httpx.ASGITransport(app)
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
@@ -108,47 +111,54 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
         body: JSON.
         within_s: for all of it, however slowly the receiver answers.
     """
+    remote = not is_loopback(urlsplit(url).hostname or "")
+
+    def connect() -> httpx.AsyncBaseTransport:
+        return _connections(_tls(remote), environment_proxy(url) if remote else None)
+
     try:
-        async with asyncio.timeout(within_s):
-            connections = await asyncio.to_thread(_to, url)
-            async with connections:
-                message = httpx.Request("POST", url, headers=headers, content=body)
-                response = await connections.handle_async_request(message)
-                await response.aclose()
+        async with asyncio.timeout(within_s), await asyncio.to_thread(connect) as connections:
+            message = httpx.Request("POST", url, headers=headers, content=body)
+            response = await connections.handle_async_request(message)
+            await response.aclose()
     except (*_ERRORS, ValueError, ConfigurationError) as error:
         return type(error).__name__
     return "" if response.is_success else f"HTTP {response.status_code}"
 
 
-def _to(url: str) -> httpx.AsyncBaseTransport:
-    remote = not is_loopback(urlsplit(url).hostname or "")
-    proxy = environment_proxy(url) if remote else None
-    return _connections(Limits(Timeouts(), _tls(remote), proxy, 0))
-
-
 class HttpxPool:
     """Connections of httpx, or a transport that was given."""
 
-    def __init__(self, limits: Limits, custom: CustomTransport | None = None) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        max_bytes: int,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        reports: bool,
+    ) -> None:
         # Its client would parse the URL, look for cookies and copy headers at each call.
-        self._transport = custom or _connections(limits)
-        # Only httpx itself reports its steps; of another the worst is assumed.
-        self._reports = custom is None
-        self._max_bytes = limits.max_bytes
-        times = limits.timeouts
+        self._transport = transport
+        self._reports = reports
+        self._max_bytes = max_bytes
         self._timeout = {
-            "connect": times.connect_s,
-            "read": times.read_s,
-            "write": times.write_s,
-            "pool": times.pool_s,
+            "connect": timeouts.connect_s,
+            "read": timeouts.read_s,
+            "write": timeouts.write_s,
+            "pool": timeouts.pool_s,
         }
 
-    async def send(self, request: Request, token: SecretStr, flight: Flight) -> Answer | NoAnswer:
+    async def send(self, request: Request, token: SecretStr) -> Answer:
         """See `Pool`."""
         extensions: dict[str, Any] = {"timeout": self._timeout}
-        flight.sent = not self._reports
-        if self._reports and request.effect == "write":
-            extensions["trace"] = _Progress(flight)
+        request.sent = not self._reports
+        if self._reports and not request.reads:
+
+            async def trace(event: str, info: Mapping[str, Any]) -> None:
+                if event.endswith("send_request_headers.started"):
+                    request.sent = True
+
+            extensions["trace"] = trace
         message = httpx.Request(
             request.method,
             _url(request.url),
@@ -167,36 +177,39 @@ class HttpxPool:
         except asyncio.CancelledError as cancelled:
             # The frames below hold the request with its header.
             raise cancelled.with_traceback(None) from None
+        except _NOT_SENT as error:
+            raise not_sent(error, _REASONS) from None
         except _ERRORS as error:
-            return _failed(error)
+            raise cut_off(timeout=isinstance(error, httpx.TimeoutException)) from None
 
-    async def _exchange(self, message: httpx.Request) -> Answer | NoAnswer:
+    async def _exchange(self, message: httpx.Request) -> Answer:
         response = await self._transport.handle_async_request(message)
-        stream, coding = response.stream, response.headers.get("content-encoding")
-        if response.is_stream_consumed and not isinstance(stream, httpx.ByteStream):
-            # A transport of somebody's own that has read it, to log it for instance.
-            stream, coding = httpx.ByteStream(response.content), None
-        assert isinstance(stream, httpx.AsyncByteStream)
-        body: bytes | NoAnswer
+        status, headers, stream = response.status_code, response.headers, response.stream
+        # A transport of somebody's own may have read it, to log it for instance.
+        read = response.is_stream_consumed and not isinstance(stream, httpx.ByteStream)
+        chunks = httpx.ByteStream(response.content) if read else stream
+        assert isinstance(chunks, httpx.AsyncByteStream)
         try:
-            body = await whole_body(stream, coding, self._max_bytes)
-        except _ERRORS as error:
-            body = _failed(error)
+            return await answer(status, headers, chunks, self._max_bytes, packed=not read)
+        except (*_ERRORS, Unusable):
+            # Of a refusal the status says enough, should its words be lost.
+            if 200 <= status < 300:
+                raise
+            return Answer(status, b"", headers)
         finally:
             await response.aclose()
-        return received(response.status_code, body, response.headers)
 
     async def aclose(self) -> None:
         """See `Pool`."""
         await self._transport.aclose()
 
 
-def _connections(limits: Limits) -> httpx.AsyncBaseTransport:
+def _connections(tls: ssl.SSLContext, proxy: str | None) -> httpx.AsyncBaseTransport:
     # Not chained: such an error's text may hold the proxy's URL.
     with contextlib.suppress(ImportError, ValueError, httpx.InvalidURL):
         return httpx.AsyncHTTPTransport(
-            verify=limits.tls,
-            proxy=limits.proxy,
+            verify=tls,
+            proxy=proxy,
             limits=httpx.Limits(
                 max_connections=MAX_CONNECTIONS,
                 max_keepalive_connections=20,
@@ -204,26 +217,6 @@ def _connections(limits: Limits) -> httpx.AsyncBaseTransport:
             ),
         )
     raise unusable_proxy()
-
-
-def _failed(error: Exception) -> NoAnswer:
-    cause: Cause = "cut_off"
-    if isinstance(error, _NOT_SENT):
-        cause = "not_sent"
-    elif isinstance(error, httpx.TimeoutException):
-        cause = "timeout"
-    return no_answer(cause, error, _REASONS)
-
-
-class _Progress:
-    """httpx's trace hook: notes when the first byte of the request is about to leave."""
-
-    def __init__(self, flight: Flight) -> None:
-        self._flight = flight
-
-    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith("send_request_headers.started"):
-            self._flight.sent = True
 
 
 _url: Final = lru_cache(maxsize=256)(httpx.URL)

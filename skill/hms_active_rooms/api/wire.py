@@ -1,20 +1,18 @@
-"""One HTTP exchange as values: what is sent, what comes back, and the limits in between."""
+"""One HTTP exchange as values: what is sent, what comes back, what can go wrong, the limits."""
 
 from __future__ import annotations
 
-import ssl
 import zlib
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from pydantic import SecretStr
 
-from hms_active_rooms.api.retry import Cause, Effect
 from hms_active_rooms.errors import ConfigurationError
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -25,6 +23,23 @@ KEEP_ALIVE_S: Final = 3.0
 connection that is just being closed ends as "may have been executed"."""
 
 MAX_CONNECTIONS: Final = 100
+
+Kind = Literal["httpx", "aiohttp"]
+
+Cause = Literal[
+    "not_sent",
+    "rate_limited",
+    "unauthorized",
+    "refused",
+    "timeout",
+    "cut_off",
+    "malformed",
+    "contradicts",
+    "server_error",
+    "redirected",
+    "too_large",
+]
+"""Why a call failed; `answers.OUTCOMES` says what follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,171 +60,155 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What holds for every exchange of one client; `proxy` is its URL."""
+class Backoff:
+    """How often a failed read is sent again, and how fast.
 
-    timeouts: Timeouts
-    tls: ssl.SSLContext
-    proxy: str | None
-    max_bytes: int
+    Attributes:
+        attempts: requests in all, the first one included.
+        base_s: upper bound of the first wait; it doubles with each further one.
+        cap_s: upper bound of any wait we choose ourselves.
+    """
+
+    attempts: int = 4
+    base_s: float = 0.5
+    cap_s: float = 8.0
+
+    def ceiling_s(self, attempt: int) -> float:
+        """The longest wait of our own choice after so many attempts."""
+        # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
+        return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """What is sent, without the token; the URL is percent-encoded, the body JSON or None."""
+    """What is sent, without the token; the URL is percent-encoded, the body JSON or None.
+
+    `sent` says, also after a cancellation, whether a byte of it may have left.
+    """
 
     method: str
     url: str
     body: bytes | None
-
-    @property
-    def effect(self) -> Effect:
-        """A GET changes nothing."""
-        return "read" if self.method == "GET" else "write"
-
-
-@dataclass(slots=True)
-class Flight:
-    """How far a request got, readable while it is under way and after a cancellation."""
-
     sent: bool = False
 
+    @property
+    def reads(self) -> bool:
+        """A GET changes nothing; anything else is a write."""
+        return self.method == "GET"
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer: status, the headers we use, and the whole body, decompressed."""
+    @property
+    def origin(self) -> str:
+        """Where it goes, for people."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+class Headers(Protocol):
+    """An answer's headers; names in any case."""
+
+    def get(self, key: str, /) -> str | None: ...
+
+
+class Answer(NamedTuple):
+    """An HTTP answer with its whole body, decompressed."""
 
     status: int
     body: bytes
-    retry_after: str | None = None
-    request_id: str | None = None
-    date: str | None = None
+    headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """No usable HTTP answer: why, and a text of ours for people."""
+class Unusable(Exception):
+    """No usable HTTP answer. The text is ours: a library's may quote hosts, proxies or headers."""
 
-    cause: Cause
-    reason: str
+    def __init__(self, cause: Cause, reason: str) -> None:
+        super().__init__(reason)
+        self.cause: Final = cause
 
 
 class Pool(Protocol):
     """The connections of one client on one event loop."""
 
-    async def send(self, request: Request, token: SecretStr, flight: Flight) -> Answer | NoAnswer:
-        """One exchange. What goes wrong comes back as a value: a library's exception holds
-        the request with its Authorization header and would carry it into a log."""
+    async def send(self, request: Request, token: SecretStr) -> Answer:
+        """One exchange.
 
-    async def aclose(self) -> None:
-        """Close the connections."""
+        Raises:
+            Unusable: and no exception of a library, which holds the Authorization header.
+        """
+
+    async def aclose(self) -> None: ...
 
 
-async def whole_body(
-    chunks: AsyncIterable[bytes], coding: str | None, max_bytes: int
-) -> bytes | NoAnswer:
-    """The body, decompressed by us: the libraries have no limit for what they inflate."""
-    too_large = NoAnswer("too_large", f"its answer is larger than {max_bytes} bytes")
-    coding = (coding or "identity").strip().lower()
+async def answer(
+    status: int, headers: Headers, chunks: AsyncIterable[bytes], limit: int, *, packed: bool = True
+) -> Answer:
+    """The answer with its body, decompressed by us: the libraries have no limit for what they
+    inflate. `packed` is false for a body that was decompressed already."""
+    coding = (headers.get("content-encoding") or "" if packed else "").strip().lower()
     if coding not in ("identity", "", "gzip", "x-gzip"):
-        return NoAnswer("malformed", "its answer is compressed in a way we did not ask for")
-    packed = coding.endswith("gzip")
-    inflate = zlib.decompressobj(wbits=31)
+        raise Unusable("malformed", "its answer is compressed in a way we did not ask for")
+    too_large = Unusable("too_large", f"its answer is larger than {limit} bytes")
+    inflate = zlib.decompressobj(wbits=31) if coding.endswith("gzip") else None
     parts: list[bytes] = []
-    left, received = max_bytes, 0
+    left, received = limit, 0
     async for chunk in chunks:
         received += len(chunk)
-        if received > max_bytes:
-            return too_large
+        if received > limit:
+            raise too_large
         while chunk:
             part, rest = chunk, b""
-            if packed:
+            if inflate is not None:
                 if inflate.eof:  # gzip allows several members, one behind the other
                     inflate = zlib.decompressobj(wbits=31)
                 try:
                     part, rest = inflate.decompress(chunk, left + 1), inflate.unused_data
                 except zlib.error:
-                    return NoAnswer("malformed", "its answer cannot be decompressed")
+                    raise Unusable("malformed", "its answer cannot be decompressed") from None
             left -= len(part)
-            if left < 0 or inflate.unconsumed_tail:
-                return too_large
+            if left < 0 or (inflate and inflate.unconsumed_tail):
+                raise too_large
             parts.append(part)
             chunk = rest
-    if packed and received and not inflate.eof:
-        return NoAnswer("cut_off", "its answer ended too early")
-    return b"".join(parts)
-
-
-def received(status: int, body: bytes | NoAnswer, headers: _Headers) -> Answer | NoAnswer:
-    """The answer. Of a refusal the status says enough, should its words be lost."""
-    if isinstance(body, NoAnswer):
-        if 200 <= status < 300:
-            return body
-        body = b""
-    get = headers.get
-    return Answer(status, body, get("retry-after"), get("x-request-id"), get("date"))
-
-
-class _Headers(Protocol):
-    def get(self, key: str, /) -> str | None: ...
-
-
-def no_answer(cause: Cause, error: BaseException, not_sent: Reasons) -> NoAnswer:
-    """The text is ours: the library's own may quote hosts, proxies or headers."""
-    if cause == "timeout":
-        return NoAnswer(cause, "no answer in time")
-    if cause == "cut_off":
-        return NoAnswer(cause, "the connection was lost before the answer was whole")
-    links = chain(error)
-    for kind, reason in not_sent:
-        if any(isinstance(link, kind) for link in links):
-            return NoAnswer(cause, reason)
-    return NoAnswer(cause, "no connection could be made")
+    if inflate is not None and received and not inflate.eof:
+        raise Unusable("cut_off", "its answer ended too early")
+    return Answer(status, b"".join(parts), headers)
 
 
 Reasons = tuple[tuple[type[BaseException], str], ...]
 
 
-def chain(error: BaseException) -> list[BaseException]:
-    """The error and what it came from."""
-    links: list[BaseException] = []
+def not_sent(error: BaseException, reasons: Reasons) -> Unusable:
+    """No connection was made; the first reason that fits the error or what it came from."""
     link: BaseException | None = error
-    while link is not None and link not in links:
-        links.append(link)
-        link = link.__cause__ or link.__context__
-    return links
+    for _ in range(10):
+        for kind, reason in reasons:
+            if isinstance(link, kind):
+                return Unusable("not_sent", reason)
+        link = link and (link.__cause__ or link.__context__)
+    return Unusable("not_sent", "no connection could be made")
 
 
-def environment_proxy(base_url: str) -> str | None:
-    """The proxy that the environment names for this address.
+def cut_off(*, timeout: bool) -> Unusable:
+    """It was sent, and no whole answer came."""
+    if timeout:
+        return Unusable("timeout", "no answer in time")
+    return Unusable("cut_off", "the connection was lost before the answer was whole")
 
-    Raises:
-        ConfigurationError: it is none; its URL is not shown, since it may hold a password.
-    """
-    parts = urlsplit(base_url)
-    found = getproxies()
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address."""
+    parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     if not proxy or proxy_bypass(parts.netloc):
         return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        usable = urlsplit(proxy).hostname and urlsplit(proxy).port != 0
-    except ValueError:
-        usable = False
-    if usable and urlsplit(proxy).scheme in ("http", "https", "socks5", "socks5h"):
-        return proxy
-    raise unusable_proxy()
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def unusable_proxy() -> ConfigurationError:
-    """The error for a proxy that a transport cannot use."""
+    """The error for a proxy that a transport cannot use; its URL may hold a password."""
     return ConfigurationError(
         "A proxy of the environment cannot be used.",
         hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
     )
-
-
-Kind = Literal["httpx", "aiohttp"]
 
 
 @cache

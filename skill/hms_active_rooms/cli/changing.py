@@ -1,4 +1,4 @@
-"""`send`, `remove` and `end`: propose, ask the person at the terminal, run.
+"""`send`, `remove`, `end`, `approve` and `reject`: what changes a room, and a person's yes or no.
 
 Without a terminal nothing is asked and nothing is sent: the action is recorded and waits
 for `approve`. No option skips the question.
@@ -14,9 +14,16 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import Journal, Json, PolicyFile, Reason, Room
-from hms_active_rooms.cli.settings import Settings, open_gate, person_here
-from hms_active_rooms.errors import InvalidCall
+from hms_active_rooms.cli.options import ActionId, Journal, Json, PolicyFile, Reason, Room
+from hms_active_rooms.cli.settings import (
+    Settings,
+    existing,
+    open_gate,
+    open_journal,
+    person_here,
+)
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
@@ -38,7 +45,7 @@ def send(
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:
         raise InvalidCall("Give --to or --role, not both.", hint="")
-    given = {"message": message, "role": role, "type": type}
+    given = {"message": message, "--role": role, "--type": type}
     return _change("hms-send-message", room, to, given, Settings(journal, policy), json)
 
 
@@ -54,7 +61,7 @@ def remove(
     """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
         raise InvalidCall("Give a peer or --role, and not both.", hint="")
-    given = {"role": role, "reason": reason}
+    given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, peer, given, Settings(journal, policy), json)
 
 
@@ -69,7 +76,7 @@ def end(
     policy: PolicyFile = None,
 ) -> int:
     """End the running session for everyone. Asks first."""
-    given = {"reason": reason, "lock": lock}
+    given = {"--reason": reason, "--lock": lock}
     return _change("hms-end-active-room", room, None, given, Settings(journal, policy), json)
 
 
@@ -77,31 +84,89 @@ def _change(
     tool: str,
     room: str,
     peer: str | None,
-    arguments: Mapping[str, object],
+    given: Mapping[str, str | bool | None],
     settings: Settings,
     as_json: bool,
 ) -> int:
     from hms_active_rooms.cli.person import somebody_here
+    from hms_active_rooms.cli.target import peer_ref
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
-    if empty := [name for name, value in arguments.items() if value == ""]:
+    if empty := [name for name, value in given.items() if value == ""]:
         # In a tool call "" is absent; here it is a script's variable that holds nothing.
         raise InvalidCall(f"The {empty[0]} is empty.", hint="Give one, or leave the option out.")
+    words = {"room_id": room, **{name.lstrip("-"): value for name, value in given.items()}}
     with open_gate(settings, room) as gate:
-        given = {"room_id": room, **arguments, "peer_id": _peer_id(gate, room, peer)}
-        call = parse_call(tool, {name: value for name, value in given.items() if value is not None})
+        if peer is not None:
+            words["peer_id"] = peer_ref(peer) or peer_ref(peer, blocking.run(gate.peers(room)))
+        call = parse_call(tool, {name: value for name, value in words.items() if value is not None})
         # One conversation for each person: a question says what the same command did before.
         who = f"cli:{person_here()}"
-        origin = Origin(who, str(uuid4()), "1", who)
-        action = blocking.run(gate.propose(call, origin))
+        action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
         if action.state != "proposed" or somebody_here():
-            return ask_here(gate, action, as_json=as_json)
-    return report(action, as_json=as_json)
+            return _ask_here(gate, action, as_json=as_json)
+    return _report(action, as_json=as_json)
 
 
-def ask_here(gate: Gate, action: Action, *, as_json: bool, notices: Sequence[str] = ()) -> int:
-    """Ask the person at this terminal, run it, and say how it ended; the exit code."""
+def approve(
+    action: ActionId, json: Json = False, journal: Journal = None, policy: PolicyFile = None
+) -> int:
+    """Decide on an action that waits, and run it. Needs a person at a terminal."""
+    from hms_active_rooms.cli.person import somebody_here
+    from hms_active_rooms.gate.journal.records import FINAL
+    from hms_active_rooms.gate.wording import already
+
+    if not somebody_here():
+        raise ConfigurationError(
+            "Approving needs a person at a terminal; nothing was decided.",
+            hint="Run this command in a terminal, without pipes. Rejecting works anywhere: reject.",
+        )
+    settings = Settings(journal, policy)
+    with open_journal(settings) as book:
+        row = existing(book, action)
+    if row.state in FINAL:
+        if words := already(row):
+            screen.err(words)
+        return _report(row, as_json=json)
+    with open_gate(settings, row.room_id) as gate:
+        notices = [f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}."]
+        if row.state == "approved":
+            notices.append(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
+        return _ask_here(gate, row, as_json=json, notices=notices)
+
+
+def reject(
+    action: ActionId,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
+    json: Json = False,
+    journal: Journal = None,
+) -> int:
+    """Say no to an action that waits. Works without a terminal."""
+    from hms_active_rooms.gate.approval import Reject
+    from hms_active_rooms.gate.deciding import decide
+    from hms_active_rooms.gate.policy import Policy
+    from hms_active_rooms.gate.view import view
+    from hms_active_rooms.gate.wording import already, outcome
+
+    with open_journal(Settings(journal)) as book:
+        wanted, no = existing(book, action).id, Reject(reason)
+        # A no reads no room and sends nothing, so the journal alone is enough.
+        with book.write() as tx:
+            decided = decide(tx, wanted, no, by=person_here(), way="terminal", policy=Policy())
+    row = decided.action
+    if json:
+        screen.document(view(row).model_dump(mode="json"))
+    elif decided.counted:
+        screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
+    else:
+        screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
+    if row.state in ("rejected", "expired"):
+        return exits.DONE
+    return exits.UNKNOWN if row.state in ("sent", "unknown") else exits.FAILED
+
+
+def _ask_here(gate: Gate, action: Action, *, as_json: bool, notices: Sequence[str] = ()) -> int:
     from hms_active_rooms.cli.person import Interrupted, Terminal, finish, still_open
 
     desk = Terminal()
@@ -114,19 +179,11 @@ def ask_here(gate: Gate, action: Action, *, as_json: bool, notices: Sequence[str
             desk.notice(left)
             return exits.INTERRUPTED
         action = stopped.action
-    return report(action, as_json=as_json)
+    return _report(action, as_json=as_json)
 
 
-def _peer_id(gate: Gate, room: str, wanted: str | None) -> str | None:
-    from hms_active_rooms.cli.target import peer_ref
-
-    if wanted is None:
-        return None
-    return peer_ref(wanted) or peer_ref(wanted, blocking.run(gate.peers(room)))
-
-
-def report(action: Action, *, as_json: bool) -> int:
-    """Say how an action ended, or what it waits for; the exit code."""
+def _report(action: Action, *, as_json: bool) -> int:
+    """How an action ended, or what it waits for, told and as the exit code."""
     from hms_active_rooms.cli.person import how_to_approve
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import outcome

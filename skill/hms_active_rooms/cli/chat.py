@@ -59,7 +59,7 @@ def chat(
     room_id = parse_room_id(room)
     if thread is not None and not _THREAD.fullmatch(thread):
         raise InvalidCall(
-            f"{quoted(thread)} cannot be the name of a conversation.",
+            f"--thread {quoted(thread)} cannot be the name of a conversation.",
             hint="Up to 64 letters, digits, dots, dashes and underscores.",
         )
     environ = Settings(journal, policy).environ()
@@ -94,7 +94,7 @@ def chat(
             screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
         talk.show_history()
         try:
-            ended = talk.run()
+            ended = talk.run(new=thread is None)
         except Interrupted as stopped:
             return exits.of_state(stopped.action.state)
     chats.keep_newest(name)
@@ -109,26 +109,30 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
 
         from hms_active_rooms.api.auth import SignedTokens
         from hms_active_rooms.api.client import ActiveRoomsClient
+        from hms_active_rooms.api.transport import to_app
         from hms_active_rooms.cli.transcript import Transcript
         from hms_active_rooms.gate.policy import Policy
-        from hms_active_rooms.sim.server import running_sim
+        from hms_active_rooms.sim.server import in_process
         from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
         # The room is not real, so approvals may come from a pipe.
-        io = Transcript(as_json=json, piped_answers=True, go_on="")
-        with running_sim(scene) as sim:
-            toolkit = ActiveRoomsToolkit(
-                ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
-                Policy.build(rooms=(sim.room_id,)),
-                journal=":memory:",
-                requester=f"demo:{person_here()}",
-            )
-            with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
-                if json:
-                    io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
-                else:
-                    screen.out("\n".join(_INTRO if model else (_OFFLINE, *_INTRO)))
-                talk.run()
+        io, sim = Transcript(as_json=json, piped_answers=True, go_on=""), in_process(scene)
+        toolkit = ActiveRoomsToolkit(
+            ActiveRoomsClient(
+                SignedTokens(sim.access_key, sim.secret),
+                base_url=sim.base_url,
+                transport=to_app(sim.app),
+            ),
+            Policy.build(rooms=(sim.room_id,)),
+            journal=":memory:",
+            requester=f"demo:{person_here()}",
+        )
+        with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
+            if json:
+                io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
+            else:
+                screen.out("\n".join(_INTRO if model else (_OFFLINE, *_INTRO)))
+            talk.run(new=True)
     return exits.DONE
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
@@ -82,48 +82,26 @@ def mcp(
 
     HMS_SERVER_TOKEN is the bearer token clients must bring; needed beyond this machine.
     """
-    with extra("mcp", "server", *_EXTRA):
-        from hms_active_rooms.serve.app import create_app
-        from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
-        from hms_active_rooms.serve.notify import notifying
-        from hms_active_rooms.serve.server import listen
-        from hms_active_rooms.serve.server import serve as run
-
     settings, elicit = Settings(journal, policy), not no_elicitation
     where = Where(host, port, allow_host or (), allow_origin or ())
+    with extra("mcp", "server", *_EXTRA):
+        from hms_active_rooms.serve.mcp import build_server, serve_stdio
+        from hms_active_rooms.serve.notify import notifying
+    if not stdio:
+        return _listening(settings, where, room or (), elicit=elicit, as_json=json, people=None)
+
     log_to_stderr()
-    guard = guard_from(settings, where)
+    guard_from(settings, where)
     toolkit = open_toolkit(settings, room or ())
     notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=elicit)
-    if stdio:
 
-        async def talk() -> None:
-            async with closing(toolkit):
-                await serve_stdio(server, toolkit.gate, notices)
+    async def talk() -> None:
+        async with closing(toolkit):
+            await serve_stdio(server, toolkit.gate, notices)
 
-        with suppress(KeyboardInterrupt):
-            asyncio.run(talk())
-        return exits.DONE
-
-    listener = listen(where.host, where.port)
-    app = create_app(
-        toolkit,
-        guard=guard,
-        mcp=entry(server),
-        lifespans=[lambda: closing(toolkit), *notices],
-    )
-
-    def announce(url: str) -> None:
-        allowed = list(toolkit.gate.policy.rooms)
-        if json:
-            screen.document({"mcp": f"{url}/mcp", "rooms": allowed, "token": bool(guard.token)})
-        else:
-            screen.err(f"MCP at {url}/mcp for {', '.join(allowed)}{_token_note(guard)}.")
-            screen.err("Ctrl-C ends it.")
-        _warn_of_strangers(guard, elicit)
-
-    run(app, listener, announce)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(talk())
     return exits.DONE
 
 
@@ -150,73 +128,94 @@ def serve(
     HMS_SERVER_TOKEN: the bearer token of programs that call. HMS_APPROVER_TOKEN,
     HMS_APPROVER_TOKEN_<NAME>: those of programs that approve by REST; never the same.
     """
-    with extra("serve", "server", *_EXTRA):
-        from hms_active_rooms.serve.app import create_app
-        from hms_active_rooms.serve.mcp import build_server, entry
-        from hms_active_rooms.serve.notify import notifying
-        from hms_active_rooms.serve.page import PATH, page_routes
-        from hms_active_rooms.serve.rest import rest_routes
-        from hms_active_rooms.serve.server import address, listen
-        from hms_active_rooms.serve.server import serve as run
-        from hms_active_rooms.serve.signals import ASKED, OnSignal
-
     settings, elicit = Settings(journal, policy), not no_elicitation
     where = Where(host, port, allow_host or (), allow_origin or ())
-    log_to_stderr()
-    guard = guard_from(settings, where, own_login=(PATH,))
-    toolkit = open_toolkit(settings, room or ())
-    page = page_routes(toolkit)
-    listener = listen(where.host, where.port)
-    base = reached_at(address(listener), where, settings.environ())
-    page_url = base + PATH
+    with extra("serve", "server", *_EXTRA):
+        import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
+    return _listening(settings, where, room or (), elicit=elicit, as_json=json, people=person or ())
 
+
+def _listening(
+    settings: Settings,
+    where: Where,
+    rooms: Sequence[str],
+    *,
+    elicit: bool,
+    as_json: bool,
+    people: Sequence[str] | None,
+) -> int:
+    """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
+    from hms_active_rooms.serve.app import create_app
+    from hms_active_rooms.serve.mcp import build_server, entry
+    from hms_active_rooms.serve.notify import notifying
+    from hms_active_rooms.serve.page import PATH, page_routes
+    from hms_active_rooms.serve.server import address, listen
+    from hms_active_rooms.serve.server import serve as run
+    from hms_active_rooms.serve.signals import ASKED, OnSignal
+
+    log_to_stderr()
+    guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
+    toolkit = open_toolkit(settings, rooms)
+    listener = listen(where.host, where.port)
+    bound = address(listener)
+    base = reached_at(bound, where, settings.environ())
+    page = page_routes(toolkit) if people is not None else None
+    page_url = base + PATH if page else ""
     notices = notifying(toolkit.gate, settings.environ(), page_url)
+    mcp = entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit))
+    allowed = list(toolkit.gate.policy.rooms)
+    told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.token)}
+    lifespans = [lambda: closing(toolkit), *notices]
+
+    def announce(_: str) -> None:
+        if as_json:
+            screen.document(told | ({"logins": links()} if page else {}))
+        else:
+            screen.err(f"Rooms: {', '.join(allowed)}.")
+            if base != bound:
+                screen.err(f"Listens at {bound}.")
+            ways = f"MCP at {base}/mcp" + (f", REST at {base}/v1" if page else "")
+            token = f"bearer token from {TOKEN_VARIABLE}" if guard.token else "no token needed here"
+            screen.err(f"{ways}, {token}.")
+            if page:
+                screen.err(f"Approvers by REST: {len(guard.approvers) or 'none'}.")
+                _print_links(links(), as_json=False)
+                if ASKED is not None:
+                    screen.err(f"New links: kill -USR1 {os.getpid()}")
+            screen.err("Ctrl-C ends it.")
+        if not guard.token:
+            answers = ", and its client may answer for the person" if elicit else ""
+            screen.err(
+                f"Warning: without {TOKEN_VARIABLE} any program on this machine may call{answers}."
+            )
 
     def links() -> Mapping[str, str]:
-        return page.new_links(base, person or ())
+        return page.new_links(base, people or ()) if page else {}
 
-    asked = OnSignal(lambda: _new_links(links, as_json=json))
+    if page is None:
+        run(create_app(toolkit, guard=guard, mcp=mcp, lifespans=lifespans), listener, announce)
+        return exits.DONE
+    from hms_active_rooms.serve.rest import rest_routes
+
+    told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
+    told |= {"pid": os.getpid()}
+    asked = OnSignal(lambda: _print_links(links(), as_json=as_json))
     app = create_app(
         toolkit,
         guard=guard,
-        mcp=entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
+        mcp=mcp,
         rest=rest_routes(toolkit, page_url),
         page=page.routes,
-        lifespans=[lambda: closing(toolkit), page.lifespan, asked.running, *notices],
+        lifespans=[*lifespans, page.lifespan, asked.running],
     )
-
-    def announce(bound: str) -> None:
-        _warn_of_strangers(guard, elicit)
-        allowed = list(toolkit.gate.policy.rooms)
-        if json:
-            ways = {"page": page_url, "mcp": f"{base}/mcp", "rest": f"{base}/v1"}
-            told = {
-                "bound": bound,
-                "rooms": allowed,
-                "token": bool(guard.token),
-                "approvers": len(guard.approvers),
-                "pid": os.getpid(),
-            }
-            screen.document({**ways, **told, "logins": links()})
-            return
-        screen.err(f"Rooms: {', '.join(allowed)}.")
-        if base != bound:
-            screen.err(f"Listens at {bound}.")
-        screen.err(f"MCP at {base}/mcp, REST at {base}/v1{_token_note(guard)}.")
-        screen.err(f"Approvers by REST: {len(guard.approvers) or 'none'}.")
-        _new_links(links, as_json=False)
-        if ASKED is not None:
-            screen.err(f"New links: kill -USR1 {os.getpid()}")
-        screen.err("Ctrl-C ends it.")
-
     run(app, listener, announce, page.close)
     return exits.DONE
 
 
-def _new_links(made: Callable[[], Mapping[str, str]], *, as_json: bool) -> None:
-    """Print login links; whoever read what we print may be gone, and the server goes on."""
-    links = made()
-    with suppress(OSError):
+def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
+    with suppress(
+        screen.OutputLost
+    ):  # whoever read what we print may be gone, and the server goes on
         if as_json:
             screen.document({"logins": links})
         for name, link in () if as_json else links.items():
@@ -224,20 +223,8 @@ def _new_links(made: Callable[[], Mapping[str, str]], *, as_json: bool) -> None:
             screen.err(f"Approvals page, {whose}, once: {link}")
 
 
-def _warn_of_strangers(guard: GuardSettings, elicit: bool) -> None:
-    if not guard.token:
-        answers = ", and its client may answer for the person" if elicit else ""
-        screen.err(
-            f"Warning: without {TOKEN_VARIABLE} any program on this machine may call{answers}."
-        )
-
-
-def _token_note(guard: GuardSettings) -> str:
-    return f", bearer token from {TOKEN_VARIABLE}" if guard.token else ", no token needed here"
-
-
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings, with the tokens from the environment: an option would show them."""
+    """The guard's settings; tokens come from the environment, since an option would show them."""
     from hms_active_rooms.serve.guard import caller_tokens, guard_settings
 
     environ = settings.environ()
@@ -260,7 +247,7 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: a malformed name, two variables for one name, or one token of two.
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
         if match is None or not token:
@@ -268,21 +255,23 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         name = "approver" if match[1] is None else match[1].lower()
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"{quoted(name, 40)} is no approver's name.",
-                hint="Up to 40 letters, digits, dots, dashes and underscores.",
+                f"{quoted(variable, 70)} holds no approver's name.",
+                hint=f"{APPROVER_VARIABLE}_ and up to 40 letters, digits, dots, dashes and"
+                " underscores.",
             )
         if name in found:
             raise ConfigurationError(
-                f"Two variables {APPROVER_VARIABLE}... are for the approver {quoted(name)}.",
+                f"{quoted(variable, 70)} and {quoted(found[name][0], 70)} are two variables for"
+                f" the approver {quoted(name)}.",
                 hint="Names are compared without case. Keep one of them.",
             )
-        found[name] = token
-    if len(set(found.values())) < len(found):
+        found[name] = variable, token
+    if len({token for _, token in found.values()}) < len(found):
         raise ConfigurationError(
             "Two approvers have the same token.",
             hint="The record tells them apart by it: give each their own.",
         )
-    return found
+    return {name: token for name, (_, token) in found.items()}
 
 
 def public_url(environ: Mapping[str, str]) -> str:
@@ -291,10 +280,10 @@ def public_url(environ: Mapping[str, str]) -> str:
     Raises:
         ConfigurationError: it is none.
     """
-    given = environ.get(URL_VARIABLE, "").rstrip("/").lower()
+    given = environ.get(URL_VARIABLE, "")
     if not given:
         return ""
-    match = _URL.fullmatch(given)
+    match = _URL.fullmatch(given.rstrip("/").lower())
     if match is None:
         raise ConfigurationError(
             f"{URL_VARIABLE} is {quoted(given, 100)}, which is no address.",

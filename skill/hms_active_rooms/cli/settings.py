@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.installing import how_to_install
+from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.gate.journal import Journal
+    from hms_active_rooms.gate.journal.records import Action
     from hms_active_rooms.gate.policy import Policy
 
 
@@ -61,20 +63,41 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 @contextmanager
-def open_journal(settings: Settings) -> Iterator[Journal]:
-    """The journal alone: enough to look at actions and to reject one, without credentials."""
+def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journal]:
+    """The journal alone: enough to look at actions and to reject one, without credentials.
+
+    Args:
+        settings: which journal.
+        create: make it if there is none. Only what can change a room does; a command that looks
+            at a journal must not show an empty one in place of the one that was meant.
+    """
     from hms_active_rooms.gate.journal import Journal
 
-    journal = Journal(settings.environ().get("HMS_JOURNAL") or None)
+    journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
     try:
         yield journal
     finally:
         journal.close()
 
 
+def existing(journal: Journal, action_id: str) -> Action:
+    """The row of an action.
+
+    Raises:
+        InvalidCall: there is none in this journal.
+    """
+    action = journal.get(action_id.strip().lower())
+    if action is None:
+        raise InvalidCall(
+            f"There is no action {quoted(action_id)} in the journal {journal.place}.",
+            hint="List them with: hms-active-rooms actions",
+        )
+    return action
+
+
 @contextmanager
-def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
-    """A gate for one room.
+def open_gate(settings: Settings, room: str, *, only_reads: bool = False) -> Iterator[Gate]:
+    """A gate for one room; one that only reads needs no journal.
 
     Raises:
         InvalidCall, ConfigurationError, JournalError: before anything is asked or sent.
@@ -85,7 +108,8 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
     environ = settings.environ()
     policy = room_policy(environ, room)
     client = ActiveRoomsClient.from_env(environ)
-    with open_journal(settings) as journal:
+    kept = Settings(":memory:") if only_reads else settings
+    with open_journal(kept, create=True) as journal:
         try:
             yield Gate(client, policy, journal)
         finally:

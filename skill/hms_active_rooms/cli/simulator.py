@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 @contextmanager
 def simulator_errors() -> Iterator[None]:
     """Turn what stops a simulator, or keeps it from being imported, into errors of ours."""
-    with extra("sim", "simulator", "starlette", "uvicorn"):
+    with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError
     try:
-        yield
+        with extra("sim", "simulator", "uvicorn"):
+            yield
     except SceneError as error:
-        raise InvalidCall(f"The scene: {escaped(str(error)[:500])}.", hint="") from None
+        raise InvalidCall(
+            f"The scene cannot be used: {escaped(str(error)[:500])}.", hint=""
+        ) from None
     except ServerError as error:
         raise ActiveRoomsError(
             f"The simulator {error}.", hint="Choose another port, --port 0 for any free one."
@@ -36,7 +39,15 @@ def simulator_errors() -> Iterator[None]:
 
 def sim(
     scene: Scene = "classroom",
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8100,
+    delay_s: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to land."),
+    ] = 0.3,
+    foreign_room: Annotated[
+        Literal["403", "404"], typer.Option(help="The answer for a room of another account.")
+    ] = "403",
     json: Json = False,
 ) -> int:
     """Run a simulated 100ms on this machine, until Ctrl-C."""
@@ -48,12 +59,19 @@ def sim(
             screen.document({**told, "environment": environment(sim)})
             return
         screen.err(f"A simulated 100ms at {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
+        screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
         screen.err("Paste this into another terminal:")
         for line in paste_lines(sim):
             screen.out(line)
 
     with simulator_errors():
         from hms_active_rooms.sim.server import environment, paste_lines, serve
+        from hms_active_rooms.sim.settings import Settings
 
-        serve(scene, port=port, announce=announce)
+        settings = Settings(
+            removal_delay_s=delay_s,
+            ending_delay_s=delay_s,
+            foreign_room_status=404 if foreign_room == "404" else 403,
+        )
+        serve(scene, host, port, settings=settings, announce=announce)
     return exits.DONE

@@ -139,16 +139,21 @@ class GuardSettings:
     most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
-        for whose, tokens in (("caller", self.callers), ("approver", self.approvers)):
+        for whose, who, tokens in (
+            ("server", "callers", self.callers),
+            ("approver", "approvers", self.approvers),
+        ):
             for token in tokens.values():
                 if len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token:
                     raise ConfigurationError(
-                        f"The {'server' if whose == 'caller' else whose} token needs at least "
-                        f"{MIN_TOKEN_CHARS} ASCII characters, no spaces."
+                        f"The {whose} token needs at least {MIN_TOKEN_CHARS} ASCII characters, "
+                        "no spaces.",
+                        hint=f"It is what HMS_{whose.upper()}_TOKEN, or a variable that begins so, "
+                        "holds.",
                     )
             if len(set(tokens.values())) < len(tokens):
                 raise ConfigurationError(
-                    f"Two {whose}s have the same token.",
+                    f"Two {who} have the same token.",
                     hint="The record tells them apart by it: give each their own.",
                 )
         if set(self.callers.values()) & set(self.approvers.values()):

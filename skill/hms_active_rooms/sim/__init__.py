@@ -9,7 +9,7 @@ against. How well each behaviour is known stands in `behaviours.yaml`.
 
 from __future__ import annotations
 
-from hms_active_rooms.sim.app import create_app
+from hms_active_rooms.sim.app import SimApp
 from hms_active_rooms.sim.faults import Fault, Faults
 from hms_active_rooms.sim.records import Role
 from hms_active_rooms.sim.request_log import LoggedRequest
@@ -18,6 +18,7 @@ from hms_active_rooms.sim.server import (
     ServerError,
     Simulation,
     environment,
+    in_process,
     paste_lines,
     running_sim,
 )
@@ -35,11 +36,12 @@ __all__ = [
     "SceneError",
     "ServerError",
     "Settings",
+    "SimApp",
     "Simulation",
     "World",
     "build_world",
-    "create_app",
     "environment",
+    "in_process",
     "load_scene",
     "paste_lines",
     "running_sim",

@@ -7,21 +7,24 @@ import json
 import re
 import socket
 import struct
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cached_property
 from typing import Any, Final
+from urllib.parse import parse_qsl
 from weakref import WeakValueDictionary
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
-
 from hms_active_rooms.sim.clock import nanos_text
-from hms_active_rooms.sim.control import control_app
+from hms_active_rooms.sim.control import Control
 from hms_active_rooms.sim.faults import Fault, Faults
 from hms_active_rooms.sim.operations import Answer, answer, error_body, find
 from hms_active_rooms.sim.records import Json
-from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
+from hms_active_rooms.sim.request_log import RequestLog
 from hms_active_rooms.sim.settings import is_valid
 from hms_active_rooms.sim.world import World
+
+_Event = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Event]]
+_Send = Callable[[_Event], Awaitable[None]]
 
 _BROKEN_JSON: Final = b'{"code":200,"message":"message se'
 
@@ -34,7 +37,7 @@ _NO_FAULT: Final = Fault(kind="latency")
 
 
 class SimApp:
-    """The app, with what it works on.
+    """The app of one world, for uvicorn or for httpx.ASGITransport.
 
     Attributes:
         world: the simulated account.
@@ -46,101 +49,108 @@ class SimApp:
         self.world = world
         self.log = RequestLog()
         self.faults = Faults()
-        self._control = control_app(world, self.log, self.faults)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @cached_property
+    def _control(self) -> Control:
+        return Control(self.world, self.log, self.faults)
+
+    async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
         """Serve one request; everything outside the control API is logged and may be faulty."""
-        if scope["type"] == "http":
-            # An absolute-form target, as a client sends it through a proxy, names us first.
-            scope["path"] = re.sub(r"^https?://[^/]*", "", scope["path"]) or "/"
-        if scope["type"] != "http" or scope["path"].startswith("/_sim/"):
-            await self._control(scope, receive, send)
+        body, more = b"", True
+        while more:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                return
+            body += event.get("body", b"")
+            more = event.get("more_body", False)
+        # An absolute-form target, as a client sends it through a proxy, names us first.
+        path = re.sub(r"^https?://[^/]*", "", scope["path"]) or "/"
+        if path.startswith("/_sim/"):
+            status, text = self._control.answer(scope["method"], path, body)
+            await _send(send, status, text)
             return
-        request = Request(scope, receive)
         try:
-            await self._serve(request, await request.body(), send)
-        except ClientDisconnect:
-            return
+            await self._serve(scope, path, body, receive, send)
         except asyncio.CancelledError:
             # The server ends. Who still waits for an answer gets none.
-            if waiting := _connection(request):
+            if waiting := _connection(scope):
                 waiting.shutdown(socket.SHUT_RDWR)
             raise
 
-    async def _serve(self, request: Request, body: bytes, send: Send) -> None:
-        method, path = request.method, request.scope["path"]
+    async def _serve(
+        self, scope: _Event, path: str, body: bytes, receive: _Receive, send: _Send
+    ) -> None:
+        method, query = scope["method"], scope["query_string"].decode("latin-1")
         found = find(method, path)
         name = found[0].name if found else ""
         taken = self.faults.take(name, method, path)
         fault = taken or _NO_FAULT
         seq = self.log.begin(
-            LoggedRequest(
-                seq=0,
-                at=nanos_text(self.world.now()),
-                operation=name,
-                method=method,
-                path=path,
-                query=request.url.query,
-                body=_parsed(body),
-                fault=taken.kind if taken else "",
-            )
+            at=nanos_text(self.world.now()),
+            operation=name,
+            method=method,
+            path=path,
+            query=query,
+            body=_parsed(body),
+            fault=taken.kind if taken else "",
         )
         if fault.when == "before":
             await asyncio.sleep(fault.latency_s)
         status, answered = 0, Answer()
-        token = request.headers.get("authorization")
         if fault.executes:
+            token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
             if found is None:
                 status, answered = 404, error_body(404, "not found")
             elif not is_valid(token, self.world.settings, self.world.wall_clock()):
                 status, answered = 401, _UNAUTHORIZED
             else:
                 # The first of several values counts, as in Go's Query().Get.
-                query = dict(reversed(request.query_params.multi_items()))
-                status, answered = answer(self.world, *found, query, body)
+                fields = dict(reversed(parse_qsl(query, keep_blank_values=True)))
+                status, answered = answer(self.world, *found, fields, body)
             self.log.note(seq, executed=status == 200)
         if fault.when == "after":
             await asyncio.sleep(fault.latency_s)
         if fault.kind == "reset":
-            await _reset(request)
-        elif fault.kind == "hang":
-            await _until_gone(request)
-        else:
-            response = _response(fault, status, answered)
-            self.log.note(seq, status=response.status_code)
-            await _send(response, request, send, whole=fault.kind != "truncated")
+            # A TCP reset; what the client has not read by then is lost.
+            if (accepted := _connection(scope)) is None:
+                raise ConnectionResetError("the simulator broke the connection")
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            accepted.shutdown(socket.SHUT_RD)  # the server reads the end, and closes
+        if fault.kind in ("reset", "hang"):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        headers: dict[str, str] = {}
+        if fault.kind == "unauthorized":
+            status, answered = 401, _UNAUTHORIZED
+        elif fault.kind == "status":
+            status, answered = fault.status, error_body(fault.status, fault.text)
+            if fault.retry_after_s is not None:
+                headers["retry-after"] = str(fault.retry_after_s)
+        text = json.dumps(answered, ensure_ascii=False, separators=(",", ":")).encode()
+        if fault.kind == "malformed":
+            text = _BROKEN_JSON
+        elif fault.kind == "oversized":
+            # White space keeps it valid JSON: only the size is wrong.
+            text = text.ljust(fault.size_bytes)
+        self.log.note(seq, status=status)
+        await _send(send, status, text, headers, whole=fault.kind != "truncated")
 
 
-def create_app(world: World) -> SimApp:
-    """The ASGI app of a world, for uvicorn or for httpx.ASGITransport."""
-    return SimApp(world)
-
-
-def _response(fault: Fault, status: int, answered: Answer) -> Response:
-    """What is sent, where something is."""
-    headers: dict[str, str] = {}
-    if fault.kind == "unauthorized":
-        status, answered = 401, _UNAUTHORIZED
-    elif fault.kind == "status":
-        status, answered = fault.status, error_body(fault.status, fault.text)
-        if fault.retry_after_s is not None:
-            headers["retry-after"] = str(fault.retry_after_s)
-    data = _BROKEN_JSON if fault.kind == "malformed" else JSONResponse(answered).body
-    if fault.kind == "oversized":
-        # White space keeps it valid JSON: only the size is wrong.
-        data = bytes(data).ljust(fault.size_bytes)
-    return Response(data, status, headers, "application/json")
-
-
-async def _send(response: Response, request: Request, send: Send, *, whole: bool) -> None:
-    if whole:
-        await response(request.scope, request.receive, send)
-        return
-    # The length is that of the whole: the server closes the connection after half of it.
-    status, headers = response.status_code, response.raw_headers
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    half = response.body[: len(response.body) // 2]
-    await send({"type": "http.response.body", "body": half, "more_body": True})
+async def _send(
+    send: _Send,
+    status: int,
+    text: bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    whole: bool = True,
+) -> None:
+    told = {"content-length": str(len(text)), "content-type": "application/json", **(headers or {})}
+    raw = [(name.encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    # The length is that of the whole: after half of it the server closes the connection.
+    body = text if whole else text[: len(text) // 2]
+    await send({"type": "http.response.body", "body": body, "more_body": not whole})
 
 
 def _parsed(body: bytes) -> Json:
@@ -173,21 +183,5 @@ class Listener(socket.socket):
         return accepted, client
 
 
-def _connection(request: Request) -> socket.socket | None:
-    return _accepted.get((*(request.scope.get("server") or ()), *(request.client or ())))
-
-
-async def _reset(request: Request) -> None:
-    """Send a TCP reset and wait until the connection is gone; what was not read by then is lost."""
-    accepted = _connection(request)
-    if accepted is None:
-        raise ConnectionResetError("the simulator broke the connection")
-    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    accepted.shutdown(socket.SHUT_RD)  # the server reads the end, and closes
-    await _until_gone(request)
-
-
-async def _until_gone(request: Request) -> None:
-    """Wait until the client's connection is closed, by whomever."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _connection(scope: _Event) -> socket.socket | None:
+    return _accepted.get((*(scope.get("server") or ()), *(scope.get("client") or ())))

@@ -12,8 +12,6 @@ from functools import partial
 from inspect import signature
 from typing import Final, Literal, cast, get_type_hints
 
-from starlette.routing import compile_path
-
 from hms_active_rooms.sim.clock import UNSET_TIME, nanos_text
 from hms_active_rooms.sim.records import Audience, Delivery, Json, Peer
 from hms_active_rooms.sim.world import RefusedError, World
@@ -189,6 +187,11 @@ def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "")
 # From a request's parts to a status and a body.
 
 
+def path_pattern(path: str) -> re.Pattern[str]:
+    """What a whole path looks like whose ids stand in braces."""
+    return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One operation.
@@ -205,10 +208,6 @@ class Operation:
     path: str
     run: Callable[..., Answer | Peer | Delivery | None]
     says: str = ""
-
-    def pattern(self) -> re.Pattern[str]:
-        """What its whole path looks like."""
-        return compile_path(PREFIX + self.path)[0]
 
     def fields(self) -> dict[str, type]:
         """Names and types of what it reads."""
@@ -231,7 +230,7 @@ OPERATIONS: Final = (
     Operation("end_active_room", "POST", _ROOM + "/end-room", end, "session is ending"),
     Operation("enable_room", "POST", "/rooms/{room_id}", enable),
 )
-_PATTERNS: Final = [(operation, operation.pattern()) for operation in OPERATIONS]
+_PATTERNS: Final = [(each, path_pattern(PREFIX + each.path)) for each in OPERATIONS]
 _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS}
 
 

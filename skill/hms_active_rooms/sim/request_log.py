@@ -46,11 +46,14 @@ class RequestLog:
         self._entries: list[LoggedRequest] = []
         self._changed = threading.Condition()
 
-    def begin(self, entry: LoggedRequest) -> int:
+    def begin(
+        self, *, at: str, operation: str, method: str, path: str, query: str, body: Json, fault: str
+    ) -> int:
         """Add a request that has arrived; returns its sequence number."""
         with self._changed:
             seq = len(self._entries) + 1
-            self._entries.append(replace(entry, seq=seq))
+            entry = LoggedRequest(seq, at, operation, method, path, query, body, fault=fault)
+            self._entries.append(entry)
             self._changed.notify_all()
             return seq
 
@@ -87,4 +90,3 @@ class RequestLog:
         """Forget everything; the next request is number 1 again."""
         with self._changed:
             self._entries.clear()
-            self._changed.notify_all()

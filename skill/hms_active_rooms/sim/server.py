@@ -1,4 +1,4 @@
-"""Running the simulator: blocking for the command line, or in a thread for tests and demos."""
+"""Running the simulator: until Ctrl-C, in a thread of this process, or without a port."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
-
-from hms_active_rooms.sim.app import Listener, create_app
+from hms_active_rooms.sim import control
+from hms_active_rooms.sim.app import Listener, SimApp
 from hms_active_rooms.sim.faults import Faults
 from hms_active_rooms.sim.operations import PREFIX
 from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
 from hms_active_rooms.sim.scenes import Scene, build_world
 from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
+
+if TYPE_CHECKING:
+    import uvicorn
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8100
@@ -36,9 +38,10 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A running simulator.
+    """A simulator.
 
     Attributes:
+        app: its ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
         base_url: of the API, with /v2.
         control_url: of the control API, with /_sim.
         room_id: the scene's room.
@@ -47,6 +50,7 @@ class Simulation:
         log: the request log, with `wait_until`.
     """
 
+    app: SimApp
     base_url: str
     control_url: str
     room_id: str
@@ -74,6 +78,15 @@ class Simulation:
         return sign(self.world.settings, self.world.wall_clock())
 
 
+def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
+    """A simulator that listens nowhere: only a transport to its `app` reaches it.
+
+    Raises:
+        SceneError: the scene cannot be used.
+    """
+    return _simulation(build_world(scene), "http://localhost")
+
+
 @contextmanager
 def running_sim(
     scene: str | Path | Scene = "classroom",
@@ -83,7 +96,8 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """A simulator in a thread of this process: it listens when the block begins, is gone when it ends.
+    """A simulator in a thread of this process: it it listens
+    when the block begins, and is gone when it ends.
 
     Args:
         scene: a built-in scene's name, the path of a scene file, or a scene.
@@ -144,23 +158,29 @@ def environment(sim: Simulation) -> dict[str, str]:
     }
 
 
-def _prepare(
-    world: World, host: str, port: int
-) -> tuple[Simulation, uvicorn.Server, socket.socket]:
-    app = create_app(world)
-    listener = _listen(host, port)
-    address = f"[{host}]" if ":" in host else host
-    origin = f"http://{address}:{listener.getsockname()[1]}"
-    sim = Simulation(
+def _simulation(world: World, origin: str) -> Simulation:
+    app = SimApp(world)
+    return Simulation(
+        app=app,
         base_url=origin + PREFIX,
-        control_url=origin + "/_sim",
+        control_url=origin + control.PREFIX,
         room_id=world.rooms()[0].id,
         world=world,
         faults=app.faults,
         log=app.log,
     )
+
+
+def _prepare(
+    world: World, host: str, port: int
+) -> tuple[Simulation, uvicorn.Server, socket.socket]:
+    import uvicorn
+
+    listener = _listen(host, port)
+    address = f"[{host}]" if ":" in host else host
+    sim = _simulation(world, f"http://{address}:{listener.getsockname()[1]}")
     config = uvicorn.Config(
-        app,
+        sim.app,
         loop="asyncio",
         http="h11",
         ws="none",

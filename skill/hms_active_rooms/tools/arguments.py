@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, Arguments
 
-DEFAULT_ROWS = 50
-MAX_ROWS = 100
+DEFAULT_ROWS: Final = 50
+MAX_ROWS: Final = 100
 
 
 class RetrieveActiveRoom(Arguments):

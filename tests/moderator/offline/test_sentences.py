@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -16,7 +16,7 @@ from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
 from hms_active_rooms.tools.roster import artifact as artifact_of
-from hms_active_rooms.tools.roster import roster as tool_roster
+from rosters import roster as tool_roster
 
 CLEAR_ORDERS = (
     "kick Spam Bot",
@@ -41,7 +41,6 @@ BEHIND = (
 )  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None)
 @given(st.sampled_from(CLEAR_ORDERS), st.sampled_from(BEFORE), st.sampled_from(("", *BEHIND)))
 def test_no_sentence_of_a_negation_condition_or_question_around_an_order_becomes_a_change(
     order: str, before: str, behind: str
@@ -49,7 +48,6 @@ def test_no_sentence_of_a_negation_condition_or_question_around_an_order_becomes
     assert changes(play(f"{before} {order} {behind}".strip())) == []
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(CLEAR_ORDERS[:6]), st.sampled_from(BEHIND))
 def test_no_removal_and_no_end_survives_words_behind_it_that_take_it_back(
     order: str, behind: str
@@ -62,7 +60,6 @@ def test_the_orders_of_these_tests_are_orders(order: str) -> None:
     assert changes(play(order))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_answered_without_an_error_and_changes_nothing(text: str) -> None:
     history = play(text)
@@ -70,7 +67,9 @@ def test_any_text_is_answered_without_an_error_and_changes_nothing(text: str) ->
     assert changes(history) == []
 
 
-@pytest.mark.parametrize(("name", "least"), [("plain", 0.9), ("near", 0.9), ("blind", 0.85)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("plain", 0.97), ("near", 0.97), ("blind", 0.9), ("second", 0.9)]
+)
 def test_a_set_is_understood_and_nobody_else_is_ever_proposed(name: str, least: float) -> None:
     graded = table(TABLES[name])
     assert sum(one.right for one in graded) / len(graded) >= least
@@ -100,9 +99,9 @@ def test_words_that_keep_somebody_here_or_name_nobody_are_no_order(sentence: str
     assert changes(play(sentence)) == []
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_of_the_help_is_understood(example: str) -> None:
-    assert calls(play(example))
+def test_every_example_of_the_help_is_understood() -> None:
+    for example in EXAMPLES:
+        assert calls(play(example))
 
 
 def removed(name: str, **more: str) -> list[tuple[str, dict[str, Any]]]:

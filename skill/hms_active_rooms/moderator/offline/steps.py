@@ -1,16 +1,18 @@
-"""The next message of the offline model, decided from the message history alone.
+"""The next message of the offline model, decided from the message history alone. Pure.
 
 Only the last message of the person is read as an order. What tools answered is data: it decides
 who a name means and what came of a call, never what is to be done. Earlier turns matter for the
-question asked last, for whom a pronoun means, and for what was changed last. Pure.
+question asked last, for whom a pronoun means, and for what was changed last.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from itertools import chain
+from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.messages.ai import UsageMetadata
@@ -21,60 +23,27 @@ from hms_active_rooms.gate.actions.end_room import EndRoom
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
-from hms_active_rooms.moderator.offline import audience, replies
-from hms_active_rooms.moderator.offline.reading import (
-    CHANGES,
-    Order,
-    is_name,
-    plainly,
-    read,
-    words,
-)
-from hms_active_rooms.moderator.offline.replies import say
-from hms_active_rooms.moderator.offline.roster import (
-    Look,
-    Peer,
-    RoleGroup,
-    Roster,
-    Someone,
-    covers,
-    is_pronoun,
-    is_role,
-    joined,
-    mentioned,
-    read_roster,
-    resolve,
-    sought,
-)
-from hms_active_rooms.moderator.offline.turns import (
-    CHANGING,
-    LIST_PEERS,
-    RETRIEVE_ROOM,
-    TOOLS,
-    Turn,
-    room_of_system,
-    turns,
-)
+from hms_active_rooms.moderator.offline import audience, replies, turns
+from hms_active_rooms.moderator.offline.reading import CHANGES, Order, is_name, plainly, read
+from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
+from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows, say, whole
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
-MAX_ROUNDS: Final = 3
+_MAX_ROUNDS: Final = 3
 """Model messages with tool calls in one turn: one to look, one to look closer, one to act."""
 
 _MAX_TURNS_BACK: Final = 8
 """Earlier turns that are read again, so that a long thread costs little."""
 
-_FILTERS: Final = ("name", "role", "user_id")
 _MAX_LOOKS: Final = 16
+_FILTERS: Final = ("name", "role", "user_id")
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
+_LOOKING: Final = ("look", "status", "verify", *CHANGES)
 
-
-class Call(NamedTuple):
-    """One tool call to propose."""
-
-    tool: str
-    arguments: dict[str, Any]
+Call = tuple[str, dict[str, Any]]
+"""A tool and its arguments."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +69,21 @@ class Plan:
     order: Order | None = None
     options: tuple[Someone, ...] = ()
     changed: tuple[str, str] = ("", "")
-    room_id: str | None = None
+    room_id: str = ""
     heard: str = ""
+
+
+class _Instead(Exception):
+    """The plan of a turn whose orders cannot be carried out, or not yet."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
 
 
 def next_step(
     messages: Sequence[BaseMessage],
     room_id: str | None,
-    available: frozenset[str] = TOOLS,
+    available: frozenset[str] = turns.TOOLS,
 ) -> AIMessage:
     """The model's answer to a history: tool calls, or text that ends the turn.
 
@@ -117,175 +93,203 @@ def next_step(
             system message.
         available: names of the tools that may be called.
     """
-    history = turns(messages)
+    history = turns.turns(messages)
     if not history:
-        return _message(replies.CAPABILITIES_TEXT)
+        return _message(say("help"))
     last = history[-1]
-    if changed := [result for result in last.results if result.tool in CHANGING]:
-        return _message("\n".join(replies.outcome(result.answer) for result in changed))
+    if changed := [result for result in last.results if result.tool in turns.CHANGING]:
+        return _message("\n".join(map(replies.outcome, changed)))
     if any(result.answer is None for result in last.results):
         return _message(say("no_answer"))
-    plan, system, closing = Plan(), room_of_system(messages), None
+    plan, closing, system = Plan(), None, turns.room_of_system(messages) or ""
     for turn in history[-1 - _MAX_TURNS_BACK :]:
         # Only a question that was really put counts: the person answers what they have read.
         before = plan if closing == plan.text else replace(plan, asks=False)
-        plan, closing = _Turn(turn, before, room_id, system).plan(), turn.closing
-        plan = replace(
-            plan,
-            changed=turn.changed or before.changed,
-            room_id=plan.room_id or before.room_id,
-        )
+        try:
+            plan = _Turn(turn, before, turn.said or "").plan(room_id, system)
+        except _Instead as instead:
+            plan = instead.plan
+        made = [result for result in turn.results if result.tool in turns.CHANGING]
+        changes = (made[-1].tool, made[-1].state) if made else before.changed
+        plan = replace(plan, changed=changes, room_id=plan.room_id or before.room_id)
+        closing = turn.closing
     if not plan.calls:
         return _message(plan.text)
-    if missing := [call.tool for call in plan.calls if call.tool not in available]:
+    if missing := [tool for tool, _ in plan.calls if tool not in available]:
         return _message(say("not_available", tool=quoted(missing[0])))
-    if last.rounds >= MAX_ROUNDS:
+    if last.rounds >= _MAX_ROUNDS:
         return _message(say("too_many_steps"))
     try:
-        for call in plan.calls:
-            if call.tool in CHANGING:
-                parse_call(call.tool, call.arguments)
+        for tool, arguments in plan.calls:
+            if tool in turns.CHANGING:
+                parse_call(tool, arguments)
     except InvalidCall as error:
         return _message(say("invalid", why=error))
-    place = [len(messages), last.human.id, last.said]
-    return _message("", [_tool_call(c, place, number) for number, c in enumerate(plan.calls)])
-
-
-def _message(text: str, calls: Sequence[ToolCall] = ()) -> AIMessage:
-    nothing = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-    return AIMessage(text, tool_calls=list(calls), usage_metadata=nothing)
-
-
-def _tool_call(call: Call, turn: list[int | str | None], place: int) -> ToolCall:
     # The person's message has an id of its own in a graph, so the same words said again,
     # or a history cut to a fixed length, still give other ids.
-    name = digest({"turn": turn, "place": place})[:24]
-    return ToolCall(name=call.tool, args=call.arguments, id=f"call_{name}", type="tool_call")
+    place = [len(messages), last.human.id, last.said]
+    ids = [f"call_{digest({'turn': place, 'place': n})[:24]}" for n in range(len(plan.calls))]
+    return _message("", zip(plan.calls, ids, strict=True))
+
+
+def _message(text: str, calls: Iterable[tuple[Call, str]] = ()) -> AIMessage:
+    nothing = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+    made = [ToolCall(name=t, args=a, id=name, type="tool_call") for (t, a), name in calls]
+    return AIMessage(text, tool_calls=made, usage_metadata=nothing)
 
 
 @dataclass(frozen=True)
 class _Turn:
     """Works out one turn, given what the turn before left."""
 
-    turn: Turn
+    turn: turns.Turn
     before: Plan
-    fixed_room: str | None
-    system_room: str | None
-    said: str = ""
+    said: str
     room: str = ""
-    corrected: str = ""
 
-    def plan(self) -> Plan:
-        """What the turn comes to."""
-        said, before = self.turn.said, self.before
-        if said is None:
+    def plan(self, fixed: str | None, system: str) -> Plan:
+        """The calls or the reply, in the model's own room, the sentence's or the system message's.
+
+        Raises:
+            _Instead: the plan that comes before, or in place of, what was asked for.
+        """
+        before = self.before
+        if self.turn.said is None:
             return Plan(say("text_only"))
-        reading = read(said)
-        here = replace(self, said=said, corrected=reading.corrected, room=before.room_id or "")
-        if before.asks and (answer := here._answer(reading.orders)) is not None:
+        reading, here = read(self.said), replace(self, room=before.room_id)
+        if before.asks and (answer := here._answer(reading.orders, reading.why)) is not None:
             return answer
         orders = reading.orders or here._again()
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable", "question")
-            told = self._kept(replies.not_understood(reading.why))
-            return replace(told, heard=said if heard else "")
+            raise self._stop(reading.why, heard=self.said if heard else "")
         if orders[0].verb == "end_it" and before.order and before.order.verb == "status":
             orders = (Order("end"),)
-        if (plan := here._without_room(orders[0])) is not None:
-            return plan
+        messaged = before.changed[0] in ("", SendMessage.tool)
+        if orders[0].verb not in _LOOKING or (orders[0].verb == "verify" and messaged):
+            return here._without_looking(orders[0])
         if len(reading.rooms) > 1:
             return Plan(say("two_rooms"))
-        if self.fixed_room and reading.rooms - {self.fixed_room}:
+        if fixed and reading.rooms - {fixed}:
             return Plan(say("other_room"))
-        room = self.fixed_room or next(iter(reading.rooms), self.system_room or before.room_id)
-        if room is None:
+        room = fixed or next(iter(reading.rooms), system or before.room_id)
+        if not room:
             return Plan(say("which_room"))
-        if before.room_id not in (None, room):
-            return replace(self, before=Plan(room_id=room, changed=before.changed)).plan()
+        if before.room_id not in ("", room):
+            fresh = Plan(room_id=room, changed=before.changed)
+            return replace(self, before=fresh).plan(fixed, system)
         return replace(replace(here, room=room)._carried_out(orders), room_id=room)
 
-    def _kept(self, text: str) -> Plan:
-        """A reply that leaves whom the conversation is about as it was, and drops the question."""
-        return replace(self.before, text=text, calls=(), asks=False, heard="")
+    def _stop(self, text: str, **left: Any) -> _Instead:
+        """A reply that leaves whom the conversation is about, and drops the question."""
+        fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
+        return _Instead(replace(self.before, text=say(text), **fresh))
 
-    def _not_understood(self, why: str) -> Plan:
-        return self._kept(replies.not_understood(why))
-
-    def _without_room(self, order: Order) -> Plan | None:
-        """What is answered without looking at the room."""
+    def _without_looking(self, order: Order) -> Plan:
         verb, (tool, state), last = order.verb, self.before.changed, self.before.order
-        if verb == "help":
-            return self._kept(replies.CAPABILITIES_TEXT)
-        if verb == "impossible":
-            return self._kept(say("cannot", what=words().texts["cannot"][order.manner]))
-        if verb in ("no", "undo"):
-            if state in ("done", "unknown"):
-                return self._kept(say("cannot_undo", next=say(f"after_{tool}")))
-            return self._kept(say("not_executed" if tool and verb == "undo" else "nothing_pending"))
-        if verb == "verify" and tool in ("", SendMessage.tool):
-            kind = state if state in ("done", "unknown") else "failed"
-            return self._kept(say(f"message_{kind}" if tool else "not_changed"))
-        if verb in ("look", "status", "verify", *CHANGES):
-            return None
         others = tuple(one for one in self.before.options if one not in self.before.focus)
-        if verb == "other" and last and self.room and len(others) + 1 == len(self.before.options) == 2:  # fmt: skip
-            return self._acted(last, others)
-        return self._kept(say("who" if verb == "other" else verb))
+        if verb == "cannot":
+            told = [
+                what for words, what in rows(verb) if re.match(f"(?i){whole(words)}", order.words)
+            ]
+            raise self._stop(say(verb, what=told[0]))
+        if verb in ("no", "undo") and state in ("done", "unknown"):
+            raise self._stop(say("cannot_undo", next=say(f"after_{tool}")))
+        if verb in ("no", "undo"):
+            raise self._stop("not_executed" if tool and verb == "undo" else "nothing_pending")
+        if verb == "verify":
+            kind = state if state in ("done", "unknown") else "failed"
+            raise self._stop(f"message_{kind}" if tool else "not_changed")
+        if verb != "other":
+            raise self._stop(verb)
+        if not (last and self.room and len(others) + 1 == len(self.before.options) == 2):
+            raise self._stop("who")
+        return self._acted(last, others)
 
-    # --- looking ----------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------
+
+    def _look(self, *filters: dict[str, Any], tool: str = turns.LIST_PEERS) -> _Instead:
+        calls = tuple((tool, {"room_id": self.room, **given}) for given in filters)
+        return self._stop("", calls=calls)
 
     def _room_state(self) -> Plan:
-        answers = [r.answer for r in self.turn.results if r.tool == RETRIEVE_ROOM]
-        if not answers or (answer := answers[-1]) is None:
-            return self._look({}, tool=RETRIEVE_ROOM)
-        failed = answer.status == "error"
-        text = replies.outcome(answer) if failed else replies.status(answer.artifact, self.room)
-        return replace(self._kept(text), order=Order("status"))
+        answers = [r for r in self.turn.results if r.tool == turns.RETRIEVE_ROOM]
+        if not answers:
+            raise self._look({}, tool=turns.RETRIEVE_ROOM)
+        last, artifact = answers[-1], answers[-1].answer and answers[-1].answer.artifact
+        text = replies.outcome(last) if last.failed else replies.status(artifact, self.room)
+        return self._stop(text, order=Order("status")).plan
 
-    def _look(self, *filters: dict[str, Any], tool: str = LIST_PEERS) -> Plan:
-        calls = tuple(Call(tool, {"room_id": self.room, **given}) for given in filters)
-        return replace(self._kept(""), calls=calls)
-
-    def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster | Plan:
-        """What this turn has read of the room, a plan to read more, or why it cannot be read."""
-        answers = [r for r in self.turn.results if r.tool == LIST_PEERS]
+    def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
+        """What this turn has read of the room, enough to tell whom these names or this role mean."""
+        answers = [r for r in self.turn.results if r.tool == turns.LIST_PEERS]
         if not answers:
             # Without a filter: roles, look-alikes and similar names are seen only in the whole.
-            return self._look({})
-        everyone, parts = None, dict[Look, Roster]()
+            raise self._look({})
+        everyone, parts = None, dict[tuple[str, str], Roster]()
         for result in answers:
-            if result.answer is not None and result.failed:
-                return self._kept(replies.outcome(result.answer))
-            roster = read_roster(result.answer and result.answer.artifact, self.room)
-            if roster is None:
-                return self._kept(say("no_roster"))
-            filtered = {(k, str(v)): roster for k, v in result.arguments.items() if k in _FILTERS}
-            parts |= filtered
-            everyone = everyone if filtered else roster
+            if result.failed:
+                raise self._stop(replies.outcome(result))
+            if (read := read_roster(result.answer and result.answer.artifact, self.room)) is None:
+                raise self._stop("no_roster")
+            filters = {(k, str(v)): read for k, v in result.arguments.items() if k in _FILTERS}
+            parts |= filters
+            everyone = everyone if filters else read
         if everyone is None or everyone.matching != everyone.total:
-            return self._kept(say("no_roster"))
-        if len(answers) == 1 and not everyone.is_whole:
-            looks = [look for name in names for look in sought(name, everyone)]
-            if role and (found := is_role(role, everyone)):
-                looks.append(("role", found))
-            if looks:
-                return self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
-        seen = joined(everyone, parts)
-        if not all(covers(name, seen) for name in names):
-            return self._kept(say("too_many_alike"))
+            raise self._stop("no_roster")
+        looks = [look for name in names for look in everyone.sought(name)]
+        looks += [("role", found)] if role and (found := everyone.role(role)) else []
+        if len(answers) == 1 and looks and not everyone.is_whole:
+            raise self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
+        seen, whole = everyone.joined(parts.values()), {k for k, v in parts.items() if v.is_whole}
+        for name in names if not everyone.is_whole else ():
+            exact, loose, _, *roles = everyone.sought(name)
+            options = seen.resolve(name).options
+            # A whole name comes first, so the looser way needs no look once somebody has it.
+            named = exact in whole and options and {*options} <= {*parts[exact].peers}
+            sure = whole.issuperset(roles) and (loose in whole or named)
+            if not sure and not any(isinstance(one, RoleGroup) for one in options):
+                raise self._stop("too_many_alike")
         return seen
 
-    # --- orders -----------------------------------------------------------------------------
+    def _seen(self, order: Order) -> Plan:
+        """The people, or those of a role, or whether somebody is there."""
+        about = audience.names(order.words) if order.verb == "look" else ("it",)
+        named = [name for name in about if not is_pronoun(name)]
+        one, count = about[0] if len(about) == 1 else "", order.manner == "count"
+        roster = self._roster(role=one) if one and order.manner != "find" else self._roster(named)
+        role, focus = roster.role(one), self.before.focus if len(named) < len(about) else ()
+        if not about or role:
+            told = replies.who_is_here(roster, role, count=count)
+            return self._stop(told, focus=roster.holders(role) if role else self.before.focus).plan
+        if len(named) < len(about) and not focus:
+            raise self._stop("who")
+        found = {name: roster.resolve(name).options for name in named}
+        gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
+        here = [*chain(*found.values()), *(one for one in focus if one not in gone)]
+        if not here and not gone and order.manner in ("who", "count"):
+            raise self._stop(f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}")
+        if not here and order.manner == "list":
+            raise self._stop("not_understood")
+        lines = [replies.found(here, roster)] if here else []
+        lines += [say("gone", name=quoted(one.name)) for one in gone]
+        lines += [replies.nobody(name, roster) for name, options in found.items() if not options]
+        return self._stop("\n".join(lines), focus=tuple(here) or self.before.focus).plan
+
+    # --- orders -----------------------------------------------------------------------------------
 
     def _carried_out(self, orders: Sequence[Order]) -> Plan:
         """All of the orders, or, if one of them has to be asked about, none yet."""
         here, calls, plan = self, list[Call](), Plan()
         for order in orders:
-            plan = here._one(order)
-            if not plan.calls or plan.calls[0].tool not in CHANGING:
-                if len(orders) > 1 and plan.asks:
-                    plan = replace(plan, asks=False, text=f"{plan.text}\n{say('several')}")
-                return plan
+            try:
+                plan = here._one(order)
+            except _Instead as instead:
+                plan = instead.plan
+            if not plan.calls or plan.calls[0][0] not in turns.CHANGING:
+                several = len(orders) > 1 and plan.asks
+                text = f"{plan.text}\n{say('several')}" if several else plan.text
+                return replace(plan, asks=plan.asks and not several, text=text)
             calls += plan.calls
             here = replace(self, before=replace(self.before, focus=plan.focus))
         return replace(plan, calls=tuple(calls), order=orders[-1])
@@ -298,210 +302,145 @@ class _Turn:
             return self._tell(order)
         if verb == "end":
             return replace(self._acted(order, (None,)), focus=())
-        if verb == "remove":
-            names = [name for name in order.who if not is_pronoun(name)]
-            if names and words().names["everyone"].fullmatch(names[0]):
-                return self._kept(say("everyone"))
-            if not (names or before.focus or order.about or before.heard):
-                return self._kept(say("who"))
-            roster = self._roster(names)
-            who = roster if isinstance(roster, Plan) else self._people(order, roster)
-            return who if isinstance(who, Plan) else self._acted(order, who)
-        about = audience.names(order.words) if verb == "look" else ("it",)
-        if len(about) == 1 and order.manner != "find":
-            roster = self._roster(role=about[0])
-        else:
-            roster = self._roster([name for name in about if not is_pronoun(name)])
-        return roster if isinstance(roster, Plan) else self._seen(order, about, roster)
+        if verb != "remove":
+            return self._seen(order)
+        names = [name for name in order.who if not is_pronoun(name)]
+        if names and pattern("everyone").fullmatch(names[0]):
+            raise self._stop("everyone")
+        if not (names or before.focus or order.about or before.heard):
+            raise self._stop("who")
+        return self._acted(order, self._people(order, self._roster(names)))
 
     def _acted(
-        self,
-        order: Order,
-        who: tuple[Someone | None, ...],
-        options: tuple[Someone, ...] = (),
+        self, order: Order, who: Sequence[Someone | None], options: tuple[Someone, ...] = ()
     ) -> Plan:
         """The calls that do this to each of them; None stands for the whole room."""
-        calls = tuple(_call(order, one, self.room) for one in who)
+        words = {"message": order.words} if order.verb == "tell" else {"reason": order.reason}
+        given = {k: v for k, v in {"lock": order.lock, **words}.items() if v}
+        calls = []
+        for one in who:
+            peer = {"peer_id": one.id} if isinstance(one, Peer) else {}
+            to = {"role": one.role} if isinstance(one, RoleGroup) else peer
+            calls.append((_TOOL_OF[order.verb], {"room_id": self.room, **to, **given}))
         focus = tuple(one for one in who if one) or self.before.focus
-        return Plan(calls=calls, focus=focus, order=order, options=options)
+        return Plan(calls=tuple(calls), focus=focus, order=order, options=options)
 
-    def _seen(self, order: Order, about: Sequence[str], roster: Roster) -> Plan:
-        """The people, or those of a role, or whether somebody is there."""
-        count = order.manner == "count"
-        if not about:
-            return self._kept(replies.who_is_here(roster, count=count))
-        role = is_role(about[0], roster) if len(about) == 1 else None
-        if role is not None:
-            text = replies.who_is_here(roster, role, count=count)
-            sole = roster.with_role(role) if roster.by_role[role] == 1 else ()
-            return replace(self._kept(text), focus=sole or (RoleGroup(role, roster.by_role[role]),))
-        here, gone, unknown = list[Someone](), list[str](), list[str]()
-        for name in about:
-            if not is_pronoun(name):
-                options = resolve(name, roster).options
-                here += options
-                unknown += [] if options else [replies.nobody(name, roster)]
-            elif not self.before.focus:
-                return self._kept(say("who"))
-            for one in self.before.focus if is_pronoun(name) else ():
-                if isinstance(one, Peer) and one not in roster.peers:
-                    gone.append(say("gone", name=quoted(one.name)))
-                else:
-                    here.append(one)
-        if not here and order.manner in ("who", "count") and not gone:
-            return self._kept(f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}")
-        if not here and order.manner == "list":
-            return self._not_understood("")
-        lines = [*([replies.found(here, roster)] if here else []), *gone, *unknown]
-        return replace(self._kept("\n".join(lines)), focus=tuple(here) or self.before.focus)
-
-    def _people(self, order: Order, roster: Roster) -> tuple[Someone, ...] | Plan:
-        """Those an order is for, each for sure, or the question who is meant."""
-        chosen, corrected = list[Someone](), self.corrected
-        instead = bool(corrected) and not corrected.startswith("not ")
-        for name in [corrected] if instead else order.who:
+    def _people(self, order: Order, roster: Roster) -> tuple[Someone, ...]:
+        """Those an order is for, each for sure."""
+        chosen = list[Someone]()
+        for name in order.who:
             if is_pronoun(name):
-                people = self._pronoun(name, order, roster)
-                if not people:
-                    return self._kept(say("who"))
-                chosen += people
+                chosen += self._pronoun(name, order, roster)
                 continue
-            found = resolve(name, roster, self.said)
+            found = roster.resolve(name, self.said)
             if not found.options and not roster.is_whole and _SHORT_ID.fullmatch(name):
                 # Ids cannot be looked for; the gate finds whose it is, or nobody's.
-                found = replace(found, options=(Peer(name, "", "", ""),), sure=True)
+                found = found._replace(options=(Peer(name, "", "", ""),), sure=True)
             if not found.options:
-                return self._kept(replies.nobody(name.strip("\"'"), roster))
-            if not found.sure and not (corrected and len(found.options) == 1):
+                raise self._stop(replies.nobody(name.strip("\"'"), roster))
+            if not found.sure:
                 text = replies.which(found.options, roster)
-                if len(order.who) > 1 and not corrected:
-                    return self._kept(f"{text}\n{say('several')}")
+                if len(order.who) > 1:
+                    raise self._stop(f"{text}\n{say('several')}")
                 options = found.options[: replies.MAX_OPTIONS]
-                return Plan(text, asks=True, order=order, options=options)
+                raise _Instead(Plan(text, asks=True, order=order, options=options))
             chosen += found.options
-        if corrected and not instead:
-            against = resolve(corrected.removeprefix("not "), roster)
-            if not against.options or set(against.options) & set(chosen):
-                return self._not_understood("negation")
+        spared = roster.resolve(order.spared).options if order.spared else ()
+        if order.spared and (not spared or set(spared) & set(chosen)):
+            raise self._stop("negation")
         return tuple(dict.fromkeys(chosen))
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
-        told = mentioned(order.about, roster) or mentioned(self.before.heard, roster)
+        told = roster.mentioned(order.about) or roster.mentioned(self.before.heard)
         focus = told or self.before.focus
-        many = words().names["many"].fullmatch(word.strip(" .!"))
-        if not many and (len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)):
-            return ()
-        here = {peer.id for peer in roster.peers}
-        return () if any(isinstance(one, Peer) and one.id not in here for one in focus) else focus
+        group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
+        gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
+        if not focus or gone or (group and not pattern("many").fullmatch(word.strip(" .!"))):
+            raise self._stop("who")
+        return focus
 
     def _tell(self, order: Order) -> Plan:
-        told, roster = audience.split(order, None), None
-        if told is None:
-            first = re.findall(r'"[^"]+"|[^\s:,]+', order.words)[:1]
-            roster = self._roster(order.who or first)
-            if isinstance(roster, Plan):
-                return roster
-            told = audience.split(order, roster)
-        if told is None or isinstance(told, str):
-            return self._not_understood(told or "no_end")
+        try:
+            told = audience.split(order, self._roster)
+        except audience.Unclear as unclear:
+            raise self._stop(str(unclear)) from None
         order = replace(order, who=told.who, words=told.words, manner="as is")
         if not told.words:
-            asked = replace(self._kept(say("no_message")), asks=True)
-            return replace(asked, order=order, options=())
+            raise self._stop("no_message", asks=True, order=order, options=())
         if not told.who:
             return self._acted(order, (None,))
-        roster = roster or self._roster(told.who)
-        who = roster if isinstance(roster, Plan) else self._people(order, roster)
-        if isinstance(who, Plan) or isinstance(roster, Plan):
-            return who if isinstance(who, Plan) else self._kept("")
+        roster = self._roster(told.who)
+        who = self._people(order, roster)
         # Whom the message leaves the conversation about: a person it names, else its audience.
-        named = tuple(p for p in mentioned(told.words, roster) if p not in who)
+        named = tuple(p for p in roster.mentioned(told.words) if p not in who)
         of_before = told.plain and re.search(r"(?i)\b(?:s?he|him|s?he's)\b", told.words)
-        focus = named or (self.before.focus if of_before else who)
-        return replace(self._acted(order, who), focus=focus)
+        focus = self.before.focus if of_before else who
+        return replace(self._acted(order, who), focus=named or focus)
 
-    # --- what refers to the turn before -------------------------------------------------------
+    # --- what refers to the turn before -----------------------------------------------------------
 
-    def _answer(self, orders: Sequence[Order]) -> Plan | None:
+    def _answer(self, orders: Sequence[Order], why: str) -> Plan | None:
         """What the sentence comes to as an answer to the question before it; None if it is none."""
-        verb, said = orders[0].verb if orders else "", self.said
-        last, options = self.before.order, self.before.options
+        verb, last = orders[0].verb if orders else "", self.before.order
         if verb in ("no", "undo") and len(orders) == 1:
-            return replace(self._kept(say("withdrawn")), order=None)
+            raise self._stop("withdrawn", order=None)
         if not self.room or last is None:
             return None
-        if not options:
-            other = verb not in ("", "hello", "thanks") or said.rstrip().endswith("?")
-            if other or read(said).why in ("unreadable", "injection", "negation"):
+        if not self.before.options:
+            other = verb not in ("", "hello", "thanks") or self.said.rstrip().endswith("?")
+            if other or why in ("unreadable", "injection", "negation"):
                 return None
-            return self._tell(replace(last, words=said.strip()))
+            return self._tell(replace(last, words=self.said.strip()))
         if verb in ("look", "status", "tell", "end", "help", "verify"):
             return None
-        chosen = _choice(said, options, verb)
-        if chosen is None:
-            return None
-        if not chosen:
-            return self._kept(say("none_of_them"))
-        reason = orders[0].reason if verb == "remove" else None
-        return self._acted(replace(last, reason=reason or last.reason), chosen, options)
+        chosen = _choice(self.said, self.before.options, verb)
+        if chosen == ():
+            raise self._stop("none_of_them")
+        reason = orders[0].reason if verb == "remove" else last.reason
+        last = replace(last, reason=reason)
+        return self._acted(last, chosen, self.before.options) if chosen else None
 
     def _again(self) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
-        last, match = self.before.order, words().guards["same"].fullmatch(self.said.strip(" .!"))
+        last, match = self.before.order, pattern("same").fullmatch(self.said.strip(" .!"))
         name = next(filter(None, match.groups())) if match else ""
         if last and last.verb in ("tell", "remove") and is_name(name):
-            other = replace(last, who=(name,), about="", reason=None)
-            return () if words().guards["verbs"].match(name) else (other,)
+            return (replace(last, who=(name,), about="", reason=None, spared=""),)
         return ()
-
-
-def _call(order: Order, to: Someone | None, room: str) -> Call:
-    arguments: dict[str, Any] = {"room_id": room}
-    if to is not None:
-        arguments |= {"role": to.role} if isinstance(to, RoleGroup) else {"peer_id": to.id}
-    if order.verb == "tell":
-        given: dict[str, Any] = {"message": order.words}
-    else:
-        given = {"lock": order.lock, "reason": order.reason}
-    return Call(_TOOL_OF[order.verb], arguments | {k: v for k, v in given.items() if v})
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
     """The options an answer chooses; () if it is unclear, None if it is no answer."""
-    guards = words().guards
     if verb == "yes":
         return options if len(options) == 1 else ()
+    text = pattern("answering").sub("", plainly(said)).strip(" ,.!")
+    people = tuple(option for option in options if isinstance(option, Peer))
     if said.rstrip().endswith("?"):
         return ()
-    text = guards["answering"].sub("", plainly(said)).strip(" ,.!")
-    text = guards["answered"].sub("", text).strip(" ,")
-    people = tuple(option for option in options if isinstance(option, Peer))
-    if place := _NUMBERED.fullmatch(text):
+    if (place := _NUMBERED.fullmatch(text)) and text not in [one.name for one in people]:
         word = place[1].lower()
-        number = int(word) if word.isdigit() else (*_ORDINALS, word).index(word) + 1
-        number = len(options) if word == "last" else number
-        named = [one for one in people if one.name == text]
-        return options[number - 1 : number] if number and not named else ()
-    if guards["all_of_them"].fullmatch(text):
+        number = len(options) if word == "last" else _ORDINALS.get(word) or int(word)
+        return options[number - 1 : number] if number else ()
+    if pattern("all_of_them").fullmatch(text):
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
         return options if fits else ()
-    if guards["unclear"].match(said.strip()):
+    if pattern("unclear").match(said.strip()):
         return ()
-    shown = Roster(people, len(people), len(people), {option.role: 1 for option in options})
+    by_role = Counter(one.role for one in people)
+    by_role |= Counter({o.role: o.count for o in options if isinstance(o, RoleGroup)})
+    shown = Roster(peers=people, total=len(people), by_role=dict(by_role))
     chosen = list[Someone]()
     for name in audience.names(text):
-        if not is_name(name):
-            return None
-        bare = re.sub(r"(?i)^the (.+) one$|^the ", r"\1", name)
-        groups = [o for o in options if isinstance(o, RoleGroup) and is_role(bare, shown) == o.role]
-        held = [one for one in people if one.role.casefold() == bare.casefold()]
-        found = resolve(name, shown).options
-        hits = groups or (found if len(found) == 1 else held)
-        if len(hits) != 1:
-            return None if verb == "remove" or not found else ()
-        chosen += hits
+        found = shown.resolve(re.sub(r"(?i)^(the .+) one$", r"\1", name)).options
+        if not is_name(name) or len(found) != 1 or found[0] not in options:
+            return () if found and is_name(name) and verb != "remove" else None
+        chosen += found
     return tuple(dict.fromkeys(chosen)) or None
 
 
-_ORDINALS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-_NUMBERED: Final = re.compile(rf"(?i)(?:the )?(?:number |no\. |option |#)?(\d{{1,2}}|{'|'.join(_ORDINALS)}|last)(?:st|nd|rd|th)?(?: (?:one|person|option))?[.)]?")  # fmt: skip
+_WORDS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+_ORDINALS: Final = {word: place for place, word in enumerate(_WORDS, 1)}
+_NUMBERED: Final = re.compile(
+    rf"(?i)(?:the )?(?:number |no\. |option |#)?(\d{{1,2}}|{'|'.join(_WORDS)}|last)(?:st|nd|rd|th)?"
+    r"(?: (?:one|person|option))?[.)]?"
+)

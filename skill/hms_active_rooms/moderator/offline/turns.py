@@ -8,24 +8,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from hms_active_rooms.gate.actions.end_room import EndRoom
-from hms_active_rooms.gate.actions.remove_peers import RemovePeers
-from hms_active_rooms.gate.actions.send_message import SendMessage
+from hms_active_rooms.gate.actions import CALLS
 
 RETRIEVE_ROOM: Final = "hms-retrieve-active-room"
 LIST_PEERS: Final = "hms-list-peers"
-CHANGING: Final = frozenset({SendMessage.tool, RemovePeers.tool, EndRoom.tool})
+CHANGING: Final = frozenset(CALLS)
 TOOLS: Final = CHANGING | {RETRIEVE_ROOM, LIST_PEERS}
-
-_ROOM_LINE: Final = re.compile(r"Room: ([0-9a-f]{24})")
 
 
 @dataclass(frozen=True)
@@ -41,6 +31,13 @@ class Result:
         """Whether the tool says it failed."""
         return self.answer is not None and self.answer.status == "error"
 
+    @property
+    def state(self) -> str:
+        """The state of a change: what the gate says, else whether the tool failed."""
+        artifact = self.answer and self.answer.artifact
+        told = artifact.get("state") if isinstance(artifact, dict) else None
+        return str(told or ("failed" if self.failed else "done"))
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -53,13 +50,12 @@ class Turn:
     def said(self) -> str | None:
         """The person's text; None when the message holds something that is not text."""
         content = self.human.content
-        texts = [
-            block if isinstance(block, str) else block.get("type") == "text" and block.get("text")
-            for block in ([content] if isinstance(content, str) else content)
-        ]
-        known = [text for text in texts if isinstance(text, str)]
+        blocks = [content] if isinstance(content, str) else content
+        texts = [block if isinstance(block, str) else block.get("text") for block in blocks]
+        if any(isinstance(b, dict) and b.get("type") != "text" for b in blocks) or None in texts:
+            return None
         # A line between blocks keeps two texts from being read as one sentence.
-        return "\n".join(filter(None, known)) if len(known) == len(texts) else None
+        return "\n".join(filter(None, texts))
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -71,16 +67,6 @@ class Turn:
             if isinstance(message, AIMessage)
             for call in message.tool_calls
         )
-
-    @property
-    def changed(self) -> tuple[str, str] | None:
-        """The tool of the last change of this turn, and the state it got."""
-        done = [result for result in self.results if result.tool in CHANGING]
-        if not done:
-            return None
-        artifact = done[-1].answer.artifact if done[-1].answer else None
-        told = artifact.get("state") if isinstance(artifact, dict) else None
-        return done[-1].tool, str(told or ("failed" if done[-1].failed else "done"))
 
     @property
     def rounds(self) -> int:
@@ -97,21 +83,12 @@ class Turn:
 def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
     """The history, cut at each message of the person. What stands before the first is left out."""
     starts = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
-    found = []
-    for start, end in pairwise([*starts, len(messages)]):
-        human = messages[start]
-        assert isinstance(human, HumanMessage)
-        found.append(Turn(human, tuple(messages[start + 1 : end])))
-    return tuple(found)
+    cuts = [messages[start:end] for start, end in pairwise([*starts, len(messages)])]
+    return tuple(Turn(cut[0], tuple(cut[1:])) for cut in cuts if isinstance(cut[0], HumanMessage))
 
 
 def room_of_system(messages: Sequence[BaseMessage]) -> str | None:
     """The room named by a line "Room: <id>" of the system messages; None if there are two."""
-    rooms = {
-        match[1]
-        for message in messages
-        if isinstance(message, SystemMessage)
-        for line in str(message.text).splitlines()
-        if (match := _ROOM_LINE.fullmatch(line.strip(" ")))
-    }
+    told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
+    rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
     return rooms.pop() if len(rooms) == 1 else None

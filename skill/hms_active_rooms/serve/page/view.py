@@ -12,7 +12,7 @@ from hms_active_rooms.gate.actions.impact import by_role
 from hms_active_rooms.gate.journal.records import Action, Event, by_person
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.looks import folded
-from hms_active_rooms.tools.roster import name_matches
+from hms_active_rooms.tools.roster import named
 from hms_active_rooms.untrusted import cut, same_looks, short_ids
 
 SHOWN_ROWS: Final = 50
@@ -67,7 +67,7 @@ def room_view(now: RoomNow) -> dict[str, Any]:
 
 def people_view(now: RoomNow, find: str) -> dict[str, Any]:
     """The first people in whose name, role, user id or id this is found, and how many there are."""
-    part = folded(find)
+    part, is_named = folded(find), named(find)
     found = [
         p
         for p in now.peers
@@ -75,7 +75,7 @@ def people_view(now: RoomNow, find: str) -> dict[str, Any]:
         or p.id.startswith(part)
         or part in folded(p.role)
         or part in folded(p.user_id)
-        or name_matches(p.name, find)
+        or is_named(p.name)
     ]
     shown = found[:SHOWN_ROWS]
     alike = set(chain.from_iterable(same_looks((p.id, p.name) for p in shown)))
