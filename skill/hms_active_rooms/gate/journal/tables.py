@@ -22,44 +22,37 @@ from hms_active_rooms.gate.journal.records import (
 
 SCHEMA_VERSION = 4
 
-# --- types: what only SQLite lets in is read as what it is, so that one row hides no other --------
-
-Reader = Callable[[Any], Any] | None
+# --- types ----------------------------------------------------------------------------------------
 
 
-class Moment(sa.TypeDecorator[datetime]):
+class _Moment(sa.TypeDecorator[datetime]):
     """Aware UTC in Python, without its zone in the database."""
 
     impl = sa.DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """See SQLAlchemy."""
         return value and value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """See SQLAlchemy."""
         return value and value.replace(tzinfo=UTC)
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Reader:
-        """See SQLAlchemy."""
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         return _lenient(super().result_processor(dialect, coltype), lambda _: NO_TIME)
 
 
-class Json(sa.TypeDecorator[Any]):
-    """JSON values."""
-
+class _Json(sa.TypeDecorator[Any]):
     impl = sa.JSON(none_as_null=True)
     cache_ok = True
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Reader:
-        """See SQLAlchemy."""
-        return _lenient(
-            super().result_processor(dialect, coltype), lambda value: {"unreadable": str(value)}
-        )
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        read = super().result_processor(dialect, coltype)
+        return _lenient(read, lambda value: {"unreadable": str(value)})
 
 
-def _lenient(read: Reader, instead: Callable[[Any], Any]) -> Reader:
+def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """SQLite lets in what is no time and no JSON: that must not hide the rows beside it."""
+
     def read_or_stand_in(value: Any) -> Any:
         try:
             return read(value) if read else value
@@ -79,7 +72,6 @@ def _table(name: str, *columns: sa.Column[Any] | sa.Constraint) -> sa.Table:
 
 
 def _column(name: str, kind: Any, **more: Any) -> sa.Column[Any]:
-    """A column that is never empty, unless it says so."""
     return sa.Column(name, kind, **{"nullable": False, **more})
 
 
@@ -103,8 +95,8 @@ actions = _table(
     _text("requester"),
     _text("tool", 64),
     _text("room_id", 64, index=True),
-    _column("arguments", Json),
-    _column("impact", Json, nullable=True),
+    _column("arguments", _Json),
+    _column("impact", _Json, nullable=True),
     _text("digest", 64),
     _text("gate", 8),
     _text("state", 12, index=True),
@@ -113,16 +105,16 @@ actions = _table(
     _text("decided_by"),
     _text("decided_way"),
     _text("worker"),
-    _column("created_at", Moment, index=True),
-    _column("expires_at", Moment),
-    _column("decided_at", Moment, nullable=True),
-    _column("sent_at", Moment, nullable=True, index=True),
-    _column("lease_until", Moment, nullable=True),
-    _column("finished_at", Moment, nullable=True),
-    _column("result", Json),
+    _column("created_at", _Moment, index=True),
+    _column("expires_at", _Moment),
+    _column("decided_at", _Moment, nullable=True),
+    _column("sent_at", _Moment, nullable=True, index=True),
+    _column("lease_until", _Moment, nullable=True),
+    _column("finished_at", _Moment, nullable=True),
+    _column("result", _Json),
     _text("edited_from", 16, nullable=True),
     _text("content", 64, server_default="", index=True),
-    _column("told_at", Moment, nullable=True),
+    _column("told_at", _Moment, nullable=True),
     sa.UniqueConstraint("call_key", "revision"),
 )
 
@@ -130,11 +122,11 @@ events = _table(
     "hms_events",
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     _text("action_id", 16, index=True),
-    _column("at", Moment),
+    _column("at", _Moment),
     _text("kind", 24),
     _text("by"),
     _text("way"),
-    _column("data", Json),
+    _column("data", _Json),
     _text("seal", 64, server_default=""),
 )
 """`seal`: see `records.seal`; "" for an event that is no step of the machine."""
@@ -156,8 +148,8 @@ steps = _table(
 asks = _table(
     "hms_asks",
     _text("place", primary_key=True),
-    _column("items", Json),
-    _column("at", Moment),
+    _column("items", _Json),
+    _column("at", _Moment),
 )
 
 grants = _table(
@@ -173,7 +165,7 @@ grants = _table(
     _column("most", sa.Integer),
     _text("granted_by"),
     _text("action_id", 16),
-    _column("expires_at", Moment),
+    _column("expires_at", _Moment),
     _text("seal", 64, server_default=""),
 )
 
