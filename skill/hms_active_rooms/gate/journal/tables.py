@@ -79,6 +79,14 @@ def _text(name: str, most: int | None = None, **more: Any) -> sa.Column[Any]:
     return _column(name, sa.String(most) if most else sa.Text, **more)
 
 
+def _texts(*names: str, most: int | None = None) -> list[sa.Column[Any]]:
+    return [_text(name, most) for name in names]
+
+
+def _seal_column() -> sa.Column[Any]:
+    return _text("seal", 64, server_default="")
+
+
 versions = _table(
     "hms_journal",
     sa.Column("version", sa.Integer, primary_key=True),
@@ -89,32 +97,25 @@ versions = _table(
 actions = _table(
     "hms_actions",
     _text("id", 16, primary_key=True),
-    _text("call_key", 64),
-    _column("revision", sa.Integer),
-    _text("thread", index=True),
-    _text("requester"),
-    _text("tool", 64),
+    *_texts("call_key", "tool", "digest", most=64),
+    _text("content", 64, server_default="", index=True),
     _text("room_id", 64, index=True),
-    _column("arguments", _Json),
-    _column("impact", _Json, nullable=True),
-    _text("digest", 64),
+    _text("thread", index=True),
+    *_texts("requester", "note", "reason", "decided_by", "decided_way", "worker"),
+    _column("revision", sa.Integer),
     _text("gate", 8),
     _text("state", 12, index=True),
-    _text("note"),
-    _text("reason"),
-    _text("decided_by"),
-    _text("decided_way"),
-    _text("worker"),
+    _text("edited_from", 16, nullable=True),
+    _column("arguments", _Json),
+    _column("impact", _Json, nullable=True),
+    _column("result", _Json),
     _column("created_at", _Moment, index=True),
     _column("expires_at", _Moment),
-    _column("decided_at", _Moment, nullable=True),
     _column("sent_at", _Moment, nullable=True, index=True),
-    _column("lease_until", _Moment, nullable=True),
-    _column("finished_at", _Moment, nullable=True),
-    _column("result", _Json),
-    _text("edited_from", 16, nullable=True),
-    _text("content", 64, server_default="", index=True),
-    _column("told_at", _Moment, nullable=True),
+    *(
+        _column(name, _Moment, nullable=True)
+        for name in ("decided_at", "lease_until", "finished_at", "told_at")
+    ),
     sa.UniqueConstraint("call_key", "revision"),
 )
 
@@ -124,10 +125,9 @@ events = _table(
     _text("action_id", 16, index=True),
     _column("at", _Moment),
     _text("kind", 24),
-    _text("by"),
-    _text("way"),
+    *_texts("by", "way"),
     _column("data", _Json),
-    _text("seal", 64, server_default=""),
+    _seal_column(),
 )
 """`seal`: see `records.seal`; "" for an event that is no step of the machine."""
 
@@ -155,18 +155,12 @@ asks = _table(
 grants = _table(
     "hms_grants",
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-    _text("tool", 64),
-    _text("room_id", 64),
-    _text("session_id", 64),
-    _text("thread"),
-    _text("requester"),
-    _text("worker"),
-    _text("audience"),
+    *_texts("tool", "room_id", "session_id", most=64),
+    *_texts("thread", "requester", "worker", "audience", "granted_by"),
     _column("most", sa.Integer),
-    _text("granted_by"),
     _text("action_id", 16),
     _column("expires_at", _Moment),
-    _text("seal", 64, server_default=""),
+    _seal_column(),
 )
 
 # --- what the database itself refuses -------------------------------------------------------------
