@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
 
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
@@ -24,21 +23,6 @@ Settings (environment):
 """
 
 
-class OutputClosedError(Exception):
-    """Whoever read our output is gone."""
-
-
-class Group(TyperGroup):
-    """Lets `main` tell a closed output from other errors; Typer would end with 1 for it."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """See Click."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise OutputClosedError from error
-
-
 def _group(**settings: Any) -> typer.Typer:
     context = {"help_option_names": ["-h", "--help"]}
     return typer.Typer(rich_markup_mode=None, context_settings=context, **settings)
@@ -46,7 +30,6 @@ def _group(**settings: Any) -> typer.Typer:
 
 app = _group(
     name="hms-active-rooms",
-    cls=Group,
     help="Look into and moderate live 100ms rooms. Whatever changes a room is shown to a person"
     " first, and runs once.",
     epilog=f"{EPILOG}\n{_SETTINGS}",
