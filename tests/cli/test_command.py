@@ -127,7 +127,7 @@ def test_help_loads_neither_the_database_nor_the_http_library(environ: dict[str,
 def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
     environ: dict[str, str],
 ) -> None:
-    names = ["uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp"]
+    names = ["sqlalchemy", "uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp"]
     out, loaded = loading(environ, names, ("demo",), given="who is here\n")
     assert "15 people are here" in out
     assert loaded == []

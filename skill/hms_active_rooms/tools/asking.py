@@ -249,7 +249,7 @@ class Interrupts:
 
     def _record(self, requests: Sequence[ApprovalRequest]) -> Refuse | None:
         items = [part for each in requests for part in (each.action_id, each.problem)]
-        with self._gate.journal.write() as tx:
+        with self._gate.journal.write(notes_only=True) as tx:
             if not tx.ask(self._place.position(self._number), items):
                 return _ANOTHER
             for each in requests:

@@ -75,6 +75,7 @@ class Database:
 
     Attributes:
         place: its file or address, for a person to read; never a password.
+        pool: has the connections.
 
     Raises:
         ConfigurationError: a URL nothing can be made of, or there is no journal.
@@ -98,14 +99,14 @@ class Database:
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,
             ) from None
-        self._pool = engine
+        self.pool = engine
         self._in_memory = _is_in_memory(engine.url)
         # A lock of our own: a thread that waits in the pool's queue while the pool is closed
         # is never woken, and gives up after 30 s.
         self._turn = threading.Lock()
         self._gone = False
         with ExitStack() as unless_opened:
-            unless_opened.callback(self._pool.dispose)
+            unless_opened.callback(self.pool.dispose)
             self._prepare(create)
             unless_opened.pop_all()
 
@@ -161,12 +162,12 @@ class Database:
     def close(self) -> None:
         """Close the connections. A later use opens new ones; a journal in memory is gone."""
         with self._in_turn():
-            self._pool.dispose()
+            self.pool.dispose()
             self._gone = self._in_memory
 
     def forget(self) -> None:
         """Use none of the connections, which belong to the process that this one was forked from."""
-        self._pool.dispose(close=False)
+        self.pool.dispose(close=False)
         self._turn = threading.Lock()
         self._gone = self._in_memory
 

@@ -22,44 +22,37 @@ from hms_active_rooms.gate.journal.records import (
 
 SCHEMA_VERSION = 4
 
-# --- types: what only SQLite lets in is read as what it is, so that one row hides no other --------
-
-Reader = Callable[[Any], Any] | None
+# --- types ----------------------------------------------------------------------------------------
 
 
-class Moment(sa.TypeDecorator[datetime]):
+class _Moment(sa.TypeDecorator[datetime]):
     """Aware UTC in Python, without its zone in the database."""
 
     impl = sa.DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """See SQLAlchemy."""
         return value and value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """See SQLAlchemy."""
         return value and value.replace(tzinfo=UTC)
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Reader:
-        """See SQLAlchemy."""
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         return _lenient(super().result_processor(dialect, coltype), lambda _: NO_TIME)
 
 
-class Json(sa.TypeDecorator[Any]):
-    """JSON values."""
-
+class _Json(sa.TypeDecorator[Any]):
     impl = sa.JSON(none_as_null=True)
     cache_ok = True
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Reader:
-        """See SQLAlchemy."""
-        return _lenient(
-            super().result_processor(dialect, coltype), lambda value: {"unreadable": str(value)}
-        )
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        read = super().result_processor(dialect, coltype)
+        return _lenient(read, lambda value: {"unreadable": str(value)})
 
 
-def _lenient(read: Reader, instead: Callable[[Any], Any]) -> Reader:
+def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """SQLite lets in what is no time and no JSON: that must not hide the rows beside it."""
+
     def read_or_stand_in(value: Any) -> Any:
         try:
             return read(value) if read else value
@@ -79,12 +72,19 @@ def _table(name: str, *columns: sa.Column[Any] | sa.Constraint) -> sa.Table:
 
 
 def _column(name: str, kind: Any, **more: Any) -> sa.Column[Any]:
-    """A column that is never empty, unless it says so."""
     return sa.Column(name, kind, **{"nullable": False, **more})
 
 
 def _text(name: str, most: int | None = None, **more: Any) -> sa.Column[Any]:
     return _column(name, sa.String(most) if most else sa.Text, **more)
+
+
+def _texts(*names: str, most: int | None = None) -> list[sa.Column[Any]]:
+    return [_text(name, most) for name in names]
+
+
+def _seal_column() -> sa.Column[Any]:
+    return _text("seal", 64, server_default="")
 
 
 versions = _table(
@@ -97,32 +97,25 @@ versions = _table(
 actions = _table(
     "hms_actions",
     _text("id", 16, primary_key=True),
-    _text("call_key", 64),
-    _column("revision", sa.Integer),
-    _text("thread", index=True),
-    _text("requester"),
-    _text("tool", 64),
+    *_texts("call_key", "tool", "digest", most=64),
+    _text("content", 64, server_default="", index=True),
     _text("room_id", 64, index=True),
-    _column("arguments", Json),
-    _column("impact", Json, nullable=True),
-    _text("digest", 64),
+    _text("thread", index=True),
+    *_texts("requester", "note", "reason", "decided_by", "decided_way", "worker"),
+    _column("revision", sa.Integer),
     _text("gate", 8),
     _text("state", 12, index=True),
-    _text("note"),
-    _text("reason"),
-    _text("decided_by"),
-    _text("decided_way"),
-    _text("worker"),
-    _column("created_at", Moment, index=True),
-    _column("expires_at", Moment),
-    _column("decided_at", Moment, nullable=True),
-    _column("sent_at", Moment, nullable=True, index=True),
-    _column("lease_until", Moment, nullable=True),
-    _column("finished_at", Moment, nullable=True),
-    _column("result", Json),
     _text("edited_from", 16, nullable=True),
-    _text("content", 64, server_default="", index=True),
-    _column("told_at", Moment, nullable=True),
+    _column("arguments", _Json),
+    _column("impact", _Json, nullable=True),
+    _column("result", _Json),
+    _column("created_at", _Moment, index=True),
+    _column("expires_at", _Moment),
+    _column("sent_at", _Moment, nullable=True, index=True),
+    *(
+        _column(name, _Moment, nullable=True)
+        for name in ("decided_at", "lease_until", "finished_at", "told_at")
+    ),
     sa.UniqueConstraint("call_key", "revision"),
 )
 
@@ -130,12 +123,11 @@ events = _table(
     "hms_events",
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     _text("action_id", 16, index=True),
-    _column("at", Moment),
+    _column("at", _Moment),
     _text("kind", 24),
-    _text("by"),
-    _text("way"),
-    _column("data", Json),
-    _text("seal", 64, server_default=""),
+    *_texts("by", "way"),
+    _column("data", _Json),
+    _seal_column(),
 )
 """`seal`: see `records.seal`; "" for an event that is no step of the machine."""
 
@@ -156,25 +148,19 @@ steps = _table(
 asks = _table(
     "hms_asks",
     _text("place", primary_key=True),
-    _column("items", Json),
-    _column("at", Moment),
+    _column("items", _Json),
+    _column("at", _Moment),
 )
 
 grants = _table(
     "hms_grants",
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-    _text("tool", 64),
-    _text("room_id", 64),
-    _text("session_id", 64),
-    _text("thread"),
-    _text("requester"),
-    _text("worker"),
-    _text("audience"),
+    *_texts("tool", "room_id", "session_id", most=64),
+    *_texts("thread", "requester", "worker", "audience", "granted_by"),
     _column("most", sa.Integer),
-    _text("granted_by"),
     _text("action_id", 16),
-    _column("expires_at", Moment),
-    _text("seal", 64, server_default=""),
+    _column("expires_at", _Moment),
+    _seal_column(),
 )
 
 # --- what the database itself refuses -------------------------------------------------------------
