@@ -130,6 +130,14 @@ def test_a_pronoun_is_the_person_named_last_and_never_the_audience_of_their_name
     assert changes(play("are Priya and Zoë here?", "kick her")) == []
 
 
+def test_the_same_for_somebody_else_goes_to_them() -> None:
+    [(tool, arguments)] = changes(play("tell Priya: hi", "and Zoë too"))
+    assert (tool, arguments) == (
+        "hms-send-message",
+        {"peer_id": peer_id("Zoë Fischer"), "message": "hi"},
+    )
+
+
 def test_a_name_that_is_also_an_order_is_not_a_second_person() -> None:
     proposed = changes(play("kick Spam Bot and end the room"))
     assert proposed == [*removed("Spam Bot"), ("hms-end-active-room", {})]

@@ -87,12 +87,13 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Told:
     before = text.partition(":")[0]
     roster = look(order.who or re.findall(r'"[^"]+"|[^\s:,]+', text)[:1])
     ends = [m.end() for m in re.finditer(r'"[^"]*"|[^\s:,?"]+', text) if m.end() <= len(before)]
-    # The longest words that mean somebody for sure; else the longest that could.
-    for sure in (True, False):
+    # The longest words that mean somebody for sure, else that several have, else nearly so.
+    for least in ("sure", "named", "near"):
         for end in [by_role.end()] if by_role else reversed(ends[:_MAX_NAME_WORDS]):
             who = names(text[:end])
             found = [roster.resolve(name) for name in who if not is_pronoun(name)]
-            if all(one.sure if sure else one.options for one in found):
+            near = least == "near" or not any(one.near for one in found)
+            if near and all(one.sure if least == "sure" else one.options for one in found):
                 return _told(text[end:], who, manner)
     mark = _MARK.search(text) or _JOIN.search(text)
     if not mark or not mark.start():

@@ -247,8 +247,10 @@ def _order(text: str) -> Order | None:
     if verb == "tell":
         asked = any(isinstance(c, str) and c.type in ("ASK", "MIND") for c in tree.children)
         return _message([*said.get("MESSAGE", ()), *said.get("TELLING", ())][0], asked=asked)
-    exclaimed = len(who) > 1 and pattern("exclaimed").fullmatch(who[-1])
-    if any(map(pattern("verbs").match, who[1:])) or (exclaimed and {*said.get("AND", ())} <= {","}):
+    listed = any(joint != "," for joint in said.get("AND", ()))
+    if any(map(pattern("verbs").match, who[1:])) or (
+        not listed and any(map(_is_statement, who[1:]))
+    ):
         return None
     given = [*said.get("REASON", ()), *said.get("PAREN", ())]
     reason = _as_reason(given[0].strip("()"), after_for="FOR" in said) if given else None

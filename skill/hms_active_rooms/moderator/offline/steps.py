@@ -292,7 +292,7 @@ class _Turn:
                 return replace(plan, asks=plan.asks and not several, text=text)
             calls += plan.calls
             here = replace(self, before=replace(self.before, focus=plan.focus))
-        return replace(plan, calls=tuple(calls), order=orders[-1])
+        return replace(plan, calls=tuple(calls))
 
     def _one(self, order: Order) -> Plan:
         verb, before = order.verb, self.before
