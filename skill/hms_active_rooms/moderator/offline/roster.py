@@ -190,7 +190,7 @@ class Roster(BaseModel):
             best = max(fuzz.ratio(said, key[:60]) for key in keys)
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
                 near[peer] = -best
-        return Found(tuple(sorted(near, key=near.__getitem__)), near=True)
+        return Found((*sorted(near, key=lambda peer: near[peer]),), near=True)
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
