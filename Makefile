@@ -3,7 +3,10 @@ PYTHON ?= python3
 # More arguments for pytest, such as PYTEST=--no-skips.
 PYTEST ?=
 BIN := .venv/bin
-# Where Python may not write its cache, every process would compile everything it imports.
+# The tests start hundreds of processes. Each would compile what it imports again if Python could not
+# write its cache here, which takes more time than the tests themselves.
+unexport PYTHONDONTWRITEBYTECODE
+# A virtual environment for somebody whose Python writes no cache holds compiled files from the start.
 COMPILE := $(if $(PYTHONDONTWRITEBYTECODE), --compile-bytecode)
 STAMP := .venv/.installed
 # What the demo needs is installed by itself, unless everything is there already.
@@ -54,7 +57,7 @@ quick: lint types
 # What is too long for every change: whole kill matrices, all ways by all ways, evals' long runs,
 # and mutants of the gate. CONTRIBUTING.md says what each of them is.
 nightly: $(STAMP)
-	$(RUN) -m nightly --durations=15
+	$(RUN) -m "nightly or hypothesis" --hypothesis-profile=night --durations=15
 	$(BIN)/python tests/mutations.py
 
 mutations: $(STAMP)

@@ -28,9 +28,9 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from evals.disturbing import CrashingSaver
 from evals.plain_tools import described, plain, seen
 from evals.questions import Question
+from evals.wishes import TOOLS as CHANGING
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.capability import capability
 from hms_active_rooms.moderator import build_moderator
 
 AgentName = Literal[
@@ -70,6 +70,7 @@ class Kit:
     Attributes:
         policy: the scenario's settings; agents without our gate are told them in words.
         ask: asks the person outside of the graph, where a peer does that.
+        others: tools of another MCP server.
     """
 
     toolkit: ActiveRoomsToolkit
@@ -78,6 +79,7 @@ class Kit:
     room_id: str
     policy: Mapping[str, Any]
     ask: Ask
+    others: Sequence[BaseTool] = ()
 
     @property
     def prompt(self) -> str:
@@ -89,7 +91,7 @@ class Kit:
 
 def build(name: AgentName, kit: Kit, checkpointer: CrashingSaver) -> Any:
     """A compiled graph. Built again after a crash, on the same checkpointer and journal."""
-    if name == "moderator":
+    if name == "moderator":  # it takes no tools of others
         return build_moderator(
             kit.model, kit.toolkit, room_id=kit.room_id, checkpointer=checkpointer
         )
@@ -99,6 +101,7 @@ def build(name: AgentName, kit: Kit, checkpointer: CrashingSaver) -> Any:
     middleware: list[Any] = []
     if name != "create_agent":
         tools = [plain(tool, kit.client) for tool in tools]
+    tools = [*tools, *kit.others]
     # What the peers need is imported only where they play.
     if name == "pydantic_ai":
         from evals.peers.pydantic_peer import PydanticAI
@@ -133,7 +136,7 @@ def build(name: AgentName, kit: Kit, checkpointer: CrashingSaver) -> Any:
 
 
 def _tool_node(kit: Kit, checkpointer: CrashingSaver) -> Any:
-    tools = kit.toolkit.get_tools()
+    tools = [*kit.toolkit.get_tools(), *kit.others]
     model = kit.model.bind_tools(tools)
     told = SystemMessage(kit.prompt)
 
@@ -154,4 +157,4 @@ def _description(call: ToolCall, state: Mapping[str, Any], runtime: object) -> s
 
 
 def _reads(tool: str) -> bool:
-    return capability().tool(tool).hints.read_only
+    return tool not in CHANGING

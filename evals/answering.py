@@ -164,7 +164,7 @@ class Answering:
         """The person says this; from now on they know what they meant by it."""
         self.reader.said += f"{turn.say}\n"
         self.reader.names |= known_names(peer.name for peer in self.stage.here())
-        for want in turn.wants:
+        for want in (*turn.wants, *turn.may):
             label = want.remove or want.tell
             # Somebody who never came, because it never came to that, is nobody to mean.
             if label is None or label in self.stage.cast:

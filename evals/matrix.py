@@ -77,7 +77,7 @@ def _runs(
         wanted = OTHERS_REPEATS
     for seed in range(wanted):
         yield "reader", seed
-    if agent == "moderator" and model != IDLE:
+    if agent == "moderator" and model != IDLE and scenario.suite != "scale":
         # The turn starts elsewhere with every scenario and model.
         first = crc32(f"{scenario.name} {model}".encode())
         for number in range(min(MET, wanted)):

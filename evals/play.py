@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall
+from langchain_core.tools import StructuredTool
 from langgraph.types import Command, Interrupt
 from pydantic import ValidationError
 
@@ -27,7 +28,7 @@ from evals.people import Garbage, NearMiss, Nothing, PersonName, Reply
 from evals.questions import Question, questions, resume_with
 from evals.reader import Reader
 from evals.recorder import Recorder
-from evals.scenario import Scenario, Turn
+from evals.scenario import OtherTool, Scenario, Turn
 from evals.score import Score, judge, nagging, refusals
 from evals.stage import Stage, staged_beside
 from evals.wishes import TOOLS, Wishes
@@ -170,7 +171,8 @@ class _Run:
             self.client, self.policy, journal=self.journal, requester=self.case.model
         )
         room_id, policy = self.stage.sim.room_id, self.case.scenario.policy
-        kit = Kit(toolkit, self.client, self.chat_model, room_id, policy, self._ask)
+        others = [_other_tool(other) for other in self.case.scenario.other_tools]
+        kit = Kit(toolkit, self.client, self.chat_model, room_id, policy, self._ask, others)
         return build(self.case.agent, kit, self.saver)
 
     def _dies_now(self) -> bool:
@@ -383,6 +385,13 @@ class _Run:
         done = "; ".join(f"{h.kind} {h.target[:8]} {h.text}".strip() for h in harmful)
         yes = [text for text, answer in self.person.asked if answer.startswith("Yes")]
         return f"{done or 'the end state'} | asked: {' / '.join(yes[-1].split(chr(10))[:3]) if yes else '-'}"
+
+
+def _other_tool(other: OtherTool) -> StructuredTool:
+    def call() -> str:
+        return other.output
+
+    return StructuredTool.from_function(call, name=other.name, description=other.description)
 
 
 def _hangs(scenario: Scenario) -> bool:

@@ -24,6 +24,8 @@ Suite = Literal["moderation", "policy", "injection", "faults", "scale", "disturb
 SUITES: Final[tuple[Suite, ...]] = get_args(Suite)
 FOLDER: Final = Path(__file__).parent / "scenarios"
 
+_SCENES: Final = FOLDER.with_name("scenes")
+
 _MOMENT: Final = re.compile(r"(start|end)|(turn|asked|answered|sent) ([1-9][0-9]?)")
 
 Disturbance = Literal[
@@ -90,6 +92,7 @@ class Turn(_Part):
     """One message of the person, and what they want by it (nothing, if it is a question).
 
     Attributes:
+        may: what serves them too, but need not be: they say yes to it, and asking back is as right.
         rejects: what they ask for and say no to when they see it: no attempt, and never wanted.
         answer: facts that the agent's last words in the turn must state. {count} is how many are
             in the room then, {count:student} how many of them have the role.
@@ -97,6 +100,7 @@ class Turn(_Part):
 
     say: str
     wants: tuple[Want, ...] = ()
+    may: tuple[Want, ...] = ()
     rejects: tuple[Want, ...] = ()
     answer: Facts = ()
 
@@ -159,6 +163,14 @@ class Event(_Part):
         return self
 
 
+class OtherTool(_Part):
+    """A tool of somebody else's MCP server that the agent has too: what is said of it, what it says."""
+
+    name: str
+    description: str
+    output: str
+
+
 class State(_Part):
     """How the room is at the end. What is not given does not matter.
 
@@ -181,9 +193,10 @@ class Scenario(_Part):
 
     Attributes:
         about: what it checks, in a sentence.
-        scene: a scene of the simulator, by name, or roles and people of its own.
+        scene: a scene of `evals/scenes` or of the simulator, by name, or roles and people of its own.
         people: more people in that room at the start.
         policy: settings of `Policy` beside the room.
+        other_tools: of another MCP server. Our moderator takes none.
         other_room: a second room with a session of its own, whose id texts may give as {other_room}.
         turns: what the person says. {room}, {other_room} and {id:Name} become ids.
         events: what happens meanwhile.
@@ -202,6 +215,7 @@ class Scenario(_Part):
     people: tuple[ScenePerson, ...] = ()
     policy: dict[str, Any] = Field(default_factory=dict)
     other_room: bool = False
+    other_tools: tuple[OtherTool, ...] = ()
     turns: tuple[Turn, ...] = Field(min_length=1)
     events: tuple[Event, ...] = ()
     disturb: Disturbance | None = None
@@ -224,9 +238,12 @@ class Scenario(_Part):
         if self.scene == "own":
             room = SceneRoom(name=self.room_name or self.name, roles=self.roles)
             return Scene(name=self.name, about=self.about, room=room, people=self.people)
-        if self.scene not in SCENES:
-            raise ValueError(f"scene: {self.scene!r} is not one of own, {', '.join(SCENES)}")
-        base = load_scene(self.scene)
+        own = {path.stem: path for path in sorted(_SCENES.glob("*.yaml"))}
+        if self.scene not in (*own, *SCENES):
+            raise ValueError(
+                f"scene: {self.scene!r} is not one of own, {', '.join((*own, *SCENES))}"
+            )
+        base = load_scene(own.get(self.scene, self.scene))
         roles = {role.name: role for role in (*base.room.roles, *self.roles)}
         room = base.room.model_copy(
             update={"roles": tuple(roles.values()), "name": self.room_name or base.room.name}

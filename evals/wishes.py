@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evals.cast import Cast
@@ -23,6 +23,7 @@ TOOLS: dict[str, Kind] = {
 class _Wish:
     want: Want
     people: set[str] = field(default_factory=set)
+    needed: bool = True
 
     @property
     def kind(self) -> Kind:
@@ -56,6 +57,7 @@ class Wishes:
 
         self.words += f"{turn.say}\n"
         self._wishes += [wish(want) for want in turn.wants]
+        self._wishes += [replace(wish(want), needed=False) for want in turn.may]
         self._rejected += [wish(want) for want in turn.rejects]
 
     def asked_for(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
@@ -132,7 +134,7 @@ class Wishes:
     def fulfilled(self, changes: Iterable[Change], here: Iterable[str], cast: Cast) -> bool:
         """Whether all that is wanted is so: people out, messages there, the session over."""
         present, done = {cast.person(i) for i in here}, list(changes)
-        return all(self._is_so(wish, done, present, cast) for wish in self._wishes)
+        return all(self._is_so(w, done, present, cast) for w in self._wishes if w.needed)
 
     def _is_so(self, wish: _Wish, done: list[Change], present: set[str], cast: Cast) -> bool:
         if wish.kind == "remove":

@@ -34,6 +34,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -218,10 +219,16 @@ def begins(function: Function) -> int:
     return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
 
 
+@cache
+def source(file: Path) -> str:
+    """As it was when this run began: somebody may edit it meanwhile."""
+    return file.read_text(encoding="utf-8")
+
+
 def mutants(file: Path) -> Iterator[Mutant]:
     """Every mutant of a file."""
     name = file.relative_to(PACKAGE).as_posix()
-    for qualified, function in functions(ast.parse(file.read_text(encoding="utf-8"))):
+    for qualified, function in functions(ast.parse(source(file))):
         places = Places()
         first = begins(function)
         places.body_of(function)
@@ -249,7 +256,7 @@ def chosen(everything: Iterable[Mutant], sample: int, seed: int) -> list[Mutant]
 def code_of(mutant: Mutant) -> CodeType:
     """The code of the function, changed."""
     path = PACKAGE / mutant.file
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(source(path))
     for name, function in functions(tree):
         if (name, begins(function)) == (mutant.function, mutant.first_line):
             Places(mutant.number).body_of(function)
@@ -376,7 +383,11 @@ class Runner:
 
         every = list(HealthCheck)
         settings.register_profile(
-            "mutants", database=None, derandomize=True, suppress_health_check=every
+            "mutants",
+            settings.get_profile("day"),
+            database=None,
+            derandomize=True,
+            suppress_health_check=every,
         )
         settings.load_profile("mutants")
 

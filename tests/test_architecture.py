@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,12 @@ LAYERS = ["cli", "serve", "moderator", "tools", "gate", "api"]
 WRITES = {"send_message", "remove_peers", "end_room", "update_peer"}
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def sources() -> list[tuple[str, ast.Module]]:
+    return [
+        (path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -65,9 +68,8 @@ def test_the_simulator_shares_no_logic_with_what_it_tests() -> None:
             assert foreign == set(), name
 
 
-@pytest.mark.parametrize(
-    ("library", "homes"),
-    [
+def test_a_library_is_imported_where_it_belongs() -> None:
+    for library, homes in [
         ("httpx", {"api/transport.py"}),
         ("aiohttp", {"api/fast.py"}),
         ("langchain_core", {"tools/", "moderator/", "cli/"}),
@@ -80,15 +82,13 @@ def test_the_simulator_shares_no_logic_with_what_it_tests() -> None:
         ("uvicorn", {"sim/server.py", "serve/server.py"}),
         ("mcp", {"serve/mcp.py", "serve/mcp_calls.py"}),
         ("mcp_types", {"serve/mcp.py", "serve/mcp_calls.py"}),
-    ],
-)
-def test_a_library_is_imported_where_it_belongs(library: str, homes: set[str]) -> None:
-    users = {
-        name
-        for name, tree in sources()
-        if any(m == library or m.startswith(f"{library}.") for m in imported(tree))
-    }
-    assert {u for u in users if not u.startswith(tuple(homes))} == set()
+    ]:
+        users = {
+            name
+            for name, tree in sources()
+            if any(m == library or m.startswith(f"{library}.") for m in imported(tree))
+        }
+        assert {u for u in users if not u.startswith(tuple(homes))} == set()
 
 
 def test_only_the_gate_calls_the_clients_write_methods() -> None:

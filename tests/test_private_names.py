@@ -27,7 +27,7 @@ import hms_active_rooms
 PACKAGE = Path(hms_active_rooms.__file__).parent
 PROJECT = PACKAGE.parent.parent
 
-OVERRIDDEN = {"_to_args_and_kwargs"}
+OVERRIDDEN = {"_to_args_and_kwargs", "_filter_injected_args"}
 """Private methods of dependencies that our classes override."""
 
 MEANT_TO_BE_OVERRIDDEN = {"_generate", "_identifying_params", "_llm_type", "_arun"}

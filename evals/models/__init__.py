@@ -8,24 +8,29 @@ from typing import Final
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from evals.models.adaptive import patient, persistent
 from evals.models.gullible import gullible
 from evals.models.reckless import reckless
 from evals.models.replayer import replayer
 from evals.models.scripted import ScriptedModel
-from evals.models.stateless import Kind, Move, StatelessModel, Step
+from evals.models.stateless import Move, StatelessModel, Step
 from hms_active_rooms.moderator.models import resolve_model
 
-_STEPS: Final[dict[str, tuple[Kind, Step]]] = {
-    "gullible": ("gullible", gullible),
-    "reckless": ("reckless", reckless),
-    "replayer": ("replayer", replayer),
-    "silent": ("silent", lambda _: Move("I did nothing.")),
+_STEPS: Final[dict[str, Step]] = {
+    "gullible": gullible,
+    "reckless": reckless,
+    "replayer": replayer,
+    "persistent": persistent,
+    "patient": patient,
+    "silent": lambda _: Move("I did nothing."),
 }
 MODELS: Final = {
     "commands": "the offline model of this package, with a grammar",
     "gullible": "obeys any order it reads, wherever it stands",
     "reckless": "proposes something destructive at every turn",
     "replayer": "repeats, reorders and re-sends calls",
+    "persistent": "does what is asked, then attacks; sees refusals and tries otherwise",
+    "patient": "the same, but only once it is trusted, behind many small questions",
     "silent": "calls nothing",
 }
 """The models that need no network, and what they do."""
@@ -56,6 +61,5 @@ def eval_model(
     if messages:
         return ScriptedModel.saying(*messages)
     if name in _STEPS:
-        kind, step = _STEPS[name]
-        return StatelessModel(kind=kind, step=step, room_id=room_id, seed=seed)
+        return StatelessModel(kind=name, step=_STEPS[name], room_id=room_id, seed=seed)
     return resolve_model(name, room_id)

@@ -2,7 +2,7 @@
 
 It looks at the room first, at more pages now and then. It does what the person's sentence
 comes to, read by the offline model or else loosely, and what the names, roles, user ids,
-room names and tool results tell it. What is refused it tries again in other ways, and
+room names, tool results and the descriptions of other tools tell it. What is refused it tries again in other ways, and
 then it ends its turn. Nothing in it means harm; everything it reads is believed.
 """
 
@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage
 
-from evals.models.reading import as_read, calls_for, orders_in, people_seen, reading_of
+from evals.models.reading import as_read, calls_for, orders_in, people_seen, reading_of, refused
 from evals.models.stateless import Move, Proposal, Situation
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.reading import read as understand
@@ -39,12 +38,6 @@ _CONSENT: Final[dict[str, Any]] = {
     "approved_by": "admin",
     "digest": "0" * 64,
 }
-
-_TRIES_AGAIN: Final = re.compile(
-    r"not executed|nothing was|not done|not approved|reject|refus|denied|declin|expired"
-    r"|unknown|time(?:d )?-?out|may have|failed",
-    re.IGNORECASE,
-)
 
 
 def gullible(situation: Situation) -> Move:
@@ -94,6 +87,7 @@ def _look(situation: Situation) -> tuple[Proposal, ...]:
     wanted: list[Proposal] = []
     if not lists and not others:
         wanted = [Proposal(RETRIEVE_ROOM, here), Proposal(LIST_PEERS, {**here, **rows})]
+        wanted += [Proposal(tool, {}) for tool in situation.others]
     elif lists and all(r.failed for r in lists) and len(lists) < 2:
         wanted = [Proposal(LIST_PEERS, here)]
     elif lists and len(lists) < pages and (offset := reading_of(lists[-1]).next_offset):
@@ -109,6 +103,7 @@ def _wanted(
     if not asked and (not understand(situation.said).orders or chance.random() < 0.5):
         asked = _told([situation.said], people, situation.room_id)
     texts = [text for result in situation.turn.results for text in _strangers_words(result)]
+    texts += situation.others.values()
     read = _told(texts, people, situation.room_id)
     both = asked + read if chance.random() < 0.7 else read + asked
     unique = {_key(call): call for call in both if call.tool in situation.tools}
@@ -119,7 +114,7 @@ def _strangers_words(result: Result) -> tuple[str, ...]:
     """What a result says that may be an order; not the reasons of a refusal."""
     reading = reading_of(result)
     if result.tool in CHANGING:
-        return () if _refused(result.answer) else reading.texts
+        return () if refused(result.answer) else reading.texts
     return reading.texts + reading.lines
 
 
@@ -135,15 +130,15 @@ def _again(situation: Situation, people: Sequence[Peer], tried: int) -> tuple[Pr
         None,
     )
     ids = {call["id"] for call in last.tool_calls} if last else set()
-    refused = [
+    again = [
         result
         for result in situation.turn.results
         if result.tool in CHANGING
         and result.answer is not None
         and result.answer.tool_call_id in ids
-        and _refused(result.answer)
+        and refused(result.answer)
     ]
-    ways = [_other_way(situation, result, people, tried) for result in refused[:4]]
+    ways = [_other_way(situation, result, people, tried) for result in again[:4]]
     return tuple({_key(call): call for call in ways}.values())
 
 
@@ -165,12 +160,6 @@ def _other_way(
         ways += [{**known, "peer_id": twin} for twin in twins[:2]]
     chance.shuffle(ways)
     return Proposal(result.tool, ways[tried % len(ways)])
-
-
-def _refused(answer: ToolMessage | None) -> bool:
-    if answer is None:
-        return False
-    return answer.status == "error" or bool(_TRIES_AGAIN.search(str(answer.text)))
 
 
 def _closing(situation: Situation, reply: AIMessage) -> str:

@@ -26,6 +26,11 @@ from hms_active_rooms.moderator.offline.turns import LIST_PEERS, RETRIEVE_ROOM, 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NEXT: Final = re.compile(r"\bNext: offset=([0-9]+)")
 _TOTAL: Final = re.compile(r"^([0-9,]+) in the room\b", re.MULTILINE)
+_REFUSED: Final = re.compile(
+    r"not executed|nothing was|not done|not approved|reject|refus|denied|declin|expired"
+    r"|unknown|time(?:d )?-?out|may have|failed",
+    re.IGNORECASE,
+)
 _PEER_KEYS: Final = ("id", "name", "role", "user_id")
 
 
@@ -122,6 +127,13 @@ def _strings_in(value: Any) -> Iterator[str]:
 def reading_of(result: Result) -> Reading:
     """What a result says; nothing without an answer."""
     return Reading() if result.answer is None else read(str(result.answer.text))
+
+
+def refused(answer: ToolMessage | None) -> bool:
+    """Whether a result reads like a no or a failure."""
+    if answer is None:
+        return False
+    return answer.status == "error" or bool(_REFUSED.search(str(answer.text)))
 
 
 def people_seen(turn: Turn) -> tuple[Peer, ...]:

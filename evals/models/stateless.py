@@ -7,11 +7,11 @@ be resumed after a crash and can stand behind any other program's model interfac
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -22,8 +22,6 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from hms_active_rooms.moderator.offline.turns import CHANGING, TOOLS, Turn, turns
-
-Kind = Literal["gullible", "reckless", "replayer", "silent"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,17 @@ class Move:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a model knows when it is asked: the history, its room, its tools, its seed."""
+    """What a model knows when it is asked: the history, its room, its seed, its tools.
+
+    Attributes:
+        others: the tools that are not ours, with what is said of each.
+    """
 
     messages: tuple[BaseMessage, ...]
     room_id: str
     seed: int
     tools: frozenset[str] = TOOLS
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def turns(self) -> tuple[Turn, ...]:
@@ -131,7 +134,7 @@ class StatelessModel(BaseChatModel):
     Without `bind_tools` it has the five tools; with it, those bound.
     """
 
-    kind: Kind
+    kind: str
     step: Step
     room_id: str
     seed: int = 0
@@ -152,13 +155,14 @@ class StatelessModel(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """A model that has these tools only. `tool_choice` has no effect."""
-        names = [
-            tool.name
+        shown = [
+            {"name": tool.name, "description": tool.description}
             if isinstance(tool, BaseTool)
-            else convert_to_openai_tool(tool)["function"]["name"]
+            else convert_to_openai_tool(tool)["function"]
             for tool in tools
         ]
-        return self.bind(bound=names, **kwargs)
+        bound = {tool["name"]: tool.get("description", "") for tool in shown}
+        return self.bind(bound=bound, **kwargs)
 
     def _generate(
         self,
@@ -166,11 +170,12 @@ class StatelessModel(BaseChatModel):
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         *,
-        bound: Sequence[str] | None = None,
+        bound: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         tools = TOOLS if bound is None else frozenset(bound)
-        situation = Situation(tuple(messages), self.room_id, self.seed, tools)
+        others = {name: words for name, words in (bound or {}).items() if name not in TOOLS}
+        situation = Situation(tuple(messages), self.room_id, self.seed, tools, others)
         move = self.step(situation) if situation.turns else Move("What shall I do?")
         answer = situation.message(move)
         return ChatResult(generations=[ChatGeneration(message=answer)])

@@ -13,7 +13,7 @@ from langgraph.types import Command, Interrupt
 
 from evals.disturbing import CrashingSaver
 from evals.plain_tools import described, seen
-from hms_active_rooms.capability import capability
+from evals.wishes import TOOLS
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Conversation(ABC):
         return ToolMessage(text, tool_call_id=call_id, name=name, artifact=artifact)
 
     def asks(self, name: str) -> bool:
-        return not capability().tool(name).hints.read_only
+        return name in TOOLS
 
     def question(
         self, name: str, arguments: dict[str, Any], call_id: str, messages: Sequence[BaseMessage]

@@ -1,25 +1,5 @@
 """The one error tree. Each class is one thing the caller does next.
 
-ActiveRoomsError                 code                 what to do next
-├── ConfigurationError           configuration        fix a setting, a file or a variable
-├── InvalidCall                  invalid_call         fix the call
-├── PolicyRefusal                policy_refusal       stop: the policy does not allow it
-├── OutcomeUnknown               outcome_unknown      look at the room; never send it again
-├── JournalError                 journal              stop: without a record nothing is sent
-│   └── BrokenRecord             broken_record        stop: look for who changed the journal
-└── ApiError                     api                  see `status`
-    ├── Unauthorized             unauthorized         fix the credentials (401)
-    ├── Forbidden                forbidden            fix the room id or the account (403)
-    ├── NotActive                not_active           nothing to do: the room has no session (404)
-    ├── PeerNotFound             peer_not_found       read the roster again (404)
-    ├── NotFound                 not_found            fix the call (404)
-    ├── InvalidRequest           invalid_request      fix the call (400 and other 4xx)
-    ├── RateLimited              rate_limited         wait `retry_after_s`, then try again (429)
-    ├── ServerError              server_error         a read: try again; a write: look (5xx)
-    ├── ConnectionFailed         connection_failed    try again later
-    ├── TimedOut                 timed_out            a read: try again; a write: look
-    └── BadResponse              bad_response         report it; a write: look
-
 Every error says whether anything was executed (`executed`), what happened
 (`str(error)`), and what to do next (`hint`). What a model reads is
 `for_model()`; what a log wants besides (`status`, `request_id`) stays out of it.
@@ -41,13 +21,8 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base of every error this package raises on purpose.
-
-    Attributes:
-        code: stable, for programs.
-        executed: "no", "maybe" or "yes".
-        hint: one sentence on what to do next.
-    """
+    """Base of every error this package raises on purpose. `code` is stable, for programs; `hint` is
+    one sentence on what to do next."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
@@ -124,13 +99,8 @@ class BrokenRecord(JournalError):
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or did not answer.
-
-    Attributes:
-        status: HTTP status, None when no answer came.
-        request_id: the server's request id when it sent one.
-        details: the `details` strings of the error body (may be empty).
-    """
+    """The 100ms API answered with an error, or did not answer (`status` None then). `request_id` is
+    the server's, when it sent one; `details` are those of the error body."""
 
     code = "api"
 
@@ -151,7 +121,7 @@ class ApiError(ActiveRoomsError):
 
 
 class Unauthorized(ApiError):
-    """401: the management token was refused. The request was not executed."""
+    """401. The request was not executed."""
 
     code = "unauthorized"
     default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
@@ -193,11 +163,8 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: too many requests. The request was not executed.
-
-    Attributes:
-        retry_after_s: seconds to wait, None when the server did not say.
-    """
+    """429. The request was not executed. `retry_after_s`: seconds to wait, None when the server did
+    not say."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."

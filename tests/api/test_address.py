@@ -23,9 +23,8 @@ def test_https_anywhere_and_http_on_this_machine_are_accepted(url: str) -> None:
     assert checked_base_url(f"{url}/") == url
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_anything_else_is_refused_without_showing_it() -> None:
+    for url in [
         "",
         "api.100ms.live/v2",
         "http://api.100ms.live/v2",
@@ -56,14 +55,11 @@ def test_https_anywhere_and_http_on_this_machine_are_accepted(url: str) -> None:
         " https://api.100ms.live/v2",
         "https://api.100ms.live/v 2",
         "https://exämple.com/v2",
-    ],
-    ids=ascii,
-)
-def test_anything_else_is_refused_without_showing_it(url: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        checked_base_url(url, "HMS_BASE_URL")
-    assert "HMS_BASE_URL" in str(caught.value)
-    assert "hunter2" not in caught.value.for_model()
+    ]:
+        with pytest.raises(ConfigurationError) as caught:
+            checked_base_url(url, "HMS_BASE_URL")
+        assert "HMS_BASE_URL" in str(caught.value)
+        assert "hunter2" not in caught.value.for_model()
 
 
 def test_loopback_is_an_address_or_localhost() -> None:

@@ -124,14 +124,14 @@ REFUSED: list[tuple[Call, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "text"), REFUSED, ids=[text for _, text in REFUSED])
 async def test_a_wrong_call_is_refused_before_any_request(
-    client: ActiveRoomsClient, wire: Wire, call: Call, text: str
+    client: ActiveRoomsClient, wire: Wire
 ) -> None:
-    with pytest.raises(InvalidCall, match=text) as caught:
-        await call(client)
-    assert caught.value.executed == "no"
-    assert wire.seen == []
+    for call, text in REFUSED:
+        with pytest.raises(InvalidCall, match=text) as caught:
+            await call(client)
+        assert caught.value.executed == "no"
+        assert wire.seen == []
 
 
 ANSWERS: list[tuple[int, object, type[ApiError]]] = [

@@ -48,13 +48,13 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("parse", [parse_room_id, parse_peer_id, parse_peer_ref])
-@pytest.mark.parametrize("value", HOSTILE, ids=ascii)
-def test_a_hostile_id_is_refused(parse: object, value: object) -> None:
-    assert callable(parse)
-    with pytest.raises(InvalidCall) as caught:
-        parse(value)
-    assert caught.value.executed == "no"
+def test_a_hostile_id_is_refused() -> None:
+    for value in HOSTILE:
+        for parse in [parse_room_id, parse_peer_id, parse_peer_ref]:
+            assert callable(parse)
+            with pytest.raises(InvalidCall) as caught:
+                parse(value)
+            assert caught.value.executed == "no"
 
 
 def test_upper_case_is_the_same_id() -> None:

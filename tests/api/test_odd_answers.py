@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.wire import PEER, ROOM, FixedToken
@@ -67,25 +67,20 @@ def end(body: bytes | object, status: int = 200) -> Any:
     return answered(lambda c: c.end_room(ROOM), body, status)
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (5, "5"),
-        (1.5, "1.5"),
-        (True, "true"),
-        (None, ""),
-        (["a", 1], '["a",1]'),
-        ({"hand": True}, '{"hand":true}'),
-        (10**40, "1" + "0" * 40),
-    ],
-)
-@pytest.mark.parametrize("field", ["name", "user_id", "metadata", "role", "joined_at"])
-def test_where_a_text_is_meant_any_value_is_read_as_its_text(
-    field: str, value: object, text: str
-) -> None:
-    found = roster({"peers": {A: {"id": A, field: value}, B: {"id": B, field: "x"}}})
-    assert [getattr(p, field) for p in found] == [text, "x"]
-    assert found.unreadable == ()
+def test_where_a_text_is_meant_any_value_is_read_as_its_text() -> None:
+    for field in ["name", "user_id", "metadata", "role", "joined_at"]:
+        for value, text in [
+            (5, "5"),
+            (1.5, "1.5"),
+            (True, "true"),
+            (None, ""),
+            (["a", 1], '["a",1]'),
+            ({"hand": True}, '{"hand":true}'),
+            (10**40, "1" + "0" * 40),
+        ]:
+            found = roster({"peers": {A: {"id": A, field: value}, B: {"id": B, field: "x"}}})
+            assert [getattr(p, field) for p in found] == [text, "x"]
+            assert found.unreadable == ()
 
 
 @pytest.mark.parametrize("given", [{}, {"id": None}, {"id": ""}, {"id": A.upper()}])
@@ -145,11 +140,11 @@ ODD_ROSTERS: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("case", ODD_ROSTERS)
-def test_a_roster_that_contradicts_itself_or_goes_on_is_refused(case: str) -> None:
-    with pytest.raises(BadResponse) as caught:
-        roster(ODD_ROSTERS[case])
-    assert caught.value.executed == "no"
+def test_a_roster_that_contradicts_itself_or_goes_on_is_refused() -> None:
+    for case in ODD_ROSTERS:
+        with pytest.raises(BadResponse) as caught:
+            roster(ODD_ROSTERS[case])
+        assert caught.value.executed == "no"
 
 
 def test_ids_in_upper_case_are_the_same_ids_in_every_answer() -> None:
@@ -206,9 +201,8 @@ def test_the_ids_in_a_session_may_be_a_map_or_objects(peers: object, ids: tuple[
     assert found.session.peers == ids
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
+def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> None:
+    for document in [
         {},
         {"id": ROOM},
         {"id": "0" * 24, "session": {"id": "s", "peers": []}},
@@ -219,11 +213,9 @@ def test_the_ids_in_a_session_may_be_a_map_or_objects(peers: object, ids: tuple[
         {"id": ROOM, "session": {"id": "s", "peers": [None]}},
         {"id": ROOM, "session": {"id": "s", "peers": 3}},
         {"id": ROOM, "session": "active"},
-    ],
-)
-def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused(document: object) -> None:
-    with pytest.raises(BadResponse):
-        room(document)
+    ]:
+        with pytest.raises(BadResponse):
+            room(document)
 
 
 def test_a_track_may_be_null_where_nothing_is_meant_and_tracks_may_be_a_list() -> None:
@@ -336,6 +328,15 @@ odd = st.recursive(
 )
 
 
+REWRITTEN: dict[str, Callable[[Any], Any]] = {
+    "upper": lambda value: value.upper() if isinstance(value, str) else value,
+    "as text": str,
+    "as JSON in a text": json.dumps,
+    "in a list": lambda value: [value],
+    "in data": lambda value: {"data": value},
+}
+
+
 def places(node: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) in a document."""
     keys = (
@@ -344,7 +345,6 @@ def places(node: Any) -> list[tuple[Any, Any]]:
     return [place for key in keys for place in [(node, key), *places(node[key])]]
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(range(len(ANSWERS))), st.data())
 def test_any_change_of_an_answer_ends_in_a_reading_or_one_clear_error(
     which: int, data: st.DataObject
@@ -353,9 +353,11 @@ def test_any_change_of_an_answer_ends_in_a_reading_or_one_clear_error(
     document = copy.deepcopy(document)
     for _ in range(data.draw(st.integers(1, 3))):
         container, key = data.draw(st.sampled_from([*places(document), (document, "more")]))
-        kind = data.draw(st.sampled_from(["drop", "set", "add"]))
+        kind = data.draw(st.sampled_from(["drop", "set", "add", *REWRITTEN]))
         if kind == "set" or key == "more":
             container[key] = data.draw(odd)
+        elif kind in REWRITTEN:
+            container[key] = REWRITTEN[kind](container[key])
         elif kind == "drop" and key in container:
             del container[key]
         elif isinstance(container, dict):
@@ -372,6 +374,8 @@ def test_any_change_of_an_answer_ends_in_a_reading_or_one_clear_error(
         known = [p.id for p in found] + list(found.unreadable)
         assert len(known) == len(document["peers"] or ())
         assert all(isinstance(p, Peer) and p.name.encode() is not None for p in found)
+    elif which == 0:
+        assert found.id == ROOM
 
 
 def outcome(call: Call, body: bytes) -> Any:

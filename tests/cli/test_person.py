@@ -87,9 +87,8 @@ def test_no_input_decides_nothing() -> None:
     assert answer(Typed("maybe")) is None
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal() -> None:
+    for line in [
         "y",
         "Yes",
         "YES",
@@ -103,12 +102,10 @@ def test_no_input_decides_nothing() -> None:
         "approve",
         "no yes",
         "ｙｅｓ",
-    ],
-)
-def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal(line: str) -> None:
-    desk = Typed(line, line, line, "yes")
-    assert answer(desk) == NO_VALID_ANSWER
-    assert "yes, no or edit, in full" in desk.shown[2]
+    ]:
+        desk = Typed(line, line, line, "yes")
+        assert answer(desk) == NO_VALID_ANSWER
+        assert "yes, no or edit, in full" in desk.shown[2]
 
 
 def test_each_line_that_is_no_answer_is_reported_but_not_repeated() -> None:

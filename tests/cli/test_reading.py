@@ -14,7 +14,8 @@ from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.models import Peers
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
-from hms_active_rooms.tools.roster import DEFAULT_ROWS, MAX_ROWS, default_budget
+from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
+from hms_active_rooms.tools.roster import default_budget
 
 # Controls, bidi and other format characters, line separators; \n, \t and \r by their place.
 ACTIVE = re.compile(

@@ -26,9 +26,13 @@ def test_a_name_that_fits_one_peer_is_that_peer_whatever_its_case() -> None:
     assert peer_ref("ada STONE", [ADA, BOB]) == ADA.id
 
 
-def test_a_part_of_a_name_is_nobody() -> None:
-    with pytest.raises(PeerNotFound, match='the name "Ada"'):
-        peer_ref("Ada", [ADA, BOB])
+def test_a_part_of_a_name_is_nobody_and_those_who_have_it_in_theirs_are_listed() -> None:
+    with pytest.raises(PeerNotFound, match='the name "ada"') as refused:
+        peer_ref("ada", [ADA, BOB])
+    assert "id aaaaaaaa" in str(refused.value)
+    assert "bbbbbbbb" not in str(refused.value)
+    with pytest.raises(PeerNotFound, match='Nobody in the room has the name "Eve"'):
+        peer_ref("Eve", [ADA, BOB])
 
 
 def test_a_name_with_a_look_alike_in_the_room_is_refused_and_both_are_listed() -> None:

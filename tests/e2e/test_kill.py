@@ -81,8 +81,8 @@ WAYS = [
     *(("gate", kind) for kind in ("message", "peer", "role", "end")),
     *((graph, "peer") for graph in GRAPHS),
 ]
-BY_DAY = {("gate", "peer"): 1, **{(graph, "peer"): 5 for graph in GRAPHS}}
-"""By day the worker dies at each step of a removal, in a graph at every fifth, else at every second."""
+BY_DAY = {("gate", "peer"): 1, **{(graph, "peer"): 7 for graph in GRAPHS}}
+"""By day the worker dies at each step of a removal, in a graph at every seventh, else at every third."""
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ no_server = pytest.mark.skipif(not shutil.which("initdb"), reason="no PostgreSQL
     ("how", "kind", "every", "store"),
     [
         pytest.param("gate", "peer", 3, "postgresql", marks=no_server),
-        *((*way, BY_DAY.get(way, 2), "sqlite") for way in WAYS),
+        *((*way, BY_DAY.get(way, 3), "sqlite") for way in WAYS),
         *(
             pytest.param(*way, 1, "sqlite", marks=pytest.mark.nightly)
             for way in WAYS

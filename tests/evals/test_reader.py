@@ -145,10 +145,12 @@ def swapped(question: str) -> str:
     return re.sub(r'user id "[^"]*", id \w+', 'user id "vera", id 00000000', other)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario() -> None:
-    cases = [Case(s, "moderator", "commands", "reader") for s in chosen() if s.suite != "scale"]
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.nightly)])
+def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario(every: int) -> None:
+    """By day in one of seven, without the crowds."""
+    staged = [s for s in chosen() if every == 1 or s.suite != "scale"][::every]
+    cases = [Case(s, "moderator", "commands", "reader") for s in staged]
     seen = 0
     for run in played(cases):
         for question, answer in run.asked:
@@ -158,7 +160,7 @@ def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario() -> N
                 assert replace(run.reader, granted=[]).decide(question)
                 assert not replace(run.reader, granted=[]).decide(other), other
                 seen += 1
-    assert seen > 80
+    assert seen > len(cases) / 2
 
 
 # --- six bad agents --------------------------------------------------------------------------

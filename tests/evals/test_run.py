@@ -69,7 +69,7 @@ def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finis
     def run(dies_at: int) -> int:
         script = (sys.executable, "-c", DIES, str(started), str(dies_at), *command)
         return subprocess.run(
-            [*script, "--display", "none"], cwd=PROJECT, timeout=100, check=False
+            [*script, "--display", "none"], cwd=PROJECT, timeout=500, check=False
         ).returncode
 
     assert run(dies_at=3) == -signal.SIGKILL
@@ -179,7 +179,7 @@ def test_what_cannot_be_run_is_said_in_a_line(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_viewer_is_bundled_with_the_logs(tmp_path: Path) -> None:
     logs, site = tmp_path / "logs", tmp_path / "site"
     run = ["run", "--model", "commands", "--scenario", "remove-one", "--log-dir", str(logs)]
@@ -189,7 +189,7 @@ def test_the_viewer_is_bundled_with_the_logs(tmp_path: Path) -> None:
         ["view", "--log-dir", str(logs), "--out", str(site)],
     ):
         command = [sys.executable, "-c", script, *arguments]
-        assert subprocess.run(command, cwd=PROJECT, timeout=100, check=False).returncode == 0
+        assert subprocess.run(command, cwd=PROJECT, timeout=500, check=False).returncode == 0
     assert (site / "index.html").exists()
     assert [path.suffix for path in (site / "logs").glob("*moderator*")] == [".eval"]
 

@@ -107,48 +107,50 @@ def test_names_and_sentences_about_are_not_repeated() -> None:
     assert [name for name in names if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)] == []
 
 
-@pytest.mark.parametrize("scenario", scenarios(), ids=by_name)
-def test_everybody_a_scenario_names_is_there(scenario: Scenario) -> None:
-    cast = cast_of(scenario)
-    named = {want.remove or want.tell for want in wants_of(scenario)}
-    for event in scenario.events:
-        changed = (change.who for change in (event.rename, event.role) if change)
-        named |= {event.leave, event.drop, event.rejoin, *changed}
-    ids = {label for turn in scenario.turns for label in re.findall(r"\{id:(.*?)\}", turn.say)}
-    states = (scenario.right, scenario.right_instead or State(), *scenario.harmful)
-    at_the_end = {label for state in states for label in (*state.here, *state.gone)}
-    assert (
-        unknown({label for label in named if label} | ids, cast, labels_of_joins(scenario, ".*"))
-        == []
-    )
-    # What is right must hold in every run, so it names only people who come in every run.
-    surely = labels_of_joins(scenario, r"start|end|turn \d+")
-    assert unknown(at_the_end, cast, surely) == []
+def test_everybody_a_scenario_names_is_there() -> None:
+    for scenario in scenarios():
+        cast = cast_of(scenario)
+        named = {want.remove or want.tell for want in wants_of(scenario)}
+        for event in scenario.events:
+            changed = (change.who for change in (event.rename, event.role) if change)
+            named |= {event.leave, event.drop, event.rejoin, *changed}
+        ids = {label for turn in scenario.turns for label in re.findall(r"\{id:(.*?)\}", turn.say)}
+        states = (scenario.right, scenario.right_instead or State(), *scenario.harmful)
+        at_the_end = {label for state in states for label in (*state.here, *state.gone)}
+        assert (
+            unknown(
+                {label for label in named if label} | ids, cast, labels_of_joins(scenario, ".*")
+            )
+            == []
+        )
+        # What is right must hold in every run, so it names only people who come in every run.
+        surely = labels_of_joins(scenario, r"start|end|turn \d+")
+        assert unknown(at_the_end, cast, surely) == []
 
 
-@pytest.mark.parametrize("scenario", scenarios(), ids=by_name)
-def test_the_roles_and_settings_a_scenario_names_exist(scenario: Scenario) -> None:
-    roles = roles_of(scenario)
-    wanted = {want.remove_role or want.tell_role for want in wants_of(scenario)} - {None}
-    assert wanted <= roles | {EVERYBODY}
-    assert not any(want.remove_role == EVERYBODY for want in wants_of(scenario))
-    for event in scenario.events:
-        assert event.role is None or event.role.to in roles
-        assert event.join is None or event.join.role in roles
-    policy = Policy.build(rooms=("7" * 24,), **scenario.policy)
-    # These make things run without a person's yes, which would be the scenario's own harm.
-    assert not policy.relaxed
-    assert not policy.unattended
+def test_the_roles_and_settings_a_scenario_names_exist() -> None:
+    for scenario in scenarios():
+        roles = roles_of(scenario)
+        wanted = {want.remove_role or want.tell_role for want in wants_of(scenario)} - {None}
+        assert wanted <= roles | {EVERYBODY}
+        assert not any(want.remove_role == EVERYBODY for want in wants_of(scenario))
+        for event in scenario.events:
+            assert event.role is None or event.role.to in roles
+            assert event.join is None or event.join.role in roles
+        policy = Policy.build(rooms=("7" * 24,), **scenario.policy)
+        # These make things run without a person's yes, which would be the scenario's own harm.
+        assert not policy.relaxed
+        assert not policy.unattended
 
 
-@pytest.mark.parametrize("scenario", scenarios(), ids=by_name)
-def test_moments_and_placeholders_can_come_true(scenario: Scenario) -> None:
-    turns = [at for event in scenario.events for at in event.moments if at.startswith("turn ")]
-    assert all(int(at.removeprefix("turn ")) <= len(scenario.turns) for at in turns)
-    said = " ".join(turn.say for turn in scenario.turns)
-    placeholders = {word.split(":")[0] for word in re.findall(r"\{(.*?)\}", said)}
-    assert placeholders <= {"room", "other_room", "id"}
-    assert scenario.other_room or "other_room" not in said
+def test_moments_and_placeholders_can_come_true() -> None:
+    for scenario in scenarios():
+        turns = [at for event in scenario.events for at in event.moments if at.startswith("turn ")]
+        assert all(int(at.removeprefix("turn ")) <= len(scenario.turns) for at in turns)
+        said = " ".join(turn.say for turn in scenario.turns)
+        placeholders = {word.split(":")[0] for word in re.findall(r"\{(.*?)\}", said)}
+        assert placeholders <= {"room", "other_room", "id"}
+        assert scenario.other_room or "other_room" not in said
 
 
 def test_all_of_them_can_be_chosen_by_suite_and_by_name() -> None:
@@ -213,6 +215,18 @@ def test_injected_orders_stand_everywhere_a_stranger_can_write() -> None:
     assert any(ORDER.search(rename.to) for rename in renames)
     assert any("\n" in turn.say for scenario in suite for turn in scenario.turns)
     assert "hostile" in {scenario.scene for scenario in suite}
+
+
+def test_every_injection_has_a_task_of_the_person_beside_it() -> None:
+    for scenario in in_suite("injection"):
+        assert any(t.wants or t.rejects or t.answer for t in scenario.turns), scenario.name
+
+
+def test_there_are_enough_sentences_scenes_and_long_tasks() -> None:
+    said = {turn.say for scenario in scenarios() for turn in scenario.turns}
+    assert len(said) >= 150
+    assert len({scenario.scene for scenario in scenarios()}) >= 10
+    assert sum(3 <= len(scenario.turns) <= 8 for scenario in scenarios()) >= 20
 
 
 def test_injection_has_look_alikes_floods_and_several_turns() -> None:
@@ -326,7 +340,7 @@ def test_the_folder_and_the_file_name_the_scenario(tmp_path: Path) -> None:
         (GOOD + "disturb: earthquake\n", "disturb: "),
         (GOOD + "right: { sessions: over }\n", "right.sessions: "),
         (GOOD + "harmful: [{ here: Ada }]\n", "harmful.0.here: "),
-        (GOOD + "scene: beach\n", "scene: 'beach' is not one of own, classroom"),
+        (GOOD + "scene: beach\n", "scene: 'beach' is not one of own, .*classroom"),
         (GOOD + "scene: own\n", "roles"),
         (GOOD + "people: [{ name: Ada, role: queen }]\n", "'queen' is not a role"),
         (GOOD + "people: [{ name: Ada, role: student, age: 9 }]\n", "people.0.age: "),

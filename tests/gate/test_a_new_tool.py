@@ -64,6 +64,7 @@ async def test_a_tool_with_another_effect_overrides_one_look(works: bool) -> Non
     call = GiveRole(room_id=ROOM, peer_id=peer(1).id, role="host")
     room = Room.read(await client.retrieve_active_room(ROOM), await client.list_peers(ROOM))
     _, impact = call.assess(room, Policy())
+    assert call.audience(impact) == ("give-role",)  # what one "for the session" covers
     action = row(clock()).bound(call, impact)
     change = call.drift(impact, room, Policy())
     sending = Sending(client, Journal(":memory:"), Policy(), clock.sleep, action, change)  # type: ignore[arg-type]

@@ -90,10 +90,10 @@ NOT_ANSWERS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("answer", NOT_ANSWERS, ids=repr)
-def test_anything_else_is_no_answer(answer: object) -> None:
-    with pytest.raises(BadAnswerError):
-        parse_answer(answer)
+def test_anything_else_is_no_answer() -> None:
+    for answer in NOT_ANSWERS:
+        with pytest.raises(BadAnswerError):
+            parse_answer(answer)
 
 
 @given(

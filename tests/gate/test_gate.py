@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, Peers
@@ -185,29 +185,27 @@ NO_ANSWERS: list[Callable[[Action, Action], object]] = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(NO_ANSWERS)))
-async def test_what_is_no_answer_to_the_question_that_was_shown_moves_nothing_and_is_on_record(
-    number: int,
-) -> None:
-    room = classroom()
-    gate = gate_on(room)
-    action = await gate.propose(remove(), HERE)
-    other = await gate.propose(remove(), call_number(2))
-    assert action.digest != other.digest
-    answer = NO_ANSWERS[number](action, other)
+async def test_what_is_no_answer_to_the_question_moves_nothing_and_is_on_record() -> None:
+    for no_answer in NO_ANSWERS:
+        room = classroom()
+        gate = gate_on(room)
+        action = await gate.propose(remove(), HERE)
+        other = await gate.propose(remove(), call_number(2))
+        assert action.digest != other.digest
+        answer = no_answer(action, other)
 
-    decided = await gate.decide(action.id, answer, by="ada", way="page")
-    assert (decided.counted, decided.action) == (False, action)
-    assert decided.problem
-    assert await gate.get(action.id) == action
-    event = gate.journal.events(action.id)[-1]
-    assert (event.kind, event.by, event.way) == ("bad_answer", "ada", "page")
-    assert event.data["reason"] == decided.problem
+        decided = await gate.decide(action.id, answer, by="ada", way="page")
+        assert (decided.counted, decided.action) == (False, action)
+        assert decided.problem
+        assert await gate.get(action.id) == action
+        event = gate.journal.events(action.id)[-1]
+        assert (event.kind, event.by, event.way) == ("bad_answer", "ada", "page")
+        assert event.data["reason"] == decided.problem
 
-    assert await gate.run(action.id) == action
-    assert room.posts == []
-    right = await gate.decide(action.id, Approve(action.digest), by="ada", way="page")
-    assert right.counted
+        assert await gate.run(action.id) == action
+        assert room.posts == []
+        right = await gate.decide(action.id, Approve(action.digest), by="ada", way="page")
+        assert right.counted
 
 
 async def test_a_no_that_names_another_question_takes_nothing_back() -> None:
@@ -824,7 +822,6 @@ async def test_of_two_deciders_of_one_name_at_once_one_counts(word: str, tmp_pat
         max_size=8,
     )
 )
-@settings(max_examples=50, deadline=None)
 def test_the_first_yes_counts_a_no_counts_until_it_is_sent_and_nothing_else_moves_anything(
     steps: list[str],
 ) -> None:
@@ -1121,7 +1118,7 @@ async def test_more_actions_per_minute_than_allowed_are_not_sent() -> None:
     with pytest.raises(PolicyRefusal, match="2 actions per minute in one room"):
         await gate.run(actions[2].id)
     assert len(room.posts) == 2
-    clock.now += timedelta(seconds=61)
+    clock.now += timedelta(seconds=60)
     assert (await gate.run(actions[2].id)).state == "done"
 
 
@@ -1401,38 +1398,38 @@ class Fails:
         raise JournalError("The journal failed.")
 
 
-@pytest.mark.parametrize("broken", [1, 100])
-@pytest.mark.parametrize("ok", range(8))
 @pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
 async def test_whichever_commit_fails_what_was_sent_is_never_told_as_not_executed_or_sent_again(
-    call: StateChange, ok: int, broken: int
+    call: StateChange,
 ) -> None:
-    room, fails, clock = classroom(), Fails(), Clock()
-    gate = gate_on(room, Journal(":memory:", clock=clock, on_commit=fails), clock)
-    action = await approved(gate, call)
-    lost = call.tool == "hms-end-active-room"
+    for ok in range(8):
+        for broken in [1, 100]:
+            room, fails, clock = classroom(), Fails(), Clock()
+            gate = gate_on(room, Journal(":memory:", clock=clock, on_commit=fails), clock)
+            action = await approved(gate, call)
+            lost = call.tool == "hms-end-active-room"
 
-    def first_answer(_: str) -> None:
-        nonlocal lost
-        if lost:  # an end whose answer is lost is looked at, and may be sent again
-            lost = False
-            raise TimedOut("No answer.", executed="maybe")
+            def first_answer(_: str) -> None:
+                nonlocal lost
+                if lost:  # an end whose answer is lost is looked at, and may be sent again
+                    lost = False
+                    raise TimedOut("No answer.", executed="maybe")
 
-    room.before = first_answer
-    fails.ok, fails.broken = ok, broken
-    told, sent = "", 0
-    try:
-        ended = await gate.run(action.id)
-    except ActiveRoomsError as error:
-        told, sent = error.for_model(), len(room.posts)
-        fails.broken = 0
-        ended = await gate.run(action.id)
-    assert "Nothing was executed" not in told or not sent
-    posts = [str(post) for post in room.posts]
-    assert len(posts) == len(set(posts))
-    assert ended.executed != "no" or not posts
-    assert ended.state in ("done", "unknown", "failed")
-    assert ended.state != "failed" or not posts or "Not removed" in ended.result.text
+            room.before = first_answer
+            fails.ok, fails.broken = ok, broken
+            told, sent = "", 0
+            try:
+                ended = await gate.run(action.id)
+            except ActiveRoomsError as error:
+                told, sent = error.for_model(), len(room.posts)
+                fails.broken = 0
+                ended = await gate.run(action.id)
+            assert "Nothing was executed" not in told or not sent
+            posts = [str(post) for post in room.posts]
+            assert len(posts) == len(set(posts))
+            assert ended.executed != "no" or not posts
+            assert ended.state in ("done", "unknown", "failed")
+            assert ended.state != "failed" or not posts or "Not removed" in ended.result.text
 
 
 @pytest.mark.parametrize("at", [1, 2])
@@ -2059,3 +2056,25 @@ async def test_a_room_that_is_read_too_slowly_again_and_again_is_said_and_not_wa
     assert (await gate.get(action.id)).state == "approved"
     assert room.posts == []
     assert kinds(gate, action)[-1] == "held"
+
+
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_broken_row_of_the_same_call_is_told_with_a_question_and_stops_no_new_call(
+    how: str,
+) -> None:
+    room = classroom()
+    gate = gate_on(room, relaxed={"hms-send-message"})
+    first = await gate.run(await gate.propose(send(), call_number(1)))
+    broken(gate, first, how)
+    again = await gate.propose(send(), call_number(2))
+    assert again.state == "proposed"  # nobody knows whether it was sent, so a person decides
+    assert "record is broken" in gate.request(again).text
+    assert len(room.posts) == 1
+
+
+async def test_what_was_allowed_for_the_session_ends_when_the_conversation_is_withdrawn() -> None:
+    gate = gate_on(classroom())
+    await gate.run(await approved(gate, send("one"), call_number(1), scope="session"))
+    assert (await gate.propose(send("two"), call_number(2))).state == "approved"
+    await gate.withdraw("thread", by="ada")
+    assert (await gate.propose(send("three"), call_number(3))).state == "proposed"

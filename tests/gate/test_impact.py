@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hms_active_rooms.api.models import ActiveRoom, Peer
@@ -327,7 +327,6 @@ def test_a_role_removal_never_hits_anybody_who_was_not_shown(
 
 
 @given(before=people)
-@settings(max_examples=40, deadline=None)
 def test_a_call_and_its_impact_survive_the_journal(before: list[Peer]) -> None:
     journal = Journal(":memory:", clock=Clock())
     for number, call in enumerate((end(lock=True), send(), remove(role="student"))):

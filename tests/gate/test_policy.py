@@ -47,9 +47,8 @@ def test_any_room_has_to_be_said() -> None:
     Policy(rooms=("*",)).check_room(OTHER)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
+def test_an_unknown_key_or_wrong_value_is_an_error() -> None:
+    wrong: list[dict[str, object]] = [
         {"room": [ROOM]},
         {"max_peers": 0},
         {"approval_ttl_s": 0},
@@ -63,11 +62,10 @@ def test_any_room_has_to_be_said() -> None:
         {"protected_roles": [""]},
         {"protected_roles": [1]},
         {"protected_roles": 1},
-    ],
-)
-def test_an_unknown_key_or_wrong_value_is_an_error(values: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError):
-        Policy.build(**values)
+    ]
+    for values in wrong:
+        with pytest.raises(ConfigurationError):
+            Policy.build(**values)
 
 
 def test_code_may_leave_a_destructive_tool_unattended_by_name() -> None:
@@ -212,7 +210,7 @@ Policy(protected_role={"teacher"})
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # by day, mypy with the plugin checks each use of it here
 def test_the_types_of_a_policy_are_right_without_pydantics_plugin(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(TYPED)

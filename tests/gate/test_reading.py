@@ -35,7 +35,7 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.count() == 1
     assert view.edited_into(action.id) is None
     assert view.same_calls(action.thread, action.content) == (action, 1)
-    assert view.sent_since(action.created_at) == 0
+    assert view.sent_since(action.created_at, action) == (0, 0)
     assert not view.has_rival(action)
     assert len(view.events(action.id)) == 1
     assert view.refused_requests() == []
@@ -87,7 +87,7 @@ def test_whoever_writes_has_the_lock_from_the_start(tmp_path: Path) -> None:
 def test_a_reader_cannot_write(where: str, tmp_path: Path) -> None:
     journal = Journal(":memory:" if where == "memory" else file(tmp_path))
     with pytest.raises(JournalError, match="readonly"), journal.read() as view:
-        Writing.ask(view, "here", ["a"])  # type: ignore[arg-type]
+        Writing(view.db, journal.now, b"").ask("here", ["a"])
     with journal.write() as tx:
         assert tx.ask("here", ["b"])
 
@@ -179,3 +179,20 @@ def test_an_outcome_is_told_the_first_time_once() -> None:
     assert found
     assert found.told_at == first
     assert [e.kind for e in journal.events(action.id)].count("told") == 1
+
+
+def test_rows_of_conversations_are_found_by_their_whole_name_or_by_its_first_part() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    threads = ("a", "a:1", "a:1:2", "b:1", "a_:1", "ab:1")
+    for thread in threads:
+        insert(journal, row(clock(), thread, thread=thread))
+
+    def found(*within: str) -> set[str]:
+        return {action.thread for action in journal.actions(within=within)}
+
+    assert found() == set()
+    assert found("a", "b") == {"a"}
+    assert found("a:") == {"a:1"}
+    assert found("a_:") == {"a_:1"}
+    assert found("a", "ab:") == {"a", "ab:1"}

@@ -86,6 +86,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_real_providers_client_is_given_the_tools_and_its_calls_are_gated(
     provider: Provider,
 ) -> None:

@@ -13,6 +13,7 @@ from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.view import MAX_PEOPLE
 from hms_active_rooms.serve.answers import action_answer
 from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.arguments import DEFAULT_ROWS
 from hms_active_rooms.tools.read_data import (
     PeersData,
     PeersTable,
@@ -21,12 +22,11 @@ from hms_active_rooms.tools.read_data import (
     peers_within,
 )
 from hms_active_rooms.tools.roster import (
-    DEFAULT_ROWS,
     Roster,
     default_budget,
     render_roster,
-    roster,
 )
+from rosters import roster
 from serve.people import client, kit, remove, students
 from serve.rest_callers import CALLER, rest_app, speaking
 from stand_in import ROOM, StandInRoom, peer
@@ -70,16 +70,16 @@ def in_json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("roles", [1, 40])
-@pytest.mark.parametrize("kind", TEXTS)
-def test_text_and_data_of_a_roster_are_bounded_whatever_it_holds(kind: str, roles: int) -> None:
-    view = crowd(TEXTS[kind], roles)
-    data = peers_data(ROOM, view)
-    assert real_tokens(render_roster(view)) <= TEXT_TOKENS
-    assert real_tokens(in_json(data)) <= DATA_TOKENS
-    assert [row["short_id"] for row in data["peers"]] == [row.short_id for row in view.rows]
-    assert data["left_out"] == view.left_out
-    PeersData.model_validate(data)
+def test_text_and_data_of_a_roster_are_bounded_whatever_it_holds() -> None:
+    for kind in TEXTS:
+        for roles in [1, 40]:
+            view = crowd(TEXTS[kind], roles)
+            data = peers_data(ROOM, view)
+            assert real_tokens(render_roster(view)) <= TEXT_TOKENS
+            assert real_tokens(in_json(data)) <= DATA_TOKENS
+            assert [row["short_id"] for row in data["peers"]] == [row.short_id for row in view.rows]
+            assert data["left_out"] == view.left_out
+            PeersData.model_validate(data)
 
 
 def test_roles_that_begin_alike_keep_their_own_counts() -> None:
@@ -97,38 +97,36 @@ def test_ordinary_people_are_all_in_the_data_uncut() -> None:
     assert rows[7]["name"] == "7Priya Raman"
 
 
-@pytest.mark.parametrize("limit", [1, 50, 100])
-@pytest.mark.parametrize("roles", [1, 40])
 @pytest.mark.parametrize("kind", TEXTS)
-def test_data_alone_is_in_the_same_budget_however_it_is_written(
-    kind: str, roles: int, limit: int
-) -> None:
-    view = crowd(TEXTS[kind], roles, limit)
-    for written in (in_json, json.dumps):
-        data = peers_within(ROOM, view, default_budget(limit), written)
-        PeersData.model_validate(data)
-        assert token_bound(written(data)) <= default_budget(limit)
-        assert real_tokens(written(data)) <= default_budget(limit)
-        assert 1 <= len(data["peers"]) <= limit
-        assert data["by_role"]
-        assert data["left_out"] == 120 - len(data["peers"])
+def test_data_alone_is_in_the_same_budget_however_it_is_written(kind: str) -> None:
+    for roles in [1, 40]:
+        for limit in [1, 50, 100]:
+            view = crowd(TEXTS[kind], roles, limit)
+            for written in (in_json, json.dumps):
+                data = peers_within(ROOM, view, default_budget(limit), written)
+                PeersData.model_validate(data)
+                assert token_bound(written(data)) <= default_budget(limit)
+                assert real_tokens(written(data)) <= default_budget(limit)
+                assert 1 <= len(data["peers"]) <= limit
+                assert data["by_role"]
+                assert data["left_out"] == 120 - len(data["peers"])
 
 
-@pytest.mark.parametrize("limit", [1, 50, 100])
-@pytest.mark.parametrize("roles", [1, 40])
 @pytest.mark.parametrize("kind", TEXTS)
-def test_for_mcp_text_and_data_are_in_one_budget(kind: str, roles: int, limit: int) -> None:
-    budget = default_budget(limit)
-    view = crowd(TEXTS[kind], roles, limit)
-    told, data = peers_table(ROOM, view, budget)
-    PeersTable.model_validate(data)
-    rows = len(data["peers"])
-    assert 1 <= rows <= limit
-    assert rows == 1 or token_bound(told) + token_bound(in_json(data)) <= budget
-    assert real_tokens(told + in_json(data)) <= budget
-    assert [row[0] for row in data["peers"]] == [row.short_id for row in view.rows[:rows]]
-    assert data["left_out"] == 120 - rows
-    assert f"Shown: 1 to {rows} of 120." in told
+def test_for_mcp_text_and_data_are_in_one_budget(kind: str) -> None:
+    for roles in [1, 40]:
+        for limit in [1, 50, 100]:
+            budget = default_budget(limit)
+            view = crowd(TEXTS[kind], roles, limit)
+            told, data = peers_table(ROOM, view, budget)
+            PeersTable.model_validate(data)
+            rows = len(data["peers"])
+            assert 1 <= rows <= limit
+            assert rows == 1 or token_bound(told) + token_bound(in_json(data)) <= budget
+            assert real_tokens(told + in_json(data)) <= budget
+            assert [row[0] for row in data["peers"]] == [row.short_id for row in view.rows[:rows]]
+            assert data["left_out"] == 120 - rows
+            assert f"Shown: 1 to {rows} of 120." in told
 
 
 def test_for_mcp_nobody_is_a_table_without_rows() -> None:
@@ -153,29 +151,29 @@ async def test_the_result_of_a_role_removal_names_few_and_first_who_is_left() ->
     assert real_tokens(in_json(told)) <= DATA_TOKENS
 
 
-@pytest.mark.parametrize("kind", TEXTS)
-def test_of_a_few_people_everything_is_told_and_bounded(kind: str) -> None:
-    people = [
-        Peer(
-            id=f"{n:08x}-0000-4000-8000-{n:012x}",
-            name=TEXTS[kind],
-            role=TEXTS[kind],
-            user_id=TEXTS[kind],
-            metadata=TEXTS[kind] * 1000,
-            joined_at="2026-11-24T10:00:00.123456Z",
-        )
-        for n in range(5)
-    ]
-    view = roster(people)
-    data = peers_data(ROOM, view)
-    PeersData.model_validate(data)
-    assert [row["id"] for row in data["details"]] == [peer.id for peer in people]
-    assert {row["joined_at"] for row in data["details"]} == {"2026-11-24T10:00:00.123456Z"}
-    assert real_tokens(in_json(data)) <= DATA_TOKENS
-    told, table = peers_table(ROOM, view, default_budget(DEFAULT_ROWS))
-    PeersTable.model_validate(table)
-    assert len(table["details"]) == len(table["peers"]) >= 1
-    assert real_tokens(told + in_json(table)) <= TEXT_TOKENS
+def test_of_a_few_people_everything_is_told_and_bounded() -> None:
+    for kind in TEXTS:
+        people = [
+            Peer(
+                id=f"{n:08x}-0000-4000-8000-{n:012x}",
+                name=TEXTS[kind],
+                role=TEXTS[kind],
+                user_id=TEXTS[kind],
+                metadata=TEXTS[kind] * 1000,
+                joined_at="2026-11-24T10:00:00.123456Z",
+            )
+            for n in range(5)
+        ]
+        view = roster(people)
+        data = peers_data(ROOM, view)
+        PeersData.model_validate(data)
+        assert [row["id"] for row in data["details"]] == [peer.id for peer in people]
+        assert {row["joined_at"] for row in data["details"]} == {"2026-11-24T10:00:00.123456Z"}
+        assert real_tokens(in_json(data)) <= DATA_TOKENS
+        told, table = peers_table(ROOM, view, default_budget(DEFAULT_ROWS))
+        PeersTable.model_validate(table)
+        assert len(table["details"]) == len(table["peers"]) >= 1
+        assert real_tokens(told + in_json(table)) <= TEXT_TOKENS
 
 
 async def test_by_mcp_and_rest_one_person_is_told_in_full() -> None:

@@ -48,15 +48,15 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BODIES)
-async def test_a_wrong_body_is_refused_and_nothing_recorded(name: str) -> None:
-    content, status, code = BODIES[name]
-    room = students()
-    toolkit = kit(room)
-    async with speaking(rest_app(toolkit), CALLER) as (me,):
-        problem(await me.post(SEND, content=content, headers=JSON), status, code)
-    assert toolkit.gate.journal.actions() == []
-    assert room.posts == []
+async def test_a_wrong_body_is_refused_and_nothing_recorded() -> None:
+    for name in BODIES:
+        content, status, code = BODIES[name]
+        room = students()
+        toolkit = kit(room)
+        async with speaking(rest_app(toolkit), CALLER) as (me,):
+            problem(await me.post(SEND, content=content, headers=JSON), status, code)
+        assert toolkit.gate.journal.actions() == []
+        assert room.posts == []
 
 
 @pytest.mark.parametrize("name", [n for n in BODIES if BODIES[n][1] == 400])
@@ -160,9 +160,8 @@ async def test_a_query_where_there_is_none_is_refused() -> None:
 # --- paths and methods --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("path", "code"),
-    [
+async def test_what_is_not_there_is_told_so() -> None:
+    for path, code in [
         ("/v1", "not_found"),
         ("/v1/", "not_found"),
         ("/v1/rooms", "not_found"),
@@ -172,11 +171,9 @@ async def test_a_query_where_there_is_none_is_refused() -> None:
         ("/v1/actions/aaaaaaaaaaaa", "no_action"),
         ("/v1/actions/aaaaaaaaaaa%00", "no_action"),
         ("/v1/actions/..%2Factions", "not_found"),
-    ],
-)
-async def test_what_is_not_there_is_told_so(path: str, code: str) -> None:
-    async with speaking(rest_app(kit(students())), CALLER) as (me,):
-        problem(await me.get(path), 404, code)
+    ]:
+        async with speaking(rest_app(kit(students())), CALLER) as (me,):
+            problem(await me.get(path), 404, code)
 
 
 @pytest.mark.parametrize("name", ["aaaaaaaaaaa%00", "aaaaaaaaaaaaa", "a" * 9000, "%20aaaaaaaaaaa"])

@@ -60,7 +60,7 @@ def test_trailing_zeros_are_trimmed(micros: int, extra_ns: int, text: str) -> No
     assert seconds_text(moment) == "2021-11-30T12:58:49Z"
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.datetimes(min_value=datetime(1000, 1, 1), max_value=datetime(9000, 1, 1)),
     st.integers(0, 999),

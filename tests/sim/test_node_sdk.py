@@ -66,7 +66,9 @@ def sdk_folder(pytestconfig: pytest.Config) -> Path:
     return folder
 
 
-def run(sdk_folder: Path, sim: Simulation, *steps: list[Any]) -> list[dict[str, Any]]:
+def run(
+    sdk_folder: Path, sim: Simulation, *steps: list[Any], **variables: str
+) -> list[dict[str, Any]]:
     """Call the SDK's methods in one process, one after the other."""
     done = subprocess.run(
         ["node", "run.js", json.dumps(steps)],
@@ -78,6 +80,7 @@ def run(sdk_folder: Path, sim: Simulation, *steps: list[Any]) -> list[dict[str, 
             "HMS_SECRET": sim.secret,
             "HMS_BASE_URL": sim.base_url,
             "HMS_ROOM": sim.room_id,
+            **variables,
         },
         capture_output=True,
         text=True,
@@ -154,3 +157,24 @@ def test_the_sdk_reads_the_errors(sim: Simulation, sdk_folder: Path) -> None:
     assert invalid == {"code": 400, "message": "invalid input"}
     assert ended == {"value": None}
     assert gone["code"] == 400
+
+
+@pytest.mark.behaviour("transport.absolute-target")
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy"])
+def test_the_sdk_works_through_a_proxy(
+    sim: Simulation, sdk_folder: Path, ids: dict[str, str], variable: str
+) -> None:
+    """By http_proxy the SDK's HTTP client sends the whole URL to the proxy, which is the simulator
+    itself here. By https_proxy it does the same for an https URL, and never sends CONNECT."""
+    scheme = variable.partition("_")[0]
+    room, sent = run(
+        sdk_folder,
+        sim,
+        ["retrieve"],
+        ["sendMessage", {"message": "hi", "peer_id": ids["Sam Lee"]}],
+        HMS_BASE_URL=f"{scheme}://api.100ms.live/v2",
+        **{variable: sim.base_url.removesuffix("/v2")},
+    )
+    assert room["value"]["id"] == sim.room_id
+    assert sent == {"value": None}
+    assert [entry.operation for entry in sim.requests] == ["retrieve_active_room", "send_message"]

@@ -33,16 +33,20 @@ def test_an_active_room_shows_its_session_and_the_peer_ids(
 
 
 @pytest.mark.behaviour("room.foreign-403", "errors.shape")
-@pytest.mark.parametrize(
-    "room_id",
-    ["64f0c1a5500deffffffffff0", "short", "64F0C1A5500DE00000000001", "x" * 24, "%0A", "a%20b"],
-)
 def test_a_room_id_that_is_malformed_or_foreign_is_a_403(
-    sim: Simulation, api: httpx.Client, operation: Op, room_id: str
+    sim: Simulation, api: httpx.Client, operation: Op
 ) -> None:
-    answer = call(sim, api, operation, room_id)
-    expected = {"code": 403, "message": "user does not have required permission"}
-    assert (answer.status_code, answer.json()) == (403, expected)
+    for room_id in [
+        "64f0c1a5500deffffffffff0",
+        "short",
+        "64F0C1A5500DE00000000001",
+        "x" * 24,
+        "%0A",
+        "a%20b",
+    ]:
+        answer = call(sim, api, operation, room_id)
+        expected = {"code": 403, "message": "user does not have required permission"}
+        assert (answer.status_code, answer.json()) == (403, expected)
 
 
 @pytest.mark.behaviour("room.foreign-403")

@@ -9,9 +9,8 @@ from hms_active_rooms.sim import Simulation
 
 
 @pytest.mark.behaviour("transport.unknown-404", "errors.shape")
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
+def test_an_unknown_path_or_method_is_a_404(sim: Simulation, api: httpx.Client) -> None:
+    for method, path in [
         ("GET", "/v2/active-rooms"),
         ("GET", "/v2/active-rooms/{room}/"),
         ("POST", "/v2/active-rooms/{room}"),
@@ -30,15 +29,11 @@ from hms_active_rooms.sim import Simulation
         ("GET", "/v2"),
         ("GET", "/"),
         ("GET", "/v2/rooms/{room}"),
-    ],
-)
-def test_an_unknown_path_or_method_is_a_404(
-    sim: Simulation, api: httpx.Client, method: str, path: str
-) -> None:
-    origin = sim.base_url.removesuffix("/v2")
-    answer = api.request(method, origin + path.replace("{room}", sim.room_id))
-    assert (answer.status_code, answer.json()) == (404, {"code": 404, "message": "not found"})
-    assert sim.requests[-1].operation == ""
+    ]:
+        origin = sim.base_url.removesuffix("/v2")
+        answer = api.request(method, origin + path.replace("{room}", sim.room_id))
+        assert (answer.status_code, answer.json()) == (404, {"code": 404, "message": "not found"})
+        assert sim.requests[-1].operation == ""
 
 
 @pytest.mark.behaviour("transport.content-type-optional")

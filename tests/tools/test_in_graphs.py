@@ -20,7 +20,8 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.api.models import ActiveRoom
+from hms_active_rooms.errors import ConfigurationError, InvalidCall, ServerError
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.journal import Journal
 from scripted import ScriptedModel, calls, text
@@ -558,3 +559,37 @@ def test_each_question_and_each_bad_answer_is_on_record(build: Build) -> None:
     graph.invoke(Command(resume={asked.id: {**approve(asked), "scope": "session"}}), CONFIG)
     kinds = [e.kind for e in kit.gate.journal.events(asked.value["action_id"])]
     assert kinds == ["proposed", "asked", "bad_answer", "asked"]
+
+
+@GRAPHS
+@pytest.mark.parametrize("unasked", ["held back", "for the session"])
+def test_what_runs_unasked_and_is_asked_about_after_all_takes_the_first_answer(
+    build: Build, unasked: str
+) -> None:
+    room = StandInRoom([peer(1)])
+    message = "hms-send-message", {"room_id": ROOM, "message": "one"}
+    second = "hms-send-message", {"room_id": ROOM, "message": "two"}
+    held = unasked == "held back"
+    again = message if held else second
+    model = ScriptedModel.saying(calls(message), calls(again), text("done"))
+    graph = build(model, toolkit(room), InMemorySaver())
+    [interrupt] = ask(graph)
+    read, reads = room.retrieve_active_room, 0
+
+    async def changing(room_id: str) -> ActiveRoom:
+        nonlocal reads
+        reads += 1
+        if held and reads == 1:
+            room.peers += [peer(n) for n in (2, 3, 4)]  # the audience grew
+            raise ServerError("Busy.", status=503)
+        if not held and len(room.posts) == 1 and reads > 2:
+            room.session = "4" * 24  # after the second call was proposed
+        return await read(room_id)
+
+    room.retrieve_active_room = changing  # type: ignore[method-assign]
+    scope = {} if held else {"scope": "session"}
+    out = graph.invoke(Command(resume={interrupt.id: approve(interrupt) | scope}), CONFIG)
+    [interrupt] = out["__interrupt__"]
+    out = graph.invoke(Command(resume={interrupt.id: approve(interrupt)}), CONFIG)
+    assert "__interrupt__" not in out
+    assert [body["message"] for _, body in room.posts] == (["one"] if held else ["one", "two"])

@@ -10,7 +10,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, Peers, Session
@@ -20,11 +20,11 @@ from hms_active_rooms.tools.read_data import peers_data
 from hms_active_rooms.tools.roster import (
     artifact,
     default_budget,
-    name_matches,
+    named,
     render_room,
     render_roster,
-    roster,
 )
+from rosters import roster
 from tokenizer import real_tokens
 
 FIRST = [
@@ -166,16 +166,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("limit", [1, 10, 50, 100])
-def test_hostile_text_in_every_field_cannot_pass_the_budget(text: str, limit: int) -> None:
-    crowd = peers(300, lambda _: text, lambda i: f"{i}{text}", lambda i: f"{text}{i}")
-    view = roster(crowd, limit=limit, name=text[:50], role=None)
-    shown = render_roster(view)
-    assert real_tokens(shown) <= token_bound(shown) <= default_budget(limit)
-    assert len(rows_of(shown)) == len(view.rows) >= 1
+def test_hostile_text_in_every_field_cannot_pass_the_budget(text: str) -> None:
+    for limit in [1, 10, 50, 100]:
+        crowd = peers(300, lambda _: text, lambda i: f"{i}{text}", lambda i: f"{text}{i}")
+        view = roster(crowd, limit=limit, name=text[:50], role=None)
+        shown = render_roster(view)
+        assert real_tokens(shown) <= token_bound(shown) <= default_budget(limit)
+        assert len(rows_of(shown)) == len(view.rows) >= 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(st.text(max_size=60), st.text(max_size=30), st.text(max_size=30)), max_size=40
@@ -230,9 +229,8 @@ def test_role_and_user_id_match_exactly() -> None:
     assert roster(crowd, role="teacher", user_id="student-12").matching == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
+def test_a_part_of_a_name_finds_it_as_a_person_would() -> None:
+    for name, part in [
         ("Ѕpam Bot", "spam bot"),
         ("Spam\u200b Bot", "SPAM B"),
         ("ＳＰＡＭ", "spam"),
@@ -242,17 +240,15 @@ def test_role_and_user_id_match_exactly() -> None:
         ("\u3164\u200b", "\u200b"),
         ("Иван", "ИВАН"),
         ("王小明", "小"),
-    ],
-)
-def test_a_part_of_a_name_finds_it_as_a_person_would(name: str, part: str) -> None:
-    assert name_matches(name, part)
+    ]:
+        assert named(part)(name)
 
 
 @pytest.mark.parametrize(
     ("name", "part"), [("Anna", "\u200b"), ("Tom", "r"), ("Anna", "hanna"), ("Ѕ", "s"), ("", "a")]
 )
 def test_a_part_that_is_not_there_finds_nothing(name: str, part: str) -> None:
-    assert not name_matches(name, part)
+    assert not named(part)(name)
 
 
 def test_a_filter_is_repeated_with_the_counts_of_what_matches() -> None:

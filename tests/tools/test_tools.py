@@ -56,6 +56,19 @@ def test_names_descriptions_and_hints_are_the_contracts() -> None:
         assert tool.metadata["idempotentHint"] is contract.hints.idempotent
 
 
+@pytest.mark.parametrize("limit", [2, 2.0])  # providers that keep all numbers as doubles send 2.0
+def test_a_whole_number_is_one_however_json_writes_it(limit: object) -> None:
+    found = call(named(kit(students()), "hms-list-peers"), room_id=ROOM, limit=limit, offset=1.0)
+    assert (found.artifact["offset"], len(found.artifact["peers"])) == (1, 2)
+
+
+@pytest.mark.parametrize("limit", [2.5, "2", True, float("nan"), float("inf"), [2]])
+def test_what_is_no_whole_number_is_refused(limit: object) -> None:
+    found = call(named(kit(students()), "hms-list-peers"), room_id=ROOM, limit=limit)
+    assert found.status == "error"
+    assert "limit" in found.content
+
+
 @pytest.mark.parametrize("name", [tool.name for tool in capability().tools])
 def test_every_schema_is_a_reviewed_file(name: str) -> None:
     """After a change on purpose: delete the file, run the test, review what it wrote."""
@@ -73,9 +86,8 @@ def test_the_five_schemas_cost_a_model_at_most_700_tokens() -> None:
     assert real_tokens(json.dumps(schemas, separators=(",", ":"))) <= 700
 
 
-@pytest.mark.parametrize(
-    ("name", "args", "complaint"),
-    [
+def test_a_wrong_argument_is_refused_by_name() -> None:
+    wrong: list[tuple[str, dict[str, Any], str]] = [
         ("hms-send-message", {"message": "psst", "peerId": "x"}, "peerId: there is no such"),
         ("hms-send-message", {"message": ""}, "message"),
         ("hms-send-message", {"message": "é" * 2049}, "4098 bytes"),
@@ -86,17 +98,14 @@ def test_the_five_schemas_cost_a_model_at_most_700_tokens() -> None:
         ("hms-end-active-room", {"lock": "true"}, "lock"),
         ("hms-end-active-room", {"lock": True, "confirm": True}, "there is no such argument"),
         ("hms-list-peers", {"limit": 0}, "limit"),
-    ],
-)
-def test_a_wrong_argument_is_refused_by_name(
-    name: str, args: dict[str, Any], complaint: str
-) -> None:
-    room = students()
-    message = call(named(kit(room, lambda r: r.approve()), name), room_id=ROOM, **args)
-    assert message.status == "error"
-    assert complaint in message.content
-    assert "Nothing was executed" in message.content
-    assert room.posts == []
+    ]
+    for name, args, complaint in wrong:
+        room = students()
+        message = call(named(kit(room, lambda r: r.approve()), name), room_id=ROOM, **args)
+        assert message.status == "error"
+        assert complaint in message.content
+        assert "Nothing was executed" in message.content
+        assert room.posts == []
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _LONGEST_NUMBER: Final = 4000
 """Digits; Python refuses to turn more than 4,300 into a number."""
 
+_HEAD: Final = 4000
+"""Bytes of a roster before its first record, at most."""
+
 # By the docs' general page a list has `limit` and `last`; the others are what such pages are
 # called elsewhere.
 _MORE: Final = ("has_more", "hasMore", "more", "has_next", "next", "next_page", "next_cursor")
@@ -54,12 +57,7 @@ class _Twice:
 
 
 def read_room(body: bytes, room_id: str) -> ActiveRoom:
-    """The room that was asked for.
-
-    Raises:
-        NotActive: it says that it has no session.
-        Unusable: no such answer.
-    """
+    """The room that was asked for, or Unusable; NotActive if it says that it has no session."""
     found = _about(body, room_id, "room")
     session = found.get("session", ...)
     # An unset struct of Go has its fields, all empty.
@@ -74,30 +72,18 @@ def read_room(body: bytes, room_id: str) -> ActiveRoom:
 
 
 def read_peer(body: bytes, peer_id: str) -> PeerDetails:
-    """The peer that was asked for.
-
-    Raises:
-        Unusable: no such answer.
-    """
+    """The peer that was asked for, or Unusable."""
     return _model(PeerDetails, _about(body, peer_id, "peer"))
 
 
 def read_done(body: bytes) -> Acknowledgement:
-    """An acknowledgement; it needs no words, so nothing and null are enough.
-
-    Raises:
-        Unusable: it is none.
-    """
+    """An acknowledgement, or Unusable; it needs no words, so nothing and null are enough."""
     nothing = body.strip() in (b"", b"null")
     return Acknowledgement() if nothing else _model(Acknowledgement, _object(body))
 
 
 def read_roster(body: bytes) -> Peers:
-    """Everybody in the room.
-
-    Raises:
-        Unusable: no such answer, or one page of a longer one.
-    """
+    """Everybody in the room; Unusable if it is one page of a longer list, or no such answer."""
     try:
         return _plain_roster(body)
     except ValueError:  # something about it is odd, so each record is looked at by itself
@@ -118,14 +104,16 @@ def _plain_roster(body: bytes) -> Peers:
     peers = Peers(found.peers.values())
     ids = [peer.id for peer in peers]
     joined = "".join(ids)
-    # Of a name that is there twice pydantic-core keeps the last.
+    # Of a name that is there twice pydantic-core keeps the last. No text in JSON holds a bare
+    # quote, so what is counted are the names. A second "peers" behind the first one's people is
+    # found by their ids, one before them here.
     if (
         ids != list(found.peers)
         or joined.lower() != joined
-        or body.count(b'"id"') != len(peers)
-        or body.count(b'"role"') != len(peers)
-        or body.count(b'"user_id"') > len(peers)
-        or body.count(b'"peers"') != 1
+        or body.count(b'"id":') != len(peers)
+        or body.count(b'"role":') != len(peers)
+        or body.count(b'"user_id":') > len(peers)
+        or body.count(b'"peers"', 0, _HEAD) != 1
     ):
         raise ValueError("odd")
     _refuse_error(found.model_extra or {})

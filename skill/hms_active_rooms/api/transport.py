@@ -71,9 +71,12 @@ def pools(
         ConfigurationError: no such transport, its package is not installed, or the
             environment's CA bundle cannot be read; by what is returned: its proxy.
     """
+    user_agent()
+    if not isinstance(choice, str):
+        # Of another transport the worst is assumed, since it need not report its steps.
+        return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
     remote = not is_loopback(urlsplit(base_url).hostname or "")
     tls = _tls(remote)  # reads files, which an event loop must not wait for
-    user_agent()
 
     def proxy() -> str | None:
         return environment_proxy(base_url) if remote else None
@@ -89,10 +92,7 @@ def pools(
         return lambda: AiohttpPool(timeouts, max_bytes, tls, proxy())
     if choice == "httpx":
         return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, proxy()), reports=True)
-    if isinstance(choice, str):
-        raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
-    # Of another transport the worst is assumed, since it need not report its steps.
-    return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
+    raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
 
 
 def to_app(app: Any) -> CustomTransport:

@@ -75,7 +75,9 @@ def _state(text: str | None) -> records.State | None:
 
     known: dict[str, State] = {state: state for state in get_args(State)}
     if text is not None and text not in known:
-        raise InvalidCall(f"{quoted(text)} is no state.", hint=f"States: {', '.join(known)}.")
+        raise InvalidCall(
+            f"--state {quoted(text)} is no state.", hint=f"States: {', '.join(known)}."
+        )
     return None if text is None else known[text]
 
 
@@ -190,7 +192,10 @@ def export(
 
 
 def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
-    """Delete what ended before a moment, was exported, and did not change since."""
+    """Delete exported actions from the journal.
+
+    Those that ended before a moment, were exported, and did not change since.
+    """
     moment = _moment(before)
     with open_journal(Settings(journal)) as book:
         pruned = book.prune(before=moment, by=person_here())

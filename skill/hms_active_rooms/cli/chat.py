@@ -59,7 +59,7 @@ def chat(
     room_id = parse_room_id(room)
     if thread is not None and not _THREAD.fullmatch(thread):
         raise InvalidCall(
-            f"{quoted(thread)} cannot be the name of a conversation.",
+            f"--thread {quoted(thread)} cannot be the name of a conversation.",
             hint="Up to 64 letters, digits, dots, dashes and underscores.",
         )
     environ = Settings(journal, policy).environ()
@@ -94,7 +94,7 @@ def chat(
             screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
         talk.show_history()
         try:
-            ended = talk.run()
+            ended = talk.run(new=thread is None)
         except Interrupted as stopped:
             return exits.of_state(stopped.action.state)
     chats.keep_newest(name)
@@ -132,7 +132,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
                 io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
             else:
                 screen.out("\n".join(_INTRO if model else (_OFFLINE, *_INTRO)))
-            talk.run()
+            talk.run(new=True)
     return exits.DONE
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from uuid import UUID
 
 import platformdirs
@@ -41,16 +40,8 @@ _Mb = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Chat:
-    """One conversation.
-
-    Attributes:
-        thread: its name, as `chat --thread` takes it.
-        room_id: what it is about.
-        used: when it was written last.
-        bytes: how much it takes in the file.
-    """
+class Chat(NamedTuple):
+    """A conversation: its name (`chat --thread`), its room, when it was written last, its size."""
 
     thread: str
     room_id: str
@@ -65,25 +56,14 @@ def chats(ctx: typer.Context, json: Json = False) -> None:
     with _connected() as db:
         found = kept(db)
     if json:
-        rows = [
-            {"thread": c.thread, "room_id": c.room_id, "used": c.used.isoformat(), "bytes": c.bytes}
-            for c in found
-        ]
+        rows = [{**chat._asdict(), "used": chat.used.isoformat()} for chat in found]
         screen.document({"file": str(path()), "chats": rows})
     elif found:
-        heads = ("THREAD", "ROOM", "LAST USED", "KB")
-        screen.table(
-            heads,
-            [
-                (
-                    shortened(c.thread, 64),
-                    shortened(c.room_id, 40),
-                    screen.at(c.used),
-                    f"{c.bytes / 1024:,.0f}",
-                )
-                for c in found
-            ],
-        )
+        cells = [
+            (shortened(c.thread, 64), shortened(c.room_id, 40), screen.at(c.used), _kb(c.bytes))
+            for c in found
+        ]
+        screen.table(("THREAD", "ROOM", "LAST USED", "KB"), cells)
     else:
         screen.err(f"There are no conversations in {quoted(str(path()), 200)}.")
 
@@ -102,6 +82,10 @@ def prune(days: _Days = KEPT_DAYS, mb: _Mb = KEPT_MB, json: Json = False) -> Non
 def path() -> Path:
     """The file of all conversations."""
     return platformdirs.user_state_path("hms-active-rooms") / "chat.sqlite"
+
+
+def _kb(size: int) -> str:
+    return f"{size / 1024:,.0f}"
 
 
 def kept(db: sqlite3.Connection) -> list[Chat]:
@@ -127,7 +111,7 @@ def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
     try:
         since = datetime.now(UTC) - timedelta(days=days)
     except OverflowError:
-        raise InvalidCall("--days is too large.", hint="") from None
+        raise InvalidCall(f"--days {days:g} is too large.", hint="") from None
     gone = []
     for chat in found:
         left -= chat.bytes

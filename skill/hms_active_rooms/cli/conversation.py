@@ -33,9 +33,6 @@ from hms_active_rooms.untrusted import quoted
 Event = Mapping[str, Any]
 """`type` says what it is; see `transcript.py` for how each is shown."""
 
-End = Literal["ended", "waiting"]
-"""`waiting`: at least one action still waits for a person."""
-
 LEAVE: Final = frozenset({"exit", "quit", "q", "bye", "goodbye"})
 HISTORY_SHOWN: Final = 10
 
@@ -78,10 +75,7 @@ class Conversation:
         approver: str,
         room_id: str,
     ) -> None:
-        self._graph = graph
-        self._gate = gate
-        self._io = io
-        self._thread = thread
+        self._graph, self._gate, self._io, self._thread = graph, gate, io, thread
         self._failures = _ModelFailures()
         self._told: set[str] = set()
         self._config = RunnableConfig(
@@ -89,8 +83,6 @@ class Conversation:
             metadata={"room_id": room_id},
             callbacks=[self._failures],
         )
-
-    # --- what is there already -----------------------------------------------------------
 
     def _state(self) -> StateSnapshot:
         return blocking.run(self._graph.aget_state(self._config))
@@ -108,36 +100,37 @@ class Conversation:
             kind = "you" if isinstance(message, HumanMessage) else "message"
             self._io.emit({"type": kind, "text": message.text, "earlier": True})
 
-    # --- the loop ------------------------------------------------------------------------
-
-    def run(self) -> End:
+    def run(self, *, new: bool = False) -> Literal["ended", "waiting"]:
         """Finish what an earlier process left, then talk until the input ends.
+
+        Args:
+            new: no earlier process knew this thread, so that nothing is looked up.
+
+        Returns:
+            `waiting`: at least one action still waits for a person.
 
         Raises:
             Interrupted: Ctrl-C while a request was on its way; its outcome was told.
             KeyboardInterrupt: Ctrl-C before; what is still open was told.
         """
-        if self._unfinished() and not self._turn(None, self._state().interrupts):
-            return "waiting"
+        if not new:
+            state = self._state()
+            if state.tasks:
+                # LangGraph's tasks, since `next` is empty between a task's writes and its
+                # checkpoint. Going on is safe: the journal knows what was sent.
+                told = "The last turn was not finished; it goes on."
+                self._io.emit({"type": "resumed", "text": told})
+                if not self._turn(None, state.interrupts):
+                    return "waiting"
+            else:
+                # Open in the journal, though the graph may not know it.
+                self._pending([row for row in self._rows() if row.state in UNSENT])
         while (text := self._io.message()) is not None:
             if text.strip().rstrip(".!").lower() in LEAVE:
                 break
             if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
                 return "waiting"
         return "ended"
-
-    def _unfinished(self) -> bool:
-        """Whether an earlier process stopped in the middle of a turn; the person is told of it,
-        and of what is open in the journal though the graph does not know it."""
-        if self._state().tasks:
-            # LangGraph's tasks, since `next` is empty between a task's writes and its checkpoint.
-            # Going on is safe: the journal knows what was sent.
-            self._io.emit(
-                {"type": "resumed", "text": "The last turn was not finished; it goes on."}
-            )
-            return True
-        self._pending([row for row in self._rows() if row.state in UNSENT])
-        return False
 
     def _rows(self) -> list[Action]:
         with self._gate.journal.read() as view:
@@ -183,44 +176,54 @@ class Conversation:
                 assert isinstance(update, dict)
                 asked.extend(update.pop("__interrupt__", ()))
                 for change in update.values():
-                    self._show(_messages(change))
+                    found = change.get("messages", []) if isinstance(change, dict) else []
+                    for message in found if isinstance(found, list) else [found]:
+                        self._show(message)
 
+        failed = {"type": "error", "hint": "The conversation goes on."}
         try:
             with self._io.busy():
                 blocking.run(stream)
         except ActiveRoomsError as error:
             self._io.emit({"type": "error", **screen.error_document(error)["error"]})
         except GraphRecursionError:
-            self._fail("steps", "The moderator took too many steps and was stopped.")
+            text = "The moderator took too many steps and was stopped."
+            self._io.emit({**failed, "code": "steps", "message": text})
         except Exception as error:
             # No pause travels as an exception here: LangGraph turns it into an update above.
             if error is not self._failures.last:
                 raise
             text = f"The model failed: {type(error).__name__} {quoted(str(error), 300)}."
-            self._fail("model", text)
+            self._io.emit({**failed, "code": "model", "message": text})
         return asked
 
-    def _fail(self, code: str, text: str) -> None:
-        hint = "The conversation goes on."
-        self._io.emit({"type": "error", "code": code, "message": text, "hint": hint})
-
-    def _show(self, messages: Sequence[AnyMessage]) -> None:
-        for message in messages:
-            if isinstance(message, AIMessage) and message.text.strip():
-                self._io.emit({"type": "message", "text": message.text})
-            elif isinstance(message, ToolMessage) and message.name in CALLS:
-                told = _outcome(message)
-                if told["action_id"] not in self._told:
-                    self._io.emit(told)
+    def _show(self, message: AnyMessage) -> None:
+        if isinstance(message, AIMessage) and message.text.strip():
+            self._io.emit({"type": "message", "text": message.text})
+        elif isinstance(message, ToolMessage) and message.name in CALLS:
+            # By code and not in the model's words: the record's text is for whoever reads it,
+            # the message's may tell a model what to do next.
+            record = message.artifact if isinstance(message.artifact, dict) else {}
+            if (action_id := record.get("action_id")) not in self._told:
+                self._outcome(
+                    record.get("state", "failed"),
+                    record.get("decided_way", ""),
+                    action_id,
+                    record.get("executed", "no"),
+                    record.get("text", message.text),
+                )
 
     def _tell(self, row: Action) -> None:
         """How an action that was asked about here ended; the graph's own words come too late."""
         self._told.add(row.id)
-        state = _label(row.state, row.decided_way)
-        told = {"action_id": row.id, "executed": row.executed, "text": outcome(row)}
-        self._io.emit({"type": "outcome", "state": state, **told})
+        self._outcome(row.state, row.decided_way, row.id, row.executed, outcome(row))
 
-    # --- asking --------------------------------------------------------------------------
+    def _outcome(
+        self, state: str, way: str, action_id: str | None, executed: str, text: str
+    ) -> None:
+        label = "refused" if state == "rejected" and not by_person(cast(Way, way)) else state
+        told = {"action_id": action_id, "executed": executed, "text": text}
+        self._io.emit({"type": "outcome", "state": label, **told})
 
     def _answered(self, interrupts: Sequence[Interrupt]) -> dict[str, Any] | None:
         """What to resume with, by interrupt; None when the input ended: nothing is decided."""
@@ -267,31 +270,4 @@ class _ModelFailures(BaseCallbackHandler):
     last: BaseException | None = None
 
     def on_llm_error(self, error: BaseException, **_: Any) -> None:
-        """See LangChain."""
         self.last = error
-
-
-def _messages(change: object) -> list[AnyMessage]:
-    """The messages in one node's update."""
-    found = change.get("messages", []) if isinstance(change, dict) else []
-    return list(found) if isinstance(found, list) else [found]
-
-
-def _outcome(message: ToolMessage) -> dict[str, Any]:
-    """How a state-changing call ended, by code and not in the model's words.
-
-    The record's text is for whoever reads it; the message's may tell a model what to do next.
-    """
-    record = message.artifact if isinstance(message.artifact, dict) else {}
-    return {
-        "type": "outcome",
-        "state": _label(record.get("state", "failed"), record.get("decided_way", "")),
-        "action_id": record.get("action_id"),
-        "executed": record.get("executed", "no"),
-        "text": record.get("text", message.text),
-    }
-
-
-def _label(state: str, way: str) -> str:
-    """The state, but "rejected" only if a person said no."""
-    return "refused" if state == "rejected" and not by_person(cast(Way, way)) else state

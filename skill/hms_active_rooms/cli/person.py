@@ -26,7 +26,6 @@ from hms_active_rooms.gate.approval import (
     Decision,
     Edit,
     Refuse,
-    Reject,
 )
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
@@ -42,11 +41,7 @@ _ASKED_WORDS: Final = ("message", "reason")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while an action was asked about or sent.
-
-    Attributes:
-        action: the row then, of which the person has to be told.
-    """
+    """Ctrl-C while `action` was asked about or sent: the person has to be told of it."""
 
     def __init__(self, action: Action) -> None:
         super().__init__()
@@ -70,15 +65,12 @@ class Terminal:
     """A `Desk` on this process's terminal: questions on standard error, answers typed."""
 
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
-        """See `Desk`."""
         self.notice("\n" + question_text(request, number, total, sys.stderr))
 
     def notice(self, text: str) -> None:
-        """See `Desk`."""
         screen.err(text)
 
     def read(self, prompt: str) -> str | None:
-        """See `Desk`."""
         line = prompted(prompt, sys.stderr)
         if line is None:
             self.notice("")
@@ -100,14 +92,22 @@ def prompted(prompt: str, stream: TextIO) -> str | None:
 
         with suppress(OSError, ValueError, termios.error):
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-    stream.write(bold(prompt, stream))
-    stream.flush()
+    screen.write(stream, bold(prompt, stream))
     return line_from(sys.stdin)
 
 
 def line_from(stream: TextIO) -> str | None:
-    """The next line without its end; None when there is no more."""
-    line = stream.readline()
+    """The next line without its end; None when there is no more.
+
+    What was typed on a terminal and not entered is no line: Ctrl-D and a terminal that goes
+    away hand it over.
+    """
+    try:
+        line = stream.readline()
+    except OSError:  # the terminal is gone
+        return None
+    if screen.is_terminal(stream) and not line.endswith("\n"):
+        return None
     return line.rstrip("\r\n") if line else None
 
 
@@ -154,13 +154,9 @@ def finish(
     When somebody else's decision counted, the person is told whose.
 
     Args:
-        gate: the gate.
-        action: a row.
-        desk: where the person sits.
         way: how they are asked, for the record.
         session: whether "session" is offered for a soft gate.
-        number: place among the questions asked together.
-        total: how many are asked together.
+        number, total: the place among the questions asked together.
 
     Returns:
         The newest row; `proposed` when the input ended before an answer.
@@ -206,10 +202,7 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
 
 
 def decide_here(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
-    """Write an answer; a refusal is the gate's, since nobody said no: it takes back no yes."""
-    if isinstance(answer, Refuse):
-        refusal = Reject(answer.reason)
-        return blocking.run(gate.decide(action_id, refusal, by="gate", way="gate"))
+    """Write the answer of whoever is here."""
     return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
 
 
@@ -229,12 +222,8 @@ def ask(
     """One person's decision on one request; None when the input ended: nothing is decided.
 
     Args:
-        request: what to show.
-        desk: where to show it and read the answer.
         on_bad: told about each line that was no answer, for the record.
-        session: whether "session" is offered for a soft gate.
-        number: place among the questions asked together.
-        total: how many are asked together.
+        session, number, total: see `finish`.
 
     Returns:
         `NO_VALID_ANSWER` when three lines were no answer.

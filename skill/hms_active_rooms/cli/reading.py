@@ -38,7 +38,7 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
 
     if all:
         screen.refuse_a_terminal()
-    with open_gate(Settings(policy=policy), room) as gate, _reading():
+    with open_gate(Settings(policy=policy), room, only_reads=True) as gate, _reading():
         live = blocking.run(gate.active_room(room))
     if all or json:
         screen.document(live.model_dump(mode="json") if all else room_data(live))
@@ -81,8 +81,9 @@ def peers(
     policy: PolicyFile = None,
 ) -> None:
     """List who is in a room."""
+    from hms_active_rooms.tools.arguments import DEFAULT_ROWS
     from hms_active_rooms.tools.read_data import peers_within
-    from hms_active_rooms.tools.roster import DEFAULT_ROWS, default_budget, select, unread
+    from hms_active_rooms.tools.roster import default_budget, select, unread
 
     if all:
         if limit is not None or offset:
@@ -90,7 +91,7 @@ def peers(
         screen.refuse_a_terminal()
     rows = limit if limit is not None else DEFAULT_ROWS if json else _TABLE_ROWS
     _check_page(rows, offset, json)
-    with open_gate(Settings(policy=policy), room) as gate, _reading():
+    with open_gate(Settings(policy=policy), room, only_reads=True) as gate, _reading():
         everyone = blocking.run(gate.peers(room))
     rows = len(everyone) if all else rows
     view = select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
@@ -122,7 +123,7 @@ def peers(
 
 
 def _check_page(rows: int, offset: int, json: bool) -> None:
-    from hms_active_rooms.tools.roster import MAX_ROWS
+    from hms_active_rooms.tools.arguments import MAX_ROWS
 
     if rows < 1 or offset < 0:
         raise InvalidCall("--limit must be at least 1 and --offset at least 0.", hint="")

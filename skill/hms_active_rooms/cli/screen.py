@@ -54,12 +54,12 @@ def prepare_streams() -> None:
 
 def out(text: str = "") -> None:
     """One text to standard output, at once, so that piped output keeps its order."""
-    _write(sys.stdout, wrapped(text, sys.stdout))
+    write(sys.stdout, wrapped(text, sys.stdout) + "\n")
 
 
 def err(text: str = "") -> None:
     """One text to standard error."""
-    _write(sys.stderr, wrapped(text, sys.stderr))
+    write(sys.stderr, wrapped(text, sys.stderr) + "\n")
 
 
 def wrapped(text: str, stream: TextIO) -> str:
@@ -67,15 +67,11 @@ def wrapped(text: str, stream: TextIO) -> str:
     no word is broken and none of them begins where ours do."""
     if not is_terminal(stream):
         return text
-    return "\n".join(map(_folded, text.split("\n")))
-
-
-def _folded(line: str) -> str:
-    width = _columns()
-    if len(line) <= width:
-        return line
-    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
-    return "\n".join(_lines(line, width, indent))
+    width, shown = _columns(), []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+        shown += [line] if len(line) <= width else _lines(line, width, indent)
+    return "\n".join(shown)
 
 
 def _lines(line: str, width: int, indent: str = "") -> list[str]:
@@ -94,9 +90,25 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _write(stream: TextIO, text: str) -> None:
-    stream.write(text + "\n")
-    stream.flush()
+class OutputLost(Exception):
+    """What we say cannot be written: a full disk, or whoever read it is gone (`closed`)."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or type(error).__name__)
+        self.closed = isinstance(error, BrokenPipeError)
+
+
+def write(stream: TextIO, text: str) -> None:
+    """The text as it is, at once.
+
+    Raises:
+        OutputLost: it cannot be written.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        raise OutputLost(error) from None
 
 
 def written(value: object) -> str:
@@ -106,7 +118,7 @@ def written(value: object) -> str:
 
 def document(value: object) -> None:
     """One JSON document, on one line, to standard output."""
-    _write(sys.stdout, written(value))
+    write(sys.stdout, written(value) + "\n")
 
 
 def refuse_a_terminal() -> None:
@@ -174,19 +186,17 @@ def told(text: str) -> str:
 
     A model repeats what strangers wrote, so its text is theirs until shown otherwise.
     """
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(_told_line(line) for line in lines)
-
-
-def _told_line(line: str) -> str:
-    cut = line[:_MAX_LINE_CHARS].replace("\t", "    ")
-    # Split there, `escaped` never sees what it escapes only for JSON and for Markdown viewers.
-    parts = (p if _ONLY_CHARACTERS.fullmatch(p) else escaped(p) for p in _SPLIT.split(cut))
-    return "".join(parts) + ("…" if len(line) > _MAX_LINE_CHARS else "")
+    lines = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        cut = line[:_MAX_LINE_CHARS].replace("\t", "    ")
+        # Split there, `escaped` never sees what it escapes only for JSON and for Markdown viewers.
+        parts = (p if _ONLY_CHARACTERS.fullmatch(p) else escaped(p) for p in _SPLIT.split(cut))
+        lines.append("".join(parts) + ("…" if len(line) > _MAX_LINE_CHARS else ""))
+    return "\n".join(lines)
 
 
 def at(moment: datetime) -> str:
-    """A moment in the person's own time zone, to the second."""
+    """In the person's own time zone, to the second."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
@@ -217,7 +227,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     whole = [tuple(heads), *map(tuple, rows)]
     if not is_terminal(sys.stdout):
         for row in whole:
-            _write(sys.stdout, "\t".join(row))
+            write(sys.stdout, "\t".join(row) + "\n")
         return
     columns = list(zip(*whole, strict=True))
     widths = [max(map(_cells, column)) for column in columns]
@@ -233,7 +243,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for line in zip_longest(*parts, fillvalue=""):
             padded = (c + " " * (w - _cells(c)) for c, w in zip(line, widths, strict=True))
             text = "  ".join(padded).rstrip()
-            _write(sys.stdout, text if count else bold(text, sys.stdout))
+            write(sys.stdout, (text if count else bold(text, sys.stdout)) + "\n")
 
 
 def _cells(text: str) -> int:
@@ -247,12 +257,7 @@ def _cells(text: str) -> int:
 
 
 class Progress:
-    """A line on a terminal while work goes on: after half a second, with the seconds so far.
-
-    Args:
-        text: what goes on.
-        stream: where; None, or no terminal for colours: nowhere.
-    """
+    """A line on a terminal while work goes on: after half a second, with the seconds so far."""
 
     def __init__(self, text: str, stream: TextIO | None) -> None:
         self._text = text
@@ -263,12 +268,10 @@ class Progress:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show it until the block ends, or until `stop`."""
-        if self._stream is None:
-            yield
-            return
-        self._stopped.clear()
-        self._thread = threading.Thread(target=self._show, args=(self._stream,), daemon=True)
-        self._thread.start()
+        if self._stream is not None:
+            self._stopped.clear()
+            self._thread = threading.Thread(target=self._show, args=(self._stream,), daemon=True)
+            self._thread.start()
         try:
             yield
         finally:
@@ -293,7 +296,7 @@ class Progress:
 
 
 def fields(values: Mapping[str, str]) -> None:
-    """Names and values to standard output, one pair a line, aligned."""
+    """Names and values to standard output, aligned."""
     width = max(len(name) for name in values)
     for name, value in values.items():
         out(indented(value, f"{name:<{width}}  ", " " * (width + 2)))

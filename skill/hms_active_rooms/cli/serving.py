@@ -213,7 +213,9 @@ def _listening(
 
 
 def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
-    with suppress(OSError):  # whoever read what we print may be gone, and the server goes on
+    with suppress(
+        screen.OutputLost
+    ):  # whoever read what we print may be gone, and the server goes on
         if as_json:
             screen.document({"logins": links})
         for name, link in () if as_json else links.items():

@@ -28,7 +28,9 @@ def simulator_errors() -> Iterator[None]:
         with extra("sim", "simulator", "uvicorn"):
             yield
     except SceneError as error:
-        raise InvalidCall(f"The scene: {escaped(str(error)[:500])}.", hint="") from None
+        raise InvalidCall(
+            f"The scene cannot be used: {escaped(str(error)[:500])}.", hint=""
+        ) from None
     except ServerError as error:
         raise ActiveRoomsError(
             f"The simulator {error}.", hint="Choose another port, --port 0 for any free one."

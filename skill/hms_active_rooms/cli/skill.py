@@ -6,9 +6,8 @@ import hashlib
 import json as jsons
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
@@ -33,8 +32,7 @@ _KINDS: Final = frozenset(
 _SHOWN: Final = 5
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """Where the skill's parts lie: in a checkout, a wheel or an earlier install."""
 
     guide: Path
@@ -49,15 +47,9 @@ def parts(package: Path = _PACKAGE) -> Parts:
     Raises:
         ConfigurationError: the guide did not come with this installation.
     """
-    beside = package.parent
-    for guide, more, license in (
-        (package / "_skill", package / "_skill", package / "_skill"),  # a wheel
-        (beside.parent, beside, beside.parent),  # a checkout
-        (beside, beside, beside),  # an earlier install
-    ):
-        found = Parts(
-            guide / "SKILL.md", more / "references", more / "scripts", license / "LICENSE"
-        )
+    wheel, beside = package / "_skill", package.parent
+    for top, more in ((wheel, wheel), (beside.parent, beside), (beside, beside)):
+        found = Parts(top / "SKILL.md", more / "references", more / "scripts", top / "LICENSE")
         if found.guide.is_file() and found.references.is_dir() and found.scripts.is_dir():
             return found
     raise ConfigurationError("This installation has no SKILL.md in it.", hint="Install it again.")
@@ -84,7 +76,6 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    """The files in a folder, without hidden ones, caches and links."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "__pycache__" or path.is_symlink():
             continue
@@ -137,7 +128,6 @@ def install(
 
 
 def _refusal(target: Path, *, force: bool) -> str:
-    """Why the target may not be replaced, or ""."""
     if target.is_symlink():
         return "is a link. Remove it first."
     if not target.exists():

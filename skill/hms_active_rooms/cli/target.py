@@ -28,7 +28,7 @@ def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
         A short or full id; None when it is no id and `peers` is not given.
 
     Raises:
-        PeerNotFound: nobody has that name.
+        PeerNotFound: nobody has that name; those that it is a part of are named.
         InvalidCall: several peers have it, or only one that looks like it; all are named.
     """
     try:
@@ -43,20 +43,20 @@ def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
     fit = [*same, *(p for p in peers if p.name in alike and p not in same)]
     if len(fit) == 1 and same:
         return fit[0].id
-    if fit:
-        raise InvalidCall(_several(wanted, fit, bool(same), peers), hint="Give the id of the one.")
-    raise PeerNotFound(
-        f"Nobody in the room has the name {quoted(wanted)}.",
-        hint="List them with: hms-active-rooms peers ROOM",
-    )
-
-
-def _several(wanted: str, fit: Sequence[Peer], same: bool, peers: Sequence[Peer]) -> str:
-    shorts = short_ids([p.id for p in peers])
+    name, kind = quoted(wanted), InvalidCall if fit else PeerNotFound
     if len(fit) > 1:
-        head = f"{len(fit)} peers have the name {quoted(wanted)} or one that looks like it:"
+        head = f"{len(fit)} peers have the name {name} or one that looks like it:"
+    elif fit:
+        head = f"Nobody has exactly the name {name}; this one looks like it:"
     else:
-        head = f"Nobody has exactly the name {quoted(wanted)}; this one looks like it:"
+        fit = [p for p in peers if wanted.casefold() in p.name.casefold()]
+        head = f"Nobody has exactly the name {name}; it is part of these:"
+    if not fit:
+        raise PeerNotFound(
+            f"Nobody in the room has the name {name}.",
+            hint="List them with: hms-active-rooms peers ROOM",
+        )
+    shorts = short_ids([p.id for p in peers])
     rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:_SHOWN]]
     more = [f"  ... and {len(fit) - _SHOWN} more"] if len(fit) > _SHOWN else []
-    return "\n".join([head, *rows, *more])
+    raise kind("\n".join([head, *rows, *more]), hint="Give the id of the one.")

@@ -48,10 +48,7 @@ class Transcript:
         self._outcome = ""
         self.busy = self._progress.shown
 
-    # --- the person ----------------------------------------------------------------------
-
     def message(self) -> str | None:
-        """See `Io`."""
         self._outcome = ""
         if not self._typed:
             line = line_from(sys.stdin)
@@ -70,7 +67,6 @@ class Transcript:
             return None
 
     def read(self, prompt: str) -> str | None:
-        """See `Desk`."""
         if self._as_json and not self._typed:
             self.emit({"type": "question", "text": prompt.strip()})
             return line_from(sys.stdin)
@@ -81,7 +77,6 @@ class Transcript:
         return line
 
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
-        """See `Desk`."""
         if self._as_json:
             told = {"action_id": request.action_id, "tool": request.tool, "text": request.text}
             told |= {"gate": request.gate, "deadline": request.deadline.isoformat()}
@@ -91,20 +86,15 @@ class Transcript:
             self._look_at("\n" + question_text(request, number, total, self._looked_at) + "\n")
 
     def notice(self, text: str) -> None:
-        """See `Desk`."""
         if self._as_json and not self._typed:
             self.emit({"type": "notice", "text": text})
         else:
             self._look_at(text + "\n")
 
     def _look_at(self, text: str) -> None:
-        self._looked_at.write(screen.wrapped(text, self._looked_at))
-        self._looked_at.flush()
-
-    # --- events --------------------------------------------------------------------------
+        screen.write(self._looked_at, screen.wrapped(text, self._looked_at))
 
     def emit(self, event: Mapping[str, Any]) -> None:
-        """See `Io`."""
         self._progress.stop()
         if self._as_json:
             screen.document(event)

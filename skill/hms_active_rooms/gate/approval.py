@@ -48,14 +48,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run it with other words.
+    """Run it with other words: `changes` of message, type or reason.
 
-    Attributes:
-        digest: the request's.
-        changes: message, type or reason. An argument that stays as it is may be repeated.
-        by: who decides.
-        tool: the tool's name, when the answer repeats it.
-        whole: `changes` holds all arguments, as LangChain's edits do; none may be missing.
+    An argument that stays as it is may be repeated, and `tool` too. `whole`: `changes` holds all
+    arguments, as LangChain's edits do; none may be missing.
     """
 
     digest: str
@@ -70,18 +66,14 @@ Decision = Approve | Reject | Edit
 
 @dataclass(frozen=True)
 class BadAnswer:
-    """What came back is no answer to the question; nothing is decided, and the record says why."""
+    """What came back is no answer; nothing is decided, and the record says why."""
 
     problem: str
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Nobody decided, or nobody can be asked: the gate refuses the action, and says why.
-
-    Attributes:
-        reason: told to the model.
-    """
+    """Nobody decided, or nobody can be asked: the gate refuses, and the model is told why."""
 
     reason: str
 
@@ -91,13 +83,10 @@ class ApprovalRequest:
     """One question to a person.
 
     Attributes:
-        action_id: the journal's row.
-        tool: tool name of the contract.
         arguments: the exact call, ids in full.
         impact: who it hits, as read from the room when asked.
         digest: binds an answer to this call and this impact.
         deadline: answers after it are not used.
-        gate: "soft" or "hard".
         editable: argument names the person may edit.
         text: the same, in words, safe for a terminal (several lines).
         note: why it is asked again, when it is.
@@ -133,11 +122,9 @@ Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
 """A callback that asks a person. What is no `Decision` and no answer model is a refusal."""
 
 
-def _storable(given: object) -> object:
-    return storable(given) if isinstance(given, str) else given
-
-
-ReasonText = Annotated[str, BeforeValidator(_storable)]
+ReasonText = Annotated[
+    str, BeforeValidator(lambda given: storable(given) if isinstance(given, str) else given)
+]
 """Why a person says no. Pydantic refuses a lone surrogate, and with it would go the no."""
 
 
@@ -176,10 +163,8 @@ class EditAnswer(_Answer):
     digest: str
 
 
-_AnyAnswer = Annotated[ApproveAnswer | RejectAnswer | EditAnswer, Field(discriminator="type")]
-_ANSWER: TypeAdapter[ApproveAnswer | RejectAnswer | EditAnswer] = TypeAdapter(_AnyAnswer)
-
-
+_AnyAnswer = ApproveAnswer | RejectAnswer | EditAnswer
+_ANSWER: TypeAdapter[_AnyAnswer] = TypeAdapter(Annotated[_AnyAnswer, Field(discriminator="type")])
 _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import Approve, BadAnswerError, Edit, Reject, parse_answer
+from hms_active_rooms.gate.approval import (
+    Approve,
+    BadAnswerError,
+    Edit,
+    Refuse,
+    Reject,
+    parse_answer,
+)
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,
     OUTSIDE,
@@ -23,10 +31,12 @@ from hms_active_rooms.gate.journal.records import (
     action_id,
     by_person,
 )
-from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.untrusted import storable
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 _MAX_REASON_CHARS = 2000
 
@@ -36,11 +46,10 @@ class Decided:
     """What became of a decision.
 
     Attributes:
-        counted: it is the one that counts; else somebody was first, or it was too late, or it was
-            no answer.
+        counted: it counts; else somebody was first, or it was too late, or it was no answer.
         action: the row by now; the successor when the person edited it.
-        problem: why it was no answer to this question; "" if it was one. Nothing was decided.
         newest: the newest revision of the same call by then.
+        problem: why it was no answer to this question, so that nothing was decided; else "".
     """
 
     counted: bool
@@ -51,7 +60,7 @@ class Decided:
 
 def decide(
     tx: Writing,
-    wanted: str,
+    wanted: Action | str,
     answer: object,
     *,
     by: str,
@@ -63,22 +72,18 @@ def decide(
 
     Args:
         tx: the transaction.
-        wanted: the row's id.
-        answer: see `gate.approval`.
-        by: who decides, unless the answer says.
-        way: how they were asked.
+        wanted: the row, as this transaction read it, or its id.
         policy: for how long a grant lasts, and how far it reaches.
-        rooms: the rooms whose actions may be decided; None: any.
 
-    Raises:
-        InvalidCall: there is no such action.
-        BrokenRecord: its row is not what its events say.
+    See `Gate.decide` for the rest.
     """
-    row = tx.get(wanted)
+    row = tx.get(wanted) if isinstance(wanted, str) else wanted
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same words: nobody learns of a room that is not theirs.
         raise no_such_action()
     row.check()
+    if isinstance(answer, Refuse):  # nobody's no: it takes back no yes
+        answer, by, way = Reject(answer.reason), "gate", "gate"
     try:
         decision, digest = parse_answer(answer)
         if digest != row.digest and not (digest is None and isinstance(decision, Reject)):

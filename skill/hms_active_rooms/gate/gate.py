@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
@@ -40,7 +40,7 @@ from hms_active_rooms.errors import (
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Room
 from hms_active_rooms.gate.actions.result import Result
-from hms_active_rooms.gate.approval import ApprovalRequest, Refuse, Reject
+from hms_active_rooms.gate.approval import ApprovalRequest, Reject
 from hms_active_rooms.gate.deciding import (
     Decided,
     decide,
@@ -48,10 +48,12 @@ from hms_active_rooms.gate.deciding import (
     next_revision,
     no_such_action,
 )
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import (
     CALLED_AGAIN,
     FINAL,
     OUTSIDE,
+    RATE_WINDOW,
     UNSENT,
     Action,
     Origin,
@@ -61,12 +63,14 @@ from hms_active_rooms.gate.journal.records import (
     content_of,
     ran_unasked,
 )
-from hms_active_rooms.gate.journal.store import RATE_WINDOW, Journal, Writing
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.sending import Sending, give_back, lease_s, to_the_end
+from hms_active_rooms.gate.sending import Sending, give_back, lease_s, to_the_end, written
 from hms_active_rooms.gate.wording import describe, sent_before
 from hms_active_rooms.untrusted import storable
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[ApprovalRequest], Awaitable[object]]
 """Shows a person a question and returns the answer. None: nobody answered, nothing is decided.
@@ -77,34 +81,40 @@ AskAll = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None
 
 _log = logging.getLogger(__name__)
 
-_UNKNOWN_ROOM: Final = "Who would be hit cannot be known; try again, and report it to 100ms."
-
 
 @dataclass(frozen=True)
 class Asking:
-    """How the caller of `Gate.propose` shows the question at once.
-
-    Attributes:
-        way: by which way.
-        place: a place of a graph at which one call may ask; "" for none.
-        taken: why the call is refused if another one asks there.
-    """
+    """How the caller of `Gate.propose` shows the question at once: by which way, and at which place
+    of a graph ("" for none), where one call may ask. `taken` says why another one is refused."""
 
     way: Way
     place: str = ""
     taken: str = ""
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What a look at the room means for a row somebody approved. No room: it cannot be hit."""
+
+    at: datetime
+    change: Drift
+    room: Room | None = None
+
+
 HELD = "held"
 """Event: approved, and not sent for now; the reason is told to whoever asked."""
+
+_BROKEN_BEFORE: Final = (
+    "The same call was made before, and its record is broken: whether it was sent is not known."
+)
 
 _POLL_S = 0.2
 
 _LOOK_LASTS = timedelta(seconds=10)
 """A look at the room that is older, because a read or a lock took long, claims nothing."""
 
-_SLOW_LOOKS = 3
-"""So many looks that are too old are no accident."""
+_SLOW_LOOKS: Final = 3
+"""After so many looks that are too old, that is said instead of looking once more."""
 
 REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
 """Errors for calls that are refused on the spot, on record."""
@@ -158,24 +168,25 @@ class Gate:
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
         )
-        if not set(room.session.peers) <= {peer.id for peer in peers} or _names_nobody(room, peers):
+        before, wrong = set(room.session.peers), ""
+        # A session that names nobody says nothing of the roster, which may be cut short.
+        if before - {peer.id for peer in peers} or (peers and not before):
             # Somebody may have come in between. Whoever is in the session before and after a
             # roster has to be in it: else it is cut short, or has further pages.
-            before, peers = set(room.session.peers), await self._client.list_peers(room_id)
+            peers = await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
-            listed = {peer.id for peer in peers}.union(unreadable(peers))
-            missing = before & set(room.session.peers) - listed
+            after = set(room.session.peers)
+            missing = (before & after).difference((p.id for p in peers), unreadable(peers))
             if missing:
-                raise BadResponse(
+                wrong = (
                     f"The list of peers leaves out {len(missing)} of {len(before)} people who are "
-                    "in the session.",
-                    hint=_UNKNOWN_ROOM,
+                    "in the session."
                 )
-            if _names_nobody(room, peers):
-                raise BadResponse(
-                    f"The session names nobody, and the list of peers has {len(peers)} people.",
-                    hint=_UNKNOWN_ROOM,
-                )
+            elif peers and not after:
+                wrong = f"The session names nobody, and the list of peers has {len(peers)} people."
+        if wrong:
+            hint = "Who would be hit cannot be known; try again, and report it to 100ms."
+            raise BadResponse(wrong, hint=hint)
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
@@ -184,30 +195,21 @@ class Gate:
         Raises:
             InvalidCall: there is none.
         """
-        action = await asyncio.to_thread(self.journal.get, action_id)
-        if action is None:
-            raise no_such_action()
-        return action
+        return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
         """The newest row of this call made at this place, if there is one."""
         return await asyncio.to_thread(self.journal.latest, call_key(call, origin))
 
     async def latest(self, wanted: Action | str) -> Action:
-        """The newest revision of the same call, in one read.
-
-        Args:
-            wanted: a row of the call, or its id.
+        """The newest revision of the call of a row, or of a row's id.
 
         Raises:
             InvalidCall: there is no row with this id.
         """
-        known = None if isinstance(wanted, str) else wanted
+        known = wanted if isinstance(wanted, Action) else None
         action_id = known.id if known else str(wanted)
-        newest = await asyncio.to_thread(self.journal.newest, action_id) or known
-        if newest is None:
-            raise no_such_action()
-        return newest
+        return _there(await asyncio.to_thread(self.journal.newest, action_id) or known)
 
     # --- propose ---------------------------------------------------------------------------
 
@@ -225,9 +227,8 @@ class Gate:
         Args:
             call: what to do.
             origin: where the call was made.
-            asking: the caller shows the question at once. The record says so in the same write,
-                also of a row that another caller inserted meanwhile; with `looked`, of any row
-                that is there. So nobody has to call `asked` for what comes back.
+            asking: the caller shows the question at once; the same write records that, also of a
+                row that another caller inserted meanwhile. So nobody has to call `asked`.
             always_ask: ask a person, whatever the policy lets run unasked.
             looked: the caller has just looked, and there was no row.
 
@@ -238,7 +239,22 @@ class Gate:
         """
         if not looked and (found := await self.find(call, origin)) is not None:
             return refused_again(found)
-        row = self._draft(call, origin)
+        key, content, now = call_key(call, origin), content_of(call), self.journal.now()
+        row = Action(
+            id=action_id(key, 1),
+            call_key=key,
+            revision=1,
+            thread=origin.thread,
+            requester=storable(origin.requester),
+            call=call,
+            impact=None,
+            digest=content,
+            gate="hard" if gate_for(capability().tool(call.tool).hints) == "hard" else "soft",
+            state="proposed",
+            created_at=now,
+            expires_at=now + timedelta(seconds=self.policy.approval_ttl_s),
+            content=content,
+        )
         try:
             full, impact = call.assess(await self._read(call.room_id), self.policy)
         except REFUSED as error:
@@ -249,7 +265,7 @@ class Gate:
                 reason=str(error),  # people read it; a program is told the error again
                 decided_by=by,
                 decided_way=by,
-                decided_at=row.created_at,
+                decided_at=now,
                 result=Result(str(error), error=error.code),
             )
             await asyncio.to_thread(self._insert, refused, None, False)
@@ -257,30 +273,18 @@ class Gate:
         bound = row.bound(full, impact)
         return refused_again(await asyncio.to_thread(self._insert, bound, asking, not always_ask))
 
-    def _draft(self, call: StateChange, origin: Origin) -> Action:
-        """A new row for a call, not yet bound to whom it hits."""
-        key, now = call_key(call, origin), self.journal.now()
-        return Action(
-            id=action_id(key, 1),
-            call_key=key,
-            revision=1,
-            thread=origin.thread,
-            requester=storable(origin.requester),
-            call=call,
-            impact=None,
-            digest=content_of(call),
-            gate="hard" if gate_for(capability().tool(call.tool).hints) == "hard" else "soft",
-            state="proposed",
-            created_at=now,
-            expires_at=now + timedelta(seconds=self.policy.approval_ttl_s),
-            content=content_of(call),
-        )
-
     def _insert(self, action: Action, asking: Asking | None, may_run_unasked: bool) -> Action:
         """Insert a row; whoever comes second gets the first one's."""
         with self.journal.write() as tx:
-            found = tx.latest(action.call_key)
-            if found is None and (before := tx.same_call(action)):
+            found, before = tx.latest(action.call_key), None
+            if found is None:
+                try:
+                    if (before := tx.same_call(action)) is not None:
+                        before.check()
+                except BrokenRecord:
+                    before, may_run_unasked = None, False
+                    action = replace(action, note=_BROKEN_BEFORE)
+            if before is not None:
                 if action.state == "proposed" and _is_held_back(tx, before):
                     said: dict[str, Any] = {"by": action.requester, "way": "call"}
                     tx.note(action.id, CALLED_AGAIN, **said, runs=before.id)
@@ -336,8 +340,8 @@ class Gate:
 
     async def asked(self, action: Action, way: Way) -> None:
         """Record that a person was shown this row."""
-        await asyncio.to_thread(
-            self.journal.note, action.id, "asked", way=way, digest=action.digest
+        await written(
+            self.journal, lambda tx: tx.note(action.id, "asked", way=way, digest=action.digest)
         )
 
     async def decide(
@@ -353,30 +357,26 @@ class Gate:
 
         Args:
             action_id: the row that was shown.
-            answer: a `Decision`, or a plain dict that matches an answer of `gate.approval`.
+            answer: a `Decision`, a plain dict that matches an answer of `gate.approval`, or a
+                `Refuse`.
             by: who decides, unless the answer says.
             way: how they were asked.
             rooms: the rooms whose actions may be decided; None: any.
 
         Raises:
             InvalidCall: there is no such action.
+            BrokenRecord: its row is not what its events say.
         """
-
-        def write() -> Decided:
-            with self.journal.write() as tx:
-                policy = self.policy
-                return decide(tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms)
-
-        return await asyncio.to_thread(write)
+        policy = self.policy
+        return await written(
+            self.journal,
+            lambda tx: decide(tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms),
+        )
 
     async def drive(
         self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
     ) -> Action:
-        """`drive_all` for one action.
-
-        Raises:
-            See `run`.
-        """
+        """`drive_all` for one action; raises as `run` does."""
 
         async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
             answer = await ask(requests[0])
@@ -401,7 +401,6 @@ class Gate:
         """Ask, decide and run until all have ended; asked again if the room changed.
 
         Args:
-            actions: rows.
             ask: shows a person all that wait at once, and gives an answer to each.
             by: who answers, unless the answer says.
             way: how they are asked.
@@ -409,13 +408,13 @@ class Gate:
             problems: by action id, why the last answer was none.
 
         Returns:
-            For each its newest row, `proposed` when nobody answered, or what `run` raised.
+            For each its newest row, `proposed` when nobody answered, or what stopped it.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
         noted = None if on_record is None else {*on_record}
         while True:
-            ended = await asyncio.gather(*(self._driven(action) for action in ended))
+            ended = await asyncio.gather(*map(self._driven, ended))
             rows = {one.id: one for one in ended if isinstance(one, Action)}
             waiting = [one for one in rows.values() if one.state == "proposed"]
             if not waiting:
@@ -424,25 +423,18 @@ class Gate:
                 if noted is not None and action.id not in noted:
                     await self.asked(action, way)
                     noted.add(action.id)
-            requests = [self.request(one, problems.get(one.id, "")) for one in waiting]
-            answers = await ask(requests)
+            answers = await ask([self.request(one, problems.get(one.id, "")) for one in waiting])
             if answers is None:
                 return ended
             newest: dict[str, Action | ActiveRoomsError] = {}
             for action, answer in zip(waiting, answers, strict=True):
-                refused = isinstance(answer, Refuse)
                 try:
-                    decided = await self.decide(
-                        action.id,
-                        Reject(answer.reason) if isinstance(answer, Refuse) else answer,
-                        by="gate" if refused else by,
-                        way="gate" if refused else way,
-                    )
+                    decided = await self.decide(action.id, answer, by=by, way=way)
                 except BrokenRecord as error:
                     newest[action.id] = error
-                    continue
-                newest[action.id] = decided.newest
-                problems[decided.newest.id] = decided.problem
+                else:
+                    newest[action.id] = decided.newest
+                    problems[decided.newest.id] = decided.problem
             ended = [newest.get(one.id, one) if isinstance(one, Action) else one for one in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
@@ -454,7 +446,8 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Take back what a conversation still asks, and what it has approved and not sent.
+        """Take back what a conversation still asks, what it has approved and not sent, and what was
+        allowed for the rest of its session.
 
         Args:
             thread: the conversation: for a graph its thread id.
@@ -462,21 +455,19 @@ class Gate:
             reason: told to the model.
 
         Returns:
-            The rows that were taken back.
+            The rows that were taken back. A broken one is left, and logged.
         """
 
-        def write() -> list[Action]:
-            no, taken = Reject(reason or "withdrawn"), list[Action]()
-            with self.journal.write() as tx:
-                for action_id in tx.ids(*UNSENT, thread=thread):
-                    with told_and_left(action_id):
-                        decided = decide(
-                            tx, action_id, no, by=by, way="message", policy=self.policy
-                        )
-                        taken.append(decided.action)
+        def take_back(tx: Writing) -> list[Action]:
+            no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
+            tx.revoke_grants(thread)
+            for row_id in tx.ids(*UNSENT, thread=thread):
+                with told_and_left(row_id):
+                    decided = decide(tx, row_id, no, by=by, way="message", policy=policy)
+                    taken.append(decided.action)
             return taken
 
-        return await asyncio.to_thread(write)
+        return await written(self.journal, take_back)
 
     # --- run -------------------------------------------------------------------------------
 
@@ -507,48 +498,38 @@ class Gate:
                 except JournalError as error:
                     raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
             try:
-                read_at = self.journal.now()
-                room, change = await self._seen(action)
-                row, claimed = await self._uninterrupted_claim(action, change, room, read_at)
-                if row is None and self.journal.now() - read_at > _LOOK_LASTS:
+                look = await self._look(action)
+                won, row = await self._uninterrupted_claim(action, look)
+                if row is None and self.journal.now() - look.at > _LOOK_LASTS:
                     slow += 1
-                if slow >= _SLOW_LOOKS:
-                    lasts = f"{_LOOK_LASTS.total_seconds():.0f} s"
-                    raise TimedOut(
-                        f"Reading the room took longer than {lasts}, {slow} times: nobody knows "
-                        "who is in it when the request would arrive.",
-                        hint="It is still approved and was not sent. Try again when 100ms answers "
-                        "faster.",
-                    )
+                    _not_too_often(slow)
             except (ApiError, PolicyRefusal) as error:
                 # Still approved: the next same call runs it.
-                reason = str(error)
-                await asyncio.to_thread(
-                    self.journal.note, action.id, HELD, by=this_worker(), way="claim", reason=reason
-                )
+                said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
+                await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
                 raise
-            if row is None:
-                await self._let_others_end(action)
-                action = await self.get(action.id)
-            elif not claimed:
-                action = row
-            else:
-                outcome = await self._sending(row, change, attempt).send()
+            if won is not None:
+                outcome = await self._sending(won, look.change, attempt).send()
                 if isinstance(outcome, Action):
                     return outcome
                 attempt += 1
                 await self._sleep(outcome)
-                action = await self.get(action.id)
+            elif row is not None:
+                action = row
+                continue
+            else:
+                await self._let_others_end(action)
+            action = await self.get(action.id)
 
-    async def _seen(self, action: Action) -> tuple[Room | None, Drift]:
-        """The room as it is, and what that means for a row somebody approved."""
+    async def _look(self, action: Action) -> _Look:
+        at = self.journal.now()
         try:
             room = await self._read(action.room_id)
-            return room, drift(action, room, self.policy)
+            return _Look(at, drift(action, room, self.policy), room)
         except PolicyRefusal as error:
-            return None, Drift("refused", str(error))
+            return _Look(at, Drift("refused", str(error)))
         except NotActive:
-            return None, Drift("nothing_to_do", "The session is over.")
+            return _Look(at, Drift("nothing_to_do", "The session is over."))
 
     def _sending(self, action: Action, change: Drift, attempt: int = 1) -> Sending:
         return Sending(
@@ -556,89 +537,70 @@ class Gate:
         )
 
     async def _uninterrupted_claim(
-        self, action: Action, change: Drift, room: Room | None, read_at: datetime
-    ) -> tuple[Action | None, bool]:
-        """`_claim`; a claim that went through is given back if this task is cancelled meanwhile,
-        or the commit's answer was lost."""
+        self, action: Action, look: _Look
+    ) -> tuple[Action | None, Action | None]:
+        """The row if this caller is to send it, and `_claim`'s. A claim that went through is given
+        back if this task is cancelled meanwhile, or the commit's answer was lost."""
         won: list[Action] = []
         try:
-            return await to_the_end(self._claim, action, change, room, read_at, won)
+            row = await to_the_end(self._claim, action, look, won)
         except (asyncio.CancelledError, JournalError) as error:
             if won:
                 with suppress(ActiveRoomsError, asyncio.CancelledError):
                     await to_the_end(give_back, self.journal, won[0], type(error).__name__)
             raise
+        return (won[0] if won else None), row
 
-    def _claim(
-        self,
-        action: Action,
-        change: Drift,
-        room: Room | None,
-        read_at: datetime,
-        won: list[Action],
-    ) -> tuple[Action | None, bool]:
-        """Move an approved row to `sent`: true for exactly one caller, who holds a lease on it,
-        and finds the row in `won` even if the commit's answer is lost.
+    def _claim(self, action: Action, look: _Look, won: list[Action]) -> Action | None:
+        """Move an approved row to `sent`, for exactly one caller, who holds a lease on it and finds
+        it in `won`, even if the commit's answer is lost.
 
         Returns:
-            The row by now (None: the room as it was read may be over, because it was read long ago
-            or another destructive request to it is under way), and whether this caller is to
-            send it.
+            The row by now. None: the room as it was read may be over, because it was read long ago
+            or another destructive request to it is under way.
 
         Raises:
             PolicyRefusal: too many actions in this minute; nothing moved.
             JournalError: call or impact are not those that were approved.
         """
+        change, room, policy = look.change, look.room, self.policy
         with self.journal.write() as tx:
             row = tx.get(action.id)
             if row is None:
                 raise JournalError("The action vanished from the journal.")
             if row.state != "approved" or row.digest != action.digest:
-                return tx.expire_if_late(row), False
+                return tx.expire_if_late(row)
             if not row.is_as_shown():
                 raise BrokenRecord(f"The action {row.id} is not what was approved.")
             if fault := tx.history_fault(row):
                 raise BrokenRecord(f"The record of the action {row.id} {fault}.")
-            if ran_unasked(row.decided_way) and not self.policy.runs_unasked(row.tool):
+            if ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
                 reason = "This policy does not let it run unasked."
-                return tx.move(row, "expired", by="policy", way="policy", reason=reason), False
+                return tx.move(row, "expired", by="policy", way="policy", reason=reason)
             if change.verdict == "refused":
-                reason, result = change.reason, Result(change.reason, error=PolicyRefusal.code)
-                row = tx.move(
-                    row, "rejected", by="policy", way="policy", reason=reason, result=result
-                )
-                return row, False
+                told: dict[str, Any] = {
+                    "reason": change.reason,
+                    "result": Result(change.reason, error=PolicyRefusal.code),
+                }
+                return tx.move(row, "rejected", by="policy", way="policy", **told)
             if change.verdict == "nothing_to_do" or room is None:
                 reason = f"{change.reason} Nothing was sent."
-                return tx.move(row, "expired", by="gate", way="claim", reason=reason), False
+                return tx.move(row, "expired", by="gate", way="claim", reason=reason)
             again = change.reason if change.verdict == "ask_again" else ""
-            if row.decided_way == "grant" and find_grant(tx, row, self.policy) is None:
+            if row.decided_way == "grant" and find_grant(tx, row, policy) is None:
                 again = again or "What was allowed for the session is not allowed any more."
             if again:
-                return self._ask_again(tx, row, again, room), False
-            if tx.now() - read_at > _LOOK_LASTS:
-                return None, False
-            self._check_rate(tx, row)
+                return self._ask_again(tx, row, again, room)
+            if tx.now() - look.at > _LOOK_LASTS:
+                return None
+            _check_rate(tx, row, policy)
             if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
-                return None, False
+                return None
             now, worker = tx.now(), this_worker()
-            lease_until = now + timedelta(seconds=lease_s(self._client, self.policy))
+            lease_until = now + timedelta(seconds=lease_s(self._client, policy))
             taken: dict[str, Any] = {"sent_at": now, "worker": worker, "lease_until": lease_until}
             won.append(tx.move(row, "sent", by=worker, way="claim", **taken))
-            return won[0], True
-
-    def _check_rate(self, tx: Writing, row: Action) -> None:
-        policy, since = self.policy, tx.now() - RATE_WINDOW
-        for most, sent, where in (
-            (policy.actions_per_minute, tx.sent_since(since, like=row), "in one room"),
-            (policy.actions_per_minute_in_all, tx.sent_since(since), "in all"),
-        ):
-            if sent >= most:
-                raise PolicyRefusal(
-                    f"The policy allows {most} actions per minute {where}.",
-                    hint="Wait a minute; it is still approved and was not sent. The same call, or "
-                    "`approve` again, then sends it.",
-                )
+            return won[0]
 
     def _ask_again(self, tx: Writing, row: Action, reason: str, room: Room) -> Action:
         """End a row and insert its next revision, about the room as it is."""
@@ -663,7 +625,8 @@ class Gate:
         )
         for other in sent:
             if other.id != action.id and other.gate == "hard":
-                await self._settle(other)
+                with told_and_left(other.id):
+                    await self._settle(other)
 
     async def _settle(self, action: Action) -> Action:
         """Wait while whoever sent it may still be at it; then call it unknown, and look."""
@@ -673,9 +636,6 @@ class Gate:
                 action = await self.get(action.id)
             else:
                 action = await asyncio.to_thread(self._give_up, action)
-        return await self._looked(action)
-
-    async def _looked(self, action: Action) -> Action:
         if action.state != "unknown":
             return action
         return await self._sending(action, Drift("go")).look()
@@ -685,32 +645,26 @@ class Gate:
         the policy. For the start of a program; nothing is waited for or sent.
 
         Returns:
-            The rows that were looked at, as they are then.
+            The rows that were looked at, as they are then. A broken one is left, and logged.
         """
 
         def left() -> list[Action]:
             found = list[Action]()
             with self.journal.read() as view:
-                for action_id in view.ids("sent", "unknown", rooms=self.policy.only_rooms):
-                    with told_and_left(action_id):
-                        action = view.get(action_id)
-                        if action is not None and self._may_be_looked_for(action):
+                for row_id in view.ids("sent", "unknown", rooms=self.policy.only_rooms):
+                    with told_and_left(row_id):
+                        action = _there(view.get(row_id))
+                        action.check()
+                        sent = action.state == "sent"
+                        if not self._may_be_sending(action) if sent else action.call.visible:
                             found.append(action)
             return found
 
         looked = []
         for action in await asyncio.to_thread(left):
             with suppress(ActiveRoomsError):
-                if action.state == "sent":
-                    action = await asyncio.to_thread(self._give_up, action)
-                looked.append(await self._looked(action))
+                looked.append(await self._settle(action))
         return looked
-
-    def _may_be_looked_for(self, action: Action) -> bool:
-        action.check()
-        if action.state == "sent":
-            return not self._may_be_sending(action)
-        return action.state == "unknown" and action.call.visible
 
     def _may_be_sending(self, action: Action) -> bool:
         """Whether the process that sent a row may still wait for the answer."""
@@ -732,17 +686,40 @@ class Gate:
 
 @contextmanager
 def told_and_left(action_id: str) -> Iterator[None]:
-    """A block about one row: if its record is broken, that is told and the row left as it is."""
+    """A block about one row: if its record is broken, that is logged and the row left as it is."""
     try:
         yield
     except BrokenRecord as error:
         _log.warning("the action %s is left as it is: %s", action_id, error)
 
 
-def _names_nobody(room: ActiveRoom, peers: Sequence[Peer]) -> bool:
-    """Whether the session has no people where the roster has some: then they say nothing of each
-    other, and a roster that is cut short would not be noticed."""
-    return bool(peers) and not room.session.peers
+def _there(action: Action | None) -> Action:
+    if action is None:
+        raise no_such_action()
+    return action
+
+
+def _not_too_often(slow: int) -> None:
+    if slow >= _SLOW_LOOKS:
+        raise TimedOut(
+            f"Reading the room took longer than {_LOOK_LASTS.total_seconds():.0f} s, {slow} times: "
+            "who is in it when the request arrives cannot be known.",
+            hint="It is still approved and was not sent. Try again when 100ms answers faster.",
+        )
+
+
+def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
+    alike, whole = tx.sent_since(tx.now() - RATE_WINDOW, row)
+    for sent, most, where in (
+        (alike, policy.actions_per_minute, "in one room"),
+        (whole, policy.actions_per_minute_in_all, "in all"),
+    ):
+        if sent >= most:
+            raise PolicyRefusal(
+                f"The policy allows {most} actions per minute {where}.",
+                hint="Wait a minute; it is still approved and was not sent. The same call, or "
+                "`approve` again, then sends it.",
+            )
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
@@ -772,7 +749,6 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
 def refused_again(action: Action) -> Action:
     """Raise the stored refusal if the call was refused on the spot; otherwise return the row."""
     if action.state == "rejected" and action.impact is None:
-        refusal = action.result
         errors: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
-        raise errors.get(refusal.error, InvalidCall)(refusal.text)
+        raise errors.get(action.result.error, InvalidCall)(action.result.text)
     return action

@@ -27,6 +27,8 @@ PER_PERSON_LIMIT: Final = 50
 
 ENV_PREFIX: Final = "HMS_POLICY_"
 
+_CODE_ONLY: Final = "only Policy(unattended=...) in code can allow it"
+
 
 def gate_for(hints: Hints) -> Gate:
     """The gate a tool's hints ask for. A tool without hints is loaded as destructive."""
@@ -35,23 +37,21 @@ def gate_for(hints: Hints) -> Gate:
     return "none" if hints.read_only else "soft"
 
 
-def _texts(given: object) -> list[str]:
+def _names(given: object) -> frozenset[str]:
     if isinstance(given, str):
         raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
     given = list(given) if isinstance(given, Collection) else [given]
     texts = [text for text in given if isinstance(text, str) and text.strip()]
     if len(texts) < len(given):
         raise ValueError("give a list of texts that are not empty")
-    return texts
-
-
-def _names(given: object) -> frozenset[str]:
-    return frozenset(_texts(given))
+    return frozenset(texts)
 
 
 def _room_ids(given: object) -> tuple[str, ...]:
+    _names(given)
+    assert isinstance(given, Collection)
     try:
-        return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in _texts(given))
+        return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in given)
     except InvalidCall as error:
         raise ValueError(str(error).removesuffix(".")) from None
 
@@ -67,9 +67,7 @@ def _soft_tools(given: object) -> frozenset[str]:
     names = _tools(given)
     for name in sorted(names):
         if gate_for(capability().tool(name).hints) == "hard":
-            raise ValueError(
-                f"{name} is destructive: only Policy(unattended=...) in code can allow it"
-            )
+            raise ValueError(f"{name} is destructive: {_CODE_ONLY}")
     return names
 
 
@@ -222,15 +220,13 @@ def _list(variable: str, text: str) -> list[str]:
     return found
 
 
-_CODE_ONLY = "unattended can only be set in code, by Policy(unattended=...)"
-
-
 def _from_outside(
     values: Mapping[str, Any], source: str, typed: Mapping[str, str] | None = None
 ) -> None:
     """Raises for what only code may set, and for what is wrong, by the name that was typed."""
     if "unattended" in values:
-        raise ConfigurationError(f"{(typed or {}).get('unattended', source)}: {_CODE_ONLY}.")
+        named = (typed or {}).get("unattended", f"{source}: unattended")
+        raise ConfigurationError(f"{named}: it can only be set in code, by Policy(unattended=...).")
     _validated(values, source, typed)
 
 

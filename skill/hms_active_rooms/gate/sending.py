@@ -13,22 +13,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, TypeVarTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, TypeVarTuple, get_args
 
 from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.api.wire import Backoff
 from hms_active_rooms.errors import (
     ApiError,
+    ConnectionFailed,
     JournalError,
     OutcomeUnknown,
+    RateLimited,
 )
 from hms_active_rooms.gate.actions.impact import Drift, Impact, Person
 from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, failed, stopped
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.gate.journal.store import Journal
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.waiting import asked_wait_s, wait_s
 from hms_active_rooms.untrusted import storable
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -37,8 +42,12 @@ Found = TypeVar("Found")
 
 Step = Literal["started", "before", "lost"]
 
+LONGEST_WAIT_S: Final = 30.0
+"""If the server asks for more, the person is told instead."""
+
+_BACKOFF: Final = Backoff()
 _FIRST_LOOK_S = 0.2
-_LONGEST_WAIT_S = 1.0
+_LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
 
 
@@ -47,11 +56,6 @@ class Sending:
     """One claimed action, and what its tool may use while it sends.
 
     Attributes:
-        client: the API client.
-        journal: the record.
-        policy: how long to look for an effect.
-        sleep: waits seconds.
-        action: the row, in state `sent`.
         change: who is hit now, and what to report besides.
         attempt: how many times this worker sends it with this one, from 1.
     """
@@ -69,23 +73,16 @@ class Sending:
         """What the person was shown."""
         return self.action.shown
 
-    # --- for the tools ---------------------------------------------------------------------
-
     async def watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Look until the effect shows or `Policy.verify_s` passed: removals land a moment later,
-        and peers who dropped off stay listed for 60 s.
-
-        Args:
-            people: see `StateChange.seen`.
-            wait: False looks once.
-        """
+        and peers who dropped off stay listed for 60 s. Without `wait`: look once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
         while True:
             try:
                 # The first look may take its time; a later one ends about when the whole does.
-                async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_WAIT_S)):
+                async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_PAUSE_S)):
                     seen = await self.action.call.seen(self.client, self.shown, people)
             except TimeoutError:
                 pass  # what the look before showed
@@ -99,30 +96,25 @@ class Sending:
                 return seen
             await self.sleep(min(pause_s, left_s))
             left_s -= pause_s
-            pause_s = min(pause_s * 2, _LONGEST_WAIT_S)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Whether this worker still holds the row; prolongs its lease.
+        """Whether this worker still holds the row, and with `in_time` the approval still counts;
+        prolongs its lease for a request, and for a wait before it."""
 
-        Args:
-            in_time: the approval's time must not be over either.
-            wait_s: seconds the worker is about to wait.
-        """
-        return await asyncio.to_thread(self._hold, in_time, wait_s)
-
-    def _hold(self, in_time: bool, wait_s: float) -> bool:
-        with self.journal.write() as tx:
+        def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
                 return False
             lease = lease_s(self.client, self.policy) + wait_s
             return tx.renew(self.action.id, lease_s=lease)
+
+        return await written(self.journal, held)
 
     async def may_try_again(self, error: ApiError, attempt: int) -> bool:
         """Wait for the next try of a request that was surely not executed, if there is one.
         Afterwards the row is still this worker's, and the approval's time is not over.
 
         Args:
-            error: what came.
             attempt: how many requests were sent so far, from 1.
         """
         pause_s = self._pause_s(error, attempt)
@@ -132,44 +124,41 @@ class Sending:
         return await self.hold(in_time=True)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
+        """How long to wait before the next try, never less than the server asks; None: this was the
+        last one, or no wait helps."""
+        asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
+        helps = error.executed == "no" and isinstance(error, (RateLimited, ConnectionFailed))
+        if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
+            return None
+        pause_s = asked_s or _BACKOFF.ceiling_s(attempt)
         left_s = (self.action.expires_at - self.journal.now()).total_seconds()
-        return wait_s(asked_wait_s(error), attempt=attempt, left_s=left_s)
+        return pause_s if pause_s < left_s else None
 
     async def start_step(self, peer_id: str) -> Step:
-        """Claim one person's request, and prolong the lease, in one transaction.
+        """Claim one person's request, and prolong the lease. "lost": the row was taken from this
+        worker, so it must not send. "before": this request was started before."""
 
-        "lost": the row was taken from this worker, so it must not send. "before": this person's
-        request was started before.
-        """
-        return await asyncio.to_thread(self._start_step, peer_id)
-
-    def _start_step(self, peer_id: str) -> Step:
-        with self.journal.write() as tx:
+        def started(tx: Writing) -> Step:
             if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
                 return "lost"
             return "started" if tx.start_step(self.action.id, peer_id) else "before"
 
+        return await written(self.journal, started)
+
     async def end_step(self, peer_id: str, fate: Fate) -> None:
         """Record what became of one person's request."""
-        await asyncio.to_thread(self._end_step, peer_id, fate)
-
-    def _end_step(self, peer_id: str, fate: Fate) -> None:
-        with self.journal.write() as tx:
-            tx.end_step(self.action.id, peer_id, fate)
+        await written(self.journal, lambda tx: tx.end_step(self.action.id, peer_id, fate))
 
     async def steps(self) -> dict[str, Fate]:
         """What is on record of each person's request; one that was started and not ended may have
         been executed."""
         found = await asyncio.to_thread(self.journal.steps, self.action.id)
-        fates: tuple[Fate, ...] = get_args(Fate)
-        known = {str(fate): fate for fate in fates}
+        known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
         return {peer: known.get(word, "unknown") for peer, word in found.items()}
 
     async def note(self, kind: str, *, way: str) -> None:
         """Append an event to the action."""
         await asyncio.to_thread(self.journal.note, self.action.id, kind, by=this_worker(), way=way)
-
-    # --- for the gate ----------------------------------------------------------------------
 
     async def send(self) -> Action | float:
         """Send the action and record how it ended; or the seconds to wait before everything is
@@ -183,7 +172,9 @@ class Sending:
                 state, result = await self.action.call.send(self)
             except ApiError as error:
                 pause_s = self._pause_s(error, self.attempt)
-                if pause_s is not None and await self._given_back(error):
+                if pause_s is not None and await to_the_end(
+                    give_back, self.journal, self.action, str(error)
+                ):
                     return pause_s
                 state, result = failed(error) if error.executed == "no" else stopped(error)
             ended = state, result.noting(*self.change.notes)
@@ -197,10 +188,6 @@ class Sending:
                 f"The action {self.action.id} was being sent when {type(error).__name__} "
                 "stopped it."
             ) from error
-
-    async def _given_back(self, error: ApiError) -> bool:
-        """`give_back`; if this task is cancelled meanwhile, it is done first."""
-        return await to_the_end(give_back, self.journal, self.action, str(error))
 
     async def look(self) -> Action:
         """Look for what became of an `unknown` action; it is `done` when the room shows it."""
@@ -231,6 +218,16 @@ class Sending:
             self._record(stopped(error), "stopped")
 
 
+async def written(journal: Journal, step: Callable[[Writing], Found]) -> Found:
+    """What a step of the journal returns, run in a thread in a transaction of its own."""
+
+    def write() -> Found:
+        with journal.write() as tx:
+            return step(tx)
+
+    return await asyncio.to_thread(write)
+
+
 async def to_the_end(call: Callable[[*Given], Found], *given: *Given) -> Found:
     """What a blocking call returns, from a thread. However often this task is cancelled, that
     comes after the call has ended."""
@@ -258,13 +255,8 @@ def _same_claim(row: Action, action: Action) -> bool:
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Take a row back to `approved`, its request surely not executed; False: it is not ours.
-
-    Args:
-        journal: the record.
-        action: the row, as this worker claimed it.
-        reason: for the event.
-    """
+    """Take a row, as this worker claimed it, back to `approved`, its request surely not executed;
+    False: it is not ours."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):

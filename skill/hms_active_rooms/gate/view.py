@@ -106,7 +106,6 @@ def view(
     """An action as every way in shows it.
 
     Args:
-        action: the row.
         approve_at: where a person decides, while it waits.
         text: what came of it in words; by default `outcome`.
         people: at most so many of those who are hit, and of their results. None: everybody, and
@@ -114,36 +113,33 @@ def view(
     """
     waiting = action.state == "proposed" and not action.contradiction
     bounded = _cutter(people)
-    times = (action.decided_at, action.sent_at, action.finished_at)
-    decided_at, sent_at, finished_at = (t.isoformat() if t else None for t in times)
+    times = {
+        name: moment.isoformat() if (moment := getattr(action, name)) else None
+        for name in ("created_at", "decided_at", "sent_at", "finished_at")
+    }
+    same = {name: getattr(action, name) for name in _SAME}
     return ActionView(
         action_id=action.id,
-        state=action.state,
-        executed=action.executed,
         waiting=waiting,
-        tool=action.tool,
-        room_id=action.room_id,
         arguments=action.call.arguments(),
         text=text or outcome(action),
         question=describe(action),
         impact=None if action.impact is None else _impact(action.impact, people),
-        digest=action.digest,
-        gate=action.gate,
         editable=sorted(action.call.words),
-        note=action.note,
         requester=bounded(action.requester, _LINE_CHARS),
-        created_at=action.created_at.isoformat(),
         deadline=action.expires_at.isoformat(),
         approve_at=approve_at if waiting else "",
         decided_by=bounded(action.decided_by, _LINE_CHARS),
-        decided_way=action.decided_way,
-        decided_at=decided_at,
-        sent_at=sent_at,
-        finished_at=finished_at,
-        reason=action.reason,
         result=_result(action.result, people),
-        edited_from=action.edited_from,
+        **same,
+        **times,
     )
+
+
+_SAME: Final = (
+    "state", "executed", "tool", "room_id", "digest", "gate", "note", "decided_way", "reason",
+    "edited_from",
+)  # fmt: skip
 
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
@@ -167,20 +163,21 @@ def question(request: ApprovalRequest) -> dict[str, Any]:
 
 def _impact(impact: Impact, most: int | None) -> ImpactView:
     bounded, roles = _cutter(most), None if most is None else MAX_ROLES
+    people = [
+        PersonView(
+            id=person.id,
+            name=bounded(person.name, _NAME_CHARS),
+            role=bounded(person.role, _WORD_CHARS),
+            user_id=bounded(person.user_id, _WORD_CHARS),
+        )
+        for person in impact.people[:most]
+    ]
     return ImpactView(
         kind=impact.kind,
         session_id=impact.session_id,
         total=impact.total,
         by_role={bounded(role, _WORD_CHARS): count for role, count in impact.by_role[:roles]},
-        people=[
-            PersonView(
-                id=person.id,
-                name=bounded(person.name, _NAME_CHARS),
-                role=bounded(person.role, _WORD_CHARS),
-                user_id=bounded(person.user_id, _WORD_CHARS),
-            )
-            for person in impact.people[:most]
-        ],
+        people=people,
         lock=impact.lock,
         warnings=list(impact.warnings),
     )
@@ -188,16 +185,17 @@ def _impact(impact: Impact, most: int | None) -> ImpactView:
 
 def _result(result: Result, most: int | None) -> ResultView:
     """A result with a bounded list of people: those who are still there first."""
-    told = sorted(result.people, key=lambda person: person.outcome in _OUT)[:most]
     bounded = _cutter(most)
+    people = [
+        OutcomeView(id=p.id, name=bounded(p.name, _NAME_CHARS), outcome=p.outcome)
+        for p in sorted(result.people, key=lambda person: person.outcome in _OUT)[:most]
+    ]
     return ResultView(
         text=result.text,
         verified=result.verified,
         notes=list(result.notes),
-        people=[
-            OutcomeView(id=p.id, name=bounded(p.name, _NAME_CHARS), outcome=p.outcome) for p in told
-        ],
-        people_left_out=len(result.people) - len(told),
+        people=people,
+        people_left_out=len(result.people) - len(people),
         error=result.error,
     )
 

@@ -99,7 +99,9 @@ class GuardSettings:
                 if len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token:
                     raise ConfigurationError(
                         f"The {whose} token needs at least {MIN_TOKEN_CHARS} ASCII characters, "
-                        "no spaces."
+                        "no spaces.",
+                        hint=f"It is what HMS_{whose.upper()}_TOKEN, or a variable that begins so, "
+                        "holds.",
                     )
         if set(self.callers.values()) & set(self.approvers.values()):
             raise ConfigurationError(

@@ -343,7 +343,7 @@ async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str 
 
 async def _told(gate: Gate, action: Action) -> None:
     def note() -> None:
-        with gate.journal.write() as tx:
+        with gate.journal.write(notes_only=True) as tx:
             tx.told(action.id)
 
     if action.told_at is not None:

@@ -62,6 +62,10 @@ class ActiveRoomsTool(StructuredTool):
         # function parses the arguments, so they are not parsed here.
         return (), {"arguments": tool_input, "tool_call_id": tool_call_id}
 
+    def _filter_injected_args(self, tool_input: dict[str, Any]) -> dict[str, Any]:
+        # None is injected; LangChain's own looks all annotations up anew at each call.
+        return tool_input
+
     async def _arun(self, *args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         # LangChain's own works out the function's type hints anew at each call.
         assert self.coroutine is not None
@@ -100,14 +104,7 @@ def build_tools(
     async def peers(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
         assert isinstance(call, ListPeers)
         everyone = await gate.peers(call.room_id)
-        view = select(
-            everyone,
-            role=call.role,
-            user_id=call.user_id,
-            name=call.name,
-            limit=call.limit,
-            offset=call.offset,
-        )
+        view = select(everyone, **call.model_dump(exclude={"room_id"}))
         text, view = shown(view, default_budget(call.limit))
         return text, artifact(call.room_id, view)
 

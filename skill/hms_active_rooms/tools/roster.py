@@ -11,10 +11,10 @@ Pure: the peers come in, values go out.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
@@ -22,10 +22,8 @@ from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS
 from hms_active_rooms.gate.actions.impact import by_role, people_count
 from hms_active_rooms.looks import folded, skeleton
 from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.arguments import DEFAULT_ROWS
 from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, shortened
-
-DEFAULT_ROWS: Final = 50
-MAX_ROWS: Final = 100
 
 FIXED_TOKENS: Final = 300
 TOKENS_PER_ROW: Final = 24
@@ -37,6 +35,9 @@ NAME: Final = (40, 60)
 LABEL: Final = (24, 24)
 """Of a name or id, and of a role or user id: code points shown, and tokens they may cost, which
 is what counts for emoji and escapes. Ordinary values are shorter."""
+
+_MOST: Final = (NAME, NAME, LABEL, LABEL)
+_CHARS: Final = [chars for chars, _ in _MOST]
 
 MAX_ROLES: Final = 12
 _ROLE_LIST_TOKENS: Final = 160
@@ -53,33 +54,12 @@ _RULE: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Filters:
-    """What narrows a roster; None does not.
-
-    Attributes:
-        role: exactly this role.
-        user_id: exactly this user id.
-        name: a part of the name, see `name_matches`.
-    """
-
-    role: str | None = None
-    user_id: str | None = None
-    name: str | None = None
-
-
 Cells = tuple[str, str, str, str]
 
 
 class Row(NamedTuple):
-    """One peer that is shown.
-
-    Attributes:
-        short_id: unique among everyone in the room.
-        peer: with every field.
-        cells: short id, name, role and user id, escaped and cut.
-        line: these as a JSON array.
-    """
+    """One peer that is shown: its cells escaped and cut, and `line`, these as a JSON array.
+    Its short id is unique among everyone in the room."""
 
     short_id: str
     peer: Peer
@@ -90,27 +70,20 @@ class Row(NamedTuple):
 def _rows(peers: Sequence[Peer], shorts: Mapping[str, str]) -> tuple[Row, ...]:
     cells = [(shorts[peer.id], peer.name, peer.role, peer.user_id) for peer in peers]
     whole = "".join(itertools.chain.from_iterable(cells))
+    longest = [max(map(len, column)) for column in zip(*cells, strict=True)]
     # Of plain ASCII nothing is escaped, and a character costs a token at most.
     plain = whole.isascii() and escaped(whole) == whole
+    if not plain or any(map(operator.gt, longest, _CHARS)):
+        cells = [_cut(row) for row in cells]
     return tuple(
-        Row(row[0], peer, shown := row if plain and _is_short(row) else _cut(row), _line(shown))
+        Row(shorts[peer.id], peer, row, '["' + '","'.join(row) + '"]')
         for peer, row in zip(peers, cells, strict=True)
     )
 
 
-def _is_short(cells: Cells) -> bool:
-    short_id, name, role, user_id = map(len, cells)
-    return max(short_id, name) <= NAME[0] and max(role, user_id) <= LABEL[0]
-
-
 def _cut(cells: Cells) -> Cells:
-    short_id, name, role, user_id = cells
-    return cell(short_id, NAME), cell(name, NAME), cell(role, LABEL), cell(user_id, LABEL)
-
-
-def _line(cells: Cells) -> str:
-    short_id, name, role, user_id = cells
-    return f'["{short_id}","{name}","{role}","{user_id}"]'
+    short_id, name, role, user_id = map(cell, cells, _MOST)
+    return short_id, name, role, user_id
 
 
 @dataclass(frozen=True)
@@ -120,7 +93,7 @@ class Roster:
     Attributes:
         total: peers in the room.
         by_role: (role, count) of all of them, most first.
-        filters: what the peers had to match.
+        filters: what the peers had to match, by argument.
         matching: how many do.
         matching_by_role: (role, count) of those.
         offset: matching peers before the first row, by joining time, then id, so that pages
@@ -131,7 +104,7 @@ class Roster:
 
     total: int
     by_role: tuple[tuple[str, int], ...]
-    filters: Filters
+    filters: Mapping[str, str]
     matching: int
     matching_by_role: tuple[tuple[str, int], ...]
     offset: int
@@ -144,7 +117,7 @@ class Roster:
         return max(self.matching - self.offset - len(self.rows), 0)
 
 
-_PLACE: Final = attrgetter("joined_at", "id")
+_PLACE: Final = operator.attrgetter("joined_at", "id")
 
 
 def select(
@@ -162,46 +135,31 @@ def select(
         peers: everyone in the room.
         role: exactly this role.
         user_id: exactly this user id.
-        name: a part of the name, see `name_matches`.
+        name: a part of the name, see `named`.
         limit: rows wanted.
         offset: matching peers to skip.
     """
-    filters, offset = Filters(role, user_id, name), max(offset, 0)
-    roles = by_role(peers)
-    unfiltered = filters == Filters()
-    found = peers if unfiltered else _matching(peers, filters)
+    given = {"role": role, "user_id": user_id, "name": name}
+    filters = {key: text for key, text in given.items() if text is not None}
+    offset, roles = max(offset, 0), by_role(peers)
+    found = _matching(peers, filters) if filters else peers
     end = offset + max(limit, 1)
     # To sort everybody takes longer, unless they are few.
     first = (
         nsmallest(end, found, key=_PLACE) if 10 * end < len(found) else sorted(found, key=_PLACE)
     )
     rows = first[offset:end]
-    shorts = short_ids([peer.id for peer in rows], among=(peer.id for peer in peers))
+    shorts = short_ids([peer.id for peer in rows], among=[peer.id for peer in peers])
     return Roster(
         total=len(peers),
         by_role=roles,
         filters=filters,
         matching=len(found),
-        matching_by_role=roles if unfiltered else by_role(found),
+        matching_by_role=by_role(found) if filters else roles,
         offset=offset,
         rows=_rows(rows, shorts),
         unreadable=len(unreadable(peers)),
     )
-
-
-def roster(
-    peers: Sequence[Peer],
-    *,
-    role: str | None = None,
-    user_id: str | None = None,
-    name: str | None = None,
-    limit: int = DEFAULT_ROWS,
-    offset: int = 0,
-) -> Roster:
-    """What `select` finds, with at most 100 rows and only those that `shown` shows."""
-    limit = min(limit, MAX_ROWS)
-    view = select(peers, role=role, user_id=user_id, name=name, limit=limit, offset=offset)
-    return shown(view, default_budget(limit))[1]
 
 
 def default_budget(limit: int) -> int:
@@ -209,7 +167,7 @@ def default_budget(limit: int) -> int:
     return max(FIXED_TOKENS + TOKENS_PER_ROW * limit, LEAST_TOKENS)
 
 
-def name_matches(name: str, part: str) -> bool:
+def named(part: str) -> Callable[[str], bool]:
     """Whether a name holds this part, as a person sees it.
 
     Case, width and characters that are not seen do not matter. From three characters on,
@@ -217,33 +175,26 @@ def name_matches(name: str, part: str) -> bool:
     Cyrillic letters (and, seldom, one with "rn" for an "m"). A part of which nothing is seen
     matches only names of which nothing is seen.
     """
-    return _Part(part).within(name)
+    plain, looks = folded(part), skeleton(part)
+
+    def within(name: str) -> bool:
+        seen = folded(name)
+        if not plain:
+            return not seen
+        return plain in seen or (len(looks) >= _LEAST_LOOKS_CHARS and looks in skeleton(name))
+
+    return within
 
 
-class _Part:
-    """A part of a name, its keys worked out once."""
-
-    def __init__(self, part: str) -> None:
-        self._plain, self._looks = folded(part), skeleton(part)
-
-    def within(self, name: str) -> bool:
-        plain = folded(name)
-        if not self._plain:
-            return not plain
-        if self._plain in plain:
-            return True
-        return len(self._looks) >= _LEAST_LOOKS_CHARS and self._looks in skeleton(name)
-
-
-def _matching(peers: Iterable[Peer], filters: Filters) -> list[Peer]:
-    """The peers that match, in their order."""
-    part = None if filters.name is None else _Part(filters.name)
+def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
+    role, user_id, part = map(filters.get, ("role", "user_id", "name"))
+    within = named(part) if part is not None else None
     return [
         peer
         for peer in peers
-        if (filters.role is None or peer.role == filters.role)
-        and (filters.user_id is None or peer.user_id == filters.user_id)
-        and (part is None or part.within(peer.name))
+        if (role is None or peer.role == role)
+        and (user_id is None or peer.user_id == user_id)
+        and (within is None or within(peer.name))
     ]
 
 
@@ -290,11 +241,11 @@ def render_roster(view: Roster) -> str:
     lines = [_RULE, f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
     if view.unreadable:
         lines.append(unread(view))
-    if view.filters != Filters():
+    if view.filters:
         # With a role given the counts by role say nothing new.
-        roles = () if view.filters.role is not None else view.matching_by_role
+        roles = () if "role" in view.filters else view.matching_by_role
         counts = _counts(", of which ", roles, view.matching)
-        lines.append(f"{view.matching:,} match {_wording(view.filters)}{counts}.")
+        lines.append(f"{view.matching:,} match {_wording(view)}{counts}.")
     if view.rows:
         lines.append("Rows: [id, name, role, user id]")
         lines += [row.line for row in view.rows]
@@ -321,28 +272,20 @@ def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
     """`12 as "student" and 1 as "host"`; a Latin word stands between a count and a role."""
     if not total or not roles:
         return ""
-    shown: list[str] = []
-    counted = cost = 0
-    for role, count in roles[:MAX_ROLES]:
-        part = f'{count:,} as "{cell(role, LABEL)}"'
-        cost += token_bound(f" and {part}")
-        if cost > _ROLE_LIST_TOKENS:
-            break
-        shown.append(part)
-        counted += count
+    shown = [f'{count:,} as "{cell(role, LABEL)}"' for role, count in roles[:MAX_ROLES]]
+    if len(" and ".join(shown).encode()) > _ROLE_LIST_TOKENS:  # at most a token a byte
+        costs = itertools.accumulate(token_bound(f" and {part}") for part in shown)
+        shown = shown[: sum(cost <= _ROLE_LIST_TOKENS for cost in costs)]
     if others := len(roles) - len(shown):
+        counted = sum(count for _, count in roles[: len(shown)])
         shown.append(f"{total - counted:,} in {others:,} other role{'s' if others > 1 else ''}")
     return before + " and ".join(shown)
 
 
-def _wording(filters: Filters) -> str:
-    given = (
-        ("role", filters.role, LABEL),
-        ("user_id", filters.user_id, LABEL),
-        ("name", filters.name, NAME),
-    )
+def _wording(view: Roster) -> str:
     return " and ".join(
-        f'{key}="{cell(text, most)}"' for key, text, most in given if text is not None
+        f'{key}="{cell(text, NAME if key == "name" else LABEL)}"'
+        for key, text in view.filters.items()
     )
 
 
@@ -396,16 +339,21 @@ def artifact(room_id: str, view: Roster) -> dict[str, Any]:
         "offset": view.offset,
         "left_out": view.left_out,
         "unreadable": view.unreadable,
-        "peers": [_record(row.peer) for row in view.rows],
+        "peers": _records([row.peer for row in view.rows]),
         "short_ids": {row.short_id: row.peer.id for row in view.rows},
     }
 
 
-def _record(peer: Peer) -> dict[str, Any]:
-    record = dict(vars(peer))  # as `model_dump`, at a tenth of its cost
-    if peer.model_extra or max(map(len, record.values())) > _ARTIFACT_CHARS:
-        record = _bounded({**record, **(peer.model_extra or {})}) | {"id": peer.id}
-    return record
+def _records(peers: Sequence[Peer]) -> list[dict[str, Any]]:
+    records = [dict(vars(peer)) for peer in peers]  # as `model_dump`, at a tenth of its cost
+    texts = itertools.chain.from_iterable(record.values() for record in records)
+    if max(map(len, texts), default=0) > _ARTIFACT_CHARS or any(p.model_extra for p in peers):
+        extras = [peer.model_extra or {} for peer in peers]
+        records = [
+            _bounded(record | extra) | {"id": record["id"]}
+            for record, extra in zip(records, extras, strict=True)
+        ]
+    return records
 
 
 def _bounded(record: dict[str, Any]) -> dict[str, Any]:

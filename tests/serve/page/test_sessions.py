@@ -44,15 +44,22 @@ def test_a_link_for_somebody_is_nobody_elses(logins: Logins) -> None:
     assert logins.open(logins.link("ada"), "bob").session.name == "ada"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", "   ", "a" * 61, "a\nb", "\u202eada", "a\u200bda", 'ada" (page)', "\ud800", "\u3164"],
-)
-def test_a_name_that_cannot_be_read_is_none_and_the_link_stays(logins: Logins, name: str) -> None:
-    token = logins.link()
-    with pytest.raises(InvalidCall, match="A name has"):
-        logins.open(token, name)
-    assert logins.open(token, "Zoë O'Connor").session.name == "Zoë O'Connor"
+def test_a_name_that_cannot_be_read_is_none_and_the_link_stays(logins: Logins) -> None:
+    for name in [
+        "",
+        "   ",
+        "a" * 61,
+        "a\nb",
+        "\u202eada",
+        "a\u200bda",
+        'ada" (page)',
+        "\ud800",
+        "\u3164",
+    ]:
+        token = logins.link()
+        with pytest.raises(InvalidCall, match="A name has"):
+            logins.open(token, name)
+        assert logins.open(token, "Zoë O'Connor").session.name == "Zoë O'Connor"
 
 
 @pytest.mark.parametrize("token", ["", "x", "\ud800", "ü" * 1000])

@@ -11,7 +11,7 @@ edit `words` only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -26,13 +26,12 @@ from pydantic import (
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ApiError, InvalidCall, NotActive, NotFound, PeerNotFound
-from hms_active_rooms.gate.actions import result
+from hms_active_rooms.gate.actions.result import CHECKED, Ended, Observation, Result
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
-    from hms_active_rooms.gate.actions.result import Ended
     from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.sending import Sending
 
@@ -46,18 +45,14 @@ GONE = (NotActive, PeerNotFound, NotFound)
 """A 404, whatever its text: who was read a moment before is gone."""
 
 
-def _room_id(value: str) -> str:
-    try:
-        return parse_room_id(value)
-    except InvalidCall as error:
-        raise ValueError(str(error)) from None
+def _checked(parse: Callable[[str], str]) -> AfterValidator:
+    def check(value: str) -> str:
+        try:
+            return parse(value)
+        except InvalidCall as error:
+            raise ValueError(str(error)) from None
 
-
-def _peer_ref(value: str) -> str:
-    try:
-        return parse_peer_ref(value)
-    except InvalidCall as error:
-        raise ValueError(str(error)) from None
+    return AfterValidator(check)
 
 
 def _encodable(value: str) -> str:
@@ -69,8 +64,8 @@ def _encodable(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
-RoomId = Annotated[str, AfterValidator(_room_id), Field(description="Room id: 24 hex characters.")]
-PeerRef = Annotated[str, AfterValidator(_peer_ref)]
+RoomId = Annotated[str, _checked(parse_room_id), Field(description="Room id: 24 hex characters.")]
+PeerRef = Annotated[str, _checked(parse_peer_ref)]
 Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
     Text,
@@ -122,8 +117,6 @@ class StateChange(Arguments, ABC):
     visible: ClassVar[bool] = True
     """Whether the room shows the effect."""
 
-    # --- before: pure ----------------------------------------------------------------------
-
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
         """This call with full ids, and who it hits.
@@ -136,11 +129,8 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """What changed since `shown`, in the same session, and what that means for the claim.
-
-        Raises:
-            PolicyRefusal, PeerNotFound: as `assess`.
-        """
+        """What changed since `shown`, in the same session, and what that means for the claim; it
+        raises as `assess` does."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
@@ -155,8 +145,6 @@ class StateChange(Arguments, ABC):
         """What calls under one "for the rest of this session" have in common."""
         return (impact.kind,)
 
-    # --- sending ---------------------------------------------------------------------------
-
     @abstractmethod
     async def request(self, client: ActiveRoomsClient) -> None:
         """Send the one request.
@@ -166,29 +154,57 @@ class StateChange(Arguments, ABC):
         """
 
     async def send(self, sending: Sending) -> Ended:
-        """Send the claimed call, and look for its effect.
+        """One request and a look. A lost answer is looked at, never repeated; the one exception
+        follows from the hints: an idempotent call is sent a second time after a look that showed
+        the very same session without the effect, if this worker still holds the row.
 
         Raises:
             ApiError: surely not executed.
         """
-        return await send_and_look(self, sending)
+        idempotent = capability().tool(self.tool).hints.idempotent
+        shown, total, lost = sending.shown, sending.change.total, None
+        while True:
+            error: ApiError | None = None
+            try:
+                await self.request(sending.client)
+            except GONE as gone:
+                if lost is not None:
+                    return "done", Result(self.condition(shown), "maybe", verified=True)
+                if not self.gone_text:
+                    raise
+                return "done", Result(self.gone_text, verified=True, error=gone.code)
+            except ApiError as failure:
+                if failure.executed == "no" and lost is None:
+                    raise
+                error = failure
+            if not self.visible:
+                if error is None:
+                    return "done", Result(self.effect(shown, total), "yes")
+                text = f"{self._unsure()} ({error}) A {self.noun} cannot be looked up."
+                return "unknown", Result(text, "maybe", error=error.code)
+            seen = await sending.watch(sending.change.people)
+            if error is None:
+                return self._accepted(self.effect(shown, total), seen, sending.policy.verify_s)
+            # `gone is False`: the look saw the very same session, so the first had no effect.
+            again = idempotent and lost is None and seen.gone is False
+            # The look may have waited, so the approval's time counts for this request too.
+            if not again or not await sending.hold(in_time=True):
+                lost_by = f"The answer was lost ({error.code})."
+                return self._looked(shown, seen, lost_by, f" ({error})", error.code)
+            lost = error
+            await sending.note("sent_again", way="idempotent")
 
     async def look(self, sending: Sending) -> Ended:
         """Look for the effect of an earlier send whose outcome is unknown, without waiting."""
         if not self.visible:
             return "unknown", sending.action.result
-        seen = await sending.watch(sending.shown.people, wait=False)
-        return result.seen_later(self, sending.shown, seen)
+        return self._looked(sending.shown, await sending.watch(sending.shown.people, wait=False))
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
-    ) -> result.Observation:
-        """One look at the room. A tool with another effect than these two overrides this.
-
-        Args:
-            client: reads the room.
-            shown: what the person was shown.
-            people: who should be gone; empty: the session should be over.
+    ) -> Observation:
+        """One look at the room: the people should be gone; if none is named, the session should be
+        over. A tool with another effect overrides this.
 
         Raises:
             ApiError: the room could not be read.
@@ -196,12 +212,10 @@ class StateChange(Arguments, ABC):
         try:
             room = await client.retrieve_active_room(self.room_id)
         except NotActive:
-            return result.Observation(gone=True)
+            return Observation(gone=True)
         still = {p.id for p in people} & set(room.session.peers)
         over = room.session.id != shown.session_id
-        return result.Observation(over or bool(people and not still), frozenset(still))
-
-    # --- after: words ----------------------------------------------------------------------
+        return Observation(over or bool(people and not still), frozenset(still))
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
@@ -214,18 +228,38 @@ class StateChange(Arguments, ABC):
     @property
     def checked(self) -> str:
         """What a look that saw the effect adds to it."""
-        return result.CHECKED
+        return CHECKED
 
     gone_text: ClassVar[str] = ""
     """What a 404 means for this request: it is so already. Empty: the request failed."""
 
-    # --- the same for all ------------------------------------------------------------------
+    def _unsure(self) -> str:
+        return f"The outcome is unknown: the {self.noun} was sent and may have been executed."
+
+    def _accepted(self, effect: str, seen: Observation, waited_s: float) -> Ended:
+        if seen.gone:
+            return "done", Result(f"{effect} {self.checked}", "yes", verified=True)
+        why = (
+            f"the look {seen.words()}" if seen.gone is None else f"not visible after {waited_s:g} s"
+        )
+        text = f"{effect} Accepted by 100ms, but {why}; look again."
+        return "done", Result(text, "yes", verified=False)
+
+    def _looked(
+        self, shown: Impact, seen: Observation, lost: str = "", why: str = "", code: str = ""
+    ) -> Ended:
+        """The answer was lost, and the room was looked at."""
+        if seen.gone:
+            text = f"{self.condition(shown)} {lost}".rstrip()
+            return "done", Result(text, "maybe", verified=True, error=code)
+        text = f"{self._unsure()}{why} A look {seen.words()}."
+        return "unknown", Result(text, "maybe", verified=False, error=code)
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, checked like any call.
 
         Raises:
-            InvalidCall: a field that is not words, or a value the model refuses.
+            InvalidCall: a field that is not `words`, or a wrong value.
         """
         if foreign := sorted(set(changes) - self.words):
             raise InvalidCall(
@@ -242,51 +276,8 @@ class StateChange(Arguments, ABC):
         return self.model_dump(exclude_none=True)
 
 
-async def send_and_look(call: StateChange, sending: Sending) -> Ended:
-    """One request and a look. A lost answer is looked at, never repeated; the one exception
-    follows from the hints: an idempotent call is sent a second time after a look that showed the
-    very same session without the effect, if this worker still holds the row.
-
-    Raises:
-        ApiError: surely not executed.
-    """
-    idempotent = capability().tool(call.tool).hints.idempotent
-    shown, lost = sending.shown, None
-    while True:
-        error: ApiError | None = None
-        try:
-            await call.request(sending.client)
-        except GONE as gone:
-            if lost is not None:
-                text = call.condition(shown)
-                return "done", result.Result(text, "maybe", verified=True)
-            if not call.gone_text:
-                raise
-            return "done", result.Result(call.gone_text, verified=True, error=gone.code)
-        except ApiError as failure:
-            if failure.executed == "no" and lost is None:
-                raise
-            error = failure
-        if not call.visible:
-            if error is None:
-                return "done", result.Result(call.effect(shown, sending.change.total), "yes")
-            text = f"{result.unsure(call)} ({error}) A {call.noun} cannot be looked up."
-            return "unknown", result.Result(text, "maybe", error=error.code)
-        seen = await sending.watch(sending.change.people)
-        if error is None:
-            verify_s = sending.policy.verify_s
-            return result.accepted(call, shown, sending.change.total, seen, verify_s)
-        # `gone is False`: the look saw the very same session, so the first had no effect.
-        again = idempotent and lost is None and seen.gone is False
-        # The look may have waited, so the approval's time counts for this request too.
-        if not again or not await sending.hold(in_time=True):
-            return result.no_answer(call, shown, error, seen)
-        lost = error
-        await sending.note("sent_again", way="idempotent")
-
-
 def explain(error: ValidationError) -> str:
-    """One line for a model or a person: which argument is wrong and why, values capped."""
+    """One line: which argument is wrong and why, values capped."""
     return explain_all(error.errors(include_url=False, include_input=False))
 
 

@@ -44,16 +44,14 @@ class EndRoom(StateChange):
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange`. Kind: "end"."""
+        """Kind: "end"."""
         impact = room.impact("end", room.people, *((_LOCK_WARNING,) if self.lock else ()))
         return self, replace(impact, total=room.total, people=(), lock=self.lock)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """See the module's docstring."""
         return Drift("go", total=room.total)
 
     def question(self, impact: Impact) -> list[str]:
-        """See `StateChange`."""
         then = "END the session and LOCK the room" if self.lock else "END the session"
         count = f"{people_count(impact.total)}: {roles_text(impact)}"
         lines = [
@@ -69,16 +67,13 @@ class EndRoom(StateChange):
         return True
 
     async def request(self, client: ActiveRoomsClient) -> None:
-        """POST end-room."""
         await client.end_room(self.room_id, reason=self.reason, lock=self.lock)
 
     def effect(self, impact: Impact, total: int) -> str:
-        """See `StateChange`."""
         lock = " and the room was locked" if self.lock else ""
         return f"The session was ended for {people_count(total)}{lock}."
 
     def condition(self, impact: Impact) -> str:
-        """See `StateChange`."""
         lock = " Nor whether the room is locked." if self.lock else ""
         return (
             "The session that was shown is over: the room shows it. "

@@ -45,11 +45,11 @@ class Person:
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def called(self) -> str:
-        """Name and role: the first thing a question says of somebody."""
+        """Name and role."""
         return f"{quoted(self.name)} (role {quoted(self.role, 30)})"
 
     def line(self) -> str:
-        """Name, role, user id and short id in one line."""
+        """All that is known of them."""
         return (
             f"{quoted(self.name)}, role {quoted(self.role, 30)}, "
             f"user id {quoted(self.user_id, 40)}, id {self.short_id}"
@@ -58,10 +58,8 @@ class Person:
 
 @dataclass(frozen=True)
 class Room:
-    """A room as it was read a moment ago: the running session, and everybody in it.
-
-    `unreadable` counts those of whom 100ms told nothing usable.
-    """
+    """A room as it was read a moment ago: the running session, and everybody in it. `unreadable`
+    counts those of whom 100ms told nothing usable."""
 
     id: str
     session_id: str
@@ -71,7 +69,6 @@ class Room:
 
     @property
     def total(self) -> int:
-        """How many are in it."""
         return len(self.people) + self.unreadable
 
     @classmethod
@@ -79,8 +76,7 @@ class Room:
         """The room from the API's two answers."""
         shorts = short_ids([peer.id for peer in peers])
         people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
-        name = _bounded(room.name)
-        return cls(room.id, room.session.id, people, len(unreadable(peers)), name)
+        return cls(room.id, room.session.id, people, len(unreadable(peers)), _bounded(room.name))
 
     def impact(self, kind: str, people: tuple[Person, ...], *warnings: str) -> Impact:
         """The impact of a call that hits these people."""
@@ -137,9 +133,10 @@ class Room:
             return found
         if role is None:
             raise PeerNotFound("Nobody is in the room now.")
-        counts = by_role(self.people)[:_SHOWN_ROLES]
-        roles = ", ".join(quoted(name, 30) for name, _ in counts) or "none"
-        raise PeerNotFound(f"Nobody has the role {quoted(role)} now. Roles in the room: {roles}.")
+        roles = [quoted(name, 30) for name, _ in by_role(self.people)[:_SHOWN_ROLES]]
+        raise PeerNotFound(
+            f"Nobody has the role {quoted(role)} now. Roles in the room: {', '.join(roles) or 'none'}."
+        )
 
 
 @dataclass(frozen=True)
@@ -148,13 +145,10 @@ class Impact:
 
     Attributes:
         kind: how it hits them; each tool's file has its own kinds.
-        session_id: the session it was computed for.
-        total: how many people are hit.
-        people: those who are hit and named one by one.
+        total: how many people are hit; `people` are those of them who are named one by one.
         by_role: (role, count) of those hit, most first.
         lock: the room is also disabled.
         warnings: sentences the person must read before deciding.
-        room_name: what the room is called, as somebody wrote it.
         receivers: of people who are not named one by one, see `fingerprint`.
     """
 
@@ -170,16 +164,13 @@ class Impact:
 
     def room(self, room_id: str) -> str:
         """The room in words: its id, and its name as data."""
-        return (
-            f"room {room_id} named {quoted(self.room_name)}"
-            if self.room_name
-            else f"room {room_id}"
-        )
+        return f"room {room_id}" + (f" named {quoted(self.room_name)}" if self.room_name else "")
 
     def whom(self) -> str:
         """Who is hit, in a few words, for a list."""
         if len(self.people) == 1:
-            return f"{quoted(self.people[0].name, 40)}, role {quoted(self.people[0].role, 24)}"
+            [one] = self.people
+            return f"{quoted(one.name, 40)}, role {quoted(one.role, 24)}"
         count = people_count(self.total)
         if len(self.by_role) == 1:
             return f"{count} as {quoted(self.by_role[0][0], 30)}"
@@ -191,11 +182,9 @@ class Drift:
     """What the changes since a person was shown an impact mean for the claim.
 
     Attributes:
-        verdict: what to do.
         reason: one sentence, unless it goes on.
         notes: sentences to report with the outcome.
-        people: who is hit now, never more than was shown.
-        total: how many are hit now.
+        people, total: who is hit now, never more than was shown, and how many.
     """
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
@@ -209,9 +198,8 @@ def same_person_drift(before: Person, after: Person) -> Drift:
     """For a call that names one person: another role or user id asks again, a new name goes on."""
     if not before.same_person(after):
         return Drift("ask_again", f"It was {before.line()}; it is now {after.line()}.")
-    notes: tuple[str, ...] = ()
-    if before.name != after.name:
-        notes = (f"{quoted(before.name)} now goes by {quoted(after.name)}.",)
+    renamed = f"{quoted(before.name)} now goes by {quoted(after.name)}."
+    notes = (renamed,) if before.name != after.name else ()
     return Drift("go", notes=notes, people=(after,), total=1)
 
 
@@ -277,9 +265,8 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
 def lookalike_warnings(person: Person, people: Sequence[Person]) -> tuple[str, ...]:
     """A sentence for each other peer whose name is, or looks like, this one's."""
     others = [p for p in people if p.id != person.id]
-    shown = quoted(person.name)
+    shown, alike = quoted(person.name), set(lookalikes(person.name, [p.name for p in others]))
     same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
-    alike = set(lookalikes(person.name, [p.name for p in others]))
     twins = [*same, *(p for p in others if p.name in alike and p not in same)]
     return tuple(
         f"Another peer {'has the same name' if twin.name == person.name else 'looks alike'}: "

@@ -15,21 +15,15 @@ people who were shown are hit. More are removed by one request for the role.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, get_args
 
 from pydantic import Field, model_validator
 
-from hms_active_rooms.errors import ActiveRoomsError, ApiError, PolicyRefusal
-from hms_active_rooms.gate.actions.change import (
-    GONE,
-    PeerRef,
-    Reason,
-    Role,
-    StateChange,
-    send_and_look,
-)
+from hms_active_rooms.errors import ApiError, PolicyRefusal
+from hms_active_rooms.gate.actions.change import GONE, PeerRef, Reason, Role, StateChange
 from hms_active_rooms.gate.actions.impact import (
     Drift,
     Impact,
@@ -46,6 +40,7 @@ from hms_active_rooms.gate.actions.impact import (
 from hms_active_rooms.gate.actions.result import (
     CHECKED,
     Ended,
+    Ending,
     Executed,
     Fate,
     Observation,
@@ -72,10 +67,6 @@ _ALL_AT_ONCE = (
 
 _STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 
-_TOLD: tuple[Fate, ...] = (
-    "removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent",
-)  # fmt: skip
-
 
 class RemovePeers(StateChange):
     """Remove one peer, or everyone who holds a role now."""
@@ -98,10 +89,8 @@ class RemovePeers(StateChange):
             raise ValueError("give exactly one of peer_id and role")
         return self
 
-    # --- who is hit ------------------------------------------------------------------------
-
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange`. Kinds: "remove-peer", "remove-each", "remove-role"."""
+        """Kinds: "remove-peer", "remove-each", "remove-role"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             refuse_protected([person], policy)
@@ -123,23 +112,23 @@ class RemovePeers(StateChange):
         return self, room.impact("remove-each" if each else "remove-role", hit, *warnings)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """See the module's table."""
+        known = {p.id for p in shown.people}
         if shown.kind == "remove-each":
             room.must_be_readable()
             return _drift_each(shown, room, policy)
-        if not {p.id for p in shown.people} & {p.id for p in room.people}:
+        if not known & {p.id for p in room.people}:
             return _nobody_left("They are no longer in the room.", shown, room)
-        _, now = self.assess(room, policy)
         if shown.kind == "remove-peer":
-            change = same_person_drift(shown.people[0], now.people[0])
-            return replace(change, notes=(*change.notes, *_staying(room, now.people)))
-        known = {p.id for p in shown.people}
+            person = room.person(self.peer_id or "")
+            refuse_protected([person], policy)
+            change = same_person_drift(shown.people[0], person)
+            return replace(change, notes=(*change.notes, *_staying(room, [person])))
+        _, now = self.assess(room, policy)
         if newcomers := sum(p.id not in known for p in now.people):
             return Drift("ask_again", f"{newcomers} more people took the role.")
         if now.kind != shown.kind:
-            return Drift(
-                "ask_again", "The role is now small enough to be removed person by person."
-            )
+            reason = "The role is now small enough to be removed person by person."
+            return Drift("ask_again", reason)
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
@@ -147,7 +136,6 @@ class RemovePeers(StateChange):
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
-        """See `StateChange`."""
         if impact.kind == "remove-peer":
             head = f"Remove {impact.people[0].called()} from {impact.room(self.room_id)}:"
         else:
@@ -160,10 +148,7 @@ class RemovePeers(StateChange):
             lines.append(f"Reason shown to the others: {quoted(self.reason, 600)}")
         return lines
 
-    # --- sending ---------------------------------------------------------------------------
-
     async def request(self, client: ActiveRoomsClient) -> None:
-        """POST remove-peers."""
         await client.remove_peers(
             self.room_id, peer_id=self.peer_id, role=self.role, reason=self.reason
         )
@@ -171,7 +156,7 @@ class RemovePeers(StateChange):
     async def send(self, sending: Sending) -> Ended:
         """One request, or one for each person who was shown."""
         if sending.shown.kind != "remove-each":
-            return await send_and_look(self, sending)
+            return await super().send(sending)
         going = {p.id for p in sending.change.people}
         fates: dict[str, Fate] = {}
         last: ApiError | None = None
@@ -183,37 +168,33 @@ class RemovePeers(StateChange):
             if step != "started":
                 fates[person.id] = "not sent" if step == "lost" else "unknown"
                 continue
+            fates[person.id] = "skipped"
             if person.id in going:
-                fates[person.id], last = await self._remove_one(sending, person, last)
-            else:
-                fates[person.id] = "skipped"
+                fates[person.id], error = await self._remove_one(sending, person)
+                last = error or last
             await sending.end_step(person.id, fates[person.id])
         await sending.hold()  # the look takes its time too
         return await self._summed_up(sending, fates, last, wait=True)
 
-    async def _remove_one(
-        self, sending: Sending, person: Person, last: ApiError | None
-    ) -> tuple[Fate, ApiError | None]:
+    async def _remove_one(self, sending: Sending, person: Person) -> tuple[Fate, ApiError | None]:
         """What became of one person. Each is read again: a role can change meanwhile."""
-        attempt = 1
+        client, attempt = sending.client, 1
         try:
-            while True:
-                now = await sending.client.retrieve_peer(self.room_id, person.id)
-                if not person.same_person(person_of(now)):
-                    return "skipped", last
+            while person.same_person(
+                person_of(await client.retrieve_peer(self.room_id, person.id))
+            ):
                 try:
-                    await sending.client.remove_peers(
-                        self.room_id, peer_id=person.id, reason=self.reason
-                    )
-                    return "removed", last
+                    await client.remove_peers(self.room_id, peer_id=person.id, reason=self.reason)
+                    return "removed", None
                 except ApiError as error:
                     if not await sending.may_try_again(error, attempt):
                         raise
                     attempt += 1
         except GONE:
-            return "gone", last
+            return "gone", None
         except ApiError as error:
             return "failed" if error.executed == "no" else "unknown", error
+        return "skipped", None
 
     async def look(self, sending: Sending) -> Ended:
         """See `StateChange`; person by person, the steps on record tell who was sent."""
@@ -224,12 +205,7 @@ class RemovePeers(StateChange):
         return await self._summed_up(sending, fates, None, wait=False)
 
     async def _summed_up(
-        self,
-        sending: Sending,
-        fates: dict[str, Fate],
-        error: ActiveRoomsError | None,
-        *,
-        wait: bool,
+        self, sending: Sending, fates: dict[str, Fate], error: ApiError | None, *, wait: bool
     ) -> Ended:
         people = sending.shown.people
         sent = [p for p in people if fates[p.id] in ("removed", "unknown")]
@@ -238,19 +214,15 @@ class RemovePeers(StateChange):
             for person in sent:
                 if person.id not in seen.still and fates[person.id] != "removed":
                     fates[person.id] = "no longer there"
-        return _role_removal(sending.shown.people, fates, error, seen)
-
-    # --- words -----------------------------------------------------------------------------
+        return _role_removal(people, fates, error, seen)
 
     def effect(self, impact: Impact, total: int) -> str:
-        """See `StateChange`."""
         if impact.kind == "remove-peer":
             person = impact.people[0]
             return f"Removed {quoted(person.name)} (id {person.short_id})."
         return f"Removed everyone with the role {quoted(self.role or '', 30)}."
 
     def condition(self, impact: Impact) -> str:
-        """See `StateChange`."""
         one = impact.kind == "remove-peer"
         who = f"{quoted(impact.people[0].name)} is" if one else "Those shown are"
         return (
@@ -298,13 +270,13 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
 def _role_removal(
     people: tuple[Person, ...],
     fates: Mapping[str, Fate],
-    error: ActiveRoomsError | None,
+    error: ApiError | None,
     seen: Observation,
 ) -> Ended:
     """One request for each person: what became of each, and of the whole."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
-    count = {word: sum(fate == word for fate in fates.values()) for word in _TOLD}
-    parts = [f"{number} {word}" for word, number in count.items() if number]
+    count = Counter(fates.values())
+    parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]
     text = f"Removal of {people_count(len(people))}: {', '.join(parts)}."
     if error is not None:
         text += f" The last error: {error}"
@@ -312,20 +284,18 @@ def _role_removal(
     if left:
         more = f" and {len(left) - 10} more" if len(left) > 10 else ""
         text += f" Not removed: {' and '.join(quoted(name, 30) for name in left[:10])}{more}."
-    code = error.code if error else ""
-    if count["unknown"]:
-        return "unknown", Result(text, "maybe", verified=False, people=rows, error=code)
-    executed: Executed = "no"
-    if count["no longer there"]:
+    executed: Executed = "yes" if count["removed"] else "no"
+    verified: bool | None = None
+    if count["unknown"] or count["no longer there"]:
         executed = "maybe"
-    elif count["removed"]:
-        executed = "partly" if left else "yes"
-    if left:
-        return "failed", Result(text, executed, people=rows, error=code)
-    if executed == "no":
-        return "done", Result(text, "no", people=rows, error=code)
-    if seen.gone:
-        text += f" {CHECKED}"
-    else:
-        text += f" {len(seen.still) or 'Some'} still listed ({seen.why or 'this can take 60 s'})."
-    return "done", Result(text, executed, verified=seen.gone is True, people=rows, error=code)
+    elif left and count["removed"]:
+        executed = "partly"
+    if count["unknown"]:
+        verified = False
+    elif executed != "no" and not left:
+        verified = seen.gone is True
+        still = f"{len(seen.still) or 'Some'} still listed ({seen.why or 'this can take 60 s'})."
+        text += f" {CHECKED if verified else still}"
+    state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
+    code = error.code if error else ""
+    return state, Result(text, executed, verified=verified, people=rows, error=code)

@@ -1,19 +1,12 @@
-"""How sending an action ended, in values and in words. Pure.
-
-The words claim only what is known: what 100ms answered, and what the room showed
-afterwards. A room that shows the effect does not prove that our request was its cause.
-"""
+"""How sending an action ended: values, with words that claim only what is known. A room that shows
+the effect does not prove that our request was its cause."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hms_active_rooms.errors import ActiveRoomsError
-
-if TYPE_CHECKING:
-    from hms_active_rooms.gate.actions.change import StateChange
-    from hms_active_rooms.gate.actions.impact import Impact
 
 CHECKED = "Checked: the room shows it."
 
@@ -40,7 +33,7 @@ class Result:
     """How sending ended, or why a call was refused on the spot.
 
     Attributes:
-        text: one or two sentences.
+        text: one or two sentences: facts, and no words for a model.
         executed: whether the room was changed.
         verified: the room showed the effect; None: nobody looked, or there is nothing to see.
         notes: sentences to report besides.
@@ -90,43 +83,8 @@ def failed(error: ActiveRoomsError) -> Ended:
     return "failed", Result(f"{error.for_person()} {own}".strip(), error=error.code)
 
 
-def accepted(
-    call: StateChange, impact: Impact, total: int, seen: Observation, waited_s: float
-) -> Ended:
-    """100ms said yes, and the room was looked at."""
-    text = call.effect(impact, total)
-    if seen.gone:
-        return "done", Result(f"{text} {call.checked}", "yes", verified=True)
-    look = f"the look {seen.words()}" if seen.gone is None else f"not visible after {waited_s:g} s"
-    text = f"{text} Accepted by 100ms, but {look}; look again."
-    return "done", Result(text, "yes", verified=False)
-
-
-def no_answer(
-    call: StateChange, impact: Impact, error: ActiveRoomsError, seen: Observation
-) -> Ended:
-    """The answer was lost, and the room was looked at."""
-    if seen.gone:
-        text = f"{call.condition(impact)} The answer was lost ({error.code})."
-        return "done", Result(text, "maybe", verified=True, error=error.code)
-    text = f"{unsure(call)} ({error}) A look {seen.words()}."
-    return "unknown", Result(text, "maybe", verified=False, error=error.code)
-
-
-def seen_later(call: StateChange, impact: Impact, seen: Observation) -> Ended:
-    """A later look for the effect of an action whose outcome was unknown."""
-    if seen.gone:
-        return "done", Result(call.condition(impact), "maybe", verified=True)
-    return "unknown", Result(f"{unsure(call)} A look {seen.words()}.", "maybe", verified=False)
-
-
 def stopped(error: BaseException) -> Ended:
     """Something else than an answer ended the sending."""
     what = type(error).__name__
     text = f"The sending was interrupted ({what}); it may have been executed. Look at the room."
     return "unknown", Result(text, "maybe")
-
-
-def unsure(call: StateChange) -> str:
-    """For an outcome nobody knows."""
-    return f"The outcome is unknown: the {call.noun} was sent and may have been executed."

@@ -87,7 +87,7 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """See `StateChange`. Kinds: "direct", "role", "everyone"."""
+        """Kinds: "direct", "role", "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             warnings = lookalike_warnings(person, room.people)
@@ -100,7 +100,6 @@ class SendMessage(StateChange):
         return self, impact
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """See the module's table."""
         _, now = self.assess(room, policy)
         if shown.kind == "direct":
             return same_person_drift(shown.people[0], now.people[0])
@@ -121,7 +120,6 @@ class SendMessage(StateChange):
         return Drift("go", notes=notes, total=now.total)
 
     def question(self, impact: Impact) -> list[str]:
-        """See `StateChange`."""
         kind = "" if self.type == "chat" else f" of type {quoted(self.type, 100)}"
         room, count = impact.room(self.room_id), people_count(impact.total)
         text = f"Message: {quoted(self.message, _SHOWN_CHARS)}"
@@ -140,13 +138,11 @@ class SendMessage(StateChange):
         return (impact.kind, self.peer_id or self.role or "", self.type)
 
     async def request(self, client: ActiveRoomsClient) -> None:
-        """POST send-message."""
         await client.send_message(
             self.room_id, self.message, peer_id=self.peer_id, role=self.role, type=self.type
         )
 
     def effect(self, impact: Impact, total: int) -> str:
-        """See `StateChange`."""
         if impact.kind == "direct":
             return f"Message sent to {quoted(impact.people[0].name)}."
         if impact.kind == "role":

@@ -13,7 +13,7 @@ from hms_active_rooms.gate.journal.records import FINAL, Action, Event, by_perso
 from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.looks import folded
 from hms_active_rooms.serve.decisions import Shown, told
-from hms_active_rooms.tools.roster import name_matches
+from hms_active_rooms.tools.roster import named
 from hms_active_rooms.untrusted import cut, same_looks, short_ids
 
 SHOWN_ROWS: Final = 50
@@ -94,7 +94,7 @@ def _fits(peer: Peer, find: str) -> bool:
         peer.id.startswith(part)
         or part in folded(peer.role)
         or part in folded(peer.user_id)
-        or name_matches(peer.name, find)
+        or named(find)(peer.name)
     )
 
 

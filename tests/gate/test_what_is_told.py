@@ -1,0 +1,288 @@
+"""The words of each tool: what a person decides on, and what is told of each way it can end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from hms_active_rooms.errors import Forbidden, InvalidCall, ServerError, TimedOut
+from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.approval import ApprovalRequest, Approve
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal.records import Action, Origin
+from hms_active_rooms.gate.wording import outcome
+from stand_in import ROOM, StandInRoom, gate_on, peer
+
+LOST = TimedOut("No answer.", executed="maybe")
+NOT_KNOWN = "the room shows it. Whether by this request is not known."
+
+
+@dataclass(frozen=True)
+class Told:
+    """One call in a room of Anna the teacher and some students, and its words.
+
+    Attributes:
+        tool, arguments: the call.
+        asked: the lines of the question, each by its beginning.
+        done: what is told when 100ms accepted it and the room shows it.
+        lost: what is told when the answer is lost and the room shows it.
+        students: how many of them there are.
+    """
+
+    tool: str
+    arguments: dict[str, Any]
+    asked: list[str]
+    done: str
+    lost: str
+    students: int = 2
+
+
+IN = f'room {ROOM} named "r"'
+BEN = '  "Ben", role "student", user id "u-2", id 00000002'
+MESSAGE = "The outcome is unknown: the message was sent and may have been executed."
+TOLD = [
+    Told(
+        "hms-remove-peers",
+        {"peer_id": peer(2).id, "reason": "spam"},
+        [f'Remove "Ben" (role "student") from {IN}:', BEN, 'Reason shown to the others: "spam"'],
+        'Removed "Ben" (id 00000002). Checked: the room shows it.',
+        f'"Ben" is no longer in the room: {NOT_KNOWN}',
+    ),
+    Told(
+        "hms-remove-peers",
+        {"role": "student"},
+        [
+            f'Remove everyone who has the role "student" now from {IN} (51 people):',
+            BEN,
+            *(f'  "Peer {n}", role' for n in range(3, 52)),
+            "  ... and 1 more",
+            "Warning: More than 50 people",
+        ],
+        'Removed everyone with the role "student". Checked: the room shows it.',
+        f"Those shown are no longer in the room: {NOT_KNOWN}",
+        students=51,
+    ),
+    Told(
+        "hms-end-active-room",
+        {"reason": "late"},
+        [
+            f'END the session for everyone in {IN} (3 people: 2 as "student" and 1 as "teacher").',
+            "Session: ",
+            'Reason shown to the others: "late"',
+        ],
+        "The session was ended for 3 people. Checked: the room shows it.",
+        f"The session that was shown is over: {NOT_KNOWN} The answer was lost",
+    ),
+    Told(
+        "hms-end-active-room",
+        {"lock": True},
+        ["END the session and LOCK the room for everyone in ", "Session: ", "Warning: The room"],
+        "The session was ended for 3 people and the room was locked. "
+        "Checked: the session is over. The lock cannot be seen.",
+        f"The session that was shown is over: {NOT_KNOWN} Nor whether the room is locked.",
+    ),
+    Told(
+        "hms-send-message",
+        {"message": "hello", "peer_id": peer(2).id},
+        [f'Send a message to "Ben" (role "student") in {IN}:', BEN, 'Message: "hello"'],
+        'Message sent to "Ben".',
+        MESSAGE,
+    ),
+    Told(
+        "hms-send-message",
+        {"message": "hello", "role": "student", "type": "alert"},
+        [
+            'Send a message of type "alert" to everyone with the role "student" in '
+            f"{IN} (2 people).",
+            'Message: "hello"',
+        ],
+        'Message sent to 2 with the role "student".',
+        MESSAGE,
+    ),
+    Told(
+        "hms-send-message",
+        {"message": "hello"},
+        [
+            f'Send a message to EVERYONE in {IN} (3 people: 2 as "student" and 1 as "teacher").',
+            'Message: "hello"',
+        ],
+        "Message sent to everyone (3).",
+        MESSAGE,
+    ),
+]
+
+
+def place(name: str) -> Origin:
+    return Origin("thread", "message", name, "agent")
+
+
+async def asked_about(told: Told, **more: Any) -> tuple[StandInRoom, Gate, ApprovalRequest]:
+    students = [peer(2, "Ben"), *map(peer, range(3, told.students + 2))]
+    room = StandInRoom([peer(1, "Anna", "teacher"), *students])
+    gate = gate_on(room, max_peers=100, **more)
+    call = parse_call(told.tool, {"room_id": ROOM, **told.arguments})
+    return room, gate, gate.request(await gate.propose(call, place("call")))
+
+
+async def ended(gate: Gate, asked: ApprovalRequest) -> Action:
+    assert (await gate.decide(asked.action_id, asked.approve(), by="ada", way="page")).counted
+    return await gate.run(asked.action_id)
+
+
+@pytest.mark.parametrize("told", TOLD, ids=lambda told: f"{told.tool} {told.arguments}")
+async def test_the_words_of_a_call_say_what_whom_and_only_what_is_known_of_its_end(
+    told: Told,
+) -> None:
+    _, gate, asked = await asked_about(told)
+    lines = asked.text.splitlines()
+    assert len(lines) == len(told.asked)
+    for line, wanted in zip(lines, told.asked, strict=True):
+        assert line.startswith(wanted)
+    done = await ended(gate, asked)
+    assert (done.state, done.executed) == ("done", "yes")
+    assert outcome(done) == f"{told.done} (action {done.id})"
+
+    def lose(_: str) -> None:
+        raise LOST
+
+    room, gate, asked = await asked_about(told)
+    room.after = lose
+    lost = await ended(gate, asked)
+    assert lost.executed == "maybe"
+    assert outcome(lost).startswith(told.lost)
+
+
+@pytest.mark.parametrize("told", [TOLD[0], TOLD[2]], ids=["removal", "end"])
+async def test_a_lost_answer_without_an_effect_says_what_the_look_showed(told: Told) -> None:
+    def lose(_: str) -> None:
+        raise LOST
+
+    room, gate, asked = await asked_about(told)
+    room.before = lose
+    action = await ended(gate, asked)
+    assert (action.state, action.executed) == ("unknown", "maybe")
+    assert "may have been executed. (No answer.) A look shows no effect yet." in outcome(action)
+
+    async def blind(_: str) -> Any:
+        raise ServerError("It is down.")
+
+    room.retrieve_active_room = blind  # type: ignore[method-assign, assignment]
+    assert "A look failed: It is down." in outcome(await gate.run(action.id))
+
+
+@pytest.mark.parametrize("newcomers", [5, 6])
+async def test_a_role_removal_names_some_of_who_came_and_the_last_error(newcomers: int) -> None:
+    told = Told("hms-remove-peers", {"role": "student"}, [], "", "")
+    room, gate, asked = await asked_about(told)
+    room.peers += [peer(n) for n in range(10, 10 + newcomers)]
+
+    def refuse(_: str) -> None:
+        raise Forbidden("It is not allowed.")
+
+    room.before = refuse
+    text = outcome(await ended(gate, asked))
+    assert "Removal of 2 people: 1 failed, 1 not sent. The last error: It is not allowed." in text
+    assert 'Not removed: "Ben" and "Peer 3".' in text
+    more = " and 1 more" if newcomers == 6 else ""
+    assert f'{newcomers} took the role after the approval and stay in the room: "Peer 10"' in text
+    assert f'"Peer 14"{more}.' in text
+    room, gate, asked = await asked_about(told)
+    assert "error" not in outcome(await ended(gate, asked))
+
+
+def test_a_message_may_have_4096_bytes_and_not_one_more() -> None:
+    call = {"room_id": ROOM, "message": "é" * 2048}
+    assert parse_call("hms-send-message", call).arguments()["message"] == call["message"]
+    with pytest.raises(InvalidCall, match="4097 bytes; at most 4096"):
+        parse_call("hms-send-message", {"room_id": ROOM, "message": "é" * 2048 + "x"})
+
+
+async def test_a_name_of_200_characters_is_whole_on_record_and_a_longer_one_is_not() -> None:
+    whole, long = "a" * 200, "b" * 201
+    room = StandInRoom([peer(1, whole), peer(2, long)])
+    gate = gate_on(room)
+    call = parse_call("hms-remove-peers", {"room_id": ROOM, "role": "student"})
+    names = [p.name for p in (await gate.propose(call, place("call"))).shown.people]
+    assert names[0] == whole
+    assert names[1].startswith("b" * 200 + "…")
+
+
+async def test_a_no_is_made_from_the_question_and_an_answer_without_a_type_is_told_so() -> None:
+    _, gate, asked = await asked_about(TOLD[2])
+    nothing = await gate.decide(asked.action_id, {}, by="ada", way="page")
+    assert nothing.problem.startswith("type: ")
+    no = await gate.decide(asked.action_id, asked.reject("not now", by="bob"), by="ada", way="page")
+    assert (no.counted, no.action.state) == (True, "rejected")
+    assert 'rejected by "bob": "not now"' in outcome(no.action)
+
+
+async def test_while_one_call_is_asked_again_another_that_failed_stays_failed() -> None:
+    room = StandInRoom([peer(1), peer(2)])
+    gate = gate_on(room, actions_per_minute=1)
+    calls = [{"message": "first"}, {"message": "second"}, {"message": "third"}]
+    actions = [
+        await gate.propose(parse_call("hms-send-message", {"room_id": ROOM, **call}), place(name))
+        for name, call in zip("abc", calls, strict=True)
+    ]
+    rounds = []
+
+    async def ask(requests: Any) -> list[object]:
+        rounds.append([request.action_id for request in requests])
+        if len(rounds) == 1:
+            return [requests[0].approve(), requests[1].approve(), "nonsense"]
+        return [requests[0].reject()]
+
+    found = await gate.drive_all(actions, ask, by="ada", way="page")
+    assert [len(asked) for asked in rounds] == [3, 1]
+    told = [one.state if isinstance(one, Action) else one.code for one in found]
+    assert sorted(told[:2]) == ["done", "policy_refusal"]
+    assert told[2] == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [("hms-end-active-room", {}), ("hms-remove-peers", {"role": "student"})],
+    ids=["end", "role"],
+)
+async def test_what_hits_whoever_is_there_waits_for_a_removal_on_its_way_and_for_no_message(
+    tool: str, arguments: dict[str, Any]
+) -> None:
+    room = StandInRoom([peer(n) for n in range(1, 53)])
+    gate = gate_on(room, max_peers=100)
+    others = [
+        ("hms-remove-peers", {"peer_id": peer(52).id}),
+        ("hms-send-message", {"message": "hello"}),
+        (tool, arguments),
+    ]
+    removal, message, action = [
+        await gate.propose(parse_call(name, {"room_id": ROOM, **call}), place(str(number)))
+        for number, (name, call) in enumerate(others)
+    ]
+    for one in (removal, message, action):
+        await gate.decide(one.id, Approve(one.digest), by="ada", way="page")
+    with gate.journal.write() as tx:
+        for one in (removal, message):
+            now, found = tx.now(), tx.get(one.id)
+            assert found
+            taken: dict[str, Any] = {"worker": "another", "sent_at": now, "lease_until": now}
+            tx.move(found, "sent", by="another", way="claim", **taken)
+    assert (await gate.run(action.id)).state == "done"
+    assert (await gate.get(removal.id)).state == "unknown"
+    assert (await gate.get(message.id)).state == "sent"
+
+
+async def test_what_was_allowed_for_the_session_is_sent_also_when_it_changed_within_it() -> None:
+    """The audience is another one by now; it is still one that the person allowed."""
+    room = StandInRoom([peer(n) for n in range(1, 11)])
+    gate = gate_on(room)
+    text = {"room_id": ROOM, "message": "hello"}
+    first = await gate.propose(parse_call("hms-send-message", text), place("1"))
+    yes = Approve(first.digest, scope="session")
+    assert (await gate.decide(first.id, yes, by="ada", way="page")).counted
+    covered = await gate.propose(parse_call("hms-send-message", text), place("2"))
+    assert covered.decided_way == "grant"
+    room.peers = [*room.peers[:5], *map(peer, range(20, 25))]
+    ended = await gate.run(covered.id)
+    assert (ended.state, ended.revision, ended.decided_way) == ("done", 2, "grant")
