@@ -32,7 +32,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
-    from hms_active_rooms.serve.admission import GuardSettings
+    from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
@@ -225,7 +225,7 @@ def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings; tokens come from the environment, since an option would show them."""
-    from hms_active_rooms.serve.admission import caller_tokens, guard_settings
+    from hms_active_rooms.serve.guard import caller_tokens, guard_settings
 
     environ = settings.environ()
     url = public_url(environ)

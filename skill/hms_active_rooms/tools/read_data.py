@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from hms_active_rooms.api.models import ActiveRoom
 from hms_active_rooms.tokens import token_bound
@@ -91,7 +91,10 @@ class PeersData(_RosterData):
 class PeersTable(_RosterData):
     """Who is in a room: counts of all, and the rows that were asked for, each named once."""
 
-    peers: list[Annotated[list[str], Field(min_length=4, max_length=4)]] = Field(
+    # The schema leaves out that each is a text: an MCP client checks every one, in Python.
+    peers: list[
+        Annotated[list[str], WithJsonSchema({"type": "array", "minItems": 4, "maxItems": 4})]
+    ] = Field(
         description="Each is [short id, name, role, user id]. A cut text ends in an ellipsis."
     )
 
@@ -110,8 +113,11 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
     """The data about the rows of a roster, by `PeersData`."""
-    told = {**_counts(room_id, view), "peers": [_person(row) for row in view.rows]}
-    return {**told, **_details(view)}
+    return {**_told(room_id, view, MAX_ROLES), **_details(view)}
+
+
+def _told(room_id: str, view: Roster, roles: int) -> dict[str, Any]:
+    return {**_counts(room_id, view, roles), "peers": [_person(row) for row in view.rows]}
 
 
 def peers_within(
@@ -126,12 +132,6 @@ def peers_within(
         written: the data as its reader gets it, which is what counts.
     """
 
-    def told(fewer: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:
-        return {
-            **_counts(room_id, fewer, roles),
-            "peers": [_person(row) for row in fewer.rows],
-        }
-
     # The roles first, so that the rows leave them some room.
     roles = min(len(view.by_role), MAX_ROLES)
     while roles > 1 and token_bound(written(_counts(room_id, view, roles))) > FIXED_TOKENS:
@@ -139,10 +139,10 @@ def peers_within(
     view, _ = fitting(
         view,
         budget,
-        lambda fewer: (written(told(fewer, roles)),),
+        lambda fewer: (written(_told(room_id, fewer, roles)),),
         lambda row: written(_person(row)),
     )
-    return told(view, roles)
+    return _told(room_id, view, roles)
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
@@ -177,17 +177,15 @@ def _person(row: Row) -> dict[str, str]:
 def _details(view: Roster) -> dict[str, Any]:
     if view.matching > MOST_DETAILED:
         return {}
-    peers = [row.peer for row in view.rows]
-    return {
-        "details": [
-            {
-                "id": cell(p.id, NAME),
-                "joined_at": cell(p.joined_at, NAME),
-                "metadata": cell(p.metadata, _METADATA),
-            }
-            for p in peers
-        ]
-    }
+    details = [
+        PeerDetail(
+            id=cell(row.peer.id, NAME),
+            joined_at=cell(row.peer.joined_at, NAME),
+            metadata=cell(row.peer.metadata, _METADATA),
+        )
+        for row in view.rows
+    ]
+    return {"details": [dict(detail) for detail in details]}
 
 
 def _counts(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:
