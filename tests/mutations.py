@@ -277,17 +277,24 @@ def is_of(code: CodeType, mutant: Mutant) -> bool:
 
 
 def put_in(mutant: Mutant) -> None:
-    """Exchange the function's code, wherever the function is held: in a class, under a decorator."""
-    code, path = code_of(mutant), str(PACKAGE / mutant.file)
+    """Exchange the function's code, wherever the function is held: in a class, under a decorator;
+    and that of the functions inside it, which it may have made when its module was imported."""
+    path = str(PACKAGE / mutant.file)
+    inside = list(codes(code_of(mutant)))
+    seen = Counter((code.co_qualname, code.co_firstlineno) for code in inside)
+    # Two lambdas in one line have one name; they stay as they are.
+    changed = {
+        key: code for code in inside if seen[key := (code.co_qualname, code.co_firstlineno)] == 1
+    }
     held = [
-        function
+        (function, code)
         for function in gc.get_objects()
-        if isinstance(function, FunctionType)
-        and function.__code__.co_filename == path
-        and is_of(function.__code__, mutant)
+        if isinstance(function, FunctionType) and (old := function.__code__).co_filename == path
+        if (code := changed.get((old.co_qualname, old.co_firstlineno)))
+        if code.co_freevars == old.co_freevars
     ]
     assert held, f"nothing holds {mutant.name}"
-    for function in held:
+    for function, code in held:
         function.__code__ = code
 
 
