@@ -179,21 +179,6 @@ def test_what_cannot_be_run_is_said_in_a_line(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.nightly
-def test_the_viewer_is_bundled_with_the_logs(tmp_path: Path) -> None:
-    logs, site = tmp_path / "logs", tmp_path / "site"
-    run = ["run", "--model", "commands", "--scenario", "remove-one", "--log-dir", str(logs)]
-    script = "import sys; from evals.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    for arguments in (
-        [*run, "--display", "none"],
-        ["view", "--log-dir", str(logs), "--out", str(site)],
-    ):
-        command = [sys.executable, "-c", script, *arguments]
-        assert subprocess.run(command, cwd=PROJECT, timeout=100, check=False).returncode == 0
-    assert (site / "index.html").exists()
-    assert [path.suffix for path in (site / "logs").glob("*moderator*")] == [".eval"]
-
-
 def test_names_of_models_are_sent_to_who_knows_them() -> None:
     assert {name: inspect_name(name) for name in ("gullible", "openai/gpt-5", "openai:gpt-5")} == {
         "gullible": "hms/gullible",
