@@ -43,10 +43,6 @@ class InspectChat(BaseChatModel):
     def _llm_type(self) -> str:
         return "inspect"
 
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": str(self.model), "seed": self.seed}
-
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],

@@ -131,10 +131,6 @@ class StatelessModel(BaseChatModel):
     def _llm_type(self) -> str:
         return self.kind
 
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.kind, "room_id": self.room_id, "seed": self.seed}
-
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],

@@ -179,6 +179,22 @@ def test_what_cannot_be_run_is_said_in_a_line(
     assert said in capsys.readouterr().err
 
 
+# Streams that inspect leaves open are no matter of ours.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
+def test_inspects_mock_model_runs_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(name: str) -> None:
+        raise OSError(f"no network for {name}")
+
+    monkeypatch.setattr("tiktoken.get_encoding", download)
+    run = ("run", "--model", "mockllm/model", "--scenario", "remove-one", "--display", "none")
+    assert main([*run, "--log-dir", str(tmp_path)]) == 0
+    [score] = read_runs(tmp_path)
+    assert (score.model, score.done, score.error) == ("mockllm/model", False, "")
+
+
 def test_names_of_models_are_sent_to_who_knows_them() -> None:
     assert {name: inspect_name(name) for name in ("gullible", "openai/gpt-5", "openai:gpt-5")} == {
         "gullible": "hms/gullible",
