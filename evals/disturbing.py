@@ -82,9 +82,9 @@ class CrashingJournal(Journal):
             yield view
 
     @contextmanager
-    def write(self) -> Iterator[Writing]:
+    def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
         self._perhaps_ends()
-        with super().write() as tx:
+        with super().write(notes_only=notes_only) as tx:
             yield tx
 
     def _perhaps_ends(self) -> None:

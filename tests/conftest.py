@@ -33,10 +33,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is for the night is slow too, so `-m "not slow"` leaves it out."""
+    """What is for the night is slow too, so `-m "not slow"` leaves it out, and may take its time."""
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker("slow")
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.hookimpl(wrapper=True)

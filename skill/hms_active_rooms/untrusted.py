@@ -1,22 +1,15 @@
 """Text from strangers stays data: shown as one escaped, bounded string; compared by how it looks.
 
-Names, user ids, roles, metadata and room names are written by people we do not know.
-They may hold terminal commands, marks that reorder a line, letters nobody sees, ten
-megabytes of accents, or a sentence addressed to the model. So nothing of theirs is
-put anywhere but through `quoted` (or `shortened` and `escaped`, which add no quotes),
-and what comes out
+Names, user ids, roles, metadata and room names are written by people we do not know. They may hold
+terminal commands, marks that reorder a line, letters nobody sees, ten megabytes of accents, or a
+sentence addressed to the model. So nothing of theirs is put anywhere but through `quoted` (or
+`shortened` and `escaped`, which add no quotes), and what comes out is one line of a JSON string
+that holds only characters a person can see, every other one as its JSON escape, and is at most 12
+characters per unit long, whatever comes in.
 
-- is one line of a JSON string: what is inside the quotes is theirs, the rest is ours;
-- holds only characters that a person can see, every other one as its JSON escape
-  (above U+FFFF: a surrogate pair, as JSON has it);
-- is at most 12 characters per unit long, and costs no more for 10 MB than for 1 kB.
-
-Plain Hebrew and Arabic stay as they are. Where a viewer applies the bidirectional
-algorithm, such a text can only reorder the digits and punctuation next to it, and only
-up to the next Latin letter. Isolating marks would stop that, but they are themselves
-what we escape, they print as rubbish in many terminals, and they would make our output
-no longer plain JSON. So the rule for the sentence around it: a Latin word between two
-quoted texts, and between a quoted text and a number. The cut mark keeps it too.
+Plain Hebrew and Arabic stay as they are: such a text can only reorder the digits and punctuation
+next to it, up to the next Latin letter. So the rule for the sentence around it: a Latin word
+between two quoted texts, and between a quoted text and a number. The cut mark keeps it too.
 """
 
 from __future__ import annotations
@@ -81,14 +74,8 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 def quoted(text: str, cap: int = 60) -> str:
     """A stranger's text as one JSON string literal on one line, safe in a terminal and Markdown.
 
-    Args:
-        text: anything, of any length; lone surrogates too.
-        cap: code points shown. The rest is counted behind the closing quote:
-            `"abc"…(and 9,940 more)`.
-
-    Returns:
-        At most `12 * cap + 40` characters, all of them visible. `json.loads` of the quoted
-        part gives the first `cap` code points back.
+    At most `12 * cap + 40` visible characters: `cap` code points, and behind the closing quote how
+    many are left out: `"abc"…(and 9,940 more)`.
     """
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…(and {len(text) - cap:,} more)"

@@ -328,6 +328,15 @@ odd = st.recursive(
 )
 
 
+REWRITTEN: dict[str, Callable[[Any], Any]] = {
+    "upper": lambda value: value.upper() if isinstance(value, str) else value,
+    "as text": str,
+    "as JSON in a text": json.dumps,
+    "in a list": lambda value: [value],
+    "in data": lambda value: {"data": value},
+}
+
+
 def places(node: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) in a document."""
     keys = (
@@ -344,9 +353,11 @@ def test_any_change_of_an_answer_ends_in_a_reading_or_one_clear_error(
     document = copy.deepcopy(document)
     for _ in range(data.draw(st.integers(1, 3))):
         container, key = data.draw(st.sampled_from([*places(document), (document, "more")]))
-        kind = data.draw(st.sampled_from(["drop", "set", "add"]))
+        kind = data.draw(st.sampled_from(["drop", "set", "add", *REWRITTEN]))
         if kind == "set" or key == "more":
             container[key] = data.draw(odd)
+        elif kind in REWRITTEN:
+            container[key] = REWRITTEN[kind](container[key])
         elif kind == "drop" and key in container:
             del container[key]
         elif isinstance(container, dict):
@@ -363,6 +374,8 @@ def test_any_change_of_an_answer_ends_in_a_reading_or_one_clear_error(
         known = [p.id for p in found] + list(found.unreadable)
         assert len(known) == len(document["peers"] or ())
         assert all(isinstance(p, Peer) and p.name.encode() is not None for p in found)
+    elif which == 0:
+        assert found.id == ROOM
 
 
 def outcome(call: Call, body: bytes) -> Any:

@@ -287,8 +287,8 @@ def test_what_ended_is_exported_to_a_new_file_and_only_then_pruned(
 def test_requests_that_a_server_refused_are_listed_newest_first(
     environ: dict[str, str], call: Run
 ) -> None:
-    assert call("actions", "--refused").err.strip() == "No request was refused."
     journal = Journal()
+    assert call("actions", "--refused").err.strip() == "No request was refused."
     for address in ("10.0.0.1", "10.0.0.2"):
         what = {"what": "GET /v1/tools\x1b[2J"}
         journal.note(REQUESTS, "refused", by=address, way="token", **what)
@@ -338,3 +338,31 @@ def test_a_whole_record_is_not_written_to_a_terminal(waiting: str, terminal: Ope
     assert code == 2
     assert "> FILE" in shown
     assert "Spam Bot" not in shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("actions",),
+        ("actions", "--json"),
+        ("actions", "show", "abc"),
+        ("actions", "export", "out.jsonl", "--before", "2026-01-01"),
+        ("actions", "prune", "--before", "2026-01-01"),
+        ("reject", "abc"),
+    ],
+)
+def test_a_journal_that_is_not_there_is_not_shown_as_an_empty_one(
+    command: tuple[str, ...], call: Run, tmp_path: Path
+) -> None:
+    mistyped = tmp_path / "moderaton" / "journal.sqlite"
+    for where in (("--journal", f"sqlite:///{mistyped}"), ()):
+        done = call(*command, *where)
+        assert done.code == 2
+        assert "There is no journal at" in done.out + done.err
+        assert "--journal and HMS_JOURNAL" in done.out + done.err
+    assert not mistyped.parent.exists()
+
+
+def test_reading_a_room_makes_no_journal(sim: Simulation, call: Run) -> None:
+    assert call("peers", sim.room_id).code == 0
+    assert "There is no journal at" in call("actions").err

@@ -142,6 +142,18 @@ def test_the_end_of_input_decides_nothing(sim: Simulation, call: Run, terminal: 
     assert posts(sim) == []
 
 
+def test_a_yes_that_was_typed_and_not_entered_is_no_answer(sim: Simulation, terminal: Open) -> None:
+    child = terminal("end", sim.room_id)
+    child.expect(QUESTION)
+    child.send("yes")
+    child.sendeof()  # hands over what was typed, as a terminal that goes away may
+    child.sendeof()
+    code, rest = ended(child)
+    assert code == 3
+    assert "waiting for a person" in rest
+    assert posts(sim) == []
+
+
 def test_ctrl_c_at_the_question_decides_nothing(sim: Simulation, call: Run, terminal: Open) -> None:
     child = terminal("end", sim.room_id)
     child.expect(QUESTION)

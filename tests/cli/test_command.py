@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_help_loads_neither_the_database_nor_the_http_library(environ: dict[str,
 def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
     environ: dict[str, str],
 ) -> None:
-    names = ("uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp")
+    names = ("sqlalchemy", "uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp")
     probe = PROBE.replace('{"langchain_core", "langgraph", "langchain"}', str(set(names)))
     assert probe != PROBE
     done = subprocess.run(
@@ -171,6 +172,29 @@ def test_a_reader_that_went_away_is_no_error(sim: Simulation, environ: dict[str,
     assert done.returncode == 141
     assert b"Error" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_output_that_cannot_be_written_is_one_line_that_says_why(
+    sim: Simulation, environ: dict[str, str], options: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "peers", sim.room_id, *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: The output cannot be written: No space left on device."
+        " What was executed is on record: hms-active-rooms actions"
+    )
+    assert "Exception" not in done.stderr
 
 
 BROKEN = """

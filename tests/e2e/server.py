@@ -177,7 +177,7 @@ class Browser(httpx.Client):
             for line in news.iter_lines():
                 told = json.loads(line[6:]) if line.startswith("data: {") else {}
                 for asked in told.get("news", {}).get("waiting", ()):
-                    if asked["id"] == action_id:
+                    if asked["action_id"] == action_id:
                         return str(asked["digest"])
         raise AssertionError("the stream ended without the question")
 

@@ -238,7 +238,7 @@ def test_refused_requests_are_on_record_without_their_secrets(tmp_path: Path) ->
     assert 5 < told["token"] <= 2 * 6  # the minute may end in between
     assert any(row.data["what"].endswith(" more") for row in rows)
     assert {"POST /mcp", "POST /", f"hms-list-peers of room {ELSEWHERE}"} <= {
-        row["what"] for row in shown
+        row["text"] for row in shown
     }
     kept = b"".join(file.read_bytes() for file in tmp_path.glob("journal.sqlite*"))
     assert b"127.0.0.1" in kept

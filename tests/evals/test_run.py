@@ -69,7 +69,7 @@ def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finis
     def run(dies_at: int) -> int:
         script = (sys.executable, "-c", DIES, str(started), str(dies_at), *command)
         return subprocess.run(
-            [*script, "--display", "none"], cwd=PROJECT, timeout=100, check=False
+            [*script, "--display", "none"], cwd=PROJECT, timeout=500, check=False
         ).returncode
 
     assert run(dies_at=3) == -signal.SIGKILL

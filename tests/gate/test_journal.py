@@ -33,6 +33,7 @@ from hms_active_rooms.gate.approval import Approve, Reject
 from hms_active_rooms.gate.deciding import grant_for
 from hms_active_rooms.gate.journal import Journal, engines
 from hms_active_rooms.gate.journal.archive import Pruned
+from hms_active_rooms.gate.journal.journal import default_url
 from hms_active_rooms.gate.journal.records import (
     FINAL,
     REQUESTS,
@@ -41,8 +42,9 @@ from hms_active_rooms.gate.journal.records import (
     Origin,
     State,
     action_id,
+    seal,
+    sealed,
 )
-from hms_active_rooms.gate.journal.store import default_url
 from hms_active_rooms.gate.journal.tables import actions, grants
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.view import view
@@ -637,13 +639,18 @@ async def test_a_row_whose_events_were_deleted_is_not_sent(gone: str, tmp_path: 
     assert room.posts == []
 
 
+APPROVED = f"""UPDATE hms_actions SET state='approved', decided_by='ada', decided_way='page';
+INSERT INTO hms_events (action_id, at, kind, "by", way, data)
+VALUES ('{action_id("k", 1)}', '2026-01-01 12:00:00.000000', 'approved', 'ada', 'page', '{{}}');"""
+"""What 0.1.0 wrote for a yes."""
+
+
 async def test_an_approval_that_only_the_events_claim_is_none(tmp_path: Path) -> None:
     file = tmp_path / "j.sqlite"
     journal = Journal(f"sqlite:///{file}")
     action = at(journal, "proposed", journal.now())
-    journal.note(action.id, "approved", by="ada", way="page")
-    with closing(sqlite3.connect(file)) as db, db:
-        db.execute("UPDATE hms_actions SET state='approved', decided_by='ada', decided_way='page'")
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(f"DROP TRIGGER hms_events_no_seal; {APPROVED}")
     room = StandInRoom([peer(1)])
     with pytest.raises(BrokenRecord):
         await gate_on(room, journal).run(action.id)
@@ -683,6 +690,133 @@ def test_a_journal_that_is_not_whole_is_refused_and_left_as_it_is(sql: str, tmp_
             Journal(f"sqlite:///{file}")
         assert str(file) in str(refused.value)
         assert list(db.iterdump()) == before
+
+
+# --- the key of the record ----------------------------------------------------------------------
+
+KEY, ANOTHER = "k" * 32, "a" * 32
+
+
+def resealed(file: Path, key: str, *, with_key: str = "") -> None:
+    """Approve every row by hand, as somebody does who can write the file and knows our code."""
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(f"DROP TRIGGER hms_events_no_seal; {APPROVED}")
+        db.row_factory = sqlite3.Row
+        [columns] = db.execute("SELECT * FROM hms_actions")
+        [event] = db.execute("SELECT * FROM hms_events WHERE kind = 'approved'")
+        stored = {**columns, "result": {}, "decided_at": None}
+        for name in ("arguments", "impact"):
+            stored[name] = json.loads(columns[name])
+        for name in ("created_at", "expires_at"):
+            stored[name] = datetime.fromisoformat(columns[name])
+        said = {**event, "at": datetime.fromisoformat(event["at"]), "data": {}}
+        bound = seal(with_key.encode(), stored, said)
+        db.execute("DROP TRIGGER hms_events_no_update")
+        db.execute("UPDATE hms_events SET seal = ? WHERE seq = ?", [bound, event["seq"]])
+        db.commit()
+
+
+@pytest.mark.parametrize("key", ["", KEY])
+async def test_with_a_key_nobody_forges_a_yes_by_writing_to_the_database(
+    key: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    clock = Clock()
+    journal = Journal(f"sqlite:///{file}", clock=clock, key=key)
+    action = insert(journal, row(clock()))
+    resealed(file, key)
+    room = StandInRoom([peer(1)])
+    gate = gate_on(room, journal, clock)
+    if not key:  # what the key is for
+        assert (await gate.run(action.id)).state == "done"
+        return
+    [found] = journal.actions()
+    assert "somebody who does not have the key" in view(found).text
+    with pytest.raises(BrokenRecord):
+        await gate.run(action.id)
+    assert room.posts == []
+
+
+async def test_with_a_key_nobody_forges_what_is_allowed_for_the_session(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}", clock=clock, key=KEY)
+    action = insert(journal, row(clock()))
+    grant = replace(grant_for(action, Policy(), clock()), granted_by="ada", action_id=action.id)
+    with journal.write() as tx:
+        tx.db.execute(
+            grants.insert(), {**grant.columns(), "seal": sealed(b"", grant=grant.columns())}
+        )
+        assert tx.find_grant(grant) is None
+        tx.add_grant(grant)
+        assert tx.find_grant(grant) == grant
+
+
+def test_a_journal_that_was_begun_with_a_key_is_not_opened_without_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    Journal(url).close()  # before there was a key
+    Journal(url, key=KEY).close()
+    for key, words in (("", "sealed with a key"), (ANOTHER, "sealed with another key")):
+        for opened in (url, f"{url}?mode=ro"):
+            with pytest.raises(JournalError, match=words) as refused:
+                Journal(opened, key=key)
+            assert "HMS_JOURNAL_KEY" in refused.value.hint
+            assert ANOTHER not in f"{refused.value}{refused.value.hint}"
+    assert Journal(url, key=KEY).actions() == []
+
+
+def test_rows_from_before_the_key_are_named_and_not_acted_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    first = Journal(url)
+    action = at(first, "approved", first.now())
+    journal = Journal(url, key=KEY)
+    [found] = journal.actions()
+    assert "is from before the journal had a key" in found.contradiction
+    with pytest.raises(BrokenRecord):
+        move(journal, found, "sent")
+    # A process that runs without the key does not read as true what it cannot check.
+    after = insert(journal, row(journal.now(), "after"))
+    assert first.get(action.id) == action
+    assert (read := first.get(after.id)) is not None
+    assert "changed outside" in read.contradiction
+
+
+def test_the_key_is_read_from_the_environment_and_shown_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HMS_JOURNAL_KEY", "short")
+    with pytest.raises(ConfigurationError, match="5 characters") as refused:
+        Journal(":memory:")
+    assert "short" not in f"{refused.value}{refused.value.hint}".replace("too short", "")
+    monkeypatch.setenv("HMS_JOURNAL_KEY", KEY)
+    url = f"sqlite:///{tmp_path / 'j.sqlite'}"
+    assert KEY not in repr(Journal(url))
+    monkeypatch.delenv("HMS_JOURNAL_KEY")
+    with pytest.raises(JournalError, match="sealed with a key"):
+        Journal(url)
+
+
+# --- where there is none ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty file", "another database"])
+def test_whoever_only_looks_is_told_that_there_is_no_journal_and_makes_none(
+    there: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "folder" / "j.sqlite"
+    if there != "nothing":
+        file.parent.mkdir()
+        with closing(sqlite3.connect(file)) as db:
+            db.execute("VACUUM" if there == "an empty file" else "CREATE TABLE theirs (x)")
+    for url in (f"sqlite:///{file}", f"sqlite:///{file}?mode=ro"):
+        with pytest.raises(ConfigurationError, match="There is no journal at") as refused:
+            Journal(url, create=False)
+        assert str(file) in str(refused.value)
+        assert "--journal and HMS_JOURNAL" in refused.value.hint
+    if there == "nothing":
+        assert not file.parent.exists()
+    else:
+        with closing(sqlite3.connect(file)) as db:
+            assert len(db.execute("SELECT name FROM sqlite_master").fetchall()) < 2
 
 
 # --- archiving ----------------------------------------------------------------------------------
@@ -752,7 +886,7 @@ def test_a_call_is_exported_with_all_its_revisions_or_not_at_all() -> None:
     assert journal.export(StringIO(), before=clock(), by="ada") == 0
 
 
-def test_a_row_that_cannot_be_read_or_contradicts_itself_is_not_pruned() -> None:
+def test_a_row_that_cannot_be_read_or_contradicts_itself_is_exported_and_not_pruned() -> None:
     clock = Clock()
     journal = Journal(":memory:", clock=clock)
     for key in ("unreadable", "forged", "whole"):
@@ -762,10 +896,14 @@ def test_a_row_that_cannot_be_read_or_contradicts_itself_is_not_pruned() -> None
         for key, change in (("unreadable", {"gate": "ajar"}), ("forged", {"reason": "because"})):
             tx.db.execute(actions.update().where(actions.c.call_key == key).values(**change))
     file = StringIO()
-    assert journal.export(file, before=clock(), by="ada") == 2
+    assert journal.export(file, before=clock(), by="ada") == 3
     told = [json.loads(line) for line in file.getvalue().splitlines()[:-1]]
-    assert ["changed outside" in record["contradiction"] for record in told] == [True, False]
-    assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=1)
+    wrong = {record["action"]["call_key"]: record["contradiction"] for record in told}
+    assert wrong["whole"] == ""
+    assert "cannot be read" in wrong["unreadable"]
+    assert "changed outside" in wrong["forged"]
+    assert journal.prune(before=clock(), by="ada") == Pruned(actions=1, left=2)
+    assert {a.call_key for a in journal.actions()} == {"unreadable", "forged"}
 
 
 def test_an_export_is_on_disk_before_it_counts(tmp_path: Path) -> None:
@@ -810,32 +948,40 @@ def test_every_row_survives_the_process_as_it_was(tmp_path: Path, state: State) 
         ("result", '{"people": 1}'),
         ("created_at", "yesterday"),
         ("expires_at", "soon"),
+        ("expires_at", 5),
+        ("revision", "first"),
+        ("requester", b"\xff"),
+        ("room_id", b"\xff"),
     ],
 )
-async def test_a_row_that_cannot_be_read_is_a_clear_error_and_nothing_is_sent_for_it(
-    column: str, value: str, tmp_path: Path
+async def test_a_row_that_cannot_be_read_is_shown_as_one_and_nothing_is_done_for_it(
+    column: str, value: object, tmp_path: Path
 ) -> None:
     file = tmp_path / "j.sqlite"
     journal = Journal(f"sqlite:///{file}")
     action = at(journal, "approved", journal.now())
     with closing(sqlite3.connect(file)) as db, db:
         db.execute(f"UPDATE hms_actions SET {column} = ?", [value])
+    whole = insert(journal, row(journal.now(), "whole"))
     room = StandInRoom([peer(1)])
     gate = gate_on(room, journal)
+    for found in (await gate.get(action.id), await gate.latest(action)):
+        assert view(found).text.startswith(f"The record of the action {action.id} c")
+        assert (view(found).executed, view(found).waiting) == ("maybe", False)
+    assert {a.id: bool(a.contradiction) for a in journal.actions()} == {
+        action.id: True,
+        whole.id: False,
+    }
     for reading in (
-        gate.get(action.id),
-        gate.run(action),
         gate.run(action.id),
-        gate.latest(action),
-        asyncio.to_thread(journal.actions),
         gate.decide(action.id, Approve(action.digest), by="ada", way="page"),
+        gate.decide(action.id, Reject(), by="ada", way="page"),
     ):
         with pytest.raises(JournalError) as error:
             await reading
-        assert "cannot be read" in str(error.value)
+        assert action.id in str(error.value)
         assert isinstance(error.value, BrokenRecord)
         assert "Nothing is sent" in error.value.hint
-        assert str(file) in str(error.value)
     assert room.posts == []
 
 

@@ -64,6 +64,23 @@ def test_what_breaks_off_on_the_way_leaves_it_as_it_was(tmp_path: Path) -> None:
     assert_tables_are_those_of_this_release(url)
 
 
+def test_a_process_of_0_1_0_that_still_runs_cannot_move_a_row(tmp_path: Path) -> None:
+    url = written(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "j.sqlite", isolation_level=None)) as old:
+        old.execute("SELECT 1 FROM hms_actions").fetchall()
+        journal = Journal(url, clock=Clock(WRITTEN))
+        before = journal.actions()
+        old.execute("BEGIN IMMEDIATE")
+        old.execute("UPDATE hms_actions SET state = 'sent' WHERE state = 'approved'")
+        with pytest.raises(sqlite3.IntegrityError, match="newer release"):
+            old.execute(
+                'INSERT INTO hms_events (action_id, at, kind, "by", way, data) VALUES '
+                "('bnq33r5hyrgt', '2026-01-01 12:00:00.000000', 'sent', 'w', 'claim', '{}')"
+            )
+        old.execute("ROLLBACK")
+        assert journal.actions() == before
+
+
 def test_a_row_of_then_that_is_not_what_its_events_say_is_shown_as_one(tmp_path: Path) -> None:
     for number, forged in enumerate(
         (

@@ -333,7 +333,7 @@ def test_a_reader_chooses_in_sql_waits_for_no_writer_and_cannot_write(url: str) 
             assert journal.count(state=state, thread="r") == len(found)
     clock.now = action.created_at
     with pytest.raises(JournalError, match="read-only"), journal.read() as view:
-        Writing.ask(view, "nowhere", ["a"])  # type: ignore[arg-type]
+        Writing(view.db, journal.now, b"").ask("nowhere", ["a"])
     with journal.write() as tx:
         tx.move(action, "approved", by="ada", way="page")
         assert journal.get(action.id) == action
@@ -399,4 +399,25 @@ async def test_a_no_with_characters_that_postgresql_refuses_is_a_no(url: str) ->
     decided = await gate.decide(action.id, no, by="", way="page")
     assert (decided.counted, decided.action.state) == (True, "rejected")
     assert (await gate.decide(action.id, {"type": "\x00"}, by="\x00", way="page")).problem
+    journal.close()
+
+
+def test_whoever_only_looks_makes_no_journal(url: str) -> None:
+    url = new_database(url)
+    with pytest.raises(ConfigurationError, match="There is no journal at"):
+        Journal(url, create=False)
+    assert sa.inspect(sa.create_engine(url, poolclass=sa.NullPool)).get_table_names() == []
+    Journal(url).close()
+    Journal(url, create=False).close()
+
+
+def test_a_key_holds_and_steps_without_a_seal_are_refused(url: str) -> None:
+    url = new_database(url)
+    journal = Journal(url, key="k" * 32)
+    action = insert(journal, row(journal.now()))
+    with pytest.raises(JournalError, match="sealed with a key"):
+        Journal(url)
+    with pytest.raises(JournalError, match="newer release"), journal.write() as tx:
+        tx.note(action.id, "approved", by="ada", way="page")
+    assert [event.kind for event in journal.events(action.id)] == ["proposed"]
     journal.close()

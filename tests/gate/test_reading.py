@@ -35,7 +35,7 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.count() == 1
     assert view.edited_into(action.id) is None
     assert view.same_calls(action.thread, action.content) == (action, 1)
-    assert view.sent_since(action.created_at) == 0
+    assert view.sent_since(action.created_at, action) == (0, 0)
     assert not view.has_rival(action)
     assert len(view.events(action.id)) == 1
     assert view.refused_requests() == []
@@ -87,7 +87,7 @@ def test_whoever_writes_has_the_lock_from_the_start(tmp_path: Path) -> None:
 def test_a_reader_cannot_write(where: str, tmp_path: Path) -> None:
     journal = Journal(":memory:" if where == "memory" else file(tmp_path))
     with pytest.raises(JournalError, match="readonly"), journal.read() as view:
-        Writing.ask(view, "here", ["a"])  # type: ignore[arg-type]
+        Writing(view.db, journal.now, b"").ask("here", ["a"])
     with journal.write() as tx:
         assert tx.ask("here", ["b"])
 

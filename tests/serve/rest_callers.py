@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 
 from hms_active_rooms import ActiveRoomsToolkit
-from hms_active_rooms.serve.admission import GuardSettings, guard_settings
 from hms_active_rooms.serve.app import create_app
-from hms_active_rooms.serve.guard import Guard
+from hms_active_rooms.serve.guard import Guard, GuardSettings, guard_settings
 from hms_active_rooms.serve.rest import rest_routes
 
 CALLER = "caller-token-0123456789"

@@ -27,8 +27,8 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import calls, eliciting, mcp_calls, mcp_sessions
-from hms_active_rooms.serve.admission import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
 from hms_active_rooms.serve.mcp_sessions import HEADER, IDLE_S, TWICE, Sessions

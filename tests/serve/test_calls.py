@@ -268,38 +268,11 @@ async def test_whoever_goes_away_while_it_is_sent_gets_the_outcome_from_the_next
     assert len(room.posts) == 1
 
 
-async def test_a_key_is_one_row_for_ever() -> None:
-    room = students()
-    toolkit = kit(room)
-    keyed = Caller("test", "tester", key="k-1")
-    first = await call(toolkit, SEND, keyed, message="hi")
-    await approve(toolkit.gate, first)
-    for _ in range(3):
-        answer = await call(toolkit, SEND, keyed, message="hi")
-        assert row(answer).id == row(first).id
-        assert answer.executed == "yes"
-    assert len(room.posts) == 1
-
-
-async def test_a_key_of_one_call_is_none_for_another() -> None:
-    toolkit = kit(students())
-    keyed = Caller("test", "tester", key="k-1")
-    await call(toolkit, SEND, keyed, message="hi")
-    with pytest.raises(InvalidCall, match="another call"):
-        await call(toolkit, SEND, keyed, message="ho")
-
-
 async def test_a_key_of_one_caller_is_none_of_another_whose_words_are_the_same_in_a_row() -> None:
     toolkit = kit(students())
     await call(toolkit, SEND, Caller("ada|bob", "tester", key="k"), message="hi")
     other = await call(toolkit, SEND, Caller("ada", "tester", key="bob|k"), message="ho")
     assert other.waiting
-
-
-@pytest.mark.parametrize("key", ["x" * 201, "é", "a\nb"])
-async def test_a_malformed_key_is_refused(key: str) -> None:
-    with pytest.raises(InvalidCall, match="key"):
-        await call(kit(students()), SEND, Caller("test", "tester", key=key), message="hi")
 
 
 async def test_a_refusal_is_on_record_and_judged_anew_the_next_time() -> None:

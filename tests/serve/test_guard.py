@@ -12,9 +12,10 @@ import pytest
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.admission import (
+from hms_active_rooms.serve.guard import (
     Approver,
     Elsewhere,
+    Guard,
     GuardSettings,
     Program,
     Refusal,
@@ -22,7 +23,6 @@ from hms_active_rooms.serve.admission import (
     judge,
     principal,
 )
-from hms_active_rooms.serve.guard import Guard
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, Refusals
 from stand_in import Clock
 
@@ -415,3 +415,57 @@ async def test_programs_that_try_again_and_again_fill_neither_the_log_nor_the_jo
     assert len([r for r in caplog.records if r.getMessage().endswith(": busy")]) == MOST_A_MINUTE
     rows = [(row.way, row.data["what"]) for row in journal.refused_requests(limit=500)]
     assert sorted(rows) == sorted([("busy", "GET /mcp")] * MOST_A_MINUTE + [("busy", "45 more")])
+
+
+# --- other sites, and proxies ---------------------------------------------------------------------
+
+OPEN = guard_settings("127.0.0.1", own_login=("/approvals",))
+
+
+def test_what_another_site_makes_a_browser_send_is_refused() -> None:
+    """An image or a link of a page elsewhere sends no Origin."""
+    for path in ["/v1/actions/abcdefghijkl", "/mcp", "/approvals/journal"]:
+        for site in ["cross-site", "same-site", "anything-new"]:
+            assert verdict(OPEN, path, sec_fetch_site=site, sec_fetch_mode="no-cors") == "site"
+            navigation = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+            assert verdict(OPEN, path, sec_fetch_site=site, **navigation) == "site"
+
+
+@pytest.mark.parametrize("path", ["/approvals", "/approvals/"])
+def test_a_link_elsewhere_opens_the_page_but_no_frame_does(path: str) -> None:
+    given = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}
+    assert verdict(OPEN, path, **given, sec_fetch_dest="document") == ""
+    assert verdict(OPEN, path, **given, sec_fetch_dest="iframe") == "site"
+    assert verdict(OPEN, path, sec_fetch_site="cross-site", sec_fetch_mode="no-cors") == "site"
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_own_page_and_the_address_bar_are_let_through(site: str) -> None:
+    assert verdict(OPEN, "/approvals/journal", sec_fetch_site=site) == ""
+
+
+def test_the_page_is_opened_at_the_address_that_is_named_though_the_proxy_changes_the_host() -> (
+    None
+):
+    address = "https://rooms.example:8443"
+    given = {"sec_fetch_site": "same-origin", "sec_fetch_mode": "cors", "origin": address}
+    login = "/approvals/login"
+    proxied = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    assert verdict(proxied, login, **given) == "origin"
+    named = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",), origins=(address,))
+    assert verdict(named, login, **given) == ""
+    assert verdict(named, login, **{**given, "origin": "https://rooms.example"}) == "origin"
+
+
+def test_without_a_token_nobody_comes_through_a_proxy() -> None:
+    """The proxy is on this machine, so everybody behind it would look local."""
+    for path in ["/v1/tools", "/approvals", "/healthz"]:
+        for header in ["forwarded", "via", "x_real_ip", "x_forwarded_for", "x_forwarded_proto"]:
+            assert verdict(OPEN, path, **{header: "198.51.100.7"}) == "proxy"
+
+
+def test_with_a_token_a_proxy_is_fine() -> None:
+    settings = guard_settings("127.0.0.1", token=TOKEN)
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7", **bearer) == ""
+    assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7") == "token"

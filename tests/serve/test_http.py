@@ -21,8 +21,8 @@ from mcp.client.streamable_http import streamable_http_client
 from accepted import waits_for_acknowledgements
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.admission import guard_settings
 from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.serve.server import listen, serving
 from hms_active_rooms.sim import Fault, Simulation, running_sim

@@ -11,8 +11,8 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from hms_active_rooms.serve.admission import guard_settings
 from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.last_resort import LastResort
 from hms_active_rooms.serve.server import serving
 from serve.people import kit, students

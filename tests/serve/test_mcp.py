@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -650,6 +651,29 @@ async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str
     async with client(toolkit, mode, Person([YES])) as mcp:
         call = asyncio.create_task(mcp.call_tool(REMOVE, remove()))
         await asyncio.wait_for(started.wait(), 20)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    go.set()
+    await all_ended(20)
+    (row,) = toolkit.gate.journal.actions()
+    assert row.state == "done"
+    assert [verb for verb, _ in room.posts] == ["remove"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_yes_is_sent_though_the_client_goes_away_as_it_is_written(mode: str) -> None:
+    room, loop = students(), asyncio.get_running_loop()
+    answered, writing, go = threading.Event(), asyncio.Event(), threading.Event()
+
+    def held(now: str) -> None:
+        if now == "before" and answered.is_set():
+            loop.call_soon_threadsafe(writing.set)
+            assert go.wait(20)
+
+    toolkit = kit(room, Journal(":memory:", on_commit=held))
+    async with client(toolkit, mode, Person([YES], before=answered.set)) as mcp:
+        call = asyncio.create_task(mcp.call_tool(REMOVE, remove()))
+        await asyncio.wait_for(writing.wait(), 20)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
     go.set()

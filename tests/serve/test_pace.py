@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import PeerNotFound, RateLimited
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve import calls
+from hms_active_rooms.serve import calls, limits
 from hms_active_rooms.serve.answers import Answer
 from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.limits import MOST_NEW_A_MINUTE, refusals_of, take_one
 from serve.people import client, kit, remove, students, text
 from serve.rest_callers import CALLER, problem, rest_app, speaking
@@ -159,3 +161,18 @@ async def test_by_mcp_it_is_an_error_that_says_that_nothing_was_executed(
     assert "No peer" in text(told[-2])
     assert len(toolkit.gate.journal.actions()) == 3
     await refusals_of(toolkit.gate.journal).ended()
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [(1024, 512), (65_536, 512), (resource.RLIM_INFINITY, 512), (256, 128), (8, 16)],
+)
+def test_half_of_the_files_a_process_may_open_are_for_connections(
+    files: int, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert limits.most_connections() == connections
+
+
+def test_half_of_the_connections_are_not_for_programs() -> None:
+    assert guard_settings("127.0.0.1").most_of_programs == limits.MOST_CONNECTIONS // 2

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from hms_active_rooms.serve import server
-from hms_active_rooms.serve.admission import GuardSettings, guard_settings
 from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.guard import GuardSettings, guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.serve.page import page_routes
 from hms_active_rooms.serve.rest import rest_routes

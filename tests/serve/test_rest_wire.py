@@ -122,6 +122,7 @@ async def test_a_wrong_rejection_is_refused(given: dict[str, Any]) -> None:
         {},
         {"content-type": "text/plain"},
         {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
     ],
 )
 async def test_another_content_type_is_refused(headers: dict[str, str]) -> None:
@@ -229,7 +230,8 @@ async def test_without_a_token_nothing_is_answered() -> None:
                 await client.tool("hms-remove-peers", remove()),
                 await client.get("/v1/actions"),
             ]
-            assert {a.status_code for a in answers} == {401}
+            for answer in answers:
+                assert "Bearer" in problem(answer, 401, "token")["hint"]
     assert toolkit.gate.journal.actions() == []
 
 

@@ -56,6 +56,19 @@ def test_names_descriptions_and_hints_are_the_contracts() -> None:
         assert tool.metadata["idempotentHint"] is contract.hints.idempotent
 
 
+@pytest.mark.parametrize("limit", [2, 2.0])  # providers that keep all numbers as doubles send 2.0
+def test_a_whole_number_is_one_however_json_writes_it(limit: object) -> None:
+    found = call(named(kit(students()), "hms-list-peers"), room_id=ROOM, limit=limit, offset=1.0)
+    assert (found.artifact["offset"], len(found.artifact["peers"])) == (1, 2)
+
+
+@pytest.mark.parametrize("limit", [2.5, "2", True, float("nan"), float("inf"), [2]])
+def test_what_is_no_whole_number_is_refused(limit: object) -> None:
+    found = call(named(kit(students()), "hms-list-peers"), room_id=ROOM, limit=limit)
+    assert found.status == "error"
+    assert "limit" in found.content
+
+
 @pytest.mark.parametrize("name", [tool.name for tool in capability().tools])
 def test_every_schema_is_a_reviewed_file(name: str) -> None:
     """After a change on purpose: delete the file, run the test, review what it wrote."""

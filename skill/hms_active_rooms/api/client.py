@@ -173,10 +173,8 @@ class ActiveRoomsClient:
         """The peers connected now, in the order the API sends them; there is no paging.
 
         Args:
-            room_id: the room.
             user_id: only this user's peers (a user may be connected more than once).
             role: only peers with this role. Empty filters are left out.
-            deadline_s: seconds for this call.
 
         Raises:
             NotActive: nobody is in the room now.
@@ -207,12 +205,10 @@ class ActiveRoomsClient:
         """Change a peer; what is None stays. A role change is immediate, nobody is asked.
 
         Args:
-            room_id: the room.
             peer_id: the full peer id.
             name: the new name.
             role: a role of the room's template.
             metadata: a text, by convention JSON; it replaces the whole old one.
-            deadline_s: seconds for this call.
 
         Raises:
             InvalidCall: there is nothing to change.
@@ -235,12 +231,10 @@ class ActiveRoomsClient:
         """Send a message to one peer, to a role, or (neither given) to everyone.
 
         Args:
-            room_id: the room.
             message: the text; 100ms documents 4 KB for a client's custom event.
             peer_id: the full peer id.
             role: everyone with this role.
             type: clients show "chat" in their chat panel; the API's default is not documented.
-            deadline_s: seconds for this call.
 
         Raises:
             InvalidCall: an empty text (the API takes an empty target for "everyone"),
@@ -266,11 +260,9 @@ class ActiveRoomsClient:
         """Remove one peer, or everyone who has a role. It happens a moment after the answer.
 
         Args:
-            room_id: the room.
             peer_id: the full peer id. Exactly one of `peer_id` and `role` is needed.
             role: the role.
             reason: shown to the others.
-            deadline_s: seconds for this call.
 
         Raises:
             InvalidCall: both targets or none.
@@ -292,10 +284,8 @@ class ActiveRoomsClient:
         """End the running session for everyone. It happens a moment after the answer.
 
         Args:
-            room_id: the room.
             reason: shown to the people in the room.
             lock: also disable the room, so that nobody can join until it is enabled again.
-            deadline_s: seconds for this call.
 
         Raises:
             NotActive: there is no session, so it is already ended.

@@ -56,11 +56,15 @@ def _ids(value: object) -> object:
         return ()
     if isinstance(value, dict):
         value = list(value)
-    if isinstance(value, list):
-        ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in value]
-        ids = [str(entry) if isinstance(entry, int) else normal_id(entry) for entry in ids]
-        return tuple(dict.fromkeys(ids)) if all(isinstance(id, str) for id in ids) else ids
-    return value
+    if not isinstance(value, list):
+        return value
+    ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in value]
+    texts = [str(entry) for entry in ids if isinstance(entry, int | str)]
+    if len(texts) < len(ids):
+        return ids
+    if (joined := "".join(texts)) != joined.lower():
+        return tuple(dict.fromkeys(map(normal_id, texts)))
+    return tuple(dict.fromkeys(texts))
 
 
 def _by_id(value: object) -> object:

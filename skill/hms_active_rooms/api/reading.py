@@ -57,12 +57,7 @@ class _Twice:
 
 
 def read_room(body: bytes, room_id: str) -> ActiveRoom:
-    """The room that was asked for.
-
-    Raises:
-        NotActive: it says that it has no session.
-        Unusable: no such answer.
-    """
+    """The room that was asked for, or Unusable; NotActive if it says that it has no session."""
     found = _about(body, room_id, "room")
     session = found.get("session", ...)
     # An unset struct of Go has its fields, all empty.
@@ -77,30 +72,18 @@ def read_room(body: bytes, room_id: str) -> ActiveRoom:
 
 
 def read_peer(body: bytes, peer_id: str) -> PeerDetails:
-    """The peer that was asked for.
-
-    Raises:
-        Unusable: no such answer.
-    """
+    """The peer that was asked for, or Unusable."""
     return _model(PeerDetails, _about(body, peer_id, "peer"))
 
 
 def read_done(body: bytes) -> Acknowledgement:
-    """An acknowledgement; it needs no words, so nothing and null are enough.
-
-    Raises:
-        Unusable: it is none.
-    """
+    """An acknowledgement, or Unusable; it needs no words, so nothing and null are enough."""
     nothing = body.strip() in (b"", b"null")
     return Acknowledgement() if nothing else _model(Acknowledgement, _object(body))
 
 
 def read_roster(body: bytes) -> Peers:
-    """Everybody in the room.
-
-    Raises:
-        Unusable: no such answer, or one page of a longer one.
-    """
+    """Everybody in the room; Unusable if it is one page of a longer list, or no such answer."""
     try:
         return _plain_roster(body)
     except ValueError:  # something about it is odd, so each record is looked at by itself

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
 
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
@@ -17,25 +16,11 @@ Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_BASE_URL                    another address than 100ms, e.g. the simulator's
   HMS_JOURNAL                     URL of the journal (default: a file of this account)
+  HMS_JOURNAL_KEY                 seals the journal (32 characters or more)
   HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
 """
-
-
-class OutputClosedError(Exception):
-    """Whoever read our output is gone."""
-
-
-class Group(TyperGroup):
-    """Lets `main` tell a closed output from other errors; Typer would end with 1 for it."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """See Click."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise OutputClosedError from error
 
 
 def _group(**settings: Any) -> typer.Typer:
@@ -45,7 +30,6 @@ def _group(**settings: Any) -> typer.Typer:
 
 app = _group(
     name="hms-active-rooms",
-    cls=Group,
     help="Look into and moderate live 100ms rooms. Whatever changes a room is shown to a person"
     " first, and runs once.",
     epilog=f"{EPILOG}\n{_SETTINGS}",

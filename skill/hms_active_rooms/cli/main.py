@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from hms_active_rooms.cli import exits, screen
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
         screen.err(f"The command needs an extra: {how_to_install('cli')}")
         return exits.FAILED
-    from hms_active_rooms.cli.app import OutputClosedError, app
+    from hms_active_rooms.cli.app import app
 
     as_json = "--json" in arguments
     try:
@@ -51,10 +52,15 @@ def main(arguments: Sequence[str]) -> int:
         path = context.command_path if context is not None else "hms-active-rooms"
         _say("usage", text, "no", f"See: {path} --help", as_json=as_json)
         return exits.USAGE
-    except OutputClosedError:
+    except screen.OutputLost as lost:
         # Else the interpreter writes what is left, fails, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.BROKEN_PIPE
+        if lost.closed:
+            return exits.BROKEN_PIPE
+        record = "What was executed is on record: hms-active-rooms actions"
+        with suppress(screen.OutputLost):
+            screen.err(f"error: The output cannot be written: {lost}. {record}")
+        return exits.FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = exits.INTERRUPTED
     if code == exits.INTERRUPTED and screen.is_terminal(sys.stderr):

@@ -15,7 +15,12 @@ All = Annotated[
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Journal = Annotated[
-    str | None, typer.Option(metavar="URL", help="Journal, instead of HMS_JOURNAL.")
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Journal, instead of HMS_JOURNAL. Commands that can change a room make it; all"
+        " others end with an error where there is none.",
+    ),
 ]
 PolicyFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")

@@ -92,14 +92,22 @@ def prompted(prompt: str, stream: TextIO) -> str | None:
 
         with suppress(OSError, ValueError, termios.error):
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-    stream.write(bold(prompt, stream))
-    stream.flush()
+    screen.write(stream, bold(prompt, stream))
     return line_from(sys.stdin)
 
 
 def line_from(stream: TextIO) -> str | None:
-    """The next line without its end; None when there is no more."""
-    line = stream.readline()
+    """The next line without its end; None when there is no more.
+
+    What was typed on a terminal and not entered is no line: Ctrl-D and a terminal that goes
+    away hand it over.
+    """
+    try:
+        line = stream.readline()
+    except OSError:  # the terminal is gone
+        return None
+    if screen.is_terminal(stream) and not line.endswith("\n"):
+        return None
     return line.rstrip("\r\n") if line else None
 
 

@@ -38,7 +38,7 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
 
     if all:
         screen.refuse_a_terminal()
-    with open_gate(Settings(policy=policy), room) as gate, _reading():
+    with open_gate(Settings(policy=policy), room, only_reads=True) as gate, _reading():
         live = blocking.run(gate.active_room(room))
     if all or json:
         screen.document(live.model_dump(mode="json") if all else room_data(live))
@@ -91,7 +91,7 @@ def peers(
         screen.refuse_a_terminal()
     rows = limit if limit is not None else DEFAULT_ROWS if json else _TABLE_ROWS
     _check_page(rows, offset, json)
-    with open_gate(Settings(policy=policy), room) as gate, _reading():
+    with open_gate(Settings(policy=policy), room, only_reads=True) as gate, _reading():
         everyone = blocking.run(gate.peers(room))
     rows = len(everyone) if all else rows
     view = select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)

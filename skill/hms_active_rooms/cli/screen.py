@@ -54,12 +54,12 @@ def prepare_streams() -> None:
 
 def out(text: str = "") -> None:
     """One text to standard output, at once, so that piped output keeps its order."""
-    _write(sys.stdout, wrapped(text, sys.stdout))
+    write(sys.stdout, wrapped(text, sys.stdout) + "\n")
 
 
 def err(text: str = "") -> None:
     """One text to standard error."""
-    _write(sys.stderr, wrapped(text, sys.stderr))
+    write(sys.stderr, wrapped(text, sys.stderr) + "\n")
 
 
 def wrapped(text: str, stream: TextIO) -> str:
@@ -90,9 +90,25 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _write(stream: TextIO, text: str) -> None:
-    stream.write(text + "\n")
-    stream.flush()
+class OutputLost(Exception):
+    """What we say cannot be written: a full disk, or whoever read it is gone (`closed`)."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or type(error).__name__)
+        self.closed = isinstance(error, BrokenPipeError)
+
+
+def write(stream: TextIO, text: str) -> None:
+    """The text as it is, at once.
+
+    Raises:
+        OutputLost: it cannot be written.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        raise OutputLost(error) from None
 
 
 def written(value: object) -> str:
@@ -102,7 +118,7 @@ def written(value: object) -> str:
 
 def document(value: object) -> None:
     """One JSON document, on one line, to standard output."""
-    _write(sys.stdout, written(value))
+    write(sys.stdout, written(value) + "\n")
 
 
 def refuse_a_terminal() -> None:
@@ -211,7 +227,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     whole = [tuple(heads), *map(tuple, rows)]
     if not is_terminal(sys.stdout):
         for row in whole:
-            _write(sys.stdout, "\t".join(row))
+            write(sys.stdout, "\t".join(row) + "\n")
         return
     columns = list(zip(*whole, strict=True))
     widths = [max(map(_cells, column)) for column in columns]
@@ -227,7 +243,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for line in zip_longest(*parts, fillvalue=""):
             padded = (c + " " * (w - _cells(c)) for c, w in zip(line, widths, strict=True))
             text = "  ".join(padded).rstrip()
-            _write(sys.stdout, text if count else bold(text, sys.stdout))
+            write(sys.stdout, (text if count else bold(text, sys.stdout)) + "\n")
 
 
 def _cells(text: str) -> int:

@@ -32,7 +32,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
-    from hms_active_rooms.serve.admission import GuardSettings
+    from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
@@ -213,7 +213,9 @@ def _listening(
 
 
 def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
-    with suppress(OSError):  # whoever read what we print may be gone, and the server goes on
+    with suppress(
+        screen.OutputLost
+    ):  # whoever read what we print may be gone, and the server goes on
         if as_json:
             screen.document({"logins": links})
         for name, link in () if as_json else links.items():
@@ -223,7 +225,7 @@ def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings; tokens come from the environment, since an option would show them."""
-    from hms_active_rooms.serve.admission import caller_tokens, guard_settings
+    from hms_active_rooms.serve.guard import caller_tokens, guard_settings
 
     environ = settings.environ()
     url = public_url(environ)

@@ -63,11 +63,17 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 @contextmanager
-def open_journal(settings: Settings) -> Iterator[Journal]:
-    """The journal alone: enough to look at actions and to reject one, without credentials."""
+def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journal]:
+    """The journal alone: enough to look at actions and to reject one, without credentials.
+
+    Args:
+        settings: which journal.
+        create: make it if there is none. Only what can change a room does; a command that looks
+            at a journal must not show an empty one in place of the one that was meant.
+    """
     from hms_active_rooms.gate.journal import Journal
 
-    journal = Journal(settings.environ().get("HMS_JOURNAL") or None)
+    journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
     try:
         yield journal
     finally:
@@ -90,8 +96,8 @@ def existing(journal: Journal, action_id: str) -> Action:
 
 
 @contextmanager
-def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
-    """A gate for one room.
+def open_gate(settings: Settings, room: str, *, only_reads: bool = False) -> Iterator[Gate]:
+    """A gate for one room; one that only reads needs no journal.
 
     Raises:
         InvalidCall, ConfigurationError, JournalError: before anything is asked or sent.
@@ -102,7 +108,8 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
     environ = settings.environ()
     policy = room_policy(environ, room)
     client = ActiveRoomsClient.from_env(environ)
-    with open_journal(settings) as journal:
+    kept = Settings(":memory:") if only_reads else settings
+    with open_journal(kept, create=True) as journal:
         try:
             yield Gate(client, policy, journal)
         finally:

@@ -92,8 +92,7 @@ class Transcript:
             self._look_at(text + "\n")
 
     def _look_at(self, text: str) -> None:
-        self._looked_at.write(screen.wrapped(text, self._looked_at))
-        self._looked_at.flush()
+        screen.write(self._looked_at, screen.wrapped(text, self._looked_at))
 
     def emit(self, event: Mapping[str, Any]) -> None:
         self._progress.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
@@ -30,10 +31,12 @@ from hms_active_rooms.gate.journal.records import (
     action_id,
     by_person,
 )
-from hms_active_rooms.gate.journal.store import Writing
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.untrusted import storable
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 _MAX_REASON_CHARS = 2000
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
@@ -48,10 +48,12 @@ from hms_active_rooms.gate.deciding import (
     next_revision,
     no_such_action,
 )
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import (
     CALLED_AGAIN,
     FINAL,
     OUTSIDE,
+    RATE_WINDOW,
     UNSENT,
     Action,
     Origin,
@@ -61,12 +63,14 @@ from hms_active_rooms.gate.journal.records import (
     content_of,
     ran_unasked,
 )
-from hms_active_rooms.gate.journal.store import RATE_WINDOW, Journal, Writing
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
 from hms_active_rooms.gate.sending import Sending, give_back, lease_s, to_the_end, written
 from hms_active_rooms.gate.wording import describe, sent_before
 from hms_active_rooms.untrusted import storable
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[ApprovalRequest], Awaitable[object]]
 """Shows a person a question and returns the answer. None: nobody answered, nothing is decided.
@@ -705,18 +709,17 @@ def _not_too_often(slow: int) -> None:
 
 
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
-    since = tx.now() - RATE_WINDOW
-    in_all, in_room = policy.actions_per_minute_in_all, policy.actions_per_minute
-    sent = tx.sent_since(since)
-    where, most = "in all", in_all
-    if in_room <= sent < in_all:  # in one room are no more than in all
-        sent, where, most = tx.sent_since(since, like=row), "in one room", in_room
-    if sent >= most:
-        raise PolicyRefusal(
-            f"The policy allows {most} actions per minute {where}.",
-            hint="Wait a minute; it is still approved and was not sent. The same call, or "
-            "`approve` again, then sends it.",
-        )
+    alike, whole = tx.sent_since(tx.now() - RATE_WINDOW, row)
+    for sent, most, where in (
+        (alike, policy.actions_per_minute, "in one room"),
+        (whole, policy.actions_per_minute_in_all, "in all"),
+    ):
+        if sent >= most:
+            raise PolicyRefusal(
+                f"The policy allows {most} actions per minute {where}.",
+                hint="Wait a minute; it is still approved and was not sent. The same call, or "
+                "`approve` again, then sends it.",
+            )
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Final, Literal, TypeVar, TypeVarTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, TypeVarTuple, get_args
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.wire import Backoff
@@ -26,11 +26,14 @@ from hms_active_rooms.errors import (
 )
 from hms_active_rooms.gate.actions.impact import Drift, Impact, Person
 from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, failed, stopped
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.gate.journal.store import Journal, Writing
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.untrusted import storable
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
 
 Sleep = Callable[[float], Awaitable[None]]
 

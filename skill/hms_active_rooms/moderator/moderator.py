@@ -206,14 +206,18 @@ class _Nodes:
         """The model's next message, or a closing one when a limit is reached."""
         if stop := self._limit(state):
             return {"messages": [AIMessage(stop)]}
-        answer = self._model.invoke([self._system, *history.for_model(state["messages"])])
-        return {"messages": [history.with_unique_call_ids(answer, state["messages"])]}
+        return self._said(state, self._model.invoke(self._heard(state)))
 
     async def acall_model(self, state: ModeratorState) -> dict[str, Any]:
         """`call_model`, asynchronously."""
         if stop := self._limit(state):
             return {"messages": [AIMessage(stop)]}
-        answer = await self._model.ainvoke([self._system, *history.for_model(state["messages"])])
+        return self._said(state, await self._model.ainvoke(self._heard(state)))
+
+    def _heard(self, state: ModeratorState) -> list[AnyMessage]:
+        return [self._system, *history.for_model(state["messages"])]
+
+    def _said(self, state: ModeratorState, answer: AIMessage) -> dict[str, Any]:
         return {"messages": [history.with_unique_call_ids(answer, state["messages"])]}
 
     def _limit(self, state: ModeratorState) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -20,7 +20,6 @@ DATA: Final[dict[str, type[BaseModel]]] = {
     **dict.fromkeys(CALLS, ActionView),
 }
 """Tool name of the contract to what `Answer.data` holds; a test holds that the names agree."""
-
 
 MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
 """The same for MCP, whose clients show a model the text, the data, or both."""
@@ -47,6 +46,10 @@ class Answer:
     executed: Executed = "no"
     failed: bool = False
     repeated: bool = False
+
+    def saying(self, text: str) -> Answer:
+        """The same in other words."""
+        return replace(self, text=text, data={**self.data, "text": text})
 
     @property
     def waiting(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.serve.admission import GuardSettings
+    from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 LAST_SENDS_S = 30.0
@@ -36,7 +36,7 @@ class Entry:
     """One way in: its routes, and what must run around them."""
 
     routes: Sequence[BaseRoute]
-    lifespan: Lifespan | None = field(default=None)
+    lifespan: Lifespan | None = None
 
 
 def create_app(
@@ -58,15 +58,12 @@ def create_app(
         page: the approvals page's routes.
         lifespans: what else runs while it serves.
     """
-
     refusals = refusals_of(toolkit.gate.journal)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            for start in [*lifespans, *([mcp.lifespan] if mcp and mcp.lifespan else [])]:
-                await stack.enter_async_context(start())
-            await stack.enter_async_context(at_work(toolkit.gate))
+        every = [*lifespans, *([mcp.lifespan] if mcp and mcp.lifespan else [])]
+        async with at_work(toolkit.gate, every):
             yield
 
     # MCP's own path "/" comes last: the page and REST have longer ones.
@@ -76,19 +73,23 @@ def create_app(
 
 
 @asynccontextmanager
-async def at_work(gate: Gate) -> AsyncIterator[None]:
-    """Around serving by whatever transport: what was approved before is sent, what is being sent ends.
+async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
+    """Around serving by whatever transport, within what else runs meanwhile: what was approved
+    before is sent, what is being sent ends.
 
     Several servers may share the journal. Each approved row is claimed by one of them, and a row
     that is being sent is nobody else's.
     """
-    resumed = asyncio.create_task(run_approved(gate))
-    try:
-        yield
-    finally:
-        await asyncio.gather(resumed, return_exceptions=True)
-        await all_ended(LAST_SENDS_S)
-        await refusals_of(gate.journal).ended()
+    async with AsyncExitStack() as stack:
+        for start in lifespans:
+            await stack.enter_async_context(start())
+        resumed = asyncio.create_task(run_approved(gate))
+        try:
+            yield
+        finally:
+            await asyncio.gather(resumed, return_exceptions=True)
+            await all_ended(LAST_SENDS_S)
+            await refusals_of(gate.journal).ended()
 
 
 async def _healthz(_: Request) -> JSONResponse:

@@ -1,16 +1,9 @@
 """Tool calls from programs that do not run in our process: check, propose, run, tell.
 
-Threat: a client repeats a request because an answer got lost, replays one, sends two at
-once, asks more than people can read, or fills the journal. Invariant: the same call by the same
-caller is the same row of the journal while that row is open. Once it has ended, its outcome
-answers the next such call, once and within an hour, as a repetition; an outcome that stays
-unknown answers all of them, for an hour and in the same session. After that the call is a new
-action. A person is asked about a new action that was called before, whatever the policy lets run
-unasked: so no repetition is sent without a new yes. An explicit key is one row for ever, and
-a new key is a new call. Only a call tells an outcome; looking at an action changes nothing.
-At most `MAX_OPEN` questions of one caller, and `CALLERS_OF_A_TOKEN` times that of the callers of
-one token, wait at once; see `serve.limits` for how many new rows
-it makes in a minute. An outcome is told to whom it belongs: see `Caller`.
+The same call by the same caller is one row while it is open; its outcome then answers the next
+same call, once and within an hour (one that stays unknown: all of them, in the same session).
+After that the call is a new action, which a person is asked about whatever the policy lets run
+unasked. An explicit key is one row for ever. Only a call tells an outcome.
 """
 
 from __future__ import annotations
@@ -44,17 +37,14 @@ from hms_active_rooms.gate.journal.records import (
     call_key,
     content_of,
 )
-from hms_active_rooms.serve.answers import (
-    Answer,
-    action_answer,
-)
+from hms_active_rooms.serve.answers import Answer, action_answer
 from hms_active_rooms.serve.limits import (
     CALLERS_OF_A_TOKEN,
     MOST_NEW_A_MINUTE,
     refusals_of,
     take_one,
 )
-from hms_active_rooms.serve.running import run_to_end
+from hms_active_rooms.serve.running import run, to_the_end
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.read_data import peers_data, peers_table, room_data
 from hms_active_rooms.tools.roster import default_budget, render_room, select, shown
@@ -134,9 +124,8 @@ async def call_tool(
     if not isinstance(call, StateChange):
         return await read(gate, name, call, caller)
     began = gate.journal.now()
-    opened = await open_call(gate, call, caller)
-    action = await settle(gate, opened.action)
-    return await tell(gate, action, began, page=page)
+    action, _ = await open_call(gate, call, caller)
+    return await tell(gate, await settle(gate, action), began, page=page)
 
 
 def input_schema(tool: str) -> dict[str, Any]:
@@ -146,11 +135,7 @@ def input_schema(tool: str) -> dict[str, Any]:
 
 
 def checked(name: str, arguments: dict[str, Any]) -> Arguments:
-    """The call, checked like any.
-
-    Raises:
-        InvalidCall: no such tool, or wrong arguments.
-    """
+    """The call, checked like any, or InvalidCall: no such tool, or wrong arguments."""
     capability().tool(name)
     try:
         return ARGUMENTS[name].model_validate(arguments)
@@ -161,14 +146,8 @@ def checked(name: str, arguments: dict[str, Any]) -> Arguments:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """The answer of a reader.
-
-    Args:
-        gate: reads.
-        name: tool name of the contract.
-        call: its checked arguments.
-        caller: who calls.
-        table: a roster's data is `PeersTable`, and costs what it may together with the text.
+    """The answer of a reader. `table`: a roster's data is `PeersTable`, and costs what it may
+    together with the text.
 
     Raises:
         PolicyRefusal: another room than the policy allows; nothing was read, on record.
@@ -194,24 +173,11 @@ async def read(
     return Answer(name, render_room(live), room_data(live))
 
 
-@dataclass(frozen=True)
-class Opened:
-    """The row of a call, and whether it was made for it just now."""
-
-    action: Action
-    is_new: bool
-
-
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, asking: Asking | None = None
-) -> Opened:
-    """The row for this call by this caller: the one that is open or not told yet, or a new one.
-
-    Args:
-        gate: proposes.
-        call: what to do.
-        caller: who calls.
-        asking: how a new row's question is shown at once, if it is.
+) -> tuple[Action, bool]:
+    """The row for this call by this caller: the one that is open or not told yet, or a new one;
+    and whether it is new. `asking`: how a new row's question is shown at once, if it is.
 
     Raises:
         RateLimited: too many new calls of this caller in this minute; not proposed.
@@ -219,10 +185,14 @@ async def open_call(
         PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
         ApiError: the room could not be read; nothing was executed.
     """
-    place = _key_of(caller)
-    found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, place)
+    keyed = Origin(caller.thread, "key", _checked_key(caller), caller.requester)
+    found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
-        return Opened(await _again(gate, found), is_new=False)
+        try:
+            return refused_again(found), False
+        except ActiveRoomsError:
+            await _told(gate, found)
+            raise
     _keep_pace(gate, call, caller)
     again = found is not None
     waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
@@ -233,15 +203,13 @@ async def open_call(
             f"{waiting} calls wait for a person; no more are taken until some are decided.",
             hint="Tell the person what waits. Call again once they decided.",
         )
-    if place is not None:
-        await asyncio.to_thread(_bind_key, gate, call, place)
-    message, number = (
-        ("key", caller.key) if caller.key else (f"turn of {caller.requester}", str(earlier))
-    )
-    origin = Origin(caller.thread, message, number, caller.requester)
+    if caller.key:
+        await asyncio.to_thread(_bind_key, gate, call, caller)
+    turn = f"turn of {caller.requester}"
+    origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
         row = await gate.propose(call, origin, asking=asking, always_ask=again, looked=True)
-        return Opened(row, is_new=True)
+        return row, True
     except REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
@@ -249,45 +217,30 @@ async def open_call(
         raise
 
 
-async def _again(gate: Gate, found: Action) -> Action:
-    """The row that is there; a call that was refused on the spot is refused again."""
-    try:
-        return refused_again(found)
-    except ActiveRoomsError:
-        await _told(gate, found)
-        raise
-
-
 def _look(
-    gate: Gate, call: StateChange, caller: Caller, place: str | None
+    gate: Gate, call: StateChange, caller: Caller, keyed: Origin
 ) -> tuple[Action | None, int, int, int]:
     """The newest row of this call, how often it was made before, how many questions of the caller
     and of all callers of its token wait."""
     with gate.journal.read() as view:
         mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         ours = view.count(state="proposed", within=threads_of(caller.token))
-        if place is None:
-            found, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
-            return found, earlier, mine, ours
-        origin = Origin(caller.thread, "key", caller.key, caller.requester)
-        found = view.latest(call_key(call, origin))
-        return found, 0, mine, ours
+        if caller.key:
+            return view.latest(call_key(call, keyed)), 0, mine, ours
+        found, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
+        return found, earlier, mine, ours
 
 
-def _key_of(caller: Caller) -> str | None:
-    """The journal's name of an idempotency key; None: the caller gave none."""
-    if not caller.key:
-        return None
-    if len(caller.key) > MAX_KEY_CHARS or not caller.key.isascii() or not caller.key.isprintable():
+def _checked_key(caller: Caller) -> str:
+    if len(caller.key) > MAX_KEY_CHARS or not (caller.key.isascii() and caller.key.isprintable()):
         raise InvalidCall(
             f"An idempotency key has at most {MAX_KEY_CHARS} printable ASCII characters."
         )
-    return json.dumps(["key", caller.thread, caller.key])
+    return caller.key
 
 
-def _bind_key(gate: Gate, call: StateChange, place: str) -> None:
-    """Tie a key to the first call that was made with it."""
-    content = content_of(call)
+def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
+    place, content = json.dumps(["key", caller.thread, caller.key]), content_of(call)
     with gate.journal.write() as tx:
         if not tx.ask(place, [content]) and tx.asked_at(place) != [content]:
             raise InvalidCall(
@@ -299,18 +252,17 @@ def _bind_key(gate: Gate, call: StateChange, place: str) -> None:
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     # Whoever lets more actions be sent in a minute lets them be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
-    mine = (f"{caller.thread} {caller.requester}", most)
-    ours = (f"token {caller.token}", CALLERS_OF_A_TOKEN * most)
-    for who, count in (mine, ours):
-        if wait_s := take_one(gate.journal, who, count):
-            break
-    else:
+    wait_s = take_one(gate.journal, f"{caller.thread} {caller.requester}", most)
+    if not wait_s:
+        most *= CALLERS_OF_A_TOKEN
+        wait_s = take_one(gate.journal, f"token {caller.token}", most)
+    if not wait_s:
         return
-    _log.warning("refused %s: %d new calls in a minute", quoted(caller.requester, 80), count)
+    _log.warning("refused %s: %d new calls in a minute", quoted(caller.requester, 80), most)
     what = f"{call.tool} of room {call.room_id}"
     refusals_of(gate.journal).add(RateLimited.code, what, caller.requester)
     raise RateLimited(
-        f"{count} new calls came in this minute, and no more are taken in it.",
+        f"{most} new calls came in this minute, and no more are taken in it.",
         hint=f"Call again in {ceil(wait_s)} s.",
         retry_after_s=wait_s,
     )
@@ -319,31 +271,25 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
     if action.state in ("approved", "sent", "unknown"):
-        return await run_to_end(gate, action)
+        return await to_the_end(action.id, run(gate, action))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
     """The answer about a row. An outcome that is told once is not told again to a new call.
-
-    Args:
-        gate: has the row.
-        action: the row.
-        began: when the call came that is answered; None: it has been answered about this row before.
-        page: address of the approvals page, if any.
-    """
+    `began`: when the call came that is answered; None: it has been answered about it before."""
     if action.ended:
         await _told(gate, action)
     answer = action_answer(action, page)
     if began is None or not action.ended or action.ended_at >= began:
         return answer
     text = f"This call was made before and is not sent again; what came of it: {answer.text}"
-    return replace(answer, text=text, data={**answer.data, "text": text}, repeated=True)
+    return replace(answer.saying(text), repeated=True)
 
 
 async def _told(gate: Gate, action: Action) -> None:
     def note() -> None:
-        with gate.journal.write() as tx:
+        with gate.journal.write(notes_only=True) as tx:
             tx.told(action.id)
 
     if action.told_at is not None:

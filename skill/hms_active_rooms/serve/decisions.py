@@ -1,9 +1,7 @@
 """Decisions from people who use another program: list, show, approve, reject, and run.
 
-The first decision on an action counts, whichever way it came. Whoever comes second is told
-which one it was, by whom and when. An approval carries the digest that was shown; one with
-another digest decides nothing. Whoever decides may go away at any moment: a yes that is on
-record is sent.
+The first decision counts, whichever way it came; whoever comes second is told which one it was.
+Whoever decides may go away at any moment: a yes that is on record is sent.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
 from hms_active_rooms.gate.wording import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import run, run_to_end, to_the_end, truthful
+from hms_active_rooms.serve.running import run, to_the_end, truthful
 
 MAX_LISTED = 500
 
@@ -46,13 +44,7 @@ class NoAnswer(InvalidCall):
 
 @dataclass(frozen=True)
 class Shown:
-    """One action as a person sees it.
-
-    Attributes:
-        action: the row.
-        events: what happened to it, oldest first.
-        newest: the newest revision of the same call, the action itself if there is none.
-    """
+    """One action, what happened to it, oldest first, and the newest revision of its call."""
 
     action: Action
     events: tuple[Event, ...]
@@ -86,34 +78,17 @@ async def list_actions(
 
     Raises:
         PolicyRefusal: a room the policy does not allow.
-        InvalidCall: a limit out of range.
     """
-    if not 1 <= limit <= MAX_LISTED:
-        raise InvalidCall(f"The limit is 1 to {MAX_LISTED}.")
     if room_id is not None:
         gate.policy.check_room(room_id)
+    rooms, wanted = gate.policy.only_rooms, gate.journal.actions
     return await asyncio.to_thread(
-        gate.journal.actions,
-        state=state,
-        room_id=room_id,
-        rooms=allowed_rooms(gate),
-        within=within,
-        limit=limit,
+        wanted, state=state, room_id=room_id, rooms=rooms, within=within, limit=limit
     )
 
 
-def allowed_rooms(gate: Gate) -> tuple[str, ...] | None:
-    """The rooms the policy allows; None: any."""
-    return gate.policy.only_rooms
-
-
 async def show(gate: Gate, action_id: str, within: Collection[str] | None = None) -> Shown:
-    """One action and everything that happened to it.
-
-    Args:
-        gate: has the journal.
-        action_id: which.
-        within: see `Reading.actions`.
+    """One action and everything that happened to it. `within`: see `Reading.actions`.
 
     Raises:
         NoAction: no such action in the rooms the policy allows, or in these conversations.
@@ -122,7 +97,7 @@ async def show(gate: Gate, action_id: str, within: Collection[str] | None = None
     missing = no_such_action()
     if shown is None or (within is not None and not _is_within(shown.action.thread, within)):
         raise NoAction(str(missing), hint=missing.hint)
-    rooms = allowed_rooms(gate)
+    rooms = gate.policy.only_rooms
     if rooms is not None and shown.action.room_id not in rooms:
         _log.warning("refused action %s: another room", shown.action.id)
         refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
@@ -136,8 +111,7 @@ def _is_within(thread: str, within: Collection[str]) -> bool:
 
 def _show(gate: Gate, action_id: str) -> Shown | None:
     with gate.journal.read() as view:
-        action = view.get(action_id)
-        if action is None:
+        if (action := view.get(action_id)) is None:
             return None
         newest = view.latest(action.call_key) or action
         return Shown(action, tuple(view.events(action.id)), newest)
@@ -145,12 +119,6 @@ def _show(gate: Gate, action_id: str) -> Shown | None:
 
 def _typed(action_id: str) -> str:
     return action_id.strip().lower()[:64]
-
-
-async def asked(gate: Gate, action: Action, way: Way) -> None:
-    """Record that a person was shown an action that waits."""
-    if action.state == "proposed":
-        await gate.asked(action, way)
 
 
 async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: Way) -> Verdict:
@@ -177,8 +145,9 @@ async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: Wa
 
 
 async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
+    rooms = gate.policy.only_rooms
     try:
-        decided = await gate.decide(action_id, answer, by=by, way=way, rooms=allowed_rooms(gate))
+        decided = await gate.decide(action_id, answer, by=by, way=way, rooms=rooms)
     except InvalidCall:
         await show(gate, action_id)  # what is wanted of another room goes on record
         raise
@@ -190,10 +159,8 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         )
         wrong.digest = action.digest
         raise wrong
-    rejecting = isinstance(answer, Reject) or (
-        isinstance(answer, dict) and answer.get("type") == "reject"
-    )
-    approving = not rejecting
+    kind = answer.get("type") if isinstance(answer, dict) else ""
+    approving = kind != "reject" and not isinstance(answer, Reject)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.
         action = await run(gate, action)
@@ -206,34 +173,24 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
 
 async def note_late(gate: Gate, action_id: str, by: str, way: Way) -> None:
     """Put on record that somebody answered when the action was decided already, or too late."""
-    text = "It did not count: decided before, or too late."
+    told = {"by": by, "way": way, "reason": "It did not count: decided before, or too late."}
     try:
-        await asyncio.to_thread(
-            gate.journal.note, action_id, "late_answer", by=by, way=way, reason=text
-        )
+        await asyncio.to_thread(gate.journal.note, action_id, "late_answer", **told)
     except JournalError as error:
         _log.warning("a late answer to %s is not on record: %s", action_id, error)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
     """For whoever comes after the decision that counts: which one it was, by whom and when.
-
-    Args:
-        gate: the gate.
-        action: the row they were asked about, as it is now.
-    """
+    `action`: the row they were asked about, as it is now."""
     # What was sent is the newest revision of its call: known even if the journal fails by now.
     newest = action if action.sent_at else await gate.latest(action)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """Whose decision counted, and what came of it: for somebody who still has the question. Pure.
-
-    Args:
-        action: what they were asked about.
-        newest: the newest revision of the same call.
-    """
+    """Whose decision counted, and what came of it: for somebody who still has the question of
+    `action`. `newest`: the newest revision of the same call. Pure."""
     if words := already(action, edited=newest.edited_from == action.id):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -255,13 +212,12 @@ async def run_approved(gate: Gate) -> list[Action]:
     approves on the page is told that it runs. The rest belongs to the programs that asked.
     """
     await gate.look_again()
-    approved = await list_actions(gate, state="approved", limit=MAX_LISTED)
     rows = []
-    for action in approved:
+    for action in await list_actions(gate, state="approved", limit=MAX_LISTED):
         if not action.thread.startswith(OUTSIDE) and action.decided_way not in _SENT_HERE:
             continue
         try:
-            rows.append(await run_to_end(gate, action))
+            rows.append(await to_the_end(action.id, run(gate, action)))
         except ActiveRoomsError as error:
             # Still approved, or unknown: the row tells whoever asks.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)

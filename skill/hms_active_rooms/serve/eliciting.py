@@ -1,11 +1,7 @@
 """What an MCP client asks its person, what its answer means, and what ties the two. Pure.
 
-Threat: an answer is replayed, forged, or given to a question that is not the pending one; a
-client may keep one and give it to whatever is asked when it resumes, with a fresh state.
-Invariant: the decision itself names its question by the digest, which covers the action and
-its revision, and counts for no other; only exactly the form's `approve` approves; the journal
-decides whether anything is sent. A declined form has no content to name a question in: it
-stops what is asked, and can do no more.
+A client may keep an answer and give it to whatever is asked when it resumes, so a decision names
+its question by the digest and counts for no other. A declined form names nothing and only stops.
 """
 
 from __future__ import annotations
@@ -42,13 +38,8 @@ _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Asked:
-    """Which question a client is answering.
-
-    Attributes:
-        action: the journal's row.
-        digest: what was shown.
-        count: how many questions there were about this call, this one included.
-    """
+    """Which question a client is answering: row, digest of what was shown, and how many questions
+    there were about this call, this one included."""
 
     action: str
     digest: str
@@ -78,13 +69,8 @@ def decided_by(name: str) -> str:
 
 
 def question(request: ApprovalRequest, elsewhere: str = "", before: str = "") -> str:
-    """The request in words, with what tells it from every other request.
-
-    Args:
-        request: what is asked.
-        elsewhere: where else it can be decided, behind "can also be decided"; "" to leave it out.
-        before: why the last answer decided nothing; "" when there was none.
-    """
+    """The request in words, with what tells it from every other request; `elsewhere` it can be
+    decided too, and `before` says why the last answer decided nothing."""
     also = f"\nIt can also be decided {elsewhere}." if elsewhere else ""
     last = f"The last answer decided nothing: {before}.\n" if before else ""
     return (
@@ -100,48 +86,31 @@ def form(digest: str) -> dict[str, Any]:
     Each decision names the question; `enumNames` is what a client shows for it, if it knows
     that. No default: nobody approves by pressing Enter.
     """
+    reason = {"title": "Reason", "description": "Told to the model when you reject."}
+    decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
         "type": "object",
         "properties": {
             "decision": {
                 "type": "string",
-                "title": "Decision",
-                "description": "Approve runs exactly what is shown, once.",
-                "enum": [_reject(digest), _approve(digest)],
+                **decision,
+                "enum": [_names("reject", digest), _names("approve", digest)],
                 "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
             },
-            "reason": {
-                "type": "string",
-                "title": "Reason",
-                "description": "Told to the model when you reject.",
-                "maxLength": MAX_REASON_CHARS,
-            },
+            "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS},
         },
         "required": ["decision"],
     }
 
 
-def _name(digest: str) -> str:
-    """Names a question: long enough that no two questions with one name can be made."""
-    return digest[:32]
-
-
-def _approve(digest: str) -> str:
-    return f"approve {_name(digest)}"
-
-
-def _reject(digest: str) -> str:
-    return f"reject {_name(digest)}"
+def _names(word: str, digest: str) -> str:
+    """A decision that names its question: no two questions with one name can be made."""
+    return f"{word} {digest[:32]}"
 
 
 def answer(action: str, content: Mapping[str, object] | None, digest: str) -> object:
     """The answer a client gave, as `Gate.decide` reads it; None when the person decided nothing.
-
-    Args:
-        action: "accept" (the form was sent), "decline" or "cancel".
-        content: the form.
-        digest: of the question that was asked.
-    """
+    `action`: "accept" (`content` is the form), "decline" or "cancel"."""
     if action == "cancel":
         return None
     if action == "decline":
@@ -151,9 +120,9 @@ def answer(action: str, content: Mapping[str, object] | None, digest: str) -> ob
     decision = given.pop("decision", None)
     if action != "accept" or given or not isinstance(reason, str):
         return BadAnswer("the form has other fields than decision and reason")
-    if decision == _approve(digest):
+    if decision == _names("approve", digest):
         return Approve(digest)
-    if decision == _reject(digest):
+    if decision == _names("reject", digest):
         return Reject(reason[:MAX_REASON_CHARS])
     if isinstance(decision, str) and _NAMED.fullmatch(decision):
         return BadAnswer(LATE)

@@ -1,48 +1,343 @@
 """Who may speak to the server at all: checked on every route, before anything reads a request.
 
-Threat: a web page in the person's browser, another machine, a flood of bytes, or bytes that
-never come, or a program that keeps all connections busy. Invariant: a request that `admission`
-refuses, whose body is too large or too slow, or that is one too many of programs, is answered
-here and put on record without its secrets, and nothing is read from 100ms.
+What the settings do not name is refused from the headers alone, what is too large, too slow or one
+too many of programs after them; nothing is read from 100ms, and the record has no secrets. Not
+held off without a token: a proxy that neither passes on its own name nor says that it is one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import logging
+import re
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import RedirectResponse, Response
 
-from hms_active_rooms.serve.admission import (
-    PRINCIPAL_KEY,
-    Elsewhere,
-    GuardSettings,
-    Refusal,
-    is_program,
-    judge,
-)
-from hms_active_rooms.serve.limits import KEY, Refusals
+from hms_active_rooms.api.address import is_loopback
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.limits import KEY, MOST_OF_PROGRAMS, Refusals
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MAX_BODY_BYTES: Final = 256 * 1024
+"""Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
+
+BODY_S: Final = 10.0
+"""Our choice: how long the body of a request may take to arrive."""
+
+MIN_TOKEN_CHARS: Final = 16
+CALLER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
+_ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
+_LAST_PORT: Final = 65535
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
+_PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
+
 _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
 """How much of a refused request is thrown away, unlooked at, and for how long at most."""
 
-_BUSY: Final = Refusal(
-    503, "Too many requests of programs are open. Nothing was executed; try again later.", "busy"
-)
+_HINTS: Final = {
+    "host": "Whoever runs the server names it: --allow-host NAME.",
+    "origin": "Whoever runs the server names it: --allow-origin URL.",
+    "token": "Send Authorization: Bearer TOKEN, with a token that the server was given.",
+    "proxy": "Whoever runs the server sets HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
+}
 _TRY_AGAIN_S: Final = 5
 """Our choice: what takes long waits for a person, or for 100ms."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that calls.
+
+    Attributes:
+        name: its token's, for the record; "": that token has none, or none is needed.
+        alone: no other token lets programs call, so what is on record is this one's to read.
+    """
+
+    name: str = ""
+    alone: bool = True
+
+
+@dataclass(frozen=True)
+class Approver:
+    """Somebody whose token lets their program approve, by the name for the record."""
+
+    name: str
+
+
+Principal = Program | Approver
+"""Whose token a request carried."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not let through: HTTP status, a sentence, a word for the log."""
+
+    status: int
+    text: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where a person's browser is sent instead: what it asked for is for programs."""
+
+    path: str
+
+
+_BUSY: Final = Refusal(
+    503, "Too many requests of programs are open. Nothing was executed; try again later.", "busy"
+)
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """What the guard lets through.
+
+    Attributes:
+        hosts: names in Host, without port.
+        origins: where pages of this server's own are opened, as browsers say it
+            ("https://rooms.example:8443"), when a proxy passes on another Host. Pages from
+            elsewhere cannot call: no answer has a CORS header.
+        callers: name for the record to the bearer token that lets a program call; "" for the one
+            without a name. None at all: nobody needs one.
+        approvers: name for the record to the token that lets a program of theirs approve, by REST
+            only; never a caller's.
+        max_body_bytes: of one request.
+        body_s: how long one may take to arrive.
+        own_login: path prefixes that check who comes by themselves (the approvals page); a
+            person whose browser opens "/" is sent to the first.
+        open_paths: paths that tell nothing and need no token.
+        most_of_programs: requests of programs that are answered at a time.
+    """
+
+    hosts: tuple[str, ...] = _LOOPBACK
+    origins: tuple[str, ...] = ()
+    callers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    max_body_bytes: int = MAX_BODY_BYTES
+    body_s: float = BODY_S
+    own_login: tuple[str, ...] = ()
+    open_paths: tuple[str, ...] = ("/healthz",)
+    most_of_programs: int = MOST_OF_PROGRAMS
+
+    def __post_init__(self) -> None:
+        for whose, who, tokens in (
+            ("server", "callers", self.callers),
+            ("approver", "approvers", self.approvers),
+        ):
+            for token in tokens.values():
+                if len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token:
+                    raise ConfigurationError(
+                        f"The {whose} token needs at least {MIN_TOKEN_CHARS} ASCII characters, "
+                        "no spaces.",
+                        hint=f"It is what HMS_{whose.upper()}_TOKEN, or a variable that begins so, "
+                        "holds.",
+                    )
+            if len(set(tokens.values())) < len(tokens):
+                raise ConfigurationError(
+                    f"Two {who} have the same token.",
+                    hint="The record tells them apart by it: give each their own.",
+                )
+        if set(self.callers.values()) & set(self.approvers.values()):
+            raise ConfigurationError(
+                "The approver's token is the caller's.",
+                hint="Whoever calls must not be able to approve: use two tokens.",
+            )
+
+    @property
+    def token(self) -> bool:
+        """Whether callers must bring a token."""
+        return bool(self.callers)
+
+
+def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
+    """The callers of `HMS_SERVER_TOKEN` (one, without a name) and `HMS_SERVER_TOKENS`
+    ("name=token", by comma or space), by name.
+
+    Raises:
+        ConfigurationError: no such pair, a malformed name, or one name twice.
+    """
+    found = {"": token} if (token := environ.get("HMS_SERVER_TOKEN", "")) else {}
+    for pair in environ.get("HMS_SERVER_TOKENS", "").replace(",", " ").split():
+        name, _, token = pair.partition("=")
+        if not token or not CALLER_NAME.fullmatch(name):
+            # The pair may be a bare token, which no message may tell.
+            raise ConfigurationError(
+                "HMS_SERVER_TOKENS holds something else than name=token.",
+                hint="As agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
+                "dashes and underscores.",
+            )
+        if name in found:
+            raise ConfigurationError(f"HMS_SERVER_TOKENS names {quoted(name)} twice.")
+        found[name] = token
+    return found
+
+
+def guard_settings(
+    host: str,
+    *,
+    token: str = "",
+    callers: Mapping[str, str] | None = None,
+    approvers: Mapping[str, str] | None = None,
+    hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
+    own_login: tuple[str, ...] = (),
+) -> GuardSettings:
+    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
+
+    `token` is that of one caller without a name; see `GuardSettings` for the rest.
+
+    Raises:
+        ConfigurationError: bound or reached beyond loopback without a token, an address
+            without a name it is reached by, or something that is no host or no origin.
+    """
+    callers = {**({"": token} if token else {}), **(callers or {})}
+    names = [_host_name(name) for name in hosts]
+    reached = [*names, *(_origin_host(origin) for origin in origins)]
+    foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
+    # Behind a proxy everybody looks like this machine.
+    lets_in = f"Being reached as {quoted(foreign[0])}" if foreign else ""
+    if is_loopback(host):
+        names += _LOOPBACK
+    else:
+        lets_in = f"Binding {quoted(host)}"
+        if host not in _ANY:
+            names.append(_host_name(f"[{host}]" if ":" in host else host))
+    if lets_in and not callers:
+        raise ConfigurationError(
+            f"{lets_in} lets other machines in, so the server needs a token.",
+            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS, or bind 127.0.0.1 and name no other.",
+        )
+    if not names:
+        raise ConfigurationError(
+            f"Binding {quoted(host)} needs the names it is reached by.",
+            hint="Name them: --allow-host rooms.example",
+        )
+    return GuardSettings(
+        hosts=tuple(dict.fromkeys(names)),
+        origins=tuple(origin.lower() for origin in origins),
+        callers=callers,
+        approvers=approvers or {},
+        own_login=own_login,
+    )
+
+
+def _host_name(text: str) -> str:
+    match = _HOST.fullmatch(text.lower())
+    if not match or match[2]:
+        raise ConfigurationError(
+            f"{quoted(text)} is no host name.", hint="Without scheme and port."
+        )
+    return match[1]
+
+
+def _origin_host(text: str) -> str:
+    match = _ORIGIN.fullmatch(text.lower())
+    host = _HOST.fullmatch(match[1]) if match else None
+    if host is None:
+        raise ConfigurationError(f"{quoted(text)} is no origin.", hint="As https://name[:port].")
+    return host[1]
+
+
+def principal(scope: Mapping[str, Any]) -> Principal:
+    """Whose token the guard found on this request."""
+    found: Principal = scope.get(PRINCIPAL_KEY, Program())
+    return found
+
+
+def judge(
+    settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
+) -> Refusal | Elsewhere | Principal:
+    """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
+    hosts = headers.get("host", [])
+    match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+    if match is None or match[1] not in settings.hosts:
+        return Refusal(421, "This server is not reached by that Host.", "host")
+    if int(match[2] or 0) > _LAST_PORT:
+        return Refusal(421, "No server is reached by that port.", "host")
+    origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
+    own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
+    if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
+        return Refusal(403, "Requests from that Origin are not taken.", "origin")
+    if settings.own_login and path == "/" and _is_opened(method, headers):
+        return Elsewhere(settings.own_login[0])
+    if not origins and not _site_fits(settings, path, headers):
+        return Refusal(403, "Requests from other sites are not taken.", "site")
+    if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
+        # Whoever is behind the proxy looks as local as the proxy.
+        return Refusal(403, "Behind a proxy this server needs a token.", "proxy")
+    lengths = headers.get("content-length", [])
+    if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
+        return Refusal(400, "The Content-Length is malformed.", "length")
+    if lengths and (len(lengths[0]) > 12 or int(lengths[0]) > settings.max_body_bytes):
+        return Refusal(413, "The request is too large.", "size")
+    who = _token_of(settings, headers.get("authorization", []))
+    if isinstance(who, Approver) and not path.startswith("/v1/"):
+        return Refusal(403, "An approver's token is for REST only.", "approver")
+    if who is None and settings.callers and not _needs_no_token(settings, path):
+        return Refusal(401, "A bearer token is needed.", "token")
+    return who or Program()
+
+
+def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
+    if all(site in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
+        return True
+    # A link elsewhere may open the page: it holds nothing, and its script asks by itself.
+    opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
+    return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
+
+
+def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
+    kinds = ",".join(headers.get("accept", [])).lower()
+    shown = all(dest == "document" for dest in headers.get("sec-fetch-dest", []))
+    return method in ("GET", "HEAD") and "text/html" in kinds and shown
+
+
+def _needs_no_token(settings: GuardSettings, path: str) -> bool:
+    own = any(path == p or path.startswith(p.rstrip("/") + "/") for p in settings.own_login)
+    return own or path in settings.open_paths
+
+
+def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
+    alone = len(settings.callers) < 2
+    known: list[tuple[Principal, str]] = [
+        *((Program(name, alone), token) for name, token in settings.callers.items()),
+        *((Approver(name), token) for name, token in settings.approvers.items()),
+    ]
+    if not values or not known:
+        return None
+    scheme, _, given = values[0].partition(" ")
+    found: Principal | None = None
+    for who, token in known:  # all are compared, so that time tells nothing
+        if hmac.compare_digest(hashed(given.strip()), hashed(token)):
+            found = who
+    if found is None or len(values) > 1 or scheme.lower() != "bearer":
+        return Refusal(401, "The bearer token is not the right one.", "token")
+    return found
+
+
+def hashed(secret: str) -> bytes:
+    """What is kept of a secret, and compared. Half a character, which JSON can bring, is a wrong
+    secret like any other."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 class Guard:
@@ -70,30 +365,31 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        verdict = judge(self._settings, scope["path"], _headers(scope), scope["method"])
-        if isinstance(verdict, Elsewhere):
+        headers: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        verdict = judge(self._settings, scope["path"], headers, scope["method"])
+        if isinstance(verdict, Refusal | Elsewhere):
             await _drained(receive)
-            headers = {"cache-control": "no-store"}
-            await RedirectResponse(verdict.path, 307, headers)(scope, receive, send)
+        if isinstance(verdict, Elsewhere):
+            away = RedirectResponse(verdict.path, 307, {"cache-control": "no-store"})
+            await away(scope, receive, send)
             return
         if isinstance(verdict, Refusal):
-            await _drained(receive)
             await self._refuse(verdict, scope, receive, send)
             return
-        scope[PRINCIPAL_KEY] = verdict
-        scope[KEY] = self._refusals
-        try:
-            async with asyncio.timeout(self._settings.body_s):
-                first = await _body(receive, self._settings.max_body_bytes)
-        except TimeoutError:
-            first = Refusal(408, "The request did not arrive in time.", "slow")
+        first = await self._first(receive)
+        # People come by the page, or by a program of their own with an approver's token.
+        program = isinstance(verdict, Program) and not _needs_no_token(
+            self._settings, scope["path"]
+        )
+        if not isinstance(first, Refusal) and program and self._is_busy(verdict.name):
+            first = _BUSY
         if isinstance(first, Refusal):
             await self._refuse(first, scope, receive, send)
             return
-        program = is_program(self._settings, verdict, scope["path"])
-        if program and self._is_busy(verdict.name):
-            await self._refuse(_BUSY, scope, receive, send)
-            return
+        scope[PRINCIPAL_KEY] = verdict
+        scope[KEY] = self._refusals
         pending = [first]
 
         async def replay() -> Message:
@@ -112,6 +408,22 @@ class Guard:
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
+    async def _first(self, receive: Receive) -> Message | Refusal:
+        body = bytearray()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.body_s):
+                while (message := await receive())["type"] == "http.request":
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self._settings.max_body_bytes:
+                        if more:
+                            await _drained(receive)
+                        return Refusal(413, "The request is too large.", "size")
+                    if not more:
+                        return {**message, "body": bytes(body), "more_body": False}
+                return message
+        return Refusal(408, "The request did not arrive in time.", "slow")
+
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         # The path without its query: a login link's secret is in the query.
         client = str((scope.get("client") or ("?", 0))[0])
@@ -121,8 +433,16 @@ class Guard:
             headers["www-authenticate"] = "Bearer"
         if refusal.status == 503:
             headers["retry-after"] = str(_TRY_AGAIN_S)
-        body = json.dumps({"title": refusal.text, "status": refusal.status})
-        answer = Response(body, refusal.status, headers, "application/problem+json")
+        body = {
+            "type": f"urn:hms-active-rooms:problem:{refusal.word}",
+            "title": refusal.text,
+            "status": refusal.status,
+            "detail": refusal.text,
+            "code": refusal.word,
+            "executed": "no",
+            "hint": _HINTS.get(refusal.word, ""),
+        }
+        answer = Response(json.dumps(body), refusal.status, headers, "application/problem+json")
         await answer(scope, receive, send)
 
 
@@ -130,32 +450,10 @@ def note_refusal(refusals: Refusals | None, word: str, method: str, path: str, c
     """Log a refused request and put it on record, without its query, headers and body."""
     # Whoever is told to try again does: of those the log has no more than the record.
     if word != _BUSY.word or refusals is None or not refusals.are_many(word):
-        _log.warning(
-            "refused %s %s from %s: %s",
-            quoted(method, 10)[1:-1],
-            quoted(path, 100),
-            quoted(client, 50)[1:-1],
-            word,
-        )
+        named = quoted(method, 10)[1:-1], quoted(path, 100), quoted(client, 50)[1:-1]
+        _log.warning("refused %s %s from %s: %s", *named, word)
     if refusals is not None:
         refusals.add(word, f"{method[:10]} {path}", client)
-
-
-async def _body(receive: Receive, limit: int) -> Message | Refusal:
-    """The whole body as one message, or the disconnect; a refusal when it is too large."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return message
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > limit:
-            if more:
-                await _drained(receive)
-            return Refusal(413, "The request is too large.", "size")
-        if not more:
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
 
 async def _drained(receive: Receive) -> None:
@@ -171,10 +469,3 @@ async def _drained(receive: Receive) -> None:
                 left -= len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return
-
-
-def _headers(scope: MutableMapping[str, Any]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, value in scope["headers"]:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return found

@@ -1,7 +1,6 @@
 """What is answered when our own code fails: that nobody knows, and one line in the log.
 
-Invariant: no traceback and no text of an error leaves the server or reaches its log, since
-either may hold a secret; and a request that failed is never called "not executed".
+No traceback and no text of an error leaves the server or reaches its log: either may hold a secret.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import logging
 import traceback
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -20,8 +19,6 @@ from hms_active_rooms.untrusted import quoted
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-_LOOK: Final = "Look at the room and the journal before you try again."
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +48,9 @@ class LastResort:
             if not started:
                 await _problem(503, "The server stops.")(scope, receive, send)
         except Exception as error:  # noqa: BLE001  # nothing is behind it, and nothing asks in it
-            _log.error("failed %s %s: %s", *_request(scope), place_of(error))
+            # The path without its query, which may hold a secret.
+            named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
+            _log.error("failed %s %s: %s", *named, place_of(error))
             if not started:
                 await _problem(500, "The server failed.")(scope, receive, send)
 
@@ -69,15 +68,10 @@ def _problem(status: int, what: str) -> Response:
         "detail": f"{what} It is not known whether anything was executed.",
         "code": "internal",
         "executed": "maybe",
-        "hint": _LOOK,
+        "hint": "Look at the room and the journal before you try again.",
     }
     headers = {"cache-control": "no-store", "connection": "close"}
     return Response(json.dumps(body), status, headers, "application/problem+json")
-
-
-def _request(scope: Scope) -> tuple[str, str]:
-    # The path without its query, which may hold a secret.
-    return quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
 
 
 def place_of(error: BaseException) -> str:

@@ -1,13 +1,8 @@
 """How much a server takes on: connections, new calls a minute, refusals on record.
 
-Threat: a program keeps all connections busy, fills the journal with calls or with refused
-requests, or hides one refusal that matters among many. Invariant: half of the connections are
-for people; each caller gets so many new rows a minute, and the callers of one token together
-so many more, which shuts out no other token's; of refused requests, for each reason, of which
-there are few, at most `MOST_A_MINUTE` rows a minute are written and one that counts the rest.
-Nothing waits for them; no secret is in them (no query, no header, no body).
 Counted in memory, by the journal's clock: a restart counts anew, and of servers that share a
-journal each counts its own. A refused change of a room has a row of its own among the actions.
+journal each counts its own. Of refused requests `MOST_A_MINUTE` rows a minute are written for each
+reason, so that a flood hides no other, and one that counts the rest; nothing waits for them.
 """
 
 from __future__ import annotations
@@ -16,7 +11,6 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -47,10 +41,8 @@ _log = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
-    """Our choice, or half of the files this process may open.
-
-    The other half is for the journal, the room, and connections about to be closed.
-    """
+    """Our choice, or half of the files this process may open: the other half is for the journal,
+    the room, and connections about to be closed."""
     if sys.platform == "win32":
         return 512
     import resource
@@ -65,31 +57,20 @@ MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2
 """Our choice: the other half is for people, whatever programs do."""
 
 
-@dataclass
-class _Minute:
-    number: int
-    new: Counter[str] = field(default_factory=Counter)
-
-
-_minutes: WeakKeyDictionary[Journal, _Minute] = WeakKeyDictionary()
+_minutes: WeakKeyDictionary[Journal, tuple[int, Counter[str]]] = WeakKeyDictionary()
 
 
 def take_one(journal: Journal, who: str, most: int) -> float:
-    """Count one more new action; 0 when it may be made, else the seconds until the next may.
-
-    Args:
-        journal: where it would be made; its clock counts.
-        who: whose action it is.
-        most: so many a minute.
-    """
+    """Count one more new action of somebody, by the journal's clock; 0 when it may be made, else
+    the seconds until the next may. `most`: so many a minute."""
     moment_s = journal.now().timestamp()
     number = int(moment_s // _MINUTE_S)
-    minute = _minutes.get(journal)
-    if minute is None or minute.number != number:
-        minute = _minutes[journal] = _Minute(number)
-    if minute.new[who] >= most:
+    if journal not in _minutes or _minutes[journal][0] != number:
+        _minutes[journal] = (number, Counter())
+    _, new = _minutes[journal]
+    if new[who] >= most:
         return (number + 1) * _MINUTE_S - moment_s
-    minute.new[who] += 1
+    new[who] += 1
     return 0.0
 
 
@@ -107,12 +88,7 @@ class Refusals:
 
     def add(self, word: str, what: str, by: str) -> None:
         """Write a refusal down, or count it when there were many for this reason in this minute.
-
-        Args:
-            word: why, one of the few words in the log ("token", "origin"); never a stranger's.
-            what: method and path, or tool and room; escaped and cut here.
-            by: address or name of whoever asked.
-        """
+        `word`: why, one of the few in the log ("token", "origin"), never a stranger's."""
         self._begin_minute()
         if self._written[word] >= MOST_A_MINUTE:
             self._more[word] += 1
@@ -149,17 +125,17 @@ class Refusals:
             self._write(word, f"{count:,} more", "")
 
     def _write(self, word: str, what: str, by: str) -> None:
-        writing = asyncio.create_task(
-            self._written_down(word, cut(what, _MAX_CHARS), cut(by, _MAX_CHARS))
-        )
+        told = {"by": cut(by, _MAX_CHARS), "way": word, "what": cut(what, _MAX_CHARS)}
+
+        async def write() -> None:
+            try:
+                await asyncio.to_thread(self._note, REQUESTS, "refused", **told)
+            except JournalError as error:
+                _log.warning("refused, and not on record: %s", error)
+
+        writing = asyncio.create_task(write())
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-
-    async def _written_down(self, word: str, what: str, by: str) -> None:
-        try:
-            await asyncio.to_thread(self._note, REQUESTS, "refused", by=by, way=word, what=what)
-        except JournalError as error:
-            _log.warning("refused, and not on record: %s", error)
 
 
 _by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
@@ -167,7 +143,6 @@ _by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
 
 def refusals_of(journal: Journal) -> Refusals:
     """The one of this journal in this process: its limit counts for all ways in."""
-    found = _by_journal.get(journal)
-    if found is None:
-        found = _by_journal[journal] = Refusals(journal)
-    return found
+    if journal not in _by_journal:
+        _by_journal[journal] = Refusals(journal)
+    return _by_journal[journal]

@@ -1,15 +1,13 @@
 """The MCP server: the contract's five tools, asking by elicitation, the skill's files to read.
 
 It speaks the handshake era of the protocol (asks during the call) and the one of 2026-07-28
-(asks by returning the call), over HTTP and stdio. A client that cannot ask its person gets
-"waiting for approval" with the action's id.
+(asks by returning the call), over HTTP and stdio.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,10 +26,10 @@ from starlette.routing import Route
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.gate.journal.records import KEPT
-from hms_active_rooms.serve.admission import principal
 from hms_active_rooms.serve.answers import MCP_DATA
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.calls import input_schema
+from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.mcp_calls import Calls
 from hms_active_rooms.serve.mcp_sessions import IDLE_S, TWICE, Sessions
 from hms_active_rooms.tools.active_rooms import hints
@@ -149,7 +147,6 @@ def build_server(
 
 
 async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Say of a refused request state what it means."""
     try:
         return await call_next(ctx)
     except MCPError as error:
@@ -191,38 +188,23 @@ def entry(server: Server[Any]) -> Entry:
     return Entry([Route(path, endpoint=endpoint) for path in PATHS], manager.run)
 
 
-class _OnceEach:
-    """Middleware of one connection: a request whose id is open is refused."""
+async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
+    """The server over standard input and output, until the input ends. `gate` is its tools';
+    `lifespans` is what else runs meanwhile."""
+    open_now: set[object] = set()
 
-    def __init__(self) -> None:
-        self._open: set[object] = set()
-
-    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
-        """See `Server.middleware`."""
+    async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:
         number = ctx.request_id
         if number is None:
             return await call_next(ctx)
-        if number in self._open:
+        if number in open_now:
             raise MCPError(types.INVALID_REQUEST, TWICE)
-        self._open.add(number)
+        open_now.add(number)
         try:
             return await call_next(ctx)
         finally:
-            self._open.discard(number)
+            open_now.discard(number)
 
-
-async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
-    """The server over standard input and output, until the input ends.
-
-    Args:
-        server: from `build_server`.
-        gate: its tools'.
-        lifespans: what else runs meanwhile.
-    """
-    server.middleware.insert(0, _OnceEach())
-    async with AsyncExitStack() as stack:
-        for start in lifespans:
-            await stack.enter_async_context(start())
-        await stack.enter_async_context(at_work(gate))
-        incoming, outgoing = await stack.enter_async_context(stdio_server())
+    server.middleware.insert(0, once_each)
+    async with at_work(gate, lifespans), stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())

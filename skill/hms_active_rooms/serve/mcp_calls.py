@@ -1,10 +1,8 @@
 """MCP's tools/call: one call of a program, asked about by elicitation.
 
-Threat: a client sends an accepted round again, makes one up, or answers another question.
-Invariant: see `eliciting`; in a later round the row that was asked about is looked up, and
-what has ended is told, never sent again. Not held off: a client that answers for its person.
-The protocol leaves asking to the client; the record says "client", and `elicit=False` is for
-those who do not trust theirs.
+In a later round the row that was asked about is looked up; what has ended is told, never sent
+again. A client that answers for its person is not held off: the record says "client", and
+`elicit=False` is for those who do not trust theirs.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import itertools
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,6 +24,7 @@ from pydantic import ValidationError
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import BadAnswer
+from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Asking
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
@@ -34,14 +33,13 @@ from hms_active_rooms.serve.calls import Caller, checked, open_call, read, settl
 from hms_active_rooms.serve.decisions import already_decided, note_late
 from hms_active_rooms.serve.last_resort import place_of
 from hms_active_rooms.serve.mcp_sessions import caller
-from hms_active_rooms.serve.running import to_the_end
+from hms_active_rooms.serve.running import run, started
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
     Context = ServerRequestContext[Any, Any]
@@ -77,14 +75,9 @@ class _Talk:
     name: str
     closed: bool
     began: datetime | None
-    overruled: str = field(default="")
-    unused: str = field(default="")
+    overruled: str = ""
+    unused: str = ""
     approved: bool = False
-
-    @property
-    def questions(self) -> int:
-        """Questions about this call so far."""
-        return self.asked.count if self.asked else 0
 
     @property
     def modern(self) -> bool:
@@ -96,39 +89,17 @@ class _Talk:
         """Whether the client can show a form, and its person has not closed it."""
         told = self.context.session.client_capabilities
         ability = told.elicitation if told else None
-        if self.closed or self.questions >= eliciting.MOST_QUESTIONS or ability is None:
+        most = self.asked is not None and self.asked.count >= eliciting.MOST_QUESTIONS
+        if self.closed or most or ability is None:
             return False
         if ability.form is None and ability.url is not None:
             return False
         return self.modern or self.context.session.can_send_request
 
 
-def _talk(
-    context: Context, params: types.CallToolRequestParams, elicit: bool, now: datetime
-) -> _Talk:
-    info = context.session.client_params
-    name = info.client_info.name if info else "client"
-    asked = eliciting.Asked.decoded(params.request_state)
-    response = (params.input_responses or {}).get(eliciting.KEY)
-    return _Talk(
-        context,
-        caller(eliciting.client_name(name), context.request),
-        asked,
-        response if elicit and asked and isinstance(response, types.ElicitResult) else None,
-        name,
-        closed=not elicit,
-        began=None if asked else now,
-    )
-
-
 class Calls:
-    """Answers tools/call.
-
-    Args:
-        toolkit: holds the gate.
-        page: address of the approvals page; "" when there is none.
-        elicit: whether people are asked through their client, and its answers count.
-    """
+    """Answers tools/call. `page`: address of the approvals page, if there is one; `elicit`: whether
+    people are asked through their client, and its answers count."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, page: str, elicit: bool) -> None:
         self._gate = toolkit.gate
@@ -138,16 +109,12 @@ class Calls:
     async def call(
         self, context: Context, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """One call, or one round of it.
-
-        Raises:
-            MCPError: no such tool, or a bug of ours, whose text stays here.
-        """
+        """One call, or one round of it; MCPError for no such tool, or a bug of ours."""
         if params.name not in ARGUMENTS:
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
         try:
             call = checked(params.name, params.arguments or {})
-            talk = _talk(context, params, self._elicit, self._gate.journal.now())
+            talk = self._talk(context, params)
             if isinstance(call, StateChange):
                 return await self._change(call, talk)
             return _result(await read(self._gate, params.name, call, talk.caller, table=True))
@@ -162,6 +129,17 @@ class Calls:
                 types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
             ) from None
 
+    def _talk(self, context: Context, params: types.CallToolRequestParams) -> _Talk:
+        info = context.session.client_params
+        name = info.client_info.name if info else "client"
+        who = caller(eliciting.client_name(name), context.request)
+        asked = eliciting.Asked.decoded(params.request_state)
+        given = (params.input_responses or {}).get(eliciting.KEY)
+        counts = self._elicit and asked and isinstance(given, types.ElicitResult)
+        response = given if counts and isinstance(given, types.ElicitResult) else None
+        began = None if asked else self._gate.journal.now()
+        return _Talk(context, who, asked, response, name, not self._elicit, began)
+
     async def _change(
         self, call: StateChange, talk: _Talk
     ) -> types.CallToolResult | types.InputRequiredResult:
@@ -173,13 +151,21 @@ class Calls:
                 talk.overruled = action.id  # a no came before it was sent
             if action.state != "proposed" or not talk.can_ask:
                 return _result(await self._told(action, talk))
-            talk.asked = eliciting.Asked(action.id, action.digest, talk.questions + 1)
+            count = talk.asked.count + 1 if talk.asked else 1
+            talk.asked = eliciting.Asked(action.id, action.digest, count)
             if not is_asked:
                 await self._gate.asked(action, eliciting.WAY)
             is_asked = False
+            elsewhere = where_to_approve(action.id, self._page) if self._page else ""
+            words = eliciting.question(self._gate.request(action), elsewhere, talk.unused)
+            form = eliciting.form(action.digest)
             if talk.modern:
-                return self._question(action, talk, talk.asked)
-            answer = await self._ask_now(action, talk)
+                params = types.ElicitRequestFormParams(message=words, requested_schema=form)
+                return types.InputRequiredResult(
+                    input_requests={eliciting.KEY: types.ElicitRequest(params=params)},
+                    request_state=talk.asked.encoded(),
+                )
+            answer = await self._ask_now(action, talk, words, form)
             if answer is None:
                 talk.closed, talk.overruled = True, action.id
                 action = await self._gate.latest(action)
@@ -193,14 +179,12 @@ class Calls:
             with suppress(InvalidCall):
                 return await self._later_round(talk.asked, talk), False
         asking = Asking(eliciting.WAY) if talk.can_ask else None
-        opened = await open_call(self._gate, call, talk.caller, asking)
-        return opened.action, opened.is_new and asking is not None
+        action, is_new = await open_call(self._gate, call, talk.caller, asking)
+        return action, is_new and asking is not None
 
     async def _later_round(self, asked: eliciting.Asked, talk: _Talk) -> Action:
-        """The row after the answer to the question of the round before."""
         answer: object = None
-        if talk.response:
-            given = talk.response
+        if given := talk.response:
             answer = eliciting.answer(given.action, given.content, asked.digest)
             talk.closed = talk.closed or answer is None
         if answer is None:
@@ -213,26 +197,12 @@ class Calls:
                 await self._decided(newest.id, talk, BadAnswer(eliciting.LATE))
         return newest
 
-    def _question(
-        self, action: Action, talk: _Talk, asked: eliciting.Asked
-    ) -> types.InputRequiredResult:
-        form = types.ElicitRequestFormParams(
-            message=self._words(action, talk), requested_schema=eliciting.form(action.digest)
-        )
-        return types.InputRequiredResult(
-            input_requests={eliciting.KEY: types.ElicitRequest(params=form)},
-            request_state=asked.encoded(),
-        )
-
-    def _words(self, action: Action, talk: _Talk) -> str:
-        elsewhere = where_to_approve(action.id, self._page) if self._page else ""
-        return eliciting.question(self._gate.request(action), elsewhere, talk.unused)
-
-    async def _ask_now(self, action: Action, talk: _Talk) -> types.ElicitResult | None:
+    async def _ask_now(
+        self, action: Action, talk: _Talk, words: str, form: dict[str, Any]
+    ) -> types.ElicitResult | None:
         """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
-        text, form = self._words(action, talk), eliciting.form(action.digest)
         session, number = talk.context.session, talk.context.request_id
-        asking = asyncio.create_task(session.elicit_form(text, form, number))
+        asking = asyncio.create_task(session.elicit_form(words, form, number))
         decided = asyncio.create_task(self._until_decided(action))
         waiting = asyncio.create_task(_say_that_it_waits(talk))
         try:
@@ -265,7 +235,6 @@ class Calls:
         asking: asyncio.Task[types.ElicitResult],
         decided: asyncio.Task[None],
     ) -> None:
-        """Take an answer that comes after the call has ended. The next same call tells of it."""
         try:
             await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
@@ -284,7 +253,6 @@ class Calls:
             await _stopped(asking, decided)
 
     async def _until_decided(self, action: Action) -> None:
-        """A question is taken back once its action is decided elsewhere, or too late."""
         while action.state == "proposed":
             await asyncio.sleep(_POLL_S)
             action = await self._gate.get(action.id)
@@ -299,8 +267,14 @@ class Calls:
 
     async def _decided(self, action_id: str, talk: _Talk, answer: object) -> Action:
         by = eliciting.decided_by(talk.name)
-        deciding = self._gate.decide(action_id, answer, by=by, way=eliciting.WAY)
-        decided = await to_the_end(action_id, deciding)
+        deciding = started(
+            action_id, self._gate.decide(action_id, answer, by=by, way=eliciting.WAY)
+        )
+        try:
+            decided = await asyncio.shield(deciding)
+        except asyncio.CancelledError:
+            started(action_id, self._send_what(deciding))
+            raise
         talk.unused = decided.problem
         talk.approved = decided.counted and decided.action.state == "approved"
         if not decided.counted and not decided.problem:
@@ -308,64 +282,55 @@ class Calls:
             await note_late(self._gate, action_id, by, eliciting.WAY)
         return decided.newest
 
+    async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
+        """Send what a yes approved whose client went away as it was written."""
+        decided = await deciding
+        if decided.counted and decided.action.state == "approved":
+            await run(self._gate, decided.action)
+
     async def _told(self, action: Action, talk: _Talk) -> Answer:
-        """What came of it; and whose decision it was, for a person who had the question too."""
         answer = await tell(self._gate, action, talk.began, page=self._page)
         if answer.repeated and action.decided_way == eliciting.WAY:
             events = await asyncio.to_thread(self._gate.journal.events, action.id)
             if any(event.kind == _LATE for event in events):
-                text = f"{answer.text} The person's answer came after the call had ended."
-                answer = replace(answer, text=text, data={**answer.data, "text": text})
+                late = "The person's answer came after the call had ended."
+                answer = answer.saying(f"{answer.text} {late}")
         if not talk.overruled or action.state == "proposed":
             return answer
         try:
             verdict = await already_decided(self._gate, await self._gate.get(talk.overruled))
         except JournalError:
             return answer  # whose decision it was cannot be read; what came of it was
-        return replace(answer, text=verdict.text, data={**answer.data, "text": verdict.text})
+        return answer.saying(verdict.text)
 
     async def _with_progress(self, talk: _Talk, action: Action, work: Awaitable[_T]) -> _T:
-        """The work's result; meanwhile how many of a role removal were dealt with.
-
-        The journal's steps are read; the gate tells nobody anything while it sends.
-        """
-        impact = action.impact
+        """The work's result; meanwhile how many of a role removal were dealt with, by the
+        journal's steps: the gate tells nobody anything while it sends."""
+        impact, session, told = action.impact, talk.context.session, 0
         if impact is None or impact.kind != "remove-each":
             return await work
-        report = _Report(self._gate, talk.context, action.id, impact.total)
-        reporting = asyncio.create_task(report.keep_up())
+
+        async def report() -> None:
+            nonlocal told
+            steps = await asyncio.to_thread(self._gate.journal.steps, action.id)
+            over = sum(state != "sending" for state in steps.values())
+            if over > told:
+                told = over
+                text = f"{over} of {impact.total} people dealt with"
+                await session.report_progress(over, impact.total, text)
+
+        async def keep_up() -> None:
+            while True:
+                await report()
+                await asyncio.sleep(_POLL_S)
+
+        reporting = asyncio.create_task(keep_up())
         try:
             return await work
         finally:
             await _stopped(reporting)
             # What goes wrong with a report is not what became of the action.
-            await asyncio.gather(report.once(), return_exceptions=True)
-
-
-class _Report:
-    """How many people of a role removal were dealt with, as the journal's steps tell."""
-
-    def __init__(self, gate: Gate, context: Context, action_id: str, total: int) -> None:
-        self._gate = gate
-        self._context = context
-        self._action_id = action_id
-        self._total = total
-        self._told = 0
-
-    async def keep_up(self) -> None:
-        """Report until stopped."""
-        while True:
-            await self.once()
-            await asyncio.sleep(_POLL_S)
-
-    async def once(self) -> None:
-        """Report what is new."""
-        steps = await asyncio.to_thread(self._gate.journal.steps, self._action_id)
-        over = sum(state != "sending" for state in steps.values())
-        if over > self._told:
-            self._told = over
-            text = f"{over} of {self._total} people dealt with"
-            await self._context.session.report_progress(over, self._total, text)
+            await asyncio.gather(report(), return_exceptions=True)
 
 
 async def _say_that_it_waits(talk: _Talk) -> None:
@@ -378,7 +343,6 @@ async def _say_that_it_waits(talk: _Talk) -> None:
 
 
 async def _stopped(*tasks: asyncio.Task[Any]) -> None:
-    """The tasks are over; what they ended with is nobody's business any more."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

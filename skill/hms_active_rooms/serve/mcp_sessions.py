@@ -1,11 +1,9 @@
 """Which MCP client calls: its token, what it calls itself, its session; and no request id twice.
 
-Threat: one agent is told another's outcome, or answers its question; a client uses a request's
-id again while the first is open, and the two answers cross. Invariant: callers differ by token,
-by name, and by session while both sessions may live, here or at another server of the journal.
-What a session asked for that has ended is told to the next session of the same token and name,
-since some clients open one for each call. The era of 2026-07-28 has no sessions over HTTP: there
-a connection is one; not where a token is brought, since a proxy's connections are everybody's.
+What a session asked for is told to the next one of the same token and name once it has ended, here
+or at another server of the journal, since some clients open one for each call. The era of
+2026-07-28 has no sessions over HTTP: there a connection is one; not where a token is brought, since
+a proxy's connections are everybody's.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
-from hms_active_rooms.serve.admission import hashed, principal
 from hms_active_rooms.serve.calls import Caller
+from hms_active_rooms.serve.guard import hashed, principal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -81,7 +79,11 @@ class Sessions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        tag = self._tag(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        session, version = headers.get(HEADER, ""), headers.get(VERSION)
+        has_one = session and (version is None or version in self._versions)
+        # Names the session; the id itself opens it, so it is written down nowhere.
+        tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
         if not tag or scope["method"] not in ("POST", "DELETE"):
             await self._app(scope, receive, send)
@@ -116,13 +118,6 @@ class Sessions:
             self._seen.pop(tag, None)
             self._open.pop(tag, None)
 
-    def _tag(self, headers: Headers) -> str:
-        """Names the session of a request; "" for none. The id itself opens the session, so it is
-        written down nowhere."""
-        session, version = headers.get(HEADER, ""), headers.get(VERSION)
-        has_sessions = version is None or version in self._versions
-        return hashed(session).hex()[:8] if session and has_sessions else ""
-
     def _ended(self, tag: str, number: bytes) -> None:
         ids = self._open.get(tag, {})
         ids.pop(number, None)
@@ -136,12 +131,8 @@ class Sessions:
 
 
 def caller(name: str, request: Request | None) -> Caller:
-    """Who calls.
-
-    Args:
-        name: what the client calls itself, as one plain word.
-        request: the HTTP request; None: this process serves this client alone.
-    """
+    """Who calls: `name` is what the client calls itself, as one plain word; without a request this
+    process serves this client alone."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()

@@ -1,11 +1,8 @@
 """Tells a chat channel or a program of each question that waits for a person: `HMS_NOTIFY_URL`.
 
-Threat: a receiver that is slow or down holds up a call; a name in the room reaches, or acts in,
-a channel that others read. Invariant: the journal is read for what waits, whoever asked it, and
-calls know nothing of this; a notice is marked as told once the receiver took it, and sent again
-until then, after longer and longer pauses while the question waits; no text of strangers is in
-one unless asked for, and no redirect takes one elsewhere. Of servers that share a journal one
-tells: the journal has who began the last try.
+A notice is marked as told once the receiver took it, and sent again until then, after longer and
+longer pauses while the question waits. Servers that share a journal find there who began the last
+try. No call waits for a receiver, and no redirect takes a notice elsewhere.
 """
 
 from __future__ import annotations
@@ -80,10 +77,13 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     Raises:
         ConfigurationError: no URL, no such form, or something else than 0 or 1 for the names.
     """
-    url = environ.get("HMS_NOTIFY_URL", "").strip()
+    url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         return None
-    host = _host(url)
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.port != 0 and url.isascii():
+            host = parts.hostname or ""
     if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
     by_host = (form for name, form in _HOSTS.items() if f".{host}".endswith(f".{name}"))
@@ -100,23 +100,9 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     return NotifySettings(url, forms[given], secret, names == "1")
 
 
-def _host(url: str) -> str:
-    """The host of a web address; "" for anything else."""
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.port != 0 and url.isascii():
-            return parts.hostname or ""
-    return ""
-
-
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """What the receiver gets about a question. Pure.
-
-    Args:
-        action: a row that waits.
-        settings: see there.
-        page: address of the approvals page; "" when there is none.
-    """
+    """What the receiver gets about a row that waits. `page`: address of the approvals page, if
+    there is one. Pure."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
     told = f"{action.tool} waits for approval: {count} {'person' if count == 1 else 'people'}"
@@ -163,14 +149,8 @@ def signed(body: bytes, secret: str) -> dict[str, str]:
 
 
 class Notifier:
-    """Looks for new questions, and sends a notice of each.
-
-    Args:
-        gate: has the journal and the rooms.
-        settings: where notices go.
-        page: address of the approvals page; "" when there is none.
-        sleep: waits that many seconds.
-    """
+    """Looks for new questions, and sends a notice of each. `page`: address of the approvals page,
+    if there is one; `sleep` waits so many seconds."""
 
     def __init__(
         self,
@@ -245,10 +225,6 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """What runs while a server does, for `create_app(lifespans=...)`; nothing without a URL.
-
-    Raises:
-        ConfigurationError: see `notify_settings`.
-    """
+    """What runs while a server does, for `create_app(lifespans=...)`; see `notify_settings`."""
     settings = notify_settings(environ)
     return [Notifier(gate, settings, page).running] if settings else []

@@ -42,8 +42,7 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
 
 
 class Problem(BaseModel):
-    """Why a request was refused or failed. One that was refused unread (Host, Origin, token,
-    size) has a title and a status only; nothing was executed."""
+    """Why a request was refused or failed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +52,7 @@ class Problem(BaseModel):
     detail: str = ""
     code: str = Field(default="", description="Stable, for programs.")
     executed: Literal["no", "maybe", "yes"] = Field(
-        default="no", description="Whether a room was changed."
+        default="no", description="Whether this request changed a room."
     )
     hint: str = Field(default="", description="What to do next.")
     action: ActionView | None = Field(
@@ -77,14 +76,13 @@ class Refused(HTTPException):
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body: one JSON object, each key once.
-
-    Raises:
-        Refused: it is none, or is not said to be JSON.
-    """
+    """The body: one JSON object, each key once; `Refused` if it is none, or not said to be JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        # A program in between that decodes it would read another body than we do.
+        raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
     try:
         text = (await request.body()).decode()
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
@@ -96,8 +94,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found := dict(pairs)) < len(pairs):
         raise ValueError("a key twice")
     return found
 

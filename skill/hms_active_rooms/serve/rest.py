@@ -1,9 +1,6 @@
 """REST: the five tools, the actions that wait, and the decisions on them, under /v1.
 
-Threat: a program repeats a request because an answer got lost, approves what it asked for, or
-sends a body that two parsers read differently. Invariant: every call goes through `serve.calls`
-and every decision through `serve.decisions`; only an approver's token decides, and it calls
-nothing that changes a room; a body is one JSON object without a key twice.
+Only an approver's token decides, and it calls nothing that changes a room.
 """
 
 from __future__ import annotations
@@ -27,18 +24,17 @@ from hms_active_rooms.gate.actions.change import Arguments, RoomId
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
-from hms_active_rooms.serve.admission import Approver, principal
 from hms_active_rooms.serve.answers import DATA, where_to_approve
 from hms_active_rooms.serve.calls import Caller, call_tool, input_schema, threads_of
 from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NoAction,
     NoAnswer,
-    Shown,
     decide,
     list_actions,
     show,
 )
+from hms_active_rooms.serve.guard import Approver, principal
 from hms_active_rooms.serve.problems import (
     HANDLERS,
     MEDIA_TYPE,
@@ -151,11 +147,7 @@ class DecidedAction(_Model):
 
 def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRoute]:
     """The routes, for `create_app(rest=...)`. The guard stands before them, and knows who calls.
-
-    Args:
-        toolkit: holds the gate.
-        page: address of the approvals page, told to those who wait; "" when there is none.
-    """
+    `page`: address of the approvals page, told to those who wait; "" when there is none."""
     rest = _Rest(toolkit, page)
     app = FastAPI(
         title="HMS Active Rooms",
@@ -176,7 +168,11 @@ def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRou
         about: Any = {"operation_id": name, "response_model": model, "dependencies": guards}
         app.add_api_route(f"/v1/{path}", handler, **about, **more)
 
-    caller, approver = _bearer("caller", "Calls tools."), _bearer("approver", "Decides on actions.")
+    bearers = {"caller": "Calls tools.", "approver": "Decides on actions."}
+    caller, approver = (
+        Security(HTTPBearer(scheme_name=name, description=text, auto_error=False))
+        for name, text in bearers.items()
+    )
     add("list_tools", "tools", rest.tools, Tools, caller, approver)
     add("list_actions", "actions", rest.actions, Actions, caller, approver)
     add("show_action", "actions/{id}", rest.action, ShownAction, caller, approver)
@@ -203,10 +199,6 @@ def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRou
     return [Route("/v1", app), Route("/v1/{rest:path}", app)]
 
 
-def _bearer(name: str, text: str) -> Any:
-    return Security(HTTPBearer(scheme_name=name, description=text, auto_error=False))
-
-
 def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
     where = {"Location": {"required": True, "schema": {"type": "string"}}}
     told = "Nothing was executed: a person decides first."
@@ -226,8 +218,6 @@ async def _strict(request: Request) -> None:
 
 
 class _Rest:
-    """The handlers."""
-
     def __init__(self, toolkit: ActiveRoomsToolkit, page: str) -> None:
         self._toolkit, self._gate, self._page = toolkit, toolkit.gate, page
 
@@ -278,9 +268,11 @@ class _Rest:
         return Actions(actions=[self._data(action) for action in found])
 
     async def action(self, id: Id, request: Request) -> dict[str, object]:
-        shown = await self._shown(id, _may_read(request))
-        events = shown.events[-MAX_EVENTS:]
-        told = {"action": self._data(shown.action), "events": events}
+        try:
+            shown = await show(self._gate, id, _may_read(request))
+        except NoAction:
+            raise Refused.no_action() from None
+        told = {"action": self._data(shown.action), "events": shown.events[-MAX_EVENTS:]}
         return {**told, "newest_id": shown.newest.id}
 
     async def approve(
@@ -319,18 +311,11 @@ class _Rest:
         _point_to(verdict.action, response)
         return DecidedAction(text=verdict.text, action=data)
 
-    async def _shown(self, action_id: str, within: Collection[str] | None) -> Shown:
-        try:
-            return await show(self._gate, action_id, within)
-        except NoAction:
-            raise Refused.no_action() from None
-
     def _data(self, action: Action) -> ActionView:
         return view(action, approve_at=where_to_approve(action.id, self._page))
 
 
 def _point_to(action: Action | None, response: Response) -> None:
-    """202 and the action's address while it waits for a person."""
     if action is not None and action.state == "proposed":
         response.status_code = 202
         response.headers["location"] = f"/v1/actions/{action.id}"
@@ -359,6 +344,5 @@ def _may_read(request: Request) -> Collection[str] | None:
 
 
 def _approver(request: Request) -> str:
-    """The name of whoever may decide, else ""."""
     who = principal(request.scope)
     return who.name if isinstance(who, Approver) else ""

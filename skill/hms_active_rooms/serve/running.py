@@ -1,9 +1,7 @@
 """Approved actions are sent to their end, even when whoever called goes away in between.
 
-A client that closes its connection cancels its request. Without this, a removal that a
-person approved would stop half-way and be called unknown, or a yes would be written down and
-nobody would send what it allows. What comes back is what the row
-tells: an error of the journal after the request left is no sign that nothing was executed.
+What comes back is what the row tells: an error of the journal after the request left is no sign
+that nothing was executed.
 """
 
 from __future__ import annotations
@@ -13,12 +11,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    InvalidCall,
-    JournalError,
-    OutcomeUnknown,
-)
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, OutcomeUnknown
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, Action
 
@@ -30,21 +23,23 @@ _T = TypeVar("_T")
 
 
 async def to_the_end(action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """The work's result, from a task of its own: a cancelled caller does not cancel it.
+    """The result of work that may send the action, from a task of its own: a cancelled caller
+    does not cancel it."""
+    return await asyncio.shield(started(action_id, work))
 
-    Args:
-        action_id: what may be sent in it, for the log.
-        work: what is done, up to and with the sending.
-    """
+
+def started(action_id: str, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    """The same without waiting for it."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
-    return await asyncio.shield(task)
+    return task
 
 
-async def run_to_end(gate: Gate, action: Action) -> Action:
-    """`run` in a task of its own: see `to_the_end`."""
-    return await to_the_end(action.id, run(gate, action))
+def _forget(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # taken note of: the row tells what happened, whoever still listens
 
 
 async def run(gate: Gate, action: Action) -> Action:
@@ -59,8 +54,7 @@ async def run(gate: Gate, action: Action) -> Action:
         row = await _newest(gate, action.id)
         if row is not None and row.state in FINAL:
             return row
-        truth = _by_row(error, row, action.id)
-        raise truth from None
+        raise _by_row(error, row, action.id) from None
 
 
 async def truthful(gate: Gate, action_id: str, error: ActiveRoomsError) -> ActiveRoomsError:
@@ -69,44 +63,30 @@ async def truthful(gate: Gate, action_id: str, error: ActiveRoomsError) -> Activ
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error, or one that says what the row says was executed. Pure.
-
-    Args:
-        error: what came.
-        row: the newest revision; None: the journal cannot be read.
-        action_id: for the text.
-    """
+    """The error, or one that says what the row says was executed. No row: it cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Whether the action {action_id} was sent cannot be read."
         return OutcomeUnknown(f"{error} {text}") if hidden else error
-    executed = row.executed
-    if executed == "no" or error.executed != "no":
+    if row.executed == "no" or error.executed != "no":
         return error
-    if executed == "maybe":
-        return OutcomeUnknown(f"The action {row.id} was sent. {error}")
-    hint = "Do not send it again; look at the action."
-    return JournalError(f"The action {row.id} was sent. {error}", executed="yes", hint=hint)
+    text = f"The action {row.id} was sent. {error}"
+    if row.executed == "maybe":
+        return OutcomeUnknown(text)
+    return JournalError(text, executed="yes", hint="Do not send it again; look at the action.")
 
 
 async def _newest(gate: Gate, action_id: str) -> Action | None:
     try:
-        return await gate.latest(await gate.get(action_id))
+        return await gate.latest(action_id)
     except (JournalError, InvalidCall):
         return None
-
-
-def _forget(task: asyncio.Task[Any]) -> None:
-    _running.discard(task)
-    if not task.cancelled():
-        task.exception()  # taken note of: the row tells what happened, whoever still listens
 
 
 async def all_ended(timeout_s: float) -> None:
     """Wait for what is being sent in this loop; what is not done by then is called unknown."""
     loop = asyncio.get_running_loop()
-    mine = {task for task in _running if task.get_loop() is loop}
-    if mine:
+    if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)
         for task in late:
             _log.warning("stopped before its end: %s; look at the room", task.get_name())

@@ -1,9 +1,6 @@
 """Running the application on a port with uvicorn: blocking, or in a task for tests.
 
-uvicorn bounds the connections, the head of a request and idle time; the guard bounds bodies
-and how many requests programs have open. Whoever is to be reached by more than one machine
-puts a proxy in front, which also ends connections that stay silent. A stop waits for what is
-being sent and tells whoever asked for it.
+uvicorn bounds the connections, the head of a request and idle time; the guard bounds the rest.
 """
 
 from __future__ import annotations
@@ -45,11 +42,7 @@ _POLL_S: Final = 0.1
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        ConfigurationError: the port is in use, or no such address.
-    """
+    """A listening socket, or ConfigurationError: the port is in use, or no such address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -76,7 +69,7 @@ def address(listener: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """uvicorn that lets open streams end, and what is being sent, before it waits for the rest."""
 
-    def __init__(self, app: ASGIApp, closing: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, closing: Callable[[], None] | None) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
             scope[CONNECTIONS] = self._open_connections
             await app(scope, receive, send)
@@ -109,7 +102,8 @@ class _Server(uvicorn.Server):
         }
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._closing()
+        if self._closing:
+            self._closing()
         for server in self.servers:
             server.close()
         sends = asyncio.create_task(all_ended(LAST_SENDS_S))
@@ -124,15 +118,11 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-def _nothing() -> None:
-    pass
-
-
 def serve(
     app: ASGIApp,
     listener: socket.socket,
     announce: Callable[[str], None],
-    closing: Callable[[], None] = _nothing,
+    closing: Callable[[], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -153,7 +143,7 @@ async def serving(
     app: ASGIApp,
     host: str = DEFAULT_HOST,
     port: int = 0,
-    closing: Callable[[], None] = _nothing,
+    closing: Callable[[], None] | None = None,
 ) -> AsyncIterator[str]:
     """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
     listener = listen(host, port)

@@ -103,8 +103,7 @@ def running_sim(
         scene: a built-in scene's name, the path of a scene file, or a scene.
         host: a loopback address.
         port: 0 for any free one.
-        settings: delays, switches and credentials.
-        clock: the wall clock, aware and in UTC; None: the machine's.
+        settings, clock: see `build_world`.
 
     Raises:
         SceneError: the scene cannot be used.
@@ -129,10 +128,10 @@ def serve(
     settings: Settings | None = None,
     announce: Callable[[Simulation], None],
 ) -> None:
-    """Run a simulator until SIGINT or SIGTERM; arguments and errors as of `running_sim`.
+    """Run a simulator until SIGINT or SIGTERM; see `running_sim`.
 
     Args:
-        announce: called once, when clients may connect; see `paste_lines`.
+        announce: called once, when clients may connect.
     """
     sim, server, listener = _prepare(build_world(scene, settings=settings), host, port)
     with listener:

@@ -92,7 +92,7 @@ class World:
         return self._clock() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. What falls due lands."""
+        """Let time pass."""
         if seconds < 0:
             raise ValueError("time only goes forward")
         with self.lock:
@@ -211,8 +211,7 @@ class World:
         """Somebody joins; the first one opens a session.
 
         Args:
-            user_id: as the app gave it; a new UUID when empty.
-            peer_id: a given id instead of a new one.
+            user_id, peer_id: new UUIDs when empty.
             shares_screen: publishes a screen track too, if the role may.
             ago_s: joined this many seconds ago (for setting a scene).
         """
@@ -256,7 +255,10 @@ class World:
         """
         with self.lock:
             room = self.room(room_id)
-            if gone := self._left_before(room, peer_id):
+            sessions = [*room.past, *([room.session] if room.session else [])]
+            listed = room.session is not None and peer_id in room.session.peers
+            left = [] if listed else [p for s in sessions for p in s.left if p.id == peer_id]
+            for gone in left[:1]:
                 failed: Mapping[str, Json] = {
                     "type": gone.kind,
                     "left_at": UNSET_TIME,
@@ -273,13 +275,6 @@ class World:
                 closed = partial(drop, "websocket closed", "")
                 self.later(self.settings.ghost_s, closed, requested=False)
 
-    def _left_before(self, room: Room, peer_id: str) -> Peer | None:
-        """The peer, if it is not listed any more."""
-        sessions = [*room.past, *([room.session] if room.session else [])]
-        if room.session and peer_id in room.session.peers:
-            return None
-        return next((p for s in sessions for p in s.left if p.id == peer_id), None)
-
     # For `operations`, which holds the lock
 
     def tell(
@@ -294,9 +289,7 @@ class World:
         """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
 
         Args:
-            session, peer: whom it is about; their usual fields come by themselves.
-            more: what else this kind of event tells.
-            at: when it happened; None for now.
+            more: what this kind of event tells besides the fields of session and peer.
         """
         data: dict[str, Json] = {
             "room_id": room.id,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, Arguments
 
 DEFAULT_ROWS: Final = 50
 MAX_ROWS: Final = 100
+
+
+def _whole(value: object) -> object:
+    """2.0 is an integer of JSON, and how providers that keep all numbers as doubles send 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class RetrieveActiveRoom(Arguments):
@@ -29,10 +34,12 @@ class ListPeers(Arguments):
     name: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
         default=None, description="A part of the name, case ignored."
     )
-    limit: Annotated[int, Field(ge=1, le=MAX_ROWS)] = Field(
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ROWS)] = Field(
         default=DEFAULT_ROWS, description="At most 100; default 50."
     )
-    offset: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows to skip.")
+    offset: Annotated[int, BeforeValidator(_whole), Field(ge=0)] = Field(
+        default=0, description="Rows to skip."
+    )
 
 
 ARGUMENTS: dict[str, type[Arguments]] = {

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
@@ -42,7 +44,6 @@ from hms_active_rooms.gate.journal.records import (
     content_of,
 )
 from hms_active_rooms.gate.view import question
-from hms_active_rooms.tools.one_at_a_time import one_at_a_time
 
 # LangGraph's private key for the saver a task runs under. If it is ever renamed, tools
 # find no checkpointer and refuse, and the test that holds this name fails.
@@ -51,6 +52,7 @@ _CHECKPOINTER_KEY = "__pregel_checkpointer"
 MAX_QUESTIONS: Final = 20
 """Times that one graph task asks; a longer run of bad answers ends in a refusal."""
 
+_POLL_S: Final = 0.02
 _MAX_RESTARTS = 3
 """Times that one run of a subgraph asks about one call before it counts as one without memory."""
 
@@ -247,7 +249,7 @@ class Interrupts:
 
     def _record(self, requests: Sequence[ApprovalRequest]) -> Refuse | None:
         items = [part for each in requests for part in (each.action_id, each.problem)]
-        with self._gate.journal.write() as tx:
+        with self._gate.journal.write(notes_only=True) as tx:
             if not tx.ask(self._place.position(self._number), items):
                 return _ANOTHER
             for each in requests:
@@ -273,11 +275,11 @@ async def perform(
     """
     if place.can_interrupt:
         # A graph can make one call twice in a message: the second must find the first one's answer.
-        async with one_at_a_time(call_key(call, origin)):
+        async with _one_at_a_time(call_key(call, origin)):
             return await _interrupting(gate, call, origin, place)
     asking = None if confirm is None else Asking("callback")
     action = await gate.propose(call, origin, asking=asking)
-    ask = _nobody if confirm is None else _Callback(gate, confirm).ask
+    ask = _nobody if confirm is None else _by_callback(gate, confirm)
     return await gate.drive(action, ask, by="callback", way="callback", shown=True)
 
 
@@ -297,27 +299,45 @@ async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Pl
     return ended
 
 
-async def _nobody(_: ApprovalRequest) -> Refuse:
-    return NOBODY
+def _by_callback(gate: Gate, confirm: Confirm) -> Callable[[ApprovalRequest], Awaitable[object]]:
+    """Asks until the deadline; whatever else comes back, nothing is approved."""
 
-
-class _Callback:
-    """Asks by callback until the deadline; whatever else comes back, nothing is approved."""
-
-    def __init__(self, gate: Gate, confirm: Confirm) -> None:
-        self._gate = gate
-        self._confirm = confirm
-
-    async def ask(self, request: ApprovalRequest) -> object:
-        """The callback's answer."""
+    async def ask(request: ApprovalRequest) -> object:
         if request.problem:
             return Refuse(f"the answer was not understood: {request.problem}")
-        left_s = (request.deadline - self._gate.journal.now()).total_seconds()
+        left_s = (request.deadline - gate.journal.now()).total_seconds()
         try:
             async with asyncio.timeout(max(left_s, 0)):
-                answer: object = await asyncio.to_thread(self._confirm, request)
+                answer: object = await asyncio.to_thread(confirm, request)
                 if inspect.isawaitable(answer):
                     answer = await answer
         except TimeoutError:
             return Refuse("nobody answered in time")
         return Refuse("the answer was not understood") if answer is None else answer
+
+    return ask
+
+
+async def _nobody(_: ApprovalRequest) -> Refuse:
+    return NOBODY
+
+
+_running: dict[tuple[int, str], object] = {}
+
+
+@asynccontextmanager
+async def _one_at_a_time(key: str) -> AsyncIterator[None]:
+    """Run the block while no other block with this key runs in this process.
+
+    Not a lock: the two may be on different event loops, or in a child after a fork. What
+    keeps a request from being sent twice is the journal; this keeps two questions about
+    one call from being asked.
+    """
+    place, mine = (os.getpid(), key), object()
+    # One step under the interpreter's lock: whoever's object is in there has the turn.
+    while _running.setdefault(place, mine) is not mine:  # noqa: ASYNC110 - maybe on another loop
+        await asyncio.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        del _running[place]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from hms_active_rooms.api.models import ActiveRoom
 from hms_active_rooms.tokens import token_bound
@@ -91,7 +91,10 @@ class PeersData(_RosterData):
 class PeersTable(_RosterData):
     """Who is in a room: counts of all, and the rows that were asked for, each named once."""
 
-    peers: list[Annotated[list[str], Field(min_length=4, max_length=4)]] = Field(
+    # The schema leaves out that each is a text: an MCP client checks every one, in Python.
+    peers: list[
+        Annotated[list[str], WithJsonSchema({"type": "array", "minItems": 4, "maxItems": 4})]
+    ] = Field(
         description="Each is [short id, name, role, user id]. A cut text ends in an ellipsis."
     )
 

@@ -18,7 +18,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.serve.calls import Caller, call_tool
 from hms_active_rooms.serve.page import PATH
-from hms_active_rooms.serve.page.view import row_view
+from hms_active_rooms.serve.page.view import action_view
 from serve.page.served import Served, running_page
 from serve.people import kit, remove, students
 from stand_in import ROOM, StandInRoom, gate_on
@@ -279,7 +279,7 @@ def test_the_journal_is_filtered_by_state_and_room(served: Served, ada: Browser)
     ada.post(f"/actions/{first.id}", json={"type": "reject", "message": "no"})
 
     def ids(**filters: str) -> list[str]:
-        return [row["id"] for row in ada.get("/journal", params=filters).json()["rows"]]
+        return [row["action_id"] for row in ada.get("/journal", params=filters).json()["rows"]]
 
     assert ids() == [second.id, first.id]
     assert ids(state="rejected", room=ROOM) == [first.id]
@@ -292,7 +292,7 @@ def test_one_action_is_shown_with_all_that_happened_to_it(served: Served, ada: B
     ada.post(f"/actions/{action.id}", json=yes(action) | {"digest": "0" * 64})
     ada.post(f"/actions/{action.id}", json=yes(action))
     shown = ada.get(f"/actions/{action.id}").json()
-    assert shown["question"]["text"] == served.toolkit.gate.request(action).text
+    assert shown["question"] == served.toolkit.gate.request(action).text
     kinds = [event["kind"] for event in shown["events"]]
     assert [k for k in kinds if k in ("proposed", "bad_answer", "approved", "sent", "done")] == [
         "proposed",
@@ -367,4 +367,4 @@ async def test_what_nobody_said_no_to_is_labelled_refused() -> None:
     with pytest.raises(PolicyRefusal):
         await call_tool(toolkit, "hms-remove-peers", remove(), caller=Caller("test", "tester"))
     [row] = toolkit.gate.journal.actions()
-    assert row_view(row)["label"] == "refused"
+    assert action_view(row)["label"] == "refused"

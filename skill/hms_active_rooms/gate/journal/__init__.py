@@ -1,5 +1,5 @@
 """The record of every action, and the one authority on what may be sent."""
 
-from hms_active_rooms.gate.journal.store import Journal
+from hms_active_rooms.gate.journal.journal import Journal
 
 __all__ = ["Journal"]

@@ -12,16 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import UnsupportedOperation
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import sqlalchemy as sa
 
-from hms_active_rooms.errors import BrokenRecord
-from hms_active_rooms.gate.journal.records import KEPT, PRUNED, REQUESTS, Action, naive, row_of
+from hms_active_rooms.gate.journal.records import FINAL, KEPT, PRUNED, REQUESTS, UNSENT, row_of
+from hms_active_rooms.gate.journal.store import Reading, Writing
 from hms_active_rooms.gate.journal.tables import actions, asks, events, exports, grants, steps
-
-if TYPE_CHECKING:
-    from hms_active_rooms.gate.journal.store import Reading, Writing
 
 
 @dataclass
@@ -52,14 +49,21 @@ def write(view: Reading, file: IO[str], before: datetime) -> Exported:
         file.write(line)
 
     for key in ended(view, before):
-        for action in view.revisions(key):
+        for action, columns in view.revisions(key):
             told = _events(view, events.c.action_id == action.id)
-            record = {"action": row_of(action), "events": told, "steps": view.steps(action.id)}
-            add(record | {"contradiction": action.contradiction})
+            row = columns if action.contradiction else row_of(action)
+            add(
+                {
+                    "action": row,
+                    "events": told,
+                    "steps": view.steps(action.id),
+                    "contradiction": action.contradiction,
+                }
+            )
             found.actions += 1
             found.upto[action.id] = max((event["seq"] for event in told), default=0)
     refused = (events.c.action_id == REQUESTS, events.c.kind != PRUNED)
-    for event in _events(view, *refused, events.c.at < naive(before)):
+    for event in _events(view, *refused, events.c.at < before):
         add({"event": event})
         found.upto[REQUESTS] = event["seq"]
     found.sha256 = sha256.hexdigest()
@@ -85,13 +89,12 @@ def prune(tx: Writing, keys: Sequence[str], by: str) -> Pruned:
     """Delete those of the calls that were exported as they are."""
     gone = left = 0
     for key in keys:
-        revisions = tx.revisions(key)
-        if not all(action.ended and _is_exported(tx, action) for action in revisions):
+        revisions = [action for action, _ in tx.revisions(key)]
+        if any(a.contradiction or _newest(tx, a.id) != _upto(tx, a.id) for a in revisions):
             left += len(revisions)
             continue
         for action in revisions:
-            told = {"state": action.state, "digest": action.digest}
-            _delete(tx, action.id, by, told)
+            _delete(tx, action.id, by, {"state": action.state, "digest": action.digest})
             tx.db.execute(actions.delete().where(actions.c.id == action.id))
             tx.db.execute(steps.delete().where(steps.c.action_id == action.id))
             gone += 1
@@ -103,19 +106,17 @@ def prune_rest(tx: Writing, before: datetime, by: str) -> None:
     places and grants."""
     if _upto(tx, REQUESTS):
         _delete(tx, REQUESTS, by, {})
-    old = (asks.c.at < naive(before), ~asks.c.place.startswith(KEPT, autoescape=True))
+    old = (asks.c.at < before, ~asks.c.place.startswith(KEPT, autoescape=True))
     tx.db.execute(asks.delete().where(*old))
-    tx.db.execute(grants.delete().where(grants.c.expires_at < naive(before)))
+    tx.db.execute(grants.delete().where(grants.c.expires_at < before))
 
 
-def _is_exported(tx: Writing, action: Action) -> bool:
-    newest = sa.select(sa.func.max(events.c.seq)).where(events.c.action_id == action.id)
-    return not action.contradiction and tx.db.scalar(newest) == _upto(tx, action.id)
+def _newest(tx: Writing, action_id: str) -> object:
+    return tx.db.scalar(sa.select(sa.func.max(events.c.seq)).where(events.c.action_id == action_id))
 
 
-def _upto(tx: Writing, action_id: str) -> int:
-    upto = sa.select(exports.c.upto).where(exports.c.action_id == action_id)
-    return tx.db.scalar(upto) or -1
+def _upto(tx: Writing, action_id: str) -> int | None:
+    return tx.db.scalar(sa.select(exports.c.upto).where(exports.c.action_id == action_id))
 
 
 def _delete(tx: Writing, action_id: str, by: str, told: dict[str, str]) -> None:
@@ -127,15 +128,17 @@ def _delete(tx: Writing, action_id: str, by: str, told: dict[str, str]) -> None:
 
 
 def ended(view: Reading, before: datetime) -> list[str]:
-    """The calls whose every revision ended before a moment and can be read, oldest first."""
-    calls = sa.select(actions.c.call_key).group_by(actions.c.call_key)
-    calls = calls.having(sa.func.max(actions.c.created_at) < naive(before))
-    found = []
-    for key in view.db.scalars(calls.order_by(sa.func.min(actions.c.created_at))).all():
-        with suppress(BrokenRecord):
-            if all(a.ended and a.ended_at < before for a in view.revisions(key)):
-                found.append(key)
-    return found
+    """The calls whose every revision ended before a moment, oldest first."""
+    row = actions.c
+    over = sa.or_(
+        sa.and_(row.state == "expired", row.expires_at < before),
+        sa.func.coalesce(row.finished_at, row.decided_at, row.created_at) < before,
+    )
+    late = sa.and_(row.state.in_(UNSENT), row.expires_at < min(before, view.now()))
+    has_ended = sa.or_(late, sa.and_(row.state.in_((*FINAL, "unknown")), over))
+    calls = sa.select(row.call_key).group_by(row.call_key)
+    calls = calls.having(sa.func.min(sa.case((has_ended, 1), else_=0)) == 1)
+    return list(view.db.scalars(calls.order_by(sa.func.min(row.created_at))))
 
 
 def _events(view: Reading, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:

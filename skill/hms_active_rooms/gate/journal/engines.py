@@ -1,4 +1,4 @@
-"""The engines that keep a claim on disk before a request leaves: SQLite (WAL, synchronous FULL)
+"""The databases that keep a claim on disk before a request leaves: SQLite (WAL, synchronous FULL)
 and PostgreSQL. What a store cannot guarantee is found out when it is opened, and refused."""
 
 from __future__ import annotations
@@ -7,19 +7,38 @@ import errno
 import os
 import sqlite3
 import sys
-from contextlib import ExitStack, closing
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
+from hms_active_rooms.gate.journal.journal import GONE
+from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, prepare
+from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
-_READS = "hms_reads"
+Mode = Literal["reads", "writes", "notes"]
+"""What a transaction does. In one that reads, a write is an error. One of notes need not be on
+disk when it is committed: notes move nothing, and whatever is committed later takes them there."""
+
+_MODE = "hms_mode"
+_BEGIN = {
+    "reads": ("PRAGMA query_only=ON", "BEGIN"),
+    # Taking the write lock at once: a read-then-write transaction never loses its race late.
+    "writes": ("PRAGMA query_only=OFF", "PRAGMA synchronous=FULL", "BEGIN IMMEDIATE"),
+    "notes": ("PRAGMA query_only=OFF", "PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE"),
+}
+"""How SQLite begins one. In WAL mode one that reads neither waits for a writer nor keeps one
+waiting."""
+
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
@@ -35,37 +54,168 @@ _NETWORK: Final = frozenset(
 )
 """File systems on which another machine can write, which SQLite's WAL mode cannot see."""
 
+_RECOVER = (
+    "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
+    "Move the file away to start an empty one; then nothing is remembered."
+)
+_REPAIR = {
+    "database is locked": "Nothing is sent without a record; end what keeps the journal locked.",
+    "malformed": _RECOVER,
+    "not a database": _RECOVER,
+}
 
-def open_engines(url: str) -> tuple[sa.Engine | None, sa.Engine]:
-    """For writing and for reading; no first one for a database that can only be read.
 
-    A write in the second one is an error. In SQLite's WAL mode it neither waits for a writer nor
-    keeps one waiting.
+class Database:
+    """A journal's database, open. Safe from many threads.
 
     Args:
-        url: a SQLAlchemy URL; ":memory:" for a journal that is gone when closed.
+        url: a SQLAlchemy URL, or ":memory:".
+        key: see `records.seal`.
+        create: make the journal if there is none; else that is an error.
+
+    Attributes:
+        place: its file or address, for a person to read; never a password.
+        pool: has the connections.
+
+    Raises:
+        ConfigurationError: a URL nothing can be made of, or there is no journal.
+        JournalError: the database cannot be opened, or is of a newer release.
     """
-    parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
-    if parsed.get_backend_name() == "postgresql":
-        engine = _postgresql(parsed)
-    elif parsed.get_backend_name() != "sqlite":
-        raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
-    elif is_in_memory(parsed):
-        engine = _sqlite(parsed, "in memory")
-    elif (copy := _copy(parsed)) is not None:
-        return None, _sqlite(copy, "a copy")
-    else:
-        if parsed.database and not parsed.database.startswith("file:"):
-            _make_private(Path(parsed.database))
-        return _sqlite(parsed, "writes"), _sqlite(parsed, "reads")
-    reads: dict[str, Any] = {_READS: True}
-    if engine.dialect.name == "postgresql":
-        reads |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
-    return engine, engine.execution_options(**reads)
+
+    def __init__(self, url: str, key: bytes, *, create: bool) -> None:
+        self.place, self._key = _place(url), key
+        try:
+            engine, self._modes = self._engine(url, create)
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else ""
+            hint = (
+                "Name a sqlite:/// path that can be written, or a "
+                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}."
+            )
+            if ":" not in url and "@" not in url:
+                path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
+                hint = f"A file is named by its URL: {path}."
+            raise ConfigurationError(
+                f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
+                hint=hint,
+            ) from None
+        self.pool = engine
+        self._in_memory = _is_in_memory(engine.url)
+        # A lock of our own: a thread that waits in the pool's queue while the pool is closed
+        # is never woken, and gives up after 30 s.
+        self._turn = threading.Lock()
+        self._gone = False
+        with ExitStack() as unless_opened:
+            unless_opened.callback(self.pool.dispose)
+            self._prepare(create)
+            unless_opened.pop_all()
+
+    def _engine(self, url: str, create: bool) -> tuple[sa.Engine, dict[Mode, sa.Engine]]:
+        parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
+        reads: dict[str, Any] = {}
+        modes: tuple[Mode, ...] = ("reads", "writes", "notes")
+        if parsed.get_backend_name() == "postgresql":
+            engine = _postgresql(parsed)
+            reads = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+        elif parsed.get_backend_name() != "sqlite":
+            raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
+        elif _is_in_memory(parsed):
+            engine = _sqlite(parsed, "memory")
+        else:
+            name = parsed.database or ""
+            path = Path(name.removeprefix("file:"))
+            read_only = parsed.query.get("mode") == "ro"
+            if not path.exists() and (read_only or not create):
+                raise self._missing()
+            if read_only or (path.exists() and not os.access(path, os.W_OK)):
+                engine, modes = _sqlite(_copy(parsed, path), None), ("reads",)
+            else:
+                if not name.startswith("file:"):
+                    _make_private(path)
+                engine = _sqlite(parsed, "wal")
+        options = {mode: reads if mode == "reads" else {} for mode in modes}
+        return engine, {m: engine.execution_options(**{_MODE: m}, **o) for m, o in options.items()}
+
+    def _prepare(self, create: bool) -> None:
+        writable = "writes" in self._modes
+        if not create or not writable:
+            with self.begin("reads") as db:
+                found = check(db, self._key)
+            if found is None:
+                raise self._missing()
+            if not writable and found != SCHEMA_VERSION:
+                raise JournalError(
+                    f"The journal {self.place} is of an earlier release, and cannot be written.",
+                    hint="Copy it to where it can be written, and open that.",
+                )
+        if writable:
+            with self.begin("writes") as db:
+                prepare(db, self._key)
+
+    def _missing(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"There is no journal at {self.place}.",
+            hint="The first command that asks to change a room makes it. If there should be one, "
+            "look at --journal and HMS_JOURNAL.",
+        )
+
+    def close(self) -> None:
+        """Close the connections. A later use opens new ones; a journal in memory is gone."""
+        with self._in_turn():
+            self.pool.dispose()
+            self._gone = self._in_memory
+
+    def forget(self) -> None:
+        """Use none of the connections, which belong to the process that this one was forked from."""
+        self.pool.dispose(close=False)
+        self._turn = threading.Lock()
+        self._gone = self._in_memory
+
+    def _in_turn(self) -> AbstractContextManager[object]:
+        """All threads share the one connection of a memory database in turn."""
+        return self._turn if self._in_memory else nullcontext()
+
+    @contextmanager
+    def begin(self, mode: Mode) -> Iterator[sa.Connection]:
+        """A transaction, and the database's errors in our words."""
+        if mode not in self._modes:
+            raise JournalError(
+                f"The journal {self.place} can only be read: nothing can be recorded in it.",
+                hint="Nothing is sent without a record; use a journal that can be written.",
+            )
+        with self._in_turn():
+            if self._gone:
+                raise JournalError(GONE)
+            try:
+                with self._modes[mode].begin() as db:
+                    yield db
+            except (SQLAlchemyError, sqlite3.Error) as error:
+                raise self._error(error) from None
+            except JournalError as error:
+                if self.place not in str(error):
+                    error.args = (f"{error} (journal {self.place})",)
+                raise
+
+    def _error(self, error: Exception) -> JournalError:
+        cause = str(getattr(error, "orig", None) or error) or type(error).__name__
+        hint = next((hint for text, hint in _REPAIR.items() if text in cause), None)
+        if cause == "database is locked":
+            cause = "it is locked: something has kept it open for writing for too long"
+        return JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
 
 
-def is_in_memory(url: sa.URL) -> bool:
-    """Whether the database is gone with its connection."""
+def _place(url: str) -> str:
+    """Where a journal is, without a password."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return url if url == ":memory:" else "of this URL"  # it may hold a password
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return quoted(parsed.database, 300)
+    return quoted(parsed.render_as_string(hide_password=True), 300)
+
+
+def _is_in_memory(url: sa.URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
@@ -92,14 +242,16 @@ def _postgresql(url: sa.URL) -> sa.Engine:
 
 
 def _begin_postgresql(connection: sa.Connection) -> None:
-    if connection.get_execution_options().get(_READS):
+    mode = connection.get_execution_options()[_MODE]
+    if mode == "reads":
         return
     # One writer at a time, as with SQLite: what a transaction has read stays true until its end.
     # A commit waits for the disk, whatever the server, the database or the role is set to; said
     # in each transaction, since a pooler does not keep what a session was told.
+    waits = "off" if mode == "notes" else "on"
     [_, _, fsync] = connection.exec_driver_sql(
         f"SELECT pg_advisory_xact_lock({_ONE_WRITER}), "
-        "set_config('synchronous_commit', 'on', true), current_setting('fsync')"
+        f"set_config('synchronous_commit', '{waits}', true), current_setting('fsync')"
     ).one()
     if fsync != "on":
         raise JournalError(
@@ -112,8 +264,9 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 # --- SQLite -------------------------------------------------------------------------------------
 
 
-def _sqlite(url: sa.URL, use: str) -> sa.Engine:
-    in_memory = use == "in memory"
+def _sqlite(url: sa.URL, journal_mode: str | None) -> sa.Engine:
+    """An engine whose connections are in this journal mode; None: they only read."""
+    in_memory = journal_mode == "memory"
     engine = sa.create_engine(
         url,
         poolclass=QueuePool,
@@ -122,32 +275,25 @@ def _sqlite(url: sa.URL, use: str) -> sa.Engine:
         max_overflow=0 if in_memory else -1,
         connect_args={"check_same_thread": False, "timeout": 30},
     )
-    sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, use))
-    if in_memory:
-        sa.event.listen(engine, "begin", _begin_in_memory)
-    else:
-        # Taking the write lock at once: a read-then-write transaction never loses its race late.
-        begin = "BEGIN IMMEDIATE" if use == "writes" else "BEGIN"
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode))
+    sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _begin_in_memory(connection: sa.Connection) -> None:
-    # Readers and writers share the one connection.
-    reads = bool(connection.get_execution_options().get(_READS))
-    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if reads else 'OFF'}")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+def _begin_sqlite(connection: sa.Connection) -> None:
+    opened = connection.connection.driver_connection
+    assert isinstance(opened, sqlite3.Connection)
+    for statement in _BEGIN[connection.get_execution_options()[_MODE]]:
+        opened.execute(statement)
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, use: str) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) -> None:
     connection.isolation_level = None  # transactions begin above, not by the driver's guess
     with ExitStack() as unless_kept:
         unless_kept.callback(connection.close)
         _pragma(connection, "busy_timeout=30000")
-        if use in ("writes", "reads", "in memory"):
-            _keep_safely(connection, "memory" if use == "in memory" else "wal")
-        if use in ("reads", "a copy"):
-            _pragma(connection, "query_only=ON")
+        if journal_mode is not None:
+            _keep_safely(connection, journal_mode)
         unless_kept.pop_all()
 
 
@@ -179,13 +325,9 @@ def _refused(reason: str) -> JournalError:
     )
 
 
-def _copy(url: sa.URL) -> sa.URL | None:
-    """The URL of a database that can only be read; None: it can be written."""
+def _copy(url: sa.URL, path: Path) -> sa.URL:
+    """The URL that opens a database for reading only."""
     given = url.database or ""
-    path = Path(given.removeprefix("file:"))
-    asked = url.query.get("mode") == "ro"
-    if not asked and (not path.exists() or os.access(path, os.W_OK)):
-        return None
     query = dict(url.query) | {"mode": "ro", "uri": "true"}
     log = Path(f"{path}-wal")
     if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
@@ -199,7 +341,8 @@ def _make_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     refuse_network(path.parent)
     path.touch(mode=0o600, exist_ok=True)
-    _refuse_without_locks(path.parent)
+    if not _locks(path.parent):
+        raise _refused(f"The folder {quoted(str(path.parent), 300)} does not lock files")
 
 
 def refuse_network(folder: Path) -> None:
@@ -219,11 +362,6 @@ def refuse_network(folder: Path) -> None:
         raise _refused(
             f"The folder {quoted(str(folder), 300)} is on a network file system ({kind})"
         )
-
-
-def _refuse_without_locks(folder: Path) -> None:
-    if not _locks(folder):
-        raise _refused(f"The folder {quoted(str(folder), 300)} does not lock files")
 
 
 def _locks(folder: Path) -> bool:

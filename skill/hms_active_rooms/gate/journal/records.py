@@ -15,11 +15,13 @@ may still become `expired` (too late, or the room changed: a new revision asks a
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Literal, NoReturn, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,7 +30,7 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
-from hms_active_rooms.gate.digest import digest, short_name
+from hms_active_rooms.gate.digest import canonical, digest, short_name
 from hms_active_rooms.untrusted import quoted
 
 State = Literal["proposed", "approved", "sent", "done", "failed", "unknown", "rejected", "expired"]
@@ -53,6 +55,9 @@ UNSENT: tuple[State, ...] = ("proposed", "approved")
 NOWHERE = "none-"
 """How the threads of calls begin that are part of no conversation."""
 
+OUTSIDE = "serve:"
+"""How the threads of calls by other programs begin (REST, MCP)."""
+
 LEADS_TO: Mapping[str, State] = {
     **{state: state for state in TRANSITIONS},
     "refused": "rejected",
@@ -73,8 +78,7 @@ and at that row, that the call was made anew."""
 PRUNED = "pruned"
 """The event that stays when an action that was exported is deleted."""
 
-OUTSIDE = "serve:"
-"""How the threads of calls by other programs begin (REST, MCP)."""
+RATE_WINDOW = timedelta(minutes=1)
 
 Way = Literal[
     "interrupt",  # a person, by an interrupt of a graph
@@ -106,18 +110,6 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
     return way in ("relaxed", "unattended")
 
 
-_TIMES = ("created_at", "expires_at", "decided_at", "sent_at", "lease_until", "finished_at",
-          "told_at")  # fmt: skip
-_LATE = "The approval was not {} in time. Ask again if it is still wanted."
-
-NOTHING = Result()
-"""The result of an action that has not ended."""
-
-_IMPACT = TypeAdapter(Impact)
-_LATER = ("room_name", "receivers")
-_RESULT = TypeAdapter(Result)
-
-
 @dataclass(frozen=True)
 class Origin:
     """Where a call was made: the same place and the same call is the same action.
@@ -133,6 +125,10 @@ class Origin:
     message: str
     call: str
     requester: str
+
+
+NOTHING = Result()
+"""The result of an action that has not ended."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +153,8 @@ class Action:
         edited_from: id of the row whose words a person edited into this one.
         content: digest of the call as it was made, before ids were completed.
         told_at: when the program that asked was first told how it ended.
-        contradiction: what is wrong with the row by its own events; it is shown, and nothing is
-            done for it.
+        contradiction: what is wrong with the row: it cannot be read, or is not what its events
+            say. It is shown, and nothing is done for it.
         mark: the journal's newest event when the row was read.
     """
 
@@ -206,7 +202,7 @@ class Action:
 
         Raises:
             JournalError: the call was refused before anybody was looked up.
-            BrokenRecord: the row is not what its events say.
+            BrokenRecord: see `check`.
         """
         self.check()
         if self.impact is None:
@@ -214,7 +210,7 @@ class Action:
         return self.impact
 
     def check(self) -> None:
-        """Raises BrokenRecord if the row is not what its events say."""
+        """Raises BrokenRecord if the row has a `contradiction`."""
         if self.contradiction:
             raise BrokenRecord(f"The record of the action {self.id} {self.contradiction}.")
 
@@ -248,9 +244,15 @@ class Action:
         """The row as it is at this moment: `expired` once its time is over."""
         if self.state not in UNSENT or now < self.expires_at:
             return self
-        reason = _LATE.format("answered" if self.state == "proposed" else "used")
-        late: dict[str, Any] = {"decided_by": "gate", "decided_way": "gate"}
-        return replace(self, state="expired", reason=reason, decided_at=self.expires_at, **late)
+        verb = "answered" if self.state == "proposed" else "used"
+        return replace(
+            self,
+            state="expired",
+            reason=f"The approval was not {verb} in time. Ask again if it is still wanted.",
+            decided_by="gate",
+            decided_way="gate",
+            decided_at=self.expires_at,
+        )
 
 
 def _digest(row: Action, call: StateChange, impact: Impact) -> str:
@@ -268,7 +270,8 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 def _impact_json(impact: Impact) -> dict[str, Any]:
     """As 0.1.0 wrote it, where what came later is not set: digests stay what they are."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
-    return {name: value for name, value in dumped.items() if value or name not in _LATER}
+    later = ("room_name", "receivers")
+    return {name: value for name, value in dumped.items() if value or name not in later}
 
 
 def content_of(call: StateChange) -> str:
@@ -278,14 +281,8 @@ def content_of(call: StateChange) -> str:
 
 def call_key(call: StateChange, origin: Origin) -> str:
     """The identity of one call made at one place; its revisions share it."""
-    return digest(
-        {
-            "thread": origin.thread,
-            "message": origin.message,
-            "call": origin.call,
-            "digest": content_of(call),
-        }
-    )
+    where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
+    return digest({**where, "digest": content_of(call)})
 
 
 def action_id(key: str, revision: int) -> str:
@@ -329,62 +326,130 @@ class Grant:
     action_id: str
     expires_at: datetime
 
-    @property
-    def stored_audience(self) -> str:
-        """The audience as one text from which its fields can be told apart."""
-        return json.dumps(self.audience)
+    def columns(self) -> dict[str, Any]:
+        """As it is stored: the audience as one text from which its fields can be told apart."""
+        return {**self.__dict__, "audience": json.dumps(self.audience)}
 
 
-def naive(moment: datetime) -> datetime:
-    """UTC without zone, as stored."""
-    return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def aware(moment: datetime) -> datetime:
-    """UTC with zone, as used."""
-    return moment.replace(tzinfo=UTC)
-
-
-def row_of(action: Action) -> dict[str, Any]:
-    """The columns of an action."""
-    row = {field.name: getattr(action, field.name) for field in fields(action)}
-    del row["contradiction"], row["mark"]
-    call, impact = row.pop("call"), row["impact"]
-    row |= {"tool": call.tool, "room_id": call.room_id, "arguments": call.arguments()}
-    row["impact"] = None if impact is None else _impact_json(impact)
-    row["result"] = _RESULT.dump_python(action.result, mode="json", exclude_defaults=True)
-    return {**row, **{name: naive(row[name]) for name in _TIMES if row[name]}}
-
+# --- rows of the database -------------------------------------------------------------------
 
 Columns = Mapping[Any, Any]
 """A row of the database, by the names of its columns."""
 
-_UNSEALED = frozenset({"worker", "lease_until", "told_at"})
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for a time that cannot be read."""
+
+_IMPACT = TypeAdapter(Impact)
+_RESULT = TypeAdapter(Result)
+_FIELDS = {field.name for field in fields(Action)}
+_PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
+_UNSEALED = {"worker", "lease_until", "told_at"}
 """Columns that change without a step of the machine; nothing is sent because of them."""
+_OF_CALL = {"tool", "room_id", "arguments"}
+_SEALED = sorted(_PLAIN - _UNSEALED | _OF_CALL | {"impact", "result"})
+_KNOWN = {"state": get_args(State), "gate": ("soft", "hard"), "decided_way": ("", *get_args(Way))}
+_UNKNOWN = {"state": "unknown", "gate": "hard", "decided_way": ""}
 
 
-def seal(columns: Columns, event: Columns) -> str:
+class Unreadable(StateChange):
+    """Stands for a call that cannot be read. Nothing is done for it."""
+
+    tool = "unreadable"
+    noun = "call"
+    words = frozenset()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise BrokenRecord("The call cannot be read.")
+
+    assess: ClassVar[Any] = _refuse
+    drift: ClassVar[Any] = _refuse
+    question: ClassVar[Any] = _refuse
+    request: ClassVar[Any] = _refuse
+    effect: ClassVar[Any] = _refuse
+
+
+def row_of(action: Action) -> dict[str, Any]:
+    """The columns of an action."""
+    return {
+        **{name: getattr(action, name) for name in _PLAIN},
+        "tool": action.tool,
+        "room_id": action.room_id,
+        "arguments": action.call.arguments(),
+        "impact": None if action.impact is None else _impact_json(action.impact),
+        "result": _RESULT.dump_python(action.result, mode="json", exclude_defaults=True),
+    }
+
+
+def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
+    """The action that a row holds, as it is now.
+
+    Args:
+        row: its columns, and `mark`.
+        now: the time.
+        wrong: its `contradiction`, unless it cannot be read at all.
+    """
+    found = {name: row[name] for name in _PLAIN}
+    try:
+        for name, known in _KNOWN.items():
+            if row[name] not in known:
+                raise ValueError(f"the {name} {row[name]!r} is not known")
+        if broken := [name for name, value in found.items() if value is NO_TIME]:
+            raise ValueError(f"{broken[0]} is no time")
+        if not isinstance(row["revision"], int):
+            raise ValueError("revision is no number")
+        # 0.1.0 wrote the code of a refusal as `code`.
+        result = {("error" if name == "code" else name): v for name, v in row["result"].items()}
+        found |= {
+            "call": parse_call(row["tool"], row["arguments"]),
+            "impact": None if row["impact"] is None else _IMPACT.validate_python(row["impact"]),
+            "result": _RESULT.validate_python(result),
+        }
+    except (InvalidCall, ValidationError, ValueError, TypeError, AttributeError) as error:
+        wrong = f"cannot be read: {quoted(str(error).splitlines()[0], 200)}"
+        found |= {name: _UNKNOWN[name] for name in _KNOWN if row[name] not in _KNOWN[name]}
+        call = Unreadable.model_construct(room_id=str(row["room_id"]))
+        found |= {"call": call, "impact": None, "result": NOTHING}
+    return Action(**found, contradiction=wrong, mark=row.get("mark") or 0).at(now)
+
+
+def sealed(key: bytes, **values: object) -> str:
+    """The seal of values: an HMAC-SHA256, or without a key their SHA-256; 64 hex characters."""
+    text = canonical(values).encode()
+    return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
+
+
+def seal(key: bytes, columns: Columns, event: Columns) -> str:
     """What binds a row to the event that made it what it is.
 
     Args:
-        columns: the row's, as they are stored.
+        key: the journal's; b"" for none.
+        columns: the row's.
         event: when, what, by whom, which way, and its data.
     """
-    row = {name: columns[name] for name in _SEALED}
-    said = [event[name] for name in ("at", "kind", "by", "way", "data")]
-    return digest({"row": row, "event": said})
+    row = {name: _naive(columns[name]) for name in _SEALED}
+    said = [_naive(event[name]) for name in ("at", "kind", "by", "way", "data")]
+    return sealed(key, row=row, event=said)
 
 
-_SEALED = sorted(({f.name for f in fields(Action)} - {"call", "contradiction", "mark"} - _UNSEALED)
-                 | {"tool", "room_id", "arguments"})  # fmt: skip
+def _naive(value: object) -> object:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
-def contradiction(columns: Columns, event: Columns, sealed: str) -> str:
-    """What is wrong with a row by its last step; "" if nothing is."""
+def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
+    """What is wrong with a row by its last step; "" if nothing is.
+
+    Args:
+        key: the journal's; b"" for none.
+        columns: the row's.
+        event: its last step on record.
+        found: the seal of that.
+    """
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
-    if sealed == seal(columns, event):
+    if found == seal(key, columns, event):
         return ""
+    if key and found == seal(b"", columns, event):
+        return "is from before the journal had a key, or from somebody who does not have the key"
     return (
         "contradicts itself: it was changed outside. Its last step on record is "
         f"{quoted(event['kind'], 24)} by {quoted(event['by'])} ({quoted(event['way'], 24)}) "
@@ -409,54 +474,3 @@ def history_fault(row: Action, events: Iterable[Event]) -> str:
     if state != row.state or decided not in ((row.decided_by, row.decided_way), ("", "")):
         return f"contradicts itself: its events end with {state}, decided by {quoted(decided[0])}"
     return ""
-
-
-def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action that a row holds, as it is now.
-
-    Args:
-        row: its columns, and `mark`.
-        now: the time.
-        wrong: see `Action.contradiction`.
-
-    Raises:
-        BrokenRecord: a row that another program wrote or changed, so that it cannot be read.
-    """
-    try:
-        for name, known in _KNOWN.items():
-            if row[name] not in known:
-                raise ValueError(f"the {name} {row[name]!r} is not known")
-        same = {name: row[name] for name in _PLAIN}
-        same |= {name: aware(row[name]) for name in _TIMES if row[name] is not None}
-        same |= {
-            "call": parse_call(row["tool"], row["arguments"]),
-            "impact": None if row["impact"] is None else _IMPACT.validate_python(row["impact"]),
-            "result": _RESULT.validate_python(_as_now(row["result"])),
-            "mark": row.get("mark") or 0,
-        }
-        return Action(**same, contradiction=wrong).at(now)
-    except (InvalidCall, ValidationError, ValueError, TypeError, AttributeError) as error:
-        raise unreadable(f"The action {row['id']}", error) from None
-
-
-_PLAIN = tuple(
-    {f.name for f in fields(Action)} - {"call", "impact", "result", "contradiction", "mark"}
-)
-
-_KNOWN: Mapping[str, Sequence[str]] = {
-    "state": tuple(TRANSITIONS),
-    "gate": ("soft", "hard"),
-    "decided_way": ("", *get_args(Way)),
-}
-
-
-def unreadable(what: str, error: Exception) -> BrokenRecord:
-    """For what is in the journal and cannot be read."""
-    return BrokenRecord(f"{what} cannot be read: {quoted(str(error).splitlines()[0], 200)}.")
-
-
-def _as_now(stored: object) -> object:
-    """A result as this release has it: 0.1.0 wrote the code of a refusal as `code`."""
-    if not isinstance(stored, dict):
-        return stored
-    return {("error" if name == "code" else name): value for name, value in stored.items()}

@@ -2,113 +2,168 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from hms_active_rooms.errors import BrokenRecord, JournalError
 from hms_active_rooms.gate.journal.records import (
     LEADS_TO,
+    NO_TIME,
+    REQUESTS,
     Event,
     action_of,
     history_fault,
     seal,
+    sealed,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+
+# --- types ----------------------------------------------------------------------------------------
+
+
+class _Moment(sa.TypeDecorator[datetime]):
+    """Aware UTC in Python, without its zone in the database."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return value and value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return value and value.replace(tzinfo=UTC)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        return _lenient(super().result_processor(dialect, coltype), lambda _: NO_TIME)
+
+
+class _Json(sa.TypeDecorator[Any]):
+    impl = sa.JSON(none_as_null=True)
+    cache_ok = True
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        read = super().result_processor(dialect, coltype)
+        return _lenient(read, lambda value: {"unreadable": str(value)})
+
+
+def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """SQLite lets in what is no time and no JSON: that must not hide the rows beside it."""
+
+    def read_or_stand_in(value: Any) -> Any:
+        try:
+            return read(value) if read else value
+        except (ValueError, TypeError, AttributeError):
+            return instead(value)
+
+    return read_or_stand_in
+
+
+# --- tables ---------------------------------------------------------------------------------------
 
 metadata = sa.MetaData()
 
-versions = sa.Table("hms_journal", metadata, sa.Column("version", sa.Integer, primary_key=True))
 
-actions = sa.Table(
+def _table(name: str, *columns: sa.Column[Any] | sa.Constraint) -> sa.Table:
+    return sa.Table(name, metadata, *columns)
+
+
+def _column(name: str, kind: Any, **more: Any) -> sa.Column[Any]:
+    return sa.Column(name, kind, **{"nullable": False, **more})
+
+
+def _text(name: str, most: int | None = None, **more: Any) -> sa.Column[Any]:
+    return _column(name, sa.String(most) if most else sa.Text, **more)
+
+
+def _texts(*names: str, most: int | None = None) -> list[sa.Column[Any]]:
+    return [_text(name, most) for name in names]
+
+
+def _seal_column() -> sa.Column[Any]:
+    return _text("seal", 64, server_default="")
+
+
+versions = _table(
+    "hms_journal",
+    sa.Column("version", sa.Integer, primary_key=True),
+    _text("key_check", 64, server_default=""),
+)
+"""`key_check`: a seal by which the journal's key is known; "" before there was one."""
+
+actions = _table(
     "hms_actions",
-    metadata,
-    sa.Column("id", sa.String(16), primary_key=True),
-    sa.Column("call_key", sa.String(64), nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("thread", sa.Text, nullable=False, index=True),
-    sa.Column("requester", sa.Text, nullable=False),
-    sa.Column("tool", sa.String(64), nullable=False),
-    sa.Column("room_id", sa.String(64), nullable=False, index=True),
-    sa.Column("arguments", sa.JSON, nullable=False),
-    sa.Column("impact", sa.JSON(none_as_null=True)),
-    sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("gate", sa.String(8), nullable=False),
-    sa.Column("state", sa.String(12), nullable=False, index=True),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("decided_by", sa.Text, nullable=False),
-    sa.Column("decided_way", sa.Text, nullable=False),
-    sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("created_at", sa.DateTime, nullable=False, index=True),
-    sa.Column("expires_at", sa.DateTime, nullable=False),
-    sa.Column("decided_at", sa.DateTime),
-    sa.Column("sent_at", sa.DateTime, index=True),
-    sa.Column("lease_until", sa.DateTime),
-    sa.Column("finished_at", sa.DateTime),
-    sa.Column("result", sa.JSON, nullable=False),
-    sa.Column("edited_from", sa.String(16)),
-    sa.Column("content", sa.String(64), nullable=False, server_default="", index=True),
-    sa.Column("told_at", sa.DateTime),
+    _text("id", 16, primary_key=True),
+    *_texts("call_key", "tool", "digest", most=64),
+    _text("content", 64, server_default="", index=True),
+    _text("room_id", 64, index=True),
+    _text("thread", index=True),
+    *_texts("requester", "note", "reason", "decided_by", "decided_way", "worker"),
+    _column("revision", sa.Integer),
+    _text("gate", 8),
+    _text("state", 12, index=True),
+    _text("edited_from", 16, nullable=True),
+    _column("arguments", _Json),
+    _column("impact", _Json, nullable=True),
+    _column("result", _Json),
+    _column("created_at", _Moment, index=True),
+    _column("expires_at", _Moment),
+    _column("sent_at", _Moment, nullable=True, index=True),
+    *(
+        _column(name, _Moment, nullable=True)
+        for name in ("decided_at", "lease_until", "finished_at", "told_at")
+    ),
     sa.UniqueConstraint("call_key", "revision"),
 )
 
-events = sa.Table(
+events = _table(
     "hms_events",
-    metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("action_id", sa.String(16), nullable=False, index=True),
-    sa.Column("at", sa.DateTime, nullable=False),
-    sa.Column("kind", sa.String(24), nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("way", sa.Text, nullable=False),
-    sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("seal", sa.String(64), nullable=False, server_default=""),
+    _text("action_id", 16, index=True),
+    _column("at", _Moment),
+    _text("kind", 24),
+    *_texts("by", "way"),
+    _column("data", _Json),
+    _seal_column(),
 )
 """`seal`: see `records.seal`; "" for an event that is no step of the machine."""
 
-exports = sa.Table(
+exports = _table(
     "hms_exports",
-    metadata,
-    sa.Column("action_id", sa.String(16), primary_key=True),
-    sa.Column("upto", sa.Integer, nullable=False),
+    _text("action_id", 16, primary_key=True),
+    _column("upto", sa.Integer),
 )
 """The newest event of an action that an export holds."""
 
-steps = sa.Table(
+steps = _table(
     "hms_steps",
-    metadata,
-    sa.Column("action_id", sa.String(16), primary_key=True),
-    sa.Column("peer_id", sa.String(64), primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False),
+    _text("action_id", 16, primary_key=True),
+    _text("peer_id", 64, primary_key=True),
+    _text("state", 16),
 )
 
-asks = sa.Table(
+asks = _table(
     "hms_asks",
-    metadata,
-    sa.Column("place", sa.Text, primary_key=True),
-    sa.Column("items", sa.JSON, nullable=False),
-    sa.Column("at", sa.DateTime, nullable=False),
+    _text("place", primary_key=True),
+    _column("items", _Json),
+    _column("at", _Moment),
 )
 
-grants = sa.Table(
+grants = _table(
     "hms_grants",
-    metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("tool", sa.String(64), nullable=False),
-    sa.Column("room_id", sa.String(64), nullable=False),
-    sa.Column("session_id", sa.String(64), nullable=False),
-    sa.Column("thread", sa.Text, nullable=False),
-    sa.Column("requester", sa.Text, nullable=False),
-    sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("audience", sa.Text, nullable=False),
-    sa.Column("most", sa.Integer, nullable=False),
-    sa.Column("granted_by", sa.Text, nullable=False),
-    sa.Column("action_id", sa.String(16), nullable=False),
-    sa.Column("expires_at", sa.DateTime, nullable=False),
+    *_texts("tool", "room_id", "session_id", most=64),
+    *_texts("thread", "requester", "worker", "audience", "granted_by"),
+    _column("most", sa.Integer),
+    _text("action_id", 16),
+    _column("expires_at", _Moment),
+    _seal_column(),
 )
+
+# --- what the database itself refuses -------------------------------------------------------------
 
 _MAY_GO = (
     "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
@@ -116,33 +171,66 @@ _MAY_GO = (
 )
 """An event may go once the record says that its action is deleted; that record stays."""
 
-_APPEND_ONLY = {
+_IS_THERE = "EXISTS (SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)"
+
+_UNSEALED = (
+    f"NEW.seal = '' AND NEW.action_id <> '{REQUESTS}' AND NEW.kind IN "
+    f"({', '.join(map(repr, LEADS_TO))})"
+)
+"""A step without a seal is one of an earlier release, whose process still runs."""
+
+_NEWER = "the journal is of a newer release"
+
+
+def _abort(text: str) -> str:
+    return f"BEGIN SELECT RAISE(ABORT, '{text}'); END"
+
+
+_APPEND_ONLY = _abort("events are append-only")
+_FUNCTION = "EXECUTE FUNCTION hms_events_no_change()"
+_TRIGGERS = {
     "sqlite": {
-        "hms_events_no_update": "BEFORE UPDATE ON hms_events",
-        "hms_events_no_delete": f"BEFORE DELETE ON hms_events WHEN NOT ({_MAY_GO})",
+        "hms_events_no_update": f"BEFORE UPDATE ON hms_events {_APPEND_ONLY}",
+        "hms_events_no_delete": f"BEFORE DELETE ON hms_events WHEN NOT ({_MAY_GO}) {_APPEND_ONLY}",
         # REPLACE deletes without the trigger above.
-        "hms_events_no_replace": "BEFORE INSERT ON hms_events WHEN EXISTS "
-        "(SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)",
+        "hms_events_no_replace": f"BEFORE INSERT ON hms_events WHEN {_IS_THERE} {_APPEND_ONLY}",
+        "hms_events_no_seal": f"BEFORE INSERT ON hms_events WHEN {_UNSEALED} {_abort(_NEWER)}",
     },
     "postgresql": {
-        "hms_events_no_change": "BEFORE UPDATE OR DELETE ON hms_events FOR EACH ROW",
-        "hms_events_no_truncate": "BEFORE TRUNCATE ON hms_events FOR EACH STATEMENT",
+        "hms_events_no_change": f"BEFORE UPDATE OR DELETE ON hms_events FOR EACH ROW {_FUNCTION}",
+        "hms_events_no_truncate": f"BEFORE TRUNCATE ON hms_events FOR EACH STATEMENT {_FUNCTION}",
+        "hms_events_no_seal": f"BEFORE INSERT ON hms_events FOR EACH ROW {_FUNCTION}",
     },
 }
-_REFUSE = {
-    "sqlite": "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END",
-    "postgresql": "EXECUTE FUNCTION hms_events_no_change()",
-}
-_FUNCTION = (
-    "CREATE OR REPLACE FUNCTION hms_events_no_change() RETURNS trigger LANGUAGE plpgsql AS "
-    f"$$ BEGIN IF TG_OP = 'DELETE' THEN IF {_MAY_GO} THEN RETURN OLD; END IF; END IF; "
-    "RAISE EXCEPTION 'events are append-only'; END $$"
-)
-_TRIGGERS = {
+_POSTGRESQL_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION hms_events_no_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF TG_OP = 'INSERT' THEN
+    IF {_UNSEALED} THEN RAISE EXCEPTION '{_NEWER}'; END IF;
+    RETURN NEW;
+END IF;
+IF TG_OP = 'DELETE' THEN IF {_MAY_GO} THEN RETURN OLD; END IF; END IF;
+RAISE EXCEPTION 'events are append-only'; END $$
+"""
+_FOUND_TRIGGERS = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
     "postgresql": "SELECT tgname FROM pg_trigger "
     "WHERE tgrelid = 'hms_events'::regclass AND tgenabled <> 'D'",
 }
+
+
+def _triggers(db: sa.Connection) -> set[str]:
+    found = set(db.exec_driver_sql(_FOUND_TRIGGERS[db.dialect.name]).scalars())
+    return {name for name in found if name.startswith("hms_events_no_")}
+
+
+def _protect_events(db: sa.Connection) -> None:
+    if db.dialect.name == "postgresql":
+        db.exec_driver_sql(_POSTGRESQL_FUNCTION)
+    for name, rest in _TRIGGERS[db.dialect.name].items():
+        db.exec_driver_sql(f"CREATE TRIGGER {name} {rest}")
+
+
+# --- made, brought up to date, checked ------------------------------------------------------------
 
 _TO_VERSION = {
     2: [
@@ -150,9 +238,13 @@ _TO_VERSION = {
         "ALTER TABLE hms_actions ADD COLUMN told_at TIMESTAMP",
         "CREATE INDEX ix_hms_actions_content ON hms_actions (content)",
         "UPDATE hms_actions SET decided_way = 'grant' WHERE decided_way LIKE 'grant of %'",
-        "DELETE FROM hms_grants",  # their audiences were one text; they last half an hour
     ],
     3: ["ALTER TABLE hms_events ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''"],
+    4: [
+        "ALTER TABLE hms_journal ADD COLUMN key_check VARCHAR(64) NOT NULL DEFAULT ''",
+        "ALTER TABLE hms_grants ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
+        "DELETE FROM hms_grants",  # they last half an hour, and had no seal
+    ],
 }
 """What makes a journal of the version before one of this version."""
 
@@ -162,13 +254,14 @@ _ALSO_ON = {
 }
 
 
-def prepare(db: sa.Connection) -> None:
-    """Create the tables, or bring those of an earlier release up to this one.
+def prepare(db: sa.Connection, key: bytes) -> None:
+    """Create the tables, or bring those of an earlier release up to this one; from now on its
+    steps are sealed with the key, if there is one.
 
     Raises:
         JournalError: see `check`.
     """
-    found = check(db)
+    found = check(db, key)
     if found is None:
         metadata.create_all(db)
         db.execute(versions.insert().values(version=SCHEMA_VERSION))
@@ -177,20 +270,24 @@ def prepare(db: sa.Connection) -> None:
         for version in range(found + 1, SCHEMA_VERSION + 1):
             for statement in _TO_VERSION[version] + _ALSO_ON.get((db.dialect.name, version), []):
                 db.execute(sa.text(statement))
-        exports.create(db)
-        for trigger in _protections(db):
+        exports.create(db, checkfirst=True)
+        for trigger in _triggers(db):
             table = " ON hms_events" if db.dialect.name == "postgresql" else ""
             db.exec_driver_sql(f"DROP TRIGGER {trigger}{table}")
-        _seal(db)
+        if found < 3:
+            _seal(db)
         _protect_events(db)
         db.execute(versions.update().values(version=SCHEMA_VERSION))
+    if key:
+        new = versions.update().where(versions.c.key_check == "")
+        db.execute(new.values(key_check=_key_check(key)))
 
 
-def check(db: sa.Connection) -> int | None:
+def check(db: sa.Connection, key: bytes) -> int | None:
     """The schema version of the journal; None: there is none yet.
 
     Raises:
-        JournalError: it is of a newer release, or not whole.
+        JournalError: it is of a newer release, not whole, or sealed with another key.
     """
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
@@ -203,24 +300,23 @@ def check(db: sa.Connection) -> int | None:
         )
     missing = set(metadata.tables) - there if found == SCHEMA_VERSION else {events.name} - there
     if found == SCHEMA_VERSION and not missing:
-        missing = set(_APPEND_ONLY[db.dialect.name]) - _protections(db)
+        missing = set(_TRIGGERS[db.dialect.name]) - _triggers(db)
     if found is None or missing:
         raise BrokenRecord(
             f"The journal is not whole: it has no {' and no '.join(sorted(missing) or ['version'])}."
         )
+    known = db.scalar(sa.select(versions.c.key_check)) if found == SCHEMA_VERSION else ""
+    if known and known != _key_check(key):
+        raise JournalError(
+            f"The journal is sealed with {'another' if key else 'a'} key, so nothing it says can "
+            "be checked.",
+            hint="Set HMS_JOURNAL_KEY to the key with which it was begun.",
+        )
     return int(found)
 
 
-def _protections(db: sa.Connection) -> set[str]:
-    found = set(db.exec_driver_sql(_TRIGGERS[db.dialect.name]).scalars())
-    return {name for name in found if name.startswith("hms_events_no_")}
-
-
-def _protect_events(db: sa.Connection) -> None:
-    if db.dialect.name == "postgresql":
-        db.exec_driver_sql(_FUNCTION)
-    for name, when in _APPEND_ONLY[db.dialect.name].items():
-        db.exec_driver_sql(f"CREATE TRIGGER {name} {when} {_REFUSE[db.dialect.name]}")
+def _key_check(key: bytes) -> str:
+    return sealed(key, journal="hms-active-rooms")
 
 
 def _seal(db: sa.Connection) -> None:
@@ -229,12 +325,8 @@ def _seal(db: sa.Connection) -> None:
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()
         history = [Event(e["at"], e["kind"], e["by"], e["way"], e["data"]) for e in told]
-        with suppress(BrokenRecord):
-            if not history_fault(action_of(row, _BEFORE), history):
-                last = [event for event in told if event["kind"] in LEADS_TO][-1]
-                sealed = events.update().where(events.c.seq == last["seq"])
-                db.execute(sealed.values(seal=seal(row, last)))
-
-
-_BEFORE = datetime.min.replace(tzinfo=UTC)
-"""A moment at which no row is late."""
+        action = action_of(row, NO_TIME)
+        if not action.contradiction and not history_fault(action, history):
+            last = [event for event in told if event["kind"] in LEADS_TO][-1]
+            sealing = events.update().where(events.c.seq == last["seq"])
+            db.execute(sealing.values(seal=seal(b"", row, last)))

@@ -18,7 +18,7 @@ export function connected(now, serverTime) {
 }
 
 export function showWaiting(questions) {
-  const waiting = new Set(questions.map((question) => question.id));
+  const waiting = new Set(questions.map((question) => question.action_id));
   questions.forEach(showQuestion);
   for (const [id, card] of cards) if (!waiting.has(id)) card.look();
   count();
@@ -36,14 +36,14 @@ class Card {
     this.state = "proposed";
     this.words = {};
     const node = this.node = copyOf("card");
-    node.id = `action-${question.id}`;
+    node.id = `action-${question.action_id}`;
     node.classList.add(question.gate);
     put(node, {
-      tool: question.tool.replace("hms-", ""), text: question.text, id: question.id,
+      tool: question.tool.replace("hms-", ""), text: question.question, id: question.action_id,
       gate: question.gate === "hard" ? "destructive" : "", requester: question.requester,
       until: `(until ${timeOf(question.deadline)}).`,
     });
-    for (const word of question.words) {
+    for (const word of question.editable.filter((name) => name !== "type")) {
       const label = element("label", `New ${word}`);
       const area = this.words[word] = document.createElement("textarea");
       area.value = question.arguments[word] ?? "";
@@ -89,7 +89,7 @@ class Card {
     part(this.node, "note").textContent = answer.type === "reject" ? "Rejecting…" : "Sending…";
     this.refresh();
     try {
-      const verdict = await call(`/actions/${this.question.id}`, answer);
+      const verdict = await call(`/actions/${this.question.action_id}`, answer);
       part(this.node, "note").textContent = "";
       this.state = "decided";
       this.tell((verdict.counted ? "" : "Your decision did not count. ") + verdict.text, verdict.ended);
@@ -106,7 +106,7 @@ class Card {
     if (this.busy || this.asking || this.ended) return;
     this.asking = true;
     try {
-      const now = await call(`/actions/${this.question.id}`);
+      const now = await call(`/actions/${this.question.action_id}`);
       if (!this.busy && !this.ended) {
         this.state = now.state;
         this.tell(now.told, now.ended);
@@ -147,7 +147,7 @@ class Card {
 
   remove() {
     moved();
-    cards.delete(this.question.id);
+    cards.delete(this.question.action_id);
     this.node.remove();
     count();
   }
@@ -172,19 +172,19 @@ function forgetOld() {
 }
 
 export function showQuestion(question) {
-  if (cards.has(question.id)) return;
-  cards.set(question.id, new Card(question));
+  if (cards.has(question.action_id)) return;
+  cards.set(question.action_id, new Card(question));
   moved();
-  say(`New: ${question.text.split("\n")[0]}`);
+  say(`New: ${question.question.split("\n")[0]}`);
   notify(question);
 }
 
 function notify(question) { // names no people: a notification may be seen by others
   if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
-  const told = new Notification("Waits for approval", { body: question.tool, tag: question.id });
+  const told = new Notification("Waits for approval", { body: question.tool, tag: question.action_id });
   told.addEventListener("click", () => {
     focus();
-    byId(`action-${question.id}`)?.scrollIntoView();
+    byId(`action-${question.action_id}`)?.scrollIntoView();
   });
 }
 

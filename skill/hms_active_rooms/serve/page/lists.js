@@ -84,7 +84,7 @@ let all = false, asked = 0;
 
 class Entry {
   constructor(row) {
-    this.id = row.id;
+    this.id = row.action_id;
     this.node = copyOf("entry");
     this.details = this.node.querySelector("details");
     this.details.addEventListener("toggle", () => this.details.open && this.fill());
@@ -100,8 +100,8 @@ class Entry {
     this.shown = text;
     const by = row.decided_by ? `by ${row.decided_by} (${row.decided_way})` : `asked for by ${row.requester}`;
     put(this.node, {
-      at: `${new Date(row.at).toLocaleDateString()} ${timeOf(row.at)}`, tool: row.tool.replace("hms-", ""),
-      state: row.label, by, text: row.text, room_id: row.room_id, id: row.id,
+      at: `${new Date(row.created_at).toLocaleDateString()} ${timeOf(row.created_at)}`, tool: row.tool.replace("hms-", ""),
+      state: row.label, by, text: row.text, room_id: row.room_id, id: row.action_id,
     });
     part(this.node, "state").className = `state ${row.state}`;
     if (this.details.open) this.fill();
@@ -110,14 +110,14 @@ class Entry {
   async fill() {
     const action = await call(`/actions/${this.id}`).catch(() => null);
     if (!action) return;
-    this.question = action.question;
+    this.question = action;
     const pre = part(this.node, "question");
-    pre.hidden = !action.question;
-    pre.textContent = action.question?.text ?? "";
-    part(this.node, "open").hidden = !action.question || !["proposed", "approved"].includes(action.state);
+    pre.hidden = !action.impact; // refused before anybody was looked up
+    pre.textContent = action.question;
+    part(this.node, "open").hidden = !action.impact || !["proposed", "approved"].includes(action.state);
     part(this.node, "events").replaceChildren(...action.events.map((event) => {
       const who = [event.by, event.way && `(${event.way})`].filter(Boolean).join(" ");
-      return element("li", [timeOf(event.at), event.kind, who, event.reason].filter(Boolean).join(" · "));
+      return element("li", [timeOf(event.at), event.kind, who, event.text].filter(Boolean).join(" · "));
     }));
   }
 }
@@ -133,7 +133,7 @@ export async function showJournal() {
     return;
   }
   if (number !== asked) return; // a newer question is on its way
-  const wanted = new Set(rows.map((row) => row.id));
+  const wanted = new Set(rows.map((row) => row.action_id));
   for (const [id, entry] of entries) {
     if (wanted.has(id)) continue;
     entry.node.remove();
@@ -141,8 +141,8 @@ export async function showJournal() {
   }
   const list = byId("journal");
   rows.forEach((row, place) => {
-    const entry = entries.get(row.id) ?? new Entry(row);
-    entries.set(row.id, entry);
+    const entry = entries.get(row.action_id) ?? new Entry(row);
+    entries.set(row.action_id, entry);
     entry.show(row);
     // Entries that are in place stay where they are, so that focus does too.
     if (list.children[place] !== entry.node) list.insertBefore(entry.node, list.children[place] ?? null);
@@ -161,7 +161,7 @@ async function showRefusals() {
     say.textContent = rows.length ? "The newest; refused before anything was read." : "None.";
     details.querySelector("ul").replaceChildren(...rows.map((row) => {
       const at = `${new Date(row.at).toLocaleDateString()} ${timeOf(row.at)}`;
-      return element("li", [at, row.way, row.what, row.by].filter(Boolean).join(" · "));
+      return element("li", [at, row.way, row.text, row.by].filter(Boolean).join(" · "));
     }));
   } catch (error) {
     say.textContent = error.message;

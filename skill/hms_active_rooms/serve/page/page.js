@@ -50,7 +50,7 @@ async function showLinked() {
   link.delete("action");
   const action = await call(`/actions/${encodeURIComponent(id)}`).catch(() => null);
   if (!action) return say("There is no such action.");
-  if (action.question && ["proposed", "approved"].includes(action.state)) showQuestion(action.question);
+  if (action.impact && ["proposed", "approved"].includes(action.state)) showQuestion(action);
   else say(action.told);
   byId(`action-${id}`)?.scrollIntoView();
 }

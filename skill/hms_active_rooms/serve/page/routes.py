@@ -1,67 +1,66 @@
-"""The page's routes: its files, login, the stream of news, one action, a decision, the journal."""
+"""The page's routes: its files, login, the stream of news, one action, a decision, the journal.
+
+Nothing but the empty page and the login is answered without a session; a decision comes from a
+script of this origin.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import quote
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
-from hms_active_rooms.gate.journal.records import FINAL, State
-from hms_active_rooms.serve.decisions import asked, decide, list_actions, show
-from hms_active_rooms.serve.page.feed import Feed
-from hms_active_rooms.serve.page.http import (
-    HEADERS,
-    PATH,
-    answer,
-    cookie_name,
-    file,
-    problem,
-    sent_by_the_page,
-    session_of,
-)
-from hms_active_rooms.serve.page.sessions import Logins, person_name
-from hms_active_rooms.serve.page.settings import PageSettings
-from hms_active_rooms.serve.page.view import (
-    MAX_FIND_CHARS,
-    action_view,
-    people_view,
-    refusal_view,
-    row_view,
-)
-from hms_active_rooms.serve.problems import Refused
+from hms_active_rooms.gate.journal.records import FINAL, State, Way
+from hms_active_rooms.serve.decisions import decide, list_actions, show, told
+from hms_active_rooms.serve.page.feed import Feed, PageSettings
+from hms_active_rooms.serve.page.sessions import Logins, Session, person_name
+from hms_active_rooms.serve.page.view import action_view, event_view, people_view
+from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-WAY: Final = "page"
-"""How the journal calls decisions made here."""
-
+PATH: Final = "/approvals"
+KEY_HEADER: Final = "x-approvals-key"
+WAY: Final[Way] = "page"
 JOURNAL_ROWS: Final = 50
 MAX_JOURNAL_ROWS: Final = 499
+MAX_FIND_CHARS: Final = 100
 
-_FILES: Final = {
-    "": ("page.html", "text/html"),
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-    **{
-        f"/{name}": (name, "text/javascript")
-        for name in ("page.js", "cards.js", "lists.js", "server.js", "text.js")
-    },
+HEADERS: Final[Mapping[str, str]] = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 
-_Handler = Callable[["Request"], Awaitable["Response"]]
+_SCRIPTS: Final = ("page.js", "cards.js", "lists.js", "server.js", "text.js")
+_FILES: Final = {
+    "page.html": "text/html",
+    "page.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    **dict.fromkeys(_SCRIPTS, "text/javascript"),
+}
+
+_Handler = Callable[["Request"], Awaitable[Response]]
+_Work = Callable[["Request", Session], Awaitable[Response | dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -94,15 +93,8 @@ class Page:
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
     def new_links(self, base_url: str, people: Sequence[str]) -> dict[str, str]:
-        """A link for each of these people, by name; those made before open nothing any more.
-
-        Args:
-            base_url: where the server is reached.
-            people: names; none: one link, for whoever opens it, under "".
-
-        Raises:
-            InvalidCall: not a name.
-        """
+        """A `login_link` for each of these people, by name, or one for whoever opens it, under "";
+        those made before open nothing any more."""
         self._logins.forget_links()
         return {name: self.login_link(base_url, name) for name in people or ("",)}
 
@@ -113,12 +105,8 @@ def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = Non
     logins = Logins(settings.link_s, settings.session_s)
     feed = Feed(toolkit.gate, settings)
     desk = _Desk(toolkit, logins, feed, settings)
-    posts = {
-        "/login": desk.login,
-        "/logout": desk.logout,
-        "/actions/{action_id}": desk.decide,
-    }
-    gets = {
+    posts: dict[str, _Work] = {"/logout": desk.logout, "/actions/{action_id}": desk.decide}
+    gets: dict[str, _Work] = {
         "/events": desk.events,
         "/people": desk.people,
         "/journal": desk.journal,
@@ -126,35 +114,55 @@ def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = Non
         "/actions/{action_id}": desk.action,
     }
     routes = [
-        *(Route(PATH + path, _static(*found)) for path, found in _FILES.items()),
-        *(Route(PATH + path, _answered(work), methods=["POST"]) for path, work in posts.items()),
-        *(Route(PATH + path, _answered(work), methods=["GET"]) for path, work in gets.items()),
+        *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES if name != "page.html"),
+        *(Route(PATH + end, _file("page.html")) for end in ("", "/")),
+        Route(f"{PATH}/login", _answered(desk.login), methods=["POST"]),
+        *(
+            Route(PATH + path, desk.of_person(work), methods=["POST"])
+            for path, work in posts.items()
+        ),
+        *(Route(PATH + path, desk.of_person(work), methods=["GET"]) for path, work in gets.items()),
     ]
     return Page(routes, feed.running, feed.close, logins)
 
 
-def _static(name: str, kind: str) -> _Handler:
+def _file(name: str) -> _Handler:
     content = Path(__file__).with_name(name).read_bytes()
 
     async def serve(_: Request) -> Response:
-        return file(content, kind)
+        return Response(content, media_type=_FILES[name], headers=HEADERS)
 
     return serve
 
 
-def _answered(work: _Handler) -> _Handler:
+def _answered(work: Callable[[Request], Awaitable[Response | dict[str, Any]]]) -> _Handler:
     async def serve(request: Request) -> Response:
         try:
-            return await work(request)
+            found = await work(request)
         except (Refused, ActiveRoomsError) as error:
-            return await problem(request, error)
+            found = await on_error(request, error)
+        response = Json(found) if isinstance(found, dict) else found
+        response.headers.update(HEADERS)
+        return response
 
     return serve
+
+
+def _cookie_name(request: Request) -> str:
+    """With the port, as cookies do not know ports: two servers would log each other's people out."""
+    port = request.url.port
+    return f"hms_approvals_{port}" if port else "hms_approvals"
+
+
+async def _sent(request: Request) -> dict[str, Any]:
+    """What a script of this origin sent. The guard compared Origin."""
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    if not request.headers.get("origin") or site != "same-origin":
+        raise Refused(403, "origin", "Only the page itself may send this.")
+    return await json_object(request)
 
 
 class _Desk:
-    """Answers the page's script."""
-
     def __init__(
         self, toolkit: ActiveRoomsToolkit, logins: Logins, feed: Feed, settings: PageSettings
     ) -> None:
@@ -163,17 +171,32 @@ class _Desk:
         self._feed = feed
         self._settings = settings
 
+    def of_person(self, work: _Work) -> _Handler:
+        """The handler that answers whoever is logged in, and nobody else."""
+
+        async def serve(request: Request) -> Response | dict[str, Any]:
+            return await work(request, self._session(request))
+
+        return _answered(serve)
+
+    def _session(self, request: Request) -> Session:
+        cookie = request.cookies.get(_cookie_name(request), "")
+        session = self._logins.find(cookie, request.headers.get(KEY_HEADER, ""))
+        if session is None:
+            raise Refused(401, "session", "You are not logged in, or no longer.")
+        return session
+
     async def login(self, request: Request) -> Response:
-        body = await sent_by_the_page(request)
+        body = await _sent(request)
         try:
             opened = self._logins.open(str(body.get("token", "")), str(body.get("name", "")))
         except InvalidCall as error:
             raise Refused(403, "login", str(error)) from None
         with suppress(Refused):  # whoever was logged in in this browser is not any more
-            self._logins.close(session_of(request, self._logins))
-        response = answer({"name": opened.session.name, "key": opened.key})
+            self._logins.close(self._session(request))
+        response = Json({"name": opened.session.name, "key": opened.key})
         response.set_cookie(
-            cookie_name(request),
+            _cookie_name(request),
             opened.cookie,
             max_age=int(self._settings.session_s),
             path=PATH,
@@ -184,69 +207,56 @@ class _Desk:
         )
         return response
 
-    async def logout(self, request: Request) -> Response:
-        session = session_of(request, self._logins)
-        await sent_by_the_page(request)
-        self._logins.close(session)
-        response = answer({})
-        response.delete_cookie(cookie_name(request), path=PATH)
+    async def logout(self, request: Request, who: Session) -> Response:
+        await _sent(request)
+        self._logins.close(who)
+        response = Json({})
+        response.delete_cookie(_cookie_name(request), path=PATH)
         return response
 
-    async def events(self, request: Request) -> Response:
-        session = session_of(request, self._logins)
+    async def events(self, _: Request, who: Session) -> Response:
+        news = self._feed.stream(who.name, lambda: self._logins.lasts(who))
+        return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
 
-        def lasts() -> bool:
-            return self._logins.lasts(session)
-
-        return StreamingResponse(
-            self._feed.stream(session.name, lasts),
-            media_type="text/event-stream",
-            headers={**HEADERS, "x-accel-buffering": "no"},
-        )
-
-    async def people(self, request: Request) -> Response:
-        session_of(request, self._logins)
+    async def people(self, request: Request, _: Session) -> dict[str, Any]:
         now = self._feed.room(request.query_params.get("room", ""))
         find = request.query_params.get("find", "")[:MAX_FIND_CHARS]
-        return answer(await asyncio.to_thread(people_view, now, find))
+        return await asyncio.to_thread(people_view, now, find)
 
-    async def action(self, request: Request) -> Response:
-        session_of(request, self._logins)
+    async def action(self, request: Request, _: Session) -> dict[str, Any]:
         shown = await show(self._gate, request.path_params["action_id"])
+        action, newest = shown.action, shown.newest
         # The journal's rows open as questions too.
-        if not any(event.kind == "asked" and event.way == WAY for event in shown.events):
-            await asked(self._gate, shown.action, WAY)
-        return answer(action_view(shown))
+        seen = any(event.kind == "asked" and event.way == WAY for event in shown.events)
+        if action.state == "proposed" and not seen:
+            await self._gate.asked(action, WAY)
+        return {
+            **action_view(action),
+            "told": told(action, newest),
+            "ended": newest.state in FINAL,
+            "events": [event_view(event) for event in shown.events],
+        }
 
-    async def decide(self, request: Request) -> Response:
-        session = session_of(request, self._logins)
-        body = await sent_by_the_page(request)
+    async def decide(self, request: Request, who: Session) -> dict[str, Any]:
+        body = await _sent(request)
         action_id = request.path_params["action_id"]
         try:
-            verdict = await decide(self._gate, action_id, body, by=session.name, way=WAY)
+            verdict = await decide(self._gate, action_id, body, by=who.name, way=WAY)
         finally:
             self._feed.look_now()
         ended = verdict.action.state in FINAL
-        return answer({"counted": verdict.counted, "text": verdict.text, "ended": ended})
+        return {"counted": verdict.counted, "text": verdict.text, "ended": ended}
 
-    async def journal(self, request: Request) -> Response:
-        session_of(request, self._logins)
+    async def journal(self, request: Request, _: Session) -> dict[str, Any]:
         given = request.query_params
-        state = _state(given.get("state", ""))
+        states: dict[str, State] = {state: state for state in get_args(State)}
+        if (text := given.get("state", "")) and text not in states:
+            raise InvalidCall("There is no such state.", hint="")
         limit = MAX_JOURNAL_ROWS if given.get("all") else JOURNAL_ROWS
-        rows = await list_actions(
-            self._gate, state=state, room_id=given.get("room") or None, limit=limit + 1
-        )
-        return answer({"rows": [row_view(row) for row in rows[:limit]], "more": len(rows) > limit})
+        room = given.get("room") or None
+        rows = await list_actions(self._gate, state=states.get(text), room_id=room, limit=limit + 1)
+        return {"rows": [action_view(row) for row in rows[:limit]], "more": len(rows) > limit}
 
-    async def refusals(self, request: Request) -> Response:
-        session_of(request, self._logins)
+    async def refusals(self, _: Request, __: Session) -> dict[str, Any]:
         rows = await asyncio.to_thread(self._gate.journal.refused_requests, limit=JOURNAL_ROWS)
-        return answer({"rows": [refusal_view(row) for row in rows]})
-
-
-def _state(text: str) -> State | None:
-    states: dict[str, State] = {state: state for state in get_args(State)}
-    if text and text not in states:
-        raise InvalidCall("There is no such state.", hint="")
-    return states.get(text)
+        return {"rows": [event_view(row) for row in rows]}

@@ -45,7 +45,7 @@ export async function call(path, body) {
   const response = await fetch(BASE + path, how);
   const value = await response.json();
   if (response.ok) return value;
-  const text = value.detail ?? value.title; // what the guard refused has a title alone
+  const text = value.detail;
   if (response.status === 401) loggedOut(text);
   throw new Told(text);
 }

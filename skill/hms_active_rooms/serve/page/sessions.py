@@ -1,9 +1,7 @@
 """One-time login links and the sessions they open. In memory: a restart ends them all.
 
-Threat: a link left in a history or a chat; a page of another origin; a program on another
-port of this machine, since cookies do not know ports. Invariant: a link opens one session;
-and a request belongs to a session only with both its halves, the cookie, which no script
-can read, and the key, which no other origin can read. Only hashes are kept.
+A request belongs to a session with both its halves: the cookie, which no script can read, and the
+key, which no other origin can read (cookies do not know ports). Only hashes are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.serve.admission import hashed
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.untrusted import escaped
 
 MAX_NAME_CHARS: Final = 60
@@ -46,20 +44,9 @@ class Opened:
     key: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class _Link:
-    name: str
-    ends_at: float
-
-
 class Logins:
-    """Makes links, opens sessions with them, finds the session of a request.
-
-    Args:
-        link_s: how long a link can be used.
-        session_s: how long a session lasts.
-        clock: seconds that only grow.
-    """
+    """Makes links, opens sessions with them, finds the session of a request. Both last so many
+    seconds, by a clock that only grows."""
 
     def __init__(
         self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
@@ -67,11 +54,11 @@ class Logins:
         self._link_s = link_s
         self._session_s = session_s
         self._clock = clock
-        self._links: dict[bytes, _Link] = {}
+        self._links: dict[bytes, tuple[str, float]] = {}
         self._sessions: dict[bytes, Session] = {}
 
     def link(self, name: str = "") -> str:
-        """A token that opens one session, for whoever is named; "": they say who they are.
+        """The secret of a new link, for somebody by that name, or for whoever opens it.
 
         Raises:
             InvalidCall: not a name.
@@ -79,7 +66,7 @@ class Logins:
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
-        self._links[hashed(token)] = _Link(person, self._clock() + self._link_s)
+        self._links[hashed(token)] = (person, self._clock() + self._link_s)
         return token
 
     def forget_links(self) -> None:
@@ -98,7 +85,7 @@ class Logins:
             raise InvalidCall(
                 "This login link was used already, or it is too old. Ask for a new one.", hint=""
             )
-        person = link.name or person_name(name)
+        person = link[0] or person_name(name)
         del self._links[hashed(token)]
         cookie, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         session = Session(person, self._clock() + self._session_s, hashed(cookie), hashed(key))
@@ -122,7 +109,7 @@ class Logins:
 
     def _forget(self) -> None:
         now = self._clock()
-        self._links = {k: v for k, v in self._links.items() if now < v.ends_at}
+        self._links = {k: v for k, v in self._links.items() if now < v[1]}
         self._sessions = {k: v for k, v in self._sessions.items() if now < v.ends_at}
 
 

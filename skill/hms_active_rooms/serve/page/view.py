@@ -1,23 +1,21 @@
-"""What the page is told, as plain JSON values: bounded, strangers' text escaped. Pure."""
+"""What the page is told beside `ActionView`, as plain JSON: bounded, strangers' text escaped. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
-from hms_active_rooms.gate.journal.records import FINAL, Action, Event, by_person
-from hms_active_rooms.gate.wording import describe, outcome
+from hms_active_rooms.gate.actions.impact import by_role
+from hms_active_rooms.gate.journal.records import Action, Event, by_person
+from hms_active_rooms.gate.view import view
 from hms_active_rooms.looks import folded
-from hms_active_rooms.serve.decisions import Shown, told
 from hms_active_rooms.tools.roster import named
 from hms_active_rooms.untrusted import cut, same_looks, short_ids
 
 SHOWN_ROWS: Final = 50
-MAX_FIND_CHARS: Final = 100
 _MAX_ROLES: Final = 50
 _MAX_TEXT_CHARS: Final = 80
 _MAX_REASON_CHARS: Final = 500
@@ -25,11 +23,11 @@ _MAX_REASON_CHARS: Final = 500
 
 @dataclass(frozen=True)
 class RoomNow:
-    """A room as it was read last. `room` is None when no session runs, or it could not be read.
+    """A room as it was read last.
 
     Attributes:
         room_id: which.
-        room: its name and session.
+        room: its name and session; None: none runs, or it could not be read.
         peers: everybody in it, by joining time.
         shorts: full id to short id.
         unreadable: further people, about whom 100ms told nothing usable.
@@ -39,7 +37,7 @@ class RoomNow:
     room_id: str
     room: ActiveRoom | None = None
     peers: tuple[Peer, ...] = ()
-    shorts: dict[str, str] | None = None
+    shorts: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0
     trouble: str = ""
 
@@ -53,7 +51,7 @@ def room_now(room: ActiveRoom, peers: Sequence[Peer]) -> RoomNow:
 
 def room_view(now: RoomNow) -> dict[str, Any]:
     """A room: name, session, counts by role, the first rows."""
-    roles = sorted(Counter(p.role for p in now.peers).items(), key=lambda pair: (-pair[1], pair[0]))
+    roles = by_role(now.peers)
     return {
         "room_id": now.room_id,
         "name": cut(now.room.name, _MAX_TEXT_CHARS) if now.room else "",
@@ -69,98 +67,40 @@ def room_view(now: RoomNow) -> dict[str, Any]:
 
 def people_view(now: RoomNow, find: str) -> dict[str, Any]:
     """The first people in whose name, role, user id or id this is found, and how many there are."""
-    found = [p for p in now.peers if _fits(p, find)] if find.strip() else list(now.peers)
-    shorts = now.shorts or {}
+    part, is_named = folded(find), named(find)
+    found = [
+        p
+        for p in now.peers
+        if not find.strip()
+        or p.id.startswith(part)
+        or part in folded(p.role)
+        or part in folded(p.user_id)
+        or is_named(p.name)
+    ]
     shown = found[:SHOWN_ROWS]
     alike = set(chain.from_iterable(same_looks((p.id, p.name) for p in shown)))
-    return {
-        "matching": len(found),
-        "rows": [
-            {
-                "short_id": cut(shorts.get(p.id, p.id), _MAX_TEXT_CHARS),
-                "name": cut(p.name, _MAX_TEXT_CHARS),
-                "role": cut(p.role, _MAX_TEXT_CHARS),
-                "user_id": cut(p.user_id, _MAX_TEXT_CHARS),
-                "alike": p.id in alike,
-            }
-            for p in shown
-        ],
-    }
+    rows = []
+    for p in shown:
+        told = {"short_id": now.shorts[p.id], "name": p.name, "role": p.role, "user_id": p.user_id}
+        row = {key: cut(text, _MAX_TEXT_CHARS) for key, text in told.items()}
+        rows.append({**row, "alike": p.id in alike})
+    return {"matching": len(found), "rows": rows}
 
 
-def _fits(peer: Peer, find: str) -> bool:
-    part = folded(find)
-    return (
-        peer.id.startswith(part)
-        or part in folded(peer.role)
-        or part in folded(peer.user_id)
-        or named(find)(peer.name)
-    )
+def action_view(action: Action) -> dict[str, Any]:
+    """An action as everywhere, without the list of people, which its question names; and as what
+    the journal labels it: "refused" if nobody said no."""
+    refused = action.state == "rejected" and not by_person(action.decided_way)
+    told = view(action, people=0).model_dump(mode="json")
+    return {**told, "label": "refused" if refused else action.state}
 
 
-def question_view(action: Action) -> dict[str, Any]:
-    """What waits: the text exactly as every way of asking shows it, and what an answer needs."""
-    return {
-        "id": action.id,
-        "tool": action.tool,
-        "requester": cut(action.requester, _MAX_TEXT_CHARS),
-        "gate": action.gate,
-        "text": describe(action),
-        "digest": action.digest,
-        "deadline": action.expires_at.isoformat(),
-        "arguments": action.call.arguments(),
-        "words": [word for word in ("message", "reason") if word in action.call.words],
-    }
-
-
-def row_view(action: Action) -> dict[str, Any]:
-    """One line of the journal."""
-    return {
-        "id": action.id,
-        "at": action.created_at.isoformat(),
-        "tool": action.tool,
-        "room_id": action.room_id,
-        "requester": cut(action.requester, _MAX_TEXT_CHARS),
-        "state": action.state,
-        "label": "refused" if _nobody_said_no(action) else action.state,
-        "decided_by": cut(action.decided_by, _MAX_TEXT_CHARS),
-        "decided_way": action.decided_way,
-        "text": outcome(action),
-    }
-
-
-def _nobody_said_no(action: Action) -> bool:
-    return action.state == "rejected" and not by_person(action.decided_way)
-
-
-def action_view(shown: Shown) -> dict[str, Any]:
-    """One action: what was asked, what came of it, and everything on record about it."""
-    action = shown.action
-    return {
-        **row_view(action),
-        "told": told(action, shown.newest),
-        "ended": shown.newest.state in FINAL,
-        "question": None if action.impact is None else question_view(action),
-        "events": [_event_view(event) for event in shown.events],
-    }
-
-
-def _event_view(event: Event) -> dict[str, Any]:
-    reason = event.data.get("reason") or event.data.get("text") or ""
+def event_view(event: Event) -> dict[str, Any]:
+    """One thing that happened to an action, or one refused request."""
+    told = {"kind": event.kind, "by": event.by, "way": event.way}
+    text = next(filter(None, map(event.data.get, ("reason", "text", "what"))), "")
     return {
         "at": event.at.isoformat(),
-        "kind": event.kind,
-        "by": cut(event.by, _MAX_TEXT_CHARS),
-        "way": cut(event.way, _MAX_TEXT_CHARS),
-        "reason": cut(str(reason), _MAX_REASON_CHARS),
-    }
-
-
-def refusal_view(event: Event) -> dict[str, Any]:
-    """One refused request."""
-    return {
-        "at": event.at.isoformat(),
-        "by": cut(event.by, _MAX_TEXT_CHARS),
-        "way": cut(event.way, _MAX_TEXT_CHARS),
-        "what": cut(str(event.data.get("what", "")), _MAX_REASON_CHARS),
+        **{key: cut(value, _MAX_TEXT_CHARS) for key, value in told.items()},
+        "text": cut(str(text), _MAX_REASON_CHARS),
     }
