@@ -20,7 +20,6 @@ Each is of the same conditions; only the model's chance differs. In the suite `d
 disturbance differs too."""
 
 OTHERS_REPEATS: Final = 1
-"""Of the agents that are there for comparison."""
 
 MET: Final = 3
 """Other people whom each scenario meets with our moderator and each model, at most."""
