@@ -48,7 +48,7 @@ It needs no network and no key, and nothing in it is random: the same conversati
 It is for the demo, for tests, and for moderators who type short orders.
 It is not for free conversation, other languages, or judging what people say.
 
-A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. A new phrase is a line in the grammar.
+A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. A new phrase is a line in `orders.lark` or `words.yaml`.
 What tools answer and what people in the room wrote is never read as an order.
 Every change it proposes goes through the gate, like that of any model.
 

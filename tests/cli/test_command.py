@@ -34,17 +34,17 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", [(), ("actions",), *COMMANDS])
 def test_every_command_explains_itself_and_its_exit_codes(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hms_active_rooms.cli.main import main
+    for command in [(), ("actions",), *COMMANDS]:
+        from hms_active_rooms.cli.main import main
 
-    assert main([*command, "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert "Usage: hms-active-rooms" in shown
-    for line in ("0  done", "3  waiting for a person to approve it", "5  it may have been"):
-        assert line in shown
+        assert main([*command, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert "Usage: hms-active-rooms" in shown
+        for line in ("0  done", "3  waiting for a person to approve it", "5  it may have been"):
+            assert line in shown
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -69,77 +69,68 @@ def test_the_version_is_told(run: Run) -> None:
 
 
 PROBE = """
-import sys
+import json, sys
 from hms_active_rooms.cli.main import main
-code = main(sys.argv[1:])
-heavy = {m.split(".")[0] for m in sys.modules} & {"langchain_core", "langgraph", "langchain"}
-sys.stderr.write(f"heavy={sorted(heavy)} code={code}")
+commands, libraries = json.loads(sys.argv[1])
+for arguments in commands:
+    code = main(arguments)
+    loaded = {m.split(".")[0] for m in sys.modules} & set(libraries)
+    sys.stderr.write(f"loaded={sorted(loaded)} code={code} {arguments}\\n")
 """
+AGENT = ["langchain_core", "langgraph", "langchain"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def loading(
+    environ: dict[str, str], libraries: list[str], *commands: tuple[str, ...], given: str = ""
+) -> tuple[str, list[str]]:
+    """What these commands wrote, one after another in one process; and which loaded a library."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps([commands, libraries])],
+        input=given,
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=WAIT_S,
+        check=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("loaded=")]
+    assert len(lines) == len(commands), done.stderr
+    return done.stdout, [line for line in lines if not line.startswith("loaded=[]")]
+
+
+def test_plain_commands_never_load_the_agent_libraries(
+    sim: Simulation, environ: dict[str, str]
+) -> None:
+    room = sim.room_id
+    commands: list[tuple[str, ...]] = [
         ("--help",),
         ("chat", "--help"),
-        ("room", "{room}"),
-        ("peers", "{room}"),
-        ("send", "{room}", "hi"),
-        ("remove", "{room}", "Spam Bot"),
-        ("end", "{room}"),
+        ("room", room),
+        ("peers", room),
+        ("send", room, "hi"),
+        ("remove", room, "Spam Bot"),
+        ("end", room),
         ("actions",),
         ("actions", "show", "x"),
         ("approve", "x"),
         ("reject", "x"),
         ("sim", "--scene", "moon"),
         ("sim", "--host", "0.0.0.0"),
-    ],
-)
-def test_plain_commands_never_load_the_agent_libraries(
-    sim: Simulation, environ: dict[str, str], arguments: tuple[str, ...]
-) -> None:
-    given = [argument.format(room=sim.room_id) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, *given],
-        capture_output=True,
-        text=True,
-        env=environ,
-        timeout=WAIT_S,
-        check=True,
-    )
-    assert "heavy=[]" in done.stderr, done.stderr
+    ]
+    assert loading(environ, AGENT, *commands)[1] == []
 
 
 def test_help_loads_neither_the_database_nor_the_http_library(environ: dict[str, str]) -> None:
-    probe = PROBE.replace('"langchain"}', '"langchain", "sqlalchemy", "httpx", "rich"}')
-    done = subprocess.run(
-        [sys.executable, "-c", probe, "--help"],
-        capture_output=True,
-        text=True,
-        env=environ,
-        timeout=WAIT_S,
-        check=True,
-    )
-    assert "heavy=[]" in done.stderr, done.stderr
+    assert loading(environ, [*AGENT, "sqlalchemy", "httpx", "rich"], ("--help",))[1] == []
 
 
 def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
     environ: dict[str, str],
 ) -> None:
-    names = ("sqlalchemy", "uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp")
-    probe = PROBE.replace('{"langchain_core", "langgraph", "langchain"}', str(set(names)))
-    assert probe != PROBE
-    done = subprocess.run(
-        [sys.executable, "-c", probe, "demo"],
-        input="who is here\n",
-        capture_output=True,
-        text=True,
-        env=environ,
-        timeout=WAIT_S,
-        check=True,
-    )
-    assert "15 people are here" in done.stdout
-    assert "heavy=[]" in done.stderr, done.stderr
+    names = ["sqlalchemy", "uvicorn", "starlette", "fastapi", "httpcore", "h11", "trio", "mcp"]
+    out, loaded = loading(environ, names, ("demo",), given="who is here\n")
+    assert "15 people are here" in out
+    assert loaded == []
 
 
 def test_without_the_extra_it_says_how_to_install_it(environ: dict[str, str]) -> None:
@@ -267,6 +258,7 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
             check=True,
         )
         assert json.loads(room.stdout)["room_id"] == told["room_id"]
+        assert room.stderr == ""
         foreign = subprocess.run(
             [*COMMAND, "room", "f" * 24, "--json"],
             capture_output=True,

@@ -1,12 +1,18 @@
-"""What is old enough to be exported: what ended before a moment, by when it really ended."""
+"""What is exported: what ended before a moment, as it stands; and what cannot be opened at all."""
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
+import pytest
+
+from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
+from hms_active_rooms.gate.journal.tables import actions
 from stand_in import Clock, insert, row
 
 
@@ -40,3 +46,51 @@ def test_a_question_nobody_answered_ended_at_its_deadline_whoever_noted_it_later
     before = clock() - timedelta(seconds=4000)
     assert journal.export(StringIO(), before=before, by="ada") == 1
     assert journal.export(StringIO(), before=clock() + timedelta(seconds=1), by="ada") == 2
+
+
+def test_a_question_that_is_late_and_was_read_by_nobody_ended_at_its_deadline_too() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    deadline = insert(journal, row(clock())).expires_at
+    clock.now += timedelta(seconds=5000)
+    assert journal.export(StringIO(), before=deadline, by="ada") == 0
+    assert journal.export(StringIO(), before=deadline + timedelta(seconds=1), by="ada") == 1
+
+
+def test_a_row_that_cannot_be_read_is_exported_as_it_stands() -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    insert(journal, row(clock(), state="rejected"))
+    with journal.write() as tx:
+        tx.db.execute(actions.update().values(gate="ajar"))
+    file = StringIO()
+    clock.now += timedelta(seconds=60)
+    assert journal.export(file, before=clock(), by="ada") == 1
+    assert '"gate": "ajar"' in file.getvalue()
+
+
+def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be opened: ") as refused:
+        Journal(f"sqlite:///{tmp_path / 'file' / 'j.sqlite'}")
+    assert "sqlite:///" in refused.value.hint
+    for url, shown in (("j.sqlite", True), ("ada@host", False)):
+        with pytest.raises(ConfigurationError, match=r"cannot be opened\.") as refused:
+            Journal(url)
+        assert ("A file is named by its URL" in refused.value.hint) == shown
+
+
+def test_who_may_only_read_sees_also_what_is_in_the_log_and_not_yet_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, url = Clock(), f"sqlite:///{tmp_path / 'j.sqlite'}"
+    writer = Journal(url, clock=clock)
+    action = insert(writer, row(clock()))
+    assert (tmp_path / "j.sqlite-wal").stat().st_size
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    reader = Journal(url, clock=clock, create=False)
+    assert [found.id for found in reader.actions()] == [action.id]
+    reader.close()
+    writer.close()

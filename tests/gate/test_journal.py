@@ -807,16 +807,48 @@ def test_whoever_only_looks_is_told_that_there_is_no_journal_and_makes_none(
         file.parent.mkdir()
         with closing(sqlite3.connect(file)) as db:
             db.execute("VACUUM" if there == "an empty file" else "CREATE TABLE theirs (x)")
+    before = file.read_bytes() if file.exists() else None
     for url in (f"sqlite:///{file}", f"sqlite:///{file}?mode=ro"):
         with pytest.raises(ConfigurationError, match="There is no journal at") as refused:
             Journal(url, create=False)
         assert str(file) in str(refused.value)
         assert "--journal and HMS_JOURNAL" in refused.value.hint
-    if there == "nothing":
-        assert not file.parent.exists()
-    else:
-        with closing(sqlite3.connect(file)) as db:
-            assert len(db.execute("SELECT name FROM sqlite_master").fetchall()) < 2
+    assert before == (file.read_bytes() if file.exists() else None)
+    assert there != "nothing" or not file.parent.exists()
+
+
+UNOPENED = """
+import sys
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
+journal = Journal(":memory:")
+journal.close()
+print("sqlalchemy" in sys.modules)
+"""
+
+
+def test_one_in_memory_that_nobody_uses_costs_no_import_of_a_database() -> None:
+    command = [sys.executable, "-c", UNOPENED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("forged", ["state = 'sent'", "state = 'sent', arguments = '{'"])
+async def test_a_broken_row_that_says_it_is_being_sent_keeps_nobody_waiting(
+    forged: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "j.sqlite"
+    clock = Clock()
+    journal = Journal(f"sqlite:///{file}", clock=clock)
+    insert(journal, row(clock(), gate="hard"))
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(f"UPDATE hms_actions SET {forged}")
+    room = StandInRoom([peer(1)])
+    gate = gate_on(room, journal, clock)
+    call = parse_call("hms-end-active-room", {"room_id": ROOM})
+    end = await gate.propose(call, Origin("t", "m", "c", "agent"))
+    decided = await gate.decide(end.id, Approve(end.digest), by="ada", way="page")
+    assert (await gate.run(decided.action)).state == "done"
 
 
 # --- archiving ----------------------------------------------------------------------------------

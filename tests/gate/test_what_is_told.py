@@ -131,6 +131,15 @@ async def ended(gate: Gate, asked: ApprovalRequest) -> Action:
     return await gate.run(asked.action_id)
 
 
+def claimed_elsewhere(gate: Gate, action: Action) -> None:
+    """Another worker sends it, and its lease is over."""
+    with gate.journal.write() as tx:
+        now, found = tx.now(), tx.get(action.id)
+        assert found
+        taken: dict[str, Any] = {"worker": "another", "sent_at": now, "lease_until": now}
+        tx.move(found, "sent", by="another", way="claim", **taken)
+
+
 @pytest.mark.parametrize("told", TOLD, ids=lambda told: f"{told.tool} {told.arguments}")
 async def test_the_words_of_a_call_say_what_whom_and_only_what_is_known_of_its_end(
     told: Told,
@@ -262,15 +271,33 @@ async def test_what_hits_whoever_is_there_waits_for_a_removal_on_its_way_and_for
     ]
     for one in (removal, message, action):
         await gate.decide(one.id, Approve(one.digest), by="ada", way="page")
-    with gate.journal.write() as tx:
-        for one in (removal, message):
-            now, found = tx.now(), tx.get(one.id)
-            assert found
-            taken: dict[str, Any] = {"worker": "another", "sent_at": now, "lease_until": now}
-            tx.move(found, "sent", by="another", way="claim", **taken)
+    for one in (removal, message):
+        claimed_elsewhere(gate, one)
     assert (await gate.run(action.id)).state == "done"
     assert (await gate.get(removal.id)).state == "unknown"
     assert (await gate.get(message.id)).state == "sent"
+
+
+async def test_an_end_that_has_to_wait_for_others_again_and_again_is_sent_at_last() -> None:
+    room = StandInRoom([peer(n) for n in range(1, 9)])
+    gate = gate_on(room)
+    calls = [("hms-remove-peers", {"peer_id": peer(n).id}) for n in range(1, 5)]
+    *removals, action = [
+        await gate.propose(parse_call(name, {"room_id": ROOM, **call}), place(str(number)))
+        for number, (name, call) in enumerate([*calls, ("hms-end-active-room", {})])
+    ]
+    for one in (*removals, action):
+        await gate.decide(one.id, Approve(one.digest), by="ada", way="page")
+    list_peers = room.list_peers
+
+    async def and_another_is_sent(room_id: str, **more: Any) -> Any:
+        if removals:
+            claimed_elsewhere(gate, removals.pop())
+        return await list_peers(room_id, **more)
+
+    room.list_peers = and_another_is_sent  # type: ignore[method-assign]
+    assert (await gate.run(action.id)).state == "done"
+    assert [verb for verb, _ in room.posts] == ["end"]
 
 
 async def test_what_was_allowed_for_the_session_is_sent_also_when_it_changed_within_it() -> None:

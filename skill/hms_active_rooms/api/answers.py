@@ -204,13 +204,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Seconds to wait by a Retry-After header (seconds or HTTP date) or by the error text.
-
-    Args:
-        header: the header's value, None when it was not sent.
-        message: the error's text.
-        now: Unix time, for an HTTP date.
-    """
+    """Seconds to wait by a Retry-After header (seconds or HTTP date), if there is one, or by the
+    error text; `now` is Unix time."""
     value = (header or "").strip()
     if _SECONDS.fullmatch(value):
         wait = float(value)

@@ -101,16 +101,9 @@ def to_app(app: Any) -> CustomTransport:
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
-    """Send one POST to a receiver that is not 100ms; "" or what went wrong, without the URL.
-
-    A redirect is not followed, nothing is repeated, and of the answer only the status is read.
-
-    Args:
-        url: the receiver's.
-        headers: the token of 100ms is not among them.
-        body: JSON.
-        within_s: for all of it, however slowly the receiver answers.
-    """
+    """Send one POST of JSON to a receiver that is not 100ms, without 100ms' token; "" or what went
+    wrong, without the URL, `within_s` however slowly it answers. A redirect is not followed,
+    nothing is repeated, and of the answer only the status is read."""
     remote = not is_loopback(urlsplit(url).hostname or "")
 
     def connect() -> httpx.AsyncBaseTransport:

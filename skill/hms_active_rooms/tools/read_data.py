@@ -113,8 +113,11 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
     """The data about the rows of a roster, by `PeersData`."""
-    told = {**_counts(room_id, view), "peers": [_person(row) for row in view.rows]}
-    return {**told, **_details(view)}
+    return {**_told(room_id, view, MAX_ROLES), **_details(view)}
+
+
+def _told(room_id: str, view: Roster, roles: int) -> dict[str, Any]:
+    return {**_counts(room_id, view, roles), "peers": [_person(row) for row in view.rows]}
 
 
 def peers_within(
@@ -129,12 +132,6 @@ def peers_within(
         written: the data as its reader gets it, which is what counts.
     """
 
-    def told(fewer: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:
-        return {
-            **_counts(room_id, fewer, roles),
-            "peers": [_person(row) for row in fewer.rows],
-        }
-
     # The roles first, so that the rows leave them some room.
     roles = min(len(view.by_role), MAX_ROLES)
     while roles > 1 and token_bound(written(_counts(room_id, view, roles))) > FIXED_TOKENS:
@@ -142,10 +139,10 @@ def peers_within(
     view, _ = fitting(
         view,
         budget,
-        lambda fewer: (written(told(fewer, roles)),),
+        lambda fewer: (written(_told(room_id, fewer, roles)),),
         lambda row: written(_person(row)),
     )
-    return told(view, roles)
+    return _told(room_id, view, roles)
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
@@ -180,17 +177,15 @@ def _person(row: Row) -> dict[str, str]:
 def _details(view: Roster) -> dict[str, Any]:
     if view.matching > MOST_DETAILED:
         return {}
-    peers = [row.peer for row in view.rows]
-    return {
-        "details": [
-            {
-                "id": cell(p.id, NAME),
-                "joined_at": cell(p.joined_at, NAME),
-                "metadata": cell(p.metadata, _METADATA),
-            }
-            for p in peers
-        ]
-    }
+    details = [
+        PeerDetail(
+            id=cell(row.peer.id, NAME),
+            joined_at=cell(row.peer.joined_at, NAME),
+            metadata=cell(row.peer.metadata, _METADATA),
+        )
+        for row in view.rows
+    ]
+    return {"details": [dict(detail) for detail in details]}
 
 
 def _counts(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class Database:
             name = parsed.database or ""
             path = Path(name.removeprefix("file:"))
             read_only = parsed.query.get("mode") == "ro"
-            if not path.exists() and (read_only or not create):
+            if (read_only or not create) and not _holds_tables(path):
                 raise self._missing()
             if read_only or (path.exists() and not os.access(path, os.W_OK)):
                 engine, modes = _sqlite(_copy(parsed, path), None), ("reads",)
@@ -334,6 +334,20 @@ def _copy(url: sa.URL, path: Path) -> sa.URL:
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
     name = given if given.startswith("file:") else f"file:{quote(str(path.absolute()))}"
     return url.set(database=name, query=query)
+
+
+def _holds_tables(path: Path) -> bool:
+    """Whether there is a journal, or what cannot be told from one; looks without writing."""
+    if not path.exists():
+        return False
+    try:
+        with closing(
+            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        ) as db:
+            found = db.execute("SELECT name FROM sqlite_master").fetchall()
+    except sqlite3.DatabaseError:
+        return True
+    return any(name.startswith("hms_") for (name,) in found)
 
 
 def _make_private(path: Path) -> None:

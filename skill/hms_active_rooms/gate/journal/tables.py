@@ -83,10 +83,6 @@ def _texts(*names: str, most: int | None = None) -> list[sa.Column[Any]]:
     return [_text(name, most) for name in names]
 
 
-def _seal_column() -> sa.Column[Any]:
-    return _text("seal", 64, server_default="")
-
-
 versions = _table(
     "hms_journal",
     sa.Column("version", sa.Integer, primary_key=True),
@@ -127,7 +123,7 @@ events = _table(
     _text("kind", 24),
     *_texts("by", "way"),
     _column("data", _Json),
-    _seal_column(),
+    _text("seal", 64, server_default=""),
 )
 """`seal`: see `records.seal`; "" for an event that is no step of the machine."""
 
@@ -160,7 +156,7 @@ grants = _table(
     _column("most", sa.Integer),
     _text("action_id", 16),
     _column("expires_at", _Moment),
-    _seal_column(),
+    _text("seal", 64, server_default=""),
 )
 
 # --- what the database itself refuses -------------------------------------------------------------
