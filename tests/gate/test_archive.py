@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -79,3 +80,17 @@ def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole
         with pytest.raises(ConfigurationError, match=r"cannot be opened\.") as refused:
             Journal(url)
         assert ("A file is named by its URL" in refused.value.hint) == shown
+
+
+def test_who_may_only_read_sees_also_what_is_in_the_log_and_not_yet_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, url = Clock(), f"sqlite:///{tmp_path / 'j.sqlite'}"
+    writer = Journal(url, clock=clock)
+    action = insert(writer, row(clock()))
+    assert (tmp_path / "j.sqlite-wal").stat().st_size
+    monkeypatch.setattr(os, "access", lambda _, mode: mode != os.W_OK)
+    reader = Journal(url, clock=clock, create=False)
+    assert [found.id for found in reader.actions()] == [action.id]
+    reader.close()
+    writer.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from evals.sentences import ROOM, calls, peer_id, play, said
 from hms_active_rooms.moderator.offline import CAPABILITIES_TEXT, next_step
-from moderator.offline.rooms_for_tests import ROOM, calls, peer_id, play, said
 
 OTHER_ROOM = "a" * 24
 SECOND_SAM = {"peer_id": peer_id("Sam Patel")}

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -41,18 +41,15 @@ BEHIND = (
 )  # fmt: skip
 
 
-@given(st.sampled_from(CLEAR_ORDERS), st.sampled_from(BEFORE), st.sampled_from(("", *BEHIND)))
+@given(
+    st.sampled_from(CLEAR_ORDERS), st.sampled_from(("", *BEFORE)), st.sampled_from(("", *BEHIND))
+)
 def test_no_sentence_of_a_negation_condition_or_question_around_an_order_becomes_a_change(
     order: str, before: str, behind: str
 ) -> None:
+    # Words behind a message alone may belong to it.
+    assume(before or (behind and not order.startswith(("tell", "warn"))))
     assert changes(play(f"{before} {order} {behind}".strip())) == []
-
-
-@given(st.sampled_from(CLEAR_ORDERS[:6]), st.sampled_from(BEHIND))
-def test_no_removal_and_no_end_survives_words_behind_it_that_take_it_back(
-    order: str, behind: str
-) -> None:
-    assert changes(play(f"{order} {behind}")) == []
 
 
 @pytest.mark.parametrize("order", CLEAR_ORDERS)
@@ -85,20 +82,6 @@ def test_of_the_independent_set_nine_of_ten_are_right() -> None:
     assert sum(one.right for one in graded) / len(graded) >= 0.9
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "leave Liam here",
-        "send Liam here",
-        "get Liam in here",
-        "I want Liam here",
-        "tell the rest: hi",
-    ],
-)
-def test_words_that_keep_somebody_here_or_name_nobody_are_no_order(sentence: str) -> None:
-    assert changes(play(sentence)) == []
-
-
 def test_every_example_of_the_help_is_understood() -> None:
     for example in EXAMPLES:
         assert calls(play(example))
@@ -119,12 +102,21 @@ def test_an_answer_in_parts_and_a_short_correction_choose_one_of_those_asked_abo
     assert changes(play("which Sam?", "kick Sam", "Lee")) == removed("Sam Lee")
     assert changes(play("kick Sam", "the second one", "no, the other one")) == removed("Sam Lee")
     assert changes(play("kick Priya", "no, I mean Spam Bot")) == removed("Spam Bot")
+    assert changes(play("get rid of him", "Liam")) == removed("Liam O'Connor")
 
 
 def test_a_pronoun_is_the_person_named_last_and_never_the_audience_of_their_name() -> None:
     assert changes(play("tell Nora: Spam Bot is rude", "kick him")) == removed("Spam Bot")
     assert changes(play("who is here?", "kick him")) == []
     assert changes(play("are Priya and Zoë here?", "kick her")) == []
+
+
+def test_the_same_for_somebody_else_goes_to_them() -> None:
+    [(tool, arguments)] = changes(play("tell Priya: hi", "and Zoë too"))
+    assert (tool, arguments) == (
+        "hms-send-message",
+        {"peer_id": peer_id("Zoë Fischer"), "message": "hi"},
+    )
 
 
 def test_a_name_that_is_also_an_order_is_not_a_second_person() -> None:

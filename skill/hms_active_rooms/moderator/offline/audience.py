@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import Final
 
 from hms_active_rooms.moderator.offline.reading import Order
 from hms_active_rooms.moderator.offline.roster import Roster
@@ -34,19 +35,6 @@ class Unclear(Exception):
     """It cannot be told whom a message is for, or what; the reply that says so."""
 
 
-class Told(NamedTuple):
-    """For whom a message is, and its words.
-
-    Attributes:
-        who: nobody named: everyone.
-        plain: the words were told about somebody, not asked of them.
-    """
-
-    who: tuple[str, ...]
-    words: str
-    plain: bool = True
-
-
 def names(text: str) -> tuple[str, ...]:
     """The names of a list of names."""
     if _QUOTED.fullmatch(text.strip()):
@@ -55,8 +43,10 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, parts))
 
 
-def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Told:
-    """The audience and the words.
+def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
+    """The order with its audience (nobody named: everyone) and words apart.
+
+    Its manner is then "told" or, if the words ask something of the audience, "asked".
 
     Args:
         order: to tell somebody something.
@@ -66,8 +56,8 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Told:
         Unclear: even the roster does not tell, or the words hold a condition or a question.
     """
     text, manner = order.words.strip(), order.manner
-    if manner == "as is":
-        return Told(order.who, text)
+    if manner in ("told", "asked"):
+        return replace(order, words=text)
     if manner == "let":
         head, know, tail = text.partition(" know")
         if not know:
@@ -83,44 +73,45 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Told:
     if everyone and (
         everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest) or not rest
     ):
-        return _told(rest, (), manner)
+        return _told(rest, (), order)
     before = text.partition(":")[0]
     roster = look(order.who or re.findall(r'"[^"]+"|[^\s:,]+', text)[:1])
     ends = [m.end() for m in re.finditer(r'"[^"]*"|[^\s:,?"]+', text) if m.end() <= len(before)]
-    # The longest words that mean somebody for sure; else the longest that could.
-    for sure in (True, False):
+    # The longest words that mean somebody for sure, else that several have, else nearly so.
+    for least in ("sure", "named", "near"):
         for end in [by_role.end()] if by_role else reversed(ends[:_MAX_NAME_WORDS]):
             who = names(text[:end])
             found = [roster.resolve(name) for name in who if not is_pronoun(name)]
-            if all(one.sure if sure else one.options for one in found):
-                return _told(text[end:], who, manner)
+            near = least == "near" or not any(one.near for one in found)
+            if near and all(one.sure if least == "sure" else one.options for one in found):
+                return _told(text[end:], who, order)
     mark = _MARK.search(text) or _JOIN.search(text)
     if not mark or not mark.start():
         raise Unclear("no_end")
-    return _told(text[mark.start() :], names(text[: mark.start()]), manner)
+    return _told(text[mark.start() :], names(text[: mark.start()]), order)
 
 
-def _told(rest: str, who: tuple[str, ...], manner: str) -> Told:
-    """What follows the name, as a message."""
+def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
     rest = rest.rstrip() if rest.strip(" .!") else ""
     mark = _MARK.match(rest) if rest else None
-    said = rest[mark.end() :].strip() if mark else f"{manner}{rest}"
+    said = rest[mark.end() :].strip() if mark else f"{order.manner}{rest}"
+    order = replace(order, who=who, words="", manner="told")
     if not (rest or who):
-        return Told(who, "")
+        return order
     if quoted := _QUOTED.fullmatch(said.rstrip(" .!")):
-        return Told(who, quoted[0][1:-1].strip())
-    plain = bool(mark)
+        return replace(order, words=quoted[0][1:-1].strip())
     for form, words in () if mark else rows("told"):
         if match := re.fullmatch(form, said, re.IGNORECASE):
             if words.startswith("!"):
                 raise Unclear(words[1:])
-            said, plain = words.format(match[0], *match.groups()), words == "{1}"
+            said = words.format(match[0], *match.groups())
+            order = order if words == "{1}" else replace(order, manner="asked")
             break
     if pattern("no_words").fullmatch(said.rstrip(" .!?")):
         if said:
             raise Unclear("no_message")
-        return Told(who, "")
+        return order
     for kind, reply, always in _BARS:
         if (always or not mark) and pattern(kind).search(re.sub(r'"[^"]*"', '""', said)):
             raise Unclear(reply)
-    return Told(who, said, plain)
+    return replace(order, words=said)

@@ -125,8 +125,7 @@ def _mended(line: str) -> str:
 
 # --- the parts of a line --------------------------------------------------------------------------
 
-_Part = tuple[str, Order | str]
-"""What a part is ("order", "instead", "look", "statement", "courtesy", "back"), with its order or words."""
+_Part = tuple[str, Order | str]  # its kind, and its order or words
 
 _CUT: Final = re.compile(
     r"\s*(?:[,;.!?]+|\.{2,}|…|\s[-–—]+)\s+|\s*[—…]\s*"
@@ -247,8 +246,10 @@ def _order(text: str) -> Order | None:
     if verb == "tell":
         asked = any(isinstance(c, str) and c.type in ("ASK", "MIND") for c in tree.children)
         return _message([*said.get("MESSAGE", ()), *said.get("TELLING", ())][0], asked=asked)
-    exclaimed = len(who) > 1 and pattern("exclaimed").fullmatch(who[-1])
-    if any(map(pattern("verbs").match, who[1:])) or (exclaimed and {*said.get("AND", ())} <= {","}):
+    listed = any(joint != "," for joint in said.get("AND", ()))
+    if any(map(pattern("verbs").match, who[1:])) or (
+        not listed and any(map(_is_statement, who[1:]))
+    ):
         return None
     given = [*said.get("REASON", ()), *said.get("PAREN", ())]
     reason = _as_reason(given[0].strip("()"), after_for="FOR" in said) if given else None
@@ -258,7 +259,6 @@ def _order(text: str) -> Order | None:
 
 
 def _message(said: str, *, asked: bool) -> Order | None:
-    """A message as the word it began with, and its audience and words in this order."""
     said = said.rstrip("?") if asked else said
     plain = said.translate(_QUOTES)
     matches = (
@@ -278,13 +278,11 @@ def _message(said: str, *, asked: bool) -> Order | None:
 
 
 def _joins_order(text: str) -> bool:
-    """Whether the words go on with a second order."""
     joint = r"(?:\b(?:and|then|plus|also|or)|[,;&+.!?]|->)(?: (?:then|also|please|just|to|not|so))*"
     return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", _unquoted(text)))
 
 
 def _as_reason(text: str, *, after_for: bool) -> str | None:
-    """The text as a reason, or None if it says more than why."""
     text = pattern("behind_reason").sub("", text.rstrip(" .!")).strip(" .!,")
     plain = _unquoted(text)
     barred = fits(text, "unquoted", "condition", "exception", "span") or fits(f"for {text}", "span")
@@ -309,7 +307,6 @@ def _look(text: str) -> Reading | None:
 
 
 def _is_statement(text: str) -> bool:
-    """Whether a text only tells something: it has a subject and what it does, and orders nothing."""
     barred = fits(text, "injection", "unquoted", "condition") or _joins_order(text)
     if not re.match(r"(?i)because|since|due to", text):
         told = pattern("asks").match(text) or pattern("not_told").search(_unquoted(text))
@@ -319,7 +316,6 @@ def _is_statement(text: str) -> bool:
 
 
 def _why_not(line: str) -> str:
-    """The reply that shows why this is no order."""
     text = _unquoted(line)
     if pattern("asks").match(text) and not re.search(r"(?i)\b(?:not|n't)\b", text):
         return "question"

@@ -12,7 +12,7 @@ from typing import Final
 
 from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.wording import NOT_AGAIN
-from hms_active_rooms.moderator.offline.roster import RoleGroup, Roster, Someone
+from hms_active_rooms.moderator.offline.roster import Peer, Roster, Someone
 from hms_active_rooms.moderator.offline.turns import Result
 from hms_active_rooms.moderator.offline.words import kinds, say
 from hms_active_rooms.untrusted import escaped, quoted, short_ids
@@ -39,31 +39,24 @@ def nobody(name: str, roster: Roster) -> str:
 
 
 def _roles(roster: Roster) -> str:
-    if not roster.total:
-        return say("empty")
     shown = [f"{count:,} as {quoted(role, 30)}" for role, count in roster.by_role.items()]
-    left = len(shown) - _MAX_ROLES
-    more = f" and {left} other roles" if left > 0 else ""
-    return f"By role: {' and '.join(shown[:_MAX_ROLES])}{more}."
+    left = f" and {len(shown) - _MAX_ROLES} other roles" if len(shown) > _MAX_ROLES else ""
+    return f"By role: {' and '.join(shown[:_MAX_ROLES])}{left}." if shown else say("empty")
 
 
 def who_is_here(roster: Roster, role: str | None = None, *, count: bool = False) -> str:
     """How many are here, or have a role, and up to 20 names."""
-    if not roster.total:
-        return say("empty")
-    if role is None:
-        peers, total = roster.peers, roster.total
-        head = f"{people(total)} here. {_roles(roster)}"
-    else:
-        peers, total = roster.with_role(role), roster.by_role[role]
-        head = f"{people(total)} here with the role {quoted(role, 30)}."
-    if count or not peers:
-        return head
+    peers = roster.peers if role is None else roster.with_role(role)
+    total = roster.total if role is None else roster.by_role[role]
+    held = f". {_roles(roster)}" if role is None else f" with the role {quoted(role, 30)}."
+    if not roster.total or count or not peers:
+        return f"{people(total)} here{held}" if roster.total else say("empty")
     # Commas read better than the word that keeps right-to-left text apart: here only the order
     # of such names can look turned, and nothing depends on it.
     names = ", ".join(quoted(peer.name) for peer in peers[:_MAX_NAMES])
     left = total - min(len(peers), _MAX_NAMES)
-    return f"{head}\nNames: {names}{f' and {left:,} more' if left > 0 else ''}."
+    more = f" and {left:,} more" if left > 0 else ""
+    return f"{people(total)} here{held}\nNames: {names}{more}."
 
 
 def people(count: int) -> str:
@@ -80,18 +73,15 @@ def found(options: Sequence[Someone], roster: Roster) -> str:
 
 def which(options: Sequence[Someone], roster: Roster) -> str:
     """A numbered question; the options shown are those an answer can choose from."""
-    lines = [
-        f"{place}. {'' if isinstance(option, RoleGroup) else 'called '}{_one(option, roster)}"
-        for place, option in enumerate(options[:MAX_OPTIONS], 1)
-    ]
-    if (left := len(options) - MAX_OPTIONS) > 0:
-        lines.append(say("more_options", left=left))
+    called = [f"{'called ' * isinstance(o, Peer)}{_one(o, roster)}" for o in options[:MAX_OPTIONS]]
+    lines = [f"{place}. {one}" for place, one in enumerate(called, 1)]
+    lines += [say("more_options", left=left)] if (left := len(options) - MAX_OPTIONS) > 0 else []
     return say("this_one" if len(options) == 1 else "which_one", lines="\n".join(lines))
 
 
 def _one(option: Someone, roster: Roster) -> str:
     role = quoted(option.role, 30)
-    if isinstance(option, RoleGroup):
+    if not isinstance(option, Peer):
         return f"everyone with the role {role}, that is {people_count(option.count)}"
     short = short_ids([peer.id for peer in roster.peers])[option.id]
     named, user_id = quoted(option.name), quoted(option.user_id, 40)
@@ -101,9 +91,13 @@ def _one(option: Someone, roster: Roster) -> str:
 def status(artifact: object, room_id: str) -> str:
     """The live state of a room from the artifact of hms-retrieve-active-room."""
     match artifact:
-        case {"id": str(found), "session": {"id": str(session), "created_at": str(since)}, "total": int(total)} if found == room_id:  # fmt: skip
-            told = {"session": quoted(session, 40), "since": quoted(since, 40)}
-            return say("live", people=people(total), **told)
+        case {
+            "id": str(found),
+            "total": int(total),
+            "session": {"id": str(of), "created_at": str(at)},
+        }:
+            told = {"session": quoted(of, 40), "since": quoted(at, 40), "people": people(total)}
+            return say("live", **told) if found == room_id else say("no_room_state")
     return say("no_room_state")
 
 

@@ -51,10 +51,15 @@ Someone = Peer | RoleGroup
 
 
 class Found(NamedTuple):
-    """Whom a name means: one person or role for sure, else those to ask about, or nobody."""
+    """Whom a name means: one person or role for sure, else those to ask about, or nobody.
+
+    Attributes:
+        near: it is only written nearly as theirs.
+    """
 
     options: tuple[Someone, ...] = ()
     sure: bool = False
+    near: bool = False
 
 
 class Roster(BaseModel):
@@ -123,7 +128,7 @@ class Roster(BaseModel):
             if named:
                 return self._sure(named, spoken, "" if is_quoted else sentence)
         if is_quoted:
-            return Found(self._near(text))
+            return self._near(text)
         if (group := self._group(text)) or text.lower().endswith(" role"):
             return group or Found()
         words, small = _key(bare), pattern("small")
@@ -136,9 +141,7 @@ class Roster(BaseModel):
         if within and not all(map(small.fullmatch, words)):
             return self._sure(within, bare, sentence)
         begun = [p for p in peers if bare != text and _meet(words, p.words, _SHARED_CHARS)]
-        return (
-            Found(tuple(begun), len(self._alike(begun)) == 1) if begun else Found(self._near(bare))
-        )
+        return Found(tuple(begun), len(self._alike(begun)) == 1) if begun else self._near(bare)
 
     def _sure(self, found: Sequence[Peer], said: str, sentence: str) -> Found:
         start, named = " ".join(_key(said)), " ".join(_key(sentence))
@@ -176,7 +179,7 @@ class Roster(BaseModel):
         bare = (told[1] or told[2]) if told else pattern("around_role").sub("", name)
         return next((role for role in self.by_role if _spaced(bare) in _forms(role)), None)
 
-    def _near(self, text: str) -> tuple[Peer, ...]:
+    def _near(self, text: str) -> Found:
         """Those whose name, or a word of it, is written nearly so: joined words, letters mixed up."""
         from rapidfuzz import fuzz
 
@@ -187,11 +190,11 @@ class Roster(BaseModel):
             best = max(fuzz.ratio(said, key[:60]) for key in keys)
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
                 near[peer] = -best
-        return tuple(sorted(near, key=near.__getitem__))
+        return Found((*sorted(near, key=lambda peer: near[peer]),), near=True)
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
-        told = " ".join(_key(text))
+        told = " ".join(_key(re.sub(r"['’]s\b", "", text)))
         whole = [p for p in self.peers if f" {' '.join(p.words)} " in f" {told} "]
         own = {w for w in told.split() if len(w) > 2 and not pattern("common").fullmatch(w)}
         return self._alike(whole) or tuple(p for p in self.peers if own & set(p.words[:4]))

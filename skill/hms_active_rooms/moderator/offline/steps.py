@@ -48,17 +48,13 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a turn comes to, and what it leaves for the next.
+    """What a turn comes to, the calls or else the reply, and what it leaves for the next.
 
     Attributes:
-        text: the reply, when there are no calls.
-        calls: to propose now.
-        asks: the reply asks for which of the options the order is; no options: for its words.
+        asks: the reply asks for which of the options the order is; no options: for its words or
+            for whom it is.
         focus: whom the conversation is about, for a pronoun.
-        order: the last order, for "same for Priya".
-        options: those of the last question, for "the other one".
         changed: the tool of the last change that was proposed, and the state it got.
-        room_id: where.
         heard: what was said last and not understood, which may name whom a pronoun means.
     """
 
@@ -253,7 +249,6 @@ class _Turn:
         return seen
 
     def _seen(self, order: Order) -> Plan:
-        """The people, or those of a role, or whether somebody is there."""
         about = audience.names(order.words) if order.verb == "look" else ("it",)
         named = [name for name in about if not is_pronoun(name)]
         one, count = about[0] if len(about) == 1 else "", order.manner == "count"
@@ -292,7 +287,7 @@ class _Turn:
                 return replace(plan, asks=plan.asks and not several, text=text)
             calls += plan.calls
             here = replace(self, before=replace(self.before, focus=plan.focus))
-        return replace(plan, calls=tuple(calls), order=orders[-1])
+        return replace(plan, calls=tuple(calls))
 
     def _one(self, order: Order) -> Plan:
         verb, before = order.verb, self.before
@@ -308,7 +303,7 @@ class _Turn:
         if names and pattern("everyone").fullmatch(names[0]):
             raise self._stop("everyone")
         if not (names or before.focus or order.about or before.heard):
-            raise self._stop("who")
+            raise self._stop("who", asks=True, order=order, options=())
         return self._acted(order, self._people(order, self._roster(names)))
 
     def _acted(
@@ -326,7 +321,6 @@ class _Turn:
         return Plan(calls=tuple(calls), focus=focus, order=order, options=options)
 
     def _people(self, order: Order, roster: Roster) -> tuple[Someone, ...]:
-        """Those an order is for, each for sure."""
         chosen = list[Someone]()
         for name in order.who:
             if is_pronoun(name):
@@ -356,25 +350,24 @@ class _Turn:
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         if not focus or gone or (group and not pattern("many").fullmatch(word.strip(" .!"))):
-            raise self._stop("who")
+            raise self._stop("who", asks=True, order=order, options=())
         return focus
 
     def _tell(self, order: Order) -> Plan:
         try:
-            told = audience.split(order, self._roster)
+            order = audience.split(order, self._roster)
         except audience.Unclear as unclear:
             raise self._stop(str(unclear)) from None
-        order = replace(order, who=told.who, words=told.words, manner="as is")
-        if not told.words:
+        if not order.words:
             raise self._stop("no_message", asks=True, order=order, options=())
-        if not told.who:
+        if not order.who:
             return self._acted(order, (None,))
-        roster = self._roster(told.who)
+        roster = self._roster(order.who)
         who = self._people(order, roster)
         # Whom the message leaves the conversation about: a person it names, else its audience.
-        named = tuple(p for p in roster.mentioned(told.words) if p not in who)
-        of_before = told.plain and re.search(r"(?i)\b(?:s?he|him|s?he's)\b", told.words)
-        focus = self.before.focus if of_before else who
+        named = tuple(p for p in roster.mentioned(order.words) if p not in who)
+        of_before = re.search(r"(?i)\b(?:s?he|him|s?he's)\b", order.words)
+        focus = self.before.focus if of_before and order.manner == "told" else who
         return replace(self._acted(order, who), focus=named or focus)
 
     # --- what refers to the turn before -----------------------------------------------------------
@@ -390,7 +383,10 @@ class _Turn:
             other = verb not in ("", "hello", "thanks") or self.said.rstrip().endswith("?")
             if other or why in ("unreadable", "injection", "negation"):
                 return None
-            return self._tell(replace(last, words=self.said.strip()))
+            if last.verb == "tell" and not last.words:
+                return self._tell(replace(last, words=self.said.strip()))
+            name = self.said.strip(" .!")
+            return self._one(replace(last, who=(name,), about="")) if is_name(name) else None
         if verb in ("look", "status", "tell", "end", "help", "verify"):
             return None
         chosen = _choice(self.said, self.before.options, verb)

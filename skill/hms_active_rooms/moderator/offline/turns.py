@@ -49,13 +49,10 @@ class Turn:
     @property
     def said(self) -> str | None:
         """The person's text; None when the message holds something that is not text."""
-        content = self.human.content
-        blocks = [content] if isinstance(content, str) else content
-        texts = [block if isinstance(block, str) else block.get("text") for block in blocks]
-        if any(isinstance(b, dict) and b.get("type") != "text" for b in blocks) or None in texts:
-            return None
+        blocks = self.human.content_blocks
+        texts = [block["text"] for block in blocks if block["type"] == "text"]
         # A line between blocks keeps two texts from being read as one sentence.
-        return "\n".join(filter(None, texts))
+        return "\n".join(filter(None, texts)) if len(texts) == len(blocks) else None
 
     @property
     def results(self) -> tuple[Result, ...]:
