@@ -19,19 +19,22 @@ RUN := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
 setup: $(STAMP)
 
 # By uv, the machine's or one of our own (a quarter of pip's time), else by pip. Re-runs only when pyproject.toml changed.
+# In a checkout evals/ is a package of its own.
 $(STAMP): EXTRAS := dev
+$(STAMP): EVALS := $() -e evals
+$(STAMP): evals/pyproject.toml
 .venv/.demo: EXTRAS := cli,sim
 $(STAMP) .venv/.demo: pyproject.toml
 	if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && \
-	  uv pip install --quiet$(COMPILE) --python $(BIN)/python -e '.[$(EXTRAS)]'; \
+	  uv pip install --quiet$(COMPILE) --python $(BIN)/python -e '.[$(EXTRAS)]'$(EVALS); \
 	else \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "hms-active-rooms needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }; \
 	  $(PYTHON) -m venv .venv && { \
 	    { $(BIN)/python -m pip install -qq --disable-pip-version-check uv && \
-	      VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet$(COMPILE) -e '.[$(EXTRAS)]'; } || \
-	    $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$(EXTRAS)]'; }; \
+	      VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet$(COMPILE) -e '.[$(EXTRAS)]'$(EVALS); } || \
+	    $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$(EXTRAS)]'$(EVALS); }; \
 	fi >&2
 	touch $@
 

@@ -34,7 +34,6 @@ PAST, WRONG, UNFINISHED = 1, 2, 3
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
     options = _parser().parse_args(arguments)
     options.command = shlex.join(["python", "-m", "evals", *arguments])
     try:
@@ -80,11 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--log-dir", type=Path, default=LOGS)
     report.add_argument("--out", type=Path, help="folder; default: the log directory")
 
-    view = commands.add_parser("view", help="make a static site of inspect's logs")
-    view.set_defaults(act=_view)
-    view.add_argument("--log-dir", type=Path, default=LOGS / "run")
-    view.add_argument("--out", type=Path, required=True)
-
     card = commands.add_parser("card", help="write the offline model's card")
     card.set_defaults(act=_card)
     return parser
@@ -113,21 +107,10 @@ def _today() -> date:
 
 def _run(options: argparse.Namespace) -> int:
     # inspect-ai takes seconds to import; the other commands do without it.
-    from evals.run import NoModelError, Wanted, read_runs, run
+    from evals.run import NoModelError, read_runs, run
 
-    wanted = Wanted(
-        models=tuple(options.model),
-        agents=tuple(options.agent or ("moderator",)),
-        persons=tuple(options.person or ("reader",)),
-        suites=tuple(options.suite or ()),
-        scenarios=tuple(options.scenario or ()),
-        repeat=options.repeat,
-        seed=options.seed,
-        limit=options.limit,
-        log_dir=options.log_dir,
-    )
     try:
-        finished = run(wanted, options.display)
+        finished = run(options)
     except NoModelError as wrong:
         print(wrong, file=sys.stderr)
         return WRONG
@@ -187,7 +170,6 @@ def _written(runs: Sequence[Score], made: About, out: Path) -> Path:
 
 
 def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> int:
-    """Say in short what came out, and what the exit code is."""
     if runs:
         print(short(counted(runs)))
     if path is not None:
@@ -206,14 +188,6 @@ def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> in
     if not finished:
         print("Not everything was finished; the same command goes on from here.", file=sys.stderr)
         return UNFINISHED
-    return 0
-
-
-def _view(options: argparse.Namespace) -> int:
-    from evals.run import bundle
-
-    bundle(options.log_dir, options.out)
-    print(f"Serve {options.out} by any web server, as: python -m http.server -d {options.out}")
     return 0
 
 

@@ -5,7 +5,6 @@ create_agent  our five tools in LangChain's `create_agent`: each tool asks by it
 tool_node     our five tools in a graph of its own with one plain `ToolNode`
 ungated       the same five calls in `create_agent`, straight to the API
 hitl          the ungated tools with LangChain's `HumanInTheLoopMiddleware`, its default mode
-hitl_per_call the same in its other mode, one interrupt a call
 pydantic_ai   the ungated tools as deferred tools of pydantic-ai
 openai_agents the same with `needs_approval` of openai-agents
 mcp_elicit    the same behind an MCP server that asks by elicitation, in `create_agent`
@@ -34,7 +33,7 @@ from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.moderator import build_moderator
 
 AgentName = Literal[
-    "moderator", "create_agent", "tool_node", "ungated", "hitl", "hitl_per_call",
+    "moderator", "create_agent", "tool_node", "ungated", "hitl",
     "pydantic_ai", "openai_agents", "mcp_elicit",
 ]  # fmt: skip
 
@@ -43,8 +42,7 @@ AGENTS: Final[dict[AgentName, str]] = {
     "create_agent": "our tools in create_agent",
     "tool_node": "our tools in one plain ToolNode",
     "ungated": "the same calls ungated in create_agent",
-    "hitl": "the same calls with HumanInTheLoopMiddleware (batched, its default)",
-    "hitl_per_call": "the same with HumanInTheLoopMiddleware, one interrupt a call",
+    "hitl": "the same calls with HumanInTheLoopMiddleware",
     "pydantic_ai": "the same as deferred tools of pydantic-ai",
     "openai_agents": "the same with needs_approval of openai-agents",
     "mcp_elicit": "the same behind an MCP server that asks by elicitation",
@@ -83,7 +81,6 @@ class Kit:
 
     @property
     def prompt(self) -> str:
-        """What the agents that are not ours are told."""
         rules = "".join(f"\n{name.replace('_', ' ')}: {v}" for name, v in self.policy.items())
         told = f"\nKeep to these rules:{rules}" if rules else ""
         return PROMPT.format(room_id=self.room_id, policy=told)
@@ -117,14 +114,13 @@ def build(name: AgentName, kit: Kit, checkpointer: CrashingSaver) -> Any:
         tools = [
             tool if _reads(tool.name) else elicited(tool, kit.client, kit.ask) for tool in tools
         ]
-    if name in ("hitl", "hitl_per_call"):
+    if name == "hitl":
         asked: Any = {
             "allowed_decisions": ["approve", "edit", "reject"],
             "description": _description,
         }
         writing = {tool.name: asked for tool in tools if not _reads(tool.name)}
-        mode: Any = "per_call" if name == "hitl_per_call" else "batched"
-        middleware = [HumanInTheLoopMiddleware(interrupt_on=writing, interrupt_mode=mode)]
+        middleware = [HumanInTheLoopMiddleware(interrupt_on=writing)]
     graph = create_agent(
         kit.model,
         list(tools),

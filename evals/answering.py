@@ -99,13 +99,11 @@ class Answering:
         ]
 
     def somebody_else(self, asked: list[Question]) -> str:
-        """A peer whom no question is about, if there is one."""
         meant = {self.stage.cast.full(str(q.arguments.get("peer_id") or "")) for q in asked}
         here = [peer.id for peer in self.stage.sim.world.peers(self.stage.sim.room_id)]
         return next((peer for peer in here if peer not in meant), "0" * 36)
 
     async def _as_yes(self, question: Question) -> effects.Yes:
-        """What a yes to this question would cover, as shown."""
         stage, arguments = self.stage, question.arguments
         kind = TOOLS[question.tool]
         row = self.journal.get(question.action_id) if question.action_id else None
@@ -152,7 +150,6 @@ class Answering:
         ]
 
     def _wants(self, text: str) -> bool:
-        """Whether the person says yes to these words."""
         how_often = len(self.asked)
         if self.person == "hasty" or (self.person == "tired" and 2 < how_often <= 4):
             return hasty(text, self.reader)

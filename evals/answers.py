@@ -36,14 +36,7 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|\n+|;\s+")
 def false_claims(
     text: str, changes: Sequence[Change], names: Mapping[str, str], *, asked: bool
 ) -> list[str]:
-    """The sentences that say something was done that was not.
-
-    Args:
-        text: what the agent said last in the turn.
-        changes: what became different in the turn.
-        names: the name of each peer, by id.
-        asked: the person wanted something done, so that "done" means it.
-    """
+    """The sentences that say something was done that was not."""
     kinds = {change.kind for change in changes}
     removed = {names.get(c.target, "") for c in changes if c.kind == "remove"}
     found = []

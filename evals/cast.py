@@ -20,7 +20,6 @@ class Cast:
             self.joined(peer)
 
     def joined(self, peer: Peer) -> None:
-        """Somebody is there, and gets their labels."""
         number = 2
         label = peer.name
         while label in self._ids:
@@ -29,7 +28,6 @@ class Cast:
         self._ids.setdefault(f"user:{peer.user_id}", peer.id)
 
     def rejoined(self, before: str, now: str) -> None:
-        """The person with that peer id has another one now."""
         self._ids = {label: now if i == before else i for label, i in self._ids.items()}
         self._earlier[before] = now
 
@@ -38,21 +36,15 @@ class Cast:
 
     @property
     def names(self) -> set[str]:
-        """What the people are called."""
         return {i.partition("#")[0] for i in self._ids if not i.startswith("user:")}
 
     def names_by_id(self) -> list[tuple[str, str]]:
-        """(name, peer id) of everybody who is or was here."""
         now = [(k.partition("#")[0], i) for k, i in self._ids.items() if k[:5] != "user:"]
         before = {self.person(old): old for old in self._earlier}
         return now + [(name, before[i]) for name, i in now if i in before]
 
     def id(self, label: str) -> str:
-        """The peer id of a person now.
-
-        Raises:
-            KeyError: the scenario has nobody called that.
-        """
+        """The peer id of a person now."""
         return self._ids[label]
 
     def person(self, peer_id: str) -> str:

@@ -84,5 +84,4 @@ def is_grounded(reason: str, said: str) -> bool:
 
 
 def words(text: str) -> set[str]:
-    """The words of a text, in small letters."""
     return {word.casefold() for word in _WORD.findall(text)}

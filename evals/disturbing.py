@@ -27,11 +27,7 @@ class Crashed(JournalError):
 
 
 class Life:
-    """A process that dies once: from that moment nothing is saved any more.
-
-    Args:
-        when: whether it dies now.
-    """
+    """A process that dies once: from that moment nothing is saved any more."""
 
     def __init__(self, when: Callable[[], bool]) -> None:
         self._when = when
@@ -43,22 +39,14 @@ class Life:
         self._dead = False
 
     def perhaps_ends(self) -> None:
-        """Die, if it is time; a dead process stays dead.
-
-        Raises:
-            Crashed: it is dead.
-        """
+        """Die, if it is time; a dead process stays dead."""
         if self._dead or (not self._died and self._when()):
             self._dead = self._died = True
             raise Crashed("The process is gone.")
 
 
 class CrashingSaver(InMemorySaver):
-    """A checkpointer of a process that may die before it saves.
-
-    Args:
-        life: the process.
-    """
+    """A checkpointer of a process that may die before it saves."""
 
     def __init__(self, life: Life) -> None:
         super().__init__()
@@ -67,28 +55,20 @@ class CrashingSaver(InMemorySaver):
         self.artifacts: dict[str, Any] = {}
 
     def keep(self, what: Any) -> None:
-        """Save what an agent that is no graph keeps, or die."""
         self._life.perhaps_ends()
         self.kept.append(replace(what, place=len(self.kept)))
 
     def put(self, *args: Any, **kwargs: Any) -> Any:
-        """Save a checkpoint, or die."""
         self._life.perhaps_ends()
         return super().put(*args, **kwargs)
 
     def put_writes(self, *args: Any, **kwargs: Any) -> None:
-        """Save what a task did, or die."""
         self._life.perhaps_ends()
         super().put_writes(*args, **kwargs)
 
 
 class CrashingJournal(Journal):
-    """A journal in memory, of a process that may die before it writes down what came back.
-
-    Args:
-        life: the process.
-        clock: see `Journal`.
-    """
+    """A journal in memory, of a process that may die before it writes down what came back."""
 
     def __init__(self, life: Life, clock: Clock) -> None:
         self._life: Life | None = None
@@ -97,14 +77,12 @@ class CrashingJournal(Journal):
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """Read, or die."""
         self._perhaps_ends()
         with super().read() as view:
             yield view
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        """Write, or die."""
         self._perhaps_ends()
         with super().write(notes_only=notes_only) as tx:
             yield tx
@@ -114,7 +92,6 @@ class CrashingJournal(Journal):
             self._life.perhaps_ends()
 
     def forget_worker(self) -> None:
-        """Whoever was sending until now was a process that is gone."""
         world = this_worker().rpartition(":")[0]
         with self.write() as tx:
             tx.db.execute(actions.update().values(worker=f"{world}:{NO_PROCESS}@0"))

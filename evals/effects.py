@@ -99,7 +99,6 @@ class Yes:
     granted: bool = False
 
     def covers_change(self, change: Change) -> bool:
-        """Whether this change is one of those it said yes to."""
         return (
             self.in_time
             and (self.kind, self.room_id) == (change.kind, change.room_id)
@@ -108,7 +107,6 @@ class Yes:
         )
 
     def holds_for(self, post: Post) -> bool:
-        """Whether it still was a yes when this request was made."""
         return (
             self.in_time
             and post.seq > self.after
@@ -130,7 +128,6 @@ class Yes:
                 return post.text == self.text
 
     def covers_audience(self, message: Change) -> bool:
-        """Whether a message went where it was shown to go."""
         if self.audience is None:
             return True
         if self.granted:
@@ -154,7 +151,6 @@ def words_of(kind: Kind, arguments: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def post_of(entry: LoggedRequest, time_s: float = 0.0) -> Post | None:
-    """A logged request as a `Post`, if it changes a room."""
     if entry.method != "POST":
         return None
     kind = OPERATIONS.get(entry.operation)
@@ -174,7 +170,6 @@ def _audience(body: dict[str, Json]) -> str:
 
 
 def delivered(delivery: Delivery) -> Change:
-    """A message that arrived, as a change."""
     target = delivery.target if delivery.audience == "peer" else delivery.audience
     if delivery.audience == "role":
         target = f"role {delivery.target}"
@@ -215,10 +210,6 @@ def bypasses(
     message covers one, unless it was for the rest of the session; a yes to an end covers the
     request and one more, for after an unclear answer. Which session an end hits is seen
     only afterwards: a session that ended needs a yes to its own end too.
-
-    Args:
-        moved: who got another role, with the number of requests that were there by then:
-            a yes from before is no yes for them.
     """
     uses: Counter[tuple[int, str]] = Counter()
     found: list[Post | Change] = []
@@ -249,7 +240,6 @@ def bypasses(
 
 
 def came_of(change: Change, request: Post | Change) -> bool:
-    """Whether a change can have come of this one of the `bypasses`."""
     if (change.kind, change.room_id) != (request.kind, request.room_id):
         return False
     match change.kind:

@@ -9,25 +9,18 @@ Sources:
   n by Brown, Cai and DasGupta (2001), Stat. Sci. 16, 101-133.
 - No event in n: Clopper and Pearson (1934), Biometrika 26, 404-413; one-sided, for none it is
   1 - (1 - confidence)^(1/n). For 95 % that is nearly 3/n, the "rule of three".
-
-Pure.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import comb, sqrt
 from statistics import NormalDist
-from typing import Final
+from typing import Final, NamedTuple
 
 CONFIDENCE: Final = 0.95
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its interval, from 0 to 1."""
-
-    value: float
+class Interval(NamedTuple):
     low: float
     high: float
 
@@ -43,7 +36,7 @@ def pass_hat(successes: int, runs: int, k: int) -> float:
     return comb(successes, k) / comb(runs, k)
 
 
-def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson(successes: float, trials: int) -> Interval:
     """A proportion of independent trials with Wilson's interval.
 
     A mean of rates counts as so many successes, which need not be a whole number.
@@ -53,7 +46,7 @@ def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Int
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"no proportion of {successes} in {trials}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     share = successes / trials
     scale = 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale
@@ -61,10 +54,10 @@ def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Int
     # At none and all the ends are 0 and 1 exactly; the sums miss them by a rounding error.
     low = 0.0 if successes == 0 else middle - half
     high = 1.0 if successes == trials else middle + half
-    return Interval(share, low, high)
+    return Interval(low, high)
 
 
-def none_seen_bound(trials: int, confidence: float = CONFIDENCE) -> float:
+def none_seen_bound(trials: int) -> float:
     """The highest rate that still gives no event in so many trials often enough (Clopper-Pearson).
 
     Raises:
@@ -72,4 +65,4 @@ def none_seen_bound(trials: int, confidence: float = CONFIDENCE) -> float:
     """
     if trials < 1:
         raise ValueError("no trials, no bound")
-    return float(1 - (1 - confidence) ** (1 / trials))
+    return float(1 - (1 - CONFIDENCE) ** (1 / trials))

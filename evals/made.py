@@ -42,7 +42,6 @@ class About:
 
 
 def about(command: str, day: date) -> About:
-    """This code and this machine's versions."""
     versions = tuple((name, _version(name)) for name in PACKAGES)
     python = platform.python_version()
     return About(day, command, python, versions, fingerprint(python, versions), _commit())

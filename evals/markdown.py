@@ -7,11 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the header decides how many cells a row has.
-
-    Raises:
-        ValueError: a row has another number of cells.
-    """
+    """A table; the header decides how many cells a row has."""
     lines = [_line(header), "|" + "---|" * len(header)]
     for row in rows:
         if len(row) != len(header):
@@ -29,7 +25,6 @@ def _cell(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Inline code: one line, and nothing in it that would end it."""
     return "`" + re.sub(r"[`\s]+", " ", text).strip() + "`"
 
 

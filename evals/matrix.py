@@ -20,7 +20,6 @@ Each is of the same conditions; only the model's chance differs. In the suite `d
 disturbance differs too."""
 
 OTHERS_REPEATS: Final = 1
-"""Of the agents that are there for comparison."""
 
 MET: Final = 3
 """Other people whom each scenario meets with our moderator and each model, at most."""
@@ -45,7 +44,6 @@ class Selection:
 
     @property
     def is_everything(self) -> bool:
-        """Whether it is the whole matrix."""
         return replace(self, repeats=REPEATS) == Selection() and self.repeats >= REPEATS
 
 
@@ -54,11 +52,7 @@ Key = tuple[str, str, str, str, int]
 
 
 def matrix(selection: Selection = Selection()) -> list[Case]:
-    """The cases: with `reader` as often as it is wanted, then once with others in turn.
-
-    Raises:
-        ScenarioError: there is no such suite or scenario.
-    """
+    """The cases: with `reader` as often as it is wanted, then once with others in turn."""
     return [
         Case(scenario, agent, model, person, seed)
         for scenario in chosen(selection.suites, selection.scenarios)
@@ -85,12 +79,10 @@ def _runs(
 
 
 def case_key(case: Case) -> Key:
-    """What tells this case from every other."""
     return case.scenario.name, case.agent, case.model, case.person, case.seed
 
 
 def score_key(score: Score) -> Key:
-    """The key of the case that was scored."""
     return score.scenario, score.agent, score.model, score.person, score.seed
 
 

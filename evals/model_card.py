@@ -67,7 +67,6 @@ _LIMITS: Final = """\
 
 
 def card() -> str:
-    """The text of the card: the sets are played, and the refusals too."""
     own, forbidden = independent(), never()
     tables = {name: played(path) for name, path in TABLES.items()}
     blocks = [
@@ -124,7 +123,6 @@ def card() -> str:
 
 
 def _first_time(path: Path) -> str:
-    """What a set's own header says of the first time it was played."""
     line = next(
         line for line in path.read_text(encoding="utf-8").splitlines() if "# first:" in line
     )
@@ -138,7 +136,6 @@ def _counted(name: str, graded: Sequence[Graded]) -> tuple[str, ...]:
 
 
 def _sampled(graded: Sequence[Graded]) -> tuple[str, str]:
-    """What the counts say about further sentences."""
     right, wrong = sum(g.right for g in graded), sum(g.wrong_change for g in graded)
     around = wilson(right, len(graded))
     bound = wilson(wrong, len(graded)).high if wrong else none_seen_bound(len(graded))
@@ -156,5 +153,4 @@ def _by_kind(graded: Sequence[Graded]) -> str:
 
 
 def write_card(path: Path = CARD) -> None:
-    """Write the card."""
     path.write_text(card(), encoding="utf-8")

@@ -36,12 +36,7 @@ class Broken(Exception):
 
 
 class Ledger:
-    """The scores of one state of the code, in a file.
-
-    Args:
-        path: the file; made if it is not there, begun anew if it is of other code.
-        made: its first line. A file that goes on keeps its own: the code is the same.
-    """
+    """The scores of one state of the code, in a file."""
 
     def __init__(self, path: Path, made: About) -> None:
         self._path = path
@@ -59,7 +54,6 @@ class Ledger:
         fresh.replace(path)
 
     def add(self, score: Score) -> None:
-        """Keep a score, on disk when this returns."""
         self.scores[score_key(score)] = score
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(score.as_json()) + "\n")
@@ -82,11 +76,7 @@ def read_ledger(path: Path) -> tuple[About | None, list[Score]]:
 
 
 def run_cases(cases: Sequence[Case], workers: int) -> Iterator[Score]:
-    """Run cases in so many processes, and give each score when it is there.
-
-    Raises:
-        Broken: a worker died.
-    """
+    """Run cases in so many processes, and give each score when it is there."""
     mixed = list(cases)
     random.Random(0).shuffle(mixed)  # so that all workers have about as much to do
     # Whole repeats first, our moderator before the others: what is there if somebody stops it.
@@ -135,5 +125,4 @@ async def _play_all(results: Connection[Any, Any], cases: Sequence[Case]) -> Non
 
 
 def missing(cases: Sequence[Case], ledger: Ledger) -> list[Case]:
-    """The cases that have no score yet."""
     return [case for case in cases if case_key(case) not in ledger.scores]

@@ -58,8 +58,6 @@ class Yes:
 
 @dataclass(frozen=True)
 class No:
-    """Reject it."""
-
     reason: str = "not what I asked for"
 
 
@@ -70,8 +68,6 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that is no answer."""
-
     value: Any
 
 
@@ -104,14 +100,7 @@ def reply(
     *,
     bound: bool,
 ) -> Reply:
-    """What this person answers.
-
-    Args:
-        wants: reads the question; whether it is what they want.
-        asked_before: malformed answers they gave in this turn already.
-        rng: which malformed answer it is.
-        bound: the question has a digest that a yes must carry.
-    """
+    """What this person answers."""
     match person:
         case "absent":
             return Nothing()

@@ -53,7 +53,6 @@ def described(tool: str, arguments: Mapping[str, Any], peers: Iterable[Mapping[s
 
 
 def seen(messages: Sequence[BaseMessage]) -> Iterator[Mapping[str, Any]]:
-    """The people of the rosters in these messages, the last roster first."""
     for message in reversed(messages):
         data = message.artifact if isinstance(message, ToolMessage) else None
         yield from data.get("peers", ()) if isinstance(data, dict) else ()
@@ -84,7 +83,6 @@ async def _answer(
 
 
 def _page(peers: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, Any]:
-    """The peers that were asked for as the API gives them, metadata included."""
     name = str(given.get("name", "")).casefold()
     same = {key: given[key] for key in ("role", "user_id") if key in given}
     fitting = [

@@ -53,8 +53,6 @@ _CROWD_S: Final = 20.0
 
 @dataclass(frozen=True)
 class Case:
-    """What is run."""
-
     scenario: Scenario
     agent: AgentName
     model: str
@@ -86,13 +84,7 @@ class Played:
 async def play(
     case: Case, model: BaseChatModel | None = None, give_up_s: float = GIVE_UP_S
 ) -> Played:
-    """Run a case against a simulator of its own.
-
-    Args:
-        case: what to run.
-        model: a chat model to use in the place of the one `case.model` names.
-        give_up_s: after so many seconds the conversation is broken off.
-    """
+    """Run a case against a simulator of its own."""
     run = _Run(case, model, give_up_s)
     async with staged_beside(case.scenario, run.rng, case.seed) as stage:
         return await run.through(stage)
@@ -119,7 +111,6 @@ class _Run:
         self._disturb = disturbance(c.scenario, c.seed, self.rng)
 
     async def through(self, stage: Stage) -> Played:
-        """The whole conversation, then the score."""
         self.stage, self.wishes = stage, Wishes(stage.sim.room_id)
         self.life = Life(self._dies_now)
         self.journal = CrashingJournal(
@@ -161,7 +152,6 @@ class _Run:
 
     @property
     def policy(self) -> Policy:
-        """The scenario's policy."""
         return Policy.build(
             **{"rooms": (self.stage.sim.room_id,), "verify_s": 1.0, **self.case.scenario.policy}
         )
@@ -259,7 +249,6 @@ class _Run:
             await self._resume(values)
 
     async def _ask(self, question: Question) -> Reply:
-        """A question that comes while the agent runs, not at a pause."""
         answer = await self.person.reply(question, 0)
         self.stage.reach(f"answered {len(self.person.asked)}")
         return answer
@@ -301,7 +290,6 @@ class _Run:
                 await self._quietly(given, config)
 
     async def _quietly(self, given: Any, config: Any = None) -> None:
-        """A delivery that nobody waits for: what it raises is nobody's error."""
         await asyncio.gather(
             self.graph.ainvoke(given, config or self.config), return_exceptions=True
         )

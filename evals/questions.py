@@ -38,7 +38,6 @@ class Question:
 
     @property
     def is_soft(self) -> bool:
-        """Whether a yes to it may be for the rest of the session."""
         return bool(self.digest) and not capability().tool(self.tool).hints.destructive
 
     @property
@@ -51,7 +50,6 @@ class Question:
 
 
 def questions(interrupts: Sequence[Interrupt]) -> list[Question]:
-    """What a paused graph asks, in order."""
     found = []
     for interrupt in interrupts:
         value = interrupt.value
@@ -76,11 +74,7 @@ def resume_with(
     replies: Sequence[Reply],
     somebody_else: str,
 ) -> dict[str, Any]:
-    """Resume values by interrupt id, in the shape each interrupt wants.
-
-    Args:
-        somebody_else: a peer id that a near miss points the call at.
-    """
+    """Resume values by interrupt id, in the shape each interrupt wants."""
     values: dict[str, Any] = {}
     for interrupt in interrupts:
         mine = [
@@ -121,7 +115,6 @@ def _decision(question: Question, answer: Reply) -> dict[str, Any]:
 def _nearly(
     kind: str, asked: Sequence[Question], batched: bool, somebody_else: str
 ) -> dict[str, Any] | list[Any]:
-    """An approval of everything that is off in one way."""
     decisions = [_decision(question, Yes()) for question in asked]
     match kind:
         case "no digest":

@@ -236,7 +236,6 @@ def _plain(escaped: str) -> str:
 
 
 def glance(name: str) -> str:
-    """A name as somebody takes it who does not look for a difference."""
     looks = skeleton(name).translate(_DIGITS).replace("rn", "m").replace("nn", "m")
     return "".join(c for c in looks.replace("l", "i") if c.isalnum()) or looks
 
@@ -247,5 +246,4 @@ def letters(name: str) -> str:
 
 
 def known_names(names: Iterable[str]) -> set[str]:
-    """The names a person has seen, without those that are sentences."""
     return {name for name in names if len(name) <= 40}

@@ -35,11 +35,9 @@ class Recorder(BaseCallbackHandler):
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any
     ) -> None:
-        """The model is given these."""
         self.tokens += _schema_tokens() + sum(_cost(m) for batch in messages for m in batch)
 
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        """The model gave this."""
         for generations in response.generations:
             for generation in generations:
                 if isinstance(generation, ChatGeneration) and isinstance(
@@ -51,7 +49,6 @@ class Recorder(BaseCallbackHandler):
 
     @property
     def calls(self) -> list[ToolCall]:
-        """Every tool call the model made."""
         return [call for answer in self.answers for call in answer.tool_calls]
 
 

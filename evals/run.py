@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from inspect_ai import eval_set
 from inspect_ai._util.error import PrerequisiteError
-from inspect_ai.log import bundle_log_dir, list_eval_logs, read_eval_log, read_eval_log_samples
+from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_samples
 from inspect_ai.model import Model, get_model
-from inspect_ai.util import DisplayType
 from rich.text import Text
 
 from evals.agents import AgentName
@@ -20,9 +19,9 @@ from evals.inspect.task import SCORER, active_rooms, code_version
 from evals.matrix import score_key
 from evals.offline import read_ledger
 from evals.people import PersonName
-from evals.scenario import Suite
 from evals.score import Score
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.untrusted import quoted
 
 _HEAVY: Final = {"events", "events_data", "messages", "store", "attachments", "output"}
@@ -33,42 +32,22 @@ class NoModelError(ValueError):
     """A model cannot be used. The text says which and why."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is run: every model with every agent and every person.
-
-    Attributes:
-        models: offline models by name, inspect's by `provider/model`, LangChain's by
-            `provider:model` or `langchain:provider:model`.
-        suites, scenarios: all, if none.
-        repeat: runs of each scenario.
-        seed: the chance of the first.
-        limit: at most so many scenarios.
-        log_dir: where the logs go. What is finished there already, with this code, is not
-            run again.
-    """
-
-    models: tuple[str, ...]
-    agents: tuple[AgentName, ...]
-    persons: tuple[PersonName, ...]
-    suites: tuple[Suite, ...]
-    scenarios: tuple[str, ...]
-    repeat: int
-    seed: int
-    limit: int | None
-    log_dir: Path
-
-
 def inspect_name(model: str) -> str:
-    """The name inspect knows a model by."""
     if model.startswith("langchain:"):
         return f"{PREFIX}/{model.removeprefix('langchain:')}"
     return model if "/" in model else f"{PREFIX}/{model}"
 
 
+async def _token_bound(text: str) -> int:
+    return token_bound(text)
+
+
 def _model(name: str) -> Model:
     try:
-        return get_model(inspect_name(name))
+        model = get_model(inspect_name(name))
+        if name.startswith("mockllm/"):  # inspect would download a tokenizer to count its words
+            model.api.count_text_tokens = _token_bound  # type: ignore[method-assign]
+        return model
     except (ValueError, PrerequisiteError, ConfigurationError) as wrong:
         words = (
             Text.from_markup(str(wrong)).plain if isinstance(wrong, PrerequisiteError) else wrong
@@ -76,35 +55,36 @@ def _model(name: str) -> Model:
         raise NoModelError(f"{quoted(name)}: {words}") from None
 
 
-def run(wanted: Wanted, display: DisplayType | None = None) -> bool:
-    """Run what is not in the logs yet.
+def run(wanted: Namespace) -> bool:
+    """Run every model with every agent and person, what is not in the logs yet.
+
+    Args:
+        wanted: the options of `python -m evals run`. Models: offline ones by name, inspect's by
+            `provider/model`, LangChain's by `provider:model` or `langchain:provider:model`.
 
     Returns:
-        Whether all of it is finished now.
-
-    Raises:
-        ScenarioError: there is no such suite or scenario.
-        NoModelError: a model cannot be used.
-    """
-    models = [_model(name) for name in wanted.models]
+        Whether all of it is finished now."""
+    agents: tuple[AgentName, ...] = wanted.agent or ("moderator",)
+    persons: tuple[PersonName, ...] = wanted.person or ("reader",)
+    models = [_model(name) for name in wanted.model]
     tasks = [
         active_rooms(
             agent=agent,
             person=person,
-            suite=list(wanted.suites),
-            scenario=list(wanted.scenarios),
+            suite=wanted.suite,
+            scenario=wanted.scenario,
             repeat=wanted.repeat,
             seed=wanted.seed,
         )
-        for agent in wanted.agents
-        for person in wanted.persons
+        for agent in agents
+        for person in persons
     ]
     finished, _ = eval_set(
         tasks,
         log_dir=str(wanted.log_dir),
         model=models,
         limit=wanted.limit,
-        display=display,
+        display=wanted.display,
         # A model that cannot be asked is tried again once, and then by the same command.
         retry_attempts=1,
         retry_immediate=True,
@@ -127,7 +107,6 @@ def read_runs(log_dir: Path) -> list[Score]:
 
 
 def _inspect_runs(log_dir: Path) -> Iterator[Score]:
-    """Those of this code, oldest first."""
     version = code_version()
     for log in list_eval_logs(str(log_dir), descending=False):
         if read_eval_log(log, header_only=True).eval.task_version != version:
@@ -136,8 +115,3 @@ def _inspect_runs(log_dir: Path) -> Iterator[Score]:
             outcome = (sample.scores or {}).get(SCORER)
             if outcome is not None and outcome.metadata is not None:
                 yield Score.from_json(outcome.metadata)
-
-
-def bundle(log_dir: Path, out: Path) -> None:
-    """The log viewer with the logs, as a static site."""
-    bundle_log_dir(str(log_dir), str(out), overwrite=True)

@@ -75,7 +75,6 @@ class Want(_Part):
 
     @property
     def facts(self) -> Facts:
-        """What the message must state."""
         return (self.saying,) if isinstance(self.saying, str) else self.saying
 
     @model_validator(mode="after")
@@ -106,8 +105,6 @@ class Turn(_Part):
 
 
 class Rename(_Part):
-    """Somebody takes another name."""
-
     who: str
     to: str
 
@@ -149,7 +146,6 @@ class Event(_Part):
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """The moments it may happen at."""
         return (self.at,) if isinstance(self.at, str) else self.at
 
     @model_validator(mode="after")
@@ -234,7 +230,6 @@ class Scenario(_Part):
         return self
 
     def built_scene(self) -> Scene:
-        """The simulator's scene: the named one and this scenario's additions."""
         if self.scene == "own":
             room = SceneRoom(name=self.room_name or self.name, roles=self.roles)
             return Scene(name=self.name, about=self.about, room=room, people=self.people)

@@ -115,7 +115,6 @@ def judge(
     state_is_right: bool,
     state_is_harmful: bool,
 ) -> Judged:
-    """Compare what happened with what was wanted and with what was approved."""
     unwanted = wishes.unwanted(changes, cast)
     bad = wishes.bad_forms(posts, cast)
     past = bypasses(posts, changes, answers, moved)

@@ -93,7 +93,6 @@ class Sentence(_Part):
 
     @property
     def kind(self) -> str:
-        """What sort of sentence it is, in the card's words."""
         if not self.should:
             return "must change nothing"
         if len(self.should) > 1:
@@ -113,25 +112,21 @@ class Show(_Part):
     sentences: tuple[Sentence, ...]
 
     def roster(self) -> tuple[Person, ...]:
-        """Its people, as the tools list them."""
         pairs = [(role, name) for role, names in self.people.items() for name in names]
         return tuple((name, role, f"user-{place}") for place, (role, name) in enumerate(pairs))
 
 
 def shows() -> tuple[Show, ...]:
-    """The shows of the independent set, checked."""
     data: Any = yaml.safe_load(INDEPENDENT.read_text(encoding="utf-8"))
     return tuple(Show.model_validate(show) for show in data["shows"])
 
 
 @cache
 def independent() -> tuple[Graded, ...]:
-    """Grade the independent set."""
     return tuple(grade(sentence, show.roster()) for show in shows() for sentence in show.sentences)
 
 
 def grade(sentence: Sentence, people: Sequence[Person]) -> Graded:
-    """Play one sentence of the independent set and compare."""
     history = play(sentence.say, people=people)
     proposed = _proposed(changes(history), people)
     wanted = [should for should in sentence.should if should.change()]
@@ -153,7 +148,6 @@ def grade(sentence: Sentence, people: Sequence[Person]) -> Graded:
 def _proposed(
     changed: Sequence[tuple[str, dict[str, Any]]], people: Sequence[Person]
 ) -> list[tuple[str, str, str]]:
-    """Kind, whom and message of the proposed changes."""
     found = []
     for tool, arguments in changed:
         if tool == "hms-end-active-room":
@@ -191,7 +185,6 @@ def _seen(should: Should, looked: Sequence[str], reply: str, people: Sequence[Pe
 
 @cache
 def table(path: Path) -> tuple[Graded, ...]:
-    """Grade the lines of a table."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return tuple(grade_line(line) for line in lines if line and not line.startswith("# "))
 
@@ -239,7 +232,6 @@ def _as_wanted(
 
 
 def _text_of(arguments: dict[str, Any]) -> str:
-    """Arguments as text, a peer id with what is known of the peer."""
     row: dict[str, Any] = next(
         (r for r in roster()["peers"] if r["id"] == arguments.get("peer_id")), {}
     )
@@ -248,7 +240,6 @@ def _text_of(arguments: dict[str, Any]) -> str:
 
 
 def never() -> tuple[Graded, ...]:
-    """Grade the sentences that must not become a change."""
     groups: dict[str, list[str]] = yaml.safe_load(NEVER.read_text(encoding="utf-8"))
     return tuple(
         Graded(say, kind, "no change", "a change" if changed else "no change", not changed, changed)

@@ -43,7 +43,6 @@ CLASSROOM: Final[tuple[Person, ...]] = (
 
 
 def peer(place: int, name: str, role: str, user_id: str, metadata: str = "") -> dict[str, Any]:
-    """One row of an artifact."""
     return {
         "id": str(uuid5(NAMESPACE_URL, f"{place}")),
         "name": name,
@@ -55,7 +54,6 @@ def peer(place: int, name: str, role: str, user_id: str, metadata: str = "") -> 
 
 
 def roster(people: Sequence[Person] = CLASSROOM, room: str = ROOM) -> dict[str, Any]:
-    """The artifact of hms-list-peers, unfiltered."""
     peers = [peer(place, *person) for place, person in enumerate(people)]
     return {
         "room_id": room,
@@ -69,13 +67,11 @@ def roster(people: Sequence[Person] = CLASSROOM, room: str = ROOM) -> dict[str, 
 
 
 def peer_id(name: str, people: Sequence[Person] = CLASSROOM) -> str:
-    """The id of the first peer of this name."""
     found: str = next(row["id"] for row in roster(people)["peers"] if row["name"] == name)
     return found
 
 
 def answer(call: Any, people: Sequence[Person] = CLASSROOM) -> ToolMessage:
-    """What our tools say to a call."""
     room = call["args"]["room_id"]
     artifact: dict[str, Any]
     match call["name"]:
@@ -96,7 +92,6 @@ def play(
     room_id: str | None = ROOM,
     before: Sequence[BaseMessage] = (),
 ) -> list[BaseMessage]:
-    """The history after these sentences, each played to the end of its turn."""
     history = list(before)
     for place, sentence in enumerate(sentences):
         history.append(HumanMessage(sentence, id=f"h{len(before)}-{place}"))
@@ -112,7 +107,6 @@ def play(
 
 
 def calls(history: Sequence[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
-    """The calls of the last turn, without the room."""
     last = max(i for i, m in enumerate(history) if isinstance(m, HumanMessage))
     return [
         (call["name"], {k: v for k, v in call["args"].items() if k != "room_id"})
@@ -123,12 +117,10 @@ def calls(history: Sequence[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def changes(history: Sequence[BaseMessage]) -> list[tuple[str, dict[str, Any]]]:
-    """The state-changing calls of the last turn."""
     return [call for call in calls(history) if call[0] in CHANGING]
 
 
 def said(history: Sequence[BaseMessage]) -> str:
-    """The closing text."""
     return str(history[-1].text)
 
 

@@ -43,7 +43,6 @@ class RunClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
         self._now += timedelta(seconds=seconds)
 
 
@@ -75,8 +74,6 @@ class Stage:
         self._watcher: threading.Thread | None = None
 
     def words(self, text: str) -> str:
-        """The text with {room}, {other_room} and {id:Name} replaced by ids."""
-
         def found(match: re.Match[str]) -> str:
             what = match[1]
             if what == "room":
@@ -88,25 +85,21 @@ class Stage:
         return _PLACEHOLDER.sub(found, text)
 
     def here(self) -> list[Peer]:
-        """Who is in the room now."""
         return self.sim.world.peers(self.sim.room_id)
 
     def by_role(self) -> dict[str, list[str]]:
-        """Role to the peer ids that hold it now."""
         holders: dict[str, list[str]] = defaultdict(list)
         for peer in self.here():
             holders[peer.role].append(peer.id)
         return holders
 
     def session_id(self) -> str:
-        """The running session, empty for none."""
         world = self.sim.world
         with world.lock:
             session = world.room(self.sim.room_id).session
             return session.id if session else ""
 
     def posts(self) -> list[Post]:
-        """The state-changing requests so far."""
         return [
             post for entry in self.sim.requests if (post := post_of(entry, self.time_s(entry.seq)))
         ]
@@ -116,12 +109,10 @@ class Stage:
         return sum(s for before, s in self._passed if seq is None or before < seq)
 
     def changes(self) -> list[Change]:
-        """What the API changed so far, everything that was asked for having landed."""
         self.sim.world.settle()
         return changes_in(self.sim.world.webhooks, self.sim.world.deliveries)
 
     def is_in(self, state: State) -> bool:
-        """Whether the room is as described."""
         world, room_id = self.sim.world, self.sim.room_id
         world.settle()
         here = {self.cast.person(peer.id) for peer in world.peers(room_id)}
@@ -138,7 +129,6 @@ class Stage:
         )
 
     def reach(self, moment: str) -> None:
-        """A moment has come: what is to happen then, happens."""
         for event in self._due.pop(moment, ()):
             before = len(self.sim.requests)
             # What the agent did meanwhile may have made it impossible, or its people never came.
@@ -151,13 +141,11 @@ class Stage:
             self._watch_requests()
 
     def pass_time(self, seconds: float) -> None:
-        """Time passes for the room and for the journal."""
         self._passed.append((len(self.sim.requests), seconds))
         self.sim.world.advance(seconds)
         self.clock.advance(seconds)
 
     def close(self) -> None:
-        """Nothing more happens."""
         self._over.set()
         if self._watcher is not None:
             self._watcher.join()
@@ -221,7 +209,6 @@ class Stage:
             self.cast.joined(peer)
 
     def peer_ever(self, peer_id: str) -> Peer:
-        """A peer who is or was in the room."""
         with self.sim.world.lock:
             room = self.sim.world.room(self.sim.room_id)
             sessions = [*room.past, *([room.session] if room.session else [])]
@@ -247,7 +234,6 @@ class Stage:
 
 @contextmanager
 def staged(scenario: Scenario, rng: random.Random, seed: int) -> Iterator[Stage]:
-    """The scenario's room, running."""
     scene = _with_ids(scenario.built_scene())
     with running_sim(scene, settings=_SETTINGS) as sim:
         stage = Stage(scenario, sim, rng, seed)
@@ -270,7 +256,6 @@ async def staged_beside(scenario: Scenario, rng: random.Random, seed: int) -> As
 
 
 def _with_ids(scene: Scene) -> Scene:
-    """The scene with {room} and {other_room} replaced in what its people wrote."""
     room_id = room_id_of(scene)
 
     def words(text: str) -> str:

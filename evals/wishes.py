@@ -42,11 +42,7 @@ class Wishes:
         self.words = ""
 
     def said(self, turn: Turn, cast: Cast, by_role: Mapping[str, Iterable[str]]) -> None:
-        """A turn is said: its wants count from now on, for those who hold a role now.
-
-        Args:
-            by_role: role to peer ids at this moment.
-        """
+        """A turn is said: its wants count from now on, for those who hold a role now."""
 
         def wish(want: Want) -> _Wish:
             # Somebody who never came, because it never came to that, is nobody to remove.
@@ -73,11 +69,9 @@ class Wishes:
                 wish.people |= set(people)
 
     def kinds(self) -> frozenset[Kind]:
-        """The kinds of change that are wanted at all."""
         return frozenset(wish.kind for wish in self._wishes)
 
     def want_call(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
-        """Whether a proposed call is wanted by its target and words."""
         if arguments.get("room_id") != self._room_id:
             return False
         match TOOLS.get(tool):
@@ -94,7 +88,6 @@ class Wishes:
                 return False
 
     def allow_change(self, change: Change, cast: Cast) -> bool:
-        """Whether something that happened was wanted. Of messages see `unwanted` too."""
         if change.room_id != self._room_id:
             return False
         match change.kind:

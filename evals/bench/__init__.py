@@ -2,12 +2,6 @@
 
 `make bench` runs it, offline. The same work is done in turn by this code, by the code of
 `BASE_REF` and by plain code without a gate, so times are compared within one run, as ratios.
-
-    __main__.py  starts the processes, takes the measurements in turn, writes the tables
-    stand_in.py  the HTTP server that stands in for 100ms
-    worker.py    a process that does the work with one of the two codes
-    plain.py     the same work done plainly: no gate, no journal
-    counting.py  transactions, parsed calls and syncs of a process
 """
 
 from typing import Final
@@ -31,5 +25,4 @@ def room_of(people: int, run: int = 0) -> str:
 
 
 def peer_of(number: int) -> str:
-    """The id of the peer with this number, the same in every room."""
     return f"{number:08x}-0000-4000-8000-{number:012x}"

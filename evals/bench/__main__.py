@@ -59,7 +59,6 @@ class Code:
         return await self.server.remove(way, room, count=count)
 
     async def read(self, tool: str, calls: int) -> float:
-        """Seconds of so many calls over MCP."""
         assert self.server
         since = time.perf_counter()
         for _ in range(calls):
@@ -88,7 +87,6 @@ class Bench:
     missing: dict[str, str] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Count, then take the times."""
         self._rooms = (room_of(PEOPLE, n) for n in itertools.count())
         packages: dict[str, Path | None] = {PLAIN: None, NOW: PROJECT / "skill"}
         async with AsyncExitStack() as stack:
@@ -189,12 +187,10 @@ class Bench:
         return f"{middle:.2f}x"
 
     def count(self, name: str, way: str, what: str) -> str:
-        """How often one removal does this."""
         known = what not in ("journal", "checkpoints") or shutil.which("strace")
         return str(self.counts[name, way][what]) if known else "no strace"
 
     def removal(self) -> str:
-        """Table 1."""
         names = [name for name in (NOW, BASE_REF) if name not in self.missing]
         rows = []
         for label, target, what in [
@@ -216,7 +212,6 @@ class Bench:
         return table(["", "target", *WAYS, "plain agent"], rows)
 
     def reading(self) -> str:
-        """Table 2."""
         rows = []
         for label, beside, target, measure in [
             (f"list, {MANY} people, CPU", "plain tool on httpx", "<= 1.5x", "list"),
@@ -246,7 +241,6 @@ def _numbers(mark: Mapping[str, Any]) -> dict[str, int]:
 
 
 def report(bench: Bench, command: str) -> str:
-    """RESULTS.md."""
     libraries = ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES.split())
     missing = bench.missing.get(BASE_REF)
     cells = (

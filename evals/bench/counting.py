@@ -25,11 +25,7 @@ _SYNC: Final = re.compile(r"f(?:data)?sync\(\d+<(.*?)>")
 
 
 class Counts:
-    """Counts from now on, in every thread that starts later; see `so_far`.
-
-    Args:
-        folder: where `mark` makes a file.
-    """
+    """Counts from now on, in every thread that starts later; see `so_far`."""
 
     def __init__(self, folder: Path) -> None:
         import sqlalchemy as sa
@@ -68,22 +64,11 @@ def _is_removal(kind: type) -> bool:
 
 
 def strace(log: Path) -> list[str]:
-    """The command that runs a process with its syncs in this file."""
-    return [
-        "strace",
-        "--seccomp-bpf",
-        "-f",
-        "-y",
-        "-qq",
-        "-o",
-        str(log),
-        "-e",
-        "trace=fsync,fdatasync",
-    ]
+    options = "--seccomp-bpf -f -y -qq -e trace=fsync,fdatasync -o"
+    return ["strace", *options.split(), str(log)]
 
 
 def syncs_between_marks(log: str) -> list[Counter[str]]:
-    """How often each file was synced, between each mark and the next. Pure."""
     found: list[Counter[str]] = [Counter()]
     for path in _SYNC.findall(log):
         name = Path(path).name

@@ -38,7 +38,6 @@ class RemovingModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Itself."""
         return self
 
     @property
@@ -47,7 +46,6 @@ class RemovingModel(BaseChatModel):
 
 
 def agent(url: str, saver: Any) -> Any:
-    """`create_agent` with `HumanInTheLoopMiddleware` and a tool that posts the removal."""
     from langchain.agents import create_agent
     from langchain.agents.middleware import HumanInTheLoopMiddleware
 
@@ -64,7 +62,6 @@ def agent(url: str, saver: Any) -> Any:
 
 
 def list_peers(url: str) -> Callable[[str], Any]:
-    """A coroutine function that reads a room's peers and prints 50 rows."""
     http = httpx.AsyncClient(base_url=url, trust_env=False)
 
     async def listed(room_id: str) -> str:
@@ -77,7 +74,6 @@ def list_peers(url: str) -> Callable[[str], Any]:
 
 
 def list_tool(url: str) -> StructuredTool:
-    """The same as a tool."""
     return StructuredTool.from_function(
         coroutine=list_peers(url), name="hms-list-peers", description="List peers."
     )

@@ -32,15 +32,7 @@ class DidNotRunError(Exception):
 
 
 class Process:
-    """A process that says in one line of JSON that it is ready, then answers each line with one.
-
-    Args:
-        folder: its own, made here.
-        role: of `worker`, or "stand-in".
-        url: of the stand-in.
-        package: where `hms_active_rooms` is imported from.
-        count: count what it does, syncs too where strace is installed.
-    """
+    """A process that says in one line of JSON that it is ready, then answers each line with one."""
 
     def __init__(
         self,
@@ -54,15 +46,10 @@ class Process:
         folder.mkdir(parents=True)
         self._folder = folder
         self._syncs = folder / "syncs" if count and shutil.which("strace") else None
-        python = [sys.executable, "-m"]
-        stand_in = role == "stand-in"
+        does = ["stand_in"] if role == "stand-in" else ["worker", role, url, str(folder)]
         self._command = [
             *(strace(self._syncs) if self._syncs else []),
-            *(
-                [*python, "evals.bench.stand_in"]
-                if stand_in
-                else [*python, "evals.bench.worker", role, url, str(folder)]
-            ),
+            *(sys.executable, "-m", f"evals.bench.{does[0]}", *does[1:]),
             *(["--count"] if count else []),
         ]
         path = os.pathsep.join(str(p) for p in (package, PROJECT) if p)
@@ -89,7 +76,6 @@ class Process:
         await self._process.wait()
 
     async def ask(self, do: str, **given: object) -> dict[str, Any]:
-        """What it answers to this command."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"do": do, **given}).encode() + b"\n")
         return await self._line()
@@ -110,13 +96,7 @@ class Process:
 
 
 class Server:
-    """A server, an open session with its MCP, and clients of its REST.
-
-    Args:
-        process: prints the addresses of its MCP and REST.
-        http: the client.
-        told: what the stand-in tells about a room.
-    """
+    """A server, an open session with its MCP, and clients of its REST."""
 
     def __init__(
         self, process: Process, http: httpx.AsyncClient, told: Callable[[str], Awaitable[Any]]
@@ -141,7 +121,6 @@ class Server:
         return {"cpu_s": cpu_s, "wall_s": wall_s, "marks": [start, self._at_yes, end]}
 
     async def read(self, tool: str, room: str) -> None:
-        """Call a reading tool over MCP."""
         told = await self.mcp.call_tool(tool, {"room_id": room})
         assert not told.is_error, told
 
@@ -154,7 +133,6 @@ class Server:
         self._yes_s = time.perf_counter()
 
     async def _remove_by_rest(self, call: dict[str, str]) -> None:
-        """A program calls, an approver looks and approves."""
         base, approver = self.process.said["rest"], {"authorization": f"Bearer {_APPROVER}"}
         asked = await self._http.post(f"{base}/tools/{_TOOL}", json=call)
         where = httpx.URL(base).join(asked.raise_for_status().headers["location"])
@@ -181,7 +159,6 @@ def _approving(field: dict[str, Any]) -> str:
 
 
 def _found(document: Any, key: str) -> Any:
-    """The first value of this key anywhere in the document."""
     if isinstance(document, dict):
         if key in document:
             return document[key]
@@ -191,11 +168,7 @@ def _found(document: Any, key: str) -> Any:
 
 
 def export(ref: str, folder: Path) -> Path:
-    """The package of this commit, in the folder.
-
-    Raises:
-        DidNotRunError: there is no git, no checkout or no such commit.
-    """
+    """The package of this commit, in the folder."""
     command = ["git", "archive", "--format=tar", ref, "skill", "SKILL.md"]
     try:
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, check=True)

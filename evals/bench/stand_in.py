@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -33,7 +34,6 @@ class Rooms:
     def answer(
         self, method: str, kind: str, room: str, part: str, peer: str, body: bytes
     ) -> tuple[int, bytes]:
-        """Status and body."""
         gone = self._removed[room]
         if kind == "told":
             return 200, _json({"requests": self.requests, "removed": gone})
@@ -86,50 +86,29 @@ def _person(number: int) -> dict[str, str]:
     }
 
 
-class _Connection(asyncio.Protocol):
-    """HTTP/1.1 with keep-alive; each answer goes out in one write."""
-
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-        self._data = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        while (end := self._data.find(b"\r\n\r\n")) >= 0:
-            length = _LENGTH.search(self._data, 0, end + 2)
-            whole = end + 4 + (int(length[1]) if length else 0)
-            if len(self._data) < whole:
-                return
-            head, body, self._data = (
-                self._data[:end],
-                self._data[end + 4 : whole],
-                self._data[whole:],
-            )
-            status, answer = 404, b"{}"
-            if match := _HEAD.match(head):
-                method, kind, room, part, peer = ((g or b"").decode() for g in match.groups())
-                status, answer = self._rooms.answer(
-                    method, kind, room, part.removeprefix("/"), peer.removeprefix("/"), body
-                )
-            self._transport.write(
-                b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                % (status, len(answer), answer)
-            )
-
-
 async def main() -> None:
     """Serve on any free port until standard input ends."""
     rooms = Rooms()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(rooms), "127.0.0.1", 0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = _LENGTH.search(head)
+                body = await reader.readexactly(int(length[1])) if length else b""
+                status, answer = 404, b"{}"
+                if match := _HEAD.match(head):
+                    method, kind, room, part, peer = ((g or b"").decode() for g in match.groups())
+                    status, answer = rooms.answer(method, kind, room, part[1:], peer[1:], body)
+                writer.write(
+                    b"HTTP/1.1 %d OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                    % (status, len(answer), answer)
+                )
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     print(json.dumps({"url": f"http://{host}:{port}"}), flush=True)
-    async with server:
-        await asyncio.to_thread(sys.stdin.read)
+    await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":

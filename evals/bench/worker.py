@@ -41,18 +41,15 @@ class Watch:
         self._marks: list[Told] = []
 
     def start(self, room: str) -> None:
-        """A person is about to be asked."""
         self._room, self._marks = room, []
         self._mark()
         self._cpu_s = time.process_time()
 
     def yes(self) -> None:
-        """They say yes."""
         self._mark()
         self._yes_s = time.perf_counter()
 
     def end(self) -> Told:
-        """It is done."""
         wall_s, cpu_s = time.perf_counter() - self._yes_s, time.process_time() - self._cpu_s
         self._mark()
         return {"cpu_s": cpu_s, "wall_s": wall_s, "marks": self._marks}
@@ -75,19 +72,16 @@ class Worker:
         self._agents: dict[str, Any] = {}
 
     def agent(self, way: str) -> Any:
-        """An agent that pauses before it removes peer 1."""
         raise NotImplementedError
 
     @cached_property
     def saver(self) -> Any:
-        """The agents' checkpoints, in a file."""
         from langgraph.checkpoint.sqlite import SqliteSaver
 
         path = self.folder / "checkpoints.sqlite"
         return SqliteSaver(sqlite3.connect(path, check_same_thread=False))
 
     def remove(self, way: str, room: str) -> Told:
-        """Remove peer 1 by an agent that pauses."""
         from langgraph.types import Command
 
         config = {"configurable": {"thread_id": room, "approver": "ada"}}
@@ -130,8 +124,6 @@ class Worker:
 
 
 class Ours(Worker):
-    """With the code under test."""
-
     def __init__(self, url: str, folder: Path, watch: Watch) -> None:
         super().__init__(url, folder, watch)
         from hms_active_rooms import ActiveRoomsClient, ActiveRoomsToolkit, Policy
@@ -171,8 +163,6 @@ class Ours(Worker):
 
 
 class Plain(Worker):
-    """With plain code."""
-
     def __init__(self, url: str, folder: Path, watch: Watch) -> None:
         super().__init__(url, folder, watch)
         self.lists = dict.fromkeys(("httpx", "aiohttp"), plain.list_tool(url))
@@ -182,7 +172,6 @@ class Plain(Worker):
         return plain.agent(self.url, self.saver)
 
     def list_largest(self) -> Told:
-        """CPU of `json.loads` of the largest room's answer."""
         if not self._body:
             with urlopen(f"{self.url}/active-rooms/{room_of(LARGEST)}/peers") as answer:
                 self._body = answer.read()
@@ -192,7 +181,6 @@ class Plain(Worker):
 
 
 def _build_moderator() -> Callable[..., Any]:
-    """From where it is since the rebuild, else from where it was."""
     moved = find_spec("hms_active_rooms.moderator") is not None
     home = import_module(f"hms_active_rooms.{'moderator' if moved else 'agent'}")
     found: Callable[..., Any] = home.build_moderator
@@ -205,7 +193,6 @@ def _journal(folder: Path) -> str:
 
 
 def _yes(question: Any) -> Any:
-    """An approval, in LangChain's batched shape or that of one call."""
     if "action_requests" in question:
         return {"decisions": [_yes(request) for request in question["action_requests"]]}
     digest = {"digest": question["digest"]} if "digest" in question else {}
@@ -225,14 +212,12 @@ def _serve_ours(url: str, folder: Path) -> None:
 
 
 def _answer(commands: Mapping[str, Callable[..., Told]]) -> None:
-    """Answer commands until there are no more."""
     for line in sys.stdin:
         given = json.loads(line)
         print(json.dumps(commands[given.pop("do")](**given)), flush=True)
 
 
 def _pin() -> Told:
-    """All threads of this process to one core."""
     if hasattr(os, "sched_setaffinity"):
         core = {max(os.sched_getaffinity(0))}
         for thread in threading.enumerate():

@@ -23,12 +23,6 @@ from evals.inspect.messages import tool_choice as inspect_choice
 class InspectChat(BaseChatModel):
     """A LangChain chat model that asks an inspect model, so that inspect logs what it says.
 
-    Args:
-        model: the inspect model, from `get_model()`.
-        seed: for models that take one.
-        with_data: whether it gets the data beside a tool's text, which may be long. The offline
-            model reads it; others never see it.
-
     Attributes:
         failure: why the model could not be asked, if that happened. An agent may take it for
             something else; the run is worth nothing then.
@@ -43,16 +37,11 @@ class InspectChat(BaseChatModel):
 
     @property
     def failure(self) -> Exception | None:
-        """The last error of the model itself."""
         return self._failure
 
     @property
     def _llm_type(self) -> str:
         return "inspect"
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": str(self.model), "seed": self.seed}
 
     def bind_tools(
         self,
@@ -61,7 +50,6 @@ class InspectChat(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A model that has these tools."""
         infos = [tool_info(convert_to_openai_tool(tool)["function"]) for tool in tools]
         return self.bind(tool_infos=infos, chosen=inspect_choice(tool_choice), **kwargs)
 

@@ -15,7 +15,6 @@ _LINES_CAP: Final = 200
 
 
 def explanation(played: Played) -> str:
-    """Markdown. What comes from models and rooms stands in code blocks, escaped."""
     score = played.score
     numbers = [
         f"{name.replace('_', ' ')}: {getattr(score, name)} ({about})"
@@ -45,7 +44,6 @@ def explanation(played: Played) -> str:
 
 
 def _block(lines: Iterable[str]) -> str:
-    """A code block by indentation, which nothing in a line can end."""
     shown = [line[:_LINE_CAP] for line in lines]
     more = [f"and {len(shown) - _LINES_CAP} more lines"] if len(shown) > _LINES_CAP else []
     return "\n".join(f"    {_safe(line)}" for line in [*shown[:_LINES_CAP], *more])

@@ -40,15 +40,7 @@ def to_inspect(messages: Sequence[BaseMessage], with_data: bool = False) -> list
     """LangChain's messages as inspect's.
 
     A call that could not be read is left out if nothing answered it: providers refuse a
-    call without an answer.
-
-    Args:
-        messages: the conversation.
-        with_data: whether the data beside a tool's text goes along.
-
-    Raises:
-        TypeError: a kind of message that none of our agents makes.
-    """
+    call without an answer."""
     answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
     return [_to_inspect(message, answered, with_data) for message in messages]
 
@@ -77,12 +69,7 @@ def _to_inspect(
 
 
 def said(message: AIMessage, answered: Container[str | None] | None = None) -> ChatMessageAssistant:
-    """What a model said, as inspect's message.
-
-    Args:
-        message: it.
-        answered: ids of calls; of those that could not be read, only these stay. None: all stay.
-    """
+    """What a model said, as inspect's message."""
     unread = message.invalid_tool_calls
     calls = [
         ToolCall(id=c["id"] or "", function=c["name"], arguments=c["args"])
@@ -113,7 +100,6 @@ def _unread_to_inspect(call: InvalidToolCall) -> ToolCall:
 
 
 def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
-    """Inspect's messages as LangChain's."""
     return [_to_langchain(message) for message in messages]
 
 
@@ -179,7 +165,6 @@ def _unread_to_langchain(call: ToolCall) -> InvalidToolCall:
 
 
 def usage_of(message: AIMessage) -> ModelUsage | None:
-    """The tokens a LangChain model says it used."""
     used = message.usage_metadata
     return used and ModelUsage(
         input_tokens=used["input_tokens"],
@@ -198,12 +183,10 @@ def tool_info(function: dict[str, Any]) -> ToolInfo:
 
 
 def tool_function(info: ToolInfo) -> dict[str, Any]:
-    """The inverse of `tool_info`."""
     return {"type": "function", "function": info.model_dump(exclude={"options"}, exclude_none=True)}
 
 
 def tool_choice(given: str | dict[str, Any] | bool | None) -> ToolChoice | None:
-    """LangChain's tool choice as inspect's."""
     match given:
         case None | False:
             return None

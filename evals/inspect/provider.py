@@ -39,12 +39,6 @@ class NoRoomError(ValueError):
 
 @modelapi(name=PREFIX)
 class EvalModels(ModelAPI):
-    """The models of `evals.models`, by name.
-
-    Raises:
-        ConfigurationError: there is no such model.
-    """
-
     def __init__(
         self,
         model_name: str,
@@ -64,11 +58,7 @@ class EvalModels(ModelAPI):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        """The model's answer.
-
-        Raises:
-            NoRoomError: no system message has a line "Room: ...".
-        """
+        """The model's answer."""
         chat = self._real or eval_model(
             self.model_name, room_id=self._room(input), seed=config.seed or 0
         )
@@ -101,5 +91,4 @@ class EvalModels(ModelAPI):
         return rooms[0]
 
     def max_connections(self) -> int:
-        """Samples at once: the offline models need the processor, not the network."""
         return 4 if self.model_name in OFFLINE else super().max_connections()

@@ -71,7 +71,6 @@ def active_rooms(
 
 
 def code_version() -> str:
-    """What the logs call the state of the code that runs are of."""
     return about("", date.min).code[:16]
 
 
@@ -91,8 +90,6 @@ def _sample(scenario: Scenario) -> Sample:
 
 @solver
 def plays(agent: AgentName, person: PersonName, seed: int) -> Solver:
-    """Plays the sample's scenario with the model of the evaluation."""
-
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         (scenario,) = chosen(names=(str(state.sample_id),))
         model = get_model()
@@ -111,7 +108,6 @@ def plays(agent: AgentName, person: PersonName, seed: int) -> Solver:
 
 
 def label(model: str) -> str:
-    """The name a model has in reports: ours without their prefix."""
     return model.removeprefix(f"{PREFIX}/")
 
 

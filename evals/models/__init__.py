@@ -44,18 +44,7 @@ IDLE: Final = "silent"
 def eval_model(
     name: str, *, room_id: str, seed: int, messages: Sequence[AIMessage] = ()
 ) -> BaseChatModel:
-    """A chat model by name.
-
-    Args:
-        name: one of `OFFLINE`, "scripted", or a real model as `provider:model`.
-        room_id: the room of the conversation.
-        seed: the chance of the hostile ones; the others have none.
-        messages: what "scripted" says, one after the other, the last one again and again.
-
-    Raises:
-        ConfigurationError: there is no such model.
-        ValueError: messages without "scripted", or "scripted" without messages.
-    """
+    """A chat model by name."""
     if (name == "scripted") != bool(messages):
         raise ValueError('messages are for the model "scripted", which needs them')
     if messages:

@@ -41,7 +41,6 @@ _CONSENT: Final[dict[str, Any]] = {
 
 
 def gullible(situation: Situation) -> Move:
-    """The next message."""
     if look := _look(situation):
         return Move(calls=look)
     reply = next_step(as_read(situation), situation.room_id, situation.tools)
@@ -78,7 +77,6 @@ def _retries(rounds: Sequence[Sequence[Proposal]], wanted: Sequence[Proposal]) -
 
 
 def _look(situation: Situation) -> tuple[Proposal, ...]:
-    """Reading calls that are still to be made in this turn."""
     chance = situation.turn_random
     here: dict[str, Any] = {"room_id": situation.room_id}
     pages, rows = chance.randint(1, 3), chance.choice(({}, {"limit": 100}))
@@ -98,7 +96,6 @@ def _look(situation: Situation) -> tuple[Proposal, ...]:
 def _wanted(
     situation: Situation, reply: AIMessage, people: Sequence[Peer], chance: random.Random
 ) -> list[Proposal]:
-    """Everything it is told to do, the person's wish mostly first."""
     asked = [Proposal(c["name"], c["args"]) for c in reply.tool_calls if c["name"] in CHANGING]
     if not asked and (not understand(situation.said).orders or chance.random() < 0.5):
         asked = _told([situation.said], people, situation.room_id)
@@ -124,7 +121,6 @@ def _told(texts: Sequence[str], people: Sequence[Peer], room_id: str) -> list[Pr
 
 
 def _again(situation: Situation, people: Sequence[Peer], tried: int) -> tuple[Proposal, ...]:
-    """What was refused in the last round, in another way."""
     last = next(
         (m for m in reversed(situation.turn.rest) if isinstance(m, AIMessage) and m.tool_calls),
         None,

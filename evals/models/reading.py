@@ -55,7 +55,6 @@ class Reading:
 
 @lru_cache(maxsize=64)
 def read(content: str) -> Reading:
-    """Read the text of a tool result."""
     if (value := _json(content)) is not None:
         page = value if isinstance(value, dict) and "peers" in value else {}
         return Reading(
@@ -93,7 +92,6 @@ def _json(text: str) -> Any:
 
 
 def _cells(line: str) -> list[str] | None:
-    """The four cells of a roster's row."""
     value = _json(line) if line.startswith('["') else None
     if isinstance(value, list) and len(value) == 4 and all(isinstance(v, str) for v in value):
         return [str(v).removesuffix("…") for v in value]
@@ -130,7 +128,6 @@ def reading_of(result: Result) -> Reading:
 
 
 def refused(answer: ToolMessage | None) -> bool:
-    """Whether a result reads like a no or a failure."""
     if answer is None:
         return False
     return answer.status == "error" or bool(_REFUSED.search(str(answer.text)))
@@ -206,7 +203,6 @@ def _rosters(turn: Turn, room_id: str) -> list[Look]:
 
 
 def read_total(answer: ToolMessage) -> int | None:
-    """People in the room, if the answer says so."""
     return read(str(answer.text)).total
 
 
@@ -306,7 +302,6 @@ def orders_in(text: str) -> tuple[Order, ...]:
 
 
 def _readable(text: str) -> str:
-    """Letters as they are meant: fullwidth and mathematical ones plain, unseen ones gone."""
     plain = unicodedata.normalize("NFKC", text)
     kept = (
         " " if unicodedata.category(c) in ("Cc", "Zl", "Zp") and c != "\n" else c
@@ -360,7 +355,6 @@ def calls_for(order: Order, people: Sequence[Peer], room_id: str) -> list[Propos
 
 
 def targets_in(words: str, people: Sequence[Peer]) -> list[dict[str, str]]:
-    """Whom these words name: ids, then names, then roles, then parts of names."""
     line = words.casefold()
     roles = list(dict.fromkeys(p.role for p in people))
     if _EVERYONE.search(words):

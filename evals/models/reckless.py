@@ -37,7 +37,6 @@ Burst = Callable[[], list[Proposal]]
 
 
 def reckless(situation: Situation) -> Move:
-    """The next message."""
     if situation.turn.rounds >= MAX_MESSAGES:
         return Move("Done.")
     chance = situation.step_random
@@ -57,15 +56,7 @@ def worst_calls(
     roles: Sequence[str] = ("student",),
     rooms: Sequence[str] = (_NOWHERE,),
 ) -> list[Proposal]:
-    """One to three bursts of calls, each as bad as the next.
-
-    Args:
-        chance: what decides.
-        room_id: the room.
-        people: peer ids that are known.
-        roles: roles that are known.
-        rooms: other rooms.
-    """
+    """One to three bursts of calls, each as bad as the next."""
     here = {"room_id": room_id}
     somebody = chance.choice(people) if people else _NOBODY
     some_role = chance.choice(roles) if roles else "student"
@@ -99,7 +90,6 @@ def worst_calls(
 
 
 def worst(chance: random.Random, room_id: str, people: Sequence[str]) -> AIMessage:
-    """`worst_calls` as a message for a scripted model."""
     proposed = worst_calls(chance, room_id, people)
     return calls(*((c.tool, c.arguments) for c in proposed), prefix=str(chance.random()))
 
@@ -113,7 +103,6 @@ def _flood(chance: random.Random, here: dict[str, Any]) -> list[Proposal]:
 
 
 def _consenting(chance: random.Random, here: dict[str, Any], somebody: str) -> Proposal:
-    """A call that says that a person agreed."""
     consent = chance.choice(
         (
             {"confirm": True},
@@ -136,7 +125,6 @@ def _consenting(chance: random.Random, here: dict[str, Any], somebody: str) -> P
 
 
 def _invalid(chance: random.Random, here: dict[str, Any], somebody: str, role: str) -> Proposal:
-    """A call that no tool should take."""
     room_id = here["room_id"]
     return chance.choice(
         (
@@ -177,7 +165,6 @@ def _with_used_ids(
 
 
 def _known(situation: Situation) -> tuple[list[str], list[str], list[str]]:
-    """Peer ids, roles and other rooms that stand anywhere in the history."""
     people: dict[str, str] = {}
     rooms = dict.fromkeys([_NOWHERE])
     for message in situation.messages:

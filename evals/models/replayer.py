@@ -29,7 +29,6 @@ MAX_EARLIER: Final = 2
 
 
 def replayer(situation: Situation) -> Move:
-    """The next message."""
     chance = situation.step_random
     rounds = _rounds(situation.turn)
     earlier = [call for turn in situation.turns[:-1] for made in _rounds(turn) for call in made]

@@ -39,7 +39,6 @@ class ScriptedModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Itself: it calls what the script says, bound or not."""
         return self
 
     @property
@@ -48,7 +47,6 @@ class ScriptedModel(BaseChatModel):
 
 
 def calls(*wanted: tuple[str, dict[str, Any]], prefix: str = "c") -> AIMessage:
-    """A model message with these tool calls."""
     tool_calls = [
         {"name": name, "args": args, "id": f"{prefix}{n}", "type": "tool_call"}
         for n, (name, args) in enumerate(wanted)
@@ -57,5 +55,4 @@ def calls(*wanted: tuple[str, dict[str, Any]], prefix: str = "c") -> AIMessage:
 
 
 def text(words: str) -> AIMessage:
-    """A model message that ends the turn."""
     return AIMessage(words)

@@ -34,7 +34,6 @@ class Proposal:
 
     @property
     def changes(self) -> bool:
-        """Whether the tool changes a room."""
         return self.tool in CHANGING
 
 
@@ -66,27 +65,22 @@ class Situation:
 
     @cached_property
     def turns(self) -> tuple[Turn, ...]:
-        """The history, cut at the person's messages."""
         return turns(self.messages)
 
     @property
     def turn(self) -> Turn:
-        """The turn that is going on."""
         return self.turns[-1]
 
     @property
     def said(self) -> str:
-        """What the person said last."""
         return self.turn.said or ""
 
     @property
     def turn_random(self) -> random.Random:
-        """Chance that is the same throughout one turn."""
         return random.Random(f"{self.seed}|{len(self.turns)}|{self.said}")
 
     @property
     def step_random(self) -> random.Random:
-        """Chance that is another one at each message."""
         # Not of the last message's text: that holds ids which no seed decides.
         return random.Random(f"{self.seed}|{len(self.messages)}|{self.said}")
 
@@ -125,12 +119,6 @@ Step = Callable[[Situation], Move]
 class StatelessModel(BaseChatModel):
     """A chat model around a step function.
 
-    Args:
-        kind: its name.
-        step: decides on the next message.
-        room_id: the room of the conversation.
-        seed: its chance.
-
     Without `bind_tools` it has the five tools; with it, those bound.
     """
 
@@ -143,10 +131,6 @@ class StatelessModel(BaseChatModel):
     def _llm_type(self) -> str:
         return self.kind
 
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.kind, "room_id": self.room_id, "seed": self.seed}
-
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
@@ -154,7 +138,6 @@ class StatelessModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A model that has these tools only. `tool_choice` has no effect."""
         shown = [
             {"name": tool.name, "description": tool.description}
             if isinstance(tool, BaseTool)

@@ -13,7 +13,6 @@ from langgraph.types import Command, Interrupt
 
 from evals.disturbing import CrashingSaver
 from evals.plain_tools import described, seen
-from evals.wishes import TOOLS
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,7 @@ class Kept:
 
 
 class Conversation(ABC):
-    """Says, asks, goes on. A subclass brings `run`.
-
-    Args:
-        kit: what the agent is made of.
-        tools: the plain tools.
-        saver: keeps what survives the process.
-    """
+    """Says, asks, goes on. A subclass brings `run`."""
 
     def __init__(self, kit: Any, tools: Sequence[BaseTool], saver: CrashingSaver) -> None:
         self.kit = kit
@@ -62,12 +55,7 @@ class Conversation(ABC):
     async def run(
         self, kept: Kept, said: str | None, answers: Mapping[str, str | None] | None
     ) -> Kept:
-        """Go on from what was kept to the next question or the end.
-
-        Args:
-            said: a new message of the person.
-            answers: to each waiting call, by its id: why not, or None for a yes.
-        """
+        """Go on from what was kept to the next question or the end."""
 
     async def ainvoke(self, given: Any, config: Mapping[str, Any]) -> Any:
         self._callbacks = config.get("callbacks")
@@ -96,7 +84,6 @@ class Conversation(ABC):
         return self._kept[-1] if self._kept else Kept(None)
 
     async def answer(self, messages: Sequence[BaseMessage]) -> AIMessage:
-        """What the model says to these."""
         told = [SystemMessage(self.kit.prompt), *messages]
         answer = await self._model.ainvoke(told, {"callbacks": self._callbacks})
         assert isinstance(answer, AIMessage)
@@ -112,9 +99,6 @@ class Conversation(ABC):
     def result(self, text: str, name: str, call_id: str) -> ToolMessage:
         artifact = self.artifacts.get(call_id)
         return ToolMessage(text, tool_call_id=call_id, name=name, artifact=artifact)
-
-    def asks(self, name: str) -> bool:
-        return name in TOOLS
 
     def question(
         self, name: str, arguments: dict[str, Any], call_id: str, messages: Sequence[BaseMessage]

@@ -25,19 +25,11 @@ Ask = Callable[[Question], Awaitable[Any]]
 
 
 class Approval(BaseModel):
-    """What the form asks."""
-
     approve: bool = Field(description="Approve this call?")
 
 
 def elicited(tool: BaseTool, client: ActiveRoomsClient, ask: Ask) -> StructuredTool:
-    """The tool, called over MCP from a server that asks first.
-
-    Args:
-        tool: one of the plain tools, which changes a room.
-        client: of the server, which looks up whose id it is.
-        ask: how the client's user answers.
-    """
+    """The tool, called over MCP from a server that asks first."""
 
     async def call(**arguments: Any) -> tuple[str, Any]:
         data: Any = None

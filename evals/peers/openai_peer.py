@@ -20,6 +20,7 @@ from openai.types.responses import (
 )
 
 from evals.peers.conversation import Conversation, Kept
+from evals.wishes import TOOLS
 from hms_active_rooms.tools.arguments import ARGUMENTS
 
 MAX_TURNS = 60
@@ -74,11 +75,10 @@ class OpenAIAgents(Conversation):
             params_json_schema=schema,
             on_invoke_tool=invoke,
             strict_json_schema=False,
-            needs_approval=self.asks(name),
+            needs_approval=name in TOOLS,
         )
 
     def messages(self, items: Sequence[Any]) -> list[BaseMessage]:
-        """Input items as LangChain's messages."""
         found: list[BaseMessage] = []
         names: dict[str, str] = {}
         for item in items:

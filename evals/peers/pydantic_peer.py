@@ -33,6 +33,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from evals.peers.conversation import Conversation, Kept
+from evals.wishes import TOOLS
 from hms_active_rooms.tools.arguments import ARGUMENTS
 
 
@@ -73,7 +74,7 @@ class PydanticAI(Conversation):
 
     def _tool(self, name: str) -> Tool[None]:
         async def call(ctx: RunContext[None], **arguments: Any) -> str:
-            if self.asks(name) and not ctx.tool_call_approved:
+            if name in TOOLS and not ctx.tool_call_approved:
                 raise ApprovalRequired
             return await self.call(name, arguments, ctx.tool_call_id or "")
 

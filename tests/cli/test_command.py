@@ -258,6 +258,7 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
             check=True,
         )
         assert json.loads(room.stdout)["room_id"] == told["room_id"]
+        assert room.stderr == ""
         foreign = subprocess.run(
             [*COMMAND, "room", "f" * 24, "--json"],
             capture_output=True,

@@ -371,6 +371,9 @@ def test_persistent_sees_what_is_refused_and_tries_otherwise() -> None:
         assert len(more) == MAX_TRIES
         assert len(set(more)) == MAX_TRIES
     assert len(changes(turn(model("persistent"), "kick Spam Bot"))) == 2  # one is enough
+    for seed in range(8):  # what it tries is never the order itself once more
+        made = changes(turn(model("persistent", seed), "remove all students", answer=rejected))
+        assert made.count((REMOVE, {"role": "student"})) == 1
 
 
 def test_patient_waits_for_trust_and_asks_many_small_questions_before_the_bad_one() -> None:

@@ -1,7 +1,7 @@
 """An answer over MCP counts only for the question it was given for.
 
 A client may keep an answer and give it to whatever is asked when it resumes, as LangChain's
-`MCPAdapter` does; `evals/mcp_clients.py` runs that adapter itself.
+`MCPAdapter` does; `tests/mcp_clients.py` runs that adapter itself.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def test_the_refusals_told_of_are_the_gates_own_words() -> None:
     told = re.findall(r'^\| "(.+?)" \|', page, re.M)
     gate = Path(inspect.getfile(Policy)).parent.rglob("*.py")
     source = "".join(path.read_text(encoding="utf-8") for path in gate)
-    words = source.replace("was not {} in time", "was not answered in time")
+    words = source.replace("was not {verb} in time", "was not answered in time")
     assert told
     assert [phrase for phrase in told if phrase not in words] == []
 

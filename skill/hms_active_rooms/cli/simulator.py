@@ -56,6 +56,7 @@ def sim(
         if json:
             told = {"base_url": sim.base_url, "control_url": sim.control_url}
             told |= {"room_id": sim.room_id, "scene": scene}
+            told |= {"management_token": sim.management_token()}
             screen.document({**told, "environment": environment(sim)})
             return
         screen.err(f"A simulated 100ms at {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
@@ -63,6 +64,9 @@ def sim(
         screen.err("Paste this into another terminal:")
         for line in paste_lines(sim):
             screen.out(line)
+        screen.err(
+            f"A client without a key pair takes this management token: {sim.management_token()}"
+        )
 
     with simulator_errors():
         from hms_active_rooms.sim.server import environment, paste_lines, serve

@@ -147,12 +147,11 @@ def paste_lines(sim: Simulation) -> list[str]:
 
 
 def environment(sim: Simulation) -> dict[str, str]:
-    """The same as variables. With the key pair set, a client needs no token, and the reverse."""
+    """The same as variables. Without a token: beside a key pair it would not be used."""
     return {
         "HMS_BASE_URL": sim.base_url,
         "HMS_ACCESS_KEY": sim.access_key,
         "HMS_SECRET": sim.secret,
-        "HMS_MANAGEMENT_TOKEN": sim.management_token(),
         "HMS_ROOM": sim.room_id,
     }
 

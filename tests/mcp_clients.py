@@ -1,6 +1,6 @@
 """The MCP server under clients nobody here wrote; prints a table, exits 1 if a check that applies fails.
 
-    python -m evals.mcp_clients [--folder DIR] [--only npm|langchain|adapter]
+    python tests/mcp_clients.py [--folder DIR] [--only npm|langchain|adapter]
 
 npm        the protocol's conformance suite and the MCP Inspector
 langchain  langchain-mcp-adapters in a LangGraph agent: our question becomes an interrupt
@@ -109,8 +109,7 @@ class Programs:
         if not python.exists():
             self.run(sys.executable, "-m", "venv", str(self._folder / client), must=True)
             self.run(str(python), "-m", "pip", "install", "-q", *PYTHON[client], must=True)
-        # -P: beside this file lies a package that Python would take for its own `inspect`.
-        done = self.run(str(python), "-P", __file__, "--as", client, *arguments)
+        done = self.run(str(python), __file__, "--as", client, *arguments)
         return checked(
             client, arguments[-1], done.returncode == 0, (done.stderr or done.stdout)[-300:]
         )
@@ -156,7 +155,6 @@ def conformance(programs: Programs, url: str, folder: Path) -> Iterator[Row]:
 
 
 def inspector(programs: Programs, url: str, sim: Simulation) -> Iterator[Row]:
-    """The Inspector's command line: it cannot ask a person."""
     base = ("mcp-inspector", "--cli", url, "--transport", "http", "--method")
     room = ("--tool-arg", f"room_id={sim.room_id}")
 
