@@ -26,7 +26,10 @@ _LISTED_PEOPLE = 3
 _POLL_S = 0.2
 
 Before = Annotated[
-    str, typer.Option("--before", metavar="DATE", help="A date, or a time with its zone.")
+    str,
+    typer.Option(
+        "--before", metavar="DATE", help="A date in your time zone, or a time with its zone."
+    ),
 ]
 
 
@@ -173,7 +176,7 @@ def export(
     json: Json = False,
     journal: Journal = None,
 ) -> None:
-    """Write every action that ended before a moment to a file, whole. Deletes nothing."""
+    """Write the full record of every action that ended before DATE to FILE. Deletes nothing."""
     moment = _moment(before)
     with open_journal(Settings(journal)) as book:
         try:
@@ -194,7 +197,7 @@ def export(
 def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
     """Delete exported actions from the journal.
 
-    Those that ended before a moment, were exported, and did not change since.
+    It deletes those that ended before DATE and did not change since they were exported.
     """
     moment = _moment(before)
     with open_journal(Settings(journal)) as book:
@@ -214,7 +217,7 @@ def _moment(text: str) -> datetime:
     except (ValueError, OverflowError):
         raise InvalidCall(
             f"--before {quoted(text, 60)} is no date.",
-            hint="As 2026-11-01, or 2026-11-01T18:00+01:00.",
+            hint="Write 2026-11-01, or 2026-11-01T18:00+01:00.",
         ) from None
 
 

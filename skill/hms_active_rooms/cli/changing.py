@@ -95,7 +95,10 @@ def _change(
 
     if empty := [name for name, value in given.items() if value == ""]:
         # In a tool call "" is absent; here it is a script's variable that holds nothing.
-        raise InvalidCall(f"The {empty[0]} is empty.", hint="Give one, or leave the option out.")
+        raise InvalidCall(
+            f"The {empty[0]} is empty.",
+            hint="Give some text. An option that you do not need can be left out.",
+        )
     words = {"room_id": room, **{name.lstrip("-"): value for name, value in given.items()}}
     with open_gate(settings, room) as gate:
         if peer is not None:
@@ -120,7 +123,8 @@ def approve(
     if not somebody_here():
         raise ConfigurationError(
             "Approving needs a person at a terminal; nothing was decided.",
-            hint="Run this command in a terminal, without pipes. Rejecting works anywhere: reject.",
+            hint="Run this command in a terminal, without pipes. To say no, which needs no terminal: "
+            "hms-active-rooms reject ACTION",
         )
     settings = Settings(journal, policy)
     with open_journal(settings) as book:

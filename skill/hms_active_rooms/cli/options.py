@@ -11,15 +11,17 @@ ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `act
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 All = Annotated[
     bool,
-    typer.Option("--all", help="Write every record whole, as JSON Lines, to a file or a pipe."),
+    typer.Option(
+        "--all", help="Print every record whole, as JSON Lines: redirect it to a file or a pipe."
+    ),
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Journal = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Journal, instead of HMS_JOURNAL. Commands that can change a room make it; all"
-        " others end with an error where there is none.",
+        help="Journal, instead of HMS_JOURNAL. send, remove, end, chat, mcp and serve make it if"
+        " there is none; the other commands then end with an error.",
     ),
 ]
 PolicyFile = Annotated[
@@ -44,14 +46,18 @@ Model = Annotated[
     ),
 ]
 Rooms = Annotated[
-    list[str] | None, typer.Option(metavar="ROOM", help="A room it may touch; repeatable.")
+    list[str] | None,
+    typer.Option(
+        metavar="ROOM",
+        help="A room it may touch; repeatable. Needed, unless the policy names rooms.",
+    ),
 ]
 Host = Annotated[str, typer.Option(help="Address to bind.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
 AllowHost = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME", help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN."
+        metavar="NAME", help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN(S)."
     ),
 ]
 AllowOrigin = Annotated[

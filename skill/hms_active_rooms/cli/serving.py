@@ -287,7 +287,7 @@ def public_url(environ: Mapping[str, str]) -> str:
     if match is None:
         raise ConfigurationError(
             f"{URL_VARIABLE} is {quoted(given, 100)}, which is no address.",
-            hint="As https://rooms.example, without a path.",
+            hint="Write https://rooms.example, without a path.",
         )
     scheme, host, port = match.groups()
     # Browsers leave the usual port out of Origin.

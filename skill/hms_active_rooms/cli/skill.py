@@ -87,7 +87,11 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 def install(
     folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="Where skills are looked for: ~/.claude/skills.")
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="Folder in which your agent looks for skills, e.g. ~/.claude/skills.",
+        ),
     ],
     force: Annotated[
         bool,

@@ -96,7 +96,7 @@ class Policy(BaseModel):
             a new question.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: How long to look for the effect of a removal or an end, in seconds.
-        relaxed: Soft-gated tools that run unasked (`hms-send-message`).
+        relaxed: Tools that run unasked; only `hms-send-message` may be named.
         unattended: Tools that run unasked whatever their gate. Only from code, never from a file
             or variable.
     """
@@ -200,7 +200,8 @@ def _read(path: str | Path) -> tuple[dict[str, Any], str]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8")), source
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigurationError(f"{source}: {reason}.") from None
+        what = " is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise ConfigurationError(f"{source}{what}: {reason}.") from None
 
 
 def _list(variable: str, text: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Tool calls from programs that do not run in our process: check, propose, run, tell.
 
-The same call by the same caller is one row while it is open; its outcome then answers the next
-same call, once and within an hour (one that stays unknown: all of them, in the same session).
+The same call by the same caller is one row while it is open. When it has ended, the next same call
+within an hour gets its outcome, once; an outcome that stays unknown answers every same call of that
+hour, as long as the room's session is the same.
 After that the call is a new action, which a person is asked about whatever the policy lets run
 unasked. An explicit key is one row for ever. Only a call tells an outcome.
 """

@@ -208,8 +208,8 @@ async def run_approved(gate: Gate) -> list[Action]:
     """Look for what became of what was left half sent, and send what was approved and not sent
     before a restart; the rows that were sent.
 
-    For callers of ours, and what anybody asked for and a person approved here: whoever
-    approves on the page is told that it runs. The rest belongs to the programs that asked.
+    That is what programs asked for by MCP or REST, and what a person approved on the page or
+    by REST, whoever asked: they were told that it runs. All else is sent by whoever asked.
     """
     await gate.look_again()
     rows = []

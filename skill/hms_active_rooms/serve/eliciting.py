@@ -104,7 +104,8 @@ def form(digest: str) -> dict[str, Any]:
 
 
 def _names(word: str, digest: str) -> str:
-    """A decision that names its question: no two questions with one name can be made."""
+    """A decision with the name of its question: 128 bits of the digest, so that nobody can make
+    two questions with the same name."""
     return f"{word} {digest[:32]}"
 
 

@@ -158,7 +158,7 @@ class GuardSettings:
                 )
         if set(self.callers.values()) & set(self.approvers.values()):
             raise ConfigurationError(
-                "The approver's token is the caller's.",
+                "An approver and a caller have the same token.",
                 hint="Whoever calls must not be able to approve: use two tokens.",
             )
 
@@ -181,8 +181,8 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         if not token or not CALLER_NAME.fullmatch(name):
             # The pair may be a bare token, which no message may tell.
             raise ConfigurationError(
-                "HMS_SERVER_TOKENS holds something else than name=token.",
-                hint="As agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
+                "HMS_SERVER_TOKENS is not a list of name=token.",
+                hint="Write agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
                 "dashes and underscores.",
             )
         if name in found:
@@ -224,7 +224,8 @@ def guard_settings(
     if lets_in and not callers:
         raise ConfigurationError(
             f"{lets_in} lets other machines in, so the server needs a token.",
-            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS, or bind 127.0.0.1 and name no other.",
+            hint="Set HMS_SERVER_TOKEN or HMS_SERVER_TOKENS, or bind 127.0.0.1 and leave out "
+            "--allow-host, --allow-origin and HMS_SERVER_URL.",
         )
     if not names:
         raise ConfigurationError(

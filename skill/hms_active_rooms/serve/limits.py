@@ -61,8 +61,8 @@ _minutes: WeakKeyDictionary[Journal, tuple[int, Counter[str]]] = WeakKeyDictiona
 
 
 def take_one(journal: Journal, who: str, most: int) -> float:
-    """Count one more new action of somebody, by the journal's clock; 0 when it may be made, else
-    the seconds until the next may. `most`: so many a minute."""
+    """Count one more new action of somebody, at most `most` a minute by the journal's clock.
+    Returns 0 if it may be made, else the seconds to wait."""
     moment_s = journal.now().timestamp()
     number = int(moment_s // _MINUTE_S)
     if journal not in _minutes or _minutes[journal][0] != number:

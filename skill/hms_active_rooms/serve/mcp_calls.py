@@ -283,7 +283,7 @@ class Calls:
         return decided.newest
 
     async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
-        """Send what a yes approved whose client went away as it was written."""
+        """Send what a client approved, if the client went away while its yes was being written."""
         decided = await deciding
         if decided.counted and decided.action.state == "approved":
             await run(self._gate, decided.action)

@@ -1,9 +1,9 @@
 """Which MCP client calls: its token, what it calls itself, its session; and no request id twice.
 
-What a session asked for is told to the next one of the same token and name once it has ended, here
-or at another server of the journal, since some clients open one for each call. The era of
-2026-07-28 has no sessions over HTTP: there a connection is one; not where a token is brought, since
-a proxy's connections are everybody's.
+Some clients open a session for each call. So once a session has ended, here or at another server of
+the journal, the next one of the same token and name is told what it asked for. The protocol of
+2026-07-28 has no sessions over HTTP: there each connection counts as one, except for a caller with
+a token, who may come through a proxy that shares its connections.
 """
 
 from __future__ import annotations

@@ -104,7 +104,8 @@ def _not_json(_: str) -> None:
 
 
 class Json(JSONResponse):
-    """In ASCII: a name cannot act in whatever shows it, nor break the encoding. Never stored."""
+    """JSON in ASCII, so that a name from a room can neither control the terminal that shows it
+    nor break the encoding. No cache keeps it."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)

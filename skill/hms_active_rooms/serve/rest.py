@@ -206,7 +206,8 @@ def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
 
 
 async def _strict(request: Request) -> None:
-    """Refuse what two programs may read differently, and queries that the document has not."""
+    """Refuse what two programs could read differently (a name given twice), and query parameters
+    that `/v1/openapi.json` does not have."""
     given = [name for name, _ in request.query_params.multi_items()]
     known = {field.alias for field in request.scope["route"].dependant.query_params}
     if len(given) > len(known.intersection(given)):

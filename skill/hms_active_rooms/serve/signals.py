@@ -13,7 +13,9 @@ ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
 
 
 class OnSignal:
-    """Does the work whenever `ASKED` comes; from the start, since by default it ends a process.
+    """Does the work whenever `ASKED` comes.
+
+    It catches the signal as soon as it is made: one that nobody catches ends the process.
 
     Args:
         work: called in the server's loop, between its tasks.

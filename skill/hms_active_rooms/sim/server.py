@@ -96,8 +96,8 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """A simulator in a thread of this process: it it listens
-    when the block begins, and is gone when it ends.
+    """A simulator in a thread of this process. It listens when the block begins, and is gone
+    when it ends.
 
     Args:
         scene: a built-in scene's name, the path of a scene file, or a scene.
