@@ -18,15 +18,15 @@ Journal = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Journal, instead of HMS_JOURNAL. Commands that can change a room make it; all"
-        " others end with an error where there is none.",
+        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If there is none,"
+        " commands that can change a room create it; the others end with an error.",
     ),
 ]
 PolicyFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
 ]
 Reason = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Why; the people in the room are shown it.")
+    str | None, typer.Option(metavar="TEXT", help="Why. The people in the room see it.")
 ]
 Scene = Annotated[
     str,
@@ -44,10 +44,12 @@ Model = Annotated[
     ),
 ]
 Rooms = Annotated[
-    list[str] | None, typer.Option(metavar="ROOM", help="A room it may touch; repeatable.")
+    list[str] | None, typer.Option(metavar="ROOM", help="A room the tools may act on (repeatable).")
 ]
-Host = Annotated[str, typer.Option(help="Address to bind.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+]
 AllowHost = Annotated[
     list[str] | None,
     typer.Option(

@@ -59,4 +59,4 @@ def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
     shorts = short_ids([p.id for p in peers])
     rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:_SHOWN]]
     more = [f"  ... and {len(fit) - _SHOWN} more"] if len(fit) > _SHOWN else []
-    raise kind("\n".join([head, *rows, *more]), hint="Give the id of the one.")
+    raise kind("\n".join([head, *rows, *more]), hint="Give the id of the one you mean.")
