@@ -185,7 +185,7 @@ class ConnectionFailed(ApiError):
     """No connection could be made; the request was not executed."""
 
     code = "connection_failed"
-    default_hint = "Check the network and the base URL, then try again."
+    default_hint = "Check the network and the base URL (HMS_BASE_URL), then try again."
 
 
 class TimedOut(ApiError):

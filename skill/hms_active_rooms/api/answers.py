@@ -43,9 +43,9 @@ class Outcome(NamedTuple):
     """What a failure means: its error, whether a write was executed, whether a read is sent again.
 
     A read executes nothing, whatever happens. 100ms documents no idempotency key, so a write that
-    may have been executed is never sent a second time. One that surely was not is not waited for
-    either: meanwhile the room may change, and only the caller can look at it again. The one
-    repeat of a write is the one after a 401, at once, with a new token.
+    may have been executed is never sent a second time. A write that surely was not executed is not
+    sent again after a wait either: the room may change meanwhile, and only the caller can look at
+    it again. A write is repeated in one case only: after a 401, at once, with a new token.
     """
 
     error: type[ApiError]
@@ -109,8 +109,8 @@ def typed(answer: Answer, read: Reader[T]) -> T:
 
 
 def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
-    """No usable answer came, or one that is another than was asked for."""
-    asked = "could not be asked" if why.cause == "not_sent" else "gave no usable answer"
+    """The failure when no usable answer came, or an answer to something else than was asked."""
+    asked = "could not be reached" if why.cause == "not_sent" else "gave no usable answer"
     text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
     return _failure(why.cause, request, text, answer)
 
@@ -123,7 +123,7 @@ def deadline_passed(seconds: float, request: Request) -> ApiError:
 
 
 def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> Failure:
-    """A status that is no success; `now` is Unix time, to compare the clocks."""
+    """The failure for a status that is no success; `now` is Unix time, to compare the clocks."""
     status = answer.status
     message, details = _words(answer.body, token)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
@@ -132,7 +132,7 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
     kind: type[ApiError] | None = None
     more: dict[str, Any] = {"details": details}
     if status < 400:
-        cause, more["hint"] = "redirected", "Check the base URL."
+        cause, more["hint"] = "redirected", "Check the base URL (HMS_BASE_URL)."
     elif status >= 500:
         cause = "server_error"
     elif status == 429:

@@ -52,7 +52,7 @@ class TokenSource(Protocol):
         """The token to send now."""
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Another token than the refused `after`, None when there is none."""
+        """Another token than `after`, which was refused; None if there is no other."""
 
 
 class StaticToken:
@@ -110,7 +110,8 @@ class StaticToken:
         return "StaticToken(**********)"
 
     def _expired(self) -> str:
-        """Since when; "" while it may be valid: our clock may be wrong too, so it gets a minute."""
+        """That it expired, and when; "" if it may still be valid, as for a minute after the time in it:
+        our clock may be wrong."""
         gone = self._expires + 60 < self._clock()
         if not gone:
             return ""
@@ -212,7 +213,7 @@ def from_env(
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:
         if environ.get(token_variable):
-            _log.warning("%s is not used: %s and %s are set, and count.", token_variable, *names)
+            _log.warning("%s is not used, because %s and %s are set too.", token_variable, *names)
         return SignedTokens(key, secret, clock=clock, sources=names)
     if key or secret:
         missing = SECRET_VARIABLE if key else ACCESS_KEY_VARIABLE

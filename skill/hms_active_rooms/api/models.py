@@ -122,7 +122,7 @@ class Peers(tuple[Peer, ...]):
 
     Attributes:
         unreadable: keys of records that say nothing usable, or another peer's id. They are left
-            out, so of a role or of everybody such a roster does not tell who it is.
+            out, so such a roster does not tell who is everybody, or who has a role.
     """
 
     unreadable: tuple[str, ...] = ()

@@ -65,11 +65,12 @@ _REASONS: Final[Reasons] = (
 def pools(
     choice: TransportChoice, base_url: str, timeouts: Timeouts, max_bytes: int
 ) -> Callable[[], Pool]:
-    """What makes the connections of a client on a loop.
+    """A function that makes a client's connections on the running loop.
 
     Raises:
         ConfigurationError: no such transport, its package is not installed, or the
-            environment's CA bundle cannot be read; by what is returned: its proxy.
+            environment's CA bundle cannot be read. The returned function raises it
+            when the environment's proxy cannot be used.
     """
     user_agent()
     if not isinstance(choice, str):
@@ -101,9 +102,14 @@ def to_app(app: Any) -> CustomTransport:
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
-    """Send one POST of JSON to a receiver that is not 100ms, without 100ms' token; "" or what went
-    wrong, without the URL, `within_s` however slowly it answers. A redirect is not followed,
-    nothing is repeated, and of the answer only the status is read."""
+    """Send one POST of JSON to a receiver that is not 100ms, without the token for 100ms.
+
+    It ends within `within_s` seconds. A redirect is not followed, nothing is repeated, and of the
+    answer only the status is read.
+
+    Returns:
+        "" if it worked, else what went wrong, without the URL.
+    """
     remote = not is_loopback(urlsplit(url).hostname or "")
 
     def connect() -> httpx.AsyncBaseTransport:

@@ -177,7 +177,7 @@ Reasons = tuple[tuple[type[BaseException], str], ...]
 
 
 def not_sent(error: BaseException, reasons: Reasons) -> Unusable:
-    """No connection was made; the first reason that fits the error or what it came from."""
+    """The error when no connection was made, with the first reason that fits `error` or its causes."""
     link: BaseException | None = error
     for _ in range(10):
         for kind, reason in reasons:
@@ -188,7 +188,7 @@ def not_sent(error: BaseException, reasons: Reasons) -> Unusable:
 
 
 def cut_off(*, timeout: bool) -> Unusable:
-    """It was sent, and no whole answer came."""
+    """The error when the request was sent and no whole answer came."""
     if timeout:
         return Unusable("timeout", "no answer in time")
     return Unusable("cut_off", "the connection was lost before the answer was whole")

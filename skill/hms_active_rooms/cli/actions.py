@@ -171,12 +171,14 @@ def show(
 
 
 def export(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file, for JSON Lines.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A new file; one JSON object a line.")
+    ],
     before: Before,
     json: Json = False,
     journal: Journal = None,
 ) -> None:
-    """Write the full record of every action that ended before DATE to FILE. Deletes nothing."""
+    """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
     with open_journal(Settings(journal)) as book:
         try:
@@ -217,7 +219,7 @@ def _moment(text: str) -> datetime:
     except (ValueError, OverflowError):
         raise InvalidCall(
             f"--before {quoted(text, 60)} is no date.",
-            hint="Write 2026-11-01, or 2026-11-01T18:00+01:00.",
+            hint="Write it like 2026-11-01 or 2026-11-01T18:00+01:00.",
         ) from None
 
 

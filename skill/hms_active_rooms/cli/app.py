@@ -12,11 +12,11 @@ from hms_active_rooms.cli.exits import EPILOG
 
 _SETTINGS: Final = """\b
 Settings (environment):
-  HMS_MANAGEMENT_TOKEN            a management token, or instead of it
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
-  HMS_BASE_URL                    another address than 100ms, e.g. the simulator's
-  HMS_JOURNAL                     URL of the journal (default: a file of this account)
-  HMS_JOURNAL_KEY                 seals the journal (32 characters or more)
+  HMS_MANAGEMENT_TOKEN            a management token, used without a key pair
+  HMS_BASE_URL                    address of the API, e.g. the simulator's
+  HMS_JOURNAL                     URL of the journal (default: a file of yours)
+  HMS_JOURNAL_KEY                 secret that reveals forged rows (32+ characters)
   HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
@@ -50,7 +50,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 def send(
     room: Room,
-    message: Annotated[str, typer.Argument(metavar="MESSAGE")],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[
         str | None, typer.Option(metavar="PEER", help="One peer: its id, or its name.")
     ] = None,
     role: Annotated[str | None, typer.Option(help="Everyone with this role.")] = None,
-    type: Annotated[str, typer.Option(help="Message type.")] = "chat",
+    type: Annotated[
+        str, typer.Option(help="Message type; clients show chat in their chat panel.")
+    ] = "chat",
     json: Json = False,
     journal: Journal = None,
     policy: PolicyFile = None,
@@ -60,7 +62,7 @@ def remove(
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall("Give a peer or --role, and not both.", hint="")
+        raise InvalidCall("Give a peer or --role: one of them, not both.", hint="")
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, peer, given, Settings(journal, policy), json)
 
@@ -123,8 +125,8 @@ def approve(
     if not somebody_here():
         raise ConfigurationError(
             "Approving needs a person at a terminal; nothing was decided.",
-            hint="Run this command in a terminal, without pipes. To say no, which needs no terminal: "
-            "hms-active-rooms reject ACTION",
+            hint="Run this command in a terminal, without pipes."
+            " To say no from anywhere: hms-active-rooms reject ACTION",
         )
     settings = Settings(journal, policy)
     with open_journal(settings) as book:

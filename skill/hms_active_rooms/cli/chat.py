@@ -42,7 +42,8 @@ def chat(
     room: Room,
     model: Model = None,
     thread: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Go on with this conversation.")
+        str | None,
+        typer.Option(metavar="NAME", help="Go on with this conversation; `chats` lists them."),
     ] = None,
     approve_from_stdin: Annotated[
         bool,

@@ -20,15 +20,15 @@ Journal = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Journal, instead of HMS_JOURNAL. send, remove, end, chat, mcp and serve make it if"
-        " there is none; the other commands then end with an error.",
+        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If there is none,"
+        " send, remove, end, chat, mcp and serve make it; the others end with an error.",
     ),
 ]
 PolicyFile = Annotated[
     str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
 ]
 Reason = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Why; the people in the room are shown it.")
+    str | None, typer.Option(metavar="TEXT", help="Why. The people in the room see it.")
 ]
 Scene = Annotated[
     str,
@@ -49,11 +49,13 @@ Rooms = Annotated[
     list[str] | None,
     typer.Option(
         metavar="ROOM",
-        help="A room it may touch; repeatable. Needed, unless the policy names rooms.",
+        help="A room the tools may act on (repeatable); needed, unless the policy names rooms.",
     ),
 ]
-Host = Annotated[str, typer.Option(help="Address to bind.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+]
 AllowHost = Annotated[
     list[str] | None,
     typer.Option(

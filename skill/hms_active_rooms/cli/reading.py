@@ -70,10 +70,10 @@ def peers(
     room: Room,
     role: Annotated[str | None, typer.Option(help="Only this role.")] = None,
     user_id: Annotated[str | None, typer.Option(help="Only this user id.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only names with this in them.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="Rows to show: 100; with --json at most 50, as many as fit."),
+        typer.Option(help="Rows to show. Default: 100; with --json 50, fewer if they are long."),
     ] = None,
     offset: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
     all: All = False,
@@ -158,4 +158,6 @@ def _twins(view: Roster) -> str:
         lambda row: f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})",
         most=_GROUPS_SHOWN,
     )
-    return f"Take care, these names are or look the same: {alike}. Go by ids." if alike else ""
+    return (
+        f"Take care, these names are the same or look the same: {alike}. Use ids." if alike else ""
+    )

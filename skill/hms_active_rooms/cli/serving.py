@@ -80,7 +80,8 @@ def mcp(
 ) -> int:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    HMS_SERVER_TOKEN is the bearer token clients must bring; needed beyond this machine.
+    Clients send the bearer token that is in HMS_SERVER_TOKEN. It must be set when others than
+    this machine can reach the server.
     """
     settings, elicit = Settings(journal, policy), not no_elicitation
     where = Where(host, port, allow_host or (), allow_origin or ())
@@ -125,8 +126,8 @@ def serve(
 ) -> int:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    HMS_SERVER_TOKEN: the bearer token of programs that call. HMS_APPROVER_TOKEN,
-    HMS_APPROVER_TOKEN_<NAME>: those of programs that approve by REST; never the same.
+    HMS_SERVER_TOKEN: the bearer token of programs that call the tools. HMS_APPROVER_TOKEN,
+    HMS_APPROVER_TOKEN_<NAME>: tokens of programs that approve by REST. No two may be equal.
     """
     settings, elicit = Settings(journal, policy), not no_elicitation
     where = Where(host, port, allow_host or (), allow_origin or ())

@@ -33,20 +33,23 @@ def simulator_errors() -> Iterator[None]:
         ) from None
     except ServerError as error:
         raise ActiveRoomsError(
-            f"The simulator {error}.", hint="Choose another port, --port 0 for any free one."
+            f"The simulator {error}.",
+            hint="Choose another --host or --port; 0 takes any free port.",
         ) from None
 
 
 def sim(
     scene: Scene = "classroom",
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8100,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 8100,
     delay_s: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to land."),
+        typer.Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show."),
     ] = 0.3,
     foreign_room: Annotated[
-        Literal["403", "404"], typer.Option(help="The answer for a room of another account.")
+        Literal["403", "404"], typer.Option(help="The status for a room of another account.")
     ] = "403",
     json: Json = False,
 ) -> int:

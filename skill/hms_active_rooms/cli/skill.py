@@ -89,8 +89,7 @@ def install(
     folder: Annotated[
         str,
         typer.Argument(
-            metavar="DIR",
-            help="Folder in which your agent looks for skills, e.g. ~/.claude/skills.",
+            metavar="DIR", help="Where your agent looks for skills, e.g. ~/.claude/skills."
         ),
     ],
     force: Annotated[
@@ -103,7 +102,7 @@ def install(
 ) -> int:
     """Install the skill as DIR/hms-active-rooms.
 
-    The package and a command that runs from there go with it.
+    The package is copied too, with a command that runs from there.
     """
     parent = Path(folder).expanduser()
     target = parent / NAME

@@ -186,8 +186,8 @@ class _Nodes:
         return _reported(call, action)
 
     async def _take_back_what_was_held(self, state: ModeratorState, config: RunnableConfig) -> None:
-        """A yes of the turn before that was not sent ends with the person's next message, which
-        may be a no; the model cannot tell us."""
+        """Reject what was approved in the turn before and is not sent yet. The person's new message
+        may be a no, and the model cannot tell us."""
         if not isinstance(state["messages"][-1], HumanMessage):
             return
         for message, call in history.failed_calls(state["messages"]):
@@ -310,7 +310,7 @@ class _Nodes:
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made; without a thread id in this run, which has a name of its own."""
+        """Where a call was made. Without a thread id, the name of this run stands for the thread."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
@@ -320,7 +320,7 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def _checked(call: ToolCall) -> Arguments | str:
-    """The call's arguments, or why it is none."""
+    """The call's arguments, or what is wrong with the call, in words for the model."""
     if call["name"] not in ARGUMENTS:
         known = ", ".join(ARGUMENTS)
         return f"There is no such tool. Nothing was executed. The tools are: {known}."

@@ -55,7 +55,7 @@ def listen(host: str, port: int) -> socket.socket:
         reason = getattr(problem, "strerror", None) or problem
         raise ConfigurationError(
             f"Cannot listen on {quoted(host)[1:-1]}:{port}: {reason}.",
-            hint="Choose another port, --port 0 for any free one.",
+            hint="Choose another --host or --port; 0 takes any free port.",
         ) from None
     return listener
 

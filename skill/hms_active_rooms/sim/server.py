@@ -200,7 +200,7 @@ def _listen(host: str, port: int) -> socket.socket:
     with suppress(ValueError):
         loopback = loopback or ipaddress.ip_address(host).is_loopback
     if not loopback:
-        raise ServerError(f"{host!r} is not a loopback address; the simulator is for this machine")
+        raise ServerError(f"cannot listen on {host!r}: it is not a loopback address")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
     listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

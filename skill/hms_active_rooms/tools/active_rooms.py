@@ -77,8 +77,8 @@ ActiveRoomsTool._arun.__annotations__ = {"config": RunnableConfig}
 
 
 def _with_id(given: Any) -> Any:
-    """What a tool is invoked with. LangGraph could not hand back the result of a call without id,
-    and would say so only after it was sent."""
+    """The tool's input as it is. A tool call without an id is refused here: LangGraph cannot hand
+    back its result, and would say so only after the request was sent."""
     if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
         raise InvalidCall("The tool call has no id.")
     return given

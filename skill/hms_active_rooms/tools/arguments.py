@@ -14,7 +14,7 @@ MAX_ROWS: Final = 100
 
 
 def _whole(value: object) -> object:
-    """2.0 is an integer of JSON, and how providers that keep all numbers as doubles send 2."""
+    """2.0 as 2: to JSON both are integers, and some providers send every number as a double."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

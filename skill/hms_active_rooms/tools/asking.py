@@ -1,5 +1,5 @@
-"""How a graph asks a person: by interrupt. And how a tool that stands alone asks: by interrupt in
-a graph, else by callback, else not.
+"""How a tool asks a person: by interrupt inside a graph, else by the callback. With neither, nobody
+is asked and nothing is sent.
 
 Threat: a graph re-runs a node from its start on every resume and hands out saved answers by
 position, so an answer can meet a question it was not given for. Invariant: the journal records
@@ -98,7 +98,7 @@ def _unbroken(read: Callable[[str], Action | None], name: str) -> Action | Broke
 
 
 def place_of(config: RunnableConfig) -> Place:
-    """The place that a tool call's config tells."""
+    """The place of a tool call, read from its config."""
     configurable = config.get("configurable") or {}
     thread = configurable.get("thread_id")
     task = configurable.get("checkpoint_ns")
@@ -111,7 +111,7 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """The journal's thread of calls that are made outside a graph's thread."""
+    """A new name, for the journal, of a thread for calls that belong to no thread of a graph."""
     return f"{NOWHERE}{uuid4()}"
 
 
@@ -192,7 +192,8 @@ class Interrupts:
         return rows
 
     def _shown(self, action_id: str, row: object, problem: str) -> ApprovalRequest:
-        """A question again; of a row that is broken since, what keeps the others' places."""
+        """A question, to be shown again. For a row that is broken by now it is an empty one, so that
+        the other questions keep their places."""
         if isinstance(row, Action) and not row.contradiction:
             return self._gate.request(row, problem)
         now, nobody = self._gate.journal.now(), Impact("", "", 0)
@@ -209,8 +210,8 @@ class Interrupts:
         return action
 
     async def _has_forgotten(self, content: str) -> bool:
-        """Whether this run of a subgraph has asked about a call again and again, and forgot it
-        with each answer: without a checkpointer it starts anew."""
+        """Whether this subgraph has asked about the same call too often. One without a checkpointer
+        starts anew with each answer, forgets it, and asks again."""
         below = self._place.subgraph()
         if below:
             self._forgets = await asyncio.to_thread(self._asked_below, below, content)

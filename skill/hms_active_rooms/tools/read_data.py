@@ -1,7 +1,7 @@
 """What programs are told about a room and who is in it: data with a schema, bounded. Pure.
 
 A roster's data has the rows that its text has, and cuts them as short. A stranger's text in the
-data has its hidden characters escaped, and is cut by what it costs then.
+data has its hidden characters escaped, and is cut by its length after that.
 """
 
 from __future__ import annotations

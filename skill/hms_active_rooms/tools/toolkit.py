@@ -127,9 +127,19 @@ class ActiveRoomsToolkit(BaseToolkit):
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
-        """Take back what a conversation (the graph's thread id) still asks and what it has
-        approved and not sent, when its question is abandoned ("forget it"): the ids of these
-        actions. Else a person can approve it until it expires. `by` and `reason` are recorded."""
+        """Take back a conversation's open questions, and what is approved there and not sent yet.
+
+        Call it when a question is abandoned ("forget it"). Otherwise a person can still approve
+        it until it expires.
+
+        Args:
+            thread: the graph's thread id.
+            by: who takes it back, for the record.
+            reason: why, for the record.
+
+        Returns:
+            The ids of the actions that were taken back.
+        """
         rows = await self._gate.withdraw(thread, by=by, reason=reason)
         return [row.id for row in rows]
 

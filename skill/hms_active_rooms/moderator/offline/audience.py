@@ -1,4 +1,4 @@
-"""Where the name of whom a message is for ends, and its words begin. Pure.
+"""Splits an order to say something into the people it is for and the words. Pure.
 
 A colon, quotes, "that" or "to" mark the words. Without a mark, who is in the room decides.
 """
@@ -32,11 +32,11 @@ _BARS: Final = (
 
 
 class Unclear(Exception):
-    """It cannot be told whom a message is for, or what; the reply that says so."""
+    """Not clear whom a message is for, or what it says. The text is the reply that says so."""
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names of a list of names."""
+    """The names in a list such as "Ann, Bob and Cy"."""
     if _QUOTED.fullmatch(text.strip()):
         return (text.strip(),)
     parts = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))

@@ -50,7 +50,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a text comes to: its orders, else the reply that tells why not; and rooms it names."""
+    """What a text means: its orders, or the reply that says why there are none; and rooms it names."""
 
     orders: tuple[Order, ...] = ()
     why: str = ""
@@ -70,7 +70,7 @@ def read(text: str) -> Reading:
 
 
 def fits(text: str, *kinds_of_why: str) -> bool:
-    """Whether a text, but for what is quoted in it, shows one of these reasons to be no order."""
+    """Whether the text outside its quotes shows one of these reasons not to take it as an order."""
     return any(pattern(kind, "why").search(_unquoted(text)) for kind in kinds_of_why)
 
 

@@ -89,12 +89,12 @@ class Roster(BaseModel):
         return tuple(peer for peer in self.peers if peer.role == role)
 
     def holders(self, role: str) -> tuple[Someone, ...]:
-        """Who has a role: the one person, or all of them as one."""
+        """Who has a role: the person, if there is only one, else the role as a group."""
         count, people = self.by_role[role], self.with_role(role)
         return people if len(people) == count == 1 else (RoleGroup(role, count),)
 
     def joined(self, parts: Iterable[Roster]) -> Roster:
-        """With the people of other parts besides."""
+        """This roster, with the people of other parts of the room added."""
         people = [*self.peers, *(peer for part in parts for peer in part.peers)]
         return self.model_copy(update={"peers": _unique(people)})
 
@@ -180,7 +180,7 @@ class Roster(BaseModel):
         return next((role for role in self.by_role if _spaced(bare) in _forms(role)), None)
 
     def _near(self, text: str) -> Found:
-        """Those whose name, or a word of it, is written nearly so: joined words, letters mixed up."""
+        """Those whose name, or a word of it, is spelled nearly so: joined words, swapped letters."""
         from rapidfuzz import fuzz
 
         said, looks, near = "".join(_key(text)), skeleton(text), dict[Peer, float]()
