@@ -198,7 +198,9 @@ async def test_a_role_removal_names_some_of_who_came_and_the_last_error(newcomer
     assert f'{newcomers} took the role after the approval and stay in the room: "Peer 10"' in text
     assert f'"Peer 14"{more}.' in text
     room, gate, asked = await asked_about(told)
-    assert "error" not in outcome(await ended(gate, asked))
+    told_at_the_end = outcome(await ended(gate, asked))
+    assert "error" not in told_at_the_end
+    assert "2 removed. Checked: the room shows it." in told_at_the_end
 
 
 def test_a_message_may_have_4096_bytes_and_not_one_more() -> None:
