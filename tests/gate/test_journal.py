@@ -1120,3 +1120,12 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
         Journal(f"sqlite:///{file}")
     assert "newer release" in refused.value.hint
     assert str(file) in str(refused.value)
+
+
+def test_a_closed_journal_holds_none_of_its_files_open(tmp_path: Path) -> None:
+    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
+    insert(journal, row(datetime(2026, 11, 1)))
+    log = tmp_path / "j.sqlite-wal"
+    assert log.exists()
+    journal.close()
+    assert not log.exists()  # SQLite deletes it with the last connection
