@@ -1129,3 +1129,11 @@ def test_a_closed_journal_holds_none_of_its_files_open(tmp_path: Path) -> None:
     assert log.exists()
     journal.close()
     assert not log.exists()  # SQLite deletes it with the last connection
+
+
+def test_a_journal_says_where_it_is_as_a_person_would_look_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    with closing(Journal(f"sqlite:///{file}")) as journal:
+        assert str(file) in repr(journal)
+        assert "sqlite:///" not in repr(journal)
+    assert repr(Journal(":memory:")) == "Journal(:memory:)"
