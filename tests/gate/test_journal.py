@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
@@ -1137,3 +1137,10 @@ def test_a_journal_says_where_it_is_as_a_person_would_look_for_it(tmp_path: Path
         assert str(file) in repr(journal)
         assert "sqlite:///" not in repr(journal)
     assert repr(Journal(":memory:")) == "Journal(:memory:)"
+
+
+def test_a_question_ends_at_its_deadline_and_what_was_sent_when_its_outcome_came() -> None:
+    asked = row(datetime(2026, 11, 1, tzinfo=UTC))
+    late = replace(asked, finished_at=asked.expires_at + timedelta(seconds=5))
+    assert replace(late, state="expired").ended_at == asked.expires_at
+    assert replace(late, state="done").ended_at == late.finished_at
