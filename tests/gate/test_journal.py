@@ -1144,3 +1144,15 @@ def test_a_question_ends_at_its_deadline_and_what_was_sent_when_its_outcome_came
     late = replace(asked, finished_at=asked.expires_at + timedelta(seconds=5))
     assert replace(late, state="expired").ended_at == asked.expires_at
     assert replace(late, state="done").ended_at == late.finished_at
+
+
+def test_with_a_key_a_row_that_was_changed_is_not_told_as_one_from_before_the_key(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "j.sqlite"
+    journal = Journal(f"sqlite:///{file}", key=KEY)
+    insert(journal, row(journal.now()))
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute("UPDATE hms_actions SET requester = 'somebody else'")
+    [found] = journal.actions()
+    assert "was changed outside" in found.contradiction
