@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from hms_active_rooms.errors import Forbidden, InvalidCall, ServerError, TimedOut
+from hms_active_rooms.errors import Forbidden, InvalidCall, ServerError, TimedOut, default_hint
 from hms_active_rooms.gate.actions import parse_call
+from hms_active_rooms.gate.actions.result import Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin
-from hms_active_rooms.gate.wording import outcome
-from stand_in import ROOM, StandInRoom, gate_on, peer
+from hms_active_rooms.gate.wording import NOT_AGAIN, describe, for_model, outcome, sent_before
+from stand_in import ROOM, StandInRoom, gate_on, peer, row
 
 LOST = TimedOut("No answer.", executed="maybe")
 NOT_KNOWN = "the room shows it. Whether by this request is not known."
@@ -315,3 +317,31 @@ async def test_what_was_allowed_for_the_session_is_sent_also_when_it_changed_wit
     room.peers = [*room.peers[:5], *map(peer, range(20, 25))]
     ended = await gate.run(covered.id)
     assert (ended.state, ended.revision, ended.decided_way) == ("done", 2, "grant")
+
+
+def test_a_model_is_told_not_to_ask_again_after_a_persons_no_and_a_hint_after_a_failure() -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    no = replace(row(now), state="rejected", decided_way="page", decided_by="ada", decided_at=now)
+    assert for_model(no) == outcome(no) + NOT_AGAIN
+    failed = replace(no, state="failed", result=Result("It failed.", "no", error="forbidden"))
+    assert for_model(failed) == f"{outcome(failed)} {default_hint('forbidden')}"
+    without_error = replace(failed, result=Result("It failed.", "no"))
+    assert for_model(without_error) == outcome(without_error)
+    done = replace(failed, state="done")
+    assert for_model(done) == outcome(done)
+
+
+def test_what_changed_comes_first_when_asked_again_and_a_note_last_otherwise() -> None:
+    asked = replace(row(datetime(2026, 11, 1, tzinfo=UTC)), note="Ben left.")
+    assert "Asked again" not in describe(asked)
+    assert describe(asked).endswith("\nNote: Ben left.")
+    again = describe(replace(asked, revision=2))
+    assert again.startswith("Asked again: Ben left.\n")
+    assert "Note:" not in again
+
+
+def test_what_was_sent_an_hour_ago_is_told_and_a_second_earlier_not() -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    sent = replace(row(now), state="done", sent_at=now)
+    assert sent_before(sent, now + timedelta(hours=1)).startswith("The same was sent 60 min ago.")
+    assert sent_before(sent, now + timedelta(hours=1, seconds=1)) == ""
