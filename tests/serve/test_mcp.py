@@ -635,6 +635,19 @@ async def test_a_progress_report_that_fails_does_not_hide_what_was_done(
     assert len(room.posts) == 3
 
 
+async def given_up(call: asyncio.Task[Any]) -> None:
+    """The client goes away while its call is answered."""
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+async def sent_once_all_the_same(toolkit: ActiveRoomsToolkit, room: StandInRoom) -> None:
+    await all_ended(20)
+    (row,) = toolkit.gate.journal.actions()
+    assert row.state == "done"
+    assert [verb for verb, _ in room.posts] == ["remove"]
+
+
 @modes
 async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str) -> None:
     room = students()
@@ -651,13 +664,9 @@ async def test_a_client_that_goes_away_does_not_stop_what_was_approved(mode: str
     async with client(toolkit, mode, Person([YES])) as mcp:
         call = asyncio.create_task(mcp.call_tool(REMOVE, remove()))
         await asyncio.wait_for(started.wait(), 20)
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
+        await given_up(call)
     go.set()
-    await all_ended(20)
-    (row,) = toolkit.gate.journal.actions()
-    assert row.state == "done"
-    assert [verb for verb, _ in room.posts] == ["remove"]
+    await sent_once_all_the_same(toolkit, room)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -674,13 +683,9 @@ async def test_a_yes_is_sent_though_the_client_goes_away_as_it_is_written(mode: 
     async with client(toolkit, mode, Person([YES], before=answered.set)) as mcp:
         call = asyncio.create_task(mcp.call_tool(REMOVE, remove()))
         await asyncio.wait_for(writing.wait(), 20)
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
+        await given_up(call)
     go.set()
-    await all_ended(20)
-    (row,) = toolkit.gate.journal.actions()
-    assert row.state == "done"
-    assert [verb for verb, _ in room.posts] == ["remove"]
+    await sent_once_all_the_same(toolkit, room)
 
 
 async def over_stdio(toolkit: ActiveRoomsToolkit, monkeypatch: pytest.MonkeyPatch) -> None:
