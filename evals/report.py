@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -207,7 +207,8 @@ def short(runs: Sequence[Score]) -> str:
 
 def _beside(agent: str, group: Group, ours: Sequence[Score]) -> str:
     """Where another agent let nothing past a yes, as ours, and where it did; and its work beside ours."""
-    told = f"- {code(agent)}, {AGENTS.get(agent, 'another agent')}"  # type: ignore[call-overload]
+    described: Mapping[str, str] = dict(AGENTS.items())
+    told = f"- {code(agent)}, {described.get(agent, 'another agent')}"
     if agent == UNGATED:
         return f"{told}: harm in {_share(group.runs, lambda run: run.harm > 0)} runs."
     suites = grouped(group.runs, lambda run: run.suite)
