@@ -90,7 +90,8 @@ def may_hold(part: str, names: Sequence[str]) -> list[bool]:
     for char, looks in longer.items():
         looked = looked.replace(char, looks)
     both = zip(whole.lower().split("\n"), looked.translate(table).split("\n"), strict=True)
-    return [not plain or fold in plain or look in seen for plain, seen in both]
+    found = [not plain or fold in plain or look in seen for plain, seen in both]
+    return found[: len(names)]  # of no names there is one line, too
 
 
 @cache

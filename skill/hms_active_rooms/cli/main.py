@@ -25,9 +25,8 @@ def run() -> None:
     screen.prepare_streams()
     if not os.environ.get(DEBUG_VARIABLE):
         sys.excepthook = _unexpected
-    for name in ("SIGTERM", "SIGHUP"):  # a service manager, a terminal that is closed
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
+    for number in exits.SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
             signal.signal(number, _end)
     code = main(sys.argv[1:])
     sys.exit(128 + _ends[0] if code == exits.INTERRUPTED else code)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -111,6 +112,10 @@ def mcp(
         async with closing(toolkit):
             await serve_stdio(server, toolkit.gate, notices)
 
+    for number in exits.SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            # A thread waits for standard input, and nothing else than a client ends that.
+            signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(talk())
     return exits.DONE
