@@ -22,6 +22,8 @@ FORKS.set_forkserver_preload(
         "cryptography.hazmat.primitives.ciphers.aead",
         "hms_active_rooms.moderator",
         "hms_active_rooms.api.transport",
+        "hms_active_rooms.cli.app",
+        "hms_active_rooms.cli.conversation",
         "hms_active_rooms.cli.main",
         "hms_active_rooms.cli.serving",
         "hms_active_rooms.serve.mcp",
