@@ -276,6 +276,11 @@ class StateChange(Arguments, ABC):
         return self.model_dump(exclude_none=True)
 
 
+def reason_lines(reason: str | None) -> list[str]:
+    """What a question says of a reason that others will read."""
+    return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []
+
+
 def explain(error: ValidationError) -> str:
     """One line: which argument is wrong and why, values capped."""
     return explain_all(error.errors(include_url=False, include_input=False))
