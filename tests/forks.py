@@ -10,6 +10,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import runpy
 import sys
 import termios
 from collections.abc import Callable, Mapping, Sequence
@@ -83,13 +84,20 @@ class Ended:
         return json.loads(self.out)
 
 
-def command(arguments: Sequence[str], environ: Mapping[str, str], given: bytes = b"") -> Ended:
-    """Runs the command without a terminal, to its end."""
+def command(
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    given: bytes = b"",
+    script: Path | None = None,
+) -> Ended:
+    """Runs the command, or a script, without a terminal, to its end."""
     with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
         stdin.write(given)
         stdin.seek(0)
         streams = [_passed(stream.fileno()) for stream in (stdin, stdout, stderr)]
-        process = forked(_command, environ, arguments, streams, False, Path.cwd())
+        process = forked(_command, environ, arguments, streams, False, Path.cwd(), script)
+        for copy in streams:
+            copy.close()
         process.join(WAIT_S)
         process.kill()
         assert process.exitcode is not None, "it does not end"
@@ -150,9 +158,13 @@ def _passed(stream: int) -> Connection:
 
 
 def _command(
-    arguments: Sequence[str], streams: Sequence[Connection], terminal: bool, folder: Path
+    arguments: Sequence[str],
+    streams: Sequence[Connection],
+    terminal: bool,
+    folder: Path,
+    script: Path | None = None,
 ) -> None:
-    """The command as if started by a shell: on these streams, perhaps with a terminal."""
+    """As if started by a shell: on these streams, perhaps with a terminal."""
     os.chdir(folder)
     if terminal:
         os.setsid()
@@ -162,8 +174,9 @@ def _command(
         stream.close()
     sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = os.fdopen(
-        2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
-    )
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1, closefd=False)
     sys.argv[1:] = arguments
-    run()
+    if script:
+        runpy.run_path(str(script), run_name="__main__")
+    else:
+        run()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import WAIT_S, Open, Run, ended, names, posts
-from forks import Terminal
+from cli.running import Open, Run, ended, names, posts
+from forks import WAIT_S, Terminal
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 

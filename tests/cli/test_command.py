@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import COMMAND, WAIT_S, Open, Run, ended
+from cli.running import COMMAND, Open, Run, ended
 from docs import PROJECT
+from forks import WAIT_S
 from hms_active_rooms import __version__
 from hms_active_rooms.sim.server import Simulation
 
