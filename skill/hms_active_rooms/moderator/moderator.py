@@ -23,10 +23,11 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tools import ToolException
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Checkpointer, Command, Send, interrupt
+from langgraph.types import Command, Send, interrupt
 from pydantic import ValidationError
 from typing_extensions import TypedDict
 
@@ -77,7 +78,7 @@ def build_moderator(
     toolkit: ActiveRoomsToolkit,
     *,
     room_id: str | None = None,
-    checkpointer: Checkpointer = None,
+    checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
     max_steps: int = 12,
     max_prompts: int = 12,
     plain_answers: bool = False,
