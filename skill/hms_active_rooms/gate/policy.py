@@ -18,7 +18,8 @@ from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
 from hms_active_rooms.environment import refuse_unknown, unknown_setting
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, PolicyRefusal
-from hms_active_rooms.untrusted import folded, quoted
+from hms_active_rooms.looks import folded
+from hms_active_rooms.untrusted import quoted
 
 Gate = Literal["none", "soft", "hard"]
 
