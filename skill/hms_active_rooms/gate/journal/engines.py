@@ -101,6 +101,7 @@ class Database:
             ) from None
         self.pool = engine
         self._in_memory = _is_in_memory(engine.url)
+        self._driver_error = engine.dialect.loaded_dbapi.Error
         # A lock of our own: a thread that waits in the pool's queue while the pool is closed
         # is never woken, and gives up after 30 s.
         self._turn = threading.Lock()
@@ -189,7 +190,7 @@ class Database:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
-            except (SQLAlchemyError, sqlite3.Error) as error:
+            except (SQLAlchemyError, self._driver_error) as error:
                 raise self._error(error) from None
             except JournalError as error:
                 if self.place not in str(error):
@@ -274,6 +275,7 @@ def _sqlite(url: sa.URL, journal_mode: str | None) -> sa.Engine:
         pool_size=1 if in_memory else 5,
         max_overflow=0 if in_memory else -1,
         connect_args={"check_same_thread": False, "timeout": 30},
+        paramstyle="named",
     )
     sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode))
     sa.event.listen(engine, "begin", _begin_sqlite)
