@@ -67,7 +67,7 @@ def execute(
     return _run(db, statement, given, columns or {})[1]
 
 
-def rows(db: sa.Connection, query: sa.Select[Any], given: Row) -> list[Row]:
+def rows(db: sa.Connection, query: sa.ClauseElement, given: Row) -> list[Row]:
     """What a query that is kept finds."""
     compiled, cursor = _run(db, query, given, {})
     found = []

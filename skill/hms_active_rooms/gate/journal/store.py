@@ -97,21 +97,20 @@ _SENT_SINCE = sa.select(
     sa.func.count().filter(sa.and_(*_OF_ROOM)).label("alike"), sa.func.count().label("whole")
 ).where(actions.c.sent_at > _given("moment"))
 _ENDED_SINCE = sa.select(
-    sa.exists().where(
+    sa.exists()
+    .where(
         actions.c.room_id == _given("room_id"),
         actions.c.id != _given("id"),
         actions.c.gate == "hard",
         _ANY.c.action_id == actions.c.id,
         _ANY.c.seq > _given("mark"),
         sa.or_(*(_ANY.c.kind == kind for kind in ("done", "failed", "unknown", "returned"))),
-    ).label("ended")
+    )
+    .label("ended")
 )
 _EVENTS = sa.select(events).where(events.c.action_id == _given("id")).order_by(events.c.seq)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _given("place"))
-_IS_THERE = sa.select(
-    sa.exists().where(actions.c.id == _given("id")).label("row"),
-    sa.exists().where(events.c.action_id == _given("id")).label("event"),
-)
+_IS_KNOWN = sa.select(sa.exists().where(events.c.action_id == _given("id")).label("known"))
 _MOVE = actions.update().where(
     actions.c.id == _given("id"),
     sa.or_(actions.c.state == _given("state"), actions.c.state == _given("or_state")),
@@ -293,7 +292,7 @@ class Reading:
     def _seal_of(self, grant: Grant) -> str:
         return sealed(self._key, grant=grant.columns())
 
-    def _rows(self, query: sa.Select[Any], **given: object) -> list[compiled.Row]:
+    def _rows(self, query: sa.ClauseElement, **given: object) -> list[compiled.Row]:
         """What a statement that is kept finds."""
         values = {f"given_{name}": value for name, value in given.items()}
         return compiled.rows(self.db, query, values)
@@ -356,10 +355,10 @@ class Writing(Reading):
             BrokenRecord: there was an action with this id, and its row was deleted.
         """
         row = row_of(action)
-        [known] = self._rows(_IS_THERE, id=action.id)
-        if known["row"]:
+        [found] = self._rows(_IS_KNOWN, id=action.id)
+        if found["known"] and self.get(action.id) is not None:
             raise JournalError("Two different calls have the same action id.")
-        if known["event"]:
+        if found["known"]:
             raise BrokenRecord(
                 f"The action {action.id} was made before, and its row is deleted.",
                 hint="Nothing is sent. If it was archived, its export tells what came of it.",
