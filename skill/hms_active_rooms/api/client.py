@@ -299,8 +299,8 @@ class ActiveRoomsClient:
         deadline_s: float | None,
         body: Mapping[str, object] | None = None,
     ) -> PeerDetails:
-        path = {"peer_id": parse_peer_id(peer_id)}
-        return await self._call(name, room_id, read_peer, deadline_s, body, **path)
+        peer_id = parse_peer_id(peer_id)
+        return await self._call(name, room_id, read_peer, deadline_s, body, peer_id=peer_id)
 
     async def _call(
         self,
