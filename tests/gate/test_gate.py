@@ -43,7 +43,7 @@ from hms_active_rooms.gate.actions.impact import Impact, Person
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     Approve,
-    BadAnswer,
+    BadAnswerError,
     Edit,
     Refuse,
     Reject,
@@ -158,7 +158,7 @@ NO_ANSWERS: list[Callable[[Action, Action], object]] = [
     lambda *_: 1,
     lambda *_: None,
     lambda *_: Approve,
-    lambda *_: BadAnswer("nothing that can be read"),
+    lambda *_: BadAnswerError("nothing that can be read"),
     lambda *_: {"type": "approve"},
     lambda *_: {"type": "approve "},
     lambda *_: Approve(""),

@@ -32,6 +32,7 @@ from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
 from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Pool, Request, Timeouts, Unusable
 from hms_active_rooms.capability import capability
+from hms_active_rooms.environment import one_of
 from hms_active_rooms.errors import (
     ApiError,
     ConfigurationError,
@@ -121,11 +122,7 @@ class ActiveRoomsClient:
             ConfigurationError: a variable is missing or wrong.
         """
         url = environ.get(BASE_URL_VARIABLE) or capability().base_uri
-        chosen = environ.get(TRANSPORT_VARIABLE) or "httpx"
-        if chosen not in ("httpx", "aiohttp"):
-            raise ConfigurationError(
-                f'{TRANSPORT_VARIABLE} is {shown(chosen)}; it must be "httpx" or "aiohttp".'
-            )
+        chosen = one_of(environ, TRANSPORT_VARIABLE, "httpx", "aiohttp")
         return cls(
             auth_module.from_env(capability().token_variable, environ),
             base_url=checked_base_url(url, BASE_URL_VARIABLE),

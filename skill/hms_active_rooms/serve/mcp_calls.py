@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import BadAnswer
+from hms_active_rooms.gate.approval import BadAnswerError
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Asking
 from hms_active_rooms.gate.journal.records import Action
@@ -194,7 +194,7 @@ class Calls:
         if newest.id != asked.action:
             talk.overruled = asked.action
             if answer is not None and newest.state == "proposed":
-                await self._decided(newest.id, talk, BadAnswer(eliciting.LATE))
+                await self._decided(newest.id, talk, BadAnswerError(eliciting.LATE))
         return newest
 
     async def _ask_now(

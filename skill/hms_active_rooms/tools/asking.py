@@ -27,7 +27,6 @@ from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
-    BadAnswer,
     BadAnswerError,
     Confirm,
     Refuse,
@@ -245,7 +244,7 @@ class Interrupts:
             refusal = None if recorded else await asyncio.to_thread(self._record, requests)
         if refusal is None:
             self._answers(requests)  # pauses, as nobody has seen these questions yet
-        stale = BadAnswer("the answer was there before the question")
+        stale = BadAnswerError("the answer was there before the question")
         return [refusal or stale for _ in requests]
 
     def _record(self, requests: Sequence[ApprovalRequest]) -> Refuse | None:
@@ -262,7 +261,7 @@ class Interrupts:
         try:
             return self._pause(requests)
         except BadAnswerError as error:
-            return [BadAnswer(str(error)) for _ in requests]
+            return [error for _ in requests]
 
 
 async def perform(

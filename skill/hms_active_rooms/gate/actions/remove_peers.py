@@ -23,19 +23,22 @@ from typing import TYPE_CHECKING, ClassVar, Self, get_args
 from pydantic import Field, model_validator
 
 from hms_active_rooms.errors import ApiError, PolicyRefusal
-from hms_active_rooms.gate.actions.change import GONE, PeerRef, Reason, Role, StateChange
+from hms_active_rooms.gate.actions.change import (
+    GONE,
+    PeerRef,
+    Reason,
+    Role,
+    StateChange,
+    reason_lines,
+)
 from hms_active_rooms.gate.actions.impact import (
     Drift,
     Impact,
     Person,
     Room,
-    connection_lines,
-    lookalike_warnings,
     people_count,
-    people_lines,
     person_of,
     refuse_protected,
-    same_person_drift,
 )
 from hms_active_rooms.gate.actions.result import (
     CHECKED,
@@ -94,7 +97,7 @@ class RemovePeers(StateChange):
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             refuse_protected([person], policy)
-            warnings = (*lookalike_warnings(person, room.people), *_staying(room, [person]))
+            warnings = (*room.lookalikes(person), *_staying(room, [person]))
             impact = room.impact("remove-peer", (person,), *warnings)
             return self.model_copy(update={"peer_id": person.id}), impact
         role = self.role or ""
@@ -121,7 +124,7 @@ class RemovePeers(StateChange):
         if shown.kind == "remove-peer":
             person = room.person(self.peer_id or "")
             refuse_protected([person], policy)
-            change = same_person_drift(shown.people[0], person)
+            change = shown.people[0].drift(person)
             return replace(change, notes=(*change.notes, *_staying(room, [person])))
         _, now = self.assess(room, policy)
         if newcomers := sum(p.id not in known for p in now.people):
@@ -143,10 +146,7 @@ class RemovePeers(StateChange):
                 f"Remove everyone who has the role {quoted(self.role or '', 100)} now "
                 f"from {impact.room(self.room_id)} ({people_count(impact.total)}):"
             )
-        lines = [head, *people_lines(impact.people)]
-        if self.reason:
-            lines.append(f"Reason shown to the others: {quoted(self.reason, 600)}")
-        return lines
+        return [head, *impact.lines(), *reason_lines(self.reason)]
 
     async def request(self, client: ActiveRoomsClient) -> None:
         await client.remove_peers(
@@ -231,13 +231,12 @@ class RemovePeers(StateChange):
 
 
 def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
-    others = room.other_connections(people)
-    return connection_lines(others, "is also in the room by a connection that stays")
+    return room.other_connections(people, "is also in the room by a connection that stays")
 
 
 def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
     """Nobody who was shown is left; somebody who came back is another connection."""
-    back = connection_lines(room.other_connections(shown.people), "is in the room again")
+    back = room.other_connections(shown.people, "is in the room again")
     return Drift("nothing_to_do", " ".join((reason, *back)))
 
 
