@@ -45,6 +45,12 @@ class SceneRoom(_Part):
     enabled: bool = True
     roles: tuple[Role, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _roles_differ(self) -> Self:
+        if len({role.name for role in self.roles}) < len(self.roles):
+            raise ValueError("roles: two have the same name")
+        return self
+
 
 class ScenePerson(_Part):
     """One person, or `count` of them with `{n}` in the name and the user id.
