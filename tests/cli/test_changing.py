@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import WAIT_S, Open, Run, control, ended, names, peer_id, posts
+from cli.running import Open, Run, control, ended, names, peer_id, posts
+from forks import WAIT_S
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.deciding import decide

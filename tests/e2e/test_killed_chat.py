@@ -11,7 +11,7 @@ import pytest
 
 from e2e.crash_chat import talk
 from e2e.crash_worker import NEVER, Moment
-from e2e.forks import forked
+from forks import forked
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.wording import outcome
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
