@@ -84,6 +84,25 @@ def plainly(text: str) -> str:
     return re.sub(rf"(?i)^{around}|{around}$", "", text)
 
 
+def _bare(text: str) -> tuple[str, bool]:
+    """The words of an order without the courtesy before them, and whether they were asked for."""
+    asked, plain = False, ""
+    while plain != text:
+        plain = text
+        for kind in ("ask", "mind", "front", "please"):
+            if match := re.match(rf"(?i){whole('{' + kind + '}')}[\s,.!:–—-]*", text):
+                asked, text = asked or kind in ("ask", "mind"), text[match.end() :]
+                break
+        else:
+            text = text.lstrip(" ,.!")
+        if asked and (match := re.match(r"(?i)(\w+?)ing\b", text)):
+            stem = match[1]
+            known = {*kinds("mended"), *kinds("verbs_in_ing")}
+            verb = next((v for v in (stem, f"{stem}e", stem[:-1]) if v.lower() in known), match[0])
+            text = verb + text[match.end() :]
+    return text, asked
+
+
 def is_name(text: str) -> bool:
     """Whether a text could be one name, and is no order."""
     told = pattern("who", "macros").fullmatch(text) and not re.search(r"[,;:!?()]", text)
@@ -227,25 +246,26 @@ def _order(text: str) -> Order | None:
     # Nothing that begins so is an order, and the grammar takes long to load.
     if re.match(r"(?i)(?:who|what|which|how|why|where)\b", text):
         return None
-    from lark.exceptions import UnexpectedInput
+    from lark import Tree, UnexpectedInput
 
+    text, asked = _bare(text)
     try:
         tree = _parser().parse(text.translate(_QUOTES))
     except UnexpectedInput:
         return None
-    [rule] = [
-        c for c in tree.children if not isinstance(c, str) and c.data not in ("polite", "tail")
-    ]
+    rule, *tails = (child for child in tree.children if isinstance(child, Tree))
     said: dict[str, list[str]] = {}
     for token in rule.scan_values(lambda _: True):
         # The grammar sees plain quotes; a name and a message keep theirs.
         said.setdefault(token.type, []).append(text[token.start_pos : token.end_pos].strip())
+    asked = asked or len(tails) + 1 < len(tree.children)
     verb, who = str(rule.data), tuple(said.get("WHO", ()))
     if verb == "cannot":
         return Order(verb, words=said["CANNOT"][0])
     if verb == "tell":
-        asked = any(isinstance(c, str) and c.type in ("ASK", "MIND") for c in tree.children)
-        return _message([*said.get("MESSAGE", ()), *said.get("TELLING", ())][0], asked=asked)
+        return _message(said["MESSAGE"][0], asked=asked)
+    if text.rstrip(" .!").endswith("?") and not asked:
+        return None
     listed = any(joint != "," for joint in said.get("AND", ()))
     if any(map(pattern("verbs").match, who[1:])) or (
         not listed and any(map(_is_statement, who[1:]))
