@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from hms_active_rooms.moderator.offline.words import HERE, filled, kinds, pattern, rows, whole
+from hms_active_rooms.moderator.offline.words import (
+    HERE,
+    filled,
+    kinds,
+    pattern,
+    rows,
+    slip,
+    whole,
+)
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -131,15 +139,16 @@ def _talk(line: str) -> Reading | None:
 
 
 def _mended(line: str) -> str:
-    """The line with its verb, if a letter of it is missing, doubled or in the wrong place."""
-    from rapidfuzz.distance import OSA
+    """The line with its known words mended, if a letter is missing, doubled or moved."""
+    head = re.match(r'[^:"]*', line)
+    end = head.end() if head else 0
 
-    word, _, rest = plainly(line).partition(" ")
-    for verb in kinds("mended"):
-        moved = len(word) != len(verb) or sorted(word.lower()) == sorted(verb)
-        if moved and not word.startswith(verb) and OSA.distance(word.lower(), verb) == 1:
-            return f"{verb} {rest}"
-    return ""
+    def known(match: re.Match[str]) -> str:
+        word, known = match[0], None if pattern("verbs").match(match[0]) else kinds("mended")
+        return next((one for one in known or () if slip(word.lower(), one)), word)
+
+    fixed = re.sub(r"[^\W\d_]{3,}", known, line[:end]) + line[end:]
+    return fixed if fixed != line else ""
 
 
 # --- the parts of a line --------------------------------------------------------------------------
@@ -199,6 +208,8 @@ def _combined(line: str) -> Reading | None:
 def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
     if order := _order(text + "?" * asked):
         return "order", replace(order, about=before)
+    if not plainly(text) and not (before and pattern("back").search(text)):
+        return "courtesy", ""
     if not single:
         return None
     back = pattern("back").pattern
@@ -213,12 +224,14 @@ def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
             if not name or is_name(name)
             else None
         )
-    if not plainly(text):
-        return "courtesy", ""
-    if not asked:
+    looking = asked or _ASKS.match(plainly(text))
+    if not looking:
         return ("statement", text.strip(" .!")) if _is_statement(text) else None
     look = None if fits(text, "condition", "delay", "negation", "mood") else _look(text)
     return ("look", look.orders[0]) if look else None
+
+
+_ASKS: Final = re.compile(r"(?i)(?:list|show|count|check|who|how many)\b")
 
 
 # --- one order ------------------------------------------------------------------------------------
@@ -249,6 +262,8 @@ def _order(text: str) -> Order | None:
     from lark import Tree, UnexpectedInput
 
     text, asked = _bare(text)
+    if not re.match(whole("(?i:{message})"), text):
+        text = re.sub(rf"(?i){whole('{filler}')} ?", "", text)
     try:
         tree = _parser().parse(text.translate(_QUOTES))
     except UnexpectedInput:
@@ -294,6 +309,7 @@ def _message(said: str, *, asked: bool) -> Order | None:
     inner = re.search(r'".*"', plain)
     marked = inner or re.search(r"(?i):|\b(?:that|saying)\b", plain)
     barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain)
+    barred = barred or bool(re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain))
     return None if barred else Order("tell", words=text, manner=manner)
 
 

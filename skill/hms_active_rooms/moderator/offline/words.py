@@ -41,6 +41,16 @@ def is_pronoun(name: str) -> bool:
     return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
 
 
+def slip(word: str, known: str) -> bool:
+    """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
+    from rapidfuzz.distance import OSA
+
+    if len(word) < 3 or OSA.distance(word, known, score_cutoff=1) != 1:
+        return False
+    doubled = re.sub(r"(.)\1", r"\1", word) == re.sub(r"(.)\1", r"\1", known)
+    return len(word) < len(known) or doubled or sorted(word) == sorted(known)
+
+
 @cache
 def rows(section: str) -> tuple[tuple[str, str], ...]:
     """The lines "pattern => text" of a section; the patterns are not filled."""
