@@ -286,7 +286,7 @@ def _order(text: str) -> Order | None:
         not listed and any(map(_is_statement, who[1:]))
     ):
         return None
-    given = [*said.get("REASON", ()), *said.get("PAREN", ())]
+    given = [*said.get("REASON", ()), *said.get("PAREN", ()), *said.get("STATED", ())]
     reason = _as_reason(given[0].strip("()"), after_for="FOR" in said) if given else None
     if given and not reason:
         return None
@@ -319,7 +319,7 @@ def _joins_order(text: str) -> bool:
 
 
 def _as_reason(text: str, *, after_for: bool) -> str | None:
-    text = pattern("behind_reason").sub("", text.rstrip(" .!")).strip(" .!,")
+    text = plainly(pattern("behind_reason").sub("", text.rstrip(" .!"))).strip(" .!,")
     plain = _unquoted(text)
     barred = fits(text, "unquoted", "condition", "exception", "span") or fits(f"for {text}", "span")
     if after_for:
@@ -333,6 +333,8 @@ def _as_reason(text: str, *, after_for: bool) -> str | None:
 
 def _look(text: str) -> Reading | None:
     said = plainly(text)
+    if re.fullmatch(r"[^\W_]+\?", text) and not pattern("verbs").match(text):
+        return Reading((Order("look", words=said, manner="who"),))
     for kind in kinds("looks"):
         match = pattern(kind, "looks").match(said)
         if match and (kind != "status" or match.end() == len(said)):

@@ -19,9 +19,15 @@ def _file() -> Any:
 
 @cache
 def filled(text: str) -> str:
-    """A pattern with the macros in their places, and its lines as alternatives."""
-    told = text.strip().replace("\n", "|")
-    return re.sub(r"\{([a-z_]+)\}", lambda macro: filled(_file()["macros"][macro[1]]), told)
+    """A pattern with the macros in their places, and its lines as alternatives.
+
+    Only groups of the pattern's own count: those of macros are not captured.
+    """
+
+    def put(macro: re.Match[str]) -> str:
+        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", filled(_file()["macros"][macro[1]]))
+
+    return re.sub(r"\{([a-z_]+)\}", put, text.strip().replace("\n", "|"))
 
 
 def whole(text: str) -> str:
