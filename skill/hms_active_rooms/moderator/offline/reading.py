@@ -171,7 +171,7 @@ def _combined(line: str) -> Reading | None:
     def parts(first: int) -> list[_Part] | None:
         for last in range(len(places), first, -1):
             start, end = places[first][0], places[last - 1][1]
-            asked = line[end:].lstrip()[:1] == "?"
+            asked = line[end:].lstrip()[:1] == "?" or line[start:end].endswith("?")
             part = _part(line[start:end], line[:start], single=last == first + 1, asked=asked)
             if part and (rest := parts(last)) is not None:
                 return [part, *rest]
@@ -206,12 +206,15 @@ def _combined(line: str) -> Reading | None:
 
 
 def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
-    if order := _order(text + "?" * asked):
+    bare = before and re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text)
+    if not bare and (order := _order(text.rstrip("?") + "?" * asked)):
         return "order", replace(order, about=before)
     if not plainly(text) and not (before and pattern("back").search(text)):
-        return "courtesy", ""
+        return None if asked and not pattern("please", "macros").search(text) else ("courtesy", "")
     if not single:
         return None
+    if bare:
+        return "back", ""
     back = pattern("back").pattern
     if before and (match := re.match(rf"(?i){back}(?:[\s,]+{back})*", text)):
         # What follows may be nothing, another order, or a name.
@@ -226,7 +229,9 @@ def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
         )
     looking = asked or _ASKS.match(plainly(text))
     if not looking:
-        return ("statement", text.strip(" .!")) if _is_statement(text) else None
+        ordered = pattern("verbs").search(before)
+        stands = _is_statement(text) and (not ordered or _as_reason(text))
+        return ("statement", text.strip(" .!")) if stands else None
     look = None if fits(text, "condition", "delay", "negation", "mood") else _look(text)
     return ("look", look.orders[0]) if look else None
 
@@ -279,7 +284,7 @@ def _order(text: str) -> Order | None:
         return Order(verb, words=said["CANNOT"][0])
     if verb == "tell":
         return _message(said["MESSAGE"][0], asked=asked)
-    if text.rstrip(" .!").endswith("?") and not asked:
+    if (text.rstrip(" .!").endswith("?") and not asked) or fits(text, "unquoted", "injection"):
         return None
     listed = any(joint != "," for joint in said.get("AND", ()))
     if any(map(pattern("verbs").match, who[1:])) or (
@@ -287,7 +292,7 @@ def _order(text: str) -> Order | None:
     ):
         return None
     given = [*said.get("REASON", ()), *said.get("PAREN", ()), *said.get("STATED", ())]
-    reason = _as_reason(given[0].strip("()"), after_for="FOR" in said) if given else None
+    reason = _as_reason(given[0].strip(" ()"), after_for="FOR" in said) if given else None
     if given and not reason:
         return None
     return Order(verb, who, lock="LOCK" in said or "LOCK_AND" in said, reason=reason)
@@ -318,14 +323,17 @@ def _joins_order(text: str) -> bool:
     return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", _unquoted(text)))
 
 
-def _as_reason(text: str, *, after_for: bool) -> str | None:
-    text = plainly(pattern("behind_reason").sub("", text.rstrip(" .!"))).strip(" .!,")
+def _as_reason(text: str, *, after_for: bool = False) -> str | None:
+    """What stands behind an order as its reason; None if it may take the order back, or put it off."""
     plain = _unquoted(text)
     barred = fits(text, "unquoted", "condition", "exception", "span") or fits(f"for {text}", "span")
     if after_for:
         barred = barred or fits(text, "negation", "delay") or bool(pattern("no_for").search(plain))
     taken = pattern("no_reason").search(plain) or pattern("back").search(plain.replace("not", ""))
-    return None if barred or taken or text.endswith("?") or _joins_order(text) else text
+    if barred or taken or "?" in text or _joins_order(text):
+        return None
+    courtesy = rf"{whole('{tail}')}|[\s,.!]"
+    return re.sub(rf"(?i)^(?:{courtesy})+|(?:{courtesy})+$", "", text)
 
 
 # --- what is no order -----------------------------------------------------------------------------
@@ -345,7 +353,7 @@ def _look(text: str) -> Reading | None:
 
 
 def _is_statement(text: str) -> bool:
-    barred = fits(text, "injection", "unquoted", "condition") or _joins_order(text)
+    barred = fits(text, "injection", "unquoted", "condition") or _joins_order(f". {text}")
     if not re.match(r"(?i)because|since|due to", text):
         told = pattern("asks").match(text) or pattern("not_told").search(_unquoted(text))
         barred = barred or bool(told) or fits(text, "reported", "delay")
