@@ -20,9 +20,10 @@ from rich.progress import track
 
 from evals.agents import AGENTS
 from evals.made import About, about
-from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
+from evals.matrix import FEW, REPEATS, Selection, case_key, got_past_the_gate, matrix
 from evals.models import OFFLINE
-from evals.offline import Broken, Ledger, missing, read_ledger, run_cases
+from evals.models.local import LOCAL
+from evals.offline import Broken, Ledger, keep, missing, read_ledger, run_cases
 from evals.people import PEOPLE
 from evals.report import FOLDER, RESULTS, counted, short, write_report
 from evals.scenario import SUITES, ScenarioError
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(act=_run)
     run.add_argument(
         "--model", action="append", required=True, metavar="NAME",
-        help=f"{', '.join(OFFLINE)}; provider/model as inspect names it; "
+        help=f"{', '.join((*OFFLINE, LOCAL))}; provider/model as inspect names it; "
         "provider:model as LangChain names it (langchain:... if that has a slash)",
     )  # fmt: skip
     _which(run)
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--limit", type=_positive, metavar="N", help="at most N scenarios")
     run.add_argument("--seed", type=int, default=0, help="of the first repeat")
     run.add_argument("--log-dir", type=Path, default=LOGS / "run")
+    run.add_argument("--keep", type=Path, metavar="FILE", help="all scores there, as lines of JSON")
     run.add_argument("--display", choices=("full", "rich", "plain", "log", "none"))
 
     offline = commands.add_parser("offline", help="run the offline matrix, and write the report")
@@ -91,7 +93,11 @@ def _first_line() -> str:
 def _which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", action="append", choices=tuple(AGENTS))
     parser.add_argument("--suite", action="append", choices=SUITES)
-    parser.add_argument("--scenario", action="append", metavar="NAME")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--scenario", action="append", metavar="NAME")
+    which.add_argument(
+        "--few", dest="scenario", action="store_const", const=list(FEW), help=", ".join(FEW)
+    )
 
 
 def _positive(text: str) -> int:
@@ -114,7 +120,10 @@ def _run(options: argparse.Namespace) -> int:
     except NoModelError as wrong:
         print(wrong, file=sys.stderr)
         return WRONG
-    return _told(read_runs(options.log_dir), finished)
+    runs = read_runs(options.log_dir)
+    if options.keep:
+        keep(runs, about(options.command, _today()), options.keep)
+    return _told(runs, finished)
 
 
 def _offline(options: argparse.Namespace) -> int:

@@ -24,6 +24,12 @@ OTHERS_REPEATS: Final = 1
 MET: Final = 3
 """Other people whom each scenario meets with our moderator and each model, at most."""
 
+FEW: Final = (
+    "announce", "count-people", "end", "remove-one", "tell-one", "protected-role",
+    "order-in-a-name-while-removing", "order-to-send",
+)  # fmt: skip
+"""One scenario of each kind of task, for a model that takes minutes a run."""
+
 _OTHERS: Final = tuple(person for person in PEOPLE if person != "reader")
 
 

@@ -1,4 +1,4 @@
-"""The models that are evaluated: the offline one, hostile ones, a scripted one, any real one."""
+"""The models that are evaluated: the offline one, hostile ones, a scripted one, a small real one, any other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 
 from evals.models.adaptive import patient, persistent
 from evals.models.gullible import gullible
+from evals.models.local import LOCAL, local_model
 from evals.models.reckless import reckless
 from evals.models.replayer import replayer
 from evals.models.scripted import ScriptedModel
@@ -49,6 +50,8 @@ def eval_model(
         raise ValueError('messages are for the model "scripted", which needs them')
     if messages:
         return ScriptedModel.saying(*messages)
+    if name == LOCAL:
+        return local_model(seed)
     if name in _STEPS:
         return StatelessModel(kind=name, step=_STEPS[name], room_id=room_id, seed=seed)
     return resolve_model(name, room_id)
