@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from rich.progress import track
 
 from evals.agents import AGENTS
 from evals.made import About, about
-from evals.matrix import FEW, REPEATS, Selection, case_key, got_past_the_gate, matrix
+from evals.matrix import FEW, REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix
 from evals.models import OFFLINE
 from evals.models.local import LOCAL
 from evals.offline import Broken, Ledger, keep, missing, read_ledger, run_cases
@@ -69,10 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     offline.add_argument("--model", action="append", choices=OFFLINE)
     _which(offline)
     offline.add_argument("--repeat", type=_positive, default=REPEATS, metavar="K")
+    offline.add_argument(
+        "--whole", action="store_true", help=f"all of the matrix; default, if no part is chosen: {SAMPLE}"
+    )  # fmt: skip
     offline.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N")
     offline.add_argument("--log-dir", type=Path, default=LOGS)
     offline.add_argument(
-        "--out", type=Path, help="folder of the report; default: evals/ for all of the matrix, "
+        "--out", type=Path, help="folder of the report; default: evals/ for all of the matrix or its sample, "
         "else the log directory",
     )  # fmt: skip
 
@@ -134,6 +138,9 @@ def _offline(options: argparse.Namespace) -> int:
         scenarios=tuple(options.scenario or ()),
         repeats=options.repeat,
     )
+    out = options.out or (FOLDER if selection.is_everything else options.log_dir)
+    if selection.is_everything and not options.whole:
+        selection = replace(selection, sampled=True)
     cases = matrix(selection)
     made = about(options.command, _today())
     ledger = Ledger(options.log_dir / LEDGER, made)
@@ -151,7 +158,6 @@ def _offline(options: argparse.Namespace) -> int:
         print(f"{str(problem) or 'Stopped'}; the same command goes on from here.", file=sys.stderr)
         return UNFINISHED
     runs = [ledger.scores[case_key(case)] for case in cases]
-    out = options.out or (FOLDER if selection.is_everything else options.log_dir)
     return _told(runs, True, _written(runs, made, out))
 
 

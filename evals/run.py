@@ -46,7 +46,7 @@ def _model(name: str) -> Model:
     try:
         model = get_model(inspect_name(name))
         if name.startswith("mockllm/"):  # inspect would download a tokenizer to count its words
-            model.api.count_text_tokens = _token_bound  # type: ignore[method-assign]
+            vars(model.api).update(count_text_tokens=_token_bound)
         return model
     except (ValueError, PrerequisiteError, ConfigurationError) as wrong:
         words = (
