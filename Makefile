@@ -77,9 +77,9 @@ coverage: $(STAMP)
 hooks: $(STAMP)
 	$(BIN)/pre-commit install
 
-# A quick offline evaluation: every scenario and model with our moderator.
+# A quick offline evaluation: every scenario and model with our moderator and a person who reads.
 evals: $(STAMP)
-	$(BIN)/python -m evals offline --repeat 1 --agent moderator
+	$(BIN)/python -m evals offline --repeat 1 --agent moderator --person reader
 
 # A sample of all agents, models and people, and the report in evals/RESULTS.md; the whole with WHOLE=1.
 # What was finished before, by the same code, is not run again.

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     offline = commands.add_parser("offline", help="run the offline matrix, and write the report")
     offline.set_defaults(act=_offline)
     offline.add_argument("--model", action="append", choices=OFFLINE)
+    offline.add_argument("--person", action="append", choices=tuple(PEOPLE))
     _which(offline)
     offline.add_argument("--repeat", type=_positive, default=REPEATS, metavar="K")
     offline.add_argument(
@@ -134,6 +135,7 @@ def _offline(options: argparse.Namespace) -> int:
     selection = Selection(
         agents=tuple(options.agent or ()),
         models=tuple(options.model or ()),
+        persons=tuple(options.person or ()),
         suites=tuple(options.suite or ()),
         scenarios=tuple(options.scenario or ()),
         repeats=options.repeat,

@@ -31,10 +31,13 @@ FEW: Final = (
 """One scenario of each kind of task, for a model that takes minutes a run."""
 
 SAMPLE: Final = (
-    f"a sample, the same at each time: every scenario once with one model in turn, by every agent with "
+    f"a sample, the same at each time: every scenario once with three models in turn, by every agent with "
     f"`reader`, by our moderator also with {MET} of the other people in turn, and with `{IDLE}`"
 )
 """What is run when nothing else is asked for."""
+
+_STEPS: Final = (0, 1, 3)
+"""Which three models: so any two of six meet in some scenario."""
 
 _OTHERS: Final = tuple(person for person in PEOPLE if person != "reader")
 
@@ -44,13 +47,14 @@ class Selection:
     """A part of the matrix. What is empty is not restricted.
 
     Attributes:
-        agents, models, suites, scenarios: names.
+        agents, models, persons, suites, scenarios: names.
         repeats: of our moderator; see `REPEATS`.
         sampled: only the sample; see `SAMPLE`.
     """
 
     agents: tuple[AgentName, ...] = ()
     models: tuple[str, ...] = ()
+    persons: tuple[PersonName, ...] = ()
     suites: tuple[Suite, ...] = ()
     scenarios: tuple[str, ...] = ()
     repeats: int = REPEATS
@@ -64,8 +68,8 @@ class Selection:
         """The models of the scenario in this place."""
         models = self.models or OFFLINE
         busy = [model for model in models if model != IDLE] or models
-        turn = busy[place % len(busy)]
-        return [model for model in models if not self.sampled or model in (turn, IDLE)]
+        turn = {busy[(place + step) % len(busy)] for step in _STEPS}
+        return [model for model in models if not self.sampled or model in turn or model == IDLE]
 
 
 Key = tuple[str, str, str, str, int]
@@ -82,7 +86,7 @@ def matrix(selection: Selection = Selection()) -> list[Case]:
         # `silent` calls nothing, so it is the same in every agent and at every time.
         if model != IDLE or agent == "moderator"
         for person, seed in _runs(scenario, agent, model, selection.repeats)
-        if not selection.sampled or seed == 0
+        if person in (selection.persons or PEOPLE) and not (selection.sampled and seed)
     ]
 
 
