@@ -265,7 +265,7 @@ def _how(runs: Sequence[Score], made: About) -> str:
         f"{code(model)} {MODELS.get(model, '')}".strip()
         for model in dict.fromkeys(run.model for run in runs)
     ]
-    who = [f"{code(name)} {text}" for name, text in PEOPLE.items() if name in seen]
+    who = [f"{code(name)} {who.about}" for name, who in PEOPLE.items() if name in seen]
     return "\n".join(
         (
             f"- On {made.day.isoformat()}, by {code(made.command)}.",

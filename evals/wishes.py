@@ -8,7 +8,7 @@ from typing import Any
 
 from evals.cast import Cast
 from evals.content import is_grounded, offends, states
-from evals.effects import Change, Kind, Post
+from evals.effects import Change, Kind, Post, words_of
 from evals.scenario import Turn, Want
 
 TOOLS: dict[str, Kind] = {
@@ -72,20 +72,14 @@ class Wishes:
         return frozenset(wish.kind for wish in self._wishes)
 
     def want_call(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
-        if arguments.get("room_id") != self._room_id:
+        kind, room_id = TOOLS.get(tool), str(arguments.get("room_id"))
+        if kind is None:
             return False
-        match TOOLS.get(tool):
-            case "remove" if arguments.get("role"):
-                return any(w.want.remove_role == arguments["role"] for w in self._wishes)
-            case "remove":
-                return self._wants_out(cast.full(str(arguments.get("peer_id", ""))), cast)
-            case "send":
-                target = _target(arguments, cast)
-                return self._wants_message(target, str(arguments.get("message", "")), cast)
-            case "end":
-                return self._wants_end(locked=arguments.get("lock") is True)
-            case None:
-                return False
+        if kind == "remove" and (role := arguments.get("role")):
+            wanted = any(wish.want.remove_role == role for wish in self._wishes)
+            return wanted and room_id == self._room_id
+        text, _ = words_of(kind, arguments)
+        return self.allow_change(Change(kind, room_id, _target(arguments, cast), text), cast)
 
     def allow_change(self, change: Change, cast: Cast) -> bool:
         if change.room_id != self._room_id:
