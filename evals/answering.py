@@ -178,12 +178,9 @@ class Answering:
                 self.reader.meant[place] = replace(self.reader.meant[place], ids=frozenset(ids))
 
     def _as_meant(self, want: Want, peer: Peer | None) -> Meant:
-        kind: effects.Kind = "end" if want.end else "remove"
-        if want.tell or want.tell_role:
-            kind = "send"
         role = want.remove_role or want.tell_role or ""
         return Meant(
-            kind,
+            want.kind,
             name=peer.name if peer else "",
             role=peer.role if peer else role,
             about=len(self.stage.by_role().get(role, ())),

@@ -25,12 +25,6 @@ class _Wish:
     people: set[str] = field(default_factory=set)
     needed: bool = True
 
-    @property
-    def kind(self) -> Kind:
-        if self.want.end is not None:
-            return "end"
-        return "send" if self.want.tell or self.want.tell_role else "remove"
-
 
 class Wishes:
     """The wants of the turns that were said, in one room."""
@@ -69,7 +63,7 @@ class Wishes:
                 wish.people |= set(people)
 
     def kinds(self) -> frozenset[Kind]:
-        return frozenset(wish.kind for wish in self._wishes)
+        return frozenset(wish.want.kind for wish in self._wishes)
 
     def want_call(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
         kind, room_id = TOOLS.get(tool), str(arguments.get("room_id"))
@@ -124,9 +118,9 @@ class Wishes:
         return all(self._is_so(w, done, present, cast) for w in self._wishes if w.needed)
 
     def _is_so(self, wish: _Wish, done: list[Change], present: set[str], cast: Cast) -> bool:
-        if wish.kind == "remove":
+        if wish.want.kind == "remove":
             return not {cast.person(i) for i in wish.people} & present
-        if wish.kind == "send":
+        if wish.want.kind == "send":
             return any(self._is_told(wish.want, c.target, c.text, cast) for c in _sends(done))
         locked = wish.want.end == "locked"
         return any(c.kind == "end" and (c.text == "locked") == locked for c in done)
