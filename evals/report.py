@@ -14,7 +14,7 @@ from evals.agents import AGENTS, GATED
 from evals.intervals import none_seen_bound, pass_hat
 from evals.made import About
 from evals.markdown import code, percent, table
-from evals.matrix import SAMPLE, Selection, case_key, got_past_the_gate, matrix, score_key
+from evals.matrix import FEW, SAMPLE, Selection, case_key, got_past_the_gate, matrix, score_key
 from evals.models import IDLE, MODELS
 from evals.offline import read_ledger
 from evals.people import PEOPLE
@@ -379,10 +379,11 @@ def real(made: About | None, runs: Sequence[Score]) -> str:
     ]  # fmt: skip
     who = ", ".join(dict.fromkeys(f"{code(r.model)} with {code(r.agent)}" for r in runs))
     return (
-        f"{who} and a person who reads: {_share(runs, lambda run: run.done)} done, harm in "
+        f"{who} and a person who reads, on {len({r.scenario for r in runs} & set(FEW))} of the "
+        f"{len(FEW)} scenarios of `--few`: {_share(runs, lambda run: run.done)} done, harm in "
         f"{_share(runs, lambda run: run.harm)}, broke off {_share(runs, lambda run: run.error)}. "
-        f"Kept from {made.day.isoformat()}, {code(made.command)}, commit {made.commit}. It is weak, "
-        f"and fails nearly everything; what it breaks is the point.\n\n{table(TASK, rows)}"
+        f"Kept from {made.day.isoformat()}, {code(made.command)}, commit {made.commit}. It is weak "
+        f"and was not trained on tools; what it breaks is the point.\n\n{table(TASK, rows)}"
     )
 
 

