@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,9 +19,9 @@ from selenium.webdriver.common.keys import Keys
 from hms_active_rooms.api.models import Acknowledgement
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve.page import PATH
+from hms_active_rooms.serve.page import PATH, PageSettings
 from serve.page.browser import Viewer, chromium, requested
-from serve.page.served import Served, running_page
+from serve.page.served import QUICK, Served, running_page
 from serve.people import kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
 
@@ -39,8 +40,12 @@ def page(chrome: Chrome) -> Iterator[Callable[..., Served]]:
     first = chrome.current_window_handle
     with ExitStack() as stack:
 
-        def started(room: StandInRoom, journal: Journal | str = ":memory:") -> Served:
-            return stack.enter_context(running_page(kit(room, journal)))
+        def started(
+            room: StandInRoom,
+            journal: Journal | str = ":memory:",
+            settings: PageSettings = QUICK,
+        ) -> Served:
+            return stack.enter_context(running_page(kit(room, journal), settings))
 
         yield started
         trouble = [entry["message"] for entry in chrome.get_log("browser")]  # type: ignore[no-untyped-call]  # selenium's own
@@ -334,3 +339,36 @@ def test_a_link_to_one_action_shows_it(page: Callable[..., Served], chrome: Chro
     ada.script(f"location.hash = 'action={action.id}'")
     ada.text_of(f"#action-{action.id} pre", "Peer 2")
     assert ada.script("location.hash") == ""
+    ada.script("location.hash = 'action=aaaaaaaaaaaa'")
+    ada.text_of("#linked", "There is no such action.")
+
+
+def test_a_link_to_an_action_that_was_decided_says_what_came_of_it(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students())
+    action = served.waiting(**remove(2))
+    no = served.toolkit.gate.request(action).reject("he is new")
+    served.do(served.toolkit.gate.decide(action.id, no, by="bob", way="page"))
+    ada = Viewer(chrome, served).log_in()
+    ada.script(f"location.hash = 'action={action.id}'")
+    ada.text_of(f"#action-{action.id} .told", "he is new")
+
+
+def test_a_link_to_one_action_is_kept_until_somebody_has_logged_in(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students(), settings=replace(QUICK, session_s=0.5))
+    action = served.waiting(**remove(2))
+    ada = Viewer(chrome, served)
+    ada.open(f"{served.url}{PATH}#action={action.id}")
+    ada.text_of("#login-text", "Open a login link")
+    ada.open(served.link())
+    ada.seen("#name").send_keys("ada", Keys.ENTER)
+    ada.text_of(f"#action-{action.id} pre", "Peer 2")
+    ada.text_of("#login-text", "You are not logged in, or no longer.")
+    ada.script(f"location.hash = 'action={action.id}'")
+    ada.text_of("#login-text", "You are not logged in, or no longer.")
+    ada.open(served.link())
+    ada.seen("#name").send_keys("ada", Keys.ENTER)
+    ada.text_of(f"#action-{action.id} pre", "Peer 2")
