@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -19,9 +18,9 @@ from selenium.webdriver.common.keys import Keys
 from hms_active_rooms.api.models import Acknowledgement
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve.page import PATH, PageSettings
+from hms_active_rooms.serve.page import PATH
 from serve.page.browser import Viewer, chromium, requested
-from serve.page.served import QUICK, Served, running_page
+from serve.page.served import Served, running_page
 from serve.people import kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
 
@@ -40,12 +39,8 @@ def page(chrome: Chrome) -> Iterator[Callable[..., Served]]:
     first = chrome.current_window_handle
     with ExitStack() as stack:
 
-        def started(
-            room: StandInRoom,
-            journal: Journal | str = ":memory:",
-            settings: PageSettings = QUICK,
-        ) -> Served:
-            return stack.enter_context(running_page(kit(room, journal), settings))
+        def started(room: StandInRoom, journal: Journal | str = ":memory:") -> Served:
+            return stack.enter_context(running_page(kit(room, journal)))
 
         yield started
         trouble = [entry["message"] for entry in chrome.get_log("browser")]  # type: ignore[no-untyped-call]  # selenium's own
@@ -358,17 +353,14 @@ def test_a_link_to_an_action_that_was_decided_says_what_came_of_it(
 def test_a_link_to_one_action_is_kept_until_somebody_has_logged_in(
     page: Callable[..., Served], chrome: Chrome
 ) -> None:
-    served = page(students(), settings=replace(QUICK, session_s=0.5))
+    served = page(students())
     action = served.waiting(**remove(2))
     ada = Viewer(chrome, served)
-    ada.open(f"{served.url}{PATH}#action={action.id}")
+    ada.open(f"{served.url}{PATH}")
     ada.text_of("#login-text", "Open a login link")
-    ada.open(served.link())
-    ada.seen("#name").send_keys("ada", Keys.ENTER)
-    ada.text_of(f"#action-{action.id} pre", "Peer 2")
+    ada.script("localStorage.setItem('hms-approvals-key', 'of a session that is over')")
+    ada.open(f"{served.url}{PATH}/#action={action.id}")
     ada.text_of("#login-text", "You are not logged in, or no longer.")
-    ada.script(f"location.hash = 'action={action.id}'")
-    ada.text_of("#login-text", "You are not logged in, or no longer.")
-    ada.open(served.link())
+    ada.script(f"location.hash = '{served.link().partition('#')[2]}'")
     ada.seen("#name").send_keys("ada", Keys.ENTER)
     ada.text_of(f"#action-{action.id} pre", "Peer 2")
