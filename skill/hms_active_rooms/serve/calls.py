@@ -124,9 +124,9 @@ async def read(
             view = select(everyone, **filters)
             budget = default_budget(call.limit)
             if table:
-                return Answer(name, *peers_table(call.room_id, view, budget))
+                return Answer(*peers_table(call.room_id, view, budget))
             text, view = shown(view, budget)
-            return Answer(name, text, peers_data(call.room_id, view))
+            return Answer(text, peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
         # A refused reader has no row among the actions.
@@ -134,7 +134,7 @@ async def read(
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
-    return Answer(name, render_room(live), room_data(live))
+    return Answer(render_room(live), room_data(live))
 
 
 async def open_call(

@@ -294,7 +294,10 @@ class _Rest:
         ) -> Json:
             who = caller(WAY, "", request, idempotency_key or "")
             told = await call_tool(self._toolkit, tool.name, arguments, caller=who, page=self._page)
-            content = {"text": told.text, "data": told.data, "repeated": told.repeated}
+            data = told.data
+            if not told.action:  # a reader's leaves out what is as by default
+                data = DATA[tool.name].model_validate(data).model_dump(mode="json")
+            content = {"text": told.text, "data": data, "repeated": told.repeated}
             return _pointing(Json(content), told.action)
 
         call.__annotations__["arguments"] = ARGUMENTS[tool.name]
@@ -367,16 +370,11 @@ def _pointing(answer: Json, action: Action | None) -> Json:
 
 
 def _tool_data(tool: Tool) -> ToolData:
-    does = tool.hints
     return ToolData(
         name=tool.name,
         title=hints(tool)["title"],
         description=tool.description,
-        hints={
-            "readOnly": does.read_only,
-            "destructive": does.destructive,
-            "idempotent": does.idempotent,
-        },
+        hints=tool.hints.model_dump(by_alias=True),
         input_schema=input_schema(tool.name),
         output_schema=DATA[tool.name].model_json_schema(),
     )
