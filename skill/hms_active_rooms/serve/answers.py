@@ -53,7 +53,8 @@ class Answer:
     @property
     def failed(self) -> bool:
         """It was approved and tried, and surely not executed."""
-        return bool(self.action) and self.action.state == "failed" and self.executed == "no"
+        failed = self.action is not None and self.action.state == "failed"
+        return failed and self.executed == "no"
 
     @property
     def waiting(self) -> bool:
