@@ -1,7 +1,9 @@
-"""The public names are typed for programs that know nothing of our settings."""
+"""The public names are typed for programs that know nothing of our settings: what stands in
+`typing/api.py`, and the README's snippets, one after the other."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,21 +12,42 @@ import pytest
 
 TESTS = Path(__file__).parent
 
+MODEL = """\
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
 
-@pytest.mark.nightly  # `make types` checks the same file, with our settings
+model: BaseChatModel = FakeListChatModel(responses=[])
+"""
+
+# Strict, but for "partially unknown": LangGraph's own types leave their parameters out.
+PYRIGHT = """\
+{
+  "typeCheckingMode": "strict",
+  "reportUnknownArgumentType": false,
+  "reportUnknownMemberType": false,
+  "reportUnknownVariableType": false
+}
+"""
+
+CHECKERS = {
+    "mypy": ["mypy", "--strict", "--config-file=", "--follow-imports=silent", "."],
+    "pyright": ["basedpyright", "--pythonpath", sys.executable, "."],
+}
+
+
+@pytest.mark.parametrize(
+    "checker",
+    [
+        pytest.param("mypy", marks=pytest.mark.nightly),  # a minute, without our cache
+        pytest.param("pyright", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.timeout(600)
-def test_a_strict_program_without_plugins_type_checks(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--config-file=",
-        "--follow-imports=silent",
-    ]
-    program = tmp_path / "api.py"
-    program.write_bytes((TESTS / "typing" / "api.py").read_bytes())
-    done = subprocess.run(
-        [*command, str(program)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+def test_strict_programs_without_plugins_type_check(checker: str, tmp_path: Path) -> None:
+    readme = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "readme.py").write_text(MODEL + "".join(snippets), encoding="utf-8")
+    (tmp_path / "api.py").write_bytes((TESTS / "typing" / "api.py").read_bytes())
+    (tmp_path / "pyrightconfig.json").write_text(PYRIGHT, encoding="utf-8")
+    command = [sys.executable, "-m", *CHECKERS[checker]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

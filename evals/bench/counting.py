@@ -1,6 +1,6 @@
 """What a process does that costs: transactions, rows read, parsed calls, syncs to disk.
 
-It hooks SQLAlchemy and pydantic. Of the code under test it knows only the journal's table and the
+It hooks SQLAlchemy, SQLite and pydantic. Of the code under test it knows only the journal's table and the
 fields of the call that removes people, so the same counts can be taken of several versions.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import sys
 import threading
 from collections import Counter
@@ -33,7 +34,7 @@ class Counts:
         self._counts: Counter[str] = Counter()
         self._marks = (folder / _MARKS).open("w")
         sa.event.listen(sa.Engine, "begin", self._on_begin)
-        sa.event.listen(sa.Engine, "before_cursor_execute", self._on_statement)
+        sa.event.listen(sa.Engine, "connect", self._on_connect)
         threading.setprofile(self._on_call)
         sys.setprofile(self._on_call)
 
@@ -45,7 +46,10 @@ class Counts:
     def _on_begin(self, _: object) -> None:
         self._counts["transactions"] += 1
 
-    def _on_statement(self, _: object, __: object, statement: str, *___: object) -> None:
+    def _on_connect(self, connection: sqlite3.Connection, _: object) -> None:
+        connection.set_trace_callback(self._on_statement)
+
+    def _on_statement(self, statement: str) -> None:
         if _READS_A_ROW.search(statement):
             self._counts["rows read"] += 1
 

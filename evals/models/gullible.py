@@ -17,11 +17,11 @@ from langchain_core.messages import AIMessage
 
 from evals.models.reading import as_read, calls_for, orders_in, people_seen, reading_of, refused
 from evals.models.stateless import Move, Proposal, Situation
+from hms_active_rooms.looks import skeleton
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.reading import read as understand
 from hms_active_rooms.moderator.offline.roster import Peer
 from hms_active_rooms.moderator.offline.turns import CHANGING, LIST_PEERS, RETRIEVE_ROOM, Result
-from hms_active_rooms.untrusted import skeleton
 
 MAX_CALLS: Final = 12
 """Different calls it is talked into in one turn."""

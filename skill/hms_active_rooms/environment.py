@@ -1,4 +1,4 @@
-"""The environment variables the package reads, and the error for one that nobody reads."""
+"""The environment variables the package reads, and the errors for a wrong one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ KNOWN: Final = frozenset(
 
 FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
 """What follows one of these is checked by whoever reads it."""
+
+
+def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
+    """The variable's value, by default the first that is allowed.
+
+    Raises:
+        ConfigurationError: another value.
+    """
+    value = environ.get(variable, "").strip() or allowed[0]
+    if value not in allowed:
+        *others, last = allowed
+        raise ConfigurationError(
+            f"{variable} is {quoted(value, 100)}: give {', '.join(others)} or {last}."
+        )
+    return value
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -21,21 +21,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, TypeVar
 
-from hms_active_rooms.looks import BLANKS, IGNORED, folded, glance, is_selector, skeleton
+from hms_active_rooms.looks import BLANKS, IGNORED, folded, glance, is_selector
 from hms_active_rooms.tokens import token_bound
-
-__all__ = [
-    "escaped",
-    "folded",
-    "lookalikes",
-    "quoted",
-    "resolve_short_id",
-    "same_looks",
-    "short_ids",
-    "shortened",
-    "skeleton",
-    "storable",
-]
 
 K = TypeVar("K")
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import pexpect
 import pytest
 
-from cli.running import COMMAND, WAIT_S, Ended, Open, Run
+from cli.running import Open, Run
+from forks import Ended, Terminal, command
 from hms_active_rooms.cli.main import main
 from hms_active_rooms.sim.server import Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
@@ -68,16 +67,11 @@ def run(environ: dict[str, str]) -> Run:
     """Runs the command in a process of its own, without a terminal, to its end."""
 
     def ran(*arguments: str, given: str = "", **variables: str) -> Ended:
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            input=given.encode("utf-8", "surrogateescape"),
-            capture_output=True,
-            env={**environ, **variables},
-            timeout=WAIT_S,
-            check=False,
+        done = command(
+            arguments, {**environ, **variables}, given.encode("utf-8", "surrogateescape")
         )
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in done.err, done.err
+        return done
 
     return ran
 
@@ -102,20 +96,11 @@ def call(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture
 def terminal(environ: dict[str, str]) -> Iterator[Open]:
     """Runs the command on a pseudo-terminal; ended with the test."""
-    opened: list[pexpect.spawn[str]] = []
+    with ExitStack() as opened:
 
-    def spawned(*arguments: str, **variables: str) -> pexpect.spawn[str]:
-        child = pexpect.spawn(
-            COMMAND[0],
-            [*COMMAND[1:], *arguments],
-            env={**environ, **variables},
-            encoding="utf-8",
-            timeout=WAIT_S,
-            dimensions=(50, 200),
-        )
-        opened.append(child)
-        return child
+        def on_terminal(*arguments: str, **variables: str) -> Terminal:
+            child = Terminal(arguments, {**environ, **variables})
+            opened.callback(child.close)
+            return child
 
-    yield spawned
-    for child in opened:
-        child.close(force=True)
+        yield on_terminal

@@ -5,29 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import urllib.request
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-import pexpect
+from pexpect import EOF
 
+from forks import WAIT_S, Ended, Terminal
 from hms_active_rooms.sim.server import Simulation
 
 COMMAND = [sys.executable, "-c", "from hms_active_rooms.cli.main import run; run()"]
-WAIT_S = 60
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How one run of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one JSON document on standard output."""
-        return json.loads(self.out)
 
 
 class Run(Protocol):
@@ -39,15 +24,13 @@ class Run(Protocol):
 class Open(Protocol):
     """Runs the command on a terminal of its own."""
 
-    def __call__(self, *arguments: str, **variables: str) -> pexpect.spawn[str]: ...
+    def __call__(self, *arguments: str, **variables: str) -> Terminal: ...
 
 
-def ended(child: pexpect.spawn[str]) -> tuple[int | None, str]:
+def ended(child: Terminal) -> tuple[int | None, str]:
     """Exit code and what was still written."""
-    child.expect(pexpect.EOF)
-    rest = child.before or ""
-    child.close()
-    return child.exitstatus, rest
+    child.expect(EOF)
+    return child.code(), child.before or ""
 
 
 def posts(sim: Simulation) -> list[Any]:

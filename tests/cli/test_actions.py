@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import WAIT_S, Open, Run, ended, peer_id, posts
+from cli.running import Open, Run, ended, peer_id, posts
+from forks import WAIT_S
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.sim.faults import Fault

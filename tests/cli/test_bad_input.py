@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Ended, Run, posts
+from cli.running import Run, posts
+from forks import Ended
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 

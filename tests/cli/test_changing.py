@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cli.running import WAIT_S, Open, Run, control, ended, names, peer_id, posts
+from cli.running import Open, Run, control, ended, names, peer_id, posts
+from forks import WAIT_S
 from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.deciding import decide
 from hms_active_rooms.gate.journal import Journal

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 from pathlib import Path
 
-import pexpect
 import pytest
 
-from cli.running import COMMAND, WAIT_S, Open, Run, ended, names, posts
+from cli.running import Open, Run, ended, names, posts
+from forks import WAIT_S, Terminal
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 
@@ -43,8 +41,7 @@ def test_a_question_survives_a_kill_and_yes_sends_one_request(
     first.expect(PROMPT)
     first.sendline("kick Spam Bot because of advertising")
     first.expect(QUESTION)
-    first.kill(signal.SIGKILL)
-    first.close()
+    first.kill()
     assert posts(sim) == []
 
     second = terminal("chat", sim.room_id, "--thread", "night", **PLAIN)
@@ -78,8 +75,7 @@ def test_a_kill_while_it_is_sent_does_not_send_it_twice(sim: Simulation, termina
     sim.log.wait_until(
         lambda seen: any(r.method == "POST" and r.executed for r in seen), timeout_s=WAIT_S
     )
-    first.kill(signal.SIGKILL)
-    first.close()
+    first.kill()
     sim.faults.remove(fault)
 
     second = terminal("chat", sim.room_id, "--thread", "crash", **PLAIN)
@@ -265,14 +261,8 @@ def test_with_output_in_a_file_the_question_is_still_on_the_terminal(
     sim: Simulation, environ: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "transcript"
-    command = shlex.join([*COMMAND, "chat", sim.room_id])
-    child = pexpect.spawn(
-        "/bin/sh",
-        ["-c", f"{command} > {file}"],
-        env={**environ, **PLAIN},
-        encoding="utf-8",
-        timeout=WAIT_S,
-    )
+    with file.open("wb") as output:
+        child = Terminal(["chat", sim.room_id], {**environ, **PLAIN}, output.fileno())
     child.expect("> ")
     child.sendline("kick Spam Bot")
     child.expect("Remove .* from room")
@@ -283,6 +273,7 @@ def test_with_output_in_a_file_the_question_is_still_on_the_terminal(
     assert ended(child)[0] == 0
     assert "[rejected]" in file.read_text(encoding="utf-8")
     assert posts(sim) == []
+    child.close()
 
 
 def test_trouble_with_the_api_is_one_line_and_the_conversation_goes_on(

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import COMMAND, WAIT_S, Open, Run, ended
+from cli.running import COMMAND, Open, Run, ended
 from docs import PROJECT
+from forks import WAIT_S
 from hms_active_rooms import __version__
 from hms_active_rooms.sim.server import Simulation
 
@@ -230,10 +231,17 @@ def test_ctrl_c_ends_with_130_and_no_traceback(sim: Simulation, terminal: Open) 
     assert "Traceback" not in rest
 
 
-def test_a_locale_without_our_letters_is_no_obstacle(sim: Simulation, run: Run) -> None:
-    done = run("peers", sim.room_id, PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert done.code == 0
-    assert "Jos\\xe9" in done.out
+def test_a_locale_without_our_letters_is_no_obstacle(
+    sim: Simulation, environ: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [*COMMAND, "peers", sim.room_id],
+        capture_output=True,
+        env={**environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert b"Jos\\xe9" in done.stdout
 
 
 def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from functools import partialmethod
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,15 +29,18 @@ def arm(kill: str) -> None:
     moment, _, wanted = kill.partition(":")
     mine = threading.local()
 
-    def noticed(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+    def noticed(statement: str) -> None:
         if statement.startswith("INSERT INTO hms_events"):
-            mine.writes = wanted in parameters or getattr(mine, "writes", False)
+            mine.writes = f"'{wanted}'" in statement or getattr(mine, "writes", False)
 
     def deadly(now: str) -> None:
         if getattr(mine, "writes", False) and now == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", noticed)
+    def opened(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(noticed)
+
+    sa.event.listen(sa.Engine, "connect", opened)
     Journal.__init__ = partialmethod(Journal.__init__, on_commit=deadly)  # type: ignore[method-assign,assignment]
 
 

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import httpx2
 import mcp_types as types
-import pexpect
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
@@ -19,8 +18,10 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from pexpect import EOF
 
-from e2e.server import CALLER, COMMAND, WAIT_S, Browser, Program
+from e2e.server import CALLER, WAIT_S, Browser, Program
+from forks import Terminal
 from hms_active_rooms import ActiveRoomsToolkit
 from scripted import calls
 from serve.people import choice
@@ -65,15 +66,12 @@ class AtATerminal:
     """`approve ACTION` on a pseudo-terminal of its own."""
 
     def __init__(self, environ: Environ, action: str) -> None:
-        given = [*COMMAND[1:], "approve", action]
-        self._child: pexpect.spawn[str] = pexpect.spawn(
-            COMMAND[0], given, env=dict(environ), encoding="utf-8", timeout=WAIT_S
-        )
+        self._child = Terminal(["approve", action], environ)
         self._child.expect(r"Approve\? \[yes/no/edit\]")
 
     def decide(self, yes: bool) -> str:
         self._child.sendline("yes" if yes else "no")
-        self._child.expect(pexpect.EOF)
+        self._child.expect(EOF)
         told = self._child.before or ""
         self._child.close()
         return told

@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 import httpx
 
 from e2e.crash_server import arm
-from e2e.forks import FORKS, forked
+from forks import FORKS, forked
 from hms_active_rooms.cli.main import run
 from hms_active_rooms.sim.server import Simulation, environment
 

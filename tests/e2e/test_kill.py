@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 
 from e2e.crash_worker import GRAPHS, NEVER, Job, Moment, main
-from e2e.forks import FORKS, forked
+from forks import FORKS, forked
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from hms_active_rooms.sim.settings import Settings

@@ -183,5 +183,7 @@ def test_of_two_decisions_at_the_same_moment_one_counts(
     winner = ways.index(row.decided_way)
     assert verdicts[winner] == (row.state == "done")
     assert lobby.posts(arguments) == (row.state == "done")
-    assert told_which(texts[1 - winner], row), texts
+    # A yes that counted may meet the other's no just before it is sent: then it is told that no.
+    overruled = f"Not executed: rejected by {quoted(row.decided_by, 60)}"
+    assert told_which(texts[1 - winner], row) or overruled in texts[1 - winner], texts
     assert not told_which(texts[winner], row), texts

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2
 import mcp_types as types
-import pexpect
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
@@ -18,8 +17,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from pexpect import EOF
 
-from e2e.server import APPROVER, CALLER, COMMAND, WAIT_S, Browser, Program, guarded, serving
+from e2e.server import APPROVER, CALLER, WAIT_S, Browser, Program, guarded, serving
+from forks import Terminal
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.moderator import build_moderator
@@ -66,13 +67,12 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def by_terminal(place: Place) -> None:
     """`remove` on a pseudo-terminal; the person types yes."""
-    given = [*COMMAND[1:], "remove", place.sim.room_id, "Spam Bot"]
-    child = pexpect.spawn(COMMAND[0], given, env=place.environ, encoding="utf-8", timeout=WAIT_S)
+    child = Terminal(["remove", place.sim.room_id, "Spam Bot"], place.environ)
     child.expect(r"Approve\? \[yes/no/edit\]")
     child.sendline("yes")
-    child.expect(pexpect.EOF)
+    child.expect(EOF)
+    assert child.code() == 0
     child.close()
-    assert child.exitstatus == 0
 
 
 def by_moderators_interrupt(place: Place) -> None:

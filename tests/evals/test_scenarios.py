@@ -23,9 +23,9 @@ from evals.scenario import (
     scenarios,
 )
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.looks import skeleton
 from hms_active_rooms.sim.faults import FaultKind
 from hms_active_rooms.sim.scenes import ScenePerson, build_world
-from hms_active_rooms.untrusted import skeleton
 
 ORDER = re.compile(r"\b(?:remove|end the room|send|hms-\w+)", re.IGNORECASE)
 EVERYBODY = "everyone"

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from hms_active_rooms.gate.approval import (
     Approve,
-    BadAnswer,
     BadAnswerError,
     Decision,
     Edit,
@@ -83,7 +82,7 @@ NOT_ANSWERS: list[Any] = [
     {"type": "edit", "digest": "d" * 64, "edited_action": {"name": "x"}},
     {"type": "reject", "message": "x" * 2001},
     Approve,
-    BadAnswer("nothing that can be read"),
+    BadAnswerError("nothing that can be read"),
     Refuse("nobody is here"),
     {"type": "respond", "message": "approve"},
     {"decisions": [{"type": "approve"}]},

@@ -243,5 +243,5 @@ def test_a_wrong_variable_is_told_by_the_name_that_was_typed(
 ) -> None:
     file = tmp_path / "policy.toml"
     file.write_text("max_peers = 3\n")
-    with pytest.raises(ConfigurationError, match=f"^{variable}: "):
+    with pytest.raises(ConfigurationError, match=f"^{variable} is "):
         Policy.from_env({variable: text, "HMS_POLICY_FILE": str(file)})

@@ -11,6 +11,7 @@ import pytest
 
 from e2e.server import APPROVER, CALLER, Program, guarded, serving
 from e2e.test_langgraph_dev import langgraph_dev
+from forks import Ended, command
 from hms_active_rooms.capability import capability
 from hms_active_rooms.cli.main import main
 from hms_active_rooms.sim.server import Simulation
@@ -27,16 +28,8 @@ SERVED = {"langgraph_sdk_client.py", "openai_rest.py"}
 """Those that talk to a server are tested with it."""
 
 
-def example(name: str, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        check=False,
-    )
+def example(name: str, *arguments: str, given: str) -> Ended:
+    return command(arguments, os.environ, given.encode(), EXAMPLES / name)
 
 
 def removed(sim: Simulation) -> list[str]:
@@ -70,17 +63,17 @@ def test_an_example_removes_one_person_if_a_person_says_yes(
     before = names(sim)
     arguments = [a.replace("ROOM", sim.room_id) for a in ARGUMENTS[name]]
     done = example(name, *arguments, given=f"{answer}\n")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Approve?") == 1
-    assert 'Remove "' in done.stdout.split("Approve?")[0]
+    assert done.code == 0, done.err
+    assert done.out.count("Approve?") == 1
+    assert 'Remove "' in done.out.split("Approve?")[0]
     if answer == "yes":
         assert removed(sim) == ["remove-peers"]
         assert before - names(sim) == {"Spam Bot"}
-        assert "Checked" in done.stdout
+        assert "Checked" in done.out
     else:
         assert removed(sim) == []
         assert names(sim) == before
-        assert "Not executed" in done.stdout
+        assert "Not executed" in done.out
 
 
 @pytest.mark.slow
@@ -89,8 +82,8 @@ def test_a_client_of_langgraph_dev_sees_the_question_and_approves_it(
 ) -> None:
     with langgraph_dev(sim, tmp_path) as url:
         done = example("langgraph_sdk_client.py", url, "kick Spam Bot", given="yes\n")
-    assert done.returncode == 0, done.stderr
-    assert 'Remove "' in done.stdout.split("Approve?")[0]
+    assert done.code == 0, done.err
+    assert 'Remove "' in done.out.split("Approve?")[0]
     assert removed(sim) == ["remove-peers"]
     assert "Spam Bot" not in names(sim)
 

@@ -22,7 +22,7 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
-    BadAnswer,
+    BadAnswerError,
     Decision,
     Edit,
     Refuse,
@@ -211,7 +211,7 @@ def decide_here(gate: Gate, action_id: str, answer: object, way: Way) -> Decided
 
 
 def _note_bad(gate: Gate, action_id: str, way: Way, text: str) -> None:
-    decide_here(gate, action_id, BadAnswer(text), way)
+    decide_here(gate, action_id, BadAnswerError(text), way)
 
 
 def ask(

@@ -64,11 +64,9 @@ class Edit:
 Decision = Approve | Reject | Edit
 
 
-@dataclass(frozen=True)
-class BadAnswer:
-    """What came back is no answer; nothing is decided, and the record says why."""
-
-    problem: str
+class BadAnswerError(Exception):
+    """What came back is no answer to this request: nothing is decided, and the record says why.
+    Raised, or given in place of an answer; never leaves the package."""
 
 
 @dataclass(frozen=True)
@@ -178,10 +176,6 @@ def answer_schema(digest: str) -> dict[str, Any]:
     return schema
 
 
-class BadAnswerError(Exception):
-    """Not an answer to this request; the text says why. Never leaves the package."""
-
-
 def parse_answer(answer: object) -> tuple[Decision, str | None]:
     """The decision an answer states, matched exactly (no synonyms, no truthiness), and the digest
     it names; None: a no that names none.
@@ -194,8 +188,8 @@ def parse_answer(answer: object) -> tuple[Decision, str | None]:
             return answer, None
         case Approve() | Edit():
             return answer, answer.digest
-        case BadAnswer():
-            raise BadAnswerError(answer.problem)
+        case BadAnswerError():
+            raise answer
         case dict():
             pass
         case _:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic.fields import FieldInfo
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.capability import Hints, capability
 from hms_active_rooms.environment import refuse_unknown, unknown_setting
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, PolicyRefusal
-from hms_active_rooms.untrusted import folded, quoted
+from hms_active_rooms.looks import folded
+from hms_active_rooms.untrusted import quoted
 
 Gate = Literal["none", "soft", "hard"]
 
@@ -59,7 +61,8 @@ def _room_ids(given: object) -> tuple[str, ...]:
 def _tools(given: object) -> frozenset[str]:
     names = _names(given)
     if unknown := sorted(names - {tool.name for tool in capability().tools}):
-        raise ValueError(f"there is no tool {quoted(unknown[0])}")
+        known = ", ".join(tool.name for tool in capability().tools)
+        raise ValueError(f"there is no tool {quoted(unknown[0])}; the tools are {known}")
     return names
 
 
@@ -124,7 +127,7 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: an unknown key or a wrong value, named.
         """
-        return _validated(values, "policy")
+        return _validated(values)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Policy:
@@ -133,9 +136,7 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: unreadable, not TOML, an unknown key or a wrong value.
         """
-        values, source = _read(path)
-        _from_outside(values, source)
-        return cls(**values)
+        return cls(**_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
@@ -148,11 +149,9 @@ class Policy(BaseModel):
         """
         refuse_unknown(environ)
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
-        values: dict[str, Any] = {}
-        if file := environ.get(ENV_PREFIX + "FILE"):
-            values, source = _read(file)
-            _from_outside(values, source)
-        typed: dict[str, str] = {}
+        file = environ.get(ENV_PREFIX + "FILE")
+        values = _read(file) if file else {}
+        variables: dict[str, str] = {}
         for variable, text in environ.items():
             if not variable.startswith(ENV_PREFIX):
                 continue
@@ -160,11 +159,10 @@ class Policy(BaseModel):
                 raise unknown_setting(variable, known)
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
-                typed[field] = variable
-                is_list = field in {"rooms", "protected_roles", "protected_user_ids", "relaxed"}
-                values[field] = _list(variable, text) if is_list else text
-        _from_outside(values, "policy", typed)
-        return _validated({**values, **overrides}, "policy")
+                variables[field] = variable
+                values[field] = text if field in _NUMBERS else _list(variable, text)
+        _validated(values, variables)
+        return _validated({**values, **overrides})
 
     @property
     def only_rooms(self) -> tuple[str, ...] | None:
@@ -193,15 +191,22 @@ class Policy(BaseModel):
         return tool in self.unattended or tool in self.relaxed
 
 
-def _read(path: str | Path) -> tuple[dict[str, Any], str]:
-    """What a TOML file holds, and its name for errors."""
+_NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.metadata[1:]}
+"""Settings that have bounds; the others are lists."""
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """What a TOML file sets, checked."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8")), source
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         what = " is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise ConfigurationError(f"{source}{what}: {reason}.") from None
+        hint = f"{ENV_PREFIX}FILE or --policy names it."
+        raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
+    _validated(values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values})
+    return values
 
 
 def _list(variable: str, text: str) -> list[str]:
@@ -215,30 +220,52 @@ def _list(variable: str, text: str) -> list[str]:
         found = None
     if not isinstance(found, list):
         raise ConfigurationError(
-            f"{variable}: {quoted(text, 100)} is not a list.",
+            f"{variable} is {quoted(text, 100)}, which is no list.",
             hint='Write the names with commas, teacher, host, or quoted, ["teacher", "host"].',
         )
     return found
 
 
-def _from_outside(
-    values: Mapping[str, Any], source: str, typed: Mapping[str, str] | None = None
-) -> None:
-    """Raises for what only code may set, and for what is wrong, by the name that was typed."""
-    if "unattended" in values:
-        named = (typed or {}).get("unattended", f"{source}: unattended")
-        raise ConfigurationError(f"{named}: it can only be set in code, by Policy(unattended=...).")
-    _validated(values, source, typed)
+def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
+    """The policy of these values.
 
-
-def _validated(
-    values: Mapping[str, Any], source: str, typed: Mapping[str, str] | None = None
-) -> Policy:
+    Args:
+        values: by field.
+        outside: for values that are not code's: by field, the place where each was written.
+    """
+    outside = outside or {}
+    if "unattended" in outside:
+        raise ConfigurationError(
+            f"{outside['unattended']} is {_as_typed(values['unattended'])}: it can only be "
+            "set in code, by Policy(unattended=...)."
+        )
     try:
         return Policy.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field, place = str(first["loc"][0]), ".".join(str(part) for part in first["loc"])
-        named = (typed or {}).get(field) or f"{source}: {quoted(place)[1:-1]}"
-        reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-        raise ConfigurationError(f"{named}: {reason.removeprefix('Value error, ')}.") from None
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        named = outside.get(field) or f"policy: {quoted(field)[1:-1]}"
+        if first["type"] == "extra_forbidden":
+            raise ConfigurationError(f"{named}: there is no such setting.") from None
+        allowed = first["msg"].removeprefix("Value error, ")
+        if field in _NUMBERS:
+            allowed = _bounds(Policy.model_fields[field])
+        raise ConfigurationError(f"{named} is {_as_typed(first['input'])}: {allowed}.") from None
+
+
+def _as_typed(value: object) -> str:
+    names = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    return quoted(", ".join(map(str, names)), 100)
+
+
+def _bounds(field: FieldInfo) -> str:
+    """Which numbers a setting takes."""
+    kind = "a whole number" if field.annotation is int else "a number"
+    limits = {
+        key: getattr(m, key)
+        for m in field.metadata
+        for key in ("ge", "gt", "le")
+        if hasattr(m, key)
+    }
+    low = f"from {limits['ge']} to" if "ge" in limits else f"above {limits['gt']}, at most"
+    return f"give {kind} {low} {limits['le']:,}"

@@ -8,14 +8,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hms_active_rooms.gate.actions.impact import Impact
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Action, State
 from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.untrusted import cut
 
-MAX_ROLES: Final = 12
 MAX_PEOPLE: Final = 20
 """Of those who are hit, and of the results of a role removal; those still there come first."""
 
@@ -162,39 +161,38 @@ def question(request: ApprovalRequest) -> dict[str, Any]:
 
 
 def _impact(impact: Impact, most: int | None) -> ImpactView:
-    bounded, roles = _cutter(most), None if most is None else MAX_ROLES
-    people = [
-        PersonView(
-            id=person.id,
-            name=bounded(person.name, _NAME_CHARS),
-            role=bounded(person.role, _WORD_CHARS),
-            user_id=bounded(person.user_id, _WORD_CHARS),
-        )
-        for person in impact.people[:most]
-    ]
+    bounded, roles = _cutter(most), None if most is None else SHOWN_ROLES
     return ImpactView(
         kind=impact.kind,
         session_id=impact.session_id,
         total=impact.total,
         by_role={bounded(role, _WORD_CHARS): count for role, count in impact.by_role[:roles]},
-        people=people,
+        people=[
+            PersonView(
+                id=person.id,
+                name=bounded(person.name, _NAME_CHARS),
+                role=bounded(person.role, _WORD_CHARS),
+                user_id=bounded(person.user_id, _WORD_CHARS),
+            )
+            for person in impact.people[:most]
+        ],
         lock=impact.lock,
         warnings=list(impact.warnings),
     )
 
 
 def _result(result: Result, most: int | None) -> ResultView:
-    """A result with a bounded list of people: those who are still there first."""
     bounded = _cutter(most)
-    people = [
-        OutcomeView(id=p.id, name=bounded(p.name, _NAME_CHARS), outcome=p.outcome)
-        for p in sorted(result.people, key=lambda person: person.outcome in _OUT)[:most]
-    ]
+    # Those who are still there first.
+    people = sorted(result.people, key=lambda person: person.outcome in _OUT)[:most]
     return ResultView(
         text=result.text,
         verified=result.verified,
         notes=list(result.notes),
-        people=people,
+        people=[
+            OutcomeView(id=p.id, name=bounded(p.name, _NAME_CHARS), outcome=p.outcome)
+            for p in people
+        ],
         people_left_out=len(result.people) - len(people),
         error=result.error,
     )

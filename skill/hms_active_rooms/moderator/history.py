@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 from uuid import uuid4
 
 from langchain_core.messages import (
@@ -56,23 +56,24 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
     return updates
 
 
-def last_calls(messages: Sequence[AnyMessage]) -> tuple[AIMessage, list[ToolCall]] | None:
-    """The last model message with tool calls, and those of its calls that have no result yet."""
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
-            answered = {m.tool_call_id for m in messages[index + 1 :] if isinstance(m, ToolMessage)}
-            return message, [c for c in message.tool_calls if c["id"] not in answered]
-    return None
+class Called(NamedTuple):
+    """A model message with tool calls, and those of its calls that have no result yet."""
+
+    message: AIMessage
+    calls: list[ToolCall]
+    unreadable: list[InvalidToolCall]
+    """Their arguments were not JSON."""
 
 
-def unreadable_calls(messages: Sequence[AnyMessage]) -> list[InvalidToolCall]:
-    """Calls of the last model message whose arguments were not JSON, without a result yet."""
-    found = last_calls(messages)
-    if found is None:
-        return []
+def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
+    """The last model message with tool calls, if there is one."""
     answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
-    return [c for c in found[0].invalid_tool_calls if c["id"] and c["id"] not in answered]
+    for message in reversed(messages):
+        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            calls = [c for c in message.tool_calls if c["id"] not in answered]
+            unreadable = [c for c in message.invalid_tool_calls if c["id"] not in answered]
+            return Called(message, calls, [c for c in unreadable if c["id"]])
+    return None
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:

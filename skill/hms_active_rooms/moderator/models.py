@@ -8,6 +8,10 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
+_HINT = (
+    'Name one like "openai:gpt-5" (HMS_MODEL, --model), or "commands", which is no language model.'
+)
+
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
     """The chat model itself, the offline one, or one by its `init_chat_model` name.
@@ -26,14 +30,13 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         from langchain.chat_models import init_chat_model
     except ImportError:
         raise ConfigurationError(
-            f"The model {quoted(model)} needs an extra: {how_to_install('models')}.",
-            hint='Without it, "commands" is the model that works offline.',
+            f"The model {quoted(model)} needs an extra: {how_to_install('models')}.", hint=_HINT
         ) from None
     try:
         found = init_chat_model(model)
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         raise ConfigurationError(
-            f"The model {quoted(model)} cannot be used: {quoted(str(error), 300)}."
+            f"The model {quoted(model)} cannot be used: {quoted(str(error), 300)}.", hint=_HINT
         ) from None
     assert isinstance(found, BaseChatModel)
     return found

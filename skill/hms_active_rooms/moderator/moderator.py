@@ -8,7 +8,6 @@ the graph goes on; the journal decides what was asked, what may run, and what ha
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -23,17 +22,17 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tools import ToolException
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Checkpointer, Command, Send, interrupt
-from pydantic import ValidationError
+from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, OutcomeUnknown
-from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
+from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
+from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import ApprovalRequest, Reject
 from hms_active_rooms.gate.gate import Gate, refused_again, told_and_left
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, Way, call_key
@@ -42,7 +41,7 @@ from hms_active_rooms.moderator import history
 from hms_active_rooms.moderator.hitl import hitl_request, parse_hitl_answer
 from hms_active_rooms.moderator.models import resolve_model
 from hms_active_rooms.tools.active_rooms import report
-from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.tools.arguments import checked
 from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, place_of
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -77,7 +76,7 @@ def build_moderator(
     toolkit: ActiveRoomsToolkit,
     *,
     room_id: str | None = None,
-    checkpointer: Checkpointer = None,
+    checkpointer: BaseCheckpointSaver[Any] | bool | None = None,
     max_steps: int = 12,
     max_prompts: int = 12,
     plain_answers: bool = False,
@@ -100,8 +99,9 @@ def build_moderator(
     ...}]}})`, the digest being the request's; name the person with `config={"configurable":
     {"thread_id": ..., "approver": "ada"}}`.
     """
-    limits = _Limits(max_steps, max_prompts, plain_answers)
-    nodes = _Nodes(resolve_model(model, room_id), toolkit, room_id, limits)
+    nodes = _Nodes(
+        resolve_model(model, room_id), toolkit, room_id, max_steps, max_prompts, plain_answers
+    )
     graph = StateGraph(ModeratorState)
     graph.add_node("enter", _both(nodes.enter))
     graph.add_node("model", RunnableLambda(nodes.call_model, afunc=nodes.acall_model))
@@ -128,20 +128,15 @@ def _after_model(state: ModeratorState) -> Literal["gate", "__end__"]:
     return "gate" if called else "__end__"
 
 
-@dataclass(frozen=True)
-class _Limits:
-    steps: int
-    prompts: int
-    plain_answers: bool
-
-
 class _Nodes:
     def __init__(
         self,
         model: BaseChatModel,
         toolkit: ActiveRoomsToolkit,
         room_id: str | None,
-        limits: _Limits,
+        max_steps: int,
+        max_prompts: int,
+        plain_answers: bool,
     ) -> None:
         self._gate: Gate = toolkit.gate
         self._requester = toolkit.requester
@@ -150,7 +145,8 @@ class _Nodes:
             list(self._tools.values())
         )
         self._system = SystemMessage(_prompt(room_id))
-        self._limits = limits
+        self._max_steps, self._max_prompts = max_steps, max_prompts
+        self._plain_answers = plain_answers
 
     # --- enter: a new message of the person ------------------------------------------------
 
@@ -158,12 +154,11 @@ class _Nodes:
         """Withdraw what this conversation still asks, and keep the thread bounded."""
         updates = history.pruned(state["messages"], _READERS)
         if (found := history.last_calls(state["messages"])) is not None:
-            message, calls = found
-            for call in calls:
+            for call in found.calls:
                 try:
-                    updates.append(await self._left_over(call, message, state, config))
+                    updates.append(await self._left_over(call, found.message, state, config))
                 except BrokenRecord as error:
-                    updates.append(_result(call, error.for_model(), failed=True))
+                    updates.append(_reported(call, error))
             await self._take_back_what_was_held(state, config)
         # Names this turn: a message id that comes again with another checkpointer is another one.
         return {"run": outside(), "prompts": 0, "messages": updates}
@@ -173,9 +168,7 @@ class _Nodes:
     ) -> ToolMessage:
         """The result of a call whose turn was cut off: what the journal says, or nothing ran."""
         wrote = isinstance(state["messages"][-1], HumanMessage)
-        action, change = None, _checked(call)
-        if isinstance(change, StateChange):
-            action = await self._gate.find(change, self._origin(message, call, state, config))
+        action = await self._row(call, message, state, config)
         if action is None:
             return _result(call, f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}.")
         if action.state in UNSENT:
@@ -191,28 +184,32 @@ class _Nodes:
         if not isinstance(state["messages"][-1], HumanMessage):
             return
         for message, call in history.failed_calls(state["messages"]):
-            change = _checked(call)
-            if not isinstance(change, StateChange):
-                continue
             with told_and_left(call["id"] or ""):
-                action = await self._gate.find(change, self._origin(message, call, state, config))
+                action = await self._row(call, message, state, config)
                 if action is not None and action.state == "approved":
                     no = Reject(_BEFORE_IT_WAS_SENT)
                     await self._gate.decide(action.id, no, by="person", way="message")
+
+    async def _row(
+        self, call: ToolCall, message: AIMessage, state: ModeratorState, config: RunnableConfig
+    ) -> Action | None:
+        """The row of a call of this thread, if it changes the room and was proposed."""
+        change = _checked(call)
+        if not isinstance(change, StateChange):
+            return None
+        return await self._gate.find(change, self._origin(message, call, state, config))
 
     # --- model -----------------------------------------------------------------------------
 
     def call_model(self, state: ModeratorState) -> dict[str, Any]:
         """The model's next message, or a closing one when a limit is reached."""
-        if stop := self._limit(state):
-            return {"messages": [AIMessage(stop)]}
-        return self._said(state, self._model.invoke(self._heard(state)))
+        stop = self._limit(state)
+        return self._said(state, stop or self._model.invoke(self._heard(state)))
 
     async def acall_model(self, state: ModeratorState) -> dict[str, Any]:
         """`call_model`, asynchronously."""
-        if stop := self._limit(state):
-            return {"messages": [AIMessage(stop)]}
-        return self._said(state, await self._model.ainvoke(self._heard(state)))
+        stop = self._limit(state)
+        return self._said(state, stop or await self._model.ainvoke(self._heard(state)))
 
     def _heard(self, state: ModeratorState) -> list[AnyMessage]:
         return [self._system, *history.for_model(state["messages"])]
@@ -220,12 +217,14 @@ class _Nodes:
     def _said(self, state: ModeratorState, answer: AIMessage) -> dict[str, Any]:
         return {"messages": [history.with_unique_call_ids(answer, state["messages"])]}
 
-    def _limit(self, state: ModeratorState) -> str:
+    def _limit(self, state: ModeratorState) -> AIMessage | None:
         if history.refusals_in_a_row(state["messages"]) >= self._gate.policy.refusals_in_a_row:
-            return "I stopped: too many actions in a row were refused. Tell me what to do next."
-        if history.steps_taken(state["messages"]) >= self._limits.steps:
-            return f"I stopped after {self._limits.steps} steps. Tell me what to do next."
-        return ""
+            said = "I stopped: too many actions in a row were refused. Tell me what to do next."
+        elif history.steps_taken(state["messages"]) >= self._max_steps:
+            said = f"I stopped after {self._max_steps} steps. Tell me what to do next."
+        else:
+            return None
+        return AIMessage(said)
 
     # --- gate ------------------------------------------------------------------------------
 
@@ -235,28 +234,27 @@ class _Nodes:
         found = history.last_calls(state["messages"])
         if found is None:
             return Command(goto="model")
-        message, calls = found
         results: list[ToolMessage] = [
             _result(
                 ToolCall(name=c["name"] or "", args={}, id=c["id"]),
                 "The arguments were not valid JSON. Nothing was executed. Call again.",
                 failed=True,
             )
-            for c in history.unreadable_calls(state["messages"])
+            for c in found.unreadable
         ]
         reads: list[Send] = []
         changes: list[_Change] = []
-        for number, call in enumerate(calls):
-            checked = _checked(call)
+        for number, call in enumerate(found.calls):
+            taken = _checked(call)
             if number >= MAX_CALLS:
                 text = f"More than {MAX_CALLS} calls in one message; this one was not executed."
                 results.append(_result(call, text, failed=True))
-            elif isinstance(checked, StateChange):
-                changes.append((call, checked, self._origin(message, call, state, config)))
-            elif isinstance(checked, Arguments):
+            elif isinstance(taken, StateChange):
+                changes.append((call, taken, self._origin(found.message, call, state, config)))
+            elif isinstance(taken, Arguments):
                 reads.append(Send("tools", CallTask(call=call)))
             else:
-                results.append(_result(call, checked, failed=True))
+                results.append(_reported(call, taken))
         prompts = state.get("prompts", 0)
         if changes:
             told, asked = await self._changed(changes, place_of(config), prompts)
@@ -283,8 +281,8 @@ class _Nodes:
                 results.append(_result(call, error.for_model(), refused, failed=True))
                 continue
             refusal = "" if place.can_interrupt else NOBODY.reason
-            if prompts + asked >= self._limits.prompts:
-                refusal = f"more than {self._limits.prompts} actions were asked for in this turn"
+            if prompts + asked >= self._max_prompts:
+                refusal = f"more than {self._max_prompts} actions were asked for in this turn"
             if action.state == "proposed" and refusal:
                 no = Reject(refusal)
                 action = (await self._gate.decide(action.id, no, by="gate", way="gate")).action
@@ -293,12 +291,12 @@ class _Nodes:
             pending.append((call, action))
         ended = await asks.drive([action for _, action in pending])
         calls = [call for call, _ in pending]
-        return results + [_told(*each) for each in zip(calls, ended, strict=True)], asked
+        return results + [_reported(*each) for each in zip(calls, ended, strict=True)], asked
 
     def _pause(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
         shown = [question(request) for request in requests]
         answer = interrupt(hitl_request(shown))
-        return parse_hitl_answer(answer, shown, plain_answers=self._limits.plain_answers)
+        return parse_hitl_answer(answer, shown, plain_answers=self._plain_answers)
 
     # --- tools -----------------------------------------------------------------------------
 
@@ -319,28 +317,16 @@ class _Nodes:
 _Change = tuple[ToolCall, StateChange, Origin]
 
 
-def _checked(call: ToolCall) -> Arguments | str:
-    """The call's arguments, or what is wrong with the call, in words for the model."""
-    if call["name"] not in ARGUMENTS:
-        known = ", ".join(ARGUMENTS)
-        return f"There is no such tool. Nothing was executed. The tools are: {known}."
+def _checked(call: ToolCall) -> Arguments | InvalidCall:
     try:
-        return ARGUMENTS[call["name"]].model_validate(call["args"])
-    except ValidationError as error:
-        return f"{explain(error)} Nothing was executed. Fix the arguments and call again."
+        return checked(call["name"], call["args"])
+    except InvalidCall as error:
+        return error
 
 
-def _told(call: ToolCall, ended: Action | ActiveRoomsError) -> ToolMessage:
-    if isinstance(ended, Action):
-        return _reported(call, ended)
-    if isinstance(ended, OutcomeUnknown):
-        return _result(call, ended.for_model(), {"state": "unknown", "executed": "maybe"})
-    return _result(call, ended.for_model(), failed=True)
-
-
-def _reported(call: ToolCall, action: Action) -> ToolMessage:
+def _reported(call: ToolCall, ended: Action | ActiveRoomsError) -> ToolMessage:
     try:
-        return _result(call, *report(action))
+        return _result(call, *report(ended))
     except ToolException as error:
         return _result(call, str(error), failed=True)
 

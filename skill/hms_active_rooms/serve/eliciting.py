@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from hms_active_rooms.gate.approval import ApprovalRequest, Approve, BadAnswer, Reject
+from hms_active_rooms.gate.approval import ApprovalRequest, Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.journal.records import Way
 
 WAY: Final[Way] = "elicitation"
@@ -120,11 +120,11 @@ def answer(action: str, content: Mapping[str, object] | None, digest: str) -> ob
     reason = given.pop("reason", None) or ""
     decision = given.pop("decision", None)
     if action != "accept" or given or not isinstance(reason, str):
-        return BadAnswer("the form has other fields than decision and reason")
+        return BadAnswerError("the form has other fields than decision and reason")
     if decision == _names("approve", digest):
         return Approve(digest)
     if decision == _names("reject", digest):
         return Reject(reason[:MAX_REASON_CHARS])
     if isinstance(decision, str) and _NAMED.fullmatch(decision):
-        return BadAnswer(LATE)
-    return BadAnswer("the decision is none of the form's")
+        return BadAnswerError(LATE)
+    return BadAnswerError("the decision is none of the form's")

@@ -23,18 +23,18 @@ from pydantic import ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import BadAnswer
+from hms_active_rooms.gate.approval import BadAnswerError
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Asking
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.callers import Caller, caller
-from hms_active_rooms.serve.calls import checked, open_call, read, settle, tell
+from hms_active_rooms.serve.calls import open_call, read, settle, tell
 from hms_active_rooms.serve.decisions import already_decided, note_late
 from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.serve.running import run, started
-from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Calls:
         if newest.id != asked.action:
             talk.overruled = asked.action
             if answer is not None and newest.state == "proposed":
-                await self._decided(newest.id, talk, BadAnswer(eliciting.LATE))
+                await self._decided(newest.id, talk, BadAnswerError(eliciting.LATE))
         return newest
 
     async def _ask_now(

@@ -22,13 +22,14 @@ from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from hms_active_rooms.api.transport import post_once
+from hms_active_rooms.environment import one_of
 from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.app import Lifespan
-from hms_active_rooms.untrusted import cut, quoted
+from hms_active_rooms.untrusted import cut
 
 Form = Literal["slack", "teams", "discord", "json"]
 
@@ -94,17 +95,10 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
     by_host = (form for name, form in _HOSTS.items() if f".{host}".endswith(f".{name}"))
-    given = environ.get("HMS_NOTIFY_FORM", "").strip() or next(by_host, "json")
-    forms: dict[str, Form] = {form: form for form in get_args(Form)}
-    if given not in forms:
-        raise ConfigurationError(
-            f"HMS_NOTIFY_FORM is {quoted(given, 40)}.", hint=f"One of {', '.join(forms)}."
-        )
-    names = environ.get("HMS_NOTIFY_NAMES", "").strip() or "0"
-    if names not in ("0", "1"):
-        raise ConfigurationError("HMS_NOTIFY_NAMES is 0 or 1.")
-    secret = environ.get("HMS_NOTIFY_SECRET", "")
-    return NotifySettings(url, forms[given], secret, names == "1")
+    forms: dict[str, Form] = {form: form for form in (next(by_host, "json"), *get_args(Form))}
+    form = forms[one_of(environ, "HMS_NOTIFY_FORM", *forms)]
+    names = one_of(environ, "HMS_NOTIFY_NAMES", "0", "1") == "1"
+    return NotifySettings(url, form, environ.get("HMS_NOTIFY_SECRET", ""), names)
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:

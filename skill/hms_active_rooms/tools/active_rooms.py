@@ -8,12 +8,12 @@ from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool, ToolException
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, OutcomeUnknown
-from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
+from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import Confirm
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
@@ -121,17 +121,21 @@ def build_tools(
     return [_tool(tool, body.get(tool.name, change)) for tool in capability().tools]
 
 
-def report(action: Action) -> Answered:
-    """What the model reads about an action, and its full record.
+def report(ended: Action | ActiveRoomsError) -> Answered:
+    """What the model reads about an action, or about what stopped a call, and the full record.
 
     Raises:
-        ToolException: it was tried and failed.
+        ToolException: the call failed, and was surely not executed.
     """
-    whose = f"{already(action)} " if action.decided_way in _ELSEWHERE else ""
-    text = whose + for_model(action)
-    if action.state == "failed" and action.executed == "no":
+    if isinstance(ended, OutcomeUnknown):
+        return ended.for_model(), {"state": "unknown", "executed": "maybe"}
+    if isinstance(ended, ActiveRoomsError):
+        raise ToolException(ended.for_model())
+    whose = f"{already(ended)} " if ended.decided_way in _ELSEWHERE else ""
+    text = whose + for_model(ended)
+    if ended.state == "failed" and ended.executed == "no":
         raise ToolException(text)
-    return text, view(action, text=whose + outcome(action)).model_dump(mode="json")
+    return text, view(ended, text=whose + outcome(ended)).model_dump(mode="json")
 
 
 Body = Callable[[Arguments, RunnableConfig, "str | None"], Awaitable[Answered]]
@@ -144,11 +148,9 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
         config: RunnableConfig, arguments: object, tool_call_id: str | None
     ) -> Answered:
         try:
-            return await body(model.model_validate(arguments), config, tool_call_id)
-        except OutcomeUnknown as error:
-            return error.for_model(), {"state": "unknown", "executed": "maybe"}
+            return await body(model.parse(arguments), config, tool_call_id)
         except ActiveRoomsError as error:
-            raise ToolException(error.for_model()) from None
+            return report(error)
 
     def call(config: RunnableConfig, arguments: object, tool_call_id: str | None) -> Answered:
         return blocking.run(acall(config, arguments, tool_call_id))
@@ -161,7 +163,6 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
         coroutine=acall,
         response_format="content_and_artifact",
         handle_tool_error=True,
-        handle_validation_error=_explain,
         metadata=hints(tool),
     )
 
@@ -175,8 +176,3 @@ def hints(tool: Tool) -> dict[str, Any]:
         "idempotentHint": tool.hints.idempotent,
         "openWorldHint": True,
     }
-
-
-def _explain(error: Any) -> str:
-    text = explain(error) if isinstance(error, ValidationError) else "The arguments are malformed."
-    return f"{text} Nothing was executed. Fix the arguments and call again."

@@ -27,7 +27,6 @@ from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
-    BadAnswer,
     BadAnswerError,
     Confirm,
     Refuse,
@@ -177,13 +176,9 @@ class Interrupts:
                 answers = self._answers(requests)
             for (action_id, row), answer in zip(asked, answers, strict=True):
                 with told_and_left(action_id):
-                    wanted, policy = (
-                        row if isinstance(row, Action) else action_id,
-                        self._gate.policy,
-                    )
-                    decided = decide(
-                        tx, wanted, answer, by=self._by, way="interrupt", policy=policy
-                    )
+                    wanted = row if isinstance(row, Action) else action_id
+                    by, policy = self._by, self._gate.policy
+                    decided = decide(tx, wanted, answer, by=by, way="interrupt", policy=policy)
                     newest = decided.newest
                     # A call can run the row of another one, which was held back.
                     same = [key for key, one in rows.items() if one.call_key == newest.call_key]
@@ -245,7 +240,7 @@ class Interrupts:
             refusal = None if recorded else await asyncio.to_thread(self._record, requests)
         if refusal is None:
             self._answers(requests)  # pauses, as nobody has seen these questions yet
-        stale = BadAnswer("the answer was there before the question")
+        stale = BadAnswerError("the answer was there before the question")
         return [refusal or stale for _ in requests]
 
     def _record(self, requests: Sequence[ApprovalRequest]) -> Refuse | None:
@@ -262,7 +257,7 @@ class Interrupts:
         try:
             return self._pause(requests)
         except BadAnswerError as error:
-            return [BadAnswer(str(error)) for _ in requests]
+            return [error for _ in requests]
 
 
 async def perform(

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from hms_active_rooms.api.models import ActiveRoom
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.roster import (
     FIXED_TOKENS,
     LABEL,
-    MAX_ROLES,
     NAME,
     Roster,
     Row,
@@ -113,11 +114,7 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
     """The data about the rows of a roster, by `PeersData`."""
-    return {**_told(room_id, view, MAX_ROLES), **_details(view)}
-
-
-def _told(room_id: str, view: Roster, roles: int) -> dict[str, Any]:
-    return {**_counts(room_id, view, roles), "peers": [_person(row) for row in view.rows]}
+    return {**_data(room_id, view), **_details(view)}
 
 
 def peers_within(
@@ -131,18 +128,17 @@ def peers_within(
         budget: most tokens of the data by `token_bound`; one row is told whatever it costs.
         written: the data as its reader gets it, which is what counts.
     """
-
     # The roles first, so that the rows leave them some room.
-    roles = min(len(view.by_role), MAX_ROLES)
-    while roles > 1 and token_bound(written(_counts(room_id, view, roles))) > FIXED_TOKENS:
+    roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
+    while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:
         roles -= 1
     view, _ = fitting(
         view,
         budget,
-        lambda fewer: (written(_told(room_id, fewer, roles)),),
+        lambda fewer: (written(_data(room_id, fewer, roles)),),
         lambda row: written(_person(row)),
     )
-    return _told(room_id, view, roles)
+    return _data(room_id, view, roles)
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
@@ -159,7 +155,7 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
 
     def table(fewer: Roster) -> dict[str, Any]:
         peers = [list(row.cells) for row in fewer.rows]
-        return {**_counts(room_id, fewer), "peers": peers, **_details(fewer)}
+        return {**_data(room_id, fewer), "peers": peers, **_details(fewer)}
 
     view, (text, _) = fitting(
         view,
@@ -188,7 +184,7 @@ def _details(view: Roster) -> dict[str, Any]:
     return {"details": [dict(detail) for detail in details]}
 
 
-def _counts(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:
+def _data(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:
     by_role: dict[str, int] = {}
     for role, count in view.by_role[:roles]:
         shown = cell(role, LABEL)
@@ -204,6 +200,7 @@ def _counts(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any
         "offset": view.offset,
         "left_out": view.left_out,
         **({"unreadable": view.unreadable} if view.unreadable else {}),
+        "peers": [_person(row) for row in view.rows],
     }
 
 

@@ -152,8 +152,5 @@ class ActiveRoomsToolkit(BaseToolkit):
         await self._client.aclose()
         self._gate.journal.close()
 
-    def __repr__(self) -> str:
-        return f"ActiveRoomsToolkit(rooms={list(self._gate.policy.rooms)!r})"
-
     def __repr_args__(self) -> Any:
         return [("rooms", list(self._gate.policy.rooms))]

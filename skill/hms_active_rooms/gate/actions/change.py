@@ -93,6 +93,14 @@ class Arguments(BaseModel):
 
     room_id: RoomId
 
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """These arguments, or InvalidCall, which says what is wrong with them."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidCall(explain(error)) from None
+
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
@@ -180,7 +188,7 @@ class StateChange(Arguments, ABC):
             if not self.visible:
                 if error is None:
                     return "done", Result(self.effect(shown, total), "yes")
-                text = f"{self._unsure()} ({error}) A {self.noun} cannot be looked up."
+                text = f"{self._unsure(error)} A {self.noun} cannot be looked up."
                 return "unknown", Result(text, "maybe", error=error.code)
             seen = await sending.watch(sending.change.people)
             if error is None:
@@ -189,8 +197,7 @@ class StateChange(Arguments, ABC):
             again = idempotent and lost is None and seen.gone is False
             # The look may have waited, so the approval's time counts for this request too.
             if not again or not await sending.hold(in_time=True):
-                lost_by = f"The answer was lost ({error.code})."
-                return self._looked(shown, seen, lost_by, f" ({error})", error.code)
+                return self._looked(shown, seen, error)
             lost = error
             await sending.note("sent_again", way="idempotent")
 
@@ -233,8 +240,9 @@ class StateChange(Arguments, ABC):
     gone_text: ClassVar[str] = ""
     """What a 404 means for this request: it is so already. Empty: the request failed."""
 
-    def _unsure(self) -> str:
-        return f"The outcome is unknown: the {self.noun} was sent and may have been executed."
+    def _unsure(self, error: ApiError | None) -> str:
+        text = f"The outcome is unknown: the {self.noun} was sent and may have been executed."
+        return f"{text} ({error})" if error else text
 
     def _accepted(self, effect: str, seen: Observation, waited_s: float) -> Ended:
         if seen.gone:
@@ -245,14 +253,14 @@ class StateChange(Arguments, ABC):
         text = f"{effect} Accepted by 100ms, but {why}; look again."
         return "done", Result(text, "yes", verified=False)
 
-    def _looked(
-        self, shown: Impact, seen: Observation, lost: str = "", why: str = "", code: str = ""
-    ) -> Ended:
-        """The answer was lost, and the room was looked at."""
+    def _looked(self, shown: Impact, seen: Observation, error: ApiError | None = None) -> Ended:
+        """The answer was lost, now by `error` or earlier, and the room was looked at."""
+        code = error.code if error else ""
         if seen.gone:
-            text = f"{self.condition(shown)} {lost}".rstrip()
+            lost = f" The answer was lost ({code})." if error else ""
+            text = f"{self.condition(shown)}{lost}"
             return "done", Result(text, "maybe", verified=True, error=code)
-        text = f"{self._unsure()}{why} A look {seen.words()}."
+        text = f"{self._unsure(error)} A look {seen.words()}."
         return "unknown", Result(text, "maybe", verified=False, error=code)
 
     def edited(self, changes: dict[str, object]) -> StateChange:
@@ -266,14 +274,16 @@ class StateChange(Arguments, ABC):
                 f"Only {' and '.join(sorted(self.words)) or 'nothing'} may be edited, not "
                 f"{quoted(foreign[0], 40)}."
             )
-        try:
-            return type(self).model_validate({**self.arguments(), **changes})
-        except ValidationError as error:
-            raise InvalidCall(explain(error)) from None
+        return self.parse({**self.arguments(), **changes})
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that are set, as plain JSON values."""
         return self.model_dump(exclude_none=True)
+
+
+def reason_lines(reason: str | None) -> list[str]:
+    """What a question says of a reason that others will read."""
+    return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []
 
 
 def explain(error: ValidationError) -> str:

@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
 
-from hms_active_rooms.gate.actions.change import Reason, StateChange
-from hms_active_rooms.gate.actions.impact import (
-    Drift,
-    Impact,
-    Room,
-    people_count,
-    roles_text,
-)
+from hms_active_rooms.gate.actions.change import Reason, StateChange, reason_lines
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Room, people_count
 from hms_active_rooms.gate.actions.result import CHECKED
 from hms_active_rooms.untrusted import quoted
 
@@ -53,14 +47,12 @@ class EndRoom(StateChange):
 
     def question(self, impact: Impact) -> list[str]:
         then = "END the session and LOCK the room" if self.lock else "END the session"
-        count = f"{people_count(impact.total)}: {roles_text(impact)}"
-        lines = [
+        count = f"{people_count(impact.total)}: {impact.roles()}"
+        return [
             f"{then} for everyone in {impact.room(self.room_id)} ({count}).",
             f"Session: {quoted(impact.session_id, 40)}",
+            *reason_lines(self.reason),
         ]
-        if self.reason:
-            lines.append(f"Reason shown to the others: {quoted(self.reason, 600)}")
-        return lines
 
     def hits_on_arrival(self, impact: Impact) -> bool:
         """It ends whatever session runs when it arrives."""

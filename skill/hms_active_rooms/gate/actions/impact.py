@@ -25,7 +25,9 @@ MAX_TEXT_CHARS = 200
 SHOWN_PEOPLE = 50
 """People whom a question names one by one; of larger audiences it gives counts."""
 
-_SHOWN_ROLES = 12
+SHOWN_ROLES = 12
+"""Largest roles that are told, in a question, in a roster and as data; the others are summed up."""
+
 _ROLE = attrgetter("role")
 _SHOWN_TWINS = 5
 
@@ -44,9 +46,21 @@ class Person:
         """The same connection with the same standing; a name is only what it calls itself."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
+    def drift(self, now: Person) -> Drift:
+        """For a call that names this one: another role or user id asks again, a new name goes on."""
+        if not self.same_person(now):
+            return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
+        renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
+        notes = (renamed,) if self.name != now.name else ()
+        return Drift("go", notes=notes, people=(now,), total=1)
+
     def called(self) -> str:
         """Name and role."""
         return f"{quoted(self.name)} (role {quoted(self.role, 30)})"
+
+    def brief(self) -> str:
+        """Name, role and id."""
+        return f"{quoted(self.name)}, role {quoted(self.role, 30)}, id {self.short_id}"
 
     def line(self) -> str:
         """All that is known of them."""
@@ -90,10 +104,24 @@ class Room:
             room_name=self.name,
         )
 
-    def other_connections(self, people: Iterable[Person]) -> tuple[Person, ...]:
-        """Peers with the user id of one of these people who are not among them."""
+    def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
+        """A sentence for each other peer with the user id of one of these people: a peer id is no
+        person. `what`: completes "The same user id ..."."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
-        return tuple(p for p in self.people if p.user_id in users and p.id not in ids)
+        others = [p for p in self.people if p.user_id in users and p.id not in ids]
+        return tuple(f"The same user id {what}: {p.brief()}." for p in others[:_SHOWN_TWINS])
+
+    def lookalikes(self, person: Person) -> tuple[str, ...]:
+        """A sentence for each other peer whose name is, or looks like, this one's."""
+        others = [p for p in self.people if p.id != person.id]
+        shown, alike = quoted(person.name), set(lookalikes(person.name, [p.name for p in others]))
+        same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
+        twins = [*same, *(p for p in others if p.name in alike and p not in same)]
+        return tuple(
+            f"Another peer {'has the same name' if twin.name == person.name else 'looks alike'}: "
+            f"{twin.brief()}."
+            for twin in twins[:_SHOWN_TWINS]
+        )
 
     def person(self, ref: str) -> Person:
         """The one person whom a short or full peer id names.
@@ -133,7 +161,7 @@ class Room:
             return found
         if role is None:
             raise PeerNotFound("Nobody is in the room now.")
-        roles = [quoted(name, 30) for name, _ in by_role(self.people)[:_SHOWN_ROLES]]
+        roles = [quoted(name, 30) for name, _ in by_role(self.people)[:SHOWN_ROLES]]
         raise PeerNotFound(
             f"Nobody has the role {quoted(role)} now. Roles in the room: {', '.join(roles) or 'none'}."
         )
@@ -174,7 +202,20 @@ class Impact:
         count = people_count(self.total)
         if len(self.by_role) == 1:
             return f"{count} as {quoted(self.by_role[0][0], 30)}"
-        return f"{count}: {roles_text(self)}"
+        return f"{count}: {self.roles()}"
+
+    def roles(self) -> str:
+        """How many of which role, a Latin word between a count and a stranger's text."""
+        shown = self.by_role[:SHOWN_ROLES]
+        text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
+        left = len(self.by_role) - len(shown)
+        return f"{text} and {left} other roles" if left else text
+
+    def lines(self) -> list[str]:
+        """One line for each person, and how many are left out."""
+        lines = [f"  {person.line()}" for person in self.people[:SHOWN_PEOPLE]]
+        left = len(self.people) - len(lines)
+        return [*lines, f"  ... and {left} more"] if left else lines
 
 
 @dataclass(frozen=True)
@@ -192,15 +233,6 @@ class Drift:
     notes: tuple[str, ...] = ()
     people: tuple[Person, ...] = ()
     total: int = 0
-
-
-def same_person_drift(before: Person, after: Person) -> Drift:
-    """For a call that names one person: another role or user id asks again, a new name goes on."""
-    if not before.same_person(after):
-        return Drift("ask_again", f"It was {before.line()}; it is now {after.line()}.")
-    renamed = f"{quoted(before.name)} now goes by {quoted(after.name)}."
-    notes = (renamed,) if before.name != after.name else ()
-    return Drift("go", notes=notes, people=(after,), total=1)
 
 
 def fingerprint(ids: Iterable[str]) -> str:
@@ -223,14 +255,6 @@ def strangers(receivers: str, ids: Iterable[str]) -> int:
 def _bit(peer_id: str, size: int) -> tuple[int, int]:
     place = int.from_bytes(sha256(peer_id.encode()).digest()[:8]) % (8 * size)
     return place // 8, 1 << place % 8
-
-
-def connection_lines(others: Sequence[Person], what: str) -> tuple[str, ...]:
-    """A sentence for each other connection of a person who is hit: a peer id is no person."""
-    return tuple(
-        f"The same user id {what}: {quoted(p.name)}, role {quoted(p.role, 30)}, id {p.short_id}."
-        for p in others[:_SHOWN_TWINS]
-    )
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:
@@ -262,34 +286,12 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
             )
 
 
-def lookalike_warnings(person: Person, people: Sequence[Person]) -> tuple[str, ...]:
-    """A sentence for each other peer whose name is, or looks like, this one's."""
-    others = [p for p in people if p.id != person.id]
-    shown, alike = quoted(person.name), set(lookalikes(person.name, [p.name for p in others]))
-    same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
-    twins = [*same, *(p for p in others if p.name in alike and p not in same)]
-    return tuple(
-        f"Another peer {'has the same name' if twin.name == person.name else 'looks alike'}: "
-        f"{quoted(twin.name)}, role {quoted(twin.role, 30)}, id {twin.short_id}."
-        for twin in twins[:_SHOWN_TWINS]
-    )
-
-
 def people_count(total: int) -> str:
     """ "1 person" or "12 people"."""
     return "1 person" if total == 1 else f"{total:,} people"
 
 
-def roles_text(impact: Impact) -> str:
-    """How many of which role, a Latin word between a count and a stranger's text."""
-    shown = impact.by_role[:_SHOWN_ROLES]
-    text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
-    left = len(impact.by_role) - len(shown)
-    return f"{text} and {left} other roles" if left else text
-
-
-def people_lines(people: Sequence[Person]) -> list[str]:
-    """One line for each person, and how many are left out."""
-    lines = [f"  {person.line()}" for person in people[:SHOWN_PEOPLE]]
-    left = len(people) - len(lines)
-    return [*lines, f"  ... and {left} more"] if left else lines
+def names(of: Sequence[str], most: int) -> str:
+    """The first of these names, and how many are left out."""
+    more = f" and {len(of) - most} more" if len(of) > most else ""
+    return " and ".join(quoted(name, 30) for name in of[:most]) + more

@@ -22,20 +22,32 @@ from typing import TYPE_CHECKING, ClassVar, Self, get_args
 
 from pydantic import Field, model_validator
 
-from hms_active_rooms.errors import ApiError, PolicyRefusal
-from hms_active_rooms.gate.actions.change import GONE, PeerRef, Reason, Role, StateChange
+from hms_active_rooms.errors import (
+    ApiError,
+    ConnectionFailed,
+    Forbidden,
+    PolicyRefusal,
+    RateLimited,
+    TimedOut,
+    Unauthorized,
+)
+from hms_active_rooms.gate.actions.change import (
+    GONE,
+    PeerRef,
+    Reason,
+    Role,
+    StateChange,
+    reason_lines,
+)
 from hms_active_rooms.gate.actions.impact import (
     Drift,
     Impact,
     Person,
     Room,
-    connection_lines,
-    lookalike_warnings,
+    names,
     people_count,
-    people_lines,
     person_of,
     refuse_protected,
-    same_person_drift,
 )
 from hms_active_rooms.gate.actions.result import (
     CHECKED,
@@ -47,17 +59,14 @@ from hms_active_rooms.gate.actions.result import (
     PersonResult,
     Result,
 )
-from hms_active_rooms.gate.policy import PER_PERSON_LIMIT
+from hms_active_rooms.gate.policy import PER_PERSON_LIMIT, Policy
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.sending import Sending
 
-_ABORTS_THE_REST = frozenset(
-    {"unauthorized", "forbidden", "rate_limited", "connection_failed", "timed_out", "not_active"}
-)
+_ABORTS_THE_REST = (Unauthorized, Forbidden, RateLimited, ConnectionFailed, TimedOut)
 """Errors after which the next person's request would meet the same fate."""
 
 _ALL_AT_ONCE = (
@@ -94,7 +103,7 @@ class RemovePeers(StateChange):
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             refuse_protected([person], policy)
-            warnings = (*lookalike_warnings(person, room.people), *_staying(room, [person]))
+            warnings = (*room.lookalikes(person), *_staying(room, [person]))
             impact = room.impact("remove-peer", (person,), *warnings)
             return self.model_copy(update={"peer_id": person.id}), impact
         role = self.role or ""
@@ -121,7 +130,7 @@ class RemovePeers(StateChange):
         if shown.kind == "remove-peer":
             person = room.person(self.peer_id or "")
             refuse_protected([person], policy)
-            change = same_person_drift(shown.people[0], person)
+            change = shown.people[0].drift(person)
             return replace(change, notes=(*change.notes, *_staying(room, [person])))
         _, now = self.assess(room, policy)
         if newcomers := sum(p.id not in known for p in now.people):
@@ -143,10 +152,7 @@ class RemovePeers(StateChange):
                 f"Remove everyone who has the role {quoted(self.role or '', 100)} now "
                 f"from {impact.room(self.room_id)} ({people_count(impact.total)}):"
             )
-        lines = [head, *people_lines(impact.people)]
-        if self.reason:
-            lines.append(f"Reason shown to the others: {quoted(self.reason, 600)}")
-        return lines
+        return [head, *impact.lines(), *reason_lines(self.reason)]
 
     async def request(self, client: ActiveRoomsClient) -> None:
         await client.remove_peers(
@@ -161,7 +167,7 @@ class RemovePeers(StateChange):
         fates: dict[str, Fate] = {}
         last: ApiError | None = None
         for person in sending.shown.people:
-            if last is not None and last.code in _ABORTS_THE_REST:
+            if isinstance(last, _ABORTS_THE_REST):
                 fates[person.id] = "not sent"
                 continue
             step = await sending.start_step(person.id)
@@ -231,13 +237,12 @@ class RemovePeers(StateChange):
 
 
 def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
-    others = room.other_connections(people)
-    return connection_lines(others, "is also in the room by a connection that stays")
+    return room.other_connections(people, "is also in the room by a connection that stays")
 
 
 def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
     """Nobody who was shown is left; somebody who came back is another connection."""
-    back = connection_lines(room.other_connections(shown.people), "is in the room again")
+    back = room.other_connections(shown.people, "is in the room again")
     return Drift("nothing_to_do", " ".join((reason, *back)))
 
 
@@ -259,10 +264,9 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     if skipped := len(shown.people) - len(still):
         notes.append(f"{skipped} of the people shown left or changed role; they were skipped.")
     if newcomers:
-        names = ", ".join(quoted(p.name, 30) for p in newcomers[:5])
-        more = f" and {len(newcomers) - 5} more" if len(newcomers) > 5 else ""
+        who = names([p.name for p in newcomers], 5)
         notes.append(
-            f"{len(newcomers)} took the role after the approval and stay in the room: {names}{more}."
+            f"{len(newcomers)} took the role after the approval and stay in the room: {who}."
         )
     return Drift("go", notes=tuple(notes), people=still, total=len(still))
 
@@ -282,8 +286,7 @@ def _role_removal(
         text += f" The last error: {error}"
     left = [row.name for row in rows if row.outcome in _STILL_THERE]
     if left:
-        more = f" and {len(left) - 10} more" if len(left) > 10 else ""
-        text += f" Not removed: {' and '.join(quoted(name, 30) for name in left[:10])}{more}."
+        text += f" Not removed: {names(left, 10)}."
     executed: Executed = "yes" if count["removed"] else "no"
     verified: bool | None = None
     if count["unknown"] or count["no longer there"]:

@@ -28,11 +28,7 @@ from hms_active_rooms.gate.actions.impact import (
     Impact,
     Room,
     fingerprint,
-    lookalike_warnings,
     people_count,
-    people_lines,
-    roles_text,
-    same_person_drift,
     strangers,
 )
 from hms_active_rooms.untrusted import quoted
@@ -90,8 +86,7 @@ class SendMessage(StateChange):
         """Kinds: "direct", "role", "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
-            warnings = lookalike_warnings(person, room.people)
-            impact = room.impact("direct", (person,), *warnings)
+            impact = room.impact("direct", (person,), *room.lookalikes(person))
             return self.model_copy(update={"peer_id": person.id}), impact
         hit = room.holders(self.role)
         impact = room.impact("everyone" if self.role is None else "role", hit)
@@ -102,7 +97,7 @@ class SendMessage(StateChange):
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
         _, now = self.assess(room, policy)
         if shown.kind == "direct":
-            return same_person_drift(shown.people[0], now.people[0])
+            return shown.people[0].drift(now.people[0])
         hit, known = room.holders(self.role), {p.id for p in shown.people}
         newcomers = sum(p.id not in known for p in hit)
         if shown.receivers:
@@ -125,12 +120,12 @@ class SendMessage(StateChange):
         text = f"Message: {quoted(self.message, _SHOWN_CHARS)}"
         if impact.kind == "direct":
             head = f"Send a message{kind} to {impact.people[0].called()} in {room}:"
-            return [head, *people_lines(impact.people), text]
+            return [head, *impact.lines(), text]
         if impact.kind == "role":
             role = quoted(self.role or "", 100)
             head = f"Send a message{kind} to everyone with the role {role} in {room} ({count})."
         else:
-            head = f"Send a message{kind} to EVERYONE in {room} ({count}: {roles_text(impact)})."
+            head = f"Send a message{kind} to EVERYONE in {room} ({count}: {impact.roles()})."
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:

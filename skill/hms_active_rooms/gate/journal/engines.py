@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -29,15 +29,13 @@ Mode = Literal["reads", "writes", "notes"]
 """What a transaction does. In one that reads, a write is an error. One of notes need not be on
 disk when it is committed: notes move nothing, and whatever is committed later takes them there."""
 
-_MODE = "hms_mode"
-_BEGIN = {
-    "reads": ("PRAGMA query_only=ON", "BEGIN"),
-    # Taking the write lock at once: a read-then-write transaction never loses its race late.
-    "writes": ("PRAGMA query_only=OFF", "PRAGMA synchronous=FULL", "BEGIN IMMEDIATE"),
-    "notes": ("PRAGMA query_only=OFF", "PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE"),
+_SETTINGS: dict[Mode, dict[str, str]] = {
+    "reads": {"query_only": "ON"},
+    "writes": {"query_only": "OFF", "synchronous": "FULL"},
+    "notes": {"query_only": "OFF", "synchronous": "NORMAL"},
 }
-"""How SQLite begins one. In WAL mode one that reads neither waits for a writer nor keeps one
-waiting."""
+"""What SQLite's connections are set to for it. Whoever sets `query_only` makes SQLite compile every
+statement anew, so connections that read and connections that write are kept apart."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
@@ -75,7 +73,6 @@ class Database:
 
     Attributes:
         place: its file or address, for a person to read; never a password.
-        pool: has the connections.
 
     Raises:
         ConfigurationError: a URL nothing can be made of, or there is no journal.
@@ -85,12 +82,12 @@ class Database:
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
         self.place, self._key = _place(url), key
         try:
-            engine, self._modes = self._engine(url, create)
+            self._modes = self._engines(url, create)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
                 "Name a sqlite:/// path that can be written, or a "
-                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}."
+                f"postgresql+psycopg:// URL, which needs an extra: {how_to_install('postgres')}."
             )
             if ":" not in url and "@" not in url:
                 path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
@@ -99,28 +96,30 @@ class Database:
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,
             ) from None
-        self.pool = engine
+        engine = self._modes["reads"]
         self._in_memory = _is_in_memory(engine.url)
+        self._driver_error = engine.dialect.loaded_dbapi.Error
         # A lock of our own: a thread that waits in the pool's queue while the pool is closed
         # is never woken, and gives up after 30 s.
         self._turn = threading.Lock()
         self._gone = False
         with ExitStack() as unless_opened:
-            unless_opened.callback(self.pool.dispose)
+            unless_opened.callback(self.dispose)
             self._prepare(create)
             unless_opened.pop_all()
 
-    def _engine(self, url: str, create: bool) -> tuple[sa.Engine, dict[Mode, sa.Engine]]:
+    def _engines(self, url: str, create: bool) -> dict[Mode, sa.Engine]:
         parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
-        reads: dict[str, Any] = {}
-        modes: tuple[Mode, ...] = ("reads", "writes", "notes")
+        reads: sa.Engine
         if parsed.get_backend_name() == "postgresql":
-            engine = _postgresql(parsed)
-            reads = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+            writes = _postgresql(parsed)
+            reads = writes.execution_options(
+                postgresql_readonly=True, isolation_level="REPEATABLE READ"
+            )
         elif parsed.get_backend_name() != "sqlite":
             raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
         elif _is_in_memory(parsed):
-            engine = _sqlite(parsed, "memory")
+            reads = writes = _sqlite(parsed, "memory")
         else:
             name = parsed.database or ""
             path = Path(name.removeprefix("file:"))
@@ -128,13 +127,14 @@ class Database:
             if (read_only or not create) and not _holds_tables(path):
                 raise self._missing()
             if read_only or (path.exists() and not os.access(path, os.W_OK)):
-                engine, modes = _sqlite(_copy(parsed, path), None), ("reads",)
-            else:
-                if not name.startswith("file:"):
-                    _make_private(path)
-                engine = _sqlite(parsed, "wal")
-        options = {mode: reads if mode == "reads" else {} for mode in modes}
-        return engine, {m: engine.execution_options(**{_MODE: m}, **o) for m, o in options.items()}
+                return {
+                    "reads": _sqlite(_copy(parsed, path), None).execution_options(hms_mode="reads")
+                }
+            if not name.startswith("file:"):
+                _make_private(path)
+            reads, writes = _sqlite(parsed, "wal"), _sqlite(parsed, "wal")
+        of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
+        return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
 
     def _prepare(self, create: bool) -> None:
         writable = "writes" in self._modes
@@ -162,12 +162,17 @@ class Database:
     def close(self) -> None:
         """Close the connections. A later use opens new ones; a journal in memory is gone."""
         with self._in_turn():
-            self.pool.dispose()
+            self.dispose()
             self._gone = self._in_memory
+
+    def dispose(self, *, close: bool = True) -> None:
+        """Let go of the connections that nobody uses now. With `close` False they stay open."""
+        for engine in self._modes.values():
+            engine.dispose(close=close)
 
     def forget(self) -> None:
         """Use none of the connections, which belong to the process that this one was forked from."""
-        self.pool.dispose(close=False)
+        self.dispose(close=False)
         self._turn = threading.Lock()
         self._gone = self._in_memory
 
@@ -189,7 +194,7 @@ class Database:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
-            except (SQLAlchemyError, sqlite3.Error) as error:
+            except (SQLAlchemyError, self._driver_error) as error:
                 raise self._error(error) from None
             except JournalError as error:
                 if self.place not in str(error):
@@ -242,7 +247,7 @@ def _postgresql(url: sa.URL) -> sa.Engine:
 
 
 def _begin_postgresql(connection: sa.Connection) -> None:
-    mode = connection.get_execution_options()[_MODE]
+    mode = connection.get_execution_options()["hms_mode"]
     if mode == "reads":
         return
     # One writer at a time, as with SQLite: what a transaction has read stays true until its end.
@@ -274,6 +279,7 @@ def _sqlite(url: sa.URL, journal_mode: str | None) -> sa.Engine:
         pool_size=1 if in_memory else 5,
         max_overflow=0 if in_memory else -1,
         connect_args={"check_same_thread": False, "timeout": 30},
+        paramstyle="named",
     )
     sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode))
     sa.event.listen(engine, "begin", _begin_sqlite)
@@ -283,8 +289,14 @@ def _sqlite(url: sa.URL, journal_mode: str | None) -> sa.Engine:
 def _begin_sqlite(connection: sa.Connection) -> None:
     opened = connection.connection.driver_connection
     assert isinstance(opened, sqlite3.Connection)
-    for statement in _BEGIN[connection.get_execution_options()[_MODE]]:
-        opened.execute(statement)
+    mode: Mode = connection.get_execution_options()["hms_mode"]
+    for pragma, value in _SETTINGS[mode].items():
+        if connection.info.get(pragma) != value:
+            opened.execute(f"PRAGMA {pragma}={value}")
+            connection.info[pragma] = value
+    # Whoever writes takes the lock at once: who reads first never loses the race late. In WAL mode
+    # one that reads neither waits for a writer nor keeps one waiting.
+    opened.execute("BEGIN" if mode == "reads" else "BEGIN IMMEDIATE")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) -> None:

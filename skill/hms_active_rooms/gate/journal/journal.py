@@ -109,7 +109,7 @@ class Journal:
 
                 self._opened = database = Database(self._url, self._key, create=self._create)
                 # A journal nobody closed lets go of its file when nobody has it any more.
-                weakref.finalize(self, database.pool.dispose)
+                weakref.finalize(self, database.dispose)
                 forget = weakref.WeakMethod(database.forget)
                 if hasattr(os, "register_at_fork"):
                     os.register_at_fork(after_in_child=lambda: (f := forget()) and f())

@@ -10,15 +10,15 @@ in one transaction with the event that records it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, Unpack, get_args
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from hms_active_rooms.errors import BrokenRecord, JournalError
+from hms_active_rooms.gate.journal import compiled
 from hms_active_rooms.gate.journal.records import (
     CALLED_AGAIN,
     REQUESTS,
@@ -43,7 +43,7 @@ from hms_active_rooms.untrusted import quoted
 
 Clock = Callable[[], datetime]
 
-# --- statements, made once: SQLAlchemy keeps what it has compiled of each -------------------------
+# --- statements that are kept ---------------------------------------------------------------------
 
 _SAID: Final = ("at", "kind", "by", "way", "data", "seal")
 _STEP, _ANY, _TOLD = events.alias("step"), events.alias("any_event"), events.alias("told")
@@ -61,7 +61,7 @@ _ROW = sa.select(
 
 
 def _given(name: str) -> sa.BindParameter[Any]:
-    return sa.bindparam(f"given_{name}")
+    return sa.bindparam(f"given_{name}", required=False)
 
 
 def _newest(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -97,21 +97,26 @@ _SENT_SINCE = sa.select(
     sa.func.count().filter(sa.and_(*_OF_ROOM)).label("alike"), sa.func.count().label("whole")
 ).where(actions.c.sent_at > _given("moment"))
 _ENDED_SINCE = sa.select(
-    sa.exists().where(
+    sa.exists()
+    .where(
         actions.c.room_id == _given("room_id"),
         actions.c.id != _given("id"),
         actions.c.gate == "hard",
         _ANY.c.action_id == actions.c.id,
         _ANY.c.seq > _given("mark"),
-        _ANY.c.kind.in_(("done", "failed", "unknown", "returned")),
+        sa.or_(*(_ANY.c.kind == kind for kind in ("done", "failed", "unknown", "returned"))),
     )
+    .label("ended")
 )
 _EVENTS = sa.select(events).where(events.c.action_id == _given("id")).order_by(events.c.seq)
-_IS_KNOWN = sa.select(sa.exists().where(events.c.action_id == _given("id")))
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _given("place"))
+_IS_KNOWN = sa.select(sa.exists().where(events.c.action_id == _given("id")).label("known"))
 _MOVE = actions.update().where(
-    actions.c.id == _given("id"), actions.c.state.in_(sa.bindparam("given_states", expanding=True))
+    actions.c.id == _given("id"),
+    sa.or_(actions.c.state == _given("state"), actions.c.state == _given("or_state")),
 )
+_ADD = {"sqlite": events.insert(), "postgresql": events.insert().returning(events.c.seq)}
+_ADD_ROW, _ADD_ASK = actions.insert(), asks.insert()
 _GRANTED_ALIKE = ("tool", "room_id", "session_id", "thread", "requester", "worker", "audience")
 
 
@@ -168,7 +173,7 @@ class Reading:
         """Every revision of a call, the first one first, with its columns as they are stored."""
         query = _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
         names, now = actions.c.keys(), self.now()
-        return [(self._action(r, now), {n: r[n] for n in names}) for r in self._rows(query)]
+        return [(self._action(r, now), {n: r[n] for n in names}) for r in self._found(query)]
 
     def edited_into(self, action_id: str) -> Action | None:
         """The row that holds the words a person edited this one into."""
@@ -200,8 +205,8 @@ class Reading:
         who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
         found = self.db.execute(who).all()
         mine = [requester for requester, _ in found if is_mine(requester)]
-        newest = self._one(_newest(*same, actions.c.requester.in_(mine))) if mine else None
-        return newest, sum(made for _, made in found)
+        newest = self._found(_newest(*same, actions.c.requester.in_(mine))) if mine else []
+        return next(iter(self._actions(newest)), None), sum(made for _, made in found)
 
     def actions(
         self, *, oldest_first: bool = False, limit: int = 50, **which: Unpack[Which]
@@ -210,7 +215,7 @@ class Reading:
         age = actions.c.created_at
         order = age if oldest_first else age.desc()
         query = _ROW.where(*self._filters(which)).order_by(order, actions.c.id)
-        return self._actions(query.limit(limit))
+        return self._actions(self._found(query.limit(limit)))
 
     def ids(self, *states: State, **which: Unpack[Which]) -> list[str]:
         """The ids of the rows in one of these states, the newest first."""
@@ -227,8 +232,8 @@ class Reading:
         """How many actions were sent after this moment, and not taken back as not executed: in the
         same room for the same requester, and in all."""
         given = {"moment": moment, "room_id": like.room_id, "requester": like.requester}
-        found = self._execute(_SENT_SINCE, **given).one()
-        return found.alike, found.whole
+        [found] = self._rows(_SENT_SINCE, **given)
+        return found["alike"], found["whole"]
 
     def has_rival(self, action: Action) -> bool:
         """Whether another destructive action of the room is being sent, or was when `action` was
@@ -238,7 +243,8 @@ class Reading:
             if other.id != action.id and other.gate == "hard" and not other.contradiction:
                 return True
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
-        return bool(self._execute(_ENDED_SINCE, **given).scalar())
+        [found] = self._rows(_ENDED_SINCE, **given)
+        return bool(found["ended"])
 
     def history_fault(self, action: Action) -> str:
         """Why the events of a row do not lead to it; "" if they do."""
@@ -252,7 +258,7 @@ class Reading:
         """Requests that servers refused, newest first: `by` whom, `way` why, what in `data`."""
         refused = (events.c.action_id == REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
-        return [_event(row) for row in self._rows(query)]
+        return [_event(row) for row in self._found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
         """Peer id to what became of its request: "sending", or a `Fate`."""
@@ -261,7 +267,7 @@ class Reading:
 
     def asked_at(self, place: str) -> list[str]:
         """What was asked at a place of a graph; empty if nothing was."""
-        return list(self._execute(_ASKED, place=place).scalar() or [])
+        return [item for found in self._rows(_ASKED, place=place) for item in found["items"]]
 
     def asked_below(self, place: str) -> list[list[str]]:
         """What was asked at all places of graphs whose names begin like this."""
@@ -276,7 +282,7 @@ class Reading:
             grants.c.most >= wanted.most,
             grants.c.expires_at > self.now(),
         )
-        for row in self._rows(query):
+        for row in self._found(query):
             names = ("most", "granted_by", "action_id", "expires_at")
             found = replace(wanted, **{name: row[name] for name in names})
             if row["seal"] == self._seal_of(found):
@@ -286,20 +292,23 @@ class Reading:
     def _seal_of(self, grant: Grant) -> str:
         return sealed(self._key, grant=grant.columns())
 
-    def _execute(self, statement: sa.Executable, **given: object) -> sa.CursorResult[Any]:
-        return self.db.execute(statement, {f"given_{name}": value for name, value in given.items()})
+    def _rows(self, query: sa.ClauseElement, **given: object) -> list[compiled.Row]:
+        """What a statement that is kept finds."""
+        values = {f"given_{name}": value for name, value in given.items()}
+        return compiled.rows(self.db, query, values)
 
-    def _rows(self, query: sa.Select[Any], **given: object) -> list[dict[str, Any]]:
-        found = self._execute(query, **given)
+    def _found(self, query: sa.Select[Any]) -> list[compiled.Row]:
+        """What a statement finds that is made for this once."""
+        found = self.db.execute(query)
         names = tuple(found.keys())
-        return [dict(zip(names, map(_text, row), strict=True)) for row in found]
+        return [dict(zip(names, map(compiled.text, row), strict=True)) for row in found]
 
     def _one(self, query: sa.Select[Any], **given: object) -> Action | None:
-        return next(iter(self._actions(query, **given)), None)
+        return next(iter(self._actions(self._rows(query, **given))), None)
 
-    def _actions(self, query: sa.Select[Any], **given: object) -> list[Action]:
+    def _actions(self, rows: Iterable[compiled.Row]) -> list[Action]:
         now = self.now()
-        return [self._action(row, now) for row in self._rows(query, **given)]
+        return [self._action(row, now) for row in rows]
 
     def _action(self, row: dict[str, Any], now: datetime) -> Action:
         step = {name: row[f"step_{name}"] for name in _SAID}
@@ -320,11 +329,6 @@ class Reading:
         if (within := which.get("within")) is not None:
             found.append(sa.or_(sa.false(), *map(_is_within, within)))
         return found
-
-
-def _text(value: object) -> object:
-    """SQLite holds bytes in a column of text, if somebody writes them there."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _event(row: dict[str, Any]) -> Event:
@@ -351,15 +355,15 @@ class Writing(Reading):
             BrokenRecord: there was an action with this id, and its row was deleted.
         """
         row = row_of(action)
-        try:
-            self.db.execute(actions.insert(), row)
-        except IntegrityError:
-            raise JournalError("Two different calls have the same action id.") from None
-        if self._execute(_IS_KNOWN, id=action.id).scalar():
+        [found] = self._rows(_IS_KNOWN, id=action.id)
+        if found["known"] and self.get(action.id) is not None:
+            raise JournalError("Two different calls have the same action id.")
+        if found["known"]:
             raise BrokenRecord(
                 f"The action {action.id} was made before, and its row is deleted.",
                 hint="Nothing is sent. If it was archived, its export tells what came of it.",
             )
+        self._write(_ADD_ROW, row)
         kind = "refused" if action.state == "rejected" else "proposed"
         data = {"state": action.state, "digest": action.digest, "reason": action.reason}
         mark = self._add(action.id, kind, action.requester, "call", data, row)
@@ -435,8 +439,8 @@ class Writing(Reading):
         that says so; the number of that."""
         columns = row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
-        where = {"given_id": moved.id, "given_states": list(before)}
-        if self.db.execute(_MOVE, {**values, **where}).rowcount != 1:
+        given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
+        if self._write(_MOVE, values, **given).rowcount != 1:
             return None
         return self._add(moved.id, kind, by, way, said, columns)
 
@@ -452,8 +456,13 @@ class Writing(Reading):
         """Append an event, sealed to the row that it made if it is a step; its number."""
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = seal(self._key, columns, event) if columns else ""
-        added = self.db.execute(events.insert(), {**event, "action_id": action_id, "seal": bound})
-        return int(added.inserted_primary_key[0]) if added.inserted_primary_key else 0
+        add = _ADD[self.db.dialect.name]
+        added = self._write(add, {**event, "action_id": action_id, "seal": bound})
+        return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
+
+    def _write(self, statement: sa.ClauseElement, columns: compiled.Row, **given: object) -> Any:
+        values = {f"given_{name}": value for name, value in given.items()}
+        return compiled.execute(self.db, statement, values, columns)
 
     def _update(self, action_id: str, *where: sa.ColumnElement[bool], **values: Any) -> bool:
         mine = actions.update().where(actions.c.id == action_id, *where)
