@@ -15,6 +15,9 @@ PEOPLE: Final = 20
 MANY: Final = 100
 """People in the room that is read, and calls at once."""
 
+BURSTS: Final = 3
+"""So often `MANY` calls at once in a sample, after one burst that opens the connections."""
+
 LARGEST: Final = 20_000
 """People in the largest room that 100ms has."""
 

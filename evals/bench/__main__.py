@@ -174,7 +174,14 @@ class Bench:
         }
         for measure, (do, given) in work.items():
             for code in codes:
-                self.samples[code.name, measure].append((await code.worker.ask(do, **given))["s"])
+                before = await self._told(room_of(MANY))
+                took = await code.worker.ask(do, **given)
+                after = await self._told(room_of(MANY))
+                self.samples[code.name, measure].append(took["s"])
+                if measure == "at once":
+                    served_s = after["cpu_s"] - before["cpu_s"]
+                    asked = after["requests"] - before["requests"]
+                    self.samples[code.name, "served"].append(served_s / asked / took["s"])
         for measure, tool in (("MCP list", _LIST), ("MCP room", _ROOM)):
             for code in codes:
                 called = _LIST if code.name == PLAIN else tool
@@ -253,7 +260,7 @@ def report(bench: Bench, command: str) -> str:
 
 - On {datetime.now(UTC):%Y-%m-%d}, by `{command}`, at commit {_commit()}.
 - Python {platform.python_version()}; {libraries}.
-- Samples of each measure: {bench.repeats}, each taken right after the same work done plainly; a ratio is the median of the samples' ratios. The two codes have the same libraries. The processes measured share one core.
+- Samples of each measure: {bench.repeats}, each taken right after the same work done plainly; a ratio is the median of the samples' ratios. The two codes have the same libraries. The processes measured share one core; the stand-in for 100ms keeps to another.
 
 ## One removal of one person, question to outcome
 
@@ -262,6 +269,8 @@ In a room of {PEOPLE} people; {cells}. Plain agent: `create_agent` with `HumanIn
 {bench.removal()}
 
 ## Reading
+
+{MANY} at once is a burst whose connections are open, as in a service that keeps asking. The stand-in does not limit it: it is busy for {100 * statistics.median(bench.samples[NOW, "served"]):.0f} % of that time.
 
 {bench.reading()}
 """

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.request import urlopen
 
-from evals.bench import LARGEST, MANY, peer_of, plain, room_of
+from evals.bench import BURSTS, LARGEST, MANY, peer_of, plain, room_of
 from evals.bench.counting import Counts
 
 Told = Mapping[str, Any]
@@ -108,15 +108,17 @@ class Worker:
         return {"s": cpu_s / calls}
 
     def list_at_once(self, transport: str) -> Told:
-        """100 calls at once; wall of one."""
+        """100 calls at once, again and again; wall of one, once the connections are open."""
         tool, given = self.lists[transport], {"room_id": room_of(MANY)}
 
-        async def run() -> None:
-            await asyncio.gather(*(tool.ainvoke(given) for _ in range(MANY)))
+        async def run() -> float:
+            for burst in range(BURSTS + 1):
+                if burst == 1:  # the first one opened the connections
+                    wall_s = time.perf_counter()
+                await asyncio.gather(*(tool.ainvoke(given) for _ in range(MANY)))
+            return time.perf_counter() - wall_s
 
-        wall_s = time.perf_counter()
-        self.loop.run_until_complete(run())
-        return {"s": (time.perf_counter() - wall_s) / MANY}
+        return {"s": self.loop.run_until_complete(run()) / MANY / BURSTS}
 
     def list_largest(self) -> Told:
         """The largest room; CPU."""
@@ -218,6 +220,7 @@ def _answer(commands: Mapping[str, Callable[..., Told]]) -> None:
 
 
 def _pin() -> Told:
+    """To the last core; the stand-in for 100ms keeps to the first."""
     if hasattr(os, "sched_setaffinity"):
         core = {max(os.sched_getaffinity(0))}
         for thread in threading.enumerate():

@@ -189,7 +189,9 @@ async def test_no_content_acknowledges_but_is_no_room(
 async def test_a_name_that_cannot_be_encoded_does_not_hide_the_roster(
     client: ActiveRoomsClient, wire: Wire
 ) -> None:
-    document = rb'{"peers":{"a":{"name":"x\ud800y \ud83d\ude00 \u003c"},"b":{"name":"' + b'\xff"}}}'
+    one, two = PEER.encode(), b"0" + PEER[1:].encode()
+    odd = rb'"x\ud800y \ud83d\ude00 \u003c"'
+    document = b'{"peers":{"%b":{"name":%b},"%b":{"name":"\xff"}}}' % (one, odd, two)
     wire.answers = [reply(raw=document)]
     names = [peer.name for peer in await client.list_peers(ROOM)]
     assert names == ["x?y \U0001f600 <", "\ufffd"]

@@ -51,6 +51,21 @@ def answered(call: Call, body: bytes | object, status: int = 200, **headers: str
     return asyncio.run(send())
 
 
+async def over_a_socket(raw: bytes, transport: Any) -> Any:
+    """The roster that a client reads from these bytes, after which the server closes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with ActiveRoomsClient(FixedToken(), base_url=url, transport=transport) as client:
+            return await client.list_peers(ROOM)
+
+
 def roster(body: bytes | object, status: int = 200) -> Any:
     return answered(lambda c: c.list_peers(ROOM), body, status)
 
@@ -89,7 +104,8 @@ def test_the_key_is_the_id_of_a_record_without_one(given: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize(
-    "record", [None, "John", 5, [], {"id": 5}, {"id": B}, {"id": ["x"]}, {"id": {"a": 1}}]
+    "record",
+    [None, "John", 5, [], {"id": 5}, {"id": B}, {"id": ["x"]}, {"id": {"a": 1}}, {"id": "peer"}],
 )
 def test_a_record_that_says_nothing_usable_is_left_out_and_counted(record: object) -> None:
     found = roster({"peers": {A: record, C: {"id": C, "role": "host"}}})
@@ -100,6 +116,17 @@ def test_a_record_that_says_nothing_usable_is_left_out_and_counted(record: objec
 @pytest.mark.parametrize("peers", ["{}", "null", "[]"])
 def test_an_empty_roster_may_be_written_in_three_ways(peers: str) -> None:
     assert roster(b'{"peers":%s}' % peers.encode()) == ()
+
+
+def test_an_id_that_no_request_can_name_is_not_one_of_a_peer() -> None:
+    odd = ["abc", f"{{{A}}}", f"peer_{A}", A.replace("-", ""), A + "\n", ""]
+    found = roster({"peers": {**{key: {"role": "x"} for key in odd}, B: {}}})
+    assert ([p.id for p in found], set(found.unreadable)) == ([B], set(odd))
+
+
+def test_a_roster_may_be_a_map_of_indexes() -> None:
+    found = roster({"peers": {"0": {"id": A}, "1": {"id": B}}})
+    assert ([p.id for p in found], found.unreadable) == ([A, B], ())
 
 
 def test_a_roster_may_be_a_list_and_keeps_the_servers_order() -> None:
@@ -125,6 +152,34 @@ ODD_ROSTERS: dict[str, object] = {
     "total": {"peers": {A: {}}, "total": 2},
     "total as a text": {"peers": {A: {"id": A}}, "total": "2"},
     "limit as a text": {"peers": {A: {"id": A}}, "limit": "1", "last": A},
+    **{
+        f"{key} {where}": {"peers": {A: {}}, **({where: {key: value}} if where else {key: value})}
+        for key, value in {
+            "next": {"href": "https://api.100ms.live/v2/..."},
+            "hasNextPage": True,
+            "has_next": "true",
+            "next_page": 2,
+            "total": 15,
+            "totalCount": 15,
+            "peers_count": "15",
+            "Total-Pages": 2,
+            "endCursor": "x",
+            "last": A,
+            "isTruncated": True,
+            "remaining": 5,
+        }.items()
+        for where in ("", "pagination", "meta", "page_info", "_links")
+    },
+    "a cursor two levels down": {"peers": {A: {}}, "paging": {"cursors": {"after": "x"}}},
+    "another room's": {"peers": {A: {}}, "room_id": "0" * 24},
+    "gRPC's code": {"code": 5, "message": "not found", "peers": {}},
+    "a code in words": {"code": "NOT_FOUND", "peers": {}},
+    "ok": {"peers": {}, "ok": "false"},
+    "fault": {"peers": {}, "fault": {"faultstring": "oops"}},
+    "Error": {"peers": {}, "Error": "oops"},
+    "status in another word": {"peers": {}, "status": "FAILED"},
+    "NaN in a field of tomorrow": b'{"peers":{"%s":{"id":"%s","x":NaN}}}' % ((A.encode(),) * 2),
+    "Infinity beside it": b'{"peers":{"%s":{"id":"%s"}},"x":[Infinity]}' % ((A.encode(),) * 2),
     "error": {"peers": {}, "error": "oops"},
     "errors": {"peers": {}, "errors": [{"message": "oops"}]},
     "success": {"peers": {}, "success": False},
@@ -158,16 +213,39 @@ def test_ids_in_upper_case_are_the_same_ids_in_every_answer() -> None:
 
 
 def test_a_list_shorter_than_its_limit_is_whole() -> None:
-    found = roster({"peers": {A: {}}, "limit": 10, "last": A, "total": 1, "has_more": False})
-    assert len(found) == 1
+    wholes: list[dict[str, Any]] = [
+        {"limit": 10, "last": A, "total": 1, "has_more": False},
+        {"pageInfo": {"hasNextPage": False, "endCursor": "x"}, "totalCount": 1},
+        {"next": None, "limit": 1, "page": 1, "pages": 1},
+        {"code": 200, "status": "ok", "success": True, "error": None, "errors": []},
+    ]
+    for said in wholes:
+        assert len(roster({"peers": {A: {}}, **said})) == 1
 
 
-@pytest.mark.parametrize("field", ["role", "user_id"])
+def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
+    with pytest.raises(BadResponse, match="one page of a longer list"):
+        answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, link='<...?start=9>; rel="next"')
+
+
+@pytest.mark.parametrize("field", ["role", "user_id", "name", "metadata", "joined_at", "id", "x"])
 def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str) -> None:
-    given = A.encode(), A.encode(), field.encode(), field.encode()
-    body = b'{"peers":{"%s":{"id":"%s","role":"x","%s":"guest","%s":"host"}}}' % given
+    given = *(A.encode(),) * 2, field.encode(), field.encode(), *(B.encode(),) * 2
+    body = b'{"peers":{"%s":{"id":"%s","%s":"guest","%s":"host"},"%s":{"id":"%s"}}}' % given
     found = roster(body)
-    assert (found, found.unreadable) == ((), (A,))
+    assert ([p.id for p in found], found.unreadable) == ([B], (A,))
+
+
+def test_a_filter_that_was_not_applied_is_not_taken_for_one() -> None:
+    calls: list[Call] = [
+        lambda c: c.list_peers(ROOM, role="host"),
+        lambda c: c.list_peers(ROOM, user_id="u"),
+    ]
+    for call in calls:
+        with pytest.raises(BadResponse, match="not asked for"):
+            answered(call, {"peers": {A: {"role": "x"}}})
+    found = answered(lambda c: c.list_peers(ROOM, role="x"), {"peers": {A: {"role": "x"}}})
+    assert [p.id for p in found] == [A]
 
 
 def test_a_byte_order_mark_and_half_a_surrogate_pair_are_read() -> None:
@@ -180,7 +258,14 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
     assert found.model_dump()["size"] == 4
 
 
-@pytest.mark.parametrize("session", [None, {}, {"id": "", "created_at": "", "peers": None}])
+@pytest.mark.parametrize(
+    "session",
+    [
+        *(None, {}, [], "", False),
+        {"id": "", "created_at": "", "peers": None},
+        {"id": "s", "active": False, "peers": [A]},
+    ],
+)
 def test_a_room_whose_session_is_nothing_is_not_active(session: object) -> None:
     with pytest.raises(NotActive) as caught:
         room({"id": ROOM, "name": "n", "session": session})
@@ -193,6 +278,7 @@ def test_a_room_whose_session_is_nothing_is_not_active(session: object) -> None:
         ({A: {"id": A}, B: {}}, (A, B)),
         ([{"id": A}, {"id": B}], (A, B)),
         ([A, A, 5], (A, "5")),
+        ({"0": A, "1": {"id": B}}, (A, B)),
         (None, ()),
     ],
 )
@@ -212,6 +298,11 @@ def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> Non
         {"id": ROOM, "session": {"id": "s"}},
         {"id": ROOM, "session": {"id": "s", "peers": [None]}},
         {"id": ROOM, "session": {"id": "s", "peers": 3}},
+        {"id": ROOM, "session": {"id": "s", "peers": [True]}},
+        {"id": ROOM, "session": {"id": "s", "peers": {A: {"id": B}}}},
+        {"id": ROOM, "session": {"id": "s", "peers": [A], "peer_count": 2}},
+        {"id": ROOM, "session": {"id": "s", "peers": [A], "has_more": True}},
+        {"id": ROOM, "session": {"id": "s", "peers": [A], "room_id": "0" * 24}},
         {"id": ROOM, "session": "active"},
     ]:
         with pytest.raises(BadResponse):
@@ -223,6 +314,15 @@ def test_a_track_may_be_null_where_nothing_is_meant_and_tracks_may_be_a_list() -
     for tracks in ({"t": track}, [track]):
         found = peer({"id": PEER, "tracks": tracks}).tracks["t"]
         assert (found.mute, found.source) == (False, "")
+
+
+def test_a_track_that_cannot_be_used_does_not_hide_its_peer() -> None:
+    for odd in [None, 5, {"mute": "muted"}, {"id": ""}]:
+        tracks = {"x": odd, "t": {"type": "audio"}}
+        assert [t.id for t in peer({"id": PEER, "tracks": tracks}).tracks.values()] == ["t"]
+    nothings: list[object] = [None, "", [], False]
+    for nothing in nothings:
+        assert peer({"id": PEER, "tracks": nothing}).tracks == {}
 
 
 @pytest.mark.parametrize("document", [{}, {"id": A}, {"id": None}, {"id": PEER, "tracks": 5}])
@@ -245,6 +345,9 @@ def test_a_write_is_done_with_or_without_words(status: int, body: bytes) -> None
         (206, {"message": "ok"}),
         (200, {"code": 500, "message": "oops"}),
         (200, {"error": "oops"}),
+        (200, {"code": 5, "message": "session not found"}),
+        (200, {"status": "Failed"}),
+        (200, {"message": "session is ending", "room_id": "0" * 24}),
         (200, {"success": False}),
         (200, b"<html>please log in</html>"),
         (200, "ok"),
@@ -277,6 +380,23 @@ def test_a_wrong_address_is_named(unused_port: int) -> None:
             roster(body, status)
 
 
+ODD_HEADS = {
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n",
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n",
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n",
+    "no reason": b"HTTP/1.1 200 \r\n",
+    "another charset": b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-16\r\n",
+    "names in capitals": b"HTTP/1.1 200 OK\r\nCONTENT-ENCODING: IDENTITY\r\n",
+}
+
+
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+@pytest.mark.parametrize("head", ODD_HEADS)
+async def test_an_odd_head_does_not_change_what_the_body_says(head: str, transport: Any) -> None:
+    body = json.dumps({"peers": {A: {"id": A}}}).encode()
+    assert [p.id for p in await over_a_socket(ODD_HEADS[head] + b"\r\n" + body, transport)] == [A]
+
+
 def test_a_401_says_by_how_much_this_clock_is_wrong() -> None:
     then = format_datetime(datetime(2026, 1, 1, 0, 5, tzinfo=UTC), usegmt=True)
     with pytest.raises(Unauthorized) as caught:
@@ -292,17 +412,8 @@ async def test_a_gzip_of_several_members_is_one_answer(transport: Any) -> None:
     body = json.dumps({"peers": {A: {"id": A}}}).encode()
     packed = gzip.compress(body[:9]) + gzip.compress(body[9:])
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n"
-        writer.write(head.encode() + packed)
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with ActiveRoomsClient(FixedToken(), base_url=url, transport=transport) as client:
-            assert [p.id for p in await client.list_peers(ROOM)] == [A]
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n"
+    assert [p.id for p in await over_a_socket(head.encode() + packed, transport)] == [A]
 
 
 # --- any mutation ------------------------------------------------------------------------------

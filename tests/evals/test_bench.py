@@ -45,7 +45,7 @@ def test_syncs_are_counted_by_file_between_marks() -> None:
 def test_where_the_earlier_commit_does_not_run_the_tables_say_why(tmp_path: Path) -> None:
     bench = Bench(tmp_path, repeats=3, calls=1)
     bench.missing[BASE_REF] = "not a valid object name"
-    measures = ["list", "fast", "at once", "largest", "MCP list", "MCP room"]
+    measures = ["list", "fast", "at once", "served", "largest", "MCP list", "MCP room"]
     for measure in [*measures, *(f"{way} {what}" for way in WAYS for what in ("CPU", "wall"))]:
         bench.samples[NOW, measure] = [2.0, 30.0, 6.0]
         bench.samples[PLAIN, measure] = [1.0, 1.0, 4.0]

@@ -1168,6 +1168,7 @@ async def test_the_journal_as_a_whole_has_a_limit_too() -> None:
         await carried_out(gate, calls[2])
 
 
+@pytest.mark.slow
 async def test_fifty_rooms_in_one_service_live_within_the_default_limits() -> None:
     room = classroom()
     gate = gate_on(room, rooms=("*",))
@@ -1423,6 +1424,7 @@ class Fails:
         raise JournalError("The journal failed.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [send(), remove(), remove_role(), end()])
 async def test_whichever_commit_fails_what_was_sent_is_never_told_as_not_executed_or_sent_again(
     call: StateChange,

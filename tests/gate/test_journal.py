@@ -1041,6 +1041,7 @@ print(journal.actions())
 """
 
 
+@pytest.mark.slow
 def test_one_in_memory_stays_with_its_process_and_a_forked_child_is_told() -> None:
     command = [sys.executable, "-c", FORKS]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

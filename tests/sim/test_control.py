@@ -142,6 +142,10 @@ def test_a_reset_brings_everything_back(
         ("/join", {"name": "Ann", "role": "student", "ago_s": 1e300}),
         ("/faults", {"kind": "fire"}),
         ("/rooms", "text"),
+        ("/rooms", {"name": "Second", "roles": []}),
+        ("/rooms", {"name": "Second", "roles": [{"name": "a"}], "id": "a/b"}),
+        ("/rooms", {"name": "Second", "roles": [{"name": "a"}, {"name": "a"}]}),
+        ("/join", {"name": "Ann", "role": "student", "peer_id": "../ann"}),
     ],
 )
 def test_bad_input_is_a_422_that_names_the_place(
@@ -166,10 +170,18 @@ def test_no_span_of_time_is_infinite(control: httpx.Client, path: str, seconds: 
     assert answer.status_code == 422
 
 
+def test_time_that_was_advanced_to_its_end_goes_no_further(control: httpx.Client) -> None:
+    assert control.post("/time", json={"advance_s": 1e9}).status_code == 200
+    further = control.post("/time", json={"advance_s": 1})
+    assert (further.status_code, "thirty years" in further.json()["message"]) == (400, True)
+    assert control.post("/join", json={"name": "Ann", "role": "student"}).status_code == 201
+
+
 def test_it_lists_what_it_can_do_with_the_fields_of_each(control: httpx.Client) -> None:
     listed = control.get("/").json()
     assert listed["POST /_sim/leave"] == ["room_id", "peer_id", "abrupt"]
     assert listed["POST /_sim/faults"][:2] == ["kind", "operation"]
+    assert listed["POST /_sim/rooms"] == ["name", "id", "enabled", "roles"]
     unknown = control.get("/nowhere")
     assert (unknown.status_code, unknown.json()["message"]) == (
         404,

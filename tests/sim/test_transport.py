@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from http.client import HTTPConnection
+
 import httpx
 import pytest
 
@@ -57,6 +60,9 @@ def test_a_client_may_reach_it_as_if_it_were_a_proxy(sim: Simulation, host: str)
         assert client.get(f"{target}/_sim/state").status_code == 200
         assert client.get(target).status_code == 404
     assert sim.requests[0].path == f"/v2/active-rooms/{sim.room_id}/peers"
+    with closing(HTTPConnection(origin.removeprefix("http://"))) as plain:
+        plain.request("GET", f"HTTP://{host}/v2/active-rooms/{sim.room_id}", headers=headers)
+        assert plain.getresponse().status == 200
 
 
 @pytest.mark.behaviour("errors.order")

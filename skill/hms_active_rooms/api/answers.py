@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
-from hms_active_rooms.api.reading import json_document, read_done
+from hms_active_rooms.api.reading import PAGE, json_document, read_done
 from hms_active_rooms.api.wire import Answer, Cause, Request, Unusable
 from hms_active_rooms.errors import (
     ApiError,
@@ -35,8 +35,8 @@ from hms_active_rooms.errors import (
 from hms_active_rooms.untrusted import quoted, shortened
 
 T = TypeVar("T")
-Reader = Callable[[bytes], T]
-"""What the body says; raises `Unusable` or an ApiError."""
+Reader = Callable[[bytes, Mapping[str, str]], T]
+"""What the body says, by what was asked for; raises `Unusable` or an ApiError."""
 
 
 class Outcome(NamedTuple):
@@ -81,19 +81,23 @@ _CLOCK_OFF_S: Final = 30.0
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """A longer Retry-After is reported as one day: nobody waits for it in a call."""
 
-_SECONDS: Final = re.compile(r"[0-9]{1,20}")
+# A proxy may add a second one. A number of any length is read: a long one is capped.
+_SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The text of the one 429 that the 100ms docs show (analytics); no header is documented.
-_IN_TEXT: Final = re.compile(r"retry after ([0-9]{1,20}) seconds?")
+_IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
+_NEXT_PAGE: Final = re.compile(r"rel *= *\"?next\b", re.IGNORECASE)
 
 
 class Failure(NamedTuple):
-    """The error to raise, unless the call is a read that is sent again."""
+    """The error to raise, unless the call is a read that is sent again, after `wait_s` seconds at
+    least."""
 
     error: ApiError
     read_again: bool
+    wait_s: float = 0.0
 
 
-def typed(answer: Answer, read: Reader[T]) -> T:
+def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     """What the body of a success says.
 
     Raises:
@@ -102,8 +106,10 @@ def typed(answer: Answer, read: Reader[T]) -> T:
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable("malformed", f"its answer is not whole (status {answer.status})")
+    if _NEXT_PAGE.search(answer.headers.get("link") or ""):
+        raise Unusable("contradicts", PAGE)
     try:
-        return read(b"" if nothing else answer.body)
+        return read(b"" if nothing else answer.body, asked)
     except RecursionError:
         raise Unusable("malformed", "its answer is nested too deeply") from None
 
@@ -131,12 +137,12 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
     cause = _BY_STATUS.get(status, "refused")
     kind: type[ApiError] | None = None
     more: dict[str, Any] = {"details": details}
+    wait = retry_after_s(answer.headers.get("retry-after"), message, now=now)
     if status < 400:
         cause, more["hint"] = "redirected", "Check the base URL (HMS_BASE_URL)."
     elif status >= 500:
         cause = "server_error"
     elif status == 429:
-        wait = retry_after_s(answer.headers.get("retry-after"), message, now=now)
         hint = f"Wait {wait:g} seconds, then try again." if wait else None
         more |= {"retry_after_s": wait, "hint": hint}
     elif status == 401:
@@ -151,7 +157,7 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
             kind = NotActive
         else:
             said += f" The address is {request.origin}."
-    return _failure(cause, request, said, answer, kind, **more)
+    return _failure(cause, request, said, answer, kind, **more)._replace(wait_s=wait or 0.0)
 
 
 def _failure(
@@ -207,8 +213,8 @@ def retry_after_s(header: str | None, message: str, *, now: float) -> float | No
     """Seconds to wait by a Retry-After header (seconds or HTTP date), if there is one, or by the
     error text; `now` is Unix time."""
     value = (header or "").strip()
-    if _SECONDS.fullmatch(value):
-        wait = float(value)
+    if seconds := _SECONDS.fullmatch(value):
+        wait = float(seconds[1])
     elif (then := _moment(value)) is not None:
         wait = max(then - now, 0.0)
     elif found := _IN_TEXT.search(message):
@@ -226,7 +232,8 @@ def _words(body: bytes, token: SecretStr) -> tuple[str, tuple[str, ...]]:
         return "", ()
     if not isinstance(document, dict):
         return "", ()
-    message, details = document.get("message"), document.get("details")
+    message, details = document.get("message") or document.get("error"), document.get("details")
+    message = message.get("message") if isinstance(message, dict) else message
     entries = details if isinstance(details, list) else []
     return (
         _without_token(message, token).strip() if isinstance(message, str) else "",

@@ -11,6 +11,7 @@ as key, valid for 24 hours).
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import json
 import logging
@@ -85,7 +86,10 @@ class StaticToken:
                 hint="Use a management token (its claim `type` is `management`).",
             )
         expires = claims.get("exp")
-        self._expires = float(expires) if isinstance(expires, (int, float)) else math.inf
+        self._expires = math.inf
+        if isinstance(expires, (int, float)) and not isinstance(expires, bool):
+            with contextlib.suppress(OverflowError):
+                self._expires = float(expires)
         if expired := self._expired():
             raise ConfigurationError(
                 expired,

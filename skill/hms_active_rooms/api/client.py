@@ -37,7 +37,6 @@ from hms_active_rooms.errors import (
     ApiError,
     ConfigurationError,
     InvalidCall,
-    RateLimited,
     Unauthorized,
 )
 
@@ -154,10 +153,7 @@ class ActiveRoomsClient:
             NotActive: nobody is in the room now.
             Forbidden: the room is not in this account, or the id is wrong.
         """
-        room_id = parse_room_id(room_id)
-        return await self._call(
-            "retrieveactiveroom", room_id, lambda body: read_room(body, room_id), deadline_s
-        )
+        return await self._call("retrieveactiveroom", room_id, read_room, deadline_s)
 
     async def list_peers(
         self,
@@ -301,14 +297,7 @@ class ActiveRoomsClient:
         body: Mapping[str, object] | None = None,
     ) -> PeerDetails:
         peer_id = parse_peer_id(peer_id)
-        return await self._call(
-            name,
-            room_id,
-            lambda said: read_peer(said, peer_id),
-            deadline_s,
-            body,
-            peer_id=peer_id,
-        )
+        return await self._call(name, room_id, read_peer, deadline_s, body, peer_id=peer_id)
 
     async def _call(
         self,
@@ -324,10 +313,11 @@ class ActiveRoomsClient:
         if deadline_s is not None and not _is_duration(deadline_s):
             raise InvalidCall("deadline_s must be a number of seconds above 0.")
         operation = capability().operation(name)
+        path["room_id"] = parse_room_id(room_id)
         asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
         request = Request(
             operation.method,
-            f"{self.base_url}{operation.url_path(room_id=parse_room_id(room_id), **path)}{asked}",
+            f"{self.base_url}{operation.url_path(**path)}{asked}",
             # An absent body is a 400 at 100ms, so an empty one is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
@@ -336,7 +326,9 @@ class ActiveRoomsClient:
         outcome: T | ApiError
         try:
             async with await self._pools.here() as pool, timer:
-                outcome = await self._attempts(pool, request, read, timer)
+                outcome = await self._attempts(
+                    pool, request, read, {**path, **(query or {})}, timer
+                )
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -347,7 +339,12 @@ class ActiveRoomsClient:
         return outcome
 
     async def _attempts(
-        self, pool: Pool, request: Request, read: Reader[T], timer: asyncio.Timeout
+        self,
+        pool: Pool,
+        request: Request,
+        read: Reader[T],
+        asked: Mapping[str, str],
+        timer: asyncio.Timeout,
     ) -> T | ApiError:
         attempt, refreshed = 1, False
         while True:
@@ -356,10 +353,10 @@ class ActiveRoomsClient:
             try:
                 answered = await pool.send(request, token)
                 if 200 <= answered.status < 300:
-                    return typed(answered, read)
-                error, again = refused(answered, request, token, self._clock())
+                    return typed(answered, read, asked)
+                error, again, wait = refused(answered, request, token, self._clock())
             except Unusable as why:
-                error, again = unusable(why, request, token, answered)
+                error, again, wait = unusable(why, request, token, answered)
             except ApiError as said:
                 return said
             if isinstance(error, Unauthorized) and not refreshed:
@@ -368,9 +365,8 @@ class ActiveRoomsClient:
                     continue
             if not again or not request.reads or attempt >= self._backoff.attempts:
                 return error
-            wait = self._rng() * self._backoff.ceiling_s(attempt)
-            if isinstance(error, RateLimited):
-                wait += error.retry_after_s or 0.0  # what the server asks for is never undercut
+            # What the server asks for is never undercut.
+            wait += self._rng() * self._backoff.ceiling_s(attempt)
             ends = timer.when() or math.inf
             if wait >= ends - asyncio.get_running_loop().time():
                 return error  # waiting longer than the deadline is the caller's decision

@@ -8,12 +8,20 @@ JSON. Every text comes from strangers: names, metadata and roles are data, never
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
 
 from hms_active_rooms.api.ids import normal_id
 
@@ -50,27 +58,30 @@ Text = Annotated[
 Id = Annotated[str, Field(min_length=1)]
 
 
+def as_list(value: object) -> object:
+    """A list that was written as a map of its indexes, as PHP does it; anything else as it is."""
+    if isinstance(value, dict) and value and list(value) == [str(n) for n in range(len(value))]:
+        return list(value.values())
+    return value
+
+
 def _ids(value: object) -> object:
     """Ids as a list: null is how Go writes an empty one; of a map its keys, of objects their ids."""
-    if value is None:
-        return ()
+    value = as_list(value)
     if isinstance(value, dict):
+        given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
+        if any(own and normal_id(own) != normal_id(key) for key, own in given):
+            return value
         value = list(value)
     if not isinstance(value, list):
-        return value
+        return () if value is None else value
     ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in value]
-    texts = [str(entry) for entry in ids if isinstance(entry, int | str)]
+    texts = [str(entry) for entry in ids if type(entry) in (int, str)]
     if len(texts) < len(ids):
         return ids
     if (joined := "".join(texts)) != joined.lower():
-        return tuple(dict.fromkeys(map(normal_id, texts)))
+        texts = [str(normal_id(text)) for text in texts]
     return tuple(dict.fromkeys(texts))
-
-
-def _by_id(value: object) -> object:
-    if isinstance(value, list):
-        return {str(entry.get("id") if isinstance(entry, dict) else ""): entry for entry in value}
-    return {} if value is None else value
 
 
 class Document(BaseModel):
@@ -145,10 +156,23 @@ class Track(Document):
     description: Text = ""
 
 
+def _tracks(value: object) -> object:
+    """Tracks by id, from a map or a list. One that cannot be used is left out: it is no reason
+    not to know the peer."""
+    value, found = as_list(value), dict[str, Track]()
+    if isinstance(value, list):
+        value = {str(n): entry for n, entry in enumerate(value)}
+    for key, entry in value.items() if isinstance(value, dict) else ():
+        with contextlib.suppress(ValidationError):
+            track = Track.model_validate({"id": key, **entry} if isinstance(entry, dict) else entry)
+            found[track.id] = track
+    return value if value and not isinstance(value, dict) else found
+
+
 class PeerDetails(Peer):
     """A peer with its tracks by track id (GET and POST /active-rooms/{room_id}/peers/{peer_id})."""
 
-    tracks: Annotated[dict[str, Track], BeforeValidator(_by_id)] = Field(default_factory=dict)
+    tracks: Annotated[dict[str, Track], BeforeValidator(_tracks)] = Field(default_factory=dict)
 
 
 class Acknowledgement(Document):

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from hms_active_rooms.api.ids import normal_id
+from hms_active_rooms.api.ids import normal_id, parse_peer_id
 from hms_active_rooms.api.models import (
     Acknowledgement,
     ActiveRoom,
@@ -23,9 +25,10 @@ from hms_active_rooms.api.models import (
     Peer,
     PeerDetails,
     Peers,
+    as_list,
 )
 from hms_active_rooms.api.wire import Unusable
-from hms_active_rooms.errors import NotActive
+from hms_active_rooms.errors import InvalidCall, NotActive
 from hms_active_rooms.untrusted import quoted, shortened
 
 M = TypeVar("M", bound=Document)
@@ -35,15 +38,23 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _LONGEST_NUMBER: Final = 4000
 """Digits; Python refuses to turn more than 4,300 into a number."""
 
-_HEAD: Final = 4000
-"""Bytes of a roster before its first record, at most."""
+_HEX: Final = "[0-9a-f]"
+_LISTED: Final = re.compile(f"(?:{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}},)*")
+_LETTERS: Final = re.compile(r"[^a-z]")
 
-# By the docs' general page a list has `limit` and `last`; the others are what such pages are
-# called elsewhere.
-_MORE: Final = ("has_more", "hasMore", "more", "has_next", "next", "next_page", "next_cursor")
-_MARKS: Final = ("last", "start", "cursor", "page_token", "next_page_token", "nextPageToken")
-_TOTALS: Final = ("total", "total_count", "count", "peer_count")
-_STATUSES: Final = ("code", "status", "statusCode")
+# How a list says that it is not the whole, in the names that are used for it, without case and
+# separators. By the docs' general page a list has `limit` and `last`.
+_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links", "cursor", "cursors"}
+_MORE: Final = re.compile(
+    r"(has)?(more|next(page)?)|next(page|cursor|token|pagetoken|link|url)"
+    r"|(is)?truncated|partial|incomplete(results)?|remaining"
+)
+_MARKS: Final = {"limit", "last", "start", "offset", "after", "cursor", "endcursor", "pagetoken"}
+_TOTALS: Final = re.compile(r"(total|num)?(peers?)?(count|total)|(total|num)(peers|records|items)?")
+_PAGES: Final = {"pages", "totalpages", "pagecount"}
+
+_FINE: Final = {"ok", "success", "succeeded", "accepted", "done", ""}
+_FAILED: Final = {"error", "fail", "failed", "failure"}
 
 
 class _PeerMap(Document):
@@ -56,41 +67,53 @@ class _Twice:
     """Stands for an object with a name in it twice: nobody knows which of the two is meant."""
 
 
-def read_room(body: bytes, room_id: str) -> ActiveRoom:
+# Each takes the body and what was asked for: the ids in the path, and the query.
+
+
+def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     """The room that was asked for, or Unusable; NotActive if it says that it has no session."""
-    found = _about(body, room_id, "room")
+    found = _about(_object(body, asked), asked["room_id"], "room")
     session = found.get("session", ...)
-    # An unset struct of Go has its fields, all empty.
-    if session is None or (
-        isinstance(session, dict) and not session.get("id") and not session.get("peers")
+    fields: Fields = session if isinstance(session, dict) else {}
+    # An unset struct of Go has its fields, all empty; PHP writes an empty object as a list.
+    if (
+        not session
+        or (fields and not fields.get("id") and not fields.get("peers"))
+        or False in (found.get("active"), fields.get("active"))
     ):
         raise NotActive("100ms answered that the room has no running session.")
+    _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
     if "peers" not in room.session.model_fields_set:
         raise _contradicts("its session does not say who is in it")
+    _refuse_page(fields, len(room.session.peers))
     return room
 
 
-def read_peer(body: bytes, peer_id: str) -> PeerDetails:
+def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
     """The peer that was asked for, or Unusable."""
-    return _model(PeerDetails, _about(body, peer_id, "peer"))
+    return _model(PeerDetails, _about(_object(body, asked), asked["peer_id"], "peer"))
 
 
-def read_done(body: bytes) -> Acknowledgement:
+def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
     """An acknowledgement, or Unusable; it needs no words, so nothing and null are enough."""
     nothing = body.strip() in (b"", b"null")
-    return Acknowledgement() if nothing else _model(Acknowledgement, _object(body))
+    return Acknowledgement() if nothing else _model(Acknowledgement, _object(body, asked))
 
 
-def read_roster(body: bytes) -> Peers:
-    """Everybody in the room; Unusable if it is one page of a longer list, or no such answer."""
+def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
+    """Everybody who was asked for; Unusable if it is one page of a longer list, or no such answer."""
     try:
-        return _plain_roster(body)
+        peers = _plain_roster(body, asked)
     except ValueError:  # something about it is odd, so each record is looked at by itself
-        return _odd_roster(_object(body))
+        peers = _odd_roster(_object(body, asked))
+    for field in ("role", "user_id"):
+        if field in asked and any(getattr(peer, field) != asked[field] for peer in peers):
+            raise _contradicts("it lists people who were not asked for")
+    return peers
 
 
-def _plain_roster(body: bytes) -> Peers:
+def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     """The roster, read by pydantic-core alone, if it has just the documented form."""
     # Tens of thousands of new objects make Python look for garbage again and again, which
     # doubles the time, and there is none. No other code runs meanwhile.
@@ -101,28 +124,29 @@ def _plain_roster(body: bytes) -> Peers:
     finally:
         if collects:
             gc.enable()
-    peers = Peers(found.peers.values())
+    peers, more = Peers(found.peers.values()), found.model_extra or {}
     ids = [peer.id for peer in peers]
-    joined = "".join(ids)
-    # Of a name that is there twice pydantic-core keeps the last. No text in JSON holds a bare
-    # quote, so what is counted are the names. A second "peers" behind the first one's people is
-    # found by their ids, one before them here.
+    given = sum([len(peer.model_fields_set) for peer in peers])
+    # Of a name that is there twice pydantic-core keeps the last, so there are fewer than in the
+    # text, where a colon behind a bare quote is one behind a name.
+    names = body.count(b'":') - body.count(b'\\":')
     if (
         ids != list(found.peers)
-        or joined.lower() != joined
-        or body.count(b'"id":') != len(peers)
-        or body.count(b'"role":') != len(peers)
-        or body.count(b'"user_id":') > len(peers)
-        or body.count(b'"peers"', 0, _HEAD) != 1
+        or names != 1 + len(more) + len(peers) + given
+        or len(listed := "".join([f"{peer_id}," for peer_id in ids])) != 37 * len(ids)
+        or not _LISTED.fullmatch(listed)
     ):
         raise ValueError("odd")
-    _refuse_error(found.model_extra or {})
-    _refuse_page(found.model_extra or {}, len(peers))
+    extra = [more, *[fields for peer in peers if (fields := peer.model_extra)]]
+    json.dumps(extra, allow_nan=False)  # what is no JSON number is a ValueError
+    _refuse_error(more)
+    _refuse_other(more, asked)
+    _refuse_page(more, len(peers))
     return peers
 
 
 def _odd_roster(found: Fields) -> Peers:
-    given = found.pop("peers", ...)
+    given = as_list(found.pop("peers", ...))
     entries: list[tuple[str, Any]] = []
     if isinstance(given, dict):
         entries = list(given.items())
@@ -144,34 +168,48 @@ def _peer(key: str, entry: object) -> Peer | None:
     if not isinstance(entry, dict):
         return None
     given = entry.get("id")
-    own = normal_id(key if given in (None, "") else given)
     try:
+        own = parse_peer_id(key if given in (None, "") else given)
         peer = Peer.model_validate({**entry, "id": own})
-    except ValidationError:
+    except (InvalidCall, ValidationError):
         return None
     return peer if not key or own == normal_id(key) else None
 
 
 def _refuse_page(found: Fields, length: int) -> None:
     """A list that says that it goes on is not the room."""
-    limit = _number(found.get("limit"))
-    full = limit is None or length >= limit
-    more = any(found.get(mark) for mark in _MORE)
-    more = more or (
-        full and any(found.get(mark) not in (None, "", 0) for mark in ("limit", *_MARKS))
-    )
-    if more or any((_number(found.get(mark)) or 0) > length for mark in _TOTALS):
-        raise _contradicts(
-            "it is one page of a longer list, and 100ms documents no way to the rest"
-        )
+    said = list(_about_pages(found))
+    more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
+    limit = next((_number(value) for name, value in said if name == "limit"), None)
+    marks = [value for name, value in said if name in _MARKS and value not in (None, "", 0)]
+    goes_on = not more and marks and (limit is None or length >= limit)
+    for name, value in said:
+        most = length if _TOTALS.fullmatch(name) else 1 if name in _PAGES else math.inf
+        goes_on = goes_on or (_number(value) or 0) > most
+    if goes_on or any(more):
+        raise _contradicts(PAGE)
 
 
-def _about(body: bytes, asked: str, what: str) -> Fields:
-    """The object, if it is about what was asked for."""
-    found = _object(body)
+def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
+    """Names, without case and separators, and values of the fields that may tell of pages."""
+    for key, value in found.items():
+        name = _LETTERS.sub("", key.lower())
+        yield name, value
+        if name in _PAGING and isinstance(value, dict):
+            yield from _about_pages(value)
+
+
+def _about(found: Fields, asked: str, what: str) -> Fields:
+    """The object, if it is what was asked for."""
     if normal_id(found.get("id")) != asked:
         raise _contradicts(f"it is not about the {what} that was asked for")
     return {**found, "id": asked}
+
+
+def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
+    for name in ("room_id", "peer_id"):
+        if name in asked and found.get(name) and normal_id(found[name]) != asked[name]:
+            raise _contradicts("it is about another room or peer")
 
 
 def _model(kind: type[M], found: Fields) -> M:
@@ -189,8 +227,8 @@ def _place(error: ValidationError) -> str:
     return f"{place}: {first['type']}"
 
 
-def _object(body: bytes) -> Fields:
-    """A JSON object that is not an error in disguise."""
+def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
+    """A JSON object that is no error in disguise, and not about something else."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
@@ -198,19 +236,40 @@ def _object(body: bytes) -> Fields:
     if not isinstance(found, dict):
         raise Unusable("malformed", "its answer is not a JSON object")
     _refuse_error(found)
+    _refuse_other(found, asked)
     return found
 
 
 def _refuse_error(found: Fields) -> None:
-    codes = [int(n) for key in _STATUSES if (n := _number(found.get(key))) and 400 <= n < 1000]
-    failed = found.get("success") is False or found.get("status") in ("error", "fail")
-    if not (codes or failed or found.get("error") or found.get("errors")):
-        return
-    said = found.get("message")
-    words = [str(code) for code in codes[:1]]
-    words += [quoted(said, 100)] if isinstance(said, str) and said else []
-    why = f": {', '.join(words)}" if words else ""
-    raise _contradicts(f"its status is a success, but its body is an error{why}")
+    said = {_LETTERS.sub("", key.lower()): value for key, value in found.items()}
+    code, status, message = said.get("code"), said.get("status"), said.get("message")
+    codes = [n for n in (_number(code), _number(status), _number(said.get("statuscode"))) if n]
+    wrong = [n for n in codes if n >= 400]
+    if (number := _number(code)) is None:
+        failed = code is not None and str(code).lower() not in _FINE
+    else:  # gRPC's codes are small numbers
+        failed = number != 0 and not 200 <= number < 300
+    if (
+        failed
+        or wrong
+        or str(status).lower() in _FAILED
+        or any(_means(said.get(name)) for name in ("error", "errors", "fault"))
+        or any(_means(said.get(name)) is False for name in ("success", "ok"))
+    ):
+        words = [f"{wrong[0]:g}"] if wrong else []
+        words += [quoted(message, 100)] if isinstance(message, str) and message else []
+        why = f": {', '.join(words)}" if words else ""
+        raise _contradicts(f"its status is a success, but its body is an error{why}")
+
+
+def _means(value: object) -> bool | None:
+    """Whether a value says yes; None if it says nothing."""
+    if value is None or isinstance(value, bool):
+        return value
+    return bool(value) and str(value).lower() not in ("false", "no", "0", "null", "none")
+
+
+PAGE: Final = "it is one page of a longer list, and 100ms documents no way to the rest"
 
 
 def _contradicts(reason: str) -> Unusable:
@@ -234,7 +293,11 @@ def json_document(body: bytes) -> Any:
     """
     text = body.decode("utf-8-sig", "replace")
     found = json.loads(
-        text, parse_constant=_refuse, parse_int=_whole_number, object_pairs_hook=_once
+        text,
+        parse_constant=_refuse,
+        parse_int=_whole_number,
+        parse_float=_finite,
+        object_pairs_hook=_once,
     )
     return _encodable(found) if _SURROGATE.search(text) else found
 
@@ -245,6 +308,11 @@ def _refuse(name: str) -> None:
 
 def _whole_number(digits: str) -> int | str:
     return int(digits) if len(digits) <= _LONGEST_NUMBER else digits[:_LONGEST_NUMBER]
+
+
+def _finite(digits: str) -> float | str:
+    found = float(digits)
+    return found if math.isfinite(found) else shortened(digits, 40)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Any:

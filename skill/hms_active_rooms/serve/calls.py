@@ -19,9 +19,6 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
-
-from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import (
     ActiveRoomsError,
     InvalidCall,
@@ -29,7 +26,7 @@ from hms_active_rooms.errors import (
     PolicyRefusal,
     RateLimited,
 )
-from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
+from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Asking, Gate, refused_again
 from hms_active_rooms.gate.journal.records import (
     OUTSIDE,
@@ -46,7 +43,7 @@ from hms_active_rooms.serve.limits import (
     take_one,
 )
 from hms_active_rooms.serve.running import run, to_the_end
-from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
+from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
 from hms_active_rooms.tools.read_data import peers_data, peers_table, room_data
 from hms_active_rooms.tools.roster import default_budget, render_room, select, shown
 from hms_active_rooms.untrusted import quoted
@@ -133,15 +130,6 @@ def input_schema(tool: str) -> dict[str, Any]:
     """The JSON schema of a tool's arguments, the one that LangChain shows a model."""
     schema = ARGUMENTS[tool].model_json_schema()
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
-
-
-def checked(name: str, arguments: dict[str, Any]) -> Arguments:
-    """The call, checked like any, or InvalidCall: no such tool, or wrong arguments."""
-    capability().tool(name)
-    try:
-        return ARGUMENTS[name].model_validate(arguments)
-    except ValidationError as error:
-        raise InvalidCall(explain(error)) from None
 
 
 async def read(

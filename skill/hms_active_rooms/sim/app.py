@@ -64,7 +64,7 @@ class SimApp:
             body += event.get("body", b"")
             more = event.get("more_body", False)
         # An absolute-form target, as a client sends it through a proxy, names us first.
-        path = re.sub(r"^https?://[^/]*", "", scope["path"]) or "/"
+        path = re.sub(r"^(?i:https?)://[^/]*", "", scope["path"]) or "/"
         if path.startswith("/_sim/"):
             status, text = self._control.answer(scope["method"], path, body)
             await _send(send, status, text)

@@ -13,13 +13,14 @@ from functools import partial
 from inspect import signature
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError, validate_call
+from pydantic import BaseModel, TypeAdapter, ValidationError, validate_call
 
 from hms_active_rooms.sim.clock import nanos_text
 from hms_active_rooms.sim.faults import Fault, Faults
 from hms_active_rooms.sim.operations import path_pattern, update
-from hms_active_rooms.sim.records import Json, Peer, Role, Room, Seconds, Session
+from hms_active_rooms.sim.records import Json, Peer, Room, Seconds, Session
 from hms_active_rooms.sim.request_log import RequestLog
+from hms_active_rooms.sim.scenes import SceneRoom
 from hms_active_rooms.sim.world import RefusedError, World
 
 PREFIX: Final = "/_sim"
@@ -33,10 +34,12 @@ class Control:
     def __init__(self, world: World, log: RequestLog, faults: Faults) -> None:
         self._world = world
 
-        def add_room(
-            name: str, roles: tuple[Role, ...], id: str = "", enabled: bool = True
-        ) -> dict[str, Json]:
-            return _room(world.add_room(name=name, room_id=id, roles=roles, enabled=enabled))
+        def add_room(**fields: Any) -> dict[str, Json]:
+            new = SceneRoom.model_validate(fields)
+            added = world.add_room(
+                name=new.name, room_id=new.id or "", roles=new.roles, enabled=new.enabled
+            )
+            return _room(added)
 
         def add_fault(**fields: Any) -> dict[str, Json]:
             return {"id": faults.add(Fault.model_validate(fields))}
@@ -74,11 +77,12 @@ class Control:
         def routes() -> dict[str, list[str]]:
             return {
                 f"{method} {PREFIX}{path}": list(
-                    Fault.model_fields if run is add_fault else signature(run).parameters
+                    models[run].model_fields if run in models else signature(run).parameters
                 )
                 for method, path, run, _ in table
             }
 
+        models: dict[object, type[BaseModel]] = {add_fault: Fault, add_room: SceneRoom}
         table: list[tuple[str, str, Callable[..., object], int]] = [
             ("POST", "/join", world.join, 201),
             ("POST", "/leave", world.leave, 200),

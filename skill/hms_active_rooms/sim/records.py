@@ -18,8 +18,14 @@ Medium = Literal["audio", "video", "screen"]
 Audience = Literal["peer", "role", "everyone"]
 PeerKind = Literal["regular", "sip"]
 
-Seconds = Annotated[float, pydantic.Field(ge=0.0, le=1e9, allow_inf_nan=False)]
-"""A span of the world's time. Thirty years at most: no clock overflows."""
+MAX_S: Final = 1e9
+"""Thirty years: no clock overflows."""
+
+Seconds = Annotated[float, pydantic.Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
+"""A span of the world's time."""
+
+PathId = Annotated[str, pydantic.Field(pattern=r"^[^/\s]*$")]
+"""An id that a path of the API can carry."""
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))

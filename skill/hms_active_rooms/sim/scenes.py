@@ -45,6 +45,12 @@ class SceneRoom(_Part):
     enabled: bool = True
     roles: tuple[Role, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _roles_differ(self) -> Self:
+        if len({role.name for role in self.roles}) < len(self.roles):
+            raise ValueError("roles: two have the same name")
+        return self
+
 
 class ScenePerson(_Part):
     """One person, or `count` of them with `{n}` in the name and the user id.
@@ -99,7 +105,7 @@ def load_scene(scene: str | Path) -> Scene:
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:
-            raise SceneError(f"there is no scene {scene!r}, but {', '.join(SCENES)}")
+            raise SceneError(f"there is no scene {scene!r}; there are {', '.join(SCENES)}")
         path = Path(__file__).parent / "scenes" / f"{scene}.yaml"
     try:
         data: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506

@@ -18,8 +18,10 @@ from functools import partial
 
 from hms_active_rooms.sim.clock import UNSET_TIME, IdSource, nanos_text, seconds_text
 from hms_active_rooms.sim.records import (
+    MAX_S,
     Delivery,
     Json,
+    PathId,
     Peer,
     PeerKind,
     Role,
@@ -92,11 +94,14 @@ class World:
         return self._clock() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let time pass, thirty years in all at most."""
         if seconds < 0:
             raise ValueError("time only goes forward")
         with self.lock:
-            self._ahead += timedelta(seconds=seconds)
+            ahead = self._ahead.total_seconds() + seconds
+            if ahead > MAX_S:
+                raise RefusedError(400, "time goes at most thirty years ahead; reset it")
+            self._ahead = timedelta(seconds=ahead)
             self._land()
 
     def settle(self) -> None:
@@ -203,7 +208,7 @@ class World:
         role: str,
         user_id: str = "",
         metadata: str = "",
-        peer_id: str = "",
+        peer_id: PathId = "",
         kind: PeerKind = "regular",
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,

@@ -87,7 +87,7 @@ class Database:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
                 "Name a sqlite:/// path that can be written, or a "
-                f"postgresql+psycopg:// URL, which wants an extra: {how_to_install('postgres')}."
+                f"postgresql+psycopg:// URL, which needs an extra: {how_to_install('postgres')}."
             )
             if ":" not in url and "@" not in url:
                 path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
