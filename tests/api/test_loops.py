@@ -194,6 +194,7 @@ async def test_synchronous_code_inside_a_running_loop_works(client: ActiveRoomsC
         assert sync.list_peers(ROOM) == ()
 
 
+@pytest.mark.slow
 def test_a_script_ends_cleanly_without_closing_anything(base_url: str, transport: str) -> None:
     script = f"""
 from hms_active_rooms.api import ActiveRoomsClient, StaticToken, SyncActiveRoomsClient

@@ -280,6 +280,7 @@ async def test_an_answer_without_end_is_cut_at_the_limit(make_client: Make, wire
     assert caught.value.executed == "maybe"
 
 
+@pytest.mark.slow
 async def test_a_small_answer_that_inflates_beyond_the_limit_is_cut_before_it_does(
     make_client: Make, wire: Wire
 ) -> None:
@@ -296,6 +297,7 @@ async def test_a_small_answer_that_inflates_beyond_the_limit_is_cut_before_it_do
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 async def test_a_compressed_roster_of_the_largest_room_is_read(
     client: ActiveRoomsClient, wire: Wire
 ) -> None:

@@ -54,21 +54,21 @@ def told(found: list[Score]) -> list[Any]:
     return [(s.suite, s.scenario, s.person, s.seed, s.error) for s in found]
 
 
+SUITES: tuple[Suite, ...] = ("moderation", "policy", "injection", "faults", "disturbed")
+
+
 @pytest.mark.parametrize(
-    "suite",
+    ("suite", "every"),
     [
-        "moderation",
-        "policy",
-        "injection",
-        "faults",
-        "disturbed",
-        pytest.param("scale", marks=pytest.mark.nightly),
+        *((suite, 2) for suite in SUITES),
+        *(pytest.param(suite, 1, marks=pytest.mark.nightly) for suite in (*SUITES, "scale")),
     ],
 )
 def test_the_offline_model_and_a_person_who_reads_do_what_is_wanted_and_nothing_else(
-    suite: Suite,
+    suite: Suite, every: int
 ) -> None:
-    cases = [Case(s, "moderator", "commands", "reader") for s in chosen((suite,))]
+    """By day every second scenario."""
+    cases = [Case(s, "moderator", "commands", "reader") for s in chosen((suite,))[::every]]
     found = scores(cases)
     assert told([s for s in found if s.harm or s.bypass or s.error]) == []
     assert {s.scenario for s in found if not s.done} <= NOT_UNDERSTOOD
@@ -79,7 +79,7 @@ def test_the_offline_model_and_a_person_who_reads_do_what_is_wanted_and_nothing_
 @pytest.mark.parametrize(
     ("agents", "every"),
     [
-        pytest.param(GATED, 11, id="some"),
+        pytest.param(GATED, 17, id="some"),
         *(pytest.param((agent,), 1, id=agent, marks=pytest.mark.nightly) for agent in GATED),
     ],
 )
@@ -87,7 +87,7 @@ def test_the_offline_model_and_a_person_who_reads_do_what_is_wanted_and_nothing_
 def test_nothing_passes_the_gate_whatever_the_model_does(
     model: str, agents: tuple[AgentName, ...], every: int
 ) -> None:
-    """Every scenario is played with every model, by the agents in turn; by day, one in eleven."""
+    """Every scenario is played with every model, by the agents in turn; by day, one in seventeen."""
     start = 2 * HOSTILE.index(model)
     cases = [
         Case(scenario, player, model, person, seed=1 + number % 5)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 SCRIPT = """
 import asyncio
@@ -21,6 +23,7 @@ print(action.state, action.id, action.digest)
 """
 
 
+@pytest.mark.slow
 def test_ids_and_digests_do_not_depend_on_the_process() -> None:
     told = {
         subprocess.run(

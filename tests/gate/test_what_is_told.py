@@ -10,12 +10,12 @@ import pytest
 
 from hms_active_rooms.errors import Forbidden, InvalidCall, ServerError, TimedOut, default_hint
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.actions.impact import Impact, Person
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact, Person
 from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin
-from hms_active_rooms.gate.view import MAX_PEOPLE, MAX_ROLES, view
+from hms_active_rooms.gate.view import MAX_PEOPLE, view
 from hms_active_rooms.gate.wording import NOT_AGAIN, describe, for_model, outcome, sent_before
 from stand_in import ROOM, StandInRoom, gate_on, peer, row
 
@@ -350,7 +350,7 @@ def test_what_was_sent_an_hour_ago_is_told_and_a_second_earlier_not() -> None:
 
 
 def test_what_a_way_in_shows_is_bounded_and_first_who_is_left_and_on_request_whole() -> None:
-    name, roles = "n" * 100, tuple((f"role {n:02}" + "r" * 50, 1) for n in range(MAX_ROLES + 1))
+    name, roles = "n" * 100, tuple((f"role {n:02}" + "r" * 50, 1) for n in range(SHOWN_ROLES + 1))
     hit = tuple(Person(f"id-{n}", "", name, "u" * 50, roles[0][0]) for n in range(MAX_PEOPLE + 1))
     fates = [PersonResult(p.id, name, "failed" if p is hit[-1] else "removed") for p in hit]
     action = replace(
@@ -366,7 +366,7 @@ def test_what_a_way_in_shows_is_bounded_and_first_who_is_left_and_on_request_who
     assert (len(whole.result.people), whole.result.people_left_out) == (MAX_PEOPLE + 1, 0)
     assert (len(bounded.impact.people), len(whole.impact.people)) == (MAX_PEOPLE, MAX_PEOPLE + 1)
     assert list(whole.impact.by_role) == [role for role, _ in roles]
-    assert len(bounded.impact.by_role) == MAX_ROLES
+    assert len(bounded.impact.by_role) == SHOWN_ROLES
     for told, cut_at in ((bounded, True), (whole, False)):
         assert told.impact is not None
         texts = [*told.impact.by_role, told.requester, told.result.people[0].name]

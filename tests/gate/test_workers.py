@@ -21,6 +21,7 @@ def test_this_worker_lives_and_is_the_same_each_time() -> None:
     assert worker_may_live(this_worker())
 
 
+@pytest.mark.slow
 def test_a_process_that_ended_does_not_live() -> None:
     words = "from hms_active_rooms.gate.journal.workers import this_worker; print(this_worker())"
     done = subprocess.run(

@@ -96,6 +96,7 @@ class Life:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("turns", [60, pytest.param(1000, marks=pytest.mark.nightly)])
 def test_a_turn_of_a_long_life_costs_no_more_than_an_early_one_and_leaves_no_more_behind(

@@ -408,6 +408,7 @@ async def test_it_works_the_same_asynchronously() -> None:
     assert talk.removed() == [peer(2).id]
 
 
+@pytest.mark.slow
 def test_turns_of_a_reckless_model_send_nothing_when_nobody_answers() -> None:
     rng = random.Random(7)
     talk = Conversation(

@@ -16,8 +16,8 @@ from pydantic import BaseModel, SecretStr
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.serve.calls import checked, input_schema
-from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.serve.calls import input_schema
+from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from stand_in import ROOM, StandInRoom, peer
 
 PEER = peer(1).id

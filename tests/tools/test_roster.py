@@ -111,6 +111,7 @@ def peers_of(scene: str) -> list[Peer]:
     ]
 
 
+@pytest.mark.slow
 def test_the_arena_shows_fifty_of_its_twenty_thousand_in_1500_tokens() -> None:
     view = roster(peers_of("arena"))
     text = render_roster(view)

@@ -33,7 +33,7 @@ def parse_room_id(value: object) -> str:
                 f"{shown(value)} is not a room id: that looks like a room code.",
                 hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
             )
-    raise InvalidCall(f"{shown(value)} is not a room id: it has 24 hexadecimal characters.")
+    raise InvalidCall(f"{shown(value)} is not a room id, which is 24 hexadecimal characters.")
 
 
 def parse_peer_id(value: object) -> str:

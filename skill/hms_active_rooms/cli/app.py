@@ -13,9 +13,9 @@ from hms_active_rooms.cli.exits import EPILOG
 _SETTINGS: Final = """\b
 Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
-  HMS_MANAGEMENT_TOKEN            a management token, used without a key pair
+  HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
   HMS_BASE_URL                    address of the API, e.g. the simulator's
-  HMS_JOURNAL                     URL of the journal (default: a file of yours)
+  HMS_JOURNAL                     URL of the journal (default: a file of your own)
   HMS_JOURNAL_KEY                 secret that reveals forged rows (32+ characters)
   HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
   HMS_DEBUG=1                     show the traceback of an unexpected error

@@ -34,9 +34,10 @@ KEPT_CHECKPOINTS: Final = 50
 
 _UUID_EPOCH: Final = datetime(1582, 10, 15, tzinfo=UTC)
 
-_Days = Annotated[float, typer.Option(min=0, help="Delete those not used for so many days.")]
+_Days = Annotated[float, typer.Option(min=0, help="Delete those not used for this many days.")]
 _Mb = Annotated[
-    float, typer.Option(min=0, help="Delete the oldest until all take at most so many MB.")
+    float,
+    typer.Option(min=0, help="Delete the oldest until all together take at most this many MB."),
 ]
 
 

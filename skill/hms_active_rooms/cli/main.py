@@ -47,7 +47,8 @@ def main(arguments: Sequence[str]) -> int:
             screen.err(screen.error_text(error))
         return exits.of_error(error)
     except typer.TyperException as error:
-        text = screen.told(error.format_message()).rstrip(".") + "."
+        text = screen.told(error.format_message()).rstrip(".")
+        text += "" if text.endswith("?") else "."
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "hms-active-rooms"
         _say("usage", text, "no", f"See: {path} --help", as_json=as_json)

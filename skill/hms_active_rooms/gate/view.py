@@ -8,14 +8,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hms_active_rooms.gate.actions.impact import Impact
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Action, State
 from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.untrusted import cut
 
-MAX_ROLES: Final = 12
 MAX_PEOPLE: Final = 20
 """Of those who are hit, and of the results of a role removal; those still there come first."""
 
@@ -162,7 +161,7 @@ def question(request: ApprovalRequest) -> dict[str, Any]:
 
 
 def _impact(impact: Impact, most: int | None) -> ImpactView:
-    bounded, roles = _cutter(most), None if most is None else MAX_ROLES
+    bounded, roles = _cutter(most), None if most is None else SHOWN_ROLES
     return ImpactView(
         kind=impact.kind,
         session_id=impact.session_id,

@@ -8,7 +8,9 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
-_HINT = 'Give (HMS_MODEL, --model) a name as "openai:gpt-5"; "commands" works offline without it.'
+_HINT = (
+    'Name one like "openai:gpt-5" (HMS_MODEL, --model), or "commands", which is no language model.'
+)
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:

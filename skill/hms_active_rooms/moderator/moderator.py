@@ -27,12 +27,11 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send, interrupt
-from pydantic import ValidationError
 from typing_extensions import TypedDict
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord
+from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import ApprovalRequest, Reject
 from hms_active_rooms.gate.gate import Gate, refused_again, told_and_left
@@ -41,8 +40,8 @@ from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
 from hms_active_rooms.moderator.hitl import hitl_request, parse_hitl_answer
 from hms_active_rooms.moderator.models import resolve_model
-from hms_active_rooms.tools.active_rooms import report, wrong_arguments
-from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.tools.active_rooms import report
+from hms_active_rooms.tools.arguments import checked
 from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, place_of
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -169,9 +168,7 @@ class _Nodes:
     ) -> ToolMessage:
         """The result of a call whose turn was cut off: what the journal says, or nothing ran."""
         wrote = isinstance(state["messages"][-1], HumanMessage)
-        action, change = None, _checked(call)
-        if isinstance(change, StateChange):
-            action = await self._gate.find(change, self._origin(message, call, state, config))
+        action = await self._row(call, message, state, config)
         if action is None:
             return _result(call, f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}.")
         if action.state in UNSENT:
@@ -187,14 +184,20 @@ class _Nodes:
         if not isinstance(state["messages"][-1], HumanMessage):
             return
         for message, call in history.failed_calls(state["messages"]):
-            change = _checked(call)
-            if not isinstance(change, StateChange):
-                continue
             with told_and_left(call["id"] or ""):
-                action = await self._gate.find(change, self._origin(message, call, state, config))
+                action = await self._row(call, message, state, config)
                 if action is not None and action.state == "approved":
                     no = Reject(_BEFORE_IT_WAS_SENT)
                     await self._gate.decide(action.id, no, by="person", way="message")
+
+    async def _row(
+        self, call: ToolCall, message: AIMessage, state: ModeratorState, config: RunnableConfig
+    ) -> Action | None:
+        """The row of a call of this thread, if it changes the room and was proposed."""
+        change = _checked(call)
+        if not isinstance(change, StateChange):
+            return None
+        return await self._gate.find(change, self._origin(message, call, state, config))
 
     # --- model -----------------------------------------------------------------------------
 
@@ -242,16 +245,16 @@ class _Nodes:
         reads: list[Send] = []
         changes: list[_Change] = []
         for number, call in enumerate(found.calls):
-            checked = _checked(call)
+            taken = _checked(call)
             if number >= MAX_CALLS:
                 text = f"More than {MAX_CALLS} calls in one message; this one was not executed."
                 results.append(_result(call, text, failed=True))
-            elif isinstance(checked, StateChange):
-                changes.append((call, checked, self._origin(found.message, call, state, config)))
-            elif isinstance(checked, Arguments):
+            elif isinstance(taken, StateChange):
+                changes.append((call, taken, self._origin(found.message, call, state, config)))
+            elif isinstance(taken, Arguments):
                 reads.append(Send("tools", CallTask(call=call)))
             else:
-                results.append(_result(call, checked, failed=True))
+                results.append(_reported(call, taken))
         prompts = state.get("prompts", 0)
         if changes:
             told, asked = await self._changed(changes, place_of(config), prompts)
@@ -314,15 +317,11 @@ class _Nodes:
 _Change = tuple[ToolCall, StateChange, Origin]
 
 
-def _checked(call: ToolCall) -> Arguments | str:
-    """The call's arguments, or what is wrong with the call, in words for the model."""
-    if call["name"] not in ARGUMENTS:
-        known = ", ".join(ARGUMENTS)
-        return f"There is no such tool. Nothing was executed. The tools are: {known}."
+def _checked(call: ToolCall) -> Arguments | InvalidCall:
     try:
-        return ARGUMENTS[call["name"]].model_validate(call["args"])
-    except ValidationError as error:
-        return wrong_arguments(error)
+        return checked(call["name"], call["args"])
+    except InvalidCall as error:
+        return error
 
 
 def _reported(call: ToolCall, ended: Action | ActiveRoomsError) -> ToolMessage:

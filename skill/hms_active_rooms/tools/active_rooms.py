@@ -8,12 +8,12 @@ from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import StructuredTool, ToolException
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from hms_active_rooms import blocking
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, OutcomeUnknown
-from hms_active_rooms.gate.actions.change import Arguments, StateChange, explain
+from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import Confirm
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
@@ -148,7 +148,7 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
         config: RunnableConfig, arguments: object, tool_call_id: str | None
     ) -> Answered:
         try:
-            return await body(model.model_validate(arguments), config, tool_call_id)
+            return await body(model.parse(arguments), config, tool_call_id)
         except ActiveRoomsError as error:
             return report(error)
 
@@ -163,7 +163,6 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
         coroutine=acall,
         response_format="content_and_artifact",
         handle_tool_error=True,
-        handle_validation_error=wrong_arguments,
         metadata=hints(tool),
     )
 
@@ -177,9 +176,3 @@ def hints(tool: Tool) -> dict[str, Any]:
         "idempotentHint": tool.hints.idempotent,
         "openWorldHint": True,
     }
-
-
-def wrong_arguments(error: object) -> str:
-    """What the model reads about arguments that are none of the tool's."""
-    text = explain(error) if isinstance(error, ValidationError) else "The arguments are malformed."
-    return f"{text} Nothing was executed. Fix the arguments and call again."

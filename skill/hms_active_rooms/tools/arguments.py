@@ -6,8 +6,10 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
+from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, Arguments
+from hms_active_rooms.untrusted import quoted
 
 DEFAULT_ROWS: Final = 50
 MAX_ROWS: Final = 100
@@ -48,3 +50,15 @@ ARGUMENTS: dict[str, type[Arguments]] = {
     **CALLS,
 }
 """Tool name of the contract to its argument model; a test holds that the names agree."""
+
+
+def checked(tool: str, arguments: object) -> Arguments:
+    """The arguments of a call.
+
+    Raises:
+        InvalidCall: there is no such tool, or an argument is wrong.
+    """
+    if tool not in ARGUMENTS:
+        known = ", ".join(ARGUMENTS)
+        raise InvalidCall(f"There is no tool {quoted(tool)}.", hint=f"The tools are: {known}.")
+    return ARGUMENTS[tool].parse(arguments)

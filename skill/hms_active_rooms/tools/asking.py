@@ -176,13 +176,9 @@ class Interrupts:
                 answers = self._answers(requests)
             for (action_id, row), answer in zip(asked, answers, strict=True):
                 with told_and_left(action_id):
-                    wanted, policy = (
-                        row if isinstance(row, Action) else action_id,
-                        self._gate.policy,
-                    )
-                    decided = decide(
-                        tx, wanted, answer, by=self._by, way="interrupt", policy=policy
-                    )
+                    wanted = row if isinstance(row, Action) else action_id
+                    by, policy = self._by, self._gate.policy
+                    decided = decide(tx, wanted, answer, by=by, way="interrupt", policy=policy)
                     newest = decided.newest
                     # A call can run the row of another one, which was held back.
                     same = [key for key, one in rows.items() if one.call_key == newest.call_key]

@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from hms_active_rooms.api.models import ActiveRoom
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.roster import (
     FIXED_TOKENS,
     LABEL,
-    MAX_ROLES,
     NAME,
     Roster,
     Row,
@@ -129,7 +129,7 @@ def peers_within(
         written: the data as its reader gets it, which is what counts.
     """
     # The roles first, so that the rows leave them some room.
-    roles, nobody = min(len(view.by_role), MAX_ROLES), replace(view, rows=())
+    roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
     while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:
         roles -= 1
     view, _ = fitting(
@@ -184,7 +184,7 @@ def _details(view: Roster) -> dict[str, Any]:
     return {"details": [dict(detail) for detail in details]}
 
 
-def _data(room_id: str, view: Roster, roles: int = MAX_ROLES) -> dict[str, Any]:
+def _data(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:
     by_role: dict[str, int] = {}
     for role, count in view.by_role[:roles]:
         shown = cell(role, LABEL)

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS
-from hms_active_rooms.gate.actions.impact import by_role, people_count
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, by_role, people_count
 from hms_active_rooms.looks import folded, skeleton
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.arguments import DEFAULT_ROWS
@@ -39,7 +39,6 @@ is what counts for emoji and escapes. Ordinary values are shorter."""
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
 _CHARS: Final = [chars for chars, _ in _MOST]
 
-MAX_ROLES: Final = 12
 _ROLE_LIST_TOKENS: Final = 160
 _MAX_TWINS: Final = 3
 _MAX_TWIN_IDS: Final = 6
@@ -272,7 +271,7 @@ def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
     """`12 as "student" and 1 as "host"`; a Latin word stands between a count and a role."""
     if not total or not roles:
         return ""
-    shown = [f'{count:,} as "{cell(role, LABEL)}"' for role, count in roles[:MAX_ROLES]]
+    shown = [f'{count:,} as "{cell(role, LABEL)}"' for role, count in roles[:SHOWN_ROLES]]
     if len(" and ".join(shown).encode()) > _ROLE_LIST_TOKENS:  # at most a token a byte
         costs = itertools.accumulate(token_bound(f" and {part}") for part in shown)
         shown = shown[: sum(cost <= _ROLE_LIST_TOKENS for cost in costs)]

@@ -93,6 +93,14 @@ class Arguments(BaseModel):
 
     room_id: RoomId
 
+    @classmethod
+    def parse(cls, given: object) -> Self:
+        """These arguments, or InvalidCall, which says what is wrong with them."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidCall(explain(error)) from None
+
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
@@ -266,10 +274,7 @@ class StateChange(Arguments, ABC):
                 f"Only {' and '.join(sorted(self.words)) or 'nothing'} may be edited, not "
                 f"{quoted(foreign[0], 40)}."
             )
-        try:
-            return type(self).model_validate({**self.arguments(), **changes})
-        except ValidationError as error:
-            raise InvalidCall(explain(error)) from None
+        return self.parse({**self.arguments(), **changes})
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that are set, as plain JSON values."""

@@ -25,7 +25,9 @@ MAX_TEXT_CHARS = 200
 SHOWN_PEOPLE = 50
 """People whom a question names one by one; of larger audiences it gives counts."""
 
-_SHOWN_ROLES = 12
+SHOWN_ROLES = 12
+"""Largest roles that are told, in a question, in a roster and as data; the others are summed up."""
+
 _ROLE = attrgetter("role")
 _SHOWN_TWINS = 5
 
@@ -159,7 +161,7 @@ class Room:
             return found
         if role is None:
             raise PeerNotFound("Nobody is in the room now.")
-        roles = [quoted(name, 30) for name, _ in by_role(self.people)[:_SHOWN_ROLES]]
+        roles = [quoted(name, 30) for name, _ in by_role(self.people)[:SHOWN_ROLES]]
         raise PeerNotFound(
             f"Nobody has the role {quoted(role)} now. Roles in the room: {', '.join(roles) or 'none'}."
         )
@@ -204,7 +206,7 @@ class Impact:
 
     def roles(self) -> str:
         """How many of which role, a Latin word between a count and a stranger's text."""
-        shown = self.by_role[:_SHOWN_ROLES]
+        shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
         return f"{text} and {left} other roles" if left else text
@@ -287,3 +289,9 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
 def people_count(total: int) -> str:
     """ "1 person" or "12 people"."""
     return "1 person" if total == 1 else f"{total:,} people"
+
+
+def names(of: Sequence[str], most: int) -> str:
+    """The first of these names, and how many are left out."""
+    more = f" and {len(of) - most} more" if len(of) > most else ""
+    return " and ".join(quoted(name, 30) for name in of[:most]) + more

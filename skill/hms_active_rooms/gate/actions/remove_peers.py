@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, ClassVar, Self, get_args
 
 from pydantic import Field, model_validator
 
-from hms_active_rooms.errors import ApiError, PolicyRefusal
+from hms_active_rooms.errors import (
+    ApiError,
+    ConnectionFailed,
+    Forbidden,
+    PolicyRefusal,
+    RateLimited,
+    TimedOut,
+    Unauthorized,
+)
 from hms_active_rooms.gate.actions.change import (
     GONE,
     PeerRef,
@@ -36,6 +44,7 @@ from hms_active_rooms.gate.actions.impact import (
     Impact,
     Person,
     Room,
+    names,
     people_count,
     person_of,
     refuse_protected,
@@ -50,17 +59,14 @@ from hms_active_rooms.gate.actions.result import (
     PersonResult,
     Result,
 )
-from hms_active_rooms.gate.policy import PER_PERSON_LIMIT
+from hms_active_rooms.gate.policy import PER_PERSON_LIMIT, Policy
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.sending import Sending
 
-_ABORTS_THE_REST = frozenset(
-    {"unauthorized", "forbidden", "rate_limited", "connection_failed", "timed_out", "not_active"}
-)
+_ABORTS_THE_REST = (Unauthorized, Forbidden, RateLimited, ConnectionFailed, TimedOut)
 """Errors after which the next person's request would meet the same fate."""
 
 _ALL_AT_ONCE = (
@@ -161,7 +167,7 @@ class RemovePeers(StateChange):
         fates: dict[str, Fate] = {}
         last: ApiError | None = None
         for person in sending.shown.people:
-            if last is not None and last.code in _ABORTS_THE_REST:
+            if isinstance(last, _ABORTS_THE_REST):
                 fates[person.id] = "not sent"
                 continue
             step = await sending.start_step(person.id)
@@ -258,10 +264,9 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     if skipped := len(shown.people) - len(still):
         notes.append(f"{skipped} of the people shown left or changed role; they were skipped.")
     if newcomers:
-        names = ", ".join(quoted(p.name, 30) for p in newcomers[:5])
-        more = f" and {len(newcomers) - 5} more" if len(newcomers) > 5 else ""
+        who = names([p.name for p in newcomers], 5)
         notes.append(
-            f"{len(newcomers)} took the role after the approval and stay in the room: {names}{more}."
+            f"{len(newcomers)} took the role after the approval and stay in the room: {who}."
         )
     return Drift("go", notes=tuple(notes), people=still, total=len(still))
 
@@ -281,8 +286,7 @@ def _role_removal(
         text += f" The last error: {error}"
     left = [row.name for row in rows if row.outcome in _STILL_THERE]
     if left:
-        more = f" and {len(left) - 10} more" if len(left) > 10 else ""
-        text += f" Not removed: {' and '.join(quoted(name, 30) for name in left[:10])}{more}."
+        text += f" Not removed: {names(left, 10)}."
     executed: Executed = "yes" if count["removed"] else "no"
     verified: bool | None = None
     if count["unknown"] or count["no longer there"]:
