@@ -301,6 +301,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) -> None:
     connection.isolation_level = None  # transactions begin above, not by the driver's guess
+    # One text that is none must not hide the rows beside it.
+    connection.text_factory = lambda raw: raw.decode(errors="replace")
     with ExitStack() as unless_kept:
         unless_kept.callback(connection.close)
         _pragma(connection, "busy_timeout=30000")
