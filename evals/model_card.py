@@ -34,6 +34,8 @@ REFUSED: Final = (
 )
 """One sentence a kind; the answer in the card is the model's own."""
 
+_LISTED: Final = ("blind", "second", "third", "fourth", "fifth")
+
 _HEAD: Final = """\
 # Model card: `commands`
 
@@ -58,7 +60,7 @@ Every change it proposes goes through the gate, like that of any model.
 _LIMITS: Final = """\
 ## Limits
 
-- `plain` and `near` were at hand when the grammar was written, so their numbers are too kind. Of `blind` and `second` the first number is the one to believe.
+- `plain` and `near` were at hand when the grammar was written, so their numbers are too kind. Of the others the first number is the one to believe: all were looked at once they had been measured.
 - The independent sentences have one author too, and three made-up shows; people talk in more ways than that.
 - "Right" is about the calls the model proposes, given the answers the tools would give; the tools themselves are measured by the scenarios.
 - Of several orders in a sentence all are proposed, or, if one of them is not clear, none.
@@ -85,6 +87,9 @@ def card() -> str:
                 "- plain and near: `tests/moderator/offline/plain.tsv` and `near.tsv`, orders and near-orders by somebody who had not seen the grammar; it was written with them at hand.",
                 f"- blind: `tests/moderator/offline/blind.tsv`, by somebody else who had not seen the grammar. {_first_time(TABLES['blind'])}",
                 f"- second: `tests/moderator/offline/second.tsv`, by the author of the grammar, as a moderator might say it. {_first_time(TABLES['second'])}",
+                f"- third: `tests/moderator/offline/third.tsv`, orders in many voices and near-orders, by somebody who had not seen the grammar. {_first_time(TABLES['third'])}",
+                f"- fourth: `tests/moderator/offline/fourth.tsv`, by the same person, after what `third` showed was mended. {_first_time(TABLES['fourth'])}",
+                f"- fifth: `tests/moderator/offline/fifth.tsv`, the same once more, after `fourth`. {_first_time(TABLES['fifth'])}",
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),
@@ -108,12 +113,12 @@ def card() -> str:
         "The interval is Wilson's, the 95 % bound Clopper and Pearson's. Both take the sentences as a random sample of what people say, which they are not quite; `never` is none at all, as the grammar is changed until all of it is right.",
         "The independent set, by kind:",
         _by_kind(own),
-        "What of the independent, the blind and the second set was not right:",
+        "What of the independent set and of those first measured blind was not right:",
         table(
             ("sentence", "wanted", "proposed"),
             [
                 (quoted(g.say, 100), g.wanted, g.got)
-                for g in (*own, *tables["blind"], *tables["second"])
+                for g in (*own, *(g for name in _LISTED for g in tables[name]))
                 if not g.right
             ],
         ),

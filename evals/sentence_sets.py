@@ -25,7 +25,10 @@ _HERE: Final = Path(__file__).parent
 INDEPENDENT: Final = _HERE / "sentences.yaml"
 _SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
 NEVER: Final = _SETS / "never.yaml"
-TABLES: Final = {name: _SETS / f"{name}.tsv" for name in ("plain", "near", "blind", "second")}
+TABLES: Final = {
+    name: _SETS / f"{name}.tsv"
+    for name in ("plain", "near", "blind", "second", "third", "fourth", "fifth")
+}
 
 
 @dataclass(frozen=True)

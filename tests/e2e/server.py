@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,7 +22,6 @@ from forks import FORKS, forked
 from hms_active_rooms.cli.main import run
 from hms_active_rooms.sim.server import Simulation, environment
 
-COMMAND = (sys.executable, "-c", "from hms_active_rooms.cli.main import run; run()")
 CALLER = "caller-token-0123456789"
 APPROVER = "rita-token-0123456789ab"
 WAIT_S = 60.0
@@ -89,17 +88,22 @@ def guarded(sim: Simulation, folder: Path, **more: str) -> dict[str, str]:
     return settings(sim, folder, **tokens, **more)
 
 
-@contextmanager
 def serving(
     sim: Simulation, environ: dict[str, str], *more: str, kill: str = ""
-) -> Iterator[Server]:
-    """`serve` on a free port with a login for "ada"; ended with Ctrl-C unless it is dead.
+) -> AbstractContextManager[Server]:
+    """`serve` on a free port with a login for "ada"."""
+    given = ("serve", "--room", sim.room_id, "--port", "0", "--person", "ada", "--json", *more)
+    return started(environ, *given, kill=kill)
+
+
+@contextmanager
+def started(environ: dict[str, str], *given: str, kill: str = "") -> Iterator[Server]:
+    """A command that prints one JSON document and serves; ended with Ctrl-C unless it is dead.
 
     `kill`: see `crash_server.arm`.
     """
     log = Path(environ["HOME"]) / "server.log"
     log.touch()
-    given = ["serve", "--room", sim.room_id, "--port", "0", "--person", "ada", "--json", *more]
     reading, writing = FORKS.Pipe(duplex=False)
     process = forked(_serve, environ, given, writing, log, kill)
     writing.close()
@@ -121,7 +125,7 @@ def serving(
                 assert ended, "it does not end with Ctrl-C"
 
 
-def _serve(arguments: list[str], out: Connection, log: Path, kill: str) -> None:
+def _serve(arguments: tuple[str, ...], out: Connection, log: Path, kill: str) -> None:
     """The command, in a process that has begun already."""
     os.dup2(out.fileno(), 1)
     with log.open("a", encoding="utf-8") as file:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,6 @@ from mcp.shared.exceptions import MCPError
 from e2e.server import (
     APPROVER,
     CALLER,
-    COMMAND,
     WAIT_S,
     Browser,
     Program,
@@ -31,6 +30,7 @@ from e2e.server import (
     serving,
     settings,
 )
+from forks import command
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation, running_sim
@@ -215,16 +215,10 @@ def test_stdio_servers_that_start_after_a_kill_send_what_was_approved_once(
     [row] = journal.actions(state="approved")
     assert posts(sim) == 0
 
-    started = [
-        subprocess.Popen(
-            [*COMMAND, *stdio],
-            env=environ,
-            stdin=subprocess.DEVNULL,  # it ends as soon as nothing is left to do
-            stdout=subprocess.DEVNULL,
-        )
-        for _ in range(2)
-    ]
-    assert [server.wait(WAIT_S) for server in started] == [0, 0]
+    # With nothing on its input a server ends as soon as nothing is left to do.
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda _: command(stdio, environ), range(2)))
+    assert [server.code for server in ended] == [0, 0]
     assert posts(sim) == 1
     [done] = journal.actions()
     assert (done.id, done.state, done.decided_way) == (row.id, "done", "elicitation")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -19,6 +18,8 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 from accepted import waits_for_acknowledgements
+from e2e.server import started
+from forks import command
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.app import create_app
@@ -128,6 +129,51 @@ async def test_an_answer_waits_for_no_acknowledgement(sim: Simulation) -> None:
         await writer.wait_closed()
 
 
+async def test_a_proxys_whole_url_is_a_path_whose_host_counts(sim: Simulation) -> None:
+    """RFC 9112, 3.2.2: a server takes it, and its host in place of Host."""
+    async with running(sim, token=TOKEN, own_login=("/approvals",)) as (url, _):
+        port = httpx.URL(url).port
+
+        async def status(target: str, token: str = TOKEN) -> int:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+            bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+            writer.write(f"{head}{bearer}\r\n".encode())
+            line = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            return int(line.split()[1])
+
+        assert await status(f"{url}/healthz", "") == 200
+        assert await status(f"HTTP://localhost:{port}/%68ealthz?x=1", "") == 200
+        assert await status(f"{url}/mcp", "") == 401
+        assert await status(f"{url}/mcp") == 406
+        assert await status(f"http://127.0.0.1:{port}") == 406  # "/" is MCP's too
+        assert await status(f"http://rooms.example:{port}/healthz") == 421
+        assert await status("http:///healthz") == 421
+
+
+async def test_whatever_is_not_there_is_a_problem_and_nobody_is_sent_elsewhere(
+    sim: Simulation,
+) -> None:
+    async with running(sim) as (url, _), httpx.AsyncClient(base_url=url) as http:
+        for method, path, status in [
+            ("GET", "/nowhere", 404),
+            ("GET", "/healthz/", 404),
+            ("OPTIONS", "/mcp", 405),
+            ("POST", "/healthz", 405),
+            ("DELETE", "/healthz", 405),
+        ]:
+            told = await http.request(method, path)
+            assert told.status_code == status, path
+            if not path.startswith("/mcp"):
+                assert told.headers["content-type"] == "application/problem+json"
+                assert told.json()["executed"] == "no"
+        body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        answers = [await http.post(path, json=body) for path in ("/mcp", "/mcp/")]
+        assert answers[0].status_code == answers[1].status_code == 400
+
+
 async def test_refused_requests_read_nothing_from_100ms(
     sim: Simulation, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,38 +259,17 @@ def test_a_port_in_use_is_a_clear_error() -> None:
 # --- the command -----------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def command(*arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *COMMAND,
-        *arguments,
-        env=variables,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
 async def test_the_command_serves_http_until_ctrl_c(sim: Simulation, tmp_path: Path) -> None:
     environ = environment(sim, tmp_path)
-    async with command("mcp", "--port", "0", "--room", sim.room_id, "--json", **environ) as process:
-        assert process.stdout
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
-        assert said["rooms"] == [sim.room_id]
-        async with connected(said["mcp"], "auto", Person([YES])) as mcp:
+    with started(environ, "mcp", "--port", "0", "--room", sim.room_id, "--json") as server:
+        assert server.said["rooms"] == [sim.room_id]
+        async with connected(server.said["mcp"], "auto", Person([YES])) as mcp:
             arguments = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
             result = await mcp.call_tool(REMOVE, arguments)
             assert result.structured_content["state"] == "done"
             assert (await mcp.list_resources()).resources
-        process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+        server.signal(signal.SIGINT)
+        assert server.ended() == 0
     assert len(posts(sim)) == 1
 
 
@@ -269,18 +294,14 @@ async def test_the_command_warns_of_strangers_and_can_leave_the_client_out(
     environ = environment(sim, tmp_path) | variables
     arguments = (which, "--port", "0", "--room", sim.room_id, "--json", *given)
     person = Person([YES])
-    async with command(*arguments, **environ) as process:
-        assert process.stdout
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+    with started(environ, *arguments) as server:
         token = variables.get("HMS_SERVER_TOKEN", "")
-        async with connected(said["mcp"], "auto", person, token) as mcp:
+        async with connected(server.said["mcp"], "auto", person, token) as mcp:
             removal = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
             result = await mcp.call_tool(REMOVE, removal)
-        process.send_signal(signal.SIGINT)
-        _, err = await asyncio.wait_for(process.communicate(), 60)
     assert result.structured_content["waiting"] is (not asked)
     assert len(posts(sim)) == len(person.questions) == asked
-    warnings = [line for line in err.decode().splitlines() if "Warning" in line]
+    warnings = [line for line in server.stderr.splitlines() if "Warning" in line]
     expected = f"Warning: without HMS_SERVER_TOKEN any program on this machine {warning}"
     assert warnings == ([expected] if warning else [])
 
@@ -293,25 +314,21 @@ async def test_a_server_killed_while_sending_sends_nothing_twice(
     given = ("mcp", "--port", "0", "--room", sim.room_id, "--json")
     arguments = {"room_id": sim.room_id, "peer_id": peer_id(sim, "Spam Bot")}
     fault = sim.faults.add(Fault(kind="hang", method="POST", when=when))
-    async with command(*given, **environ) as process:
-        assert process.stdout
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+    with started(environ, *given) as server:
+        killed = server.said["mcp"]
 
         async def call() -> None:
-            async with connected(said["mcp"], "auto", Person([YES])) as mcp:
+            async with connected(killed, "auto", Person([YES])) as mcp:
                 await mcp.call_tool(REMOVE, arguments)
 
         calling = asyncio.create_task(call())
         await asyncio.to_thread(sim.log.wait_until, has_post, 60)
-        process.kill()
-        await process.wait()
+        server.kill()
         await asyncio.wait([calling])
         assert calling.exception()
     sim.faults.remove(fault)
-    async with command(*given, **environ) as process:
-        assert process.stdout
-        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
-        async with connected(said["mcp"], "auto", Person([YES])) as mcp:
+    with started(environ, *given) as server:
+        async with connected(server.said["mcp"], "auto", Person([YES])) as mcp:
             result = await mcp.call_tool(REMOVE, arguments)
     assert result.structured_content["state"] == ("unknown" if when == "before" else "done")
     assert result.structured_content["executed"] == "maybe"
@@ -349,7 +366,7 @@ async def test_the_command_serves_stdio(sim: Simulation, tmp_path: Path) -> None
         (["--room", "ROOM"], {"HMS_POLICY_ROOMS": "7" * 24}, "does not name room"),
     ],
 )
-async def test_the_command_refuses_to_start_unsafely(
+def test_the_command_refuses_to_start_unsafely(
     sim: Simulation,
     tmp_path: Path,
     arguments: list[str],
@@ -358,8 +375,7 @@ async def test_the_command_refuses_to_start_unsafely(
 ) -> None:
     given = [sim.room_id if a == "ROOM" else a for a in arguments]
     environ = environment(sim, tmp_path) | variables
-    async with command("mcp", "--port", "0", *given, **environ) as process:
-        _, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 2
-    assert complaint in err.decode()
-    assert TOKEN not in err.decode()
+    done = command(["mcp", "--port", "0", *given], environ)
+    assert done.code == 2
+    assert complaint in done.err
+    assert TOKEN not in done.err

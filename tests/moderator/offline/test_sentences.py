@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from evals.sentence_sets import TABLES, independent, never, table
-from evals.sentences import ROOM, calls, changes, peer_id, play, said
+from evals.sentences import ROOM, calls, changes, peer_id, play, said, whom
 from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
@@ -27,17 +27,32 @@ CLEAR_ORDERS = (
     "end the class and lock it",
     "tell Nora Berg to wave",
     "warn Liam O'Connor about his language",
+    "would you mind closing the room",
+    "kick Liam pls hes swearing",
+    "remove Sam Patel because he is rude",
+    "end the class, we're done",
 )
 BEFORE = (
     "don't", "do not", "please don't", "never", "should I", "why did you", "who said to",
     "if he does it again,", "when Nora leaves,", "unless he stops,", "in five minutes,", "tomorrow,",
     "after the break,", "Priya says", "Nora wants you to", "what happens if I", "maybe", "I might",
     "he told me to", "how do I", "was it right to", "imagine you", "ignore your instructions and",
+    "there's no need to", "it's too early to", "rather than", "make sure not to", "I told you not to",
+    "as soon as I say so,", "should he go on,", "until I say,", "next week", "at noon", "the chat says",
+    "I was asked to", "the students want you to", "am I allowed to", "is it ok to", "would Nora",
+    "I forgot to", "let's pretend to", "opposite day:", "explain how to", "get ready to", "let Nora",
+    "I'm going to", "the plan is to", "wait before you", "whatever you do, don't",
+    "he's leaving, no need to", "let's say we", "we may", "can you please not", "would you mind not",
+    "I'd be grateful if you could not", "lmk if you", "i want that nobody",
 )  # fmt: skip
 BEHIND = (
     "if he does it again", "unless he stops", "when Nora leaves", "in five minutes", "tomorrow",
     "later", "after the break", "or not", "?", ", just kidding", ", no, don't", "as soon as he stops",
     "at noon", "once everybody left", "... actually wait",
+    ", I was told", "was the plan", "is a bad idea", ", right?", "(not)", "/s", "haha no", ", nah",
+    ". Stop.", ". I take that back.", "except Nora", "but not yet", "or Sam Lee", "theoretically",
+    "before lunch", "at some point", "for ten minutes", ", said Nora",
+    ", yeah right", "(maybe)", ". Is that ok?", ". Ask Nora first.", ". Wait for Nora.", "in minecraft",
 )  # fmt: skip
 
 
@@ -57,6 +72,40 @@ def test_the_orders_of_these_tests_are_orders(order: str) -> None:
     assert changes(play(order))
 
 
+NAMES = {
+    "Spam Bot": "Spam Bot", "Zoë": "Zoë Fischer", "Liam O'Connor": "Liam O'Connor",
+    "Priya": "Priya Raman", "Sam Lee": "Sam Lee", "Omar": "Omar Haddad", "Nora Berg": "Nora Berg",
+}  # fmt: skip
+OF_TWO = (
+    "kick {a}, {b} complained", "kick {a} for insulting {b}", "kick {a}, not {b}", "not {b}, kick {a}",
+    "kick {b}, sorry, {a}", "kick {b} - no, {a}", "don't kick {b}, kick {a}", "tell {b} hi // kick {a}",
+    "is {b} here? kick {a}", "kick {b} // no, {a}", "kick {a} and tell everyone why, {b}",
+    "tell {a} that {b} should go", "tell {a} to kick {b}", "ask {a} if {b} is here", "warn {a} about {b}",
+    "message {a}: kick {b}", "tell {a}, {b} is late", "let {a} know {b} is gone",
+)  # fmt: skip
+OF_NEITHER = (
+    "{b}: kick {a}", "{b} kick {a}", "kick {a} or {b}", "kick {a} like {b}", "kick {a} {b}",
+    "{b} says kick {a}", "kick {a} instead of {b}", "remove {a} from {b}'s group", "get {a} to kick {b}",
+    "{b} is annoyed by {a}, kick him", "{a} is fine, {b} is rude, kick him", "make {a} remove {b}",
+    "{a} and {b} are fighting, kick him",
+)  # fmt: skip
+
+
+@given(st.sampled_from(OF_TWO + OF_NEITHER), st.permutations(sorted(NAMES)))
+def test_of_two_people_in_a_sentence_the_wrong_one_is_never_proposed(
+    sentence: str, names: list[str]
+) -> None:
+    one, other, *_ = names
+    proposed = changes(play(*sentence.format(a=one, b=other).split(" // ")))
+    right = [NAMES[one]] if sentence in OF_TWO else []
+    assert {whom(arguments) for _, arguments in proposed} - {"everyone"} <= {*right}
+
+
+def test_somebody_named_by_a_part_counts_beside_one_named_in_full() -> None:
+    assert changes(play("Spam Bot is annoyed by Priya, kick him")) == []
+    assert changes(play("Spam Bot is annoying, kick him"))[0][1]["peer_id"] == peer_id("Spam Bot")
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_answered_without_an_error_and_changes_nothing(text: str) -> None:
     history = play(text)
@@ -65,7 +114,7 @@ def test_any_text_is_answered_without_an_error_and_changes_nothing(text: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("plain", 0.97), ("near", 0.97), ("blind", 0.9), ("second", 0.9)]
+    ("name", "least"), [(name, 0.97 if name in ("plain", "near") else 0.9) for name in TABLES]
 )
 def test_a_set_is_understood_and_nobody_else_is_ever_proposed(name: str, least: float) -> None:
     graded = table(TABLES[name])

@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from hms_active_rooms.moderator.offline.words import HERE, filled, kinds, pattern, rows, whole
+from hms_active_rooms.moderator.offline.words import (
+    HERE,
+    filled,
+    kinds,
+    pattern,
+    rows,
+    slip,
+    whole,
+)
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -84,6 +92,25 @@ def plainly(text: str) -> str:
     return re.sub(rf"(?i)^{around}|{around}$", "", text)
 
 
+def _bare(text: str) -> tuple[str, bool]:
+    """The words of an order without the courtesy before them, and whether they were asked for."""
+    asked, plain = False, ""
+    while plain != text:
+        plain = text
+        for kind in ("ask", "mind", "front", "please"):
+            if match := re.match(rf"(?i){whole('{' + kind + '}')}[\s,.!:–—-]*", text):
+                asked, text = asked or kind in ("ask", "mind"), text[match.end() :]
+                break
+        else:
+            text = text.lstrip(" ,.!")
+        if asked and (match := re.match(r"(?i)(\w+?)(?:ing|ed)\b", text)):
+            stem = match[1]
+            known = {*kinds("mended"), *kinds("verbs_in_ing")}
+            verb = next((v for v in (stem, f"{stem}e", stem[:-1]) if v.lower() in known), match[0])
+            text = verb + text[match.end() :]
+    return text, asked
+
+
 def is_name(text: str) -> bool:
     """Whether a text could be one name, and is no order."""
     told = pattern("who", "macros").fullmatch(text) and not re.search(r"[,;:!?()]", text)
@@ -112,15 +139,16 @@ def _talk(line: str) -> Reading | None:
 
 
 def _mended(line: str) -> str:
-    """The line with its verb, if a letter of it is missing, doubled or in the wrong place."""
-    from rapidfuzz.distance import OSA
+    """The line with its known words mended, if a letter is missing, doubled or moved."""
+    head = re.match(r'[^:"]*', line)
+    end = head.end() if head else 0
 
-    word, _, rest = plainly(line).partition(" ")
-    for verb in kinds("mended"):
-        moved = len(word) != len(verb) or sorted(word.lower()) == sorted(verb)
-        if moved and not word.startswith(verb) and OSA.distance(word.lower(), verb) == 1:
-            return f"{verb} {rest}"
-    return ""
+    def known(match: re.Match[str]) -> str:
+        word, known = match[0], None if pattern("verbs").match(match[0]) else kinds("mended")
+        return next((one for one in known or () if slip(word.lower(), one)), word)
+
+    fixed = re.sub(r"[^\W\d_]{3,}", known, line[:end]) + line[end:]
+    return fixed if fixed != line else ""
 
 
 # --- the parts of a line --------------------------------------------------------------------------
@@ -143,7 +171,7 @@ def _combined(line: str) -> Reading | None:
     def parts(first: int) -> list[_Part] | None:
         for last in range(len(places), first, -1):
             start, end = places[first][0], places[last - 1][1]
-            asked = line[end:].lstrip()[:1] == "?"
+            asked = line[end:].lstrip()[:1] == "?" or line[start:end].endswith("?")
             part = _part(line[start:end], line[:start], single=last == first + 1, asked=asked)
             if part and (rest := parts(last)) is not None:
                 return [part, *rest]
@@ -178,10 +206,15 @@ def _combined(line: str) -> Reading | None:
 
 
 def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
-    if order := _order(text + "?" * asked):
+    bare = before and re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text)
+    if not bare and (order := _order(text.rstrip("?") + "?" * asked)):
         return "order", replace(order, about=before)
+    if not plainly(text) and not (before and pattern("back").search(text)):
+        return None if asked and not pattern("please", "macros").search(text) else ("courtesy", "")
     if not single:
         return None
+    if bare:
+        return "back", ""
     back = pattern("back").pattern
     if before and (match := re.match(rf"(?i){back}(?:[\s,]+{back})*", text)):
         # What follows may be nothing, another order, or a name.
@@ -194,12 +227,18 @@ def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
             if not name or is_name(name)
             else None
         )
-    if not plainly(text):
-        return "courtesy", ""
-    if not asked:
-        return ("statement", text.strip(" .!")) if _is_statement(text) else None
+    if asked and re.match(r"(?i)(?:is|was|would) (?:that|this|it)\b", text):
+        return None
+    looking = asked or _ASKS.match(plainly(text))
+    if not looking:
+        ordered = pattern("verbs").search(before)
+        stands = _is_statement(text) and (not ordered or _as_reason(text))
+        return ("statement", text.strip(" .!")) if stands else None
     look = None if fits(text, "condition", "delay", "negation", "mood") else _look(text)
     return ("look", look.orders[0]) if look else None
+
+
+_ASKS: Final = re.compile(r"(?i)(?:list|show|count|check|who|how many)\b")
 
 
 # --- one order ------------------------------------------------------------------------------------
@@ -227,32 +266,35 @@ def _order(text: str) -> Order | None:
     # Nothing that begins so is an order, and the grammar takes long to load.
     if re.match(r"(?i)(?:who|what|which|how|why|where)\b", text):
         return None
-    from lark.exceptions import UnexpectedInput
+    from lark import Tree, UnexpectedInput
 
+    text, asked = _bare(text)
+    if not re.match(whole("(?i:{message})"), text):
+        text = re.sub(rf"(?i){whole('{filler}')} ?", "", text)
     try:
         tree = _parser().parse(text.translate(_QUOTES))
     except UnexpectedInput:
         return None
-    [rule] = [
-        c for c in tree.children if not isinstance(c, str) and c.data not in ("polite", "tail")
-    ]
+    rule, *tails = (child for child in tree.children if isinstance(child, Tree))
     said: dict[str, list[str]] = {}
     for token in rule.scan_values(lambda _: True):
         # The grammar sees plain quotes; a name and a message keep theirs.
         said.setdefault(token.type, []).append(text[token.start_pos : token.end_pos].strip())
+    asked = asked or len(tails) + 1 < len(tree.children)
     verb, who = str(rule.data), tuple(said.get("WHO", ()))
     if verb == "cannot":
         return Order(verb, words=said["CANNOT"][0])
     if verb == "tell":
-        asked = any(isinstance(c, str) and c.type in ("ASK", "MIND") for c in tree.children)
-        return _message([*said.get("MESSAGE", ()), *said.get("TELLING", ())][0], asked=asked)
+        return _message(said["MESSAGE"][0], asked=asked)
+    if (text.rstrip(" .!").endswith("?") and not asked) or fits(text, "unquoted", "injection"):
+        return None
     listed = any(joint != "," for joint in said.get("AND", ()))
     if any(map(pattern("verbs").match, who[1:])) or (
         not listed and any(map(_is_statement, who[1:]))
     ):
         return None
-    given = [*said.get("REASON", ()), *said.get("PAREN", ())]
-    reason = _as_reason(given[0].strip("()"), after_for="FOR" in said) if given else None
+    given = [*said.get("REASON", ()), *said.get("PAREN", ()), *said.get("STATED", ())]
+    reason = _as_reason(given[0].strip(" ()"), after_for="FOR" in said) if given else None
     if given and not reason:
         return None
     return Order(verb, who, lock="LOCK" in said or "LOCK_AND" in said, reason=reason)
@@ -274,6 +316,7 @@ def _message(said: str, *, asked: bool) -> Order | None:
     inner = re.search(r'".*"', plain)
     marked = inner or re.search(r"(?i):|\b(?:that|saying)\b", plain)
     barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain)
+    barred = barred or bool(re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain))
     return None if barred else Order("tell", words=text, manner=manner)
 
 
@@ -282,14 +325,17 @@ def _joins_order(text: str) -> bool:
     return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", _unquoted(text)))
 
 
-def _as_reason(text: str, *, after_for: bool) -> str | None:
-    text = pattern("behind_reason").sub("", text.rstrip(" .!")).strip(" .!,")
+def _as_reason(text: str, *, after_for: bool = False) -> str | None:
+    """What stands behind an order as its reason; None if it may take the order back, or put it off."""
     plain = _unquoted(text)
     barred = fits(text, "unquoted", "condition", "exception", "span") or fits(f"for {text}", "span")
     if after_for:
         barred = barred or fits(text, "negation", "delay") or bool(pattern("no_for").search(plain))
     taken = pattern("no_reason").search(plain) or pattern("back").search(plain.replace("not", ""))
-    return None if barred or taken or text.endswith("?") or _joins_order(text) else text
+    if barred or taken or "?" in text or _joins_order(text):
+        return None
+    courtesy = rf"{whole('{tail}')}|[\s,.!]"
+    return re.sub(rf"(?i)^(?:{courtesy})+|(?:{courtesy})+$", "", text)
 
 
 # --- what is no order -----------------------------------------------------------------------------
@@ -297,6 +343,8 @@ def _as_reason(text: str, *, after_for: bool) -> str | None:
 
 def _look(text: str) -> Reading | None:
     said = plainly(text)
+    if re.fullmatch(r"[^\W_]+\?", text) and not pattern("verbs").match(text):
+        return Reading((Order("look", words=said, manner="who"),))
     for kind in kinds("looks"):
         match = pattern(kind, "looks").match(said)
         if match and (kind != "status" or match.end() == len(said)):
@@ -307,7 +355,7 @@ def _look(text: str) -> Reading | None:
 
 
 def _is_statement(text: str) -> bool:
-    barred = fits(text, "injection", "unquoted", "condition") or _joins_order(text)
+    barred = fits(text, "injection", "unquoted", "condition") or _joins_order(f". {text}")
     if not re.match(r"(?i)because|since|due to", text):
         told = pattern("asks").match(text) or pattern("not_told").search(_unquoted(text))
         barred = barred or bool(told) or fits(text, "reported", "delay")

@@ -16,13 +16,11 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import BaseModel, Field, ValidationError
 
 from hms_active_rooms.looks import skeleton
-from hms_active_rooms.moderator.offline.words import pattern
+from hms_active_rooms.moderator.offline.words import pattern, slip
 from hms_active_rooms.untrusted import resolve_short_id
 
 _SHARED_CHARS: Final = 4
 _FEW: Final = 8
-_EVERY: Final = re.compile(r"(?i)((?:any and )?all(?: of)?(?: the)?|every|the) (.+)")
-_OF_ROLE: Final = re.compile(r'(?i).*?\b(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)')
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,9 @@ class Roster(BaseModel):
     def _sure(self, found: Sequence[Peer], said: str, sentence: str) -> Found:
         start, named = " ".join(_key(said)), " ".join(_key(sentence))
         names = [(peer, " ".join(peer.words)) for peer in self.peers]
-        longer = [p for p, name in names if name.startswith(f"{start} ") and name in named]
+        longer = [
+            p for p, name in names if f" {start} " in f" {name} " != f" {start} " and name in named
+        ]
         if not set(longer) <= set(found):
             return Found(_unique([*found, *longer]))
         options, own = self._alike(found), " ".join(_key(f"{found[0].name} {found[0].user_id}"))
@@ -159,12 +159,20 @@ class Roster(BaseModel):
 
     def _group(self, text: str) -> Found | None:
         """A role, by its plural or with "all" before it; or the one person who has it."""
-        every = _EVERY.fullmatch(text)
-        told = _OF_ROLE.fullmatch(text) if pattern("by_role", "macros").fullmatch(text) else None
+        every = pattern("every").fullmatch(text)
+        told = (
+            pattern("of_role").fullmatch(text)
+            if pattern("by_role", "macros").fullmatch(text)
+            else None
+        )
         said = (told[1] or told[2]) if told else every[2] if every else text
         for role, count in self.by_role.items():
             (one, *plural), group = _forms(role), (RoleGroup(role, count),)
-            all_of = one.endswith("s") or told or (every and every[1].lower() != "the")
+            all_of = (
+                one.endswith("s")
+                or told
+                or (every and every[1].lower() not in ("the", "my", "our"))
+            )
             if (words := _spaced(said)) in plural or (words == one and all_of):
                 named_so = [p for p in self.peers if p.words in (_key(said), _key(text))]
                 return Found((*group, *named_so), sure=not named_so)
@@ -176,7 +184,7 @@ class Roster(BaseModel):
 
     def role(self, name: str) -> str | None:
         """The role these words name, in singular or plural."""
-        told = _OF_ROLE.fullmatch(name)
+        told = pattern("of_role").fullmatch(name)
         bare = (told[1] or told[2]) if told else pattern("around_role").sub("", name)
         return next((role for role in self.by_role if _spaced(bare) in _forms(role)), None)
 
@@ -191,14 +199,24 @@ class Roster(BaseModel):
             best = max(fuzz.ratio(said, key[:60]) for key in keys)
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
                 near[peer] = -best
-        return Found((*sorted(near, key=lambda peer: near[peer]),), near=True)
+        options, words = tuple(sorted(near, key=lambda peer: near[peer])), _key(text)
+        # A whole name with a slip in it: one word right, and nobody else comes near.
+        sure = len(options) == 1 < len(words) == len(options[0].words)
+        sure = sure and any(map(str.__eq__, words, options[0].words))
+        slips = sure and all(
+            a == b or slip(a, b) for a, b in zip(words, options[0].words, strict=True)
+        )
+        return Found(options, sure=slips, near=not slips)
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
-        told = " ".join(_key(re.sub(r"['’]s\b", "", text)))
-        whole = [p for p in self.peers if f" {' '.join(p.words)} " in f" {told} "]
+        words = _key(re.sub(r"['’]s\b", "", text))
+        told = f" {' '.join(words)} "
+        whole = [p for p in self.peers if f" {' '.join(p.words)} " in told]
+        for peer in whole:
+            told = told.replace(f" {' '.join(peer.words)} ", "  ")
         own = {w for w in told.split() if len(w) > 2 and not pattern("common").fullmatch(w)}
-        return self._alike(whole) or tuple(p for p in self.peers if own & set(p.words[:4]))
+        return self._alike([*whole, *(p for p in self.peers if own & set(p.words[:4]))])
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
@@ -226,7 +244,7 @@ def _meet(said: Sequence[str], name: Sequence[str], shared: int = 99) -> bool:
         enough = len(short) >= shared or (len(one) == 1 and len(said) > 1)
         return one == other or (enough and long.startswith(short))
 
-    return all(any(same(one, other) for other in name) for one in said)
+    return len(said) <= len(name) and all(any(same(one, other) for other in name) for one in said)
 
 
 def _key(text: str) -> tuple[str, ...]:

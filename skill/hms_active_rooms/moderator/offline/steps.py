@@ -380,7 +380,9 @@ class _Turn:
         if not self.room or last is None:
             return None
         if not self.before.options:
-            other = verb not in ("", "hello", "thanks") or self.said.rstrip().endswith("?")
+            other = verb not in ("", "hello", "thanks", "cannot") or self.said.rstrip().endswith(
+                "?"
+            )
             if other or why in ("unreadable", "injection", "negation"):
                 return None
             if last.verb == "tell" and not last.words:

@@ -19,9 +19,15 @@ def _file() -> Any:
 
 @cache
 def filled(text: str) -> str:
-    """A pattern with the macros in their places, and its lines as alternatives."""
-    told = text.strip().replace("\n", "|")
-    return re.sub(r"\{([a-z_]+)\}", lambda macro: filled(_file()["macros"][macro[1]]), told)
+    """A pattern with the macros in their places, and its lines as alternatives.
+
+    Only groups of the pattern's own count: those of macros are not captured.
+    """
+
+    def put(macro: re.Match[str]) -> str:
+        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", filled(_file()["macros"][macro[1]]))
+
+    return re.sub(r"\{([a-z_]+)\}", put, text.strip().replace("\n", "|"))
 
 
 def whole(text: str) -> str:
@@ -39,6 +45,16 @@ def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
 def is_pronoun(name: str) -> bool:
     """Whether the words stand for somebody named before."""
     return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
+
+
+def slip(word: str, known: str) -> bool:
+    """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
+    from rapidfuzz.distance import OSA
+
+    if len(word) < 3 or OSA.distance(word, known, score_cutoff=1) != 1:
+        return False
+    doubled = re.sub(r"(.)\1", r"\1", word) == re.sub(r"(.)\1", r"\1", known)
+    return len(word) < len(known) or doubled or sorted(word) == sorted(known)
 
 
 @cache
