@@ -37,7 +37,7 @@ def actions(
     ctx: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
     room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
-    limit: Annotated[int, typer.Option(help="Rows to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 20,
     refused: Annotated[
         bool,
         typer.Option(
@@ -50,8 +50,6 @@ def actions(
     """List actions: what was asked, decided and done. `actions show ID` for one."""
     if ctx.invoked_subcommand is not None:
         return
-    if limit < 1:
-        raise InvalidCall("--limit must be at least 1.", hint="")
     wanted, room_id = _state(state), parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
         if refused:

@@ -42,6 +42,26 @@ def _end(number: int, _: FrameType | None) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code."""
     try:
+        code = _ended(arguments)
+    except (screen.OutputLost, OSError) as error:
+        lost = screen.OutputLost(error) if isinstance(error, OSError) else error
+        if isinstance(error, OSError) and error.errno not in _LOST:
+            raise
+        # Else the interpreter writes what is left, fails, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if lost.closed:
+            return exits.BROKEN_PIPE
+        record = "What was executed is on record: hms-active-rooms actions"
+        screen.err(f"error: The output cannot be written: {lost}. {record}")
+        return exits.FAILED
+    if code == exits.INTERRUPTED and screen.is_terminal(sys.stderr):
+        screen.err()  # the shell's prompt belongs on a line of its own, not behind ^C
+    return code
+
+
+def _ended(arguments: Sequence[str]) -> int:
+    """How it ended; errors are told."""
+    try:
         import typer
     except ModuleNotFoundError as error:
         if error.name != "typer":
@@ -70,21 +90,8 @@ def main(arguments: Sequence[str]) -> int:
         path = context.command_path if context is not None else "hms-active-rooms"
         _say("usage", text, "no", f"See: {path} --help", as_json=as_json)
         return exits.USAGE
-    except (screen.OutputLost, OSError) as error:
-        lost = screen.OutputLost(error) if isinstance(error, OSError) else error
-        if isinstance(error, OSError) and error.errno not in _LOST:
-            raise
-        # Else the interpreter writes what is left, fails, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if lost.closed:
-            return exits.BROKEN_PIPE
-        record = "What was executed is on record: hms-active-rooms actions"
-        screen.err(f"error: The output cannot be written: {lost}. {record}")
-        return exits.FAILED
     except (KeyboardInterrupt, typer.Abort):
-        code = exits.INTERRUPTED
-    if code == exits.INTERRUPTED and screen.is_terminal(sys.stderr):
-        screen.err()  # the shell's prompt belongs on a line of its own, not behind ^C
+        return exits.INTERRUPTED
     return code if isinstance(code, int) else exits.DONE
 
 

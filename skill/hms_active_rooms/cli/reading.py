@@ -73,15 +73,17 @@ def peers(
     name: Annotated[str | None, typer.Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="Rows to show. Default: 100; with --json 50, fewer if they are long."),
+        typer.Option(
+            min=1, help="Rows to show. Default: 100; with --json 50, fewer if they are long."
+        ),
     ] = None,
-    offset: Annotated[int, typer.Option(help="Rows to skip.")] = 0,
+    offset: Annotated[int, typer.Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,
     json: Json = False,
     policy: PolicyFile = None,
 ) -> None:
     """List who is in a room."""
-    from hms_active_rooms.tools.arguments import DEFAULT_ROWS
+    from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
     from hms_active_rooms.tools.read_data import peers_within
     from hms_active_rooms.tools.roster import default_budget, select, unread
 
@@ -90,7 +92,11 @@ def peers(
             raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
         screen.refuse_a_terminal()
     rows = limit if limit is not None else DEFAULT_ROWS if json else _TABLE_ROWS
-    _check_page(rows, offset, json)
+    if json and rows > MAX_ROWS:
+        raise InvalidCall(
+            f"--limit is at most {MAX_ROWS} with --json.",
+            hint="Go on with --offset, or write everybody to a file or a pipe with --all.",
+        )
     with open_gate(Settings(policy=policy), room, only_reads=True) as gate, _reading():
         everyone = blocking.run(gate.peers(room))
     rows = len(everyone) if all else rows
@@ -120,18 +126,6 @@ def peers(
     )
     if twins := _twins(view):
         screen.err(twins)
-
-
-def _check_page(rows: int, offset: int, json: bool) -> None:
-    from hms_active_rooms.tools.arguments import MAX_ROWS
-
-    if rows < 1 or offset < 0:
-        raise InvalidCall("--limit must be at least 1 and --offset at least 0.", hint="")
-    if json and rows > MAX_ROWS:
-        raise InvalidCall(
-            f"--limit is at most {MAX_ROWS} with --json.",
-            hint="Go on with --offset, or write everybody to a file or a pipe with --all.",
-        )
 
 
 def _summary(view: Roster) -> str:

@@ -49,11 +49,10 @@ class Settings:
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """A command to type elsewhere, which finds the same journal."""
-        url = self.journal or ""
-        if "@" in url:  # of a server: there may be a password in it
-            return f"{shlex.join(('hms-active-rooms', *words))} --journal URL"
-        also = ("--journal", url) if url else ()
+        """A command to type elsewhere, which finds the same journal and policy."""
+        url, policy = self.journal or "", self.policy if words[0] != "reject" else None
+        shown = "URL" if "@" in url else url  # of a server: there may be a password in it
+        also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
         return shlex.join(("hms-active-rooms", *words, *also))
 
     @property
