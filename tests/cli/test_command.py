@@ -190,11 +190,11 @@ def test_output_that_cannot_be_written_is_one_line_that_says_why(
 
 
 BROKEN = """
-import hms_active_rooms.cli.settings as settings
+import hms_active_rooms.blocking as blocking
 def broken(*a, **k):
     token = "s3cret"
     raise ZeroDivisionError("s3cret")
-settings.open_gate = broken
+blocking.run = broken
 """
 
 
