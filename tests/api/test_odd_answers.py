@@ -251,6 +251,14 @@ def test_a_byte_order_mark_and_half_a_surrogate_pair_are_read() -> None:
 def test_a_field_of_tomorrow_reaches_the_caller() -> None:
     (found,) = roster({"peers": {A: {"id": A, "role": "x", "size": 4}}, "more_to_know": 1})
     assert found.model_dump()["size"] == 4
+    tomorrow = {
+        "code": "abc-defg-hij",
+        "status": "active",
+        "active": True,
+        "recording": {"count": 3},
+    }
+    session = {"id": "s", "peers": [A], "peer_count": 1, "active": True}
+    assert room({"id": ROOM, "session": session, **tomorrow}).model_dump()["code"] == "abc-defg-hij"
 
 
 @pytest.mark.parametrize(
