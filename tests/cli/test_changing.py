@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cli.running import Open, Run, control, ended, names, peer_id, posts
+from cli.running import Open, Run, control, ended
 from forks import WAIT_S
 from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.deciding import decide
@@ -15,6 +15,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
+from simulated import names, peer_id, posts
 
 QUESTION = r"Approve\? \[yes/no/edit\]"
 
