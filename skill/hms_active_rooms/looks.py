@@ -2,8 +2,8 @@
 
 All keys forget what is not seen (format characters, fillers, kinds of blanks) and read
 only the first `SEEN_CHARS` visible characters, found within `SCANNED_CHARS`, so that a
-long name costs little. Two names that differ only after that count as alike: a warning
-too many is a glance, one too few is the wrong person removed.
+long name costs little. Two names that differ only after that count as alike: a needless
+warning costs a look, and a missing one can remove the wrong person.
 """
 
 from __future__ import annotations

@@ -436,6 +436,31 @@ async def test_the_time_for_a_look_counts_the_slow_reads_too() -> None:
     assert ended.finished_at - sent[0] <= timedelta(seconds=8 + 3)
 
 
+async def test_the_first_look_takes_its_time_and_a_later_one_ends_when_the_whole_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room, clock, late = classroom(), Clock(), 0.0
+    gate = gate_on(room, Journal(":memory:", clock=clock), clock, verify_s=8)
+    action = await approved(gate, remove())
+    loop = asyncio.get_running_loop()
+    time, read, looks = loop.time, room.retrieve_active_room, 0
+    monkeypatch.setattr(loop, "time", lambda: time() + late)
+
+    async def slow(room_id: str) -> Any:
+        nonlocal late, looks
+        looks, late = looks + 1, late + 3600
+        await (asyncio.sleep(0) if looks == 1 else asyncio.Event().wait())
+        return await read(room_id)
+
+    def stays(_: str) -> None:
+        room.peers.append(peer(3))
+        room.retrieve_active_room = slow  # type: ignore[method-assign]
+
+    room.after = stays
+    assert "not visible after 8 s" in outcome(await gate.run(action))
+    assert looks > 1
+
+
 async def test_an_unclear_end_is_not_sent_again_into_a_new_session() -> None:
     room = classroom()
     gate = gate_on(room)
@@ -1514,6 +1539,31 @@ async def test_a_late_answer_after_all_is_recorded_as_one() -> None:
     room.after = lambda _: given_up(gate, action)
     assert (await gate.run(action.id)).state == "done"
     assert gate.journal.events(action.id)[-1].way == "late answer"
+
+
+async def test_a_look_and_an_answer_that_move_nothing_are_on_record_for_what_they_are() -> None:
+    room = classroom()
+    gate = gate_on(room)
+    lost = await approved(gate, remove())
+    claimed_by(gate, lost, "another")
+    given_up(gate, lost)
+    looked = await gate.run(lost.id)
+    assert (looked.state, looked.result.executed) == ("unknown", "maybe")
+    assert "looked" in kinds(gate, lost)
+    assert "late_answer" not in kinds(gate, lost)
+
+    answered = await approved(gate, send(), call_number(2))
+
+    def ended_by_another(_: str) -> None:
+        given_up(gate, answered)
+        with gate.journal.write() as tx:
+            found = tx.get(answered.id)
+            assert found
+            tx.move(found, "failed", by="another", way="look")
+
+    room.after = ended_by_another
+    assert (await gate.run(answered)).state == "failed"
+    assert kinds(gate, answered)[-1] == "late_answer"
 
 
 async def test_somebody_whose_role_changes_while_others_are_removed_stays() -> None:

@@ -833,7 +833,11 @@ def test_one_in_memory_that_nobody_uses_costs_no_import_of_a_database() -> None:
     assert done.stdout == "False\n"
 
 
-@pytest.mark.parametrize("forged", ["state = 'sent'", "state = 'sent', arguments = '{'"])
+@pytest.mark.parametrize(
+    "forged",
+    ["reason = ''", "arguments = '{'", "arguments = replace(hex(zeroblob(9999)), '00', '[')"]
+    + [f"{column} = CAST(x'ff' AS TEXT)" for column in ("reason", "arguments", "sent_at")],
+)
 async def test_a_broken_row_that_says_it_is_being_sent_keeps_nobody_waiting(
     forged: str, tmp_path: Path
 ) -> None:
@@ -842,7 +846,7 @@ async def test_a_broken_row_that_says_it_is_being_sent_keeps_nobody_waiting(
     journal = Journal(f"sqlite:///{file}", clock=clock)
     insert(journal, row(clock(), gate="hard"))
     with closing(sqlite3.connect(file)) as db, db:
-        db.execute(f"UPDATE hms_actions SET {forged}")
+        db.execute(f"UPDATE hms_actions SET state = 'sent', {forged}")
     room = StandInRoom([peer(1)])
     gate = gate_on(room, journal, clock)
     call = parse_call("hms-end-active-room", {"room_id": ROOM})

@@ -16,7 +16,8 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, Refusal, guard_settings, judge
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.page.view import people_view, room_now

@@ -165,10 +165,13 @@ def finish(
         Interrupted: Ctrl-C; it may have been executed if the row is not `proposed` or `approved`.
         ActiveRoomsError: it could not be sent; the hint says what is still open.
     """
+    said_yes = False
     while True:
         try:
             action, question = _run(gate, action, desk, way)
             if question is None:
+                if said_yes and action.state == "rejected":
+                    desk.notice(already(action))  # a no came before it was sent
                 return action
             bad = partial(_note_bad, gate, action.id, way)
             answer = ask(question, desk, on_bad=bad, session=session, number=number, total=total)
@@ -185,6 +188,7 @@ def finish(
         if not decided.counted and (words := decided.problem or already(decided.action)):
             desk.notice(words)
         action = decided.action
+        said_yes = decided.counted and action.state == "approved"
 
 
 def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, ApprovalRequest | None]:

@@ -30,26 +30,31 @@ class Answer:
     """What a call came to.
 
     Attributes:
-        tool: tool name of the contract.
         text: for a model.
-        data: plain values, by `DATA[tool]`.
+        data: plain values, by `DATA`.
         action: the journal's row of a state-changing call; None for a reader.
-        executed: whether the room was changed.
-        failed: it was approved and tried, and surely not executed.
         repeated: it is the outcome of the same call before; this one sent nothing.
     """
 
-    tool: str
     text: str
     data: dict[str, Any]
     action: Action | None = None
-    executed: Executed = "no"
-    failed: bool = False
     repeated: bool = False
 
     def saying(self, text: str) -> Answer:
         """The same in other words."""
         return replace(self, text=text, data={**self.data, "text": text})
+
+    @property
+    def executed(self) -> Executed:
+        """Whether the room was changed."""
+        return self.action.executed if self.action else "no"
+
+    @property
+    def failed(self) -> bool:
+        """It was approved and tried, and surely not executed."""
+        failed = self.action is not None and self.action.state == "failed"
+        return failed and self.executed == "no"
 
     @property
     def waiting(self) -> bool:
@@ -74,5 +79,4 @@ def action_answer(action: Action, page: str = "") -> Answer:
             "The same call with the same arguments tells what came of it."
         )
     data = view(action, approve_at=approve_at, text=text).model_dump(mode="json")
-    failed = action.state == "failed" and action.executed == "no"
-    return Answer(action.tool, text, data, action, action.executed, failed)
+    return Answer(text, data, action)

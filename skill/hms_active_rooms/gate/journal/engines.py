@@ -86,12 +86,12 @@ class Database:
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
-                "Name a sqlite:/// path that can be written, or a "
+                "HMS_JOURNAL or --journal: name a sqlite:/// path that can be written, or a "
                 f"postgresql+psycopg:// URL, which needs an extra: {how_to_install('postgres')}."
             )
             if ":" not in url and "@" not in url:
                 path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
-                hint = f"A file is named by its URL: {path}."
+                hint = f"A file is named by its URL: {path} (HMS_JOURNAL or --journal)."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,
@@ -301,6 +301,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) -> None:
     connection.isolation_level = None  # transactions begin above, not by the driver's guess
+    # One text that is none must not hide the rows beside it.
+    connection.text_factory = lambda raw: raw.decode(errors="replace")
     with ExitStack() as unless_kept:
         unless_kept.callback(connection.close)
         _pragma(connection, "busy_timeout=30000")

@@ -412,9 +412,9 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
     return Action(**found, contradiction=wrong, mark=row.get("mark") or 0).at(now)
 
 
-def sealed(key: bytes, **values: object) -> str:
+def sealed(key: bytes, *, naive: bool = False, **values: object) -> str:
     """The seal of values: an HMAC-SHA256, or without a key their SHA-256; 64 hex characters."""
-    text = canonical(values).encode()
+    text = canonical(values, naive=naive).encode()
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 
@@ -426,13 +426,9 @@ def seal(key: bytes, columns: Columns, event: Columns) -> str:
         columns: the row's.
         event: when, what, by whom, which way, and its data.
     """
-    row = {name: _naive(columns[name]) for name in _SEALED}
-    said = [_naive(event[name]) for name in ("at", "kind", "by", "way", "data")]
-    return sealed(key, row=row, event=said)
-
-
-def _naive(value: object) -> object:
-    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+    row = {name: columns[name] for name in _SEALED}
+    said = [event[name] for name in ("at", "kind", "by", "way", "data")]
+    return sealed(key, naive=True, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:

@@ -116,7 +116,14 @@ _MOVE = actions.update().where(
     sa.or_(actions.c.state == _given("state"), actions.c.state == _given("or_state")),
 )
 _ADD = {"sqlite": events.insert(), "postgresql": events.insert().returning(events.c.seq)}
-_ADD_ROW, _ADD_ASK = actions.insert(), asks.insert()
+_ADD_ROW = actions.insert()
+_ONCE = {
+    table.name: (
+        sa.select(sa.exists().where(*(c == _given(c.name) for c in table.primary_key)).label("is")),
+        table.insert(),
+    )
+    for table in (steps, asks)
+}
 _GRANTED_ALIKE = ("tool", "room_id", "session_id", "thread", "requester", "worker", "audience")
 
 
@@ -475,7 +482,9 @@ class Writing(Reading):
 
     def start_step(self, action_id: str, peer_id: str) -> bool:
         """Record that one person's request is about to leave; False: it was started before."""
-        return self._once(steps, {"action_id": action_id, "peer_id": peer_id}, state="sending")
+        return self._once(
+            "hms_steps", {"action_id": action_id, "peer_id": peer_id}, state="sending"
+        )
 
     def end_step(self, action_id: str, peer_id: str, state: str) -> None:
         """Record what became of one person's request."""
@@ -484,14 +493,14 @@ class Writing(Reading):
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
         """Record what is asked at a place of a graph; False: something was asked there before."""
-        return self._once(asks, {"place": place}, items=list(items), at=self.now())
+        return self._once("hms_asks", {"place": place}, items=list(items), at=self.now())
 
-    def _once(self, table: sa.Table, key: dict[str, str], **values: Any) -> bool:
-        same = [table.c[name] == value for name, value in key.items()]
-        if self.db.scalar(sa.select(sa.exists().where(*same))):
-            return False
-        self.db.execute(table.insert(), {**key, **values})
-        return True
+    def _once(self, table: str, key: dict[str, str], **values: Any) -> bool:
+        there, add = _ONCE[table]
+        [found] = self._rows(there, **key)
+        if not found["is"]:
+            self._write(add, {**key, **values})
+        return not found["is"]
 
     def told(self, action_id: str) -> None:
         """Record that the program that asked was told how the action ended; the first time counts."""

@@ -56,7 +56,7 @@ def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def read_or_stand_in(value: Any) -> Any:
         try:
             return read(value) if read else value
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return instead(value)
 
     return read_or_stand_in
