@@ -249,8 +249,8 @@ def test_every_file_that_a_guide_sends_a_reader_to_can_be_read() -> None:
 
 def test_bound_to_every_address_it_tells_the_first_name_it_is_reached_by() -> None:
     bound = "http://0.0.0.0:9090"
-    everywhere = Where("0.0.0.0", 9090, ("rooms.example", "other.example"))
+    everywhere = Where(host="0.0.0.0", allow_host=["rooms.example", "other.example"])
     assert reached_at(bound, everywhere, {}) == "http://rooms.example:9090"
     assert reached_at(bound, everywhere, {"HMS_SERVER_URL": "https://a.b"}) == "https://a.b"
-    here = Where("127.0.0.1", 0, ("rooms.example",))
+    here = Where(allow_host=["rooms.example"])
     assert reached_at("http://127.0.0.1:9090", here, {}) == "http://127.0.0.1:9090"
