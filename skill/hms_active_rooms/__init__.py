@@ -12,8 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.api.sync_client import SyncActiveRoomsClient
+    from hms_active_rooms.api.client import ActiveRoomsClient, SyncActiveRoomsClient
     from hms_active_rooms.errors import ActiveRoomsError
     from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Edit, Reject
     from hms_active_rooms.gate.gate import Gate
@@ -25,7 +24,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ActiveRoomsClient": "api.client",
-    "SyncActiveRoomsClient": "api.sync_client",
+    "SyncActiveRoomsClient": "api.client",
     "ActiveRoomsError": "errors",
     "ActiveRoomsToolkit": "tools.toolkit",
     "ApprovalRequest": "gate.approval",

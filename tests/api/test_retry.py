@@ -30,10 +30,11 @@ ANSWERS: dict[str, httpx.Response | httpx.HTTPError] = {
     "no JSON": httpx.Response(200, content=b"<html>"),
     "another": httpx.Response(200, json={"code": 500, "peers": {}}),
     "500": httpx.Response(500, json={}),
+    "503": httpx.Response(503, content=b"busy", headers={"retry-after": "7"}),
     "302": httpx.Response(302, json={}),
     "too large": httpx.Response(200, content=b" " * 2000),
 }
-READ_AGAIN = {"not sent", "429", "timeout", "408", "cut off", "no JSON", "500"}
+READ_AGAIN = {"not sent", "429", "timeout", "408", "cut off", "no JSON", "500", "503"}
 NOT_EXECUTED = {"not sent", "429", "401", "400", "403", "404"}
 
 
@@ -107,7 +108,7 @@ def test_a_read_executes_nothing_and_its_waits_fit_the_deadline_and_what_the_ser
     assert all(wait < deadline_s for wait in waited)
     repeated = [name for name in answers[:sent] if name in READ_AGAIN][: len(waited)]
     for name, wait in zip(repeated, waited, strict=True):
-        asked = 3.0 if name == "429" else 0.0
+        asked = {"429": 3.0, "503": 7.0}.get(name, 0.0)
         assert asked <= wait <= asked + backoff.cap_s
 
 

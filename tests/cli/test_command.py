@@ -286,6 +286,6 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
 def test_sim_on_a_port_that_is_taken_is_one_line(sim: Simulation, run: Run) -> None:
     port = sim.base_url.split(":")[2].split("/")[0]
     done = run("sim", "--port", port)
-    assert done.code == 1
+    assert done.code == 2  # as `serve` and `mcp`
     assert done.err.count("\n") == 1
     assert "in use" in done.err

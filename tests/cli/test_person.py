@@ -9,6 +9,7 @@ import pytest
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli.person import NO_VALID_ANSWER, ask, finish
+from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
@@ -47,6 +48,8 @@ SOFT = replace(
 
 class Typed:
     """A person who types these lines."""
+
+    settings = Settings()
 
     def __init__(self, *lines: str) -> None:
         self._lines = list(lines)
@@ -140,6 +143,22 @@ def test_words_that_cannot_be_sent_are_not_taken() -> None:
 
 def test_an_endless_wish_to_edit_is_a_refusal() -> None:
     assert answer(Typed(*["edit"] * 30), SOFT) == NO_VALID_ANSWER
+
+
+def test_a_yes_that_anothers_no_took_back_before_it_was_sent_is_told_whose_no_it_was() -> None:
+    gate = gate_on(StandInRoom([peer(1)]))
+    call = parse_call("hms-send-message", {"room_id": STAND_IN, "message": "hello"})
+    action = blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
+
+    class Overruled(Typed):
+        def notice(self, text: str) -> None:
+            super().notice(text)
+            if text.startswith("Sending it"):
+                blocking.run(gate.decide(action.id, Reject("wait"), by="bob", way="page"))
+
+    desk = Overruled("yes")
+    assert finish(gate, action, desk).state == "rejected"
+    assert any('Already rejected by "bob" (page)' in text for text in desk.shown)
 
 
 @pytest.mark.parametrize(

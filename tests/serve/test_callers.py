@@ -26,12 +26,12 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import calls, eliciting, mcp_calls, mcp_sessions
+from hms_active_rooms.serve import callers, calls, eliciting, mcp_calls
 from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
-from hms_active_rooms.serve.mcp_sessions import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.rest import rest_routes
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.serve.server import serving
@@ -107,7 +107,9 @@ def test_callers_are_named_by_their_tokens() -> None:
     assert caller_tokens({"HMS_SERVER_TOKENS": ""}) == {}
 
 
-@pytest.mark.parametrize("wrong", [A, f"={A}", f"Agent={A}", "agent=", f"a={A},a={B}", f"a b={A}"])
+@pytest.mark.parametrize(
+    "wrong", [A, f"={A}", f"Agent={A}", "agent=", f"a={A},a={B}", f"a b={A}", " ,"]
+)
 def test_what_is_no_name_and_token_is_an_error_that_tells_no_token(wrong: str) -> None:
     with pytest.raises(ConfigurationError) as told:
         caller_tokens({"HMS_SERVER_TOKENS": wrong})
@@ -127,6 +129,30 @@ async def test_rest_tells_programs_apart_by_their_token() -> None:
         again = (await a.tool(REMOVE, remove())).json()["data"]
     assert first["action_id"] == again["action_id"] != second["action_id"]
     assert (first["requester"], second["requester"]) == ("rest:agent-a", "rest:agent-b")
+
+
+async def test_without_tokens_rest_programs_are_told_apart_by_their_connections() -> None:
+    """What one asked for is told to the next as soon as its connection is gone."""
+    toolkit = kit(students())
+    said = {"room_id": ROOM, "message": "five minutes"}
+
+    async def call(program: httpx.AsyncClient, **headers: str) -> Any:
+        return (await program.post(f"/v1/tools/{SEND}", json=said, headers=headers)).json()["data"]
+
+    async with served(toolkit) as url, httpx.AsyncClient(base_url=url) as one:
+        asked = await call(one)
+        async with httpx.AsyncClient(base_url=url) as two:
+            other = await call(two)
+            await approve(toolkit, asked["action_id"])
+            assert (await call(two))["action_id"] == other["action_id"]
+            assert (await call(one))["state"] == "done"
+        async with httpx.AsyncClient(base_url=url) as three:
+            assert (await call(three))["action_id"] == other["action_id"]
+            keyed = [await call(program, **{"idempotency-key": "k"}) for program in (one, three)]
+    assert asked["action_id"] != other["action_id"]
+    assert asked["requester"] != other["requester"]
+    assert {each["requester"].partition("#")[0] for each in (asked, other)} == {"rest"}
+    assert keyed[0]["action_id"] == keyed[1]["action_id"]  # who shares a key means one action
 
 
 async def test_a_program_reads_by_rest_only_what_was_asked_for_with_its_token() -> None:
@@ -204,7 +230,7 @@ async def test_an_outcome_is_not_told_to_the_client_of_another_machines_server(
     room = students()
     toolkit = kit(room)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(mcp_sessions, "this_worker", lambda: "another/boot/pid:7@8")
+        elsewhere.setattr(callers, "this_worker", lambda: "another/boot/pid:7@8")
         async with AsyncExitStack() as stack:
             if stdio:
                 info = types.Implementation(name="agent", version="1")

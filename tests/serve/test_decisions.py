@@ -21,7 +21,8 @@ from hms_active_rooms.gate.approval import Reject
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import Verdict, decide, list_actions, run_approved, show
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.running import all_ended

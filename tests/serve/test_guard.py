@@ -372,7 +372,7 @@ async def test_programs_do_not_keep_people_out(path: str) -> None:
         await app.asked(2)
         more = await asyncio.wait_for(http.get(path), WAIT_S)
         assert (more.status_code, more.headers["retry-after"]) == (503, "5")
-        assert "Nothing was executed" in more.json()["title"]
+        assert "Nothing was executed" in more.json()["detail"]
         by_rest = {"authorization": f"Bearer {APPROVER}"}
         people = [
             asyncio.create_task(http.get("/approvals/events")),

@@ -16,7 +16,8 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, Refusal, guard_settings, judge
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.page.view import people_view, room_now
@@ -214,4 +215,4 @@ def test_reached_from_elsewhere_the_server_needs_a_token(
     monkeypatch.setenv("HMS_SERVER_URL", "https://rooms.example")
     monkeypatch.delenv("HMS_SERVER_TOKEN", raising=False)
     with pytest.raises(ConfigurationError, match="needs a token"):
-        guard_from(journal_here, Where("127.0.0.1", 9090))
+        guard_from(journal_here, Where())

@@ -29,6 +29,7 @@ from hms_active_rooms.serve.server import listen, serving
 from hms_active_rooms.sim import Fault, Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
 from serve.people import YES, Person
+from simulated import peer_id, posts
 
 TOKEN = "caller-token-0123456789"
 REMOVE = "hms-remove-peers"
@@ -51,16 +52,6 @@ def environment(sim: Simulation, tmp_path: Path) -> dict[str, str]:
         "HMS_ACCESS_KEY": sim.access_key,
         "HMS_SECRET": sim.secret,
     }
-
-
-def posts(sim: Simulation) -> list[Any]:
-    return [request for request in sim.requests if request.method == "POST"]
-
-
-def peer_id(sim: Simulation, name: str) -> str:
-    session = sim.world.rooms()[0].session
-    assert session is not None
-    return next(peer.id for peer in session.peers.values() if peer.name == name)
 
 
 def has_post(requests: tuple[Any, ...]) -> bool:
@@ -127,6 +118,51 @@ async def test_an_answer_waits_for_no_acknowledgement(sim: Simulation) -> None:
         assert not waits_for_acknowledgements(writer.get_extra_info("socket"))
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_proxys_whole_url_is_a_path_whose_host_counts(sim: Simulation) -> None:
+    """RFC 9112, 3.2.2: a server takes it, and its host in place of Host."""
+    async with running(sim, token=TOKEN, own_login=("/approvals",)) as (url, _):
+        port = httpx.URL(url).port
+
+        async def status(target: str, token: str = TOKEN) -> int:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+            bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+            writer.write(f"{head}{bearer}\r\n".encode())
+            line = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            return int(line.split()[1])
+
+        assert await status(f"{url}/healthz", "") == 200
+        assert await status(f"HTTP://localhost:{port}/%68ealthz?x=1", "") == 200
+        assert await status(f"{url}/mcp", "") == 401
+        assert await status(f"{url}/mcp") == 406
+        assert await status(f"http://127.0.0.1:{port}") == 406  # "/" is MCP's too
+        assert await status(f"http://rooms.example:{port}/healthz") == 421
+        assert await status("http:///healthz") == 421
+
+
+async def test_whatever_is_not_there_is_a_problem_and_nobody_is_sent_elsewhere(
+    sim: Simulation,
+) -> None:
+    async with running(sim) as (url, _), httpx.AsyncClient(base_url=url) as http:
+        for method, path, status in [
+            ("GET", "/nowhere", 404),
+            ("GET", "/healthz/", 404),
+            ("OPTIONS", "/mcp", 405),
+            ("POST", "/healthz", 405),
+            ("DELETE", "/healthz", 405),
+        ]:
+            told = await http.request(method, path)
+            assert told.status_code == status, path
+            if not path.startswith("/mcp"):
+                assert told.headers["content-type"] == "application/problem+json"
+                assert told.json()["executed"] == "no"
+        body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        answers = [await http.post(path, json=body) for path in ("/mcp", "/mcp/")]
+        assert answers[0].status_code == answers[1].status_code == 400
 
 
 async def test_refused_requests_read_nothing_from_100ms(

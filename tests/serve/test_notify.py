@@ -21,7 +21,8 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.notify import (
     Notifier,
     NotifySettings,
@@ -142,6 +143,9 @@ def test_the_form_is_the_hosts(url: str, form: str) -> None:
         {"HMS_NOTIFY_URL": "https://x.example:port/"},
         {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_FORM": "irc"},
         {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_NAMES": "yes"},
+        {"HMS_NOTIFY_FORM": "slack"},  # without the URL it would do nothing
+        {"HMS_NOTIFY_SECRET": "s3cret", "HMS_NOTIFY_URL": " "},
+        {"HMS_NOTIFY_NAMES": "0"},
     ],
 )
 def test_a_wrong_setting_is_an_error(wrong: dict[str, str]) -> None:

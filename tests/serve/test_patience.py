@@ -13,7 +13,8 @@ import pytest
 
 from hms_active_rooms.serve import server
 from hms_active_rooms.serve.app import create_app
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.serve.page import page_routes

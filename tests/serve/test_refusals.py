@@ -11,7 +11,8 @@ import pytest
 
 from hms_active_rooms.errors import InvalidCall, JournalError, PolicyRefusal
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, Refusals, refusals_of
 from serve.people import client, kit, students
 from serve.rest_callers import CALLER, problem, rest_app, speaking

@@ -133,6 +133,15 @@ async def test_another_content_type_is_refused(headers: dict[str, str]) -> None:
     assert toolkit.gate.journal.actions() == []
 
 
+async def test_two_content_types_are_refused_like_another_one() -> None:
+    headers = [("content-type", "application/json"), ("content-type", "text/plain")]
+    for given in (headers, headers[::-1]):
+        async with speaking(rest_app(kit(students())), CALLER) as (me,):
+            problem(
+                await me.post(SEND, content=HELLO, headers=given), 415, "unsupported_media_type"
+            )
+
+
 @pytest.mark.parametrize("kind", ["application/json", 'APPLICATION/json; charset="UTF-8"'])
 async def test_json_by_any_of_its_names_is_taken(kind: str) -> None:
     async with speaking(rest_app(kit(students())), CALLER) as (me,):

@@ -1,7 +1,7 @@
 """The typed 100ms Active Rooms client: what the contract consumes."""
 
 from hms_active_rooms.api.auth import SignedTokens, StaticToken, TokenSource
-from hms_active_rooms.api.client import ActiveRoomsClient
+from hms_active_rooms.api.client import ActiveRoomsClient, SyncActiveRoomsClient
 from hms_active_rooms.api.ids import parse_peer_id, parse_peer_ref, parse_room_id
 from hms_active_rooms.api.models import (
     Acknowledgement,
@@ -13,7 +13,6 @@ from hms_active_rooms.api.models import (
     Track,
     parse_timestamp,
 )
-from hms_active_rooms.api.sync_client import SyncActiveRoomsClient
 from hms_active_rooms.api.wire import Backoff, Timeouts
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The seven operations of the 100ms Active Rooms API, typed and asynchronous.
+"""The seven operations of the 100ms Active Rooms API, typed; for asynchronous and other code.
 
 Every call ends in one of three ways: a typed answer, an error of `errors.py` that
 says whether anything was executed, or the caller's own cancellation.
@@ -12,8 +12,10 @@ import math
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import wraps
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from hms_active_rooms.api import auth as auth_module
@@ -31,6 +33,7 @@ from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, PeerDetails
 from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
 from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Pool, Request, Timeouts, Unusable
+from hms_active_rooms.blocking import run
 from hms_active_rooms.capability import capability
 from hms_active_rooms.environment import one_of
 from hms_active_rooms.errors import (
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.api.transport import TransportChoice
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 BASE_URL_VARIABLE: Final = "HMS_BASE_URL"
 TRANSPORT_VARIABLE: Final = "HMS_TRANSPORT"
@@ -183,7 +187,7 @@ class ActiveRoomsClient:
         Raises:
             PeerNotFound, NotActive: see `errors.py`.
         """
-        return await self._peer("retrievepeer", room_id, peer_id, deadline_s)
+        return await self._call("retrievepeer", room_id, read_peer, deadline_s, peer_id=peer_id)
 
     async def update_peer(
         self,
@@ -209,7 +213,7 @@ class ActiveRoomsClient:
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
             raise InvalidCall("There is nothing to change: give name, role or metadata.")
-        return await self._peer("updatepeer", room_id, peer_id, deadline_s, body)
+        return await self._call("updatepeer", room_id, read_peer, deadline_s, body, peer_id=peer_id)
 
     async def send_message(
         self,
@@ -288,17 +292,6 @@ class ActiveRoomsClient:
         body: dict[str, object] = {**_texts(reason=reason), **({"lock": True} if lock else {})}
         return await self._call("endactiveroom", room_id, read_done, deadline_s, body)
 
-    async def _peer(
-        self,
-        name: str,
-        room_id: str,
-        peer_id: str,
-        deadline_s: float | None,
-        body: Mapping[str, object] | None = None,
-    ) -> PeerDetails:
-        peer_id = parse_peer_id(peer_id)
-        return await self._call(name, room_id, read_peer, deadline_s, body, peer_id=peer_id)
-
     async def _call(
         self,
         name: str,
@@ -307,13 +300,14 @@ class ActiveRoomsClient:
         deadline_s: float | None,
         body: Mapping[str, object] | None = None,
         *,
-        query: Mapping[str, str] | None = None,
-        **path: str,
+        query: Mapping[str, str] = MappingProxyType({}),
+        peer_id: str | None = None,
     ) -> T:
         if deadline_s is not None and not _is_duration(deadline_s):
             raise InvalidCall("deadline_s must be a number of seconds above 0.")
         operation = capability().operation(name)
-        path["room_id"] = parse_room_id(room_id)
+        path = {"room_id": parse_room_id(room_id)}
+        path |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
         asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
         request = Request(
             operation.method,
@@ -326,9 +320,7 @@ class ActiveRoomsClient:
         outcome: T | ApiError
         try:
             async with await self._pools.here() as pool, timer:
-                outcome = await self._attempts(
-                    pool, request, read, {**path, **(query or {})}, timer
-                )
+                outcome = await self._attempts(pool, request, read, {**path, **query}, timer)
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -372,6 +364,61 @@ class ActiveRoomsClient:
                 return error  # waiting longer than the deadline is the caller's decision
             attempt += 1
             await self._sleep(wait)
+
+
+def _blocking(
+    method: Callable[Concatenate[ActiveRoomsClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncActiveRoomsClient, P], T]:
+    @wraps(method)
+    def call(self: SyncActiveRoomsClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run(method(self.client, *args, **kwargs))
+
+    return call
+
+
+class SyncActiveRoomsClient:
+    """Synchronous face of an `ActiveRoomsClient`; arguments, answers and errors are the same. Each
+    call runs on the background loop.
+
+    Args:
+        client: the client that does the work; closed together with this one.
+    """
+
+    def __init__(self, client: ActiveRoomsClient) -> None:
+        self.client = client
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        deadline_s: float = DEADLINE_S,
+        transport: TransportChoice | None = None,
+    ) -> Self:
+        """See `ActiveRoomsClient.from_env`."""
+        made = ActiveRoomsClient.from_env(environ, deadline_s=deadline_s, transport=transport)
+        return cls(made)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """See `ActiveRoomsClient.aclose`."""
+        run(self.client.aclose)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.client.base_url!r})"
+
+    retrieve_active_room = _blocking(ActiveRoomsClient.retrieve_active_room)
+    list_peers = _blocking(ActiveRoomsClient.list_peers)
+    retrieve_peer = _blocking(ActiveRoomsClient.retrieve_peer)
+    update_peer = _blocking(ActiveRoomsClient.update_peer)
+    send_message = _blocking(ActiveRoomsClient.send_message)
+    remove_peers = _blocking(ActiveRoomsClient.remove_peers)
+    end_room = _blocking(ActiveRoomsClient.end_room)
 
 
 def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, str]:

@@ -5,7 +5,6 @@ Imported only when asked for.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from functools import lru_cache
 from typing import Final
@@ -20,31 +19,30 @@ from hms_active_rooms.api.wire import (
     KEEP_ALIVE_S,
     MAX_CONNECTIONS,
     Answer,
-    Reasons,
+    Library,
     Request,
     Timeouts,
-    Unusable,
     answer,
-    cut_off,
-    not_sent,
+    exchanged,
     unusable_proxy,
     user_agent,
 )
 
-_ERRORS: Final = (aiohttp.ClientError, OSError)
-
-# Raised while a connection is made, before a byte of the request.
-_NOT_SENT: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.InvalidURL,
-)
-_REASONS: Final[Reasons] = (
-    *REASONS,
-    (aiohttp.ConnectionTimeoutError, "no connection in time"),
-    (aiohttp.ClientHttpProxyError, "the proxy refused the connection"),
+_AIOHTTP: Final = Library(
+    errors=(aiohttp.ClientError, OSError),
+    not_sent=(
+        aiohttp.ClientConnectorError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.ClientHttpProxyError,
+        aiohttp.ServerFingerprintMismatch,
+        aiohttp.InvalidURL,
+    ),
+    late=TimeoutError,
+    reasons=(
+        *REASONS,
+        (aiohttp.ConnectionTimeoutError, "no connection in time"),
+        (aiohttp.ClientHttpProxyError, "the proxy refused the connection"),
+    ),
 )
 
 
@@ -80,15 +78,7 @@ class AiohttpPool:
     async def send(self, request: Request, token: SecretStr) -> Answer:
         """See `Pool`."""
         request.sent = True  # it may be, and aiohttp says so only when asked at every step
-        try:
-            return await self._exchange(request, token)
-        except asyncio.CancelledError as cancelled:
-            # The frames below hold the Authorization header.
-            raise cancelled.with_traceback(None) from None
-        except _NOT_SENT as error:
-            raise not_sent(error, _REASONS) from None
-        except _ERRORS as error:
-            raise cut_off(timeout=isinstance(error, TimeoutError)) from None
+        return await exchanged(self._exchange(request, token), _AIOHTTP)
 
     async def _exchange(self, request: Request, token: SecretStr) -> Answer:
         response = await self._session.request(
@@ -104,12 +94,8 @@ class AiohttpPool:
         )
         status, headers = response.status, response.headers
         try:
-            return await answer(status, headers, response.content.iter_any(), self._max_bytes)
-        except (*_ERRORS, Unusable):
-            # Of a refusal the status says enough, should its words be lost.
-            if 200 <= status < 300:
-                raise
-            return Answer(status, b"", headers)
+            chunks = response.content.iter_any()
+            return await answer(status, headers, chunks, self._max_bytes, _AIOHTTP)
         finally:
             response.close()  # one that was read whole is back in the pool already
 

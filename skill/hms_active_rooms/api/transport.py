@@ -25,15 +25,13 @@ from hms_active_rooms.api.wire import (
     MAX_CONNECTIONS,
     Answer,
     Kind,
+    Library,
     Pool,
-    Reasons,
     Request,
     Timeouts,
-    Unusable,
     answer,
-    cut_off,
     environment_proxy,
-    not_sent,
+    exchanged,
     unusable_proxy,
     user_agent,
 )
@@ -45,20 +43,23 @@ CustomTransport = httpx.AsyncBaseTransport
 
 TransportChoice = Kind | CustomTransport
 
-_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
-
-REASONS: Final[Reasons] = (
+REASONS: Final = (
     (ssl.SSLCertVerificationError, "the server's certificate is not trusted"),
     (ssl.SSLError, "no secure connection could be made"),
     (socket.gaierror, "the host's name could not be resolved"),
     (ConnectionRefusedError, "the connection was refused"),
 )
-_REASONS: Final[Reasons] = (
-    *REASONS,
-    (httpx.PoolTimeout, "all connections were busy"),
-    (httpx.ConnectTimeout, "no connection in time"),
-    (httpx.ProxyError, "the proxy refused the connection"),
+_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
+_HTTPX: Final = Library(
+    errors=_ERRORS,
+    not_sent=(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
+    late=httpx.TimeoutException,
+    reasons=(
+        *REASONS,
+        (httpx.PoolTimeout, "all connections were busy"),
+        (httpx.ConnectTimeout, "no connection in time"),
+        (httpx.ProxyError, "the proxy refused the connection"),
+    ),
 )
 
 
@@ -171,15 +172,7 @@ class HttpxPool:
             content=request.body,
             extensions=extensions,
         )
-        try:
-            return await self._exchange(message)
-        except asyncio.CancelledError as cancelled:
-            # The frames below hold the request with its header.
-            raise cancelled.with_traceback(None) from None
-        except _NOT_SENT as error:
-            raise not_sent(error, _REASONS) from None
-        except _ERRORS as error:
-            raise cut_off(timeout=isinstance(error, httpx.TimeoutException)) from None
+        return await exchanged(self._exchange(message), _HTTPX)
 
     async def _exchange(self, message: httpx.Request) -> Answer:
         response = await self._transport.handle_async_request(message)
@@ -189,12 +182,7 @@ class HttpxPool:
         chunks = httpx.ByteStream(response.content) if read else stream
         assert isinstance(chunks, httpx.AsyncByteStream)
         try:
-            return await answer(status, headers, chunks, self._max_bytes, packed=not read)
-        except (*_ERRORS, Unusable):
-            # Of a refusal the status says enough, should its words be lost.
-            if 200 <= status < 300:
-                raise
-            return Answer(status, b"", headers)
+            return await answer(status, headers, chunks, self._max_bytes, _HTTPX, packed=not read)
         finally:
             await response.aclose()
 

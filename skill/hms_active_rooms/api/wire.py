@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -138,12 +139,62 @@ class Pool(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Library(NamedTuple):
+    """What an HTTP library raises: in all, before a byte of the request, and for want of time; and
+    our words for why there was no connection (the first that fits an error or its causes)."""
+
+    errors: tuple[type[BaseException], ...]
+    not_sent: tuple[type[BaseException], ...]
+    late: type[BaseException]
+    reasons: tuple[tuple[type[BaseException], str], ...]
+
+
+async def exchanged(exchange: Awaitable[Answer], library: Library) -> Answer:
+    """The answer of one exchange, or Unusable."""
+    try:
+        return await exchange
+    except asyncio.CancelledError as cancelled:
+        # The frames below hold the request with its header.
+        raise cancelled.with_traceback(None) from None
+    except library.not_sent as error:
+        link: BaseException | None = error
+        for _ in range(10):
+            for kind, reason in library.reasons:
+                if isinstance(link, kind):
+                    raise Unusable("not_sent", reason) from None
+            link = link and (link.__cause__ or link.__context__)
+        raise Unusable("not_sent", "no connection could be made") from None
+    except library.errors as error:
+        if isinstance(error, library.late):
+            raise Unusable("timeout", "no answer in time") from None
+        reason = "the connection was lost before the answer was whole"
+        raise Unusable("cut_off", reason) from None
+
+
 async def answer(
-    status: int, headers: Headers, chunks: AsyncIterable[bytes], limit: int, *, packed: bool = True
+    status: int,
+    headers: Headers,
+    chunks: AsyncIterable[bytes],
+    limit: int,
+    library: Library,
+    *,
+    packed: bool = True,
 ) -> Answer:
     """The answer with its body, decompressed by us: the libraries have no limit for what they
     inflate. `packed` is false for a body that was decompressed already."""
-    coding = (headers.get("content-encoding") or "" if packed else "").strip().lower()
+    coding = headers.get("content-encoding") if packed else None
+    lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
+    try:
+        return Answer(status, await _body(coding, chunks, limit), headers)
+    except lost:
+        # Of a refusal the status says enough, should its words be lost.
+        if 200 <= status < 300:
+            raise
+        return Answer(status, b"", headers)
+
+
+async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> bytes:
+    coding = (given or "").strip().lower()
     if coding not in ("identity", "", "gzip", "x-gzip"):
         raise Unusable("malformed", "its answer is compressed in a way we did not ask for")
     too_large = Unusable("too_large", f"its answer is larger than {limit} bytes")
@@ -170,28 +221,7 @@ async def answer(
             chunk = rest
     if inflate is not None and received and not inflate.eof:
         raise Unusable("cut_off", "its answer ended too early")
-    return Answer(status, b"".join(parts), headers)
-
-
-Reasons = tuple[tuple[type[BaseException], str], ...]
-
-
-def not_sent(error: BaseException, reasons: Reasons) -> Unusable:
-    """The error when no connection was made, with the first reason that fits `error` or its causes."""
-    link: BaseException | None = error
-    for _ in range(10):
-        for kind, reason in reasons:
-            if isinstance(link, kind):
-                return Unusable("not_sent", reason)
-        link = link and (link.__cause__ or link.__context__)
-    return Unusable("not_sent", "no connection could be made")
-
-
-def cut_off(*, timeout: bool) -> Unusable:
-    """The error when the request was sent and no whole answer came."""
-    if timeout:
-        return Unusable("timeout", "no answer in time")
-    return Unusable("cut_off", "the connection was lost before the answer was whole")
+    return b"".join(parts)
 
 
 def environment_proxy(url: str) -> str | None:

@@ -11,7 +11,7 @@ import typer
 from hms_active_rooms.cli import exits, screen
 from hms_active_rooms.cli.options import Json, Scene
 from hms_active_rooms.cli.settings import extra
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def simulator_errors() -> Iterator[None]:
             f"The scene cannot be used: {escaped(str(error)[:500])}.", hint=""
         ) from None
     except ServerError as error:
-        raise ActiveRoomsError(
+        raise ConfigurationError(
             f"The simulator {error}.",
             hint="Choose another --host or --port; 0 takes any free port.",
         ) from None

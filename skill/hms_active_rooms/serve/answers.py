@@ -8,7 +8,6 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from hms_active_rooms.gate.actions import CALLS
-from hms_active_rooms.gate.actions.result import Executed
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.gate.wording import for_model
@@ -30,21 +29,15 @@ class Answer:
     """What a call came to.
 
     Attributes:
-        tool: tool name of the contract.
         text: for a model.
-        data: plain values, by `DATA[tool]`.
+        data: plain values, by `DATA`.
         action: the journal's row of a state-changing call; None for a reader.
-        executed: whether the room was changed.
-        failed: it was approved and tried, and surely not executed.
         repeated: it is the outcome of the same call before; this one sent nothing.
     """
 
-    tool: str
     text: str
     data: dict[str, Any]
     action: Action | None = None
-    executed: Executed = "no"
-    failed: bool = False
     repeated: bool = False
 
     def saying(self, text: str) -> Answer:
@@ -52,9 +45,10 @@ class Answer:
         return replace(self, text=text, data={**self.data, "text": text})
 
     @property
-    def waiting(self) -> bool:
-        """A person has to decide first."""
-        return self.action is not None and self.action.state == "proposed"
+    def failed(self) -> bool:
+        """It was approved and tried, and surely not executed."""
+        row = self.action
+        return row is not None and row.state == "failed" and row.executed == "no"
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:
@@ -74,5 +68,4 @@ def action_answer(action: Action, page: str = "") -> Answer:
             "The same call with the same arguments tells what came of it."
         )
     data = view(action, approve_at=approve_at, text=text).model_dump(mode="json")
-    failed = action.state == "failed" and action.executed == "no"
-    return Answer(action.tool, text, data, action, action.executed, failed)
+    return Answer(text, data, action)

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute, Route
 
 from hms_active_rooms.serve.decisions import run_approved
 from hms_active_rooms.serve.guard import Guard
-from hms_active_rooms.serve.last_resort import LastResort, failed
 from hms_active_rooms.serve.limits import refusals_of
+from hms_active_rooms.serve.problems import HANDLERS, LastResort
 from hms_active_rooms.serve.running import all_ended
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def create_app(
 
     # MCP's own path "/" comes last: the page and REST have longer ones.
     routes = [Route("/healthz", _healthz), *rest, *page, *(mcp.routes if mcp else ())]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: failed})
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
+    app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
     return Guard(LastResort(app), guard, refusals)
 
 

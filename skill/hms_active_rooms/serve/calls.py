@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
@@ -28,14 +27,9 @@ from hms_active_rooms.errors import (
 )
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Asking, Gate, refused_again
-from hms_active_rooms.gate.journal.records import (
-    OUTSIDE,
-    Action,
-    Origin,
-    call_key,
-    content_of,
-)
+from hms_active_rooms.gate.journal.records import Action, Origin, call_key, content_of
 from hms_active_rooms.serve.answers import Answer, action_answer
+from hms_active_rooms.serve.callers import Caller, threads_of
 from hms_active_rooms.serve.limits import (
     CALLERS_OF_A_TOKEN,
     MOST_NEW_A_MINUTE,
@@ -61,37 +55,6 @@ TOLD_WITHIN: Final = timedelta(hours=1)
 stays unknown, once told, all of them."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who calls, and from where.
-
-    Attributes:
-        channel: calls of one channel are compared with each other ("mcp:claude", "rest:ada").
-        requester: who asks, for the record ("mcp:claude#3f2a91").
-        key: an idempotency key of the caller's own; "" for none.
-        token: the name of its token; "" for the one without.
-        is_mine: whether what this requester of the channel asked for is this caller's.
-    """
-
-    channel: str
-    requester: str
-    key: str = ""
-    token: str = ""
-    is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
-
-    @property
-    def thread(self) -> str:
-        """The journal's thread of these calls."""
-        return OUTSIDE + self.channel
-
-
-def threads_of(token: str) -> tuple[str, ...]:
-    """The threads of everything that programs with this token asked for, as `Reading.actions`
-    takes them within; "": of the token without a name."""
-    name = f":{token}" if token else ""
-    return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
 
 async def call_tool(
@@ -149,9 +112,9 @@ async def read(
             view = select(everyone, **filters)
             budget = default_budget(call.limit)
             if table:
-                return Answer(name, *peers_table(call.room_id, view, budget))
+                return Answer(*peers_table(call.room_id, view, budget))
             text, view = shown(view, budget)
-            return Answer(name, text, peers_data(call.room_id, view))
+            return Answer(text, peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
         # A refused reader has no row among the actions.
@@ -159,7 +122,7 @@ async def read(
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
-    return Answer(name, render_room(live), room_data(live))
+    return Answer(render_room(live), room_data(live))
 
 
 async def open_call(

@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse
 
 from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.limits import KEY, MOST_OF_PROGRAMS, Refusals
+from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals, note_refusal
+from hms_active_rooms.serve.problems import problem
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ _HINTS: Final = {
 _TRY_AGAIN_S: Final = 5
 """Our choice: what takes long waits for a person, or for 100ms."""
 
-_log = logging.getLogger(__name__)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+"""A request target that names the host too, as a proxy is sent it."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Elsewhere:
 
 
 _BUSY: Final = Refusal(
-    503, "Too many requests of programs are open. Nothing was executed; try again later.", "busy"
+    503, "Too many requests of programs are open. Nothing was executed; try again later.", BUSY
 )
 
 
@@ -176,7 +177,8 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
         ConfigurationError: no such pair, a malformed name, or one name twice.
     """
     found = {"": token} if (token := environ.get("HMS_SERVER_TOKEN", "")) else {}
-    for pair in environ.get("HMS_SERVER_TOKENS", "").replace(",", " ").split():
+    listed = environ.get("HMS_SERVER_TOKENS", "")
+    for pair in listed.replace(",", " ").split() or ([""] if listed.strip() else []):
         name, _, token = pair.partition("=")
         if not token or not CALLER_NAME.fullmatch(name):
             # The pair may be a bare token, which no message may tell.
@@ -366,6 +368,7 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        _take_origin_form(scope)
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -429,32 +432,24 @@ class Guard:
         # The path without its query: a login link's secret is in the query.
         client = str((scope.get("client") or ("?", 0))[0])
         note_refusal(self._refusals, refusal.word, scope["method"], scope["path"], client)
-        headers = {"cache-control": "no-store", "connection": "close"}
+        hint = _HINTS.get(refusal.word, "")
+        answer = problem(refusal.status, refusal.word, refusal.text, hint)
+        answer.headers["connection"] = "close"
         if refusal.status == 401:
-            headers["www-authenticate"] = "Bearer"
+            answer.headers["www-authenticate"] = "Bearer"
         if refusal.status == 503:
-            headers["retry-after"] = str(_TRY_AGAIN_S)
-        body = {
-            "type": f"urn:hms-active-rooms:problem:{refusal.word}",
-            "title": refusal.text,
-            "status": refusal.status,
-            "detail": refusal.text,
-            "code": refusal.word,
-            "executed": "no",
-            "hint": _HINTS.get(refusal.word, ""),
-        }
-        answer = Response(json.dumps(body), refusal.status, headers, "application/problem+json")
+            answer.headers["retry-after"] = str(_TRY_AGAIN_S)
         await answer(scope, receive, send)
 
 
-def note_refusal(refusals: Refusals | None, word: str, method: str, path: str, client: str) -> None:
-    """Log a refused request and put it on record, without its query, headers and body."""
-    # Whoever is told to try again does: of those the log has no more than the record.
-    if word != _BUSY.word or refusals is None or not refusals.are_many(word):
-        named = quoted(method, 10)[1:-1], quoted(path, 100), quoted(client, 50)[1:-1]
-        _log.warning("refused %s %s from %s: %s", *named, word)
-    if refusals is not None:
-        refusals.add(word, f"{method[:10]} {path}", client)
+def _take_origin_form(scope: Scope) -> None:
+    """The path of an absolute target alone; its host counts, whatever Host says (RFC 9112, 3.2.2)."""
+    if match := _ABSOLUTE.fullmatch(scope.get("raw_path") or b""):
+        host, path = match.groups()
+        scope["raw_path"] = path or b"/"
+        scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
+        others = [pair for pair in scope["headers"] if pair[0].lower() != b"host"]
+        scope["headers"] = [(b"host", host), *others]
 
 
 async def _drained(receive: Receive) -> None:

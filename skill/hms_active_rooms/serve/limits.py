@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal.records import REQUESTS
-from hms_active_rooms.untrusted import cut
+from hms_active_rooms.untrusted import cut, quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.journal import Journal
@@ -30,6 +30,9 @@ a session for each call is held by this."""
 
 MOST_A_MINUTE: Final = 5
 """Our choice, for each reason: enough to see who it was; a flood for one is some 2 MB a day."""
+
+BUSY: Final = "busy"
+"""The word of refusals for which a program is told to try again."""
 
 KEY: Final = "hms_active_rooms.refusals"
 """Where a request's scope has them."""
@@ -146,3 +149,13 @@ def refusals_of(journal: Journal) -> Refusals:
     if journal not in _by_journal:
         _by_journal[journal] = Refusals(journal)
     return _by_journal[journal]
+
+
+def note_refusal(refusals: Refusals | None, word: str, method: str, path: str, client: str) -> None:
+    """Log a refused request and put it on record, without its query, headers and body."""
+    # Whoever is told to try again does: of those the log has no more than the record.
+    if word != BUSY or refusals is None or not refusals.are_many(word):
+        named = quoted(method, 10)[1:-1], quoted(path, 100), quoted(client, 50)[1:-1]
+        _log.warning("refused %s %s from %s: %s", *named, word)
+    if refusals is not None:
+        refusals.add(word, f"{method[:10]} {path}", client)

@@ -28,10 +28,10 @@ from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.gate.journal.records import KEPT
 from hms_active_rooms.serve.answers import MCP_DATA
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
+from hms_active_rooms.serve.callers import IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.calls import input_schema
 from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.mcp_calls import Calls
-from hms_active_rooms.serve.mcp_sessions import IDLE_S, TWICE, Sessions
 from hms_active_rooms.tools.active_rooms import hints
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 NAME: Final = "active-rooms-mcp"
 """The contract's namespace; a test compares."""
 
-PATHS: Final = ("/mcp", "/")
+PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0
 """How long after its question's deadline an answer is told that it is late."""
 

@@ -29,10 +29,10 @@ from hms_active_rooms.gate.gate import Asking
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
-from hms_active_rooms.serve.calls import Caller, open_call, read, settle, tell
+from hms_active_rooms.serve.callers import Caller, caller
+from hms_active_rooms.serve.calls import open_call, read, settle, tell
 from hms_active_rooms.serve.decisions import already_decided, note_late
-from hms_active_rooms.serve.last_resort import place_of
-from hms_active_rooms.serve.mcp_sessions import caller
+from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.serve.running import run, started
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
@@ -132,7 +132,7 @@ class Calls:
     def _talk(self, context: Context, params: types.CallToolRequestParams) -> _Talk:
         info = context.session.client_params
         name = info.client_info.name if info else "client"
-        who = caller(eliciting.client_name(name), context.request)
+        who = caller("mcp", eliciting.client_name(name), context.request)
         asked = eliciting.Asked.decoded(params.request_state)
         given = (params.input_responses or {}).get(eliciting.KEY)
         counts = self._elicit and asked and isinstance(given, types.ElicitResult)

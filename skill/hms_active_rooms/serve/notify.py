@@ -52,6 +52,8 @@ _HOSTS: Final[Mapping[str, Form]] = {
     "discordapp.com": "discord",
 }
 
+_MORE: Final = ("HMS_NOTIFY_FORM", "HMS_NOTIFY_SECRET", "HMS_NOTIFY_NAMES")
+
 _log = logging.getLogger(__name__)
 
 
@@ -76,10 +78,16 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     """From `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: nobody is told.
 
     Raises:
-        ConfigurationError: no URL, no such form, or something else than 0 or 1 for the names.
+        ConfigurationError: no URL, or only the others; no such form, or something else than 0 or 1
+            for the names.
     """
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
+        if idle := [name for name in _MORE if environ.get(name, "").strip()]:
+            raise ConfigurationError(
+                f"{idle[0]} is set, and HMS_NOTIFY_URL is not: nobody would be told.",
+                hint="Set HMS_NOTIFY_URL to the webhook, or leave both out.",
+            )
         return None
     with suppress(ValueError):
         parts = urlsplit(url)

@@ -1,25 +1,34 @@
-"""What a refused request is told: problem+json (RFC 9457), and one HTTP status for every error."""
+"""What a refused or failed request is told: problem+json (RFC 9457), one HTTP status for every error.
+
+No traceback and no text of an error of our own code leaves the server or reaches its log: either
+may hold a secret.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import Any, Final, Literal
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from hms_active_rooms import errors
-from hms_active_rooms.gate.actions.change import explain_all
-from hms_active_rooms.gate.view import ActionView
-from hms_active_rooms.serve.guard import note_refusal
-from hms_active_rooms.serve.last_resort import failed
-from hms_active_rooms.serve.limits import KEY
+from hms_active_rooms.gate.actions.result import Executed
+from hms_active_rooms.serve.limits import KEY, note_refusal
+from hms_active_rooms.untrusted import quoted
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from hms_active_rooms.gate.view import ActionView
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -40,24 +49,19 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
 }
 """A class that is not named has the status of its base."""
 
+_log = logging.getLogger(__name__)
 
-class Problem(BaseModel):
-    """Why a request was refused or failed."""
 
-    model_config = ConfigDict(frozen=True)
+class Json(JSONResponse):
+    """JSON in ASCII, so that a name from a room can neither control the terminal that shows it
+    nor break the encoding. No cache keeps it."""
 
-    type: str = Field(default="about:blank", description="A URN that ends in the code.")
-    title: str
-    status: int
-    detail: str = ""
-    code: str = Field(default="", description="Stable, for programs.")
-    executed: Literal["no", "maybe", "yes"] = Field(
-        default="no", description="Whether this request changed a room."
-    )
-    hint: str = Field(default="", description="What to do next.")
-    action: ActionView | None = Field(
-        default=None, description="The action now, where another decision came first."
-    )
+    def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
+        super().__init__(content, status_code, **more)
+        self.headers.update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 class Refused(HTTPException):
@@ -75,10 +79,114 @@ class Refused(HTTPException):
         return cls(404, "no_action", "There is no such action.", "See GET /v1/actions.")
 
 
+def problem(
+    status: int, code: str, detail: str, hint: str = "", *, executed: Executed = "no", **more: Any
+) -> Json:
+    """The answer to a request that was refused or failed; `rest.Problem` describes its members."""
+    urn, title = f"urn:hms-active-rooms:problem:{code}", HTTPStatus(status).phrase
+    told = {"type": urn, "title": title, "status": status, "detail": detail, "code": code}
+    return Json(told | {"executed": executed, "hint": hint, **more}, status, media_type=MEDIA_TYPE)
+
+
+async def on_error(request: Request, error: Exception) -> Json:
+    """The error as a problem; a refusal is put on record."""
+    answer, code = _told(request, error)
+    # A call that the policy refused is on record already, with the room; a list is not.
+    noted = code == errors.PolicyRefusal.code and request.method == "POST"
+    if answer.status_code in (401, 403):
+        client = request.client.host if request.client else "?"
+        refusals = None if noted else request.scope.get(KEY)
+        note_refusal(refusals, code, request.method, request.url.path, client)
+    return answer
+
+
+def _told(request: Request, error: Exception) -> tuple[Json, str]:
+    code, detail, hint, more = "malformed_json", "The body is not JSON.", "", dict[str, Any]()
+    status, headers = 400, dict[str, str]()
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+    match error:
+        case errors.ActiveRoomsError(code=code, hint=hint, executed=executed):
+            status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+            detail, more = error.for_person(), {"executed": executed}
+            if isinstance(error, errors.RateLimited) and error.retry_after_s is not None:
+                headers["retry-after"] = str(max(0, ceil(error.retry_after_s)))
+        case Refused(status_code=status, code=code, detail=detail, hint=hint, action=action):
+            more = {"action": action.model_dump(mode="json")} if action else {}
+        case HTTPException(status_code=404):
+            status, code, detail = 404, "not_found", "There is no such resource."
+            hint = "See /v1/openapi.json." if request.url.path.startswith("/v1") else ""
+        case HTTPException(status_code=405):
+            status, code, detail = 405, "method_not_allowed", "This resource has no such method."
+    answer = problem(status, code, detail, hint, **more)
+    answer.headers.update(headers)
+    return answer, code
+
+
+async def failed(_: Request, __: Exception) -> Json:
+    """The answer when our own code failed; Starlette raises the error again behind it."""
+    return _unknown(500, "The server failed.")
+
+
+def _unknown(status: int, what: str) -> Json:
+    detail = f"{what} It is not known whether anything was executed."
+    hint = "Look at the room and the journal before you try again."
+    answer = problem(status, "internal", detail, hint, executed="maybe")
+    answer.headers["connection"] = "close"
+    return answer
+
+
+HANDLERS: Final[dict[Any, Any]] = {
+    HTTPException: on_error,
+    errors.ActiveRoomsError: on_error,
+    Exception: failed,
+}
+"""The `exception_handlers` of an application."""
+
+
+class LastResort:
+    """ASGI wrapper that answers where the application did not, with one line in the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            # The server stops and waits no longer; nothing awaits this task's result.
+            if not started:
+                await _unknown(503, "The server stops.")(scope, receive, send)
+        except Exception as error:  # noqa: BLE001  # nothing is behind it, and nothing asks in it
+            # The path without its query, which may hold a secret.
+            named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
+            _log.error("failed %s %s: %s", *named, place_of(error))
+            if not started:
+                await _unknown(500, "The server failed.")(scope, receive, send)
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of error and the innermost places of it, without its text. Pure."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))
+    return f"{type(error).__name__} at {places}"
+
+
 async def json_object(request: Request) -> dict[str, Any]:
     """The body: one JSON object, each key once; `Refused` if it is none, or not said to be JSON."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    kinds = [kind.partition(";")[0].strip() for kind in request.headers.getlist("content-type")]
+    if [kind.lower() for kind in kinds] != ["application/json"]:
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A program in between that decodes it would read another body than we do.
@@ -101,70 +209,3 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _not_json(_: str) -> None:
     raise ValueError("NaN and Infinity are not JSON")
-
-
-class Json(JSONResponse):
-    """JSON in ASCII, so that a name from a room can neither control the terminal that shows it
-    nor break the encoding. No cache keeps it."""
-
-    def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
-        super().__init__(content, status_code, **more)
-        self.headers.update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
-
-    def render(self, content: object) -> bytes:
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
-
-
-async def on_error(request: Request, error: Exception) -> Json:
-    """The error as a problem, for FastAPI and the page; a refusal is put on record."""
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if isinstance(error, errors.RateLimited) and error.retry_after_s is not None:
-        headers["retry-after"] = str(max(0, ceil(error.retry_after_s)))
-    problem = _problem(error)
-    if problem.status in (401, 403):
-        client = request.client.host if request.client else "?"
-        # A call that the policy refused is on record already, with the room; a list is not.
-        noted = problem.code == errors.PolicyRefusal.code and request.method == "POST"
-        refusals = None if noted else request.scope.get(KEY)
-        note_refusal(refusals, problem.code, request.method, request.url.path, client)
-    # Without the members that are not set; an action keeps all of its own.
-    told = {name for name in Problem.model_fields if getattr(problem, name) is not None}
-    content = problem.model_dump(mode="json", include=told)
-    return Json(content, problem.status, headers=headers, media_type=MEDIA_TYPE)
-
-
-def _problem(error: Exception) -> Problem:
-    match error:
-        case errors.ActiveRoomsError(code=code, hint=hint, executed=executed):
-            status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-            return _told(status, code, error.for_person(), hint, executed=executed)
-        case Refused(status_code=status, code=code, detail=detail, hint=hint, action=action):
-            return _told(status, code, detail, hint, action=action)
-        case RequestValidationError():
-            found = error.errors()
-            if any(each["loc"][0] == "path" for each in found):  # no id has such characters
-                return _problem(Refused.no_action())
-            if found[0]["type"] == "json_invalid":
-                return _told(400, "malformed_json", "The body is not JSON.")
-            where = [{**each, "loc": each["loc"][1:]} for each in found]
-            return _told(422, errors.InvalidCall.code, explain_all(where))
-        case HTTPException(status_code=404):
-            return _told(404, "not_found", "There is no such resource.", "See /v1/openapi.json.")
-        case HTTPException(status_code=405):
-            return _told(405, "method_not_allowed", "This resource has no such method.")
-    return _told(400, "malformed_json", "The body is not JSON.")
-
-
-def _told(status: int, code: str, detail: str, hint: str = "", **more: Any) -> Problem:
-    urn, title = f"urn:hms-active-rooms:problem:{code}", HTTPStatus(status).phrase
-    told = {"type": urn, "title": title, "status": status, "detail": detail, "code": code}
-    return Problem.model_validate({**told, "hint": hint, **more})
-
-
-HANDLERS: Final[dict[Any, Any]] = {
-    HTTPException: on_error,
-    RequestValidationError: on_error,
-    errors.ActiveRoomsError: on_error,
-    Exception: failed,
-}
-"""FastAPI's `exception_handlers`."""

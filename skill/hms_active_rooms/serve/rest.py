@@ -5,13 +5,13 @@ Only an approver's token decides, and it calls nothing that changes a room.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
-from fastapi import Depends, FastAPI, Header, Path, Query, Security
+from fastapi import FastAPI, Header, Path, Query
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,12 +20,13 @@ from starlette.routing import BaseRoute, Route
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.gate.actions.change import Arguments, RoomId
+from hms_active_rooms.gate.actions.change import Arguments, RoomId, explain_all
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.serve.answers import DATA, where_to_approve
-from hms_active_rooms.serve.calls import Caller, call_tool, input_schema, threads_of
+from hms_active_rooms.serve.callers import caller, threads_of
+from hms_active_rooms.serve.calls import call_tool, input_schema
 from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NoAction,
@@ -39,9 +40,9 @@ from hms_active_rooms.serve.problems import (
     HANDLERS,
     MEDIA_TYPE,
     Json,
-    Problem,
     Refused,
     json_object,
+    on_error,
 )
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS
@@ -67,9 +68,29 @@ IdempotencyKey = Annotated[str | None, Header(pattern=r"^[!-~]([ -~]{0,198}[!-~]
 Escaped = Annotated[str, AfterValidator(lambda text: escaped(text[:200]))]
 Data = TypeVar("Data", bound=BaseModel)
 
+_BEARERS: Final = {"caller": "Calls tools.", "approver": "Decides on actions."}
+"""Whose tokens are taken; each operation of the document names some of them under `security`."""
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+
+class Problem(BaseModel):
+    """Why a request was refused or failed."""
+
+    type: str = Field(default="about:blank", description="A URN that ends in the code.")
+    title: str
+    status: int
+    detail: str = ""
+    code: str = Field(default="", description="Stable, for programs.")
+    executed: Literal["no", "maybe", "yes"] = Field(
+        default="no", description="Whether this request changed a room."
+    )
+    hint: str = Field(default="", description="What to do next.")
+    action: ActionView | None = Field(
+        default=None, description="The action now, where another decision came first."
+    )
 
 
 class Approval(_Model):
@@ -158,38 +179,38 @@ def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRou
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(_strict)],
         responses={"default": {"model": Problem, "description": "Refused, or it failed."}},
-        exception_handlers=HANDLERS,
+        exception_handlers={**HANDLERS, RequestValidationError: _on_invalid},
         default_response_class=Json,
     )
+    app.state.page, app.router.route_class = page, _Route
 
-    def add(name: str, path: str, handler: Any, model: Any, *guards: Any, **more: Any) -> None:
-        about: Any = {"operation_id": name, "response_model": model, "dependencies": guards}
+    def add(name: str, path: str, handler: Any, model: Any, *who: str, **more: Any) -> None:
+        about: Any = {"operation_id": name, "response_model": model}
+        about["openapi_extra"] = {"security": [{each: []} for each in who]}
         app.add_api_route(f"/v1/{path}", handler, **about, **more)
 
-    bearers = {"caller": "Calls tools.", "approver": "Decides on actions."}
-    caller, approver = (
-        Security(HTTPBearer(scheme_name=name, description=text, auto_error=False))
-        for name, text in bearers.items()
-    )
-    add("list_tools", "tools", rest.tools, Tools, caller, approver)
-    add("list_actions", "actions", rest.actions, Actions, caller, approver)
-    add("show_action", "actions/{id}", rest.action, ShownAction, caller, approver)
+    add("list_tools", "tools", rest.tools, Tools, *_BEARERS)
+    add("list_actions", "actions", rest.actions, Actions, *_BEARERS)
+    add("show_action", "actions/{id}", rest.action, ShownAction, *_BEARERS)
     answer_of: Any = ToolAnswer
     for tool in capability().tools:
         model, handler = answer_of[DATA[tool.name]], rest.calling(tool)
-        title = hints(tool)["title"]
-        guards = [caller, approver if tool.hints.read_only else Depends(rest.only_callers)]
+        who = _BEARERS if tool.hints.read_only else ("caller",)
         more: Any = {} if tool.hints.read_only else _may_wait(model)
-        more |= {"methods": ["POST"], "summary": title, "description": tool.description}
-        add(tool.name, f"tools/{tool.name}", handler, model, *guards, **more)
+        more |= {"summary": hints(tool)["title"], "description": tool.description}
+        add(tool.name, f"tools/{tool.name}", handler, model, *who, methods=["POST"], **more)
     more = {"methods": ["POST"]} | _may_wait(DecidedAction)
     for word, decide_by in (("approve", rest.approve), ("reject", rest.reject)):
-        guards = [approver, Depends(rest.only_approvers)]
-        add(f"{word}_action", f"actions/{{id}}/{word}", decide_by, DecidedAction, *guards, **more)
+        path = f"actions/{{id}}/{word}"
+        add(f"{word}_action", path, decide_by, DecidedAction, "approver", **more)
 
-    for path in app.openapi()["paths"].values():  # FastAPI calls every answer plain JSON
+    document = app.openapi()
+    document["components"]["securitySchemes"] = {
+        name: {"type": "http", "scheme": "bearer", "description": text}
+        for name, text in _BEARERS.items()
+    }
+    for path in document["paths"].values():  # FastAPI calls every answer plain JSON
         for operation in path.values():
             content = operation["responses"]["default"]["content"]
             content[MEDIA_TYPE] = content.pop("application/json")
@@ -205,53 +226,79 @@ def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
     return {"responses": {202: {"model": model, "description": told, "headers": where}}}
 
 
-async def _strict(request: Request) -> None:
-    """Refuse what two programs could read differently (a name given twice), and query parameters
-    that `/v1/openapi.json` does not have."""
-    given = [name for name, _ in request.query_params.multi_items()]
-    known = {field.alias for field in request.scope["route"].dependant.query_params}
-    if len(given) > len(known.intersection(given)):
-        raise Refused(422, InvalidCall.code, "A query parameter is unknown or given twice.")
-    if len(request.headers.getlist("idempotency-key")) > 1:
-        raise Refused(422, InvalidCall.code, "The Idempotency-Key is given twice.")
-    if request.method == "POST":
-        await json_object(request)
+async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    if any(each["loc"][0] == "path" for each in found):  # no id has such characters
+        return await on_error(request, Refused.no_action())
+    where = [{**each, "loc": each["loc"][1:]} for each in found]
+    return await on_error(request, Refused(422, InvalidCall.code, explain_all(where)))
+
+
+class _Read(Request):
+    """A request whose body was read already."""
+
+    content: dict[str, Any]
+
+    async def json(self) -> dict[str, Any]:
+        return self.content
+
+
+class _Route(APIRoute):
+    """Refuses whoever may not call, what two programs could read differently (a name given twice),
+    and query parameters that `/v1/openapi.json` does not have."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle, known = super().get_route_handler(), set[str]()
+        known.update(field.alias for field in self.dependant.query_params)
+        taken = {who for each in (self.openapi_extra or {})["security"] for who in each}
+
+        async def strict(request: Request) -> Response:
+            _check_who(request, taken)
+            given = [name for name, _ in request.query_params.multi_items()]
+            if len(given) > len(known.intersection(given)):
+                raise Refused(422, InvalidCall.code, "A query parameter is unknown or given twice.")
+            if len(request.headers.getlist("idempotency-key")) > 1:
+                raise Refused(422, InvalidCall.code, "The Idempotency-Key is given twice.")
+            read = _Read(request.scope, request.receive)
+            if request.method == "POST":
+                read.content = await json_object(read)
+            return await handle(read)
+
+        return strict
+
+
+def _check_who(request: Request, taken: Collection[str]) -> None:
+    """`taken`: whose tokens this operation takes, of `_BEARERS`."""
+    if _approver(request):
+        if "approver" not in taken:
+            told = "An approver's token does not call what changes a room."
+            hint = "Use the caller's token; nobody both asks and approves."
+            raise Refused(403, "approver_cannot_call", told, hint)
+    elif "caller" not in taken:
+        told = "Only an approver's token decides, and this request has none."
+        where = where_to_approve(request.path_params["id"][:12], request.app.state.page)
+        hint = f"A person decides {where}. Do not decide for them."
+        raise Refused(403, "not_an_approver", told, hint)
 
 
 class _Rest:
     def __init__(self, toolkit: ActiveRoomsToolkit, page: str) -> None:
         self._toolkit, self._gate, self._page = toolkit, toolkit.gate, page
 
-    async def only_approvers(self, request: Request, id: Id) -> None:
-        if not _approver(request):
-            told = "Only an approver's token decides, and this request has none."
-            hint = f"A person decides {where_to_approve(id, self._page)}. Do not decide for them."
-            raise Refused(403, "not_an_approver", told, hint)
+    async def tools(self) -> Json:
+        return _json(Tools(tools=[_tool_data(tool) for tool in capability().tools]))
 
-    async def only_callers(self, request: Request) -> None:
-        if _approver(request):
-            told = "An approver's token does not call what changes a room."
-            hint = "Use the caller's token; nobody both asks and approves."
-            raise Refused(403, "approver_cannot_call", told, hint)
-
-    async def tools(self) -> Tools:
-        return Tools(tools=[_tool_data(tool) for tool in capability().tools])
-
-    def calling(self, tool: Tool) -> Callable[..., Awaitable[dict[str, object]]]:
+    def calling(self, tool: Tool) -> Callable[..., Awaitable[Json]]:
         async def call(
-            request: Request,
-            response: Response,
-            arguments: Arguments,
-            idempotency_key: IdempotencyKey = None,
-        ) -> dict[str, object]:
-            who = principal(request.scope)
-            name = f"{WAY}:{who.name}" if who.name else WAY
-            caller = Caller(name, name, idempotency_key or "", who.name)
-            told = await call_tool(
-                self._toolkit, tool.name, arguments, caller=caller, page=self._page
-            )
-            _point_to(told.action, response)
-            return {"text": told.text, "data": told.data, "repeated": told.repeated}
+            request: Request, arguments: Arguments, idempotency_key: IdempotencyKey = None
+        ) -> Json:
+            who = caller(WAY, "", request, idempotency_key or "")
+            told = await call_tool(self._toolkit, tool.name, arguments, caller=who, page=self._page)
+            data = told.data
+            if not told.action:  # a reader's leaves out what is as by default
+                data = DATA[tool.name].model_validate(data).model_dump(mode="json")
+            content = {"text": told.text, "data": data, "repeated": told.repeated}
+            return _pointing(Json(content), told.action)
 
         call.__annotations__["arguments"] = ARGUMENTS[tool.name]
         return call
@@ -262,41 +309,36 @@ class _Rest:
         state: State | None = None,
         room_id: RoomId | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
-    ) -> Actions:
+    ) -> Json:
         found = await list_actions(
             self._gate, state=state, room_id=room_id, within=_may_read(request), limit=limit
         )
-        return Actions(actions=[self._data(action) for action in found])
+        return _json(Actions(actions=[self._data(action) for action in found]))
 
-    async def action(self, id: Id, request: Request) -> dict[str, object]:
+    async def action(self, id: Id, request: Request) -> Json:
         try:
             shown = await show(self._gate, id, _may_read(request))
         except NoAction:
             raise Refused.no_action() from None
-        told = {"action": self._data(shown.action), "events": shown.events[-MAX_EVENTS:]}
-        return {**told, "newest_id": shown.newest.id}
+        events = [EventData.model_validate(event) for event in shown.events[-MAX_EVENTS:]]
+        data = self._data(shown.action)
+        return _json(ShownAction(action=data, events=events, newest_id=shown.newest.id))
 
-    async def approve(
-        self, id: Id, given: Approval, request: Request, response: Response
-    ) -> DecidedAction:
+    async def approve(self, id: Id, given: Approval, request: Request) -> Json:
         decision: Decision = Approve(given.digest, scope=given.scope)
         if given.words is not None:
             if given.scope != "once":
                 told = "An approval for the session cannot have other words."
                 raise Refused(422, InvalidCall.code, told)
             decision = Edit(given.digest, {str(k): text for k, text in given.words.items()})
-        return await self._decided(id, decision, given.digest, request, response)
+        return await self._decided(id, decision, given.digest, request)
 
-    async def reject(
-        self, id: Id, given: Rejection, request: Request, response: Response
-    ) -> DecidedAction:
+    async def reject(self, id: Id, given: Rejection, request: Request) -> Json:
         answer = {"type": "reject", "message": given.reason, "digest": given.digest}
         decision = Reject(given.reason) if given.digest is None else answer
-        return await self._decided(id, decision, given.digest, request, response)
+        return await self._decided(id, decision, given.digest, request)
 
-    async def _decided(
-        self, id: str, answer: object, digest: str | None, request: Request, response: Response
-    ) -> DecidedAction:
+    async def _decided(self, id: str, answer: object, digest: str | None, request: Request) -> Json:
         try:
             verdict = await decide(self._gate, id, answer, by=_approver(request), way=WAY)
         except NoAction:
@@ -309,30 +351,30 @@ class _Rest:
         if not verdict.counted:
             hint = "Your decision changed nothing."
             raise Refused(409, "already_decided", verdict.text, hint, data)
-        _point_to(verdict.action, response)
-        return DecidedAction(text=verdict.text, action=data)
+        return _pointing(_json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 
     def _data(self, action: Action) -> ActionView:
         return view(action, approve_at=where_to_approve(action.id, self._page))
 
 
-def _point_to(action: Action | None, response: Response) -> None:
+def _json(model: BaseModel) -> Json:
+    return Json(model.model_dump(mode="json"))
+
+
+def _pointing(answer: Json, action: Action | None) -> Json:
+    """The answer; while the action waits, with its place."""
     if action is not None and action.state == "proposed":
-        response.status_code = 202
-        response.headers["location"] = f"/v1/actions/{action.id}"
+        answer.status_code = 202
+        answer.headers["location"] = f"/v1/actions/{action.id}"
+    return answer
 
 
 def _tool_data(tool: Tool) -> ToolData:
-    does = tool.hints
     return ToolData(
         name=tool.name,
         title=hints(tool)["title"],
         description=tool.description,
-        hints={
-            "readOnly": does.read_only,
-            "destructive": does.destructive,
-            "idempotent": does.idempotent,
-        },
+        hints=tool.hints.model_dump(by_alias=True),
         input_schema=input_schema(tool.name),
         output_schema=DATA[tool.name].model_json_schema(),
     )

@@ -17,8 +17,8 @@ import uvicorn
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.app import LAST_SENDS_S
+from hms_active_rooms.serve.callers import CONNECTIONS
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS
-from hms_active_rooms.serve.mcp_sessions import CONNECTIONS
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.untrusted import quoted
 

@@ -18,7 +18,8 @@ from hms_active_rooms.api.models import Peers
 from hms_active_rooms.errors import TimedOut
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.store import Reading
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import decide
 from hms_active_rooms.serve.page.feed import MAX_WAITING, Feed, PageSettings
 from serve.people import broken, kit, remove, students

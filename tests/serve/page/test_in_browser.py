@@ -334,3 +334,33 @@ def test_a_link_to_one_action_shows_it(page: Callable[..., Served], chrome: Chro
     ada.script(f"location.hash = 'action={action.id}'")
     ada.text_of(f"#action-{action.id} pre", "Peer 2")
     assert ada.script("location.hash") == ""
+    ada.script("location.hash = 'action=aaaaaaaaaaaa'")
+    ada.text_of("#linked", "There is no such action.")
+
+
+def test_a_link_to_an_action_that_was_decided_says_what_came_of_it(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students())
+    action = served.waiting(**remove(2))
+    no = served.toolkit.gate.request(action).reject("he is new")
+    served.do(served.toolkit.gate.decide(action.id, no, by="bob", way="page"))
+    ada = Viewer(chrome, served).log_in()
+    ada.script(f"location.hash = 'action={action.id}'")
+    ada.text_of(f"#action-{action.id} .told", "he is new")
+
+
+def test_a_link_to_one_action_is_kept_until_somebody_has_logged_in(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students())
+    action = served.waiting(**remove(2))
+    ada = Viewer(chrome, served)
+    ada.open(f"{served.url}{PATH}")
+    ada.text_of("#login-text", "Open a login link")
+    ada.script("localStorage.setItem('hms-approvals-key', 'of a session that is over')")
+    ada.open(f"{served.url}{PATH}/#action={action.id}")
+    ada.text_of("#login-text", "You are not logged in, or no longer.")
+    ada.script(f"location.hash = '{served.link().partition('#')[2]}'")
+    ada.seen("#name").send_keys("ada", Keys.ENTER)
+    ada.text_of(f"#action-{action.id} pre", "Peer 2")

@@ -16,7 +16,8 @@ from hms_active_rooms.errors import PolicyRefusal
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
-from hms_active_rooms.serve.calls import Caller, call_tool
+from hms_active_rooms.serve.callers import Caller
+from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.page import PATH
 from hms_active_rooms.serve.page.view import action_view
 from serve.page.served import Served, running_page
@@ -77,6 +78,7 @@ def test_everything_but_the_files_and_the_login_needs_a_session(served: Served) 
     with Browser(served) as nobody:
         for path in ("/events", "/people", "/journal", "/refusals", f"/actions/{action.id}"):
             assert nobody.get(path).status_code == 401
+            assert nobody.head(path).status_code == 405  # it would show nobody anything
         for path in ("/logout", f"/actions/{action.id}"):
             assert nobody.post(path, json=yes(action)).status_code == 401
         for path in ("", *(f"/{name}" for name in FILES)):

@@ -69,7 +69,7 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
     text = re.sub(r"(?i)^([^,:]+), not [^,:]+,\s+", r"\1 ", text)
     by_role = pattern("by_role", "macros").match(text)
     everyone = None if by_role else pattern("everyone").match(text)
-    rest = text[everyone.end() :] if everyone else ""
+    rest = re.sub("^,(?= [^ ,]+ )", "", text[everyone.end() :]) if everyone else ""
     if everyone and (
         everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest) or not rest
     ):

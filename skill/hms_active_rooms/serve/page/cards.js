@@ -179,6 +179,15 @@ export function showQuestion(question) {
   notify(question);
 }
 
+// An action somebody asked for, with what became of it if it is not open any more.
+export function showAction(action) {
+  showQuestion(action);
+  const card = cards.get(action.action_id);
+  card.state = action.state;
+  if (!card.open) card.tell(action.told, action.ended);
+  card.node.scrollIntoView();
+}
+
 function notify(question) { // names no people: a notification may be seen by others
   if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
   const told = new Notification("Waits for approval", { body: question.tool, tag: question.action_id });

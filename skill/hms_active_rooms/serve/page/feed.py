@@ -17,8 +17,8 @@ from hms_active_rooms.errors import ActiveRoomsError, NotActive
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.policy import ANY_ROOM
-from hms_active_rooms.serve.last_resort import place_of
 from hms_active_rooms.serve.page.view import RoomNow, action_view, room_now, room_view
+from hms_active_rooms.serve.problems import place_of
 
 MAX_ROOMS: Final = 20
 MAX_WAITING: Final = 50

@@ -2,7 +2,7 @@
 
 import { byId, copyOf, element, part, put, timeOf } from "./text.js";
 import { call } from "./server.js";
-import { showQuestion } from "./cards.js";
+import { showAction } from "./cards.js";
 
 // --- rooms ---------------------------------------------------------------------------------
 
@@ -88,10 +88,7 @@ class Entry {
     this.node = copyOf("entry");
     this.details = this.node.querySelector("details");
     this.details.addEventListener("toggle", () => this.details.open && this.fill());
-    part(this.node, "open").addEventListener("click", () => {
-      showQuestion(this.question);
-      byId(`action-${this.id}`).scrollIntoView();
-    });
+    part(this.node, "open").addEventListener("click", () => showAction(this.question));
   }
 
   show(row) {

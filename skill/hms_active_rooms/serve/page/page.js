@@ -1,8 +1,8 @@
 // The approvals page: logging in, and who is told the news.
 
-import { byId, say } from "./text.js";
+import { byId } from "./text.js";
 import { call, key, listen, onLoggedOut, stopListening, Told } from "./server.js";
-import { connected, forgetAll, showQuestion, showWaiting } from "./cards.js";
+import { connected, forgetAll, showAction, showWaiting } from "./cards.js";
 import { showJournal, showRooms } from "./lists.js";
 
 // What the address brought: a login, or the action somebody was sent a link to. It leaves the
@@ -11,7 +11,9 @@ let link = new URLSearchParams();
 
 function takeLink() {
   if (!location.hash) return;
+  const wanted = link.get("action"); // shown once somebody is logged in
   link = new URLSearchParams(location.hash.slice(1));
+  if (wanted && !link.has("action")) link.set("action", wanted);
   history.replaceState(null, "", location.pathname);
 }
 
@@ -47,12 +49,15 @@ function showDesk() {
 async function showLinked() {
   const id = link.get("action");
   if (!id) return;
+  const note = byId("linked");
+  try {
+    showAction(await call(`/actions/${encodeURIComponent(id)}`));
+    note.textContent = "";
+  } catch (error) {
+    if (!key.has()) return; // for whoever logs in next
+    note.textContent = `The action ${id} is not shown: ${error instanceof Told ? error.message : "the server did not answer."}`;
+  }
   link.delete("action");
-  const action = await call(`/actions/${encodeURIComponent(id)}`).catch(() => null);
-  if (!action) return say("There is no such action.");
-  if (action.impact && ["proposed", "approved"].includes(action.state)) showQuestion(action);
-  else say(action.told);
-  byId(`action-${id}`)?.scrollIntoView();
 }
 
 byId("login-form").addEventListener("submit", async (event) => {

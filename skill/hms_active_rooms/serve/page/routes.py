@@ -117,12 +117,12 @@ def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = Non
         *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES if name != "page.html"),
         *(Route(PATH + end, _file("page.html")) for end in ("", "/")),
         Route(f"{PATH}/login", _answered(desk.login), methods=["POST"]),
-        *(
-            Route(PATH + path, desk.of_person(work), methods=["POST"])
-            for path, work in posts.items()
-        ),
-        *(Route(PATH + path, desk.of_person(work), methods=["GET"]) for path, work in gets.items()),
     ]
+    for method, works in (("POST", posts), ("GET", gets)):
+        for path, work in works.items():
+            routes.append(route := Route(PATH + path, desk.of_person(work)))
+            # No HEAD: it would show nobody anything, and the stream has no end.
+            route.methods = {method}
     return Page(routes, feed.running, feed.close, logins)
 
 

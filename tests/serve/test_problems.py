@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.guard import guard_settings
-from hms_active_rooms.serve.last_resort import LastResort
+from hms_active_rooms.serve.problems import LastResort
 from hms_active_rooms.serve.server import serving
 from serve.people import kit, students
 
@@ -46,7 +46,7 @@ async def test_a_bug_is_answered_with_maybe_and_logged_once_without_its_text(
     assert (answer.json()["executed"], answer.json()["code"]) == ("maybe", "internal")
     [record] = caplog.records
     assert record.getMessage().startswith(
-        'failed POST "/v1/broken": RuntimeError at test_last_resort.py:'
+        'failed POST "/v1/broken": RuntimeError at test_problems.py:'
     )
     assert record.exc_info is None
     assert "the secret" not in caplog.text + answer.text
@@ -82,4 +82,4 @@ async def test_a_request_that_the_end_of_the_server_cuts_off_is_told_maybe() -> 
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": []}
     await LastResort(cut)(scope, receive, send)
     assert sent[0]["status"] == 503
-    assert b'"executed": "maybe"' in sent[1]["body"]
+    assert b'"executed":"maybe"' in sent[1]["body"]

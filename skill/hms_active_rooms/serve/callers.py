@@ -1,9 +1,9 @@
-"""Which MCP client calls: its token, what it calls itself, its session; and no request id twice.
+"""Who calls: a program's token, what it calls itself, its session; and no request id twice in one.
 
 Some clients open a session for each call. So once a session has ended, here or at another server of
-the journal, the next one of the same token and name is told what it asked for. The protocol of
-2026-07-28 has no sessions over HTTP: there each connection counts as one, except for a caller with
-a token, who may come through a proxy that shares its connections.
+the journal, the next one of the same token and name is told what it asked for. REST and MCP's
+protocol of 2026-07-28 have no sessions over HTTP: there each connection counts as one, except for a
+caller with a token, who may come through a proxy that shares its connections.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
+from hms_active_rooms.gate.journal.records import OUTSIDE
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
-from hms_active_rooms.serve.calls import Caller
 from hms_active_rooms.serve.guard import hashed, principal
 
 if TYPE_CHECKING:
@@ -130,9 +131,46 @@ class Sessions:
             self._open.pop(tag, None)
 
 
-def caller(name: str, request: Request | None) -> Caller:
-    """Who calls: `name` is what the client calls itself, as one plain word; without a request this
-    process serves this client alone."""
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, and from where.
+
+    Attributes:
+        channel: calls of one channel are compared with each other ("mcp:claude", "rest:ada").
+        requester: who asks, for the record ("mcp:claude#3f2a91").
+        key: an idempotency key of the caller's own; "" for none.
+        token: the name of its token; "" for the one without.
+        is_mine: whether what this requester of the channel asked for is this caller's.
+    """
+
+    channel: str
+    requester: str
+    key: str = ""
+    token: str = ""
+    is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
+
+    @property
+    def thread(self) -> str:
+        """The journal's thread of these calls."""
+        return OUTSIDE + self.channel
+
+
+def threads_of(token: str) -> tuple[str, ...]:
+    """The threads of everything that programs with this token asked for, as `Reading.actions`
+    takes them within; "": of the token without a name."""
+    name = f":{token}" if token else ""
+    return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
+
+
+def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
+    """Who calls.
+
+    Args:
+        way: "mcp" or "rest".
+        name: what the program calls itself, as one plain word; "" where it says nothing.
+        request: None: this process serves this client alone.
+        key: an idempotency key, if it gave one.
+    """
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
@@ -145,7 +183,7 @@ def caller(name: str, request: Request | None) -> Caller:
         elif "authorization" not in request.headers and CONNECTIONS in request.scope:
             names = request.scope[CONNECTIONS]()
             tag, live = names.get(request.client, ""), frozenset(names.values())
-    channel = ":".join(["mcp", *([token] if token else []), name])
+    channel = ":".join(filter(None, (way, token, name)))
     place = here if request is None else tag and f"{tag}/{here}"
     requester = f"{channel}#{place}" if place else channel
 
@@ -154,11 +192,11 @@ def caller(name: str, request: Request | None) -> Caller:
         if asked_by == requester or not server:
             return True
         if server == here and other:
-            return sessions is None or not (other in live or sessions.may_live(other))
+            return not (other in live or (sessions and sessions.may_live(other)))
         process, _, of = server.rpartition(".")  # another one, or one that serves one client
         return of == kind and not worker_may_live(f"{world}:{process}")
 
-    return Caller(channel, requester, token=token, is_mine=is_mine)
+    return Caller(channel, requester, key, token, is_mine)
 
 
 def _request_id(body: bytes) -> int | str | None:
