@@ -73,6 +73,7 @@ class Database:
 
     Attributes:
         place: its file or address, for a person to read; never a password.
+        begun: there was no journal before.
 
     Raises:
         ConfigurationError: a URL nothing can be made of, or there is no journal.
@@ -102,7 +103,7 @@ class Database:
         # A lock of our own: a thread that waits in the pool's queue while the pool is closed
         # is never woken, and gives up after 30 s.
         self._turn = threading.Lock()
-        self._gone = False
+        self._gone = self.begun = False
         with ExitStack() as unless_opened:
             unless_opened.callback(self.dispose)
             self._prepare(create)
@@ -150,7 +151,7 @@ class Database:
                 )
         if writable:
             with self.begin("writes") as db:
-                prepare(db, self._key)
+                self.begun = prepare(db, self._key) and not self._in_memory
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
