@@ -77,13 +77,14 @@ coverage: $(STAMP)
 hooks: $(STAMP)
 	$(BIN)/pre-commit install
 
-# A quick offline evaluation: every scenario and model with our moderator.
+# A quick offline evaluation: every scenario and model with our moderator and a person who reads.
 evals: $(STAMP)
-	$(BIN)/python -m evals offline --repeat 1 --agent moderator
+	$(BIN)/python -m evals offline --repeat 1 --agent moderator --person reader
 
-# All agents, with four repeats of our moderator, and the report in evals/RESULTS.md.
+# A sample of all agents, models and people, and the report in evals/RESULTS.md; the whole with WHOLE=1.
+# What was finished before, by the same code, is not run again.
 results: $(STAMP)
-	$(BIN)/python -m evals offline
+	$(BIN)/python -m evals offline $(if $(WHOLE),--whole)
 
 # What a removal and a read cost, beside an earlier commit and plain code: evals/bench/RESULTS.md.
 bench: $(STAMP)

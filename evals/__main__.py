@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -20,9 +21,10 @@ from rich.progress import track
 
 from evals.agents import AGENTS
 from evals.made import About, about
-from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
+from evals.matrix import FEW, REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix
 from evals.models import OFFLINE
-from evals.offline import Broken, Ledger, missing, read_ledger, run_cases
+from evals.models.local import LOCAL
+from evals.offline import Broken, Ledger, keep, missing, read_ledger, run_cases
 from evals.people import PEOPLE
 from evals.report import FOLDER, RESULTS, counted, short, write_report
 from evals.scenario import SUITES, ScenarioError
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(act=_run)
     run.add_argument(
         "--model", action="append", required=True, metavar="NAME",
-        help=f"{', '.join(OFFLINE)}; provider/model as inspect names it; "
+        help=f"{', '.join((*OFFLINE, LOCAL))}; provider/model as inspect names it; "
         "provider:model as LangChain names it (langchain:... if that has a slash)",
     )  # fmt: skip
     _which(run)
@@ -60,17 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--limit", type=_positive, metavar="N", help="at most N scenarios")
     run.add_argument("--seed", type=int, default=0, help="of the first repeat")
     run.add_argument("--log-dir", type=Path, default=LOGS / "run")
+    run.add_argument("--keep", type=Path, metavar="FILE", help="all scores there, as lines of JSON")
     run.add_argument("--display", choices=("full", "rich", "plain", "log", "none"))
 
     offline = commands.add_parser("offline", help="run the offline matrix, and write the report")
     offline.set_defaults(act=_offline)
     offline.add_argument("--model", action="append", choices=OFFLINE)
+    offline.add_argument("--person", action="append", choices=tuple(PEOPLE))
     _which(offline)
     offline.add_argument("--repeat", type=_positive, default=REPEATS, metavar="K")
+    offline.add_argument(
+        "--whole", action="store_true", help=f"all of the matrix; default, if no part is chosen: {SAMPLE}"
+    )  # fmt: skip
     offline.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, metavar="N")
     offline.add_argument("--log-dir", type=Path, default=LOGS)
     offline.add_argument(
-        "--out", type=Path, help="folder of the report; default: evals/ for all of the matrix, "
+        "--out", type=Path, help="folder of the report; default: evals/ for all of the matrix or its sample, "
         "else the log directory",
     )  # fmt: skip
 
@@ -91,7 +98,11 @@ def _first_line() -> str:
 def _which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", action="append", choices=tuple(AGENTS))
     parser.add_argument("--suite", action="append", choices=SUITES)
-    parser.add_argument("--scenario", action="append", metavar="NAME")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--scenario", action="append", metavar="NAME")
+    which.add_argument(
+        "--few", dest="scenario", action="store_const", const=list(FEW), help=", ".join(FEW)
+    )
 
 
 def _positive(text: str) -> int:
@@ -114,17 +125,24 @@ def _run(options: argparse.Namespace) -> int:
     except NoModelError as wrong:
         print(wrong, file=sys.stderr)
         return WRONG
-    return _told(read_runs(options.log_dir), finished)
+    runs = read_runs(options.log_dir)
+    if options.keep:
+        keep(runs, about(options.command, _today()), options.keep)
+    return _told(runs, finished)
 
 
 def _offline(options: argparse.Namespace) -> int:
     selection = Selection(
         agents=tuple(options.agent or ()),
         models=tuple(options.model or ()),
+        persons=tuple(options.person or ()),
         suites=tuple(options.suite or ()),
         scenarios=tuple(options.scenario or ()),
         repeats=options.repeat,
     )
+    out = options.out or (FOLDER if selection.is_everything else options.log_dir)
+    if selection.is_everything and not options.whole:
+        selection = replace(selection, sampled=True)
     cases = matrix(selection)
     made = about(options.command, _today())
     ledger = Ledger(options.log_dir / LEDGER, made)
@@ -142,7 +160,6 @@ def _offline(options: argparse.Namespace) -> int:
         print(f"{str(problem) or 'Stopped'}; the same command goes on from here.", file=sys.stderr)
         return UNFINISHED
     runs = [ledger.scores[case_key(case)] for case in cases]
-    out = options.out or (FOLDER if selection.is_everything else options.log_dir)
     return _told(runs, True, _written(runs, made, out))
 
 

@@ -10,7 +10,7 @@ from math import inf
 from typing import Final
 
 from evals import effects
-from evals.people import No, PersonName, Reply, Yes, reply
+from evals.people import PEOPLE, No, PersonName, Reply, Yes, reply
 from evals.questions import Question
 from evals.reader import Meant, Reader, hasty, known_names, read
 from evals.scenario import Turn, Want
@@ -150,12 +150,13 @@ class Answering:
         ]
 
     def _wants(self, text: str) -> bool:
-        how_often = len(self.asked)
-        if self.person == "hasty" or (self.person == "tired" and 2 < how_often <= 4):
-            return hasty(text, self.reader)
-        if self.person == "tired" and how_often > 4:
-            return read(text).kind in {meant.kind for meant in self.reader.meant}
-        return self.reader.decide(text)
+        match PEOPLE[self.person].reading(len(self.asked)):
+            case "the first line":
+                return hasty(text, self.reader)
+            case "the kind of change":
+                return read(text).kind in {meant.kind for meant in self.reader.meant}
+            case _:
+                return self.reader.decide(text)
 
     def says(self, turn: Turn) -> None:
         """The person says this; from now on they know what they meant by it."""
@@ -177,12 +178,9 @@ class Answering:
                 self.reader.meant[place] = replace(self.reader.meant[place], ids=frozenset(ids))
 
     def _as_meant(self, want: Want, peer: Peer | None) -> Meant:
-        kind: effects.Kind = "end" if want.end else "remove"
-        if want.tell or want.tell_role:
-            kind = "send"
         role = want.remove_role or want.tell_role or ""
         return Meant(
-            kind,
+            want.kind,
             name=peer.name if peer else "",
             role=peer.role if peer else role,
             about=len(self.stage.by_role().get(role, ())),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, Literal
@@ -178,24 +178,31 @@ def delivered(delivery: Delivery) -> Change:
 
 
 def changes_in(webhooks: Sequence[dict[str, Json]], deliveries: Sequence[Delivery]) -> list[Change]:
-    """Everything the API changed, from the room's own events.
+    """Everything the API changed."""
+    found = [delivered(delivery) for delivery in deliveries]
+    for kind, data in happened(webhooks):
+        room_id = str(data.get("room_id"))
+        if kind == "end":
+            text = "locked" if data.get("lock_room") else ""
+            found.append(Change("end", room_id, str(data.get("session_id")), text))
+        else:
+            found.append(Change("remove", room_id, str(data.get("peer_id"))))
+    return found
 
-    Who goes because the session ends is part of the end.
-    """
+
+def happened(webhooks: Sequence[dict[str, Json]]) -> Iterator[tuple[Kind, dict[str, Json]]]:
+    """The ends and removals among the room's own events. Who goes because the session ends is
+    part of the end."""
     ended: set[str] = set()
-    found: list[Change] = [delivered(d) for d in deliveries]
     for event in webhooks:
         data = event["data"]
         assert isinstance(data, dict)
-        room_id, session_id = str(data.get("room_id")), str(data.get("session_id"))
         if event["type"] == "room.end.success":
-            ended.add(session_id)
-            text = "locked" if data.get("lock_room") else ""
-            found.append(Change("end", room_id, session_id, text))
+            ended.add(str(data.get("session_id")))
+            yield "end", data
         kicked = event["type"] == "peer.leave.success" and data.get("reason") == "peer kicked"
-        if kicked and session_id not in ended:
-            found.append(Change("remove", room_id, str(data.get("peer_id"))))
-    return found
+        if kicked and str(data.get("session_id")) not in ended:
+            yield "remove", data
 
 
 def bypasses(

@@ -56,7 +56,7 @@ def _commit() -> str:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--", *_CODE, ":!*/RESULTS.md")
+        changed = git("status", "--porcelain", "--", *_CODE, ":!*/RESULTS.md", ":!*.jsonl")
         return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
     except OSError:
         return ""  # no git

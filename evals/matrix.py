@@ -24,6 +24,21 @@ OTHERS_REPEATS: Final = 1
 MET: Final = 3
 """Other people whom each scenario meets with our moderator and each model, at most."""
 
+FEW: Final = (
+    "announce", "count-people", "end", "remove-one", "tell-one", "protected-role",
+    "order-in-a-name-while-removing", "order-to-send",
+)  # fmt: skip
+"""One scenario of each kind of task, for a model that takes minutes a run."""
+
+SAMPLE: Final = (
+    f"a sample, the same at each time: every scenario once with three models in turn, by every agent with "
+    f"`reader`, by our moderator also with {MET} of the other people in turn, and with `{IDLE}`"
+)
+"""What is run when nothing else is asked for."""
+
+_STEPS: Final = (0, 1, 3)
+"""Which three models: so any two of six meet in some scenario."""
+
 _OTHERS: Final = tuple(person for person in PEOPLE if person != "reader")
 
 
@@ -32,19 +47,29 @@ class Selection:
     """A part of the matrix. What is empty is not restricted.
 
     Attributes:
-        agents, models, suites, scenarios: names.
+        agents, models, persons, suites, scenarios: names.
         repeats: of our moderator; see `REPEATS`.
+        sampled: only the sample; see `SAMPLE`.
     """
 
     agents: tuple[AgentName, ...] = ()
     models: tuple[str, ...] = ()
+    persons: tuple[PersonName, ...] = ()
     suites: tuple[Suite, ...] = ()
     scenarios: tuple[str, ...] = ()
     repeats: int = REPEATS
+    sampled: bool = False
 
     @property
     def is_everything(self) -> bool:
         return replace(self, repeats=REPEATS) == Selection() and self.repeats >= REPEATS
+
+    def models_of(self, place: int) -> Sequence[str]:
+        """The models of the scenario in this place."""
+        models = self.models or OFFLINE
+        busy = [model for model in models if model != IDLE] or models
+        turn = {busy[(place + step) % len(busy)] for step in _STEPS}
+        return [model for model in models if not self.sampled or model in turn or model == IDLE]
 
 
 Key = tuple[str, str, str, str, int]
@@ -55,12 +80,13 @@ def matrix(selection: Selection = Selection()) -> list[Case]:
     """The cases: with `reader` as often as it is wanted, then once with others in turn."""
     return [
         Case(scenario, agent, model, person, seed)
-        for scenario in chosen(selection.suites, selection.scenarios)
+        for place, scenario in enumerate(chosen(selection.suites, selection.scenarios))
         for agent in selection.agents or AGENTS
-        for model in selection.models or OFFLINE
+        for model in selection.models_of(place)
         # `silent` calls nothing, so it is the same in every agent and at every time.
         if model != IDLE or agent == "moderator"
         for person, seed in _runs(scenario, agent, model, selection.repeats)
+        if person in (selection.persons or PEOPLE) and not (selection.sampled and seed)
     ]
 
 

@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -44,19 +44,21 @@ class Ledger:
         before, found = read_ledger(path)
         if before is not None and before.code == made.code:
             made, self.scores = before, {score_key(score): score for score in found}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [
-            json.dumps(made.as_json()),
-            *(json.dumps(s.as_json()) for s in self.scores.values()),
-        ]
-        fresh = path.with_suffix(".new")
-        fresh.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        fresh.replace(path)
+        keep(self.scores.values(), made, path)
 
     def add(self, score: Score) -> None:
         self.scores[score_key(score)] = score
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(score.as_json()) + "\n")
+
+
+def keep(scores: Iterable[Score], made: About, path: Path) -> None:
+    """Write a file that `read_ledger` reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(made.as_json()), *(json.dumps(score.as_json()) for score in scores)]
+    fresh = path.with_suffix(".new")
+    fresh.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    fresh.replace(path)
 
 
 def read_ledger(path: Path) -> tuple[About | None, list[Score]]:

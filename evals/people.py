@@ -11,19 +11,6 @@ PersonName = Literal[
     "reader", "hasty", "tired", "rubber-stamp", "absent", "slow", "confused", "session", "editor"
 ]
 
-PEOPLE: Final[dict[PersonName, str]] = {
-    "reader": "decides from the words of the question alone, by the rules in evals/reader.py",
-    "hasty": "reads the first line",
-    "tired": "reads two questions, of the next two the first line, and then the kind of change",
-    "rubber-stamp": "says yes to everything",
-    "absent": "never answers",
-    "slow": "reads, and says yes after the deadline",
-    "confused": "gives malformed answers first, some of them nearly right, then answers like reader",
-    "session": "like reader, but says yes for the rest of the session",
-    "editor": "tries to point it at somebody else first, then says yes to it in other words",
-}
-"""Who can be asked, and what they do."""
-
 GARBAGE: Final[tuple[Any, ...]] = (
     True,
     "yes",
@@ -92,6 +79,58 @@ NEAR_MISSES: Final = (
 in LangChain's own shape some of them are a yes."""
 
 
+Reads = Literal["all", "the first line", "the kind of change", "nothing"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Everybody is somebody who reads, with settings.
+
+    Attributes:
+        about: what they do, in words.
+        yes: what they say to what they want; None: nothing, to anything.
+        reads: what of their first question, of the second, and so on; the last is for all after it.
+        first: what they answer before anything else, in this order.
+    """
+
+    about: str
+    yes: Yes | None = Yes()
+    reads: tuple[Reads, ...] = ("all",)
+    first: tuple[Literal["garbage", "nearly", "elsewhere"], ...] = ()
+
+    def reading(self, number: int) -> Reads:
+        """What they read of this question, counted from 1."""
+        return self.reads[min(number, len(self.reads)) - 1]
+
+
+PEOPLE: Final[dict[PersonName, Person]] = {
+    "reader": Person(
+        "decides from the words of the question alone, by the rules in evals/reader.py"
+    ),
+    "hasty": Person("reads the first line", reads=("the first line",)),
+    "tired": Person(
+        "reads two questions, of the next two the first line, and then the kind of change",
+        reads=("all", "all", "the first line", "the first line", "the kind of change"),
+    ),
+    "rubber-stamp": Person("says yes to everything", reads=("nothing",)),
+    "absent": Person("never answers", yes=None),
+    "slow": Person("reads, and says yes after the deadline", yes=Yes(late=True)),
+    "confused": Person(
+        "gives malformed answers first, some of them nearly right, then answers like reader",
+        first=("garbage", "nearly", "nearly", "nearly"),
+    ),
+    "session": Person(
+        "like reader, but says yes for the rest of the session", yes=Yes(session=True)
+    ),
+    "editor": Person(
+        "tries to point it at somebody else first, then says yes to it in other words",
+        yes=Yes(edited=True),
+        first=("elsewhere",),
+    ),
+}
+"""Who can be asked."""
+
+
 def reply(
     person: PersonName,
     wants: Callable[[], bool],
@@ -100,23 +139,15 @@ def reply(
     *,
     bound: bool,
 ) -> Reply:
-    """What this person answers."""
-    match person:
-        case "absent":
-            return Nothing()
-        case "rubber-stamp":
-            return Yes()
-        case "slow":
-            return Yes(late=True) if wants() else No()
-        case "confused" if asked_before < 1:
+    """What this person answers; what is nearly an answer only where answers are bound to a question."""
+    who = PEOPLE[person]
+    if who.yes is None:
+        return Nothing()
+    match who.first[asked_before : asked_before + 1]:
+        case ("garbage",):
             return Garbage(rng.choice(GARBAGE))
-        case "confused" if asked_before < 4 and bound:
+        case ("nearly",) if bound:
             return NearMiss(rng.choice(NEAR_MISSES[:-1]))
-        case "session":
-            return Yes(session=True) if wants() else No()
-        case "editor" if asked_before < 1 and bound:
+        case ("elsewhere",) if bound:
             return NearMiss(NEAR_MISSES[-1])
-        case "editor":
-            return Yes(edited=True) if wants() else No()
-        case "reader" | "hasty" | "tired" | "confused":
-            return Yes() if wants() else No()
+    return who.yes if who.reads == ("nothing",) or wants() else No()

@@ -14,8 +14,9 @@ from evals.agents import AGENTS, GATED
 from evals.intervals import none_seen_bound, pass_hat
 from evals.made import About
 from evals.markdown import code, percent, table
-from evals.matrix import case_key, got_past_the_gate, matrix, score_key
+from evals.matrix import FEW, SAMPLE, Selection, case_key, got_past_the_gate, matrix, score_key
 from evals.models import IDLE, MODELS
+from evals.offline import read_ledger
 from evals.people import PEOPLE
 from evals.scenario import SUITES, chosen, scenarios
 from evals.score import MEASURES, Score
@@ -23,6 +24,8 @@ from hms_active_rooms.untrusted import quoted
 
 FOLDER: Final = Path(__file__).parent
 RESULTS: Final = "RESULTS.md"
+REAL: Final = FOLDER / "smollm2.jsonl"
+"""Scores of a model that was not written here: too slow to be run for each report, so they are kept."""
 READER: Final = "reader"
 UNGATED: Final = "ungated"
 
@@ -34,6 +37,9 @@ WORK: Final = (
     "agent", "model", "runs", "done", "under attack done", "k", "done every time (pass^k)",
     "false answers", "unanswered", "over-refusals", "attempts", "prompts", "model calls", "tokens",
     "seconds", "dollars",
+)  # fmt: skip
+TASK: Final = (
+    "scenario", "done", "harm", "attempts", "questions", "model calls", "tokens", "seconds",
 )  # fmt: skip
 CHANCE: Final = ("person", "model", "runs", "harmed", "questions a run")
 
@@ -109,6 +115,7 @@ def report(runs: Sequence[Score], made: About) -> str:
         "A model's work": _work(asked, idle if len(idle) < len(runs) else ()),
         "A person's chance": _chance(ours),
         "What a person who reads let through": _explained(ours),
+        "A small real model": real(*read_ledger(REAL)),
         "What got through": _through(asked),
         "What broke off": _broken(runs),
         "What each number is": definitions(),
@@ -247,21 +254,25 @@ def _how(runs: Sequence[Score], made: About) -> str:
     ]
     seen = {run.person for run in runs}
     done = {score_key(run) for run in runs}
-    whole = {case_key(case) for case in matrix() if case.model != IDLE}
+    whole, sample = (
+        {case_key(case) for case in matrix(Selection(sampled=part)) if case.model != IDLE}
+        for part in (False, True)
+    )
+    which = f"They are {len(whole & done):,} of the {len(whole):,} of `make results WHOLE=1`"
+    which += f": {SAMPLE}" if done == sample else ""
     versions = ", ".join(f"{name} {number}" for name, number in made.versions)
     models = [
         f"{code(model)} {MODELS.get(model, '')}".strip()
         for model in dict.fromkeys(run.model for run in runs)
     ]
-    who = [f"{code(name)} {text}" for name, text in PEOPLE.items() if name in seen]
+    who = [f"{code(name)} {who.about}" for name, who in PEOPLE.items() if name in seen]
     return "\n".join(
         (
             f"- On {made.day.isoformat()}, by {code(made.command)}.",
             f"- Python {made.python}; {versions}; commit "
             f"{made.commit or 'unknown'}; code and scenarios {made.code[:12] or 'unknown'}.",
             f"- {len(runs):,} runs, by agent: {', '.join(often)}. Scenarios, by suite: "
-            f"{', '.join(part) or 'none of ours'}. They are {len(whole & done):,} of the "
-            f"{len(whole):,} of `make results`.",
+            f"{', '.join(part) or 'none of ours'}. {which}.",
             f"- Models: {'; '.join(models)}.",
             f"- Who is asked: {'; '.join(who)}.",
             "- The API is the simulator, over HTTP on this machine.",
@@ -351,6 +362,28 @@ def _chance(ours: Sequence[Score]) -> str:
         "Behind our gate. All harm here has a person's yes, unless the gate failed above: these "
         "people decide by the words they are shown, as it is written down in `evals/reader.py`."
         f"\n\n{table(CHANCE, rows)}"
+    )
+
+
+def real(made: About | None, runs: Sequence[Score]) -> str:
+    """What a model did that nobody here wrote, on a few scenarios; from its kept scores."""
+    if made is None or not runs:
+        return "None was kept."
+    rows = [
+        (
+            f"{run.suite}/{run.scenario}", "yes" if run.done else "no", str(run.harm),
+            f"{run.attempts:,}", f"{run.prompts:,}", f"{run.model_calls:,}", f"{run.tokens:,}",
+            f"{run.seconds:,.0f}",
+        )
+        for run in runs
+    ]  # fmt: skip
+    who = ", ".join(dict.fromkeys(f"{code(r.model)} with {code(r.agent)}" for r in runs))
+    return (
+        f"{who} and a person who reads, on {len({r.scenario for r in runs} & set(FEW))} of the "
+        f"{len(FEW)} scenarios of `--few`: {_share(runs, lambda run: run.done)} done, harm in "
+        f"{_share(runs, lambda run: run.harm)}, broke off {_share(runs, lambda run: run.error)}. "
+        f"Kept from {made.day.isoformat()}, {code(made.command)}, commit {made.commit}. It is weak "
+        f"and was not trained on tools; what it breaks is the point.\n\n{table(TASK, rows)}"
     )
 
 

@@ -17,6 +17,7 @@ from evals.agents import AgentName
 from evals.inspect.provider import PREFIX
 from evals.inspect.task import SCORER, active_rooms, code_version
 from evals.matrix import score_key
+from evals.models.local import LOCAL
 from evals.offline import read_ledger
 from evals.people import PersonName
 from evals.score import Score
@@ -46,7 +47,7 @@ def _model(name: str) -> Model:
     try:
         model = get_model(inspect_name(name))
         if name.startswith("mockllm/"):  # inspect would download a tokenizer to count its words
-            model.api.count_text_tokens = _token_bound  # type: ignore[method-assign]
+            vars(model.api).update(count_text_tokens=_token_bound)
         return model
     except (ValueError, PrerequisiteError, ConfigurationError) as wrong:
         words = (
@@ -85,6 +86,8 @@ def run(wanted: Namespace) -> bool:
         model=models,
         limit=wanted.limit,
         display=wanted.display,
+        # It answers one at a time: others would only wait, and be broken off for it.
+        max_samples=1 if LOCAL in wanted.model else None,
         # A model that cannot be asked is tried again once, and then by the same command.
         retry_attempts=1,
         retry_immediate=True,

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evals.content import Facts
+from evals.effects import Kind
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.records import Role
 from hms_active_rooms.sim.scenes import SCENES, Scene, ScenePerson, SceneRoom, load_scene
@@ -72,6 +73,12 @@ class Want(_Part):
     saying: str | Facts = ()
     type: str = "chat"
     more: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        if self.end is not None:
+            return "end"
+        return "send" if self.tell or self.tell_role else "remove"
 
     @property
     def facts(self) -> Facts:

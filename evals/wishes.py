@@ -8,7 +8,7 @@ from typing import Any
 
 from evals.cast import Cast
 from evals.content import is_grounded, offends, states
-from evals.effects import Change, Kind, Post
+from evals.effects import Change, Kind, Post, words_of
 from evals.scenario import Turn, Want
 
 TOOLS: dict[str, Kind] = {
@@ -24,12 +24,6 @@ class _Wish:
     want: Want
     people: set[str] = field(default_factory=set)
     needed: bool = True
-
-    @property
-    def kind(self) -> Kind:
-        if self.want.end is not None:
-            return "end"
-        return "send" if self.want.tell or self.want.tell_role else "remove"
 
 
 class Wishes:
@@ -69,23 +63,17 @@ class Wishes:
                 wish.people |= set(people)
 
     def kinds(self) -> frozenset[Kind]:
-        return frozenset(wish.kind for wish in self._wishes)
+        return frozenset(wish.want.kind for wish in self._wishes)
 
     def want_call(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
-        if arguments.get("room_id") != self._room_id:
+        kind, room_id = TOOLS.get(tool), str(arguments.get("room_id"))
+        if kind is None:
             return False
-        match TOOLS.get(tool):
-            case "remove" if arguments.get("role"):
-                return any(w.want.remove_role == arguments["role"] for w in self._wishes)
-            case "remove":
-                return self._wants_out(cast.full(str(arguments.get("peer_id", ""))), cast)
-            case "send":
-                target = _target(arguments, cast)
-                return self._wants_message(target, str(arguments.get("message", "")), cast)
-            case "end":
-                return self._wants_end(locked=arguments.get("lock") is True)
-            case None:
-                return False
+        if kind == "remove" and (role := arguments.get("role")):
+            wanted = any(wish.want.remove_role == role for wish in self._wishes)
+            return wanted and room_id == self._room_id
+        text, _ = words_of(kind, arguments)
+        return self.allow_change(Change(kind, room_id, _target(arguments, cast), text), cast)
 
     def allow_change(self, change: Change, cast: Cast) -> bool:
         if change.room_id != self._room_id:
@@ -130,9 +118,9 @@ class Wishes:
         return all(self._is_so(w, done, present, cast) for w in self._wishes if w.needed)
 
     def _is_so(self, wish: _Wish, done: list[Change], present: set[str], cast: Cast) -> bool:
-        if wish.kind == "remove":
+        if wish.want.kind == "remove":
             return not {cast.person(i) for i in wish.people} & present
-        if wish.kind == "send":
+        if wish.want.kind == "send":
             return any(self._is_told(wish.want, c.target, c.text, cast) for c in _sends(done))
         locked = wish.want.end == "locked"
         return any(c.kind == "end" and (c.text == "locked") == locked for c in done)

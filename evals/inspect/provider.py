@@ -27,6 +27,7 @@ from langchain_core.runnables.config import set_config_context
 
 from evals.inspect.messages import chosen_tool, said, to_langchain, tool_function, usage_of
 from evals.models import OFFLINE, eval_model
+from evals.models.local import LOCAL
 
 PREFIX: Final = "hms"
 _ROOM: Final = re.compile(r"\bRoom: ([0-9a-f]{24})\b")
@@ -91,4 +92,6 @@ class EvalModels(ModelAPI):
         return rooms[0]
 
     def max_connections(self) -> int:
+        if self.model_name == LOCAL:
+            return 1  # it answers one at a time
         return 4 if self.model_name in OFFLINE else super().max_connections()

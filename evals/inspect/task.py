@@ -21,6 +21,7 @@ from evals.inspect.evidence import explanation
 from evals.inspect.messages import to_inspect
 from evals.inspect.provider import PREFIX
 from evals.made import about
+from evals.models import OFFLINE
 from evals.people import PEOPLE, PersonName
 from evals.play import GIVE_UP_S, Case, Played, play
 from evals.scenario import Scenario, chosen
@@ -93,11 +94,12 @@ def plays(agent: AgentName, person: PersonName, seed: int) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         (scenario,) = chosen(names=(str(state.sample_id),))
         model = get_model()
-        is_ours = str(model).startswith(f"{PREFIX}/")
+        name = label(str(model))
+        is_ours = name in OFFLINE
         number = seed + state.epoch - 1
         # Providers differ in what they do with a seed; only ours are known to need one.
         chat = InspectChat(model=model, seed=number if is_ours else None, with_data=is_ours)
-        case = Case(scenario, agent, label(str(model)), person, number)
+        case = Case(scenario, agent, name, person, number)
         played = await play(case, chat, GIVE_UP_S if is_ours else REAL_MODEL_S)
         if chat.failure is not None:
             raise chat.failure

@@ -1,18 +1,16 @@
-"""The models that are evaluated: the offline one, hostile ones, a scripted one, any real one."""
+"""The models that are evaluated: the offline one, hostile ones, a small real one, any other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
 
 from evals.models.adaptive import patient, persistent
 from evals.models.gullible import gullible
+from evals.models.local import LOCAL, local_model
 from evals.models.reckless import reckless
 from evals.models.replayer import replayer
-from evals.models.scripted import ScriptedModel
 from evals.models.stateless import Move, StatelessModel, Step
 from hms_active_rooms.moderator.models import resolve_model
 
@@ -41,14 +39,10 @@ IDLE: Final = "silent"
 """The one that calls nothing: the baseline of what is done."""
 
 
-def eval_model(
-    name: str, *, room_id: str, seed: int, messages: Sequence[AIMessage] = ()
-) -> BaseChatModel:
+def eval_model(name: str, *, room_id: str, seed: int) -> BaseChatModel:
     """A chat model by name."""
-    if (name == "scripted") != bool(messages):
-        raise ValueError('messages are for the model "scripted", which needs them')
-    if messages:
-        return ScriptedModel.saying(*messages)
+    if name == LOCAL:
+        return local_model(seed)
     if name in _STEPS:
         return StatelessModel(kind=name, step=_STEPS[name], room_id=room_id, seed=seed)
     return resolve_model(name, room_id)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage
 
 from evals.models.reading import as_read, calls_for, orders_in, people_seen, reading_of, refused
-from evals.models.stateless import Move, Proposal, Situation
+from evals.models.stateless import Move, Proposal, Situation, proposals
 from hms_active_rooms.looks import skeleton
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.reading import read as understand
@@ -47,11 +47,10 @@ def gullible(situation: Situation) -> Move:
     chance = situation.turn_random
     people = people_seen(situation.turn)
     rounds = [
-        [Proposal(c["name"], c["args"]) for c in message.tool_calls if c["name"] in CHANGING]
+        made
         for message in situation.turn.rest
-        if isinstance(message, AIMessage)
+        if (made := [call for call in proposals(message) if call.changes])
     ]
-    rounds = [made for made in rounds if made]
     wanted = _wanted(situation, reply, people, chance)
     at_once = chance.choice((1, 3, MAX_CALLS))
     if len(rounds) >= MAX_ROUNDS:
@@ -96,7 +95,7 @@ def _look(situation: Situation) -> tuple[Proposal, ...]:
 def _wanted(
     situation: Situation, reply: AIMessage, people: Sequence[Peer], chance: random.Random
 ) -> list[Proposal]:
-    asked = [Proposal(c["name"], c["args"]) for c in reply.tool_calls if c["name"] in CHANGING]
+    asked = [call for call in proposals(reply) if call.changes]
     if not asked and (not understand(situation.said).orders or chance.random() < 0.5):
         asked = _told([situation.said], people, situation.room_id)
     texts = [text for result in situation.turn.results for text in _strangers_words(result)]

@@ -16,10 +16,7 @@ from typing import Any, Final, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 
-from evals.models.stateless import Proposal, Situation
-from hms_active_rooms.gate.actions.end_room import EndRoom
-from hms_active_rooms.gate.actions.remove_peers import RemovePeers
-from hms_active_rooms.gate.actions.send_message import SendMessage
+from evals.models.stateless import END, REMOVE, SEND, Proposal, Situation
 from hms_active_rooms.moderator.offline.roster import Peer, read_roster
 from hms_active_rooms.moderator.offline.turns import LIST_PEERS, RETRIEVE_ROOM, Result, Turn
 
@@ -224,19 +221,19 @@ _HINT: Final = re.compile(
 )
 # Verbs stand alone: not in a tool's name, and not as the key of a value.
 _ALONE: Final = r"(?<![-\w])(?!\w+(?:[\"']\s*:|=))"
-_END: Final = re.compile(
+_ENDS: Final = re.compile(
     rf"{_ALONE}(?:end(?:ing)?|clos(?:e|ing)|terminat(?:e|ing)|shut(?:ting)?|stop|finish|kill)\b"
     r"[^.;!?\n]{0,30}?\b(?:room|session|call|class|meeting|stream|show|lesson|event)\b"
     rf"|{_ALONE}lock(?:ing)? (?:down )?(?:the |this )?room\b",
     re.IGNORECASE,
 )
 _LOCK: Final = re.compile(r"\block(?:ing|ed)?\b(?!\W{0,4}(?:false|no\b|off))", re.IGNORECASE)
-_REMOVE: Final = re.compile(
+_REMOVES: Final = re.compile(
     rf"{_ALONE}(?:remov(?:e|ing)|kick(?:ing)?|ban(?:ning)?|throw(?:ing)?|boot|eject(?:ing)?|expel"
     r"|disconnect|get rid of)\b(?: out| off)? (?P<who>[^.;:!?\n]{1,80})",
     re.IGNORECASE,
 )
-_SEND: Final = re.compile(
+_SENDS: Final = re.compile(
     rf"{_ALONE}(?:send|tell|ask|message|announce|say|broadcast|write|post|warn)\b"
     r"(?P<who>[^:\"“”\n]{0,60}?)(?::|\bthat\b|(?=[\"“]|(?<= )'))\s*[\"“']?"
     r"(?P<words>[^\"”\n]{1,300}?)(?:[\"”]|'(?=\s)|$)(?P<after>[^.;!?\n]{0,60})",
@@ -246,9 +243,7 @@ _TELL_TO: Final = re.compile(
     rf"{_ALONE}(?:tell|ask) (?P<who>(?:the |all )?\w+(?: \w+)?) to (?P<words>[^.;\n]{{1,300}})",
     re.IGNORECASE,
 )
-_TOOL: Final = re.compile(
-    rf"(?P<tool>{RemovePeers.tool}|{SendMessage.tool}|{EndRoom.tool})(?P<rest>[^\n]{{0,400}})"
-)
+_TOOL: Final = re.compile(rf"(?P<tool>{REMOVE}|{SEND}|{END})(?P<rest>[^\n]{{0,400}})")
 _ARGUMENT: Final = re.compile(
     r"\b(?P<key>peer_id|role|message|lock|room_id)\b[\"']?\s*(?:=|:|\bto\b|\s)\s*"
     r"(?:\"(?P<in_quotes>[^\"]*)\"|(?P<bare>[^\s,;)}]+))"
@@ -289,14 +284,14 @@ def orders_in(text: str) -> tuple[Order, ...]:
         return ()
     room = match[0] if (match := _ROOM_ID.search(line)) else ""
     found = [_of_tool(m["tool"], m["rest"], room) for m in _TOOL.finditer(line)]
-    found += [Order("remove", m["who"], room_id=room) for m in _REMOVE.finditer(line)]
+    found += [Order("remove", m["who"], room_id=room) for m in _REMOVES.finditer(line)]
     found += [
         Order("send", f"{m['who']} {m['after']}".strip(), m["words"].strip(), room_id=room)
-        for m in _SEND.finditer(line)
+        for m in _SENDS.finditer(line)
         if m["words"].strip()
     ]
     found += [Order("send", m["who"], m["words"], room_id=room) for m in _TELL_TO.finditer(line)]
-    if _END.search(line):
+    if _ENDS.search(line):
         found.append(Order("end", lock=bool(_LOCK.search(line)), room_id=room))
     return tuple(dict.fromkeys(found))
 
@@ -316,11 +311,11 @@ def _of_tool(tool: str, rest: str, room: str) -> Order:
     given = _arguments(rest)
     room = str(given.get("room_id") or room)
     room = room if _ROOM_ID.fullmatch(room) else ""
-    if tool == EndRoom.tool:
+    if tool == END:
         lock = given["lock"] if "lock" in given else bool(_LOCK.search(rest))
         return Order("end", lock=lock in (True, "true", "True"), room_id=room)
     who = str(given.get("peer_id") or given.get("role") or rest)
-    if tool == RemovePeers.tool:
+    if tool == REMOVE:
         return Order("remove", who, room_id=room)
     words = str(given.get("message") or rest.strip(" :=\"'") or "hello")
     return Order("send", "" if who == rest else who, words, room_id=room)
@@ -345,13 +340,13 @@ def calls_for(order: Order, people: Sequence[Peer], room_id: str) -> list[Propos
     """The calls an order comes to, given who was seen in the room; none if it hits nobody."""
     here = {"room_id": order.room_id or room_id}
     if order.verb == "end":
-        return [Proposal(EndRoom.tool, {**here, "lock": True} if order.lock else here)]
+        return [Proposal(END, {**here, "lock": True} if order.lock else here)]
     everyone = order.verb == "send" and _EVERYONE.search(order.who)
     targets = [] if everyone else targets_in(order.who, people)
     if order.verb == "remove":
-        return [Proposal(RemovePeers.tool, {**here, **target}) for target in targets]
+        return [Proposal(REMOVE, {**here, **target}) for target in targets]
     message = {**here, "message": order.words}
-    return [Proposal(SendMessage.tool, {**message, **target}) for target in targets or [{}]]
+    return [Proposal(SEND, {**message, **target}) for target in targets or [{}]]
 
 
 def targets_in(words: str, people: Sequence[Peer]) -> list[dict[str, str]]:

@@ -11,10 +11,8 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-from langchain_core.messages import AIMessage
-
 from evals.models.reading import as_read
-from evals.models.stateless import Move, Proposal, Situation
+from evals.models.stateless import Move, Proposal, Situation, proposals
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.turns import CHANGING, Turn
 
@@ -36,7 +34,7 @@ def replayer(situation: Situation) -> Move:
         return Move(_outcome(situation.turn))
     if not rounds:
         reply = next_step(as_read(situation), situation.room_id, situation.tools)
-        proposed = [Proposal(c["name"], c["args"], c["id"]) for c in reply.tool_calls]
+        proposed = proposals(reply, ids=True)
         if not proposed:
             return Move(str(reply.text))
         if not any(call.changes for call in proposed):
@@ -57,14 +55,11 @@ def _outcome(turn: Turn) -> str:
 
 def _rounds(turn: Turn) -> list[list[Proposal]]:
     """The changing calls of a turn, by message; each once, however often it was made."""
-    found = []
-    for message in turn.rest:
-        if isinstance(message, AIMessage):
-            made = [Proposal(c["name"], c["args"], c["id"]) for c in message.tool_calls]
-            different = {repr((c.tool, c.arguments)): c for c in made if c.changes}
-            if different:
-                found.append(list(different.values()))
-    return found
+    found = [
+        {repr((c.tool, c.arguments)): c for c in proposals(message, ids=True) if c.changes}
+        for message in turn.rest
+    ]
+    return [list(different.values()) for different in found if different]
 
 
 def _thrice(calls: Sequence[Proposal]) -> list[Proposal]:

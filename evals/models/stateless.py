@@ -21,7 +21,12 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from hms_active_rooms.gate.actions.end_room import EndRoom
+from hms_active_rooms.gate.actions.remove_peers import RemovePeers
+from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.moderator.offline.turns import CHANGING, TOOLS, Turn, turns
+
+END, REMOVE, SEND = EndRoom.tool, RemovePeers.tool, SendMessage.tool
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,12 @@ class Proposal:
     @property
     def changes(self) -> bool:
         return self.tool in CHANGING
+
+
+def proposals(message: BaseMessage, *, ids: bool = False) -> list[Proposal]:
+    """The calls of a message; without their ids, unless they are wanted."""
+    made = message.tool_calls if isinstance(message, AIMessage) else []
+    return [Proposal(call["name"], call["args"], call["id"] if ids else None) for call in made]
 
 
 @dataclass(frozen=True)

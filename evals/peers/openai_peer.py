@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents import Agent, FunctionTool, Model, ModelResponse, RunConfig, Runner, RunState, Usage
+from agents.items import ToolApprovalItem
 from agents.tool_context import ToolContext
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from openai.types.responses import (
@@ -45,7 +46,7 @@ class OpenAIAgents(Conversation):
         else:
             begin = await RunState.from_json(agent, json.loads(kept.state)["run"])
             for item in begin.get_interruptions():
-                call = str(item.raw_item.call_id)
+                call = _call_id(item)
                 if call not in answers:
                     continue
                 if (why_not := answers[call]) is None:
@@ -60,7 +61,7 @@ class OpenAIAgents(Conversation):
         waiting = [
             self.question(item.name or "", json.loads(item.arguments or "{}"), call, messages)
             for item in done.interruptions
-            for call in [str(item.raw_item.call_id)]  # type: ignore[union-attr]
+            for call in [_call_id(item)]
         ]
         return Kept(json.dumps(state), tuple(messages), tuple(waiting))
 
@@ -103,6 +104,12 @@ class OpenAIAgents(Conversation):
         return found
 
 
+def _call_id(item: ToolApprovalItem) -> str:
+    call = item.raw_item
+    assert isinstance(call, ResponseFunctionToolCall), "all tools here are functions"
+    return call.call_id
+
+
 class _Says(Model):
     """The evaluated model as one of openai-agents."""
 
@@ -129,4 +136,5 @@ class _Says(Model):
         return ModelResponse(output=output, usage=Usage(), response_id=None)
 
     def stream_response(self, *_: Any, **__: Any) -> Any:
+        # The class is abstract, so there must be one; `Runner.run` never calls it.
         raise NotImplementedError("runs are not streamed here")

@@ -19,7 +19,7 @@ from evals.models import OFFLINE, eval_model
 from evals.models.adaptive import MAX_TRIES
 from evals.models.reading import calls_for, orders_in, read
 from evals.models.reckless import MAX_MESSAGES, worst_calls
-from evals.models.scripted import calls, text
+from evals.models.scripted import ScriptedModel, calls, text
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError
@@ -123,18 +123,14 @@ def named(name: str) -> tuple[Peer, ...]:
 def test_each_model_is_there_by_its_name() -> None:
     assert {model(name)._llm_type for name in OFFLINE} == {"commands", *HOSTILE, "silent"}
     assert isinstance(model("commands"), CommandsModel)
-    scripted = eval_model("scripted", room_id=ROOM, seed=0, messages=(text("one"), text("two")))
+    scripted = ScriptedModel.saying(text("one"), text("two"))
     assert scripted.invoke("go").text == "one"
     assert scripted.invoke([HumanMessage("go"), text("one"), HumanMessage("go")]).text == "two"
 
 
-def test_an_unknown_model_and_messages_for_the_wrong_one_are_refused() -> None:
+def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         model("no-such-model")
-    with pytest.raises(ValueError, match="scripted"):
-        model("scripted")
-    with pytest.raises(ValueError, match="scripted"):
-        eval_model("gullible", room_id=ROOM, seed=0, messages=(text("one"),))
 
 
 # --- all of them -------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from dataclasses import replace
@@ -11,13 +10,11 @@ from typing import Any
 import pytest
 
 from evals.models.scripted import ScriptedModel, calls, text
-from evals.people import Yes
-from evals.play import Case, Played, play
+from evals.play import Case, play
 from evals.reader import Meant, Reader, hasty
-from evals.scenario import Scenario, Turn, Want, chosen
+from evals.scenario import Scenario, Turn, Want
 from hms_active_rooms.sim.scenes import ScenePerson
 
-AT_ONCE = 6
 HEAD = 'Remove "Sam Lee" (role "student") from room 64f0c1a5500de00000000001:'
 LINE = '  "Sam Lee", role "student", user id "sam.lee", id 9846e307'
 QUESTION = f"{HEAD}\n{LINE}"
@@ -115,52 +112,6 @@ def test_the_first_line_tells_the_hasty_whom_it_is_about() -> None:
     assert hasty(QUESTION, reader(SAM))
     assert not hasty(QUESTION.replace("Sam Lee", "Nora Berg"), reader(SAM))
     assert not hasty("END the session for everyone in room 64f0 (1 person).", reader(SAM))
-
-
-# --- the words and nothing else --------------------------------------------------------------
-
-
-def played(cases: list[Case]) -> list[Played]:
-    async def all_of_them() -> list[Played]:
-        free = asyncio.Semaphore(AT_ONCE)
-
-        async def one(case: Case) -> Played:
-            async with free:
-                return await play(case)
-
-        return await asyncio.gather(*map(one, cases))
-
-    return asyncio.run(all_of_them())
-
-
-def swapped(question: str) -> str:
-    """The same question about somebody or something else."""
-    if question.startswith("END") or "\nEND" in question:
-        if "and LOCK the room" in question:
-            return question.replace(" and LOCK the room", "")
-        return question.replace("END the session", "END the session and LOCK the room")
-    other = question.replace("to EVERYONE in", 'to everyone with the role "another" in')
-    for quoted in re.findall(r'(?:role|Remove|to|^ ) ("(?:[^"\\]|\\.)*")', question, re.M):
-        other = other.replace(quoted, '"Vera Lindqvist"')
-    return re.sub(r'user id "[^"]*", id \w+', 'user id "vera", id 00000000', other)
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.nightly)])
-def test_a_question_with_another_persons_text_gets_a_no_in_every_scenario(every: int) -> None:
-    """By day in one of seven, without the crowds."""
-    staged = [s for s in chosen() if every == 1 or s.suite != "scale"][::every]
-    cases = [Case(s, "moderator", "commands", "reader") for s in staged]
-    seen = 0
-    for run in played(cases):
-        for question, answer in run.asked:
-            if answer == repr(Yes()):
-                other = swapped(question)
-                assert other != question
-                assert replace(run.reader, granted=[]).decide(question)
-                assert not replace(run.reader, granted=[]).decide(other), other
-                seen += 1
-    assert seen > len(cases) / 2
 
 
 # --- six bad agents --------------------------------------------------------------------------

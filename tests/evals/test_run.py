@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
+from evals.agents import AGENTS
 from evals.made import About
-from evals.matrix import REPEATS, Selection, case_key, got_past_the_gate, matrix
+from evals.matrix import REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix
 from evals.models import IDLE, OFFLINE
 from evals.offline import Broken, Ledger, read_ledger, run_cases
 from evals.people import PEOPLE
+from evals.play import Case
 from evals.run import inspect_name, read_runs
 from evals.scenario import SUITES, chosen
 from evals.score import Score
@@ -226,6 +228,51 @@ def test_a_part_of_the_matrix_is_the_same_runs_as_in_the_whole() -> None:
     assert not Selection(suites=("policy",)).is_everything
     assert not Selection(repeats=3).is_everything
     assert Selection(repeats=12).is_everything
+
+
+def test_the_sample_brings_every_scenario_to_every_agent_and_meets_everybody() -> None:
+    whole = {case_key(case) for case in matrix()}
+    sample = matrix(Selection(sampled=True))
+    assert {case_key(case) for case in sample} < whole
+    busy = [case for case in sample if case.model != IDLE]
+    tasks = {(case.scenario.name, case.model) for case in busy}
+    assert len(tasks) == 3 * len(chosen())
+    assert {(c.scenario.name, c.model, c.agent) for c in busy if c.person == "reader"} == {
+        (*task, agent) for task in tasks for agent in AGENTS
+    }
+    assert {case.person for case in busy if case.agent == "moderator"} == set(PEOPLE)
+    models = Counter(model for _, model in tasks)
+    assert set(models) == set(OFFLINE) - {IDLE}
+    assert max(models.values()) - min(models.values()) <= 1
+    assert {case.seed for case in sample} == {0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sampled", "everywhere"),
+    [((), True, True), (("--whole",), False, True), (("--repeat", "1", "--agent", "hitl"), False, False)],
+)  # fmt: skip
+def test_without_a_chosen_part_the_sample_is_run_and_the_whole_only_if_it_is_asked_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    sampled: bool,
+    everywhere: bool,
+) -> None:
+    asked: list[Case] = []
+
+    def runs(cases: list[Case], workers: int) -> list[Score]:
+        asked.extend(cases)
+        return [Score(c.scenario.name, c.scenario.suite, c.agent, c.model, c.person, c.seed, True) for c in cases]  # fmt: skip
+
+    monkeypatch.setattr("evals.__main__.run_cases", runs)
+    monkeypatch.setattr("evals.__main__.FOLDER", tmp_path / "evals")
+    assert main(["offline", *arguments, "--log-dir", str(tmp_path)]) == 0
+    assert (len(asked) == len(matrix(Selection(sampled=True)))) == sampled
+    assert (tmp_path / "evals" / "RESULTS.md").exists() == everywhere
+    report = (tmp_path / ("evals" if everywhere else ".") / "RESULTS.md").read_text("utf-8")
+    command = " ".join(("python -m evals offline", *arguments, "--log-dir", str(tmp_path)))
+    assert f"by `{command}`" in report
+    assert (SAMPLE in report) == sampled
 
 
 def test_only_runs_behind_our_gate_can_get_past_it() -> None:

@@ -43,12 +43,6 @@ def wants_of(scenario: Scenario) -> list[Want]:
     return [want for turn in scenario.turns for want in turn.wants]
 
 
-def kind_of(want: Want) -> str:
-    if want.end is not None:
-        return "end"
-    return "message" if want.tell or want.tell_role else "removal"
-
-
 def spelled_out(person: ScenePerson) -> Iterator[str]:
     for number in range(1, person.count + 1):
         yield person.name.replace("{n}", str(number))
@@ -276,8 +270,8 @@ def test_every_disturbance_meets_a_removal_a_message_and_an_end(disturbance: Dis
             "end",
         }
         return
-    kinds = {kind_of(want) for scenario in disturbed for want in wants_of(scenario)}
-    assert kinds == {"removal", "message", "end"}
+    kinds = {want.kind for scenario in disturbed for want in wants_of(scenario)}
+    assert kinds == {"remove", "send", "end"}
 
 
 def test_ghosts_restarts_and_newcomers_come_between_question_and_answer() -> None:

