@@ -26,7 +26,8 @@ INDEPENDENT: Final = _HERE / "sentences.yaml"
 _SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
 NEVER: Final = _SETS / "never.yaml"
 TABLES: Final = {
-    name: _SETS / f"{name}.tsv" for name in ("plain", "near", "blind", "second", "third", "fourth")
+    name: _SETS / f"{name}.tsv"
+    for name in ("plain", "near", "blind", "second", "third", "fourth", "fifth", "sixth")
 }
 
 

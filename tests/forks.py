@@ -146,6 +146,10 @@ class Terminal(Spawned):
         self._process.join(WAIT_S)
         return self._process.exitcode
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self._process.pid or 0, number)
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self._process.kill()

@@ -2,14 +2,14 @@
 
 All keys forget what is not seen (format characters, fillers, kinds of blanks) and read
 only the first `SEEN_CHARS` visible characters, found within `SCANNED_CHARS`, so that a
-long name costs little. Two names that differ only after that count as alike: a warning
-too many is a glance, one too few is the wrong person removed.
+long name costs little. Two names that differ only after that count as alike: a needless
+warning costs a look, and a missing one can remove the wrong person.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -75,6 +75,31 @@ def glance(name: str) -> str:
     """
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
+
+
+def may_hold(part: str, names: Sequence[str]) -> list[bool]:
+    """Whether each name may hold the part as `folded` or as `skeleton`, in one pass over all.
+
+    False is sure; True where only these can tell. It looks for the longest word of the part, in
+    names of plain ASCII.
+    """
+    fold, look = (max(key(part).split(), key=len, default="") for key in (folded, skeleton))
+    whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
+    table, longer = _ascii_looks()
+    looked = whole
+    for char, looks in longer.items():
+        looked = looked.replace(char, looks)
+    both = zip(whole.lower().split("\n"), looked.translate(table).split("\n"), strict=True)
+    found = [not plain or fold in plain or look in seen for plain, seen in both]
+    return found[: len(names)]  # of no names there is one line, too
+
+
+@cache
+def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
+    """`_look` of plain ASCII: a table of one for one, which is the quick one, and the others."""
+    looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
+    longer = {char: like for char, like in looks.items() if len(like) != 1}
+    return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer
 
 
 def _seen(name: str) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, ended, peer_id, posts
+from cli.running import Open, Run, ended
 from forks import WAIT_S
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
+from simulated import peer_id, posts
 
 QUESTION = r"Approve\? \[yes/no/edit\]"
 
@@ -272,6 +273,8 @@ def test_what_ended_is_exported_to_a_new_file_and_only_then_pruned(
     open_still = call("end", sim.room_id, "--json").json["action_id"]
     file, later = tmp_path / "old.jsonl", "2999-01-01"
     assert call("actions", "prune", "--before", later, "--json").json == {"deleted": 0, "left": 1}
+    first = f"hms-active-rooms actions export FILE --before {later}"
+    assert first in call("actions", "prune", "--before", later).err
     written = call("actions", "export", str(file), "--before", later, "--json").json
     assert written == {"file": str(file), "actions": 1}
     assert waiting in file.read_text(encoding="utf-8")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, control, ended, names, peer_id, posts
+from cli.running import Open, Run, control, ended
 from forks import WAIT_S
+from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.deciding import decide
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
+from simulated import names, peer_id, posts
 
 QUESTION = r"Approve\? \[yes/no/edit\]"
 
@@ -38,6 +42,35 @@ def test_without_a_terminal_it_is_recorded_and_nothing_is_sent(
     assert done.code == 3
     assert f"hms-active-rooms approve {done.out.strip()}" in done.err
     assert posts(sim) == []
+
+
+def test_what_is_told_to_type_finds_the_same_journal_in_time(
+    sim: Simulation, call: Run, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/another journal.sqlite"
+    first = call("remove", sim.room_id, " d6a660ef ", "--journal", url)
+    assert first.code == 3
+    assert f'A new journal is begun at "{tmp_path}/another journal.sqlite".' in first.err
+    assert re.search(r"Until \d{4}-.* left, to decide on it in a terminal: ", first.err)
+    assert f"approve {first.out.strip()} --journal '{url}'" in first.err
+    again = call("send", sim.room_id, "hi", "--journal", url)
+    assert "A new journal" not in again.err
+    talk = call("chat", sim.room_id, "--journal", url, given="kick Spam Bot\nno\n")
+    assert talk.code == 3
+    assert "--approve-from-stdin" in talk.out
+    assert f" --journal '{url}'" in talk.out
+
+
+def test_a_journal_in_memory_says_that_nobody_can_decide_later(sim: Simulation, call: Run) -> None:
+    done = call("send", sim.room_id, "hi", "--journal", ":memory:")
+    assert done.code == 3
+    assert "ends with this command" in done.err
+    assert "hms-active-rooms approve" not in done.err
+
+
+def test_a_password_of_the_journal_is_not_told() -> None:
+    told = Settings(journal="postgresql+psycopg://ada:s3cret@db/rooms").command("approve", "abc")
+    assert told == "hms-active-rooms approve abc --journal URL"
 
 
 def test_no_option_says_yes(sim: Simulation, call: Run) -> None:
@@ -109,9 +142,12 @@ def test_without_a_valid_answer_here_what_was_approved_elsewhere_meanwhile_is_se
     child = terminal("remove", sim.room_id, "Spam Bot")
     child.expect(QUESTION)
     approve_elsewhere()
-    for line in ("y", "YES", "do it"):
+    for line in ("y", "YES"):
         child.sendline(line)
         child.expect("That is no answer")
+        child.expect(QUESTION)  # what is typed before it is dropped
+    child.sendline("do it")
+    child.expect("That is no answer")
     code, rest = ended(child)
     assert code == 0
     assert 'Already approved by "bob" (page)' in rest
@@ -268,6 +304,7 @@ def test_a_lost_answer_is_told_as_unknown_and_not_sent_again(
     code, rest = ended(child)
     assert code == 5
     assert "The outcome is unknown" in rest
+    assert "Ask somebody in the room whether the message arrived." in rest
     assert len(posts(sim)) == 1
 
 

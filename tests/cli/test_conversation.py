@@ -11,11 +11,12 @@ import pytest
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from cli.running import control, names, peer_id, posts
+from cli.running import control
 from hms_active_rooms import blocking
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.cli.conversation import Conversation
+from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Origin
@@ -24,6 +25,7 @@ from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from scripted import ScriptedModel, calls, text
+from simulated import names, peer_id, posts
 
 REMOVE = "hms-remove-peers"
 END = "hms-end-active-room"
@@ -32,7 +34,8 @@ END = "hms-end-active-room"
 class Talk:
     """A person who types these lines, whatever for, and what they see."""
 
-    can_ask = True
+    cannot_ask = ""
+    settings = Settings()
 
     def __init__(self, *lines: str) -> None:
         self._lines = list(lines)
@@ -227,7 +230,7 @@ def test_what_the_policy_refuses_is_not_called_rejected_nor_told_in_words_for_a_
 
 def test_nobody_to_ask_leaves_the_actions_waiting(sim: Simulation, converse: Converse) -> None:
     io = Talk("remove both", "yes", "yes")
-    io.can_ask = False
+    io.cannot_ask = "Nobody was asked."
     assert converse(two_removals(sim), io) == "waiting"
     assert io.questions == []
     assert posts(sim) == []

@@ -9,6 +9,7 @@ import pytest
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli.person import NO_VALID_ANSWER, ask, finish
+from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
@@ -47,6 +48,8 @@ SOFT = replace(
 
 class Typed:
     """A person who types these lines."""
+
+    settings = Settings()
 
     def __init__(self, *lines: str) -> None:
         self._lines = list(lines)

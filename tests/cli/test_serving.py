@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.running import Open, Run, ended, posts
+from cli.running import Open, Run, ended
 from e2e.server import (
     APPROVER,
     CALLER,
@@ -32,6 +32,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.untrusted import quoted
+from simulated import posts
 
 REMOVE = "hms-remove-peers"
 
@@ -248,8 +249,8 @@ def test_every_file_that_a_guide_sends_a_reader_to_can_be_read() -> None:
 
 def test_bound_to_every_address_it_tells_the_first_name_it_is_reached_by() -> None:
     bound = "http://0.0.0.0:9090"
-    everywhere = Where("0.0.0.0", 9090, ("rooms.example", "other.example"))
+    everywhere = Where(host="0.0.0.0", allow_host=["rooms.example", "other.example"])
     assert reached_at(bound, everywhere, {}) == "http://rooms.example:9090"
     assert reached_at(bound, everywhere, {"HMS_SERVER_URL": "https://a.b"}) == "https://a.b"
-    here = Where("127.0.0.1", 0, ("rooms.example",))
+    here = Where(allow_host=["rooms.example"])
     assert reached_at("http://127.0.0.1:9090", here, {}) == "http://127.0.0.1:9090"

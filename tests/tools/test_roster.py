@@ -252,6 +252,18 @@ def test_a_part_that_is_not_there_finds_nothing(name: str, part: str) -> None:
     assert not named(part)(name)
 
 
+@given(
+    names=st.lists(st.text("Nanm1lI5 o\t\nÉЅ%", max_size=6), max_size=8),
+    part=st.text("nmrlao1 \tÉs", max_size=4),
+)
+def test_a_quick_look_at_all_names_finds_whom_a_close_look_finds(
+    names: list[str], part: str
+) -> None:
+    crowd = peers(len(names), names.__getitem__)
+    wanted = [name for name in names if named(part)(name)]
+    assert sorted(row.peer.name for row in roster(crowd, name=part).rows) == sorted(wanted)
+
+
 def test_a_filter_is_repeated_with_the_counts_of_what_matches() -> None:
     crowd = [*peers(3, lambda _: "Ѕpam Bot"), *peers(5, lambda _: "Anna")]
     text = render_roster(roster(crowd, name="spam\nbot"))

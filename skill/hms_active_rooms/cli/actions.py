@@ -53,7 +53,7 @@ def actions(
     if limit < 1:
         raise InvalidCall("--limit must be at least 1.", hint="")
     wanted, room_id = _state(state), parse_room_id(room) if room is not None else None
-    with open_journal(Settings(journal)) as book, book.read() as reading:
+    with open_journal(Settings(journal=journal)) as book, book.read() as reading:
         if refused:
             _show_refused(reading.refused_requests(limit=limit), as_json=json)
             return
@@ -132,7 +132,7 @@ def show(
         screen.refuse_a_terminal()
     if wait is not None and not 0 <= wait <= 86_400:
         raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
-    with open_journal(Settings(journal)) as book:
+    with open_journal(Settings(journal=journal)) as book:
         row, until = existing(book, action), time.monotonic() + (wait or 0)
         while wait is not None:
             row = book.latest(row.call_key) or row
@@ -180,7 +180,7 @@ def export(
 ) -> None:
     """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
-    with open_journal(Settings(journal)) as book:
+    with open_journal(Settings(journal=journal)) as book:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(new, "w", encoding="utf-8") as lines:
@@ -202,14 +202,18 @@ def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
     It deletes those that ended before DATE and did not change since they were exported.
     """
     moment = _moment(before)
-    with open_journal(Settings(journal)) as book:
+    with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
     if json:
         screen.document({"deleted": pruned.actions, "left": pruned.left})
         return
     screen.out(f"Deleted {pruned.actions:,} actions from the journal {book.place}.")
     if pruned.left:
-        screen.err(f"{pruned.left:,} more ended by then, and are not exported as they are now.")
+        export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
+        screen.err(
+            f"{pruned.left:,} more ended by then, and are not exported as they are now. "
+            f"Export them first: {export}"
+        )
 
 
 def _moment(text: str) -> datetime:

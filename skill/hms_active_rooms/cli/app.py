@@ -9,6 +9,7 @@ import typer
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
 from hms_active_rooms.cli.exits import EPILOG
+from hms_active_rooms.cli.options import spread
 
 _SETTINGS: Final = """\b
 Settings (environment):
@@ -69,7 +70,7 @@ for command in (
     *(chat.chat, chat.demo, simulator.sim),
     *(serving.mcp, serving.serve),
 ):
-    app.command(epilog=EPILOG)(command)
+    app.command(epilog=EPILOG)(spread(command))
 _actions.callback()(actions.actions)
 _actions.command("show", epilog=EPILOG)(actions.show)
 _actions.command("export", epilog=EPILOG)(actions.export)

@@ -14,7 +14,7 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import ActionId, Journal, Json, PolicyFile, Reason, Room
+from hms_active_rooms.cli.options import ActionId, Journal, Json, Reason, Room
 from hms_active_rooms.cli.settings import (
     Settings,
     existing,
@@ -40,15 +40,14 @@ def send(
     type: Annotated[
         str, typer.Option(help="Message type; clients show chat in their chat panel.")
     ] = "chat",
-    json: Json = False,
-    journal: Journal = None,
-    policy: PolicyFile = None,
+    *,
+    settings: Settings,
 ) -> int:
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:
         raise InvalidCall("Give --to or --role, not both.", hint="")
     given = {"message": message, "--role": role, "--type": type}
-    return _change("hms-send-message", room, to, given, Settings(journal, policy), json)
+    return _change("hms-send-message", room, to, given, settings)
 
 
 def remove(
@@ -56,15 +55,14 @@ def remove(
     peer: Annotated[str | None, typer.Argument(metavar="PEER", help="Its id, or its name.")] = None,
     role: Annotated[str | None, typer.Option(help="Everyone with this role now.")] = None,
     reason: Reason = None,
-    json: Json = False,
-    journal: Journal = None,
-    policy: PolicyFile = None,
+    *,
+    settings: Settings,
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
         raise InvalidCall("Give a peer or --role: one of them, not both.", hint="")
     given = {"--role": role, "--reason": reason}
-    return _change("hms-remove-peers", room, peer, given, Settings(journal, policy), json)
+    return _change("hms-remove-peers", room, peer, given, settings)
 
 
 def end(
@@ -73,13 +71,12 @@ def end(
     lock: Annotated[
         bool, typer.Option("--lock", help="Also disable the room: nobody can join.")
     ] = False,
-    json: Json = False,
-    journal: Journal = None,
-    policy: PolicyFile = None,
+    *,
+    settings: Settings,
 ) -> int:
     """End the running session for everyone. Asks first."""
     given = {"--reason": reason, "--lock": lock}
-    return _change("hms-end-active-room", room, None, given, Settings(journal, policy), json)
+    return _change("hms-end-active-room", room, None, given, settings)
 
 
 def _change(
@@ -88,7 +85,6 @@ def _change(
     peer: str | None,
     given: Mapping[str, str | bool | None],
     settings: Settings,
-    as_json: bool,
 ) -> int:
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.cli.target import peer_ref
@@ -101,22 +97,23 @@ def _change(
             f"The {empty[0]} is empty.",
             hint="Give some text. An option that you do not need can be left out.",
         )
-    words = {"room_id": room, **{name.lstrip("-"): value for name, value in given.items()}}
+    words = {name.lstrip("-"): value for name, value in given.items()}
+    found = None if peer is None else peer_ref(peer)
+    if peer is not None and found is None:
+        with open_gate(settings, room, only_reads=True) as gate:
+            found = peer_ref(peer, blocking.run(gate.peers(room)))
+    words |= {"room_id": room, "peer_id": found}
+    call = parse_call(tool, {name: value for name, value in words.items() if value is not None})
     with open_gate(settings, room) as gate:
-        if peer is not None:
-            words["peer_id"] = peer_ref(peer) or peer_ref(peer, blocking.run(gate.peers(room)))
-        call = parse_call(tool, {name: value for name, value in words.items() if value is not None})
         # One conversation for each person: a question says what the same command did before.
         who = f"cli:{person_here()}"
         action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
         if action.state != "proposed" or somebody_here():
-            return _ask_here(gate, action, as_json=as_json)
-    return _report(action, as_json=as_json)
+            return _ask_here(gate, action, settings)
+    return _report(action, settings)
 
 
-def approve(
-    action: ActionId, json: Json = False, journal: Journal = None, policy: PolicyFile = None
-) -> int:
+def approve(action: ActionId, settings: Settings) -> int:
     """Decide on an action that waits, and run it. Needs a person at a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL
@@ -128,18 +125,17 @@ def approve(
             hint="Run this command in a terminal, without pipes."
             " To say no from anywhere: hms-active-rooms reject ACTION",
         )
-    settings = Settings(journal, policy)
     with open_journal(settings) as book:
         row = existing(book, action)
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)
-        return _report(row, as_json=json)
+        return _report(row, settings)
     with open_gate(settings, row.room_id) as gate:
         notices = [f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}."]
         if row.state == "approved":
             notices.append(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
-        return _ask_here(gate, row, as_json=json, notices=notices)
+        return _ask_here(gate, row, settings, notices)
 
 
 def reject(
@@ -155,7 +151,7 @@ def reject(
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import already, outcome
 
-    with open_journal(Settings(journal)) as book:
+    with open_journal(Settings(journal=journal)) as book:
         wanted, no = existing(book, action).id, Reject(reason)
         # A no reads no room and sends nothing, so the journal alone is enough.
         with book.write() as tx:
@@ -172,30 +168,30 @@ def reject(
     return exits.UNKNOWN if row.state in ("sent", "unknown") else exits.FAILED
 
 
-def _ask_here(gate: Gate, action: Action, *, as_json: bool, notices: Sequence[str] = ()) -> int:
+def _ask_here(gate: Gate, action: Action, settings: Settings, notices: Sequence[str] = ()) -> int:
     from hms_active_rooms.cli.person import Interrupted, Terminal, finish, still_open
 
-    desk = Terminal()
+    desk = Terminal(settings)
     for text in notices:
         desk.notice(text)
     try:
         action = finish(gate, action, desk)
     except Interrupted as stopped:
-        if left := still_open(stopped.action):
+        if left := still_open(stopped.action, settings):
             desk.notice(left)
             return exits.INTERRUPTED
         action = stopped.action
-    return _report(action, as_json=as_json)
+    return _report(action, settings)
 
 
-def _report(action: Action, *, as_json: bool) -> int:
+def _report(action: Action, settings: Settings) -> int:
     """How an action ended, or what it waits for, told and as the exit code."""
-    from hms_active_rooms.cli.person import how_to_approve
+    from hms_active_rooms.cli.person import next_step
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import outcome
 
     code = exits.of_state(action.state)
-    if as_json:
+    if settings.json:
         screen.document(view(action).model_dump(mode="json"))
         return code
     say = screen.out if code == exits.DONE else screen.err
@@ -203,5 +199,6 @@ def _report(action: Action, *, as_json: bool) -> int:
     if action.state == "proposed":
         # On standard output alone, so that a script can take it.
         screen.out(action.id)
-        screen.err(how_to_approve(action.id))
+    if then := next_step(action, settings):
+        screen.err(then)
     return code

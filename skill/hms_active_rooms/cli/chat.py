@@ -17,8 +17,8 @@ import typer
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import chats, exits, screen
-from hms_active_rooms.cli.options import Journal, JsonLines, Model, PolicyFile, Room, Scene
-from hms_active_rooms.cli.settings import Settings, person_here, room_policy
+from hms_active_rooms.cli.options import JsonLines, Model, Room, Scene
+from hms_active_rooms.cli.settings import Settings, journal_of, person_here, room_policy
 from hms_active_rooms.cli.simulator import simulator_errors
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted
@@ -52,9 +52,8 @@ def chat(
             help="Take yes and no from piped input too. Whatever writes to the pipe approves for you.",
         ),
     ] = False,
-    json: JsonLines = False,
-    journal: Journal = None,
-    policy: PolicyFile = None,
+    *,
+    settings: Settings,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
     room_id = parse_room_id(room)
@@ -63,7 +62,7 @@ def chat(
             f"--thread {quoted(thread)} cannot be the name of a conversation.",
             hint="Up to 64 letters, digits, dots, dashes and underscores.",
         )
-    environ = Settings(journal, policy).environ()
+    environ = settings.environ()
     allowed = room_policy(environ, room_id)
     _load_only_known_types()
     from hms_active_rooms.api.client import ActiveRoomsClient
@@ -75,11 +74,12 @@ def chat(
     toolkit = ActiveRoomsToolkit(
         ActiveRoomsClient.from_env(environ),
         allowed,
-        journal=environ.get("HMS_JOURNAL") or None,
+        journal=journal_of(settings),
         requester=f"chat:{person_here()}",
     )
-    resume = f"hms-active-rooms chat {room_id} --thread {name}"
-    io = Transcript(as_json=json, piped_answers=approve_from_stdin, go_on=resume)
+    also = ("--model", model) if model else ()
+    resume = settings.command("chat", room_id, "--thread", name, *also)
+    io = Transcript(settings, piped_answers=approve_from_stdin, go_on=resume)
     with chats.saver() as saver, _talking(toolkit, io, model, saver, name, room_id) as talk:
         about = talk.room_of_thread()
         if about not in (None, room_id):
@@ -87,7 +87,7 @@ def chat(
                 f"The conversation {quoted(name)} is about room {quoted(about or '', 40)}.",
                 hint="Name that room, or start a new conversation.",
             )
-        if json:
+        if settings.json:
             io.emit({"type": "started", "thread": name, "room_id": room_id})
         elif about is None:
             screen.err(f"A new conversation. Ctrl-D ends it; to go on later: {resume}")
@@ -117,7 +117,8 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
         from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
         # The room is not real, so approvals may come from a pipe.
-        io, sim = Transcript(as_json=json, piped_answers=True, go_on=""), in_process(scene)
+        settings = Settings(json=json, journal=":memory:")
+        io, sim = Transcript(settings, piped_answers=True, go_on=""), in_process(scene)
         toolkit = ActiveRoomsToolkit(
             ActiveRoomsClient(
                 SignedTokens(sim.access_key, sim.secret),

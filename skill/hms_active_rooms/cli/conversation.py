@@ -22,7 +22,7 @@ from langgraph.types import Command, Interrupt, StateSnapshot
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.person import Desk, Interrupted, finish, still_open
+from hms_active_rooms.cli.person import Desk, Interrupted, finish, next_step, still_open
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.gate import Gate
@@ -40,8 +40,8 @@ HISTORY_SHOWN: Final = 10
 class Io(Desk, Protocol):
     """Where the conversation takes place."""
 
-    can_ask: bool
-    """Whether a person can be asked here."""
+    cannot_ask: str
+    """Why nobody can be asked here; "" when somebody can."""
 
     def message(self) -> str | None:
         """The person's next message; None when there is no more input."""
@@ -216,13 +216,14 @@ class Conversation:
     def _tell(self, row: Action) -> None:
         """How an action that was asked about here ended; the graph's own words come too late."""
         self._told.add(row.id)
-        self._outcome(row.state, row.decided_way, row.id, row.executed, outcome(row))
+        hint = next_step(row, self._io.settings)
+        self._outcome(row.state, row.decided_way, row.id, row.executed, outcome(row), hint)
 
     def _outcome(
-        self, state: str, way: str, action_id: str | None, executed: str, text: str
+        self, state: str, way: str, action_id: str | None, executed: str, text: str, hint: str = ""
     ) -> None:
         label = "refused" if state == "rejected" and not by_person(cast(Way, way)) else state
-        told = {"action_id": action_id, "executed": executed, "text": text}
+        told = {"action_id": action_id, "executed": executed, "text": text, "hint": hint}
         self._io.emit({"type": "outcome", "state": label, **told})
 
     def _answered(self, interrupts: Sequence[Interrupt]) -> dict[str, Any] | None:
@@ -243,8 +244,8 @@ class Conversation:
         rows = [blocking.run(self._gate.get(action_id)) for action_id in ids]
         waiting = [row for row in rows if row.state == "proposed"]
         for number, row in enumerate(waiting, 1):
-            if not self._io.can_ask:
-                self._pending(waiting)
+            if self._io.cannot_ask:
+                self._pending(waiting, self._io.cannot_ask)
                 return False
             # What went wrong is told by the graph, which tries an open approval once more.
             with suppress(ActiveRoomsError):
@@ -257,9 +258,10 @@ class Conversation:
                     return False
         return True
 
-    def _pending(self, rows: Sequence[Action]) -> None:
+    def _pending(self, rows: Sequence[Action], *texts: str) -> None:
         if rows:
-            ids, texts = [row.id for row in rows], [still_open(row) for row in rows]
+            ids = [row.id for row in rows]
+            texts += tuple(still_open(row, self._io.settings) for row in rows)
             self._io.emit({"type": "pending", "action_ids": ids, "text": "\n".join(texts)})
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Final
 
 from hms_active_rooms.errors import (
@@ -25,6 +26,9 @@ USAGE: Final = 2
 WAITING: Final = 3
 REFUSED: Final = 4
 UNKNOWN: Final = 5
+SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
+"""They end a command as Ctrl-C does: from a service manager, from a terminal that is closed."""
+
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells count it: 128 and the signal's number."""
 

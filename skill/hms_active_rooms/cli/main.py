@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from types import TracebackType
+from itertools import takewhile
+from types import FrameType, TracebackType
 
 from hms_active_rooms.cli import exits, screen
 from hms_active_rooms.errors import ActiveRoomsError
 
 DEBUG_VARIABLE = "HMS_DEBUG"
+
+_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
+_ends: list[int] = [signal.SIGINT]
+"""The signals that may have ended the command, the last one first."""
 
 
 def run() -> None:
@@ -19,7 +25,18 @@ def run() -> None:
     screen.prepare_streams()
     if not os.environ.get(DEBUG_VARIABLE):
         sys.excepthook = _unexpected
-    sys.exit(main(sys.argv[1:]))
+    for number in exits.SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
+            signal.signal(number, _end)
+    code = main(sys.argv[1:])
+    sys.exit(128 + _ends[0] if code == exits.INTERRUPTED else code)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End as by Ctrl-C: what may have been executed goes on record and is told."""
+    signal.signal(number, signal.SIG_IGN)
+    _ends.insert(0, number)
+    raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         return exits.FAILED
     from hms_active_rooms.cli.app import app
 
-    as_json = "--json" in arguments
+    as_json = _wants_json(arguments)
     try:
         code = app(
             args=list(arguments) or ["--help"], prog_name="hms-active-rooms", standalone_mode=False
@@ -53,20 +70,26 @@ def main(arguments: Sequence[str]) -> int:
         path = context.command_path if context is not None else "hms-active-rooms"
         _say("usage", text, "no", f"See: {path} --help", as_json=as_json)
         return exits.USAGE
-    except screen.OutputLost as lost:
+    except (screen.OutputLost, OSError) as error:
+        lost = screen.OutputLost(error) if isinstance(error, OSError) else error
+        if isinstance(error, OSError) and error.errno not in _LOST:
+            raise
         # Else the interpreter writes what is left, fails, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if lost.closed:
             return exits.BROKEN_PIPE
         record = "What was executed is on record: hms-active-rooms actions"
-        with suppress(screen.OutputLost):
-            screen.err(f"error: The output cannot be written: {lost}. {record}")
+        screen.err(f"error: The output cannot be written: {lost}. {record}")
         return exits.FAILED
     except (KeyboardInterrupt, typer.Abort):
         code = exits.INTERRUPTED
     if code == exits.INTERRUPTED and screen.is_terminal(sys.stderr):
         screen.err()  # the shell's prompt belongs on a line of its own, not behind ^C
     return code if isinstance(code, int) else exits.DONE
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    return "--json" in takewhile(lambda argument: argument != "--", arguments)
 
 
 def _say(code: str, text: str, executed: str, hint: str, *, as_json: bool) -> None:
@@ -89,4 +112,4 @@ def _unexpected(
         "What was executed is on record: hms-active-rooms actions. "
         f"For the traceback set {DEBUG_VARIABLE}=1."
     )
-    _say("unexpected", text, "maybe", hint, as_json="--json" in sys.argv)
+    _say("unexpected", text, "maybe", hint, as_json=_wants_json(sys.argv))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+Result = TypeVar("Result")
 
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
 ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
@@ -45,34 +51,32 @@ Model = Annotated[
         " is used: plain sentences become commands.",
     ),
 ]
-Rooms = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="ROOM",
-        help="A room the tools may act on (repeatable); needed, unless the policy names rooms.",
-    ),
-]
-Host = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[
-    int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
-]
-AllowHost = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME", help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN(S)."
-    ),
-]
-AllowOrigin = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="URL",
-        help="Also accept this browser Origin, e.g. https://rooms.example (repeatable).",
-    ),
-]
-NoElicitation = Annotated[
-    bool,
-    typer.Option(
-        "--no-elicitation",
-        help="Never ask through MCP clients; people decide on the page, by REST or in a terminal.",
-    ),
-]
+
+
+def spread(command: Callable[..., Result]) -> Callable[..., Result]:
+    """The command with each dataclass among its parameters spread into options: one a field.
+
+    So options that several commands share, and what is done with them, stand once.
+    """
+    groups: dict[str, type[Any]] = {}
+    options: list[Parameter] = []
+    hints = get_type_hints(command, include_extras=True)
+    for parameter in signature(command).parameters.values():
+        kind = hints[parameter.name]
+        if isinstance(kind, type) and is_dataclass(kind):
+            groups[parameter.name] = kind
+            options += signature(kind).parameters.values()
+            hints |= get_type_hints(kind, include_extras=True)
+        else:
+            options.append(parameter)
+
+    @wraps(command)
+    def called(**given: Any) -> Result:
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        return command(**given)
+
+    typed = [option.replace(annotation=hints[option.name]) for option in options]
+    called.__dict__["__signature__"] = Signature(typed)
+    called.__annotations__ = {option.name: option.annotation for option in typed}
+    return called

@@ -17,7 +17,7 @@ from typing import Final, Protocol, TextIO
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.screen import at, bold, time_left
-from hms_active_rooms.cli.settings import person_here
+from hms_active_rooms.cli.settings import Settings, person_here
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import (
@@ -29,7 +29,7 @@ from hms_active_rooms.gate.approval import (
 )
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action, Way
+from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
 from hms_active_rooms.gate.wording import already
 from hms_active_rooms.untrusted import quoted
 
@@ -51,6 +51,9 @@ class Interrupted(KeyboardInterrupt):
 class Desk(Protocol):
     """Where a person sits."""
 
+    settings: Settings
+    """What a command they are told to type has to name."""
+
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
         """Show one request: its text exactly, until when it can be answered, its place of many."""
 
@@ -63,6 +66,9 @@ class Desk(Protocol):
 
 class Terminal:
     """A `Desk` on this process's terminal: questions on standard error, answers typed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
 
     def question(self, request: ApprovalRequest, number: int, total: int) -> None:
         self.notice("\n" + question_text(request, number, total, sys.stderr))
@@ -118,22 +124,34 @@ def question_text(request: ApprovalRequest, number: int, total: int, stream: Tex
     return "\n".join([*lines, request.text, f"Answer until {until} (action {request.action_id})."])
 
 
-def how_to_approve(action_id: str) -> str:
-    """What a person types elsewhere to decide on it."""
-    return f"To decide on it, in a terminal: hms-active-rooms approve {action_id}"
+def next_step(action: Action, settings: Settings) -> str:
+    """What the person does next about a row, and until when; "" if there is nothing to do."""
+    approve, reject = (settings.command(word, action.id) for word in ("approve", "reject"))
+    until = f"{at(action.expires_at)}, {time_left(action.expires_at, datetime.now(UTC))}"
+    match action.state:
+        case "proposed" | "approved" if settings.forgotten:
+            return "Its journal is in memory and ends with this command: nobody can decide later."
+        case "proposed":
+            return f"Until {until}, to decide on it in a terminal: {approve}"
+        case "approved":
+            return (
+                f"It was not sent, and its approval is still open until {until}: "
+                f"{approve} sends it, {reject} takes the approval back."
+            )
+        case "sent" | "unknown" if action.call.visible:
+            return f"See who is there first: hms-active-rooms peers {action.room_id}"
+        case "unknown":
+            return (
+                f"Ask somebody in the room whether the {action.call.noun} arrived. The same"
+                " command again is a new action: it asks first, and would send it once more."
+            )
+    return ""
 
 
-def still_open(action: Action) -> str:
-    """What a row that is not sent yet needs, and until when; "" for any other."""
-    if action.state == "proposed":
-        return f"Nothing was decided and nothing was sent. {how_to_approve(action.id)}"
-    if action.state != "approved":
-        return ""
-    return (
-        f"It was not sent, and its approval is still open until {at(action.expires_at)}: "
-        f"hms-active-rooms approve {action.id} sends it, "
-        f"hms-active-rooms reject {action.id} takes the approval back."
-    )
+def still_open(action: Action, settings: Settings) -> str:
+    """What a row that is not sent yet needs; "" for any other."""
+    undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
+    return undecided + next_step(action, settings) if action.state in UNSENT else ""
 
 
 # --- from a proposed action to its end ------------------------------------------------------
@@ -182,7 +200,7 @@ def finish(
             desk.notice("")  # the terminal wrote ^C
             raise Interrupted(blocking.run(gate.latest(action))) from None
         except ActiveRoomsError as error:
-            left = still_open(blocking.run(gate.latest(action)))
+            left = still_open(blocking.run(gate.latest(action)), desk.settings)
             error.hint = " ".join(filter(None, (screen.hint_of(error), left)))
             raise
         if not decided.counted and (words := decided.problem or already(decided.action)):

@@ -43,13 +43,18 @@ _SPLIT = re.compile(f"({_ONLY_CHARACTERS.pattern})")
 
 
 def prepare_streams() -> None:
-    """Make every stream able to carry any text: a locale must not end a command half way."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    if hasattr(sys.stdin, "reconfigure"):
-        # Lone surrogates (the default for some locales) can be neither stored nor sent.
-        sys.stdin.reconfigure(errors="replace")
+    """Make every stream able to carry any text: a locale must not end a command half way.
+
+    One that was closed before we started is the null device, so that no file we open takes its
+    place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+        if hasattr(stream := getattr(sys, name), "reconfigure"):
+            # Lone surrogates (the default for some locales) can be neither stored nor sent.
+            stream.reconfigure(errors="backslashreplace" if number else "replace")
 
 
 def out(text: str = "") -> None:
@@ -58,8 +63,9 @@ def out(text: str = "") -> None:
 
 
 def err(text: str = "") -> None:
-    """One text to standard error."""
-    write(sys.stderr, wrapped(text, sys.stderr) + "\n")
+    """One text to standard error; if nobody can read it there, the command goes on without."""
+    with suppress(OutputLost):
+        write(sys.stderr, wrapped(text, sys.stderr) + "\n")
 
 
 def wrapped(text: str, stream: TextIO) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,18 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import (
-    AllowHost,
-    AllowOrigin,
-    Host,
-    Journal,
-    Json,
-    NoElicitation,
-    PolicyFile,
-    Port,
-    Rooms,
-)
-from hms_active_rooms.cli.settings import Settings, extra
+from hms_active_rooms.cli.settings import Settings, extra, journal_of
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
@@ -56,60 +46,83 @@ _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 @dataclass(frozen=True)
 class Where:
-    """Where a server listens, and what it is reached by besides."""
+    """Where a server listens, what it is reached by besides, and for what: its options."""
 
-    host: str
-    port: int
-    allow_hosts: Sequence[str] = ()
-    allow_origins: Sequence[str] = ()
+    room: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROOM",
+            help="A room the tools may act on (repeatable); needed, unless the policy names rooms.",
+        ),
+    ] = None
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 9090
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN(S).",
+        ),
+    ] = None
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Also accept this browser Origin, e.g. https://rooms.example (repeatable).",
+        ),
+    ] = None
+    no_elicitation: Annotated[
+        bool,
+        typer.Option(
+            "--no-elicitation",
+            help="Never ask through MCP clients; people decide on the page, by REST or in a"
+            " terminal.",
+        ),
+    ] = False
 
 
 def mcp(
-    room: Rooms = None,
-    host: Host = "127.0.0.1",
-    port: Port = 9090,
+    where: Where,
     stdio: Annotated[
         bool, typer.Option("--stdio", help="Standard input and output instead of HTTP.")
     ] = False,
-    allow_host: AllowHost = None,
-    allow_origin: AllowOrigin = None,
-    no_elicitation: NoElicitation = False,
-    json: Json = False,
-    journal: Journal = None,
-    policy: PolicyFile = None,
+    *,
+    settings: Settings,
 ) -> int:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN. It must be set when others than
     this machine can reach the server.
     """
-    settings, elicit = Settings(journal, policy), not no_elicitation
-    where = Where(host, port, allow_host or (), allow_origin or ())
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
         from hms_active_rooms.serve.notify import notifying
     if not stdio:
-        return _listening(settings, where, room or (), elicit=elicit, as_json=json, people=None)
+        return _listening(settings, where, people=None)
 
     log_to_stderr()
     guard_from(settings, where)
-    toolkit = open_toolkit(settings, room or ())
+    toolkit = open_toolkit(settings, where.room or ())
     notices = notifying(toolkit.gate, settings.environ())
-    server = build_server(toolkit, guides=guides(), elicit=elicit)
+    server = build_server(toolkit, guides=guides(), elicit=not where.no_elicitation)
 
     async def talk() -> None:
         async with closing(toolkit):
             await serve_stdio(server, toolkit.gate, notices)
 
+    for number in exits.SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            # A thread waits for standard input, and nothing else than a client ends that.
+            signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(talk())
     return exits.DONE
 
 
 def serve(
-    room: Rooms = None,
-    host: Host = "127.0.0.1",
-    port: Port = 9090,
+    where: Where,
     person: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,32 +130,23 @@ def serve(
             help="Print a one-time login link for NAME (repeatable). Without it: one link, no name.",
         ),
     ] = None,
-    allow_host: AllowHost = None,
-    allow_origin: AllowOrigin = None,
-    no_elicitation: NoElicitation = False,
-    json: Json = False,
-    journal: Journal = None,
-    policy: PolicyFile = None,
+    *,
+    settings: Settings,
 ) -> int:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
     HMS_SERVER_TOKEN: the bearer token of programs that call the tools. HMS_APPROVER_TOKEN,
     HMS_APPROVER_TOKEN_<NAME>: tokens of programs that approve by REST. No two may be equal.
     """
-    settings, elicit = Settings(journal, policy), not no_elicitation
-    where = Where(host, port, allow_host or (), allow_origin or ())
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
-    return _listening(settings, where, room or (), elicit=elicit, as_json=json, people=person or ())
+    return _listening(settings, where, people=person or ())
 
 
 def _listening(
     settings: Settings,
     where: Where,
-    rooms: Sequence[str],
     *,
-    elicit: bool,
-    as_json: bool,
     people: Sequence[str] | None,
 ) -> int:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
@@ -156,7 +160,8 @@ def _listening(
 
     log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
-    toolkit = open_toolkit(settings, rooms)
+    toolkit = open_toolkit(settings, where.room or ())
+    elicit, as_json = not where.no_elicitation, settings.json
     listener = listen(where.host, where.port)
     bound = address(listener)
     base = reached_at(bound, where, settings.environ())
@@ -236,8 +241,8 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
         where.host,
         callers=caller_tokens(environ),
         approvers=approver_tokens(environ),
-        hosts=(*where.allow_hosts, *names),
-        origins=(*where.allow_origins, *([url] if url else [])),
+        hosts=(*(where.allow_host or ()), *names),
+        origins=(*(where.allow_origin or ()), *([url] if url else [])),
         own_login=own_login,
     )
 
@@ -305,8 +310,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
     """
     if url := public_url(environ):
         return url
-    if where.host in ("", "0.0.0.0", "::") and where.allow_hosts:  # noqa: S104  # not bound here
-        return f"http://{where.allow_hosts[0]}:{bound.rpartition(':')[2]}"
+    if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
+        return f"http://{where.allow_host[0]}:{bound.rpartition(':')[2]}"
     return bound
 
 
@@ -334,7 +339,9 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
             "No room is named, so no tool could do anything.",
             hint="Name them: --room ROOM, HMS_POLICY_ROOMS, or rooms in the policy file.",
         )
-    return ActiveRoomsToolkit.from_env(environ=environ, policy=policy, requester="server")
+    return ActiveRoomsToolkit.from_env(
+        environ=environ, policy=policy, journal=journal_of(settings), requester="server"
+    )
 
 
 def guides() -> dict[str, str]:

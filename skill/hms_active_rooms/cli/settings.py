@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.cli import options, screen
 from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.installing import how_to_install
@@ -24,15 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a command was told, besides its arguments.
+    """What a command was told, besides its arguments: options of the commands that change rooms.
 
     Attributes:
+        json: results as JSON.
         journal: URL of the journal; None: `HMS_JOURNAL`, else the file in the state directory.
         policy: a TOML file; None: `HMS_POLICY_FILE`.
     """
 
-    journal: str | None = None
-    policy: str | None = None
+    json: options.Json = False
+    journal: options.Journal = None
+    policy: options.PolicyFile = None
 
     def environ(self) -> dict[str, str]:
         """The environment, with the options in it.
@@ -43,6 +47,20 @@ class Settings:
         refuse_unknown(os.environ)
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
+
+    def command(self, *words: str) -> str:
+        """A command to type elsewhere, which finds the same journal."""
+        url = self.journal or ""
+        if "@" in url:  # of a server: there may be a password in it
+            return f"{shlex.join(('hms-active-rooms', *words))} --journal URL"
+        also = ("--journal", url) if url else ()
+        return shlex.join(("hms-active-rooms", *words, *also))
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the journal ends with this command."""
+        url = self.journal or os.environ.get("HMS_JOURNAL") or "default"
+        return url.removeprefix("sqlite://").strip("/") in ("", ":memory:")
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
@@ -62,9 +80,8 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
     return policy if policy.rooms else Policy.from_env(environ, rooms=(room_id,))
 
 
-@contextmanager
-def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journal]:
-    """The journal alone: enough to look at actions and to reject one, without credentials.
+def journal_of(settings: Settings, *, create: bool = True) -> Journal:
+    """The journal of a command; a person is told when it is a new one, as a mistyped path makes it.
 
     Args:
         settings: which journal.
@@ -74,6 +91,15 @@ def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journa
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
+    if journal.begun:
+        screen.err(f"A new journal is begun at {journal.place}.")
+    return journal
+
+
+@contextmanager
+def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journal]:
+    """The journal alone: enough to look at actions and to reject one, without credentials."""
+    journal = journal_of(settings, create=create)
     try:
         yield journal
     finally:
@@ -108,7 +134,7 @@ def open_gate(settings: Settings, room: str, *, only_reads: bool = False) -> Ite
     environ = settings.environ()
     policy = room_policy(environ, room)
     client = ActiveRoomsClient.from_env(environ)
-    kept = Settings(":memory:") if only_reads else settings
+    kept = Settings(journal=":memory:") if only_reads else settings
     with open_journal(kept, create=True) as journal:
         try:
             yield Gate(client, policy, journal)

@@ -31,12 +31,13 @@ def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
         PeerNotFound: nobody has that name; those that it is a part of are named.
         InvalidCall: several peers have it, or only one that looks like it; all are named.
     """
+    wanted = wanted.strip()  # it was copied, or typed
     try:
         return parse_peer_ref(wanted)
     except InvalidCall:
         if peers is None:
             return None
-    if not wanted.strip():
+    if not wanted:
         raise InvalidCall("The peer is empty.", hint="Give a peer id or a name.")
     same = [p for p in peers if p.name.casefold() == wanted.casefold()]
     alike = set(lookalikes(wanted, [p.name for p in peers]))

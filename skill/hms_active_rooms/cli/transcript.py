@@ -20,6 +20,7 @@ from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.person import line_from, prompted, question_text
 
 if TYPE_CHECKING:
+    from hms_active_rooms.cli.settings import Settings
     from hms_active_rooms.gate.approval import ApprovalRequest
 
 _PROMPT = "> "
@@ -31,19 +32,27 @@ class Transcript:
     """`conversation.Io` on this process's streams.
 
     Args:
-        as_json: one JSON object a line on standard output.
+        settings: with `json`, one JSON object a line on standard output.
         piped_answers: an input that is no terminal may answer approvals too.
         go_on: how to go on with the conversation later; "" if it cannot.
     """
 
-    def __init__(self, *, as_json: bool, piped_answers: bool, go_on: str) -> None:
-        self._as_json = as_json
+    def __init__(self, settings: Settings, *, piped_answers: bool, go_on: str) -> None:
+        self.settings, self._as_json = settings, settings.json
+        as_json = settings.json
         self._go_on = go_on
         self._typed = screen.is_terminal(sys.stdin)
         watched = not as_json and screen.is_terminal(sys.stdout)
         # Where the person looks. A question goes there even when the output goes to a file.
         self._looked_at = sys.stdout if watched or not self._typed else sys.stderr
-        self.can_ask = screen.is_terminal(self._looked_at) if self._typed else piped_answers
+        self.cannot_ask = ""
+        if self._typed and not screen.is_terminal(self._looked_at):
+            self.cannot_ask = "Nobody can be asked: the output is no terminal."
+        elif not self._typed and not piped_answers:
+            self.cannot_ask = (
+                "Nobody was asked: the input is no terminal, and yes and no are taken from it only"
+                " with --approve-from-stdin."
+            )
         self._progress = screen.Progress("working", None if as_json else sys.stdout)
         self._outcome = ""
         self.busy = self._progress.shown
@@ -109,7 +118,8 @@ class Transcript:
                     self._say(text.strip("\n"), _SPEAKER, _INDENT)
             case "outcome":
                 self._outcome = text
-                self._say(text, f"[{event['state']}] ", "  ")
+                then = f"\n{event['hint']}" if event.get("hint") else ""
+                self._say(text + then, f"[{event['state']}] ", "  ")
             case "error":
                 parts = (event["message"], event.get("hint"))
                 self._say(screen.told(" ".join(filter(None, parts))), "error: ", "  ")

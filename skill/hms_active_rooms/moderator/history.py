@@ -67,9 +67,10 @@ class Called(NamedTuple):
 
 def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
     """The last model message with tool calls, if there is one."""
-    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
-    for message in reversed(messages):
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
         if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+            answered = {m.tool_call_id for m in messages[index:] if isinstance(m, ToolMessage)}
             calls = [c for c in message.tool_calls if c["id"] not in answered]
             unreadable = [c for c in message.invalid_tool_calls if c["id"] not in answered]
             return Called(message, calls, [c for c in unreadable if c["id"]])

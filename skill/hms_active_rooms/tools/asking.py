@@ -207,16 +207,16 @@ class Interrupts:
     async def _has_forgotten(self, content: str) -> bool:
         """Whether this subgraph has asked about the same call too often. One without a checkpointer
         starts anew with each answer, forgets it, and asks again."""
-        below = self._place.subgraph()
-        if below:
-            self._forgets = await asyncio.to_thread(self._asked_below, below, content)
-        return self._forgets
+        run = self._place.subgraph()
 
-    def _asked_below(self, below: str, content: str) -> bool:
-        with self._gate.journal.read() as view:
-            rows = [view.get(items[0]) for items in view.asked_below(below)]
-        waiting = [r for r in rows if r and r.state == "proposed" and r.content == content]
-        return len(waiting) >= _MAX_RESTARTS
+        def asked() -> bool:
+            with self._gate.journal.read() as view:
+                rows = [view.get(items[0]) for items in view.asked_below(run)]
+            waiting = [r for r in rows if r and r.state == "proposed" and r.content == content]
+            return len(waiting) >= _MAX_RESTARTS
+
+        self._forgets = bool(run) and await asyncio.to_thread(asked)
+        return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
         """`Gate.drive_all`, asking here.

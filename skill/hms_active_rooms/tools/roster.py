@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, by_role, people_count
-from hms_active_rooms.looks import folded, skeleton
+from hms_active_rooms.looks import folded, may_hold, skeleton
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.arguments import DEFAULT_ROWS
 from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, shortened
@@ -187,14 +187,15 @@ def named(part: str) -> Callable[[str], bool]:
 
 def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
     role, user_id, part = map(filters.get, ("role", "user_id", "name"))
-    within = named(part) if part is not None else None
-    return [
+    found = [
         peer
         for peer in peers
-        if (role is None or peer.role == role)
-        and (user_id is None or peer.user_id == user_id)
-        and (within is None or within(peer.name))
+        if (role is None or peer.role == role) and (user_id is None or peer.user_id == user_id)
     ]
+    if part is None:
+        return found
+    within, perhaps = named(part), may_hold(part, [peer.name for peer in found])
+    return [peer for peer, may in zip(found, perhaps, strict=True) if may and within(peer.name)]
 
 
 def fitting(

@@ -42,6 +42,8 @@ BEFORE = (
     "I was asked to", "the students want you to", "am I allowed to", "is it ok to", "would Nora",
     "I forgot to", "let's pretend to", "opposite day:", "explain how to", "get ready to", "let Nora",
     "I'm going to", "the plan is to", "wait before you", "whatever you do, don't",
+    "he's leaving, no need to", "let's say we", "we may", "can you please not", "would you mind not",
+    "I'd be grateful if you could not", "lmk if you", "i want that nobody",
 )  # fmt: skip
 BEHIND = (
     "if he does it again", "unless he stops", "when Nora leaves", "in five minutes", "tomorrow",
@@ -50,6 +52,7 @@ BEHIND = (
     ", I was told", "was the plan", "is a bad idea", ", right?", "(not)", "/s", "haha no", ", nah",
     ". Stop.", ". I take that back.", "except Nora", "but not yet", "or Sam Lee", "theoretically",
     "before lunch", "at some point", "for ten minutes", ", said Nora",
+    ", yeah right", "(maybe)", ". Is that ok?", ". Ask Nora first.", ". Wait for Nora.", "in minecraft",
 )  # fmt: skip
 
 

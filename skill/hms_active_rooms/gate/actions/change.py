@@ -238,7 +238,8 @@ class StateChange(Arguments, ABC):
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """What a 404 means for this request: it is so already. Empty: the request failed."""
+    """The result when the request is answered by a 404: the effect was there before. Empty: the
+    request failed."""
 
     def _unsure(self, error: ApiError | None) -> str:
         text = f"The outcome is unknown: the {self.noun} was sent and may have been executed."

@@ -73,6 +73,7 @@ class Database:
 
     Attributes:
         place: its file or address, for a person to read; never a password.
+        begun: there was no journal before.
 
     Raises:
         ConfigurationError: a URL nothing can be made of, or there is no journal.
@@ -86,12 +87,12 @@ class Database:
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
-                "Name a sqlite:/// path that can be written, or a "
+                "HMS_JOURNAL or --journal: name a sqlite:/// path that can be written, or a "
                 f"postgresql+psycopg:// URL, which needs an extra: {how_to_install('postgres')}."
             )
             if ":" not in url and "@" not in url:
                 path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
-                hint = f"A file is named by its URL: {path}."
+                hint = f"A file is named by its URL: {path} (HMS_JOURNAL or --journal)."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,
@@ -102,7 +103,7 @@ class Database:
         # A lock of our own: a thread that waits in the pool's queue while the pool is closed
         # is never woken, and gives up after 30 s.
         self._turn = threading.Lock()
-        self._gone = False
+        self._gone = self.begun = False
         with ExitStack() as unless_opened:
             unless_opened.callback(self.dispose)
             self._prepare(create)
@@ -150,7 +151,7 @@ class Database:
                 )
         if writable:
             with self.begin("writes") as db:
-                prepare(db, self._key)
+                self.begun = prepare(db, self._key) and not self._in_memory
 
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(

@@ -120,6 +120,11 @@ class Journal:
         """Its file or address, for a person to read; never a password."""
         return self._opened.place if self._opened else self._url
 
+    @property
+    def begun(self) -> bool:
+        """Whether there was none before this one was opened."""
+        return self._opened is not None and self._opened.begun
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place})"
 

@@ -250,9 +250,12 @@ _ALSO_ON = {
 }
 
 
-def prepare(db: sa.Connection, key: bytes) -> None:
+def prepare(db: sa.Connection, key: bytes) -> bool:
     """Create the tables, or bring those of an earlier release up to this one; from now on its
     steps are sealed with the key, if there is one.
+
+    Returns:
+        Whether there were none.
 
     Raises:
         JournalError: see `check`.
@@ -277,6 +280,7 @@ def prepare(db: sa.Connection, key: bytes) -> None:
     if key:
         new = versions.update().where(versions.c.key_check == "")
         db.execute(new.values(key_check=_key_check(key)))
+    return found is None
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:

@@ -17,7 +17,8 @@ from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows
 _MAX_NAME_WORDS: Final = 9
 _QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")
 _MARK: Final = re.compile(
-    r"(?i)\s*(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘]))\s*"
+    r"(?i)\s*(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])"
+    r"|,(?=\s*(?:please|pls|kindly)\b))\s*"
 )
 _JOIN: Final = re.compile(
     r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when|who|which)\b[\s:]+"
@@ -69,7 +70,7 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
     text = re.sub(r"(?i)^([^,:]+), not [^,:]+,\s+", r"\1 ", text)
     by_role = pattern("by_role", "macros").match(text)
     everyone = None if by_role else pattern("everyone").match(text)
-    rest = text[everyone.end() :] if everyone else ""
+    rest = re.sub("^,(?= [^ ,]+ )", "", text[everyone.end() :]) if everyone else ""
     if everyone and (
         everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest) or not rest
     ):

@@ -103,7 +103,7 @@ def _bare(text: str) -> tuple[str, bool]:
                 break
         else:
             text = text.lstrip(" ,.!")
-        if asked and (match := re.match(r"(?i)(\w+?)ing\b", text)):
+        if asked and (match := re.match(r"(?i)(\w+?)(?:ing|ed)\b", text)):
             stem = match[1]
             known = {*kinds("mended"), *kinds("verbs_in_ing")}
             verb = next((v for v in (stem, f"{stem}e", stem[:-1]) if v.lower() in known), match[0])
@@ -227,6 +227,8 @@ def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
             if not name or is_name(name)
             else None
         )
+    if asked and re.match(r"(?i)(?:is|was|would) (?:that|this|it)\b", text):
+        return None
     looking = asked or _ASKS.match(plainly(text))
     if not looking:
         ordered = pattern("verbs").search(before)

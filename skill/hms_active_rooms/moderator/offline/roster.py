@@ -21,10 +21,6 @@ from hms_active_rooms.untrusted import resolve_short_id
 
 _SHARED_CHARS: Final = 4
 _FEW: Final = 8
-_EVERY: Final = re.compile(
-    r"(?i)((?:any and )?all(?: of)?(?: the| my| our)?|every|the|my|our) (.+)"
-)
-_OF_ROLE: Final = re.compile(r'(?i).*?\b(?:role (?:of )?"?([^"]+?)"?|([\w-]+) role)')
 
 
 @dataclass(frozen=True)
@@ -163,8 +159,12 @@ class Roster(BaseModel):
 
     def _group(self, text: str) -> Found | None:
         """A role, by its plural or with "all" before it; or the one person who has it."""
-        every = _EVERY.fullmatch(text)
-        told = _OF_ROLE.fullmatch(text) if pattern("by_role", "macros").fullmatch(text) else None
+        every = pattern("every").fullmatch(text)
+        told = (
+            pattern("of_role").fullmatch(text)
+            if pattern("by_role", "macros").fullmatch(text)
+            else None
+        )
         said = (told[1] or told[2]) if told else every[2] if every else text
         for role, count in self.by_role.items():
             (one, *plural), group = _forms(role), (RoleGroup(role, count),)
@@ -184,7 +184,7 @@ class Roster(BaseModel):
 
     def role(self, name: str) -> str | None:
         """The role these words name, in singular or plural."""
-        told = _OF_ROLE.fullmatch(name)
+        told = pattern("of_role").fullmatch(name)
         bare = (told[1] or told[2]) if told else pattern("around_role").sub("", name)
         return next((role for role in self.by_role if _spaced(bare) in _forms(role)), None)
 

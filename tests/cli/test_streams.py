@@ -1,0 +1,83 @@
+"""Streams that are closed or full, and signals: nothing ends half way, and what is left is told."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli.running import COMMAND, Open, ended
+from forks import WAIT_S, Ended
+from hms_active_rooms.sim.faults import Fault
+from hms_active_rooms.sim.server import Simulation
+from simulated import posts
+
+
+def shell(environ: dict[str, str], redirection: str, *arguments: str) -> Ended:
+    """The command in a shell that closes or redirects a stream of it."""
+    line = f"{shlex.join([*COMMAND, *arguments])} {redirection}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], capture_output=True, env=environ, timeout=WAIT_S, check=False
+    )
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize(
+    ("redirection", "arguments", "code"),
+    [
+        ("<&- >&- 2>&-", ("send", "hi"), 3),
+        ("<&-", ("chat",), 0),
+        ("2>/dev/full", ("send", "hi"), 3),
+        ("2>/dev/full", ("room", "--bogus"), 2),
+    ],
+)
+def test_a_stream_that_is_closed_or_lost_does_not_change_how_a_command_ends(
+    sim: Simulation,
+    environ: dict[str, str],
+    redirection: str,
+    arguments: tuple[str, ...],
+    code: int,
+) -> None:
+    name, *rest = arguments
+    done = shell(environ, redirection, name, sim.room_id, *rest)
+    assert done.code == code, done.err
+    assert "rror" not in done.err
+    assert "Exception" not in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_help_on_a_full_disk_says_so(environ: dict[str, str]) -> None:
+    done = shell(environ, ">/dev/full", "--help")
+    assert done.code == 1
+    assert done.err.startswith("error: The output cannot be written: No space left on device.")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_at_the_question_decides_nothing_and_says_so(
+    sim: Simulation, terminal: Open, sent: signal.Signals
+) -> None:
+    child = terminal("end", sim.room_id)
+    child.expect(r"Approve\?")
+    child.signal(sent)
+    code, rest = ended(child)
+    assert code == 128 + sent
+    assert "Nothing was decided and nothing was sent" in rest
+    assert posts(sim) == []
+
+
+def test_a_signal_while_it_is_sent_says_that_it_may_have_been_executed(
+    sim: Simulation, terminal: Open
+) -> None:
+    sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
+    child = terminal("remove", sim.room_id, "Spam Bot")
+    child.expect(r"Approve\?")
+    child.sendline("yes")
+    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    child.signal(signal.SIGTERM)
+    code, rest = ended(child)
+    assert code == 5
+    assert "it may have been executed" in rest
+    assert f"hms-active-rooms peers {sim.room_id}" in rest
