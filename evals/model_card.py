@@ -34,7 +34,7 @@ REFUSED: Final = (
 )
 """One sentence a kind; the answer in the card is the model's own."""
 
-_LISTED: Final = ("blind", "second", "third", "fourth", "fifth")
+_LISTED: Final = ("blind", "second", "third", "fourth", "fifth", "sixth")
 
 _HEAD: Final = """\
 # Model card: `commands`
@@ -90,6 +90,7 @@ def card() -> str:
                 f"- third: `tests/moderator/offline/third.tsv`, orders in many voices and near-orders, by somebody who had not seen the grammar. {_first_time(TABLES['third'])}",
                 f"- fourth: `tests/moderator/offline/fourth.tsv`, by the same person, after what `third` showed was mended. {_first_time(TABLES['fourth'])}",
                 f"- fifth: `tests/moderator/offline/fifth.tsv`, the same once more, after `fourth`. {_first_time(TABLES['fifth'])}",
+                f"- sixth: `tests/moderator/offline/sixth.tsv`, two thirds near-orders, after `fifth`. {_first_time(TABLES['sixth'])}",
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import warnings
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ ADDED_BY_PYTHON = {"_abc_impl", "_is_protocol"}
 IMPORTED = {("evals/run.py", "inspect_ai._util.error")}
 
 
-def parsed(folder: Path) -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(folder.rglob("*.py")):
-        name = path.relative_to(PROJECT).as_posix()
-        yield name, ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def parsed(folder: Path) -> list[tuple[str, ast.Module]]:
+    return [
+        (path.relative_to(PROJECT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted(folder.rglob("*.py"))
+    ]
 
 
 OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}

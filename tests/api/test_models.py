@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hms_active_rooms.api import ActiveRoom, Peer, PeerDetails, parse_timestamp
+from hms_active_rooms.api import ActiveRoom, Peer, parse_timestamp
 
 
 def test_a_room_reads_as_documented() -> None:
@@ -28,22 +28,6 @@ def test_a_room_reads_as_documented() -> None:
     assert room.session.peers == ("c0bbae7e-fbc0-48c3-89aa-83f85427acbf",)
     assert room.session.created_at == "2022-10-04T12:10:28.939011796Z"
     assert room.session.created == datetime(2022, 10, 4, 12, 10, 28, 939011, UTC)
-
-
-def test_what_may_be_missing_or_null_becomes_empty() -> None:
-    peer = PeerDetails.model_validate(
-        {"id": "p", "name": None, "metadata": None, "user_id": None, "tracks": None}
-    )
-    assert (peer.name, peer.metadata, peer.user_id, peer.role) == ("", "", "", "")
-    assert peer.tracks == {}
-    assert peer.joined is None
-    session = {"id": "s", "peers": None, "created_at": None}
-    room = ActiveRoom.model_validate({"id": "r", "session": session})
-    assert room.session.peers == ()
-
-
-def test_metadata_in_the_old_object_form_becomes_its_json_text() -> None:
-    assert Peer.model_validate({"id": "p", "metadata": {"a": 1}}).metadata == '{"a":1}'
 
 
 def test_unknown_fields_are_kept_and_models_are_frozen() -> None:

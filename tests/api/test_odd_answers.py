@@ -89,6 +89,7 @@ def test_where_a_text_is_meant_any_value_is_read_as_its_text() -> None:
             (1.5, "1.5"),
             (True, "true"),
             (None, ""),
+            ("", ""),
             (["a", 1], '["a",1]'),
             ({"hand": True}, '{"hand":true}'),
             (10**40, "1" + "0" * 40),
@@ -186,6 +187,9 @@ ODD_ROSTERS: dict[str, object] = {
     "a tail": b'{"peers":{}}{"peers":{}}',
     "cut off": b'{"peers":{"',
     "deep": b'{"peers":{"a":{"metadata":' + b"[" * 100_000 + b"]" * 100_000 + b"}}}",
+    "lists without end": b"[" * 200_000,
+    "a long number": b"9" * 10_000,
+    "NUL": b"\x00",
     "UTF-16": '{"peers":{}}'.encode("utf-16"),
 }
 
@@ -243,14 +247,23 @@ def test_a_filter_that_was_not_applied_is_not_taken_for_one() -> None:
     assert [p.id for p in found] == [A]
 
 
-def test_a_byte_order_mark_and_half_a_surrogate_pair_are_read() -> None:
-    body = b'\xef\xbb\xbf{"peers":{"%s":{"id":"%s","name":"x\\ud800"}}}' % ((A.encode(),) * 2)
-    assert [p.name for p in roster(body)] == ["x?"]
+def test_a_byte_order_mark_half_a_surrogate_pair_and_bytes_that_are_no_text_are_read() -> None:
+    name = rb"x\ud800y \ud83d\ude00 \u003c" + b"\xff"
+    body = b'\xef\xbb\xbf{"peers":{"%s":{"id":"%s","name":"%s"}}}' % (*(A.encode(),) * 2, name)
+    assert [p.name for p in roster(body)] == ["x?y \U0001f600 <\ufffd"]
 
 
 def test_a_field_of_tomorrow_reaches_the_caller() -> None:
     (found,) = roster({"peers": {A: {"id": A, "role": "x", "size": 4}}, "more_to_know": 1})
     assert found.model_dump()["size"] == 4
+    tomorrow = {
+        "code": "abc-defg-hij",
+        "status": "active",
+        "active": True,
+        "recording": {"count": 3},
+    }
+    session = {"id": "s", "peers": [A], "peer_count": 1, "active": True}
+    assert room({"id": ROOM, "session": session, **tomorrow}).model_dump()["code"] == "abc-defg-hij"
 
 
 @pytest.mark.parametrize(

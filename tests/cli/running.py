@@ -33,11 +33,6 @@ def ended(child: Terminal) -> tuple[int | None, str]:
     return child.code(), child.before or ""
 
 
-def posts(sim: Simulation) -> list[Any]:
-    """The state-changing requests that reached the API."""
-    return [request for request in sim.requests if request.method == "POST"]
-
-
 def control(sim: Simulation, path: str, **body: object) -> Any:
     """What people, and not the API, do to the simulated room."""
     request = urllib.request.Request(
@@ -48,16 +43,3 @@ def control(sim: Simulation, path: str, **body: object) -> Any:
     )
     with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
         return json.load(answer)
-
-
-def peer_id(sim: Simulation, name: str) -> str:
-    """The full id of the first peer with this name."""
-    session = sim.world.rooms()[0].session
-    assert session is not None
-    return next(peer.id for peer in session.peers.values() if peer.name == name)
-
-
-def names(sim: Simulation) -> list[str]:
-    """Who is in the room."""
-    session = sim.world.rooms()[0].session
-    return [] if session is None else [peer.name for peer in session.peers.values()]

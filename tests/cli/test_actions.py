@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, ended, peer_id, posts
+from cli.running import Open, Run, ended
 from forks import WAIT_S
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
+from simulated import peer_id, posts
 
 QUESTION = r"Approve\? \[yes/no/edit\]"
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Run, posts
+from cli.running import Run
 from forks import Ended
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
+from simulated import posts
 
 ROOM = "64f0c1a5500de00000000001"
 NEW_JOURNAL = "A new journal is begun at "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, control, ended, names, peer_id, posts
+from cli.running import Open, Run, control, ended
 from forks import WAIT_S
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.approval import Approve
@@ -18,6 +18,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
+from simulated import names, peer_id, posts
 
 QUESTION = r"Approve\? \[yes/no/edit\]"
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, ended, names, posts
+from cli.running import Open, Run, ended
 from forks import WAIT_S, Terminal
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
+from simulated import names, posts
 
 QUESTION = r"Approve\? \[yes/no/edit\] "
 PROMPT = "(?:^|\n)> "

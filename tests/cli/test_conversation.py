@@ -11,7 +11,7 @@ import pytest
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from cli.running import control, names, peer_id, posts
+from cli.running import control
 from hms_active_rooms import blocking
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
@@ -25,6 +25,7 @@ from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from scripted import ScriptedModel, calls, text
+from simulated import names, peer_id, posts
 
 REMOVE = "hms-remove-peers"
 END = "hms-end-active-room"

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.running import Open, Run, ended, posts
+from cli.running import Open, Run, ended
 from e2e.server import (
     APPROVER,
     CALLER,
@@ -32,6 +32,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.untrusted import quoted
+from simulated import posts
 
 REMOVE = "hms-remove-peers"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import COMMAND, Open, ended, posts
+from cli.running import COMMAND, Open, ended
 from forks import WAIT_S, Ended
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
+from simulated import posts
 
 
 def shell(environ: dict[str, str], redirection: str, *arguments: str) -> Ended:

@@ -21,6 +21,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from hms_active_rooms.sim.settings import Settings
 from postgresql_server import new_database, running_postgresql
+from simulated import peer_id, posts
 
 MOST_STEPS = 60
 QUICK = Settings(removal_delay_s=0.01)
@@ -59,22 +60,14 @@ def work(
         answer.close()
 
 
-def spam_bot(sim: Simulation) -> str:
-    return next(p.id for p in sim.world.peers(sim.room_id) if p.name == "Spam Bot")
-
-
 def call_of(kind: str, sim: Simulation) -> tuple[str, Any]:
     room = {"room_id": sim.room_id}
     return {
         "message": ("hms-send-message", {**room, "message": "hi"}),
-        "peer": ("hms-remove-peers", {**room, "peer_id": spam_bot(sim)}),
+        "peer": ("hms-remove-peers", {**room, "peer_id": peer_id(sim, "Spam Bot")}),
         "role": ("hms-remove-peers", {**room, "role": "viewer"}),
         "end": ("hms-end-active-room", {**room, "lock": True}),
     }[kind]
-
-
-def posts(sim: Simulation) -> list[Any]:
-    return [r for r in sim.requests if r.method == "POST"]
 
 
 WAYS = [

@@ -36,6 +36,7 @@ from hms_active_rooms.sim import Fault
 from hms_active_rooms.sim.server import Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
 from serve.people import choice
+from simulated import peer_id, posts
 
 pytestmark = pytest.mark.slow
 
@@ -53,15 +54,11 @@ def sim() -> Iterator[Simulation]:
         yield running
 
 
-def posts(sim: Simulation) -> int:
-    return len([r for r in sim.requests if r.method == "POST"])
-
-
 class Flow:
     """A program asks for the removal, a person approves it, the program asks what became of it."""
 
     def __init__(self, sim: Simulation, way: str) -> None:
-        spam = next(p.id for p in sim.world.peers(sim.room_id) if p.name == "Spam Bot")
+        spam = peer_id(sim, "Spam Bot")
         self._arguments = {"room_id": sim.room_id, "peer_id": spam}
         self._way = way
         self.action = ""
@@ -145,20 +142,20 @@ def test_a_server_killed_at_any_step_loses_no_approval_and_sends_nothing_twice(
     reached = kinds_of.index(kind) + (moment == "after")  # so many of the events are on record
     approved, sent = reached > kinds_of.index("approved"), reached > kinds_of.index("sent")
     requested = kinds_of.index(kind) >= kinds_of.index("done")
-    assert posts(sim) == requested
+    assert len(posts(sim)) == requested
 
     with serving(sim, environ) as server:
         told = flow.ask(server)
         if not approved:
             # Nobody was told that it was approved; it is asked, not lost, and not sent.
-            assert (told["state"], posts(sim)) == ("proposed", 0)
+            assert (told["state"], len(posts(sim))) == ("proposed", 0)
             flow.approve(server)
             told = flow.ask(server)
         if sent and not requested:
             # Killed between the claim and the request: nobody can know, so it says so.
-            assert (told["state"], told["executed"], posts(sim)) == ("unknown", "maybe", 0)
+            assert (told["state"], told["executed"], len(posts(sim))) == ("unknown", "maybe", 0)
         else:
-            assert (told["state"], posts(sim)) == ("done", 1)
+            assert (told["state"], len(posts(sim))) == ("done", 1)
 
     journal = Journal(environ["HMS_JOURNAL"])
     [row, *more] = journal.actions(state="unknown" if sent and not requested else "done")
@@ -187,7 +184,7 @@ def test_a_server_killed_while_100ms_works_looks_and_sends_nothing_again(
         told = flow.ask(server)
     assert told["state"] == ("unknown" if when == "before" else "done")
     assert told["executed"] == "maybe"
-    assert posts(sim) == 1
+    assert len(posts(sim)) == 1
 
 
 def test_stdio_servers_that_start_after_a_kill_send_what_was_approved_once(
@@ -195,7 +192,7 @@ def test_stdio_servers_that_start_after_a_kill_send_what_was_approved_once(
 ) -> None:
     environ = settings(sim, tmp_path)
     stdio = ["mcp", "--stdio", "--room", sim.room_id]
-    spam = next(p.id for p in sim.world.peers(sim.room_id) if p.name == "Spam Bot")
+    spam = peer_id(sim, "Spam Bot")
     program, *given = CRASHING
 
     async def yes(context: Any, params: Any) -> types.ElicitResult:
@@ -213,13 +210,13 @@ def test_stdio_servers_that_start_after_a_kill_send_what_was_approved_once(
     asyncio.run(ask())
     journal = Journal(environ["HMS_JOURNAL"])
     [row] = journal.actions(state="approved")
-    assert posts(sim) == 0
+    assert len(posts(sim)) == 0
 
     # With nothing on its input a server ends as soon as nothing is left to do.
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(lambda _: command(stdio, environ), range(2)))
     assert [server.code for server in ended] == [0, 0]
-    assert posts(sim) == 1
+    assert len(posts(sim)) == 1
     [done] = journal.actions()
     assert (done.id, done.state, done.decided_way) == (row.id, "done", "elicitation")
     kinds = [event.kind for event in journal.events(row.id)]

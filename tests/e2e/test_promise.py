@@ -18,6 +18,7 @@ from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from scripted import ScriptedModel, calls, text, worst
+from simulated import names, peer_id, posts
 from tokenizer import real_tokens
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
@@ -41,18 +42,6 @@ def toolkit(sim: Simulation, journal: str = ":memory:", **policy: Any) -> Active
     )
 
 
-def posts(sim: Simulation) -> list[Any]:
-    return [r for r in sim.requests if r.method == "POST"]
-
-
-def names(sim: Simulation) -> list[str]:
-    return [p.name for p in sim.world.peers(sim.room_id)]
-
-
-def id_of(sim: Simulation, name: str) -> str:
-    return next(p.id for p in sim.world.peers(sim.room_id) if p.name == name)
-
-
 def tool(kit: ActiveRoomsToolkit, name: str) -> Any:
     return next(t for t in kit.get_tools() if t.name == name)
 
@@ -70,7 +59,7 @@ def test_a_removal_is_shown_asked_done_once_checked_and_on_record(tmp_path: Path
         SqliteSaver.from_conn_string(str(tmp_path / "checkpoints.sqlite")) as saver,
     ):
         kit = toolkit(sim, f"sqlite:///{tmp_path / 'journal.sqlite'}")
-        spam = id_of(sim, "Spam Bot")
+        spam = peer_id(sim, "Spam Bot")
         model = ScriptedModel.saying(
             calls(("hms-remove-peers", {"room_id": sim.room_id, "peer_id": spam[:8]})), text("ok")
         )
@@ -161,7 +150,7 @@ def test_orders_in_names_change_nothing_that_is_asked() -> None:
         model = ScriptedModel.saying(
             calls(("hms-list-peers", {"room_id": sim.room_id})),
             calls(
-                ("hms-remove-peers", {"room_id": sim.room_id, "peer_id": id_of(sim, giver)}),
+                ("hms-remove-peers", {"room_id": sim.room_id, "peer_id": peer_id(sim, giver)}),
                 prefix="d",
             ),
             text("ok"),

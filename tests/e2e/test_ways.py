@@ -28,6 +28,7 @@ from hms_active_rooms.sim.server import Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
 from scripted import ScriptedModel, calls, text
 from serve.people import choice
+from simulated import names, peer_id, posts
 
 REMOVE = "hms-remove-peers"
 CONFIG: Any = {"configurable": {"thread_id": "t", "approver": "ada"}}
@@ -45,12 +46,8 @@ class Place:
         return guarded(self.sim, self.folder)
 
     @property
-    def spam_bot(self) -> str:
-        return next(p.id for p in self.sim.world.peers(self.sim.room_id) if p.name == "Spam Bot")
-
-    @property
     def arguments(self) -> dict[str, Any]:
-        return {"room_id": self.sim.room_id, "peer_id": self.spam_bot}
+        return {"room_id": self.sim.room_id, "peer_id": peer_id(self.sim, "Spam Bot")}
 
     def toolkit(self) -> ActiveRoomsToolkit:
         return ActiveRoomsToolkit.from_env(rooms=[self.sim.room_id], environ=self.environ)
@@ -164,12 +161,12 @@ def test_the_same_removal_leaves_the_same_rows_and_one_request_whatever_way_it_i
     name: str, place: Place
 ) -> None:
     way, word = WAYS[name]
-    spam, room = place.spam_bot, place.sim.room_id
+    spam, room = peer_id(place.sim, "Spam Bot"), place.sim.room_id
     way(place)
 
-    [post] = [request for request in place.sim.requests if request.method == "POST"]
+    [post] = posts(place.sim)
     assert (post.path.rpartition("/")[2], post.body) == ("remove-peers", {"peer_id": spam})
-    assert "Spam Bot" not in [p.name for p in place.sim.world.peers(room)]
+    assert "Spam Bot" not in names(place.sim)
 
     journal = Journal(place.environ["HMS_JOURNAL"])
     [row] = journal.actions()

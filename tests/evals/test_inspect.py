@@ -24,6 +24,7 @@ from inspect_ai.model import (
     modelapi,
 )
 from inspect_ai.tool import ToolCall, ToolChoice, ToolFunction, ToolInfo
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -48,10 +49,10 @@ from evals.inspect.messages import (
     tool_info,
 )
 from evals.inspect.provider import NoRoomError
-from evals.inspect.task import active_rooms
+from evals.inspect.task import REAL_MODEL_S, active_rooms
 from evals.models import eval_model
 from evals.models.scripted import ScriptedModel
-from evals.play import Case, play
+from evals.play import GIVE_UP_S, Case, Played, play
 from evals.scenario import chosen
 from evals.score import Score
 from hms_active_rooms.errors import ConfigurationError
@@ -226,6 +227,25 @@ def test_a_log_holds_the_score_its_numbers_and_every_call_of_the_model(tmp_path:
         assert sample.messages[-1].role == "assistant"
     assert log.results is not None
     assert {s.reducer for s in log.results.scores} == {"mean", "pass_k_2"}
+
+
+@pytest.mark.parametrize(
+    ("model", "seconds"), [("hms/commands", GIVE_UP_S), ("hms/some:model", REAL_MODEL_S)]
+)
+def test_a_model_that_was_not_written_here_has_half_an_hour_for_a_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, seconds: float
+) -> None:
+    given: list[float] = []
+
+    async def timed(case: Case, chat: BaseChatModel, give_up_s: float) -> Played:
+        given.append(give_up_s)
+        return await play(case, chat, give_up_s)
+
+    says = ScriptedModel.saying(AIMessage("hello"))
+    monkeypatch.setattr("evals.inspect.provider.eval_model", lambda *_, **__: says)
+    monkeypatch.setattr("evals.inspect.task.play", timed)
+    assert evaluated(active_rooms(scenario="is-it-live"), model, tmp_path).status == "success"
+    assert given == [seconds]
 
 
 class _Unreachable(ModelAPI):

@@ -57,8 +57,8 @@ async def test_a_state_change_waits_and_says_where_to_approve() -> None:
     answer = await call_tool(
         kit(room), REMOVE, remove(), caller=ME, page="http://127.0.0.1:9090/approvals"
     )
-    assert answer.waiting
-    assert answer.executed == "no"
+    assert answer.data["waiting"]
+    assert answer.data["executed"] == "no"
     assert answer.action
     assert answer.action.thread == "serve:test"
     assert answer.action.requester == "tester"
@@ -76,9 +76,9 @@ async def test_the_same_call_finds_its_row_and_then_its_outcome_once() -> None:
     await approve(toolkit.gate, first)
     done = await call(toolkit, SEND, message="hi")
     assert row(done).id == row(first).id
-    assert (done.data["state"], done.executed) == ("done", "yes")
+    assert (done.data["state"], done.data["executed"]) == ("done", "yes")
     new = await call(toolkit, SEND, message="hi")
-    assert new.waiting
+    assert new.data["waiting"]
     assert row(new).id != row(first).id
     assert [verb for verb, _ in room.posts] == ["send"]
 
@@ -89,10 +89,10 @@ async def test_many_turns_of_the_same_call_are_each_asked_about() -> None:
     ids = set()
     for _ in range(11):
         answer = await call(toolkit, SEND, message="hi")
-        assert answer.waiting
+        assert answer.data["waiting"]
         ids.add(row(answer).id)
         await approve(toolkit.gate, answer)
-        assert (await call(toolkit, SEND, message="hi")).executed == "yes"
+        assert (await call(toolkit, SEND, message="hi")).data["executed"] == "yes"
     assert len(ids) == len(room.posts) == 11
 
 
@@ -108,7 +108,7 @@ async def test_an_outcome_that_was_there_before_the_call_is_told_as_one(tmp_path
     again = await call(toolkit, SEND, keyed, message="hi")
     assert again.text.startswith("This call was made before and is not sent again")
     assert again.data["text"] == again.text
-    assert again.executed == "yes"
+    assert again.data["executed"] == "yes"
 
 
 @pytest.mark.parametrize(("later_s", "asked_anew"), [(3600, False), (3601, True)])
@@ -122,7 +122,7 @@ async def test_an_outcome_nobody_was_told_answers_the_same_call_for_an_hour(
     await toolkit.gate.run(row(first).id)
     await clock.sleep(later_s)
     later = await call(toolkit, SEND, message="hi")
-    assert later.waiting == asked_anew
+    assert later.data["waiting"] == asked_anew
     assert (row(later).id == row(first).id) == (not asked_anew)
     assert len(room.posts) == 1
 
@@ -142,7 +142,7 @@ async def test_an_outcome_is_told_even_if_that_cannot_be_recorded(
     monkeypatch.setattr(Writing, "told", not_taken)
     for _ in range(2):
         answer = await call(toolkit, SEND, message="hi")
-        assert answer.executed == "yes"
+        assert answer.data["executed"] == "yes"
     with pytest.raises(PeerNotFound):
         await call(toolkit, REMOVE, peer_id=peer(4).id)
     assert len(room.posts) == 1
@@ -177,13 +177,13 @@ async def test_a_repetition_never_runs_unasked(allowed: str) -> None:
     room = students()
     policy: dict[str, Any] = {allowed: (SEND,)}
     toolkit = kit(room, **policy)
-    assert (await call(toolkit, SEND, message="hi")).executed == "yes"
+    assert (await call(toolkit, SEND, message="hi")).data["executed"] == "yes"
     again = await call(toolkit, SEND, message="hi")
-    assert again.waiting
+    assert again.data["waiting"]
     assert len(room.posts) == 1
-    assert (await call(toolkit, SEND, message="something else")).executed == "yes"
+    assert (await call(toolkit, SEND, message="something else")).data["executed"] == "yes"
     await approve(toolkit.gate, again)
-    assert (await call(toolkit, SEND, message="hi")).executed == "yes"
+    assert (await call(toolkit, SEND, message="hi")).data["executed"] == "yes"
     assert len(room.posts) == 3
 
 
@@ -195,7 +195,7 @@ async def test_a_repetition_a_person_approved_is_asked_about_again_when_the_room
     await approve(toolkit.gate, again)
     room.session = "4" * 24
     asked = await call(toolkit, SEND, message="hi")
-    assert asked.waiting
+    assert asked.data["waiting"]
     assert row(asked).id != row(again).id
     assert len(room.posts) == 1
 
@@ -205,7 +205,7 @@ async def test_a_new_key_makes_the_same_words_a_new_call() -> None:
     toolkit = kit(room, relaxed=(SEND,))
     for key in ("", "k-1", "k-2", "k-2"):
         answer = await call(toolkit, SEND, Caller("test", "tester", key=key), message="hi")
-        assert answer.executed == "yes"
+        assert answer.data["executed"] == "yes"
     assert len(room.posts) == 3
 
 
@@ -225,11 +225,11 @@ async def test_no_more_questions_are_asked_than_people_can_read(
     assert "2 questions wait" in caplog.text
     assert len(toolkit.gate.journal.actions()) == 2
     assert row(await call(toolkit, REMOVE, peer_id=peer(1).id)).id == row(first).id
-    assert (await call(toolkit, SEND, message="hi")).executed == "yes"  # is no question
+    assert (await call(toolkit, SEND, message="hi")).data["executed"] == "yes"  # is no question
     other = await call(toolkit, REMOVE, Caller("another", "tester"), peer_id=peer(3).id)
-    assert other.waiting
+    assert other.data["waiting"]
     await clock.sleep(601)
-    assert (await call(toolkit, REMOVE, peer_id=peer(3).id)).waiting
+    assert (await call(toolkit, REMOVE, peer_id=peer(3).id)).data["waiting"]
 
 
 async def test_two_callers_have_an_action_each() -> None:
@@ -265,7 +265,7 @@ async def test_whoever_goes_away_while_it_is_sent_gets_the_outcome_from_the_next
         await asking
     await all_ended(20)
     again = await call(toolkit, SEND, message="hi")
-    assert (again.executed, again.repeated) == ("yes", True)
+    assert (again.data["executed"], again.repeated) == ("yes", True)
     assert len(room.posts) == 1
 
 
@@ -273,7 +273,7 @@ async def test_a_key_of_one_caller_is_none_of_another_whose_words_are_the_same_i
     toolkit = kit(students())
     await call(toolkit, SEND, Caller("ada|bob", "tester", key="k"), message="hi")
     other = await call(toolkit, SEND, Caller("ada", "tester", key="bob|k"), message="ho")
-    assert other.waiting
+    assert other.data["waiting"]
 
 
 async def test_a_refusal_is_on_record_and_judged_anew_the_next_time() -> None:
@@ -284,7 +284,7 @@ async def test_a_refusal_is_on_record_and_judged_anew_the_next_time() -> None:
     (refused,) = toolkit.gate.journal.actions()
     assert refused.state == "rejected"
     room.peers.append(peer(4))
-    assert (await call(toolkit, REMOVE, peer_id=peer(4).id)).waiting
+    assert (await call(toolkit, REMOVE, peer_id=peer(4).id)).data["waiting"]
 
 
 async def test_an_expired_question_is_told_once_then_asked_anew() -> None:
@@ -295,7 +295,7 @@ async def test_an_expired_question_is_told_once_then_asked_anew() -> None:
     late = await call(toolkit, SEND, message="hi")
     assert late.data["state"] == "expired"
     new = await call(toolkit, SEND, message="hi")
-    assert new.waiting
+    assert new.data["waiting"]
     assert row(new).id != row(first).id
 
 
@@ -310,7 +310,7 @@ async def test_an_unknown_outcome_stays_unknown_and_is_never_sent_again() -> Non
     await approve(toolkit.gate, await call(toolkit, SEND, message="hi"))
     for _ in range(3):
         answer = await call(toolkit, SEND, message="hi")
-        assert (answer.data["state"], answer.executed) == ("unknown", "maybe")
+        assert (answer.data["state"], answer.data["executed"]) == ("unknown", "maybe")
     assert len(room.posts) == 1
 
 
@@ -334,14 +334,14 @@ async def test_an_unknown_outcome_that_was_told_answers_the_same_call_for_an_hou
     for _ in range(3):
         await clock.sleep(later_s / 3)
         later = await call(toolkit, SEND, message="hi")
-    assert later.waiting == asked_anew  # asked, although the policy lets it run unasked
+    assert later.data["waiting"] == asked_anew  # asked, although the policy lets it run unasked
     assert (row(later).id == row(first).id) == (not asked_anew)
     assert len(room.posts) == 1
     if asked_anew:
         loses_the_answer(room, False)
         await approve(toolkit.gate, later)
-        assert (await call(toolkit, SEND, message="hi")).executed == "yes"
-        assert (await call(toolkit, SEND, message="hi")).waiting
+        assert (await call(toolkit, SEND, message="hi")).data["executed"] == "yes"
+        assert (await call(toolkit, SEND, message="hi")).data["waiting"]
         assert len(room.posts) == 2
 
 
@@ -355,7 +355,7 @@ async def test_an_unknown_outcome_is_told_however_long_ago_it_was() -> None:
     await clock.sleep(86_400)
     for _ in range(2):
         told = await call(toolkit, SEND, message="hi")
-        assert (told.data["state"], told.executed) == ("unknown", "maybe")
+        assert (told.data["state"], told.data["executed"]) == ("unknown", "maybe")
         assert told.text.startswith("This call was made before and is not sent again")
     kinds = [event.kind for event in toolkit.gate.journal.events(row(first).id)]
     assert kinds.count("told") == 1
@@ -369,7 +369,7 @@ async def test_an_unknown_outcome_of_another_session_does_not_answer_a_call_in_t
     first = await call(toolkit, SEND, message="hi")
     room.session = "4" * 24
     asked = await call(toolkit, SEND, message="hi")
-    assert asked.waiting
+    assert asked.data["waiting"]
     assert row(asked).id != row(first).id
     room.session = None  # and it stays the one that is open when nothing tells the two apart
     assert row(await call(toolkit, SEND, message="hi")).id == row(asked).id
@@ -397,7 +397,7 @@ async def test_what_surely_failed_is_told_as_failed() -> None:
     room.before = refused
     answer = await call(toolkit, SEND, message="hi")
     assert answer.failed
-    assert answer.executed == "no"
+    assert answer.data["executed"] == "no"
 
 
 @pytest.mark.parametrize(

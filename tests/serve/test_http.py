@@ -29,6 +29,7 @@ from hms_active_rooms.serve.server import listen, serving
 from hms_active_rooms.sim import Fault, Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
 from serve.people import YES, Person
+from simulated import peer_id, posts
 
 TOKEN = "caller-token-0123456789"
 REMOVE = "hms-remove-peers"
@@ -51,16 +52,6 @@ def environment(sim: Simulation, tmp_path: Path) -> dict[str, str]:
         "HMS_ACCESS_KEY": sim.access_key,
         "HMS_SECRET": sim.secret,
     }
-
-
-def posts(sim: Simulation) -> list[Any]:
-    return [request for request in sim.requests if request.method == "POST"]
-
-
-def peer_id(sim: Simulation, name: str) -> str:
-    session = sim.world.rooms()[0].session
-    assert session is not None
-    return next(peer.id for peer in session.peers.values() if peer.name == name)
 
 
 def has_post(requests: tuple[Any, ...]) -> bool:

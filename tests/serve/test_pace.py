@@ -104,7 +104,7 @@ async def test_the_same_call_is_no_new_one_while_it_is_open(
     toolkit = strict()
     for _ in range(9):
         answer = await call_tool(toolkit, REMOVE, remove(1), caller=Caller("mcp", "tester"))
-        assert answer.waiting
+        assert answer.data["waiting"]
 
 
 async def test_a_class_of_thirty_is_written_to_one_by_one(clock: Clock) -> None:
@@ -113,7 +113,7 @@ async def test_a_class_of_thirty_is_written_to_one_by_one(clock: Clock) -> None:
     for person in room.peers:
         said = {"room_id": ROOM, "message": "your turn", "peer_id": person.id}
         answer = await call_tool(toolkit, SEND, said, caller=Caller("mcp", "tester"))
-        assert answer.executed == "yes"
+        assert answer.data["executed"] == "yes"
         await clock.sleep(1)
     assert len(room.posts) == 30
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from e2e.server import APPROVER, CALLER, Program, guarded, serving
-from e2e.test_langgraph_dev import langgraph_dev
 from forks import Ended, command
 from hms_active_rooms.capability import capability
 from hms_active_rooms.cli.main import main
 from hms_active_rooms.sim.server import Simulation
+from langgraph_dev import langgraph_dev
+from simulated import names, posts
 from skill.completions import chat_completions
 from skill.guide import EXAMPLES, REFERENCES, blocks
 
@@ -30,15 +31,6 @@ SERVED = {"langgraph_sdk_client.py", "openai_rest.py"}
 
 def example(name: str, *arguments: str, given: str) -> Ended:
     return command(arguments, os.environ, given.encode(), EXAMPLES / name)
-
-
-def removed(sim: Simulation) -> list[str]:
-    """Who was removed, by the requests that reached 100ms."""
-    return [r.path.rsplit("/", 1)[-1] for r in sim.requests if r.method == "POST"]
-
-
-def names(sim: Simulation) -> set[str]:
-    return {peer.name for peer in sim.world.peers(sim.room_id)}
 
 
 @pytest.mark.slow
@@ -60,19 +52,19 @@ def test_an_example_removes_one_person_if_a_person_says_yes(
     name: str, answer: str, sim: Simulation
 ) -> None:
     assert main(["skill", "install", "skills"]) == 0
-    before = names(sim)
+    before = {*names(sim)}
     arguments = [a.replace("ROOM", sim.room_id) for a in ARGUMENTS[name]]
     done = example(name, *arguments, given=f"{answer}\n")
     assert done.code == 0, done.err
     assert done.out.count("Approve?") == 1
     assert 'Remove "' in done.out.split("Approve?")[0]
     if answer == "yes":
-        assert removed(sim) == ["remove-peers"]
-        assert before - names(sim) == {"Spam Bot"}
+        assert len(posts(sim)) == 1
+        assert before - {*names(sim)} == {"Spam Bot"}
         assert "Checked" in done.out
     else:
-        assert removed(sim) == []
-        assert names(sim) == before
+        assert posts(sim) == []
+        assert {*names(sim)} == before
         assert "Not executed" in done.out
 
 
@@ -84,7 +76,7 @@ def test_a_client_of_langgraph_dev_sees_the_question_and_approves_it(
         done = example("langgraph_sdk_client.py", url, "kick Spam Bot", given="yes\n")
     assert done.code == 0, done.err
     assert 'Remove "' in done.out.split("Approve?")[0]
-    assert removed(sim) == ["remove-peers"]
+    assert len(posts(sim)) == 1
     assert "Spam Bot" not in names(sim)
 
 
@@ -93,7 +85,7 @@ def test_a_client_of_langgraph_dev_sees_the_question_and_approves_it(
 def test_a_function_calling_loop_over_rest_waits_for_the_approver(
     yes: bool, sim: Simulation, tmp_path: Path
 ) -> None:
-    before = names(sim)
+    before = {*names(sim)}
     with (
         serving(sim, guarded(sim, tmp_path)) as server,
         Program(server, APPROVER) as approver,
@@ -115,14 +107,14 @@ def test_a_function_calling_loop_over_rest_waits_for_the_approver(
         waits = loop.stdout.readline()
         assert waits.startswith("A person decides on the page http://127.0.0.1:")
         action = waits.partition("hms-active-rooms approve ")[2].strip()
-        assert removed(sim) == []
+        assert posts(sim) == []
         approver.decide(action, approver.question(action), yes).raise_for_status()
         said, _ = loop.communicate(timeout=60)
     assert loop.returncode == 0
     assert model.keys == {"Bearer a-models-key"}
     assert model.offered == [tool.name for tool in capability().tools]
-    assert removed(sim) == (["remove-peers"] if yes else [])
-    assert before - names(sim) == ({"Spam Bot"} if yes else set())
+    assert len(posts(sim)) == yes
+    assert before - {*names(sim)} == ({"Spam Bot"} if yes else set())
     assert ("Checked" if yes else 'rejected by "rita"') in said
 
 

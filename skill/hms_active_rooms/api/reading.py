@@ -53,7 +53,7 @@ _MARKS: Final = {"limit", "last", "start", "offset", "after", "cursor", "endcurs
 _TOTALS: Final = re.compile(r"(total|num)?(peers?)?(count|total)|(total|num)(peers|records|items)?")
 _PAGES: Final = {"pages", "totalpages", "pagecount"}
 
-_FINE: Final = {"ok", "success", "succeeded", "accepted", "done", ""}
+_WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+|error|fail(ed|ure)?")
 _FAILED: Final = {"error", "fail", "failed", "failure"}
 
 
@@ -245,8 +245,8 @@ def _refuse_error(found: Fields) -> None:
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [n for n in (_number(code), _number(status), _number(said.get("statuscode"))) if n]
     wrong = [n for n in codes if n >= 400]
-    if (number := _number(code)) is None:
-        failed = code is not None and str(code).lower() not in _FINE
+    if (number := _number(code)) is None:  # a room code is no error's
+        failed = bool(_WORDED.fullmatch(str(code)))
     else:  # gRPC's codes are small numbers
         failed = number != 0 and not 200 <= number < 300
     if (

@@ -8,7 +8,6 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from hms_active_rooms.gate.actions import CALLS
-from hms_active_rooms.gate.actions.result import Executed
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.gate.wording import for_model
@@ -46,20 +45,10 @@ class Answer:
         return replace(self, text=text, data={**self.data, "text": text})
 
     @property
-    def executed(self) -> Executed:
-        """Whether the room was changed."""
-        return self.action.executed if self.action else "no"
-
-    @property
     def failed(self) -> bool:
         """It was approved and tried, and surely not executed."""
-        failed = self.action is not None and self.action.state == "failed"
-        return failed and self.executed == "no"
-
-    @property
-    def waiting(self) -> bool:
-        """A person has to decide first."""
-        return self.action is not None and self.action.state == "proposed"
+        row = self.action
+        return row is not None and row.state == "failed" and row.executed == "no"
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:

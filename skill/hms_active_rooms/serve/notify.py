@@ -78,7 +78,8 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     """From `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: nobody is told.
 
     Raises:
-        ConfigurationError: no URL, or only the others; no such form, or something else than 0 or 1 for the names.
+        ConfigurationError: no URL, or only the others; no such form, or something else than 0 or 1
+            for the names.
     """
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:

@@ -59,19 +59,22 @@ def _compiled(
 def execute(
     db: sa.Connection, statement: sa.ClauseElement, given: Row, columns: Row | None = None
 ) -> Any:
-    """The driver's cursor after a statement that is kept, with these values for its parameters.
-
-    Args:
-        columns: values of columns, for one that writes them.
-    """
-    return _run(db, statement, given, columns or {})[1]
+    """The driver's cursor after a statement that is kept, with these values for its parameters and
+    for the columns that it writes."""
+    compiled = _compiled(statement, db.dialect, tuple(columns or ()))
+    values = given | (columns or {})
+    for name in compiled.bound.keys() & values.keys():
+        values[name] = compiled.bound[name](values[name])
+    cursor = db.connection.cursor()
+    cursor.execute(compiled.text, compiled.fixed | values)
+    return cursor
 
 
 def rows(db: sa.Connection, query: sa.ClauseElement, given: Row) -> list[Row]:
     """What a query that is kept finds."""
-    compiled, cursor = _run(db, query, given, {})
+    compiled = _compiled(query, db.dialect, ())
     found = []
-    for values in cursor.fetchall():
+    for values in execute(db, query, given).fetchall():
         row = dict(zip(compiled.names, values, strict=True))
         if bytes in map(type, values):
             row = {name: text(value) for name, value in row.items()}
@@ -79,19 +82,6 @@ def rows(db: sa.Connection, query: sa.ClauseElement, given: Row) -> list[Row]:
             row[name] = convert(row[name])
         found.append(row)
     return found
-
-
-def _run(
-    db: sa.Connection, statement: sa.ClauseElement, given: Row, columns: Row
-) -> tuple[_Compiled, Any]:
-    compiled = _compiled(statement, db.dialect, tuple(columns))
-    values = {**compiled.fixed, **given, **columns}
-    for name, convert in compiled.bound.items():
-        if name in given or name in columns:
-            values[name] = convert(values[name])
-    cursor = db.connection.cursor()
-    cursor.execute(compiled.text, values)
-    return compiled, cursor
 
 
 def text(value: object) -> object:

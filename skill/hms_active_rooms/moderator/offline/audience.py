@@ -17,7 +17,8 @@ from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows
 _MAX_NAME_WORDS: Final = 9
 _QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")
 _MARK: Final = re.compile(
-    r"(?i)\s*(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘]))\s*"
+    r"(?i)\s*(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])"
+    r"|,(?=\s*(?:please|pls|kindly)\b))\s*"
 )
 _JOIN: Final = re.compile(
     r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when|who|which)\b[\s:]+"

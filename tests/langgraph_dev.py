@@ -1,4 +1,4 @@
-"""`langgraph dev` serves the graph: start, see the interrupt, approve, resume."""
+"""`langgraph dev`, which serves our graph, while a test runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
-import pytest
 
 from docs import PROJECT
-from hms_active_rooms.sim.server import Simulation, environment, running_sim
+from hms_active_rooms.sim.server import Simulation, environment
 
 START_S = 90
 
@@ -70,29 +68,3 @@ def langgraph_dev(sim: Simulation, folder: Path) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
-
-
-@pytest.mark.nightly  # by day tests/skill/test_examples.py does the same with LangGraph's own client
-def test_langgraph_dev_serves_the_moderator_and_asks(tmp_path: Path) -> None:
-    with running_sim("classroom") as sim, langgraph_dev(sim, tmp_path) as url:
-
-        def post(path: str, **body: Any) -> Any:
-            answer = httpx.post(f"{url}{path}", json=body, timeout=60)
-            answer.raise_for_status()
-            return answer.json()
-
-        thread = post("/threads")["thread_id"]
-        run = f"/threads/{thread}/runs/wait"
-        asked = post(
-            run,
-            assistant_id="moderator",
-            input={"messages": [{"role": "user", "content": "kick Spam Bot"}]},
-        )
-        [interrupt] = asked["__interrupt__"]
-        assert '"Spam Bot"' in interrupt["value"]["action_requests"][0]["description"]
-        assert not [r for r in sim.requests if r.method == "POST"]
-        digest = interrupt["value"]["action_requests"][0]["digest"]
-        answer = {"decisions": [{"type": "approve", "digest": digest}]}
-        post(run, assistant_id="moderator", command={"resume": {interrupt["id"]: answer}})
-        assert len([r for r in sim.requests if r.method == "POST"]) == 1
-        assert "Spam Bot" not in [p.name for p in sim.world.peers(sim.room_id)]
