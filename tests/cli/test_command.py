@@ -190,11 +190,11 @@ def test_output_that_cannot_be_written_is_one_line_that_says_why(
 
 
 BROKEN = """
-import hms_active_rooms.blocking as blocking
+import hms_active_rooms.api.ids as ids
 def broken(*a, **k):
     token = "s3cret"
     raise ZeroDivisionError("s3cret")
-blocking.run = broken
+ids.parse_room_id = broken
 """
 
 
