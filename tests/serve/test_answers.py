@@ -11,7 +11,7 @@ import pytest
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.view import MAX_PEOPLE
-from hms_active_rooms.serve.answers import action_answer
+from hms_active_rooms.serve.calls import action_answer
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.arguments import DEFAULT_ROWS
 from hms_active_rooms.tools.read_data import (

@@ -20,7 +20,7 @@ from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, Refusal, guard_settings, judge
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.page.view import people_view, room_now
+from hms_active_rooms.serve.page.view import RoomNow, people_view
 from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
 from stand_in import ROOM, gate_on, peer
@@ -167,7 +167,7 @@ def test_the_page_is_told_no_name_raw_and_none_in_full_length() -> None:
             "session": {"id": "5" * 24, "created_at": "", "peers": [peer(1).id]},
         }
     )
-    [row] = people_view(room_now(room, [peer(1, name)]), "")["rows"]
+    [row] = people_view(RoomNow(ROOM, room, [peer(1, name)]), "")["rows"]
     assert row["name"].startswith("\\u202e\\u001b[2J")
     assert len(row["name"]) < 100
 

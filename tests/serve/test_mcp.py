@@ -22,8 +22,7 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.answers import DATA
-from hms_active_rooms.serve.calls import input_schema
+from hms_active_rooms.serve.calls import DATA, input_schema
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, refusals_of
 from hms_active_rooms.serve.mcp import NAME, URI, build_server, serve_stdio
 from hms_active_rooms.serve.running import all_ended

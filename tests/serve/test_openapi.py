@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from hms_active_rooms.capability import capability
-from hms_active_rooms.serve.answers import DATA
+from hms_active_rooms.serve.calls import DATA
 from serve.people import kit, remove, students
 from serve.rest_callers import ADA, CALLER, rest_app, speaking
 from stand_in import ROOM, StandInRoom, peer

@@ -13,9 +13,8 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import PeerNotFound, RateLimited
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve import calls, limits
-from hms_active_rooms.serve.answers import Answer
 from hms_active_rooms.serve.callers import Caller
-from hms_active_rooms.serve.calls import call_tool
+from hms_active_rooms.serve.calls import Answer, call_tool
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.limits import MOST_NEW_A_MINUTE, refusals_of, take_one
 from serve.people import client, kit, remove, students, text

@@ -6,6 +6,7 @@ import pytest
 
 from hms_active_rooms.cli.serving import approver_tokens
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.untrusted import quoted
 
 ADA, BOB = "ada-token-0123456789abc", "bob-token-0123456789abc"
@@ -45,6 +46,7 @@ def test_a_malformed_name_is_an_error_that_names_the_variable_as_typed(name: str
 
 def test_one_token_for_two_people_is_an_error() -> None:
     """Else the record could not tell who of them decided."""
+    approvers = approver_tokens({"HMS_APPROVER_TOKEN_ADA": ADA, "HMS_APPROVER_TOKEN_BOB": ADA})
     with pytest.raises(ConfigurationError, match="same token") as raised:
-        approver_tokens({"HMS_APPROVER_TOKEN_ADA": ADA, "HMS_APPROVER_TOKEN_BOB": ADA})
+        guard_settings("127.0.0.1", approvers=approvers)
     assert ADA not in str(raised.value)

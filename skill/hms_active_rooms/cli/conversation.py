@@ -54,16 +54,8 @@ class Io(Desk, Protocol):
 
 
 class Conversation:
-    """One thread of the moderator graph.
-
-    Args:
-        graph: compiled with a checkpointer that works asynchronously.
-        gate: the gate behind its tools.
-        io: where it takes place.
-        thread: the thread's id.
-        approver: who answers, for the record.
-        room_id: kept with the thread.
-    """
+    """One thread of the moderator graph, which has a checkpointer that works asynchronously.
+    `gate`: the one behind its tools; `approver`: who answers, for the record."""
 
     def __init__(
         self,
@@ -101,13 +93,8 @@ class Conversation:
             self._io.emit({"type": kind, "text": message.text, "earlier": True})
 
     def run(self, *, new: bool = False) -> Literal["ended", "waiting"]:
-        """Finish what an earlier process left, then talk until the input ends.
-
-        Args:
-            new: no earlier process knew this thread, so that nothing is looked up.
-
-        Returns:
-            `waiting`: at least one action still waits for a person.
+        """Finish what an earlier process left, then talk until the input ends. "waiting": at
+        least one action still waits for a person; `new`: no earlier process knew this thread.
 
         Raises:
             Interrupted: Ctrl-C while a request was on its way; its outcome was told.
@@ -152,11 +139,6 @@ class Conversation:
         return True
 
     def _tell_what_is_left(self, since: datetime) -> None:
-        """After Ctrl-C: what was sent in this turn, and what is still open.
-
-        Raises:
-            Interrupted: something may have been executed.
-        """
         rows = self._rows()
         sent = [r for r in rows if r.sent_at and r.sent_at >= since and r.id not in self._told]
         for row in sent:
@@ -166,7 +148,6 @@ class Conversation:
             raise Interrupted(unclear[0]) from None
 
     def _streamed(self, given: object) -> Sequence[Interrupt]:
-        """Run the graph until it pauses or ends; what it asks."""
         asked: list[Interrupt] = []
 
         async def stream() -> None:
@@ -240,7 +221,6 @@ class Conversation:
         return resume
 
     def _decided(self, ids: Sequence[str]) -> bool:
-        """Ask about the actions that wait, one after the other, and run what is approved."""
         rows = [blocking.run(self._gate.get(action_id)) for action_id in ids]
         waiting = [row for row in rows if row.state == "proposed"]
         for number, row in enumerate(waiting, 1):

@@ -1,8 +1,4 @@
-"""What each ending of a command means as an exit code. Pure.
-
-0 done; 1 it failed; 2 the command or a setting is wrong; 3 waiting for a person; 4 refused;
-5 nobody knows yet whether it happened. Scripts branch on these, so they never change.
-"""
+"""What each ending of a command means as an exit code; scripts branch on these. Pure."""
 
 from __future__ import annotations
 

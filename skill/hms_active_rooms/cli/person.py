@@ -195,7 +195,7 @@ def finish(
             answer = ask(question, desk, on_bad=bad, session=session, number=number, total=total)
             if answer is None:
                 return action
-            decided = decide_here(gate, action.id, answer, way)
+            decided = _decide(gate, action.id, answer, way)
         except KeyboardInterrupt:
             desk.notice("")  # the terminal wrote ^C
             raise Interrupted(blocking.run(gate.latest(action))) from None
@@ -210,7 +210,7 @@ def finish(
 
 
 def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, ApprovalRequest | None]:
-    """Run it up to its end or to a question; the person answers in this thread, not in the loop's."""
+    # The person answers in this thread, not in the loop's.
     asked: list[ApprovalRequest] = []
 
     async def later(request: ApprovalRequest) -> None:
@@ -223,13 +223,12 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
     return action, asked[-1] if asked else None
 
 
-def decide_here(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
-    """Write the answer of whoever is here."""
+def _decide(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
     return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
 
 
 def _note_bad(gate: Gate, action_id: str, way: Way, text: str) -> None:
-    decide_here(gate, action_id, BadAnswerError(text), way)
+    _decide(gate, action_id, BadAnswerError(text), way)
 
 
 def ask(
@@ -241,15 +240,8 @@ def ask(
     number: int = 1,
     total: int = 1,
 ) -> Decision | Refuse | None:
-    """One person's decision on one request; None when the input ended: nothing is decided.
-
-    Args:
-        on_bad: told about each line that was no answer, for the record.
-        session, number, total: see `finish`.
-
-    Returns:
-        `NO_VALID_ANSWER` when three lines were no answer.
-    """
+    """One person's decision on one request; None when the input ended: nothing is decided. `on_bad`
+    is told about each line that was no answer, for the record; see `finish` for the others."""
     words: list[str] = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if session and request.gate == "soft":
@@ -279,7 +271,6 @@ def ask(
 
 
 def _edit(request: ApprovalRequest, words: list[str], desk: Desk) -> Edit | None:
-    """The request with other words, once the person has seen them and said yes."""
     changes: dict[str, str] = {}
     for word in words:
         line = desk.read(f"New {word} (empty: as it is): ")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from hms_active_rooms.tools.roster import Roster
 
 _TABLE_ROWS = 100
-_ROLES_SHOWN = 12
 _GROUPS_SHOWN = 20
 _NAME_CHARS = 60
 _ROLE_CHARS = 30
@@ -130,8 +129,10 @@ def peers(
 
 def _summary(view: Roster) -> str:
     """How many there are, how many match, and which of them are shown."""
-    roles = ", ".join(f"{quoted(r, _ROLE_CHARS)} {n:,}" for r, n in view.by_role[:_ROLES_SHOWN])
-    others = len(view.by_role) - _ROLES_SHOWN
+    from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
+
+    roles = ", ".join(f"{quoted(r, _ROLE_CHARS)} {n:,}" for r, n in view.by_role[:SHOWN_ROLES])
+    others = len(view.by_role) - SHOWN_ROLES
     more = f" and {others} other roles" if others > 0 else ""
     text = f"{view.total:,} in the room" + (f": {roles}{more}." if roles else ".")
     found, rows, offset = view.matching, view.rows, view.offset

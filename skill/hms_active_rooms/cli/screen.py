@@ -28,8 +28,6 @@ _HINTS_FOR_A_PERSON = {
     "invalid_call": "",
     "unauthorized": "Check the 100ms credentials.",
     "policy_refusal": "The policy is set by HMS_POLICY_FILE and HMS_POLICY_*.",
-    "not_approved": "",
-    "busy": "Look at the room in a moment; do not send it again.",
     "outcome_unknown": "Look at the room; do not send it again.",
 }
 
@@ -105,11 +103,7 @@ class OutputLost(Exception):
 
 
 def write(stream: TextIO, text: str) -> None:
-    """The text as it is, at once.
-
-    Raises:
-        OutputLost: it cannot be written.
-    """
+    """The text as it is, at once; OutputLost: it cannot be written."""
     try:
         stream.write(text)
         stream.flush()
@@ -128,11 +122,7 @@ def document(value: object) -> None:
 
 
 def refuse_a_terminal() -> None:
-    """Before records are written whole, as `--all` does.
-
-    Raises:
-        InvalidCall: standard output is a terminal.
-    """
+    """Before records are written whole, as `--all` does; InvalidCall: to a terminal."""
     if is_terminal(sys.stdout):
         raise InvalidCall(
             "--all writes records whole, whatever strangers wrote in them: not to a terminal.",

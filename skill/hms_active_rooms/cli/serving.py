@@ -146,12 +146,7 @@ def serve(
     return _listening(settings, where, people=person or ())
 
 
-def _listening(
-    settings: Settings,
-    where: Where,
-    *,
-    people: Sequence[str] | None,
-) -> int:
+def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> int:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
     from hms_active_rooms.serve.app import create_app
     from hms_active_rooms.serve.mcp import build_server, entry
@@ -251,11 +246,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The name for the record of everybody who may approve by REST, and their token.
-
-    Raises:
-        ConfigurationError: a malformed name, two variables for one name, or one token of two.
-    """
+    """The name for the record of everybody who may approve by REST, and their token."""
     found: dict[str, tuple[str, str]] = {}
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -275,20 +266,11 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
                 hint="Names are compared without case. Keep one of them.",
             )
         found[name] = variable, token
-    if len({token for _, token in found.values()}) < len(found):
-        raise ConfigurationError(
-            "Two approvers have the same token.",
-            hint="The record tells them apart by it: give each their own.",
-        )
     return {name: token for name, (_, token) in found.items()}
 
 
 def public_url(environ: Mapping[str, str]) -> str:
-    """The address that was set for people and programs, as an origin; "" for none.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
+    """The address that was set for people and programs, as an origin; "" for none."""
     given = environ.get(URL_VARIABLE, "")
     if not given:
         return ""
@@ -304,13 +286,8 @@ def public_url(environ: Mapping[str, str]) -> str:
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The base URL that people and programs are told. Pure.
-
-    Args:
-        bound: the address it listens on.
-        where: if that is every address, the first further name stands for it.
-        environ: may name another one.
-    """
+    """The base URL that people and programs are told. Where it is `bound` to every address, its
+    first further name stands for it. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -319,11 +296,7 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones.
-
-    Raises:
-        ConfigurationError: no room at all, a room the policy does not name, a wrong setting.
-    """
+    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 

@@ -63,15 +63,8 @@ class Settings:
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
-    """The policy for a command about one room.
-
-    Rooms named in the environment or the policy file stay the only ones; if none is
-    named, the room the person typed is the one.
-
-    Raises:
-        InvalidCall: not a room id.
-        ConfigurationError: a wrong setting.
-    """
+    """The policy for a command about one room. Rooms named in the environment or the policy file
+    stay the only ones; if none is named, the room the person typed is the one."""
     from hms_active_rooms.gate.policy import Policy
 
     room_id = parse_room_id(room)
@@ -81,12 +74,8 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     """The journal of a command; a person is told when it is a new one, as a mistyped path makes it.
-
-    Args:
-        settings: which journal.
-        create: make it if there is none. Only what can change a room does; a command that looks
-            at a journal must not show an empty one in place of the one that was meant.
-    """
+    Only what can change a room makes one: a command that looks at a journal must not show an empty
+    one in place of the one that was meant."""
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
@@ -106,11 +95,7 @@ def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journa
 
 
 def existing(journal: Journal, action_id: str) -> Action:
-    """The row of an action.
-
-    Raises:
-        InvalidCall: there is none in this journal.
-    """
+    """The row of an action; InvalidCall: there is none in this journal."""
     action = journal.get(action_id.strip().lower())
     if action is None:
         raise InvalidCall(
@@ -122,11 +107,7 @@ def existing(journal: Journal, action_id: str) -> Action:
 
 @contextmanager
 def open_gate(settings: Settings, room: str, *, only_reads: bool = False) -> Iterator[Gate]:
-    """A gate for one room; one that only reads needs no journal.
-
-    Raises:
-        InvalidCall, ConfigurationError, JournalError: before anything is asked or sent.
-    """
+    """A gate for one room; one that only reads needs no journal."""
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.gate import Gate
 

@@ -42,11 +42,7 @@ class Parts(NamedTuple):
 
 
 def parts(package: Path = _PACKAGE) -> Parts:
-    """The parts that belong to a package folder.
-
-    Raises:
-        ConfigurationError: the guide did not come with this installation.
-    """
+    """The parts of a package folder; ConfigurationError: the guide did not come with it."""
     wheel, beside = package / "_skill", package.parent
     for top, more in ((wheel, wheel), (beside.parent, beside), (beside, beside)):
         found = Parts(top / "SKILL.md", more / "references", more / "scripts", top / "LICENSE")

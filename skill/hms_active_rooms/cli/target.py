@@ -18,14 +18,8 @@ _SHOWN = 10
 
 
 def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
-    """The id in `wanted`, or the id of the one peer with that name.
-
-    Args:
-        wanted: a short or full peer id, or a name (upper and lower case are the same).
-        peers: everybody in the room; None: only an id can be told.
-
-    Returns:
-        A short or full id; None when it is no id and `peers` is not given.
+    """The short or full id in `wanted`, or the id of the one of the peers with that name, whose case
+    does not matter; None when it is no id and there are no `peers`.
 
     Raises:
         PeerNotFound: nobody has that name; those that it is a part of are named.

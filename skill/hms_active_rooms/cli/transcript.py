@@ -29,20 +29,14 @@ _INDENT = " " * len(_SPEAKER)
 
 
 class Transcript:
-    """`conversation.Io` on this process's streams.
-
-    Args:
-        settings: with `json`, one JSON object a line on standard output.
-        piped_answers: an input that is no terminal may answer approvals too.
-        go_on: how to go on with the conversation later; "" if it cannot.
-    """
+    """`conversation.Io` on this process's streams, with `json` one JSON object a line.
+    `piped_answers`: an input that is no terminal may answer approvals too; `go_on`: how to go on
+    with the conversation later, "" if it cannot."""
 
     def __init__(self, settings: Settings, *, piped_answers: bool, go_on: str) -> None:
-        self.settings, self._as_json = settings, settings.json
-        as_json = settings.json
-        self._go_on = go_on
+        self.settings, self._as_json, self._go_on = settings, settings.json, go_on
         self._typed = screen.is_terminal(sys.stdin)
-        watched = not as_json and screen.is_terminal(sys.stdout)
+        watched = not self._as_json and screen.is_terminal(sys.stdout)
         # Where the person looks. A question goes there even when the output goes to a file.
         self._looked_at = sys.stdout if watched or not self._typed else sys.stderr
         self.cannot_ask = ""
@@ -53,7 +47,7 @@ class Transcript:
                 "Nobody was asked: the input is no terminal, and yes and no are taken from it only"
                 " with --approve-from-stdin."
             )
-        self._progress = screen.Progress("working", None if as_json else sys.stdout)
+        self._progress = screen.Progress("working", None if self._as_json else sys.stdout)
         self._outcome = ""
         self.busy = self._progress.shown
 

@@ -49,11 +49,8 @@ _INVALID_REQUEST: Final = -32600
 class Sessions:
     """ASGI wrapper around the transport: the sessions that may still call, the requests of each.
 
-    Args:
-        app: the transport, which is given no request whose id is open in its session.
-        versions: of the protocol, that have sessions. In the others the header means nothing, and
-            whoever sends it could be as many callers as they like.
-        clock: seconds that only grow.
+    `versions` of the protocol have sessions; in the others the header means nothing, and whoever
+    sends it could be as many callers as they like. `clock` tells seconds that only grow.
     """
 
     def __init__(
@@ -163,14 +160,8 @@ def threads_of(token: str) -> tuple[str, ...]:
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """Who calls.
-
-    Args:
-        way: "mcp" or "rest".
-        name: what the program calls itself, as one plain word; "" where it says nothing.
-        request: None: this process serves this client alone.
-        key: an idempotency key, if it gave one.
-    """
+    """Who calls by this way ("mcp", "rest"). `name`: what the program calls itself, as one plain
+    word; `request`: None where this process serves this client alone; `key`: an idempotency key."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()

@@ -13,10 +13,12 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel
 
 from hms_active_rooms.errors import (
     ActiveRoomsError,
@@ -25,10 +27,12 @@ from hms_active_rooms.errors import (
     PolicyRefusal,
     RateLimited,
 )
+from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Asking, Gate, refused_again
 from hms_active_rooms.gate.journal.records import Action, Origin, call_key, content_of
-from hms_active_rooms.serve.answers import Answer, action_answer
+from hms_active_rooms.gate.view import ActionView, view
+from hms_active_rooms.gate.wording import for_model
 from hms_active_rooms.serve.callers import Caller, threads_of
 from hms_active_rooms.serve.limits import (
     CALLERS_OF_A_TOKEN,
@@ -38,7 +42,14 @@ from hms_active_rooms.serve.limits import (
 )
 from hms_active_rooms.serve.running import run, to_the_end
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
-from hms_active_rooms.tools.read_data import peers_data, peers_table, room_data
+from hms_active_rooms.tools.read_data import (
+    PeersData,
+    PeersTable,
+    RoomData,
+    peers_data,
+    peers_table,
+    room_data,
+)
 from hms_active_rooms.tools.roster import default_budget, render_room, select, shown
 from hms_active_rooms.untrusted import quoted
 
@@ -57,6 +68,58 @@ stays unknown, once told, all of them."""
 _log = logging.getLogger(__name__)
 
 
+DATA: Final[dict[str, type[BaseModel]]] = {
+    "hms-retrieve-active-room": RoomData,
+    "hms-list-peers": PeersData,
+    **dict.fromkeys(CALLS, ActionView),
+}
+"""Tool name of the contract to what `Answer.data` holds; a test holds that the names agree."""
+
+MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
+"""The same for MCP, whose clients show a model the text, the data, or both."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call came to: a text for a model, plain values by `DATA`, the journal's row of a
+    state-changing call. `repeated`: it is the outcome of the same call before, and nothing was sent."""
+
+    text: str
+    data: dict[str, Any]
+    action: Action | None = None
+    repeated: bool = False
+
+    def saying(self, text: str) -> Answer:
+        """The same in other words."""
+        return replace(self, text=text, data={**self.data, "text": text})
+
+    @property
+    def failed(self) -> bool:
+        """It was approved and tried, and surely not executed."""
+        row = self.action
+        return row is not None and row.state == "failed" and row.executed == "no"
+
+
+def where_to_approve(action_id: str, page: str = "") -> str:
+    """What a person does elsewhere to decide. `page`: address of the approvals page, if any."""
+    terminal = f"in a terminal: hms-active-rooms approve {action_id}"
+    return f"on the page {page}, or {terminal}" if page else terminal
+
+
+def action_answer(action: Action, page: str = "") -> Answer:
+    """The answer about a state-changing call, from its row."""
+    text, approve_at = for_model(action), where_to_approve(action.id, page)
+    if action.state == "proposed":
+        note = f"It is asked again: {action.note} " if action.note else ""
+        text = (
+            f"{text} {note}A person decides on it {approve_at}, "
+            f"until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC. Do not approve it for them. "
+            "The same call with the same arguments tells what came of it."
+        )
+    data = view(action, approve_at=approve_at, text=text).model_dump(mode="json")
+    return Answer(text, data, action)
+
+
 async def call_tool(
     toolkit: ActiveRoomsToolkit,
     name: str,
@@ -65,14 +128,8 @@ async def call_tool(
     caller: Caller,
     page: str = "",
 ) -> Answer:
-    """One tool call to its end, or to the point where a person has to decide.
-
-    Args:
-        toolkit: holds the gate.
-        name: tool name of the contract.
-        arguments: checked, or as received.
-        caller: who calls.
-        page: address of the approvals page, for those who wait; "" when there is none.
+    """One tool call to its end, or to the point where a person has to decide. `arguments`: checked,
+    or as received; `page`: address of the approvals page, if there is one, for those who wait.
 
     Raises:
         InvalidCall: no such tool, wrong arguments, or a key used for another call.

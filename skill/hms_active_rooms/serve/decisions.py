@@ -33,11 +33,7 @@ class NoAction(InvalidCall):
 
 
 class NoAnswer(InvalidCall):
-    """What was given is no answer to the question; nothing was decided.
-
-    Attributes:
-        digest: of the question.
-    """
+    """What was given is no answer to the question with this digest; nothing was decided."""
 
     digest = ""
 
@@ -53,13 +49,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a decision.
-
-    Attributes:
-        counted: it is the one that counts; else somebody was first, or it was too late.
-        action: the row by now; the newest revision when it was edited or is asked again.
-        text: both in words.
-    """
+    """What became of a decision: whether it is the one that counts, the newest revision of its
+    action by now, and both in words."""
 
     counted: bool
     action: Action
@@ -75,10 +66,7 @@ async def list_actions(
     limit: int = 50,
 ) -> list[Action]:
     """The newest actions of the rooms the policy allows, newest first; see `Reading.actions`.
-
-    Raises:
-        PolicyRefusal: a room the policy does not allow.
-    """
+    PolicyRefusal: a room it does not allow."""
     if room_id is not None:
         gate.policy.check_room(room_id)
     rooms, wanted = gate.policy.only_rooms, gate.journal.actions
@@ -88,17 +76,13 @@ async def list_actions(
 
 
 async def show(gate: Gate, action_id: str, within: Collection[str] | None = None) -> Shown:
-    """One action and everything that happened to it. `within`: see `Reading.actions`.
-
-    Raises:
-        NoAction: no such action in the rooms the policy allows, or in these conversations.
-    """
+    """One action and everything that happened to it. NoAction: none in the rooms the policy
+    allows, or in these conversations (`within`: see `Reading.actions`)."""
     shown = await asyncio.to_thread(_show, gate, _typed(action_id))
     missing = no_such_action()
     if shown is None or (within is not None and not _is_within(shown.action.thread, within)):
         raise NoAction(str(missing), hint=missing.hint)
-    rooms = gate.policy.only_rooms
-    if rooms is not None and shown.action.room_id not in rooms:
+    if (rooms := gate.policy.only_rooms) is not None and shown.action.room_id not in rooms:
         _log.warning("refused action %s: another room", shown.action.id)
         refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
         raise NoAction(str(missing), hint=missing.hint)
@@ -122,15 +106,8 @@ def _typed(action_id: str) -> str:
 
 
 async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: Way) -> Verdict:
-    """Write a person's decision and run what it approves.
-
-    Args:
-        gate: the gate.
-        action_id: which action.
-        answer: `{"type": "approve", "digest": ...}`, `{"type": "reject", "message": ...}` or an
-            edit, exactly as `gate.approval` describes them.
-        by: who decides.
-        way: how they were asked.
+    """Write a person's decision and run what it approves. `answer`: `{"type": "approve", "digest":
+    ...}`, `{"type": "reject", "message": ...}` or an edit, exactly as `gate.approval` describes them.
 
     Raises:
         NoAction, NoAnswer: nothing was decided.

@@ -65,12 +65,8 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 
 @dataclass(frozen=True)
 class Program:
-    """A program that calls.
-
-    Attributes:
-        name: its token's, for the record; "": that token has none, or none is needed.
-        alone: no other token lets programs call, so what is on record is this one's to read.
-    """
+    """A program that calls, by its token's name for the record; "": that token has none, or none is
+    needed. `alone`: no other token lets programs call, so what is on record is its to read."""
 
     name: str = ""
     alone: bool = True
@@ -171,11 +167,7 @@ class GuardSettings:
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     """The callers of `HMS_SERVER_TOKEN` (one, without a name) and `HMS_SERVER_TOKENS`
-    ("name=token", by comma or space), by name.
-
-    Raises:
-        ConfigurationError: no such pair, a malformed name, or one name twice.
-    """
+    ("name=token", by comma or space), by name."""
     found = {"": token} if (token := environ.get("HMS_SERVER_TOKEN", "")) else {}
     listed = environ.get("HMS_SERVER_TOKENS", "")
     for pair in listed.replace(",", " ").split() or ([""] if listed.strip() else []):
@@ -344,13 +336,8 @@ def hashed(secret: str) -> bytes:
 
 
 class Guard:
-    """ASGI wrapper around everything the server answers.
-
-    Args:
-        app: what is guarded.
-        settings: who may speak to it.
-        refusals: where refused requests go on record, those of `app` too; None: the log alone.
-    """
+    """ASGI wrapper around everything the server answers. Refused requests, those of `app` too, go
+    on record in `refusals`; None: in the log alone."""
 
     def __init__(
         self, app: ASGIApp, settings: GuardSettings, refusals: Refusals | None = None
@@ -453,10 +440,7 @@ def _take_origin_form(scope: Scope) -> None:
 
 
 async def _drained(receive: Receive) -> None:
-    """Throw the rest of a request away, within bounds.
-
-    A connection that is closed with bytes still unread is reset, and the answer with it.
-    """
+    # A connection that is closed with bytes still unread is reset, and the answer with it.
     left = _DRAIN_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):

@@ -12,7 +12,6 @@ import itertools
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -25,12 +24,11 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import BadAnswerError
 from hms_active_rooms.gate.deciding import Decided
-from hms_active_rooms.gate.gate import Asking
+from hms_active_rooms.gate.gate import Asking, Gate
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
-from hms_active_rooms.serve.answers import Answer, where_to_approve
 from hms_active_rooms.serve.callers import Caller, caller
-from hms_active_rooms.serve.calls import open_call, read, settle, tell
+from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
 from hms_active_rooms.serve.decisions import already_decided, note_late
 from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.serve.running import run, started
@@ -55,48 +53,6 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Talk:
-    """One tools/call: who asks, what was asked before, what the client can do.
-
-    Attributes:
-        name: what the client calls itself.
-        closed: its person is not asked, or not again.
-        began: when the call came; None in a later round.
-        overruled: the action its person was asked about and somebody else decided.
-        unused: why the last answer decided nothing.
-        approved: its person said yes, and that counted then.
-    """
-
-    context: Context
-    caller: Caller
-    asked: eliciting.Asked | None
-    response: types.ElicitResult | None
-    name: str
-    closed: bool
-    began: datetime | None
-    overruled: str = ""
-    unused: str = ""
-    approved: bool = False
-
-    @property
-    def modern(self) -> bool:
-        """The era that asks by returning the call."""
-        return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
-
-    @property
-    def can_ask(self) -> bool:
-        """Whether the client can show a form, and its person has not closed it."""
-        told = self.context.session.client_capabilities
-        ability = told.elicitation if told else None
-        most = self.asked is not None and self.asked.count >= eliciting.MOST_QUESTIONS
-        if self.closed or most or ability is None:
-            return False
-        if ability.form is None and ability.url is not None:
-            return False
-        return self.modern or self.context.session.can_send_request
-
-
 class Calls:
     """Answers tools/call. `page`: address of the approvals page, if there is one; `elicit`: whether
     people are asked through their client, and its answers count."""
@@ -114,10 +70,13 @@ class Calls:
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
         try:
             call = checked(params.name, params.arguments or {})
-            talk = self._talk(context, params)
+            info = context.session.client_params
+            name = info.client_info.name if info else "client"
+            who = caller("mcp", eliciting.client_name(name), context.request)
             if isinstance(call, StateChange):
-                return await self._change(call, talk)
-            return _result(await read(self._gate, params.name, call, talk.caller, table=True))
+                change = _Change(self._gate, self._page, context, who, eliciting.decided_by(name))
+                return await change.answer(call, params, elicit=self._elicit)
+            return _result(await read(self._gate, params.name, call, who, table=True))
         except ActiveRoomsError as error:
             return _error(error)
         except MCPError:
@@ -129,91 +88,122 @@ class Calls:
                 types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
             ) from None
 
-    def _talk(self, context: Context, params: types.CallToolRequestParams) -> _Talk:
-        info = context.session.client_params
-        name = info.client_info.name if info else "client"
-        who = caller("mcp", eliciting.client_name(name), context.request)
-        asked = eliciting.Asked.decoded(params.request_state)
-        given = (params.input_responses or {}).get(eliciting.KEY)
-        counts = self._elicit and asked and isinstance(given, types.ElicitResult)
-        response = given if counts and isinstance(given, types.ElicitResult) else None
-        began = None if asked else self._gate.journal.now()
-        return _Talk(context, who, asked, response, name, not self._elicit, began)
 
-    async def _change(
-        self, call: StateChange, talk: _Talk
+class _Change:
+    """A state-changing call, or one round of it. `by`: who decides, for the record."""
+
+    def __init__(self, gate: Gate, page: str, context: Context, caller: Caller, by: str) -> None:
+        self._gate, self._page = gate, page
+        self._context, self._caller, self._by = context, caller, by
+        self._asked: eliciting.Asked | None = None
+        self._closed = False
+        """Its person is not asked, or not again."""
+        self._overruled = ""
+        """The action its person was asked about and somebody else decided."""
+        self._unused = ""
+        """Why the last answer decided nothing."""
+        self._approved = False
+        """Its person said yes, and that counted then."""
+
+    @property
+    def _modern(self) -> bool:
+        # The era that asks by returning the call.
+        return self._context.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def _can_ask(self) -> bool:
+        told = self._context.session.client_capabilities
+        ability = told.elicitation if told else None
+        most = self._asked is not None and self._asked.count >= eliciting.MOST_QUESTIONS
+        if self._closed or most or ability is None:
+            return False
+        if ability.form is None and ability.url is not None:
+            return False
+        return self._modern or self._context.session.can_send_request
+
+    async def answer(
+        self, call: StateChange, params: types.CallToolRequestParams, *, elicit: bool
     ) -> types.CallToolResult | types.InputRequiredResult:
-        action, is_asked = await self._row(call, talk)
+        """What became of it, or the question for the client's person. `elicit`: see `Calls`."""
+        self._closed, self._asked = not elicit, eliciting.Asked.decoded(params.request_state)
+        began = None if self._asked else self._gate.journal.now()
+        given = (params.input_responses or {}).get(eliciting.KEY) if elicit else None
+        response = given if isinstance(given, types.ElicitResult) else None
+        action, is_asked = await self._row(call, response)
         while True:
             if action.state != "proposed":
-                action = await self._with_progress(talk, action, settle(self._gate, action))
-            if talk.approved and action.state == "rejected":
-                talk.overruled = action.id  # a no came before it was sent
-            if action.state != "proposed" or not talk.can_ask:
-                return _result(await self._told(action, talk))
-            count = talk.asked.count + 1 if talk.asked else 1
-            talk.asked = eliciting.Asked(action.id, action.digest, count)
+                action = await self._with_progress(action, settle(self._gate, action))
+            if self._approved and action.state == "rejected":
+                self._overruled = action.id  # a no came before it was sent
+            if action.state != "proposed" or not self._can_ask:
+                return _result(await self._told(action, began))
+            count = self._asked.count + 1 if self._asked else 1
+            self._asked = eliciting.Asked(action.id, action.digest, count)
             if not is_asked:
                 await self._gate.asked(action, eliciting.WAY)
             is_asked = False
             elsewhere = where_to_approve(action.id, self._page) if self._page else ""
-            words = eliciting.question(self._gate.request(action), elsewhere, talk.unused)
+            words = eliciting.question(self._gate.request(action), elsewhere, self._unused)
             form = eliciting.form(action.digest)
-            if talk.modern:
+            if self._modern:
                 params = types.ElicitRequestFormParams(message=words, requested_schema=form)
                 return types.InputRequiredResult(
                     input_requests={eliciting.KEY: types.ElicitRequest(params=params)},
-                    request_state=talk.asked.encoded(),
+                    request_state=self._asked.encoded(),
                 )
-            answer = await self._ask_now(action, talk, words, form)
+            answer = await self._ask_now(action, words, form)
             if answer is None:
-                talk.closed, talk.overruled = True, action.id
+                self._closed, self._overruled = True, action.id
                 action = await self._gate.latest(action)
             else:
-                action = await self._answered(action, talk, answer)
+                action = await self._answered(action, answer)
 
-    async def _row(self, call: StateChange, talk: _Talk) -> tuple[Action, bool]:
+    async def _row(
+        self, call: StateChange, response: types.ElicitResult | None
+    ) -> tuple[Action, bool]:
         """The row of this call; in a later round the one that was asked about, as it is now. And
         whether the record says already that its question is shown."""
-        if talk.asked is not None:
+        if self._asked is not None:
             with suppress(InvalidCall):
-                return await self._later_round(talk.asked, talk), False
-        asking = Asking(eliciting.WAY) if talk.can_ask else None
-        action, is_new = await open_call(self._gate, call, talk.caller, asking)
+                return await self._later_round(self._asked, response), False
+        asking = Asking(eliciting.WAY) if self._can_ask else None
+        action, is_new = await open_call(self._gate, call, self._caller, asking)
         return action, is_new and asking is not None
 
-    async def _later_round(self, asked: eliciting.Asked, talk: _Talk) -> Action:
+    async def _later_round(
+        self, asked: eliciting.Asked, response: types.ElicitResult | None
+    ) -> Action:
         answer: object = None
-        if given := talk.response:
-            answer = eliciting.answer(given.action, given.content, asked.digest)
-            talk.closed = talk.closed or answer is None
+        if response is not None:
+            answer = eliciting.answer(response.action, response.content, asked.digest)
+            self._closed = self._closed or answer is None
         if answer is None:
             newest = await self._gate.latest(asked.action)
         else:
-            newest = await self._decided(asked.action, talk, answer)
+            newest = await self._decided(asked.action, answer)
         if newest.id != asked.action:
-            talk.overruled = asked.action
+            self._overruled = asked.action
             if answer is not None and newest.state == "proposed":
-                await self._decided(newest.id, talk, BadAnswerError(eliciting.LATE))
+                await self._decided(newest.id, BadAnswerError(eliciting.LATE))
         return newest
 
     async def _ask_now(
-        self, action: Action, talk: _Talk, words: str, form: dict[str, Any]
+        self, action: Action, words: str, form: dict[str, Any]
     ) -> types.ElicitResult | None:
         """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
-        session, number = talk.context.session, talk.context.request_id
+        session, number = self._context.session, self._context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
         decided = asyncio.create_task(self._until_decided(action))
-        waiting = asyncio.create_task(_say_that_it_waits(talk))
+        waiting = asyncio.create_task(self._say_that_it_waits())
         try:
             await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             # The client gave the call up, often after a timeout of its own. The form is still
             # before its person, and what they say counts as long as the question is open.
             waiting.cancel()
-            token = talk.caller.token
+            token = self._caller.token
             if list(_late.values()).count(token) < MOST_LATE:
-                late = asyncio.create_task(self._late(action, talk, asking, decided))
+                late = asyncio.create_task(self._late(action, asking, decided))
                 _late[late] = token
                 late.add_done_callback(_late.pop)
             else:
@@ -228,10 +218,17 @@ class Calls:
         finally:
             await _stopped(asking, decided, waiting)
 
+    async def _say_that_it_waits(self) -> None:
+        """Progress while a person is asked, so that a client which counts it does not give up."""
+        for count in itertools.count(1):
+            await asyncio.sleep(eliciting.PROGRESS_S)
+            # It grows, and stays below the one person that a role removal begins with.
+            progress = 1 - 1 / (count + 1)
+            await self._context.session.report_progress(progress, None, "A person is asked.")
+
     async def _late(
         self,
         action: Action,
-        talk: _Talk,
         asking: asyncio.Task[types.ElicitResult],
         decided: asyncio.Task[None],
     ) -> None:
@@ -240,11 +237,15 @@ class Calls:
             if not asking.done():
                 return
             response = await asking
-            note, by = self._gate.journal.note, eliciting.decided_by(talk.name)
-            about: dict[str, Any] = {"by": by, "way": eliciting.WAY, "reason": response.action}
+            note = self._gate.journal.note
+            about: dict[str, Any] = {
+                "by": self._by,
+                "way": eliciting.WAY,
+                "reason": response.action,
+            }
             await asyncio.to_thread(note, action.id, _LATE, **about)
-            action = await self._answered(action, talk, response)
-            if talk.approved:
+            action = await self._answered(action, response)
+            if self._approved:
                 await settle(self._gate, action)
         except (MCPError, ValidationError, ActiveRoomsError) as error:
             # The row tells whoever asks next.
@@ -257,29 +258,27 @@ class Calls:
             await asyncio.sleep(_POLL_S)
             action = await self._gate.get(action.id)
 
-    async def _answered(self, action: Action, talk: _Talk, response: types.ElicitResult) -> Action:
+    async def _answered(self, action: Action, response: types.ElicitResult) -> Action:
         """The row after an answer: still proposed when it was none, or is asked again."""
         answer = eliciting.answer(response.action, response.content, action.digest)
         if answer is None:
-            talk.closed, talk.unused = True, ""
+            self._closed, self._unused = True, ""
             return action
-        return await self._decided(action.id, talk, answer)
+        return await self._decided(action.id, answer)
 
-    async def _decided(self, action_id: str, talk: _Talk, answer: object) -> Action:
-        by = eliciting.decided_by(talk.name)
-        deciding = started(
-            action_id, self._gate.decide(action_id, answer, by=by, way=eliciting.WAY)
-        )
+    async def _decided(self, action_id: str, answer: object) -> Action:
+        decide = self._gate.decide(action_id, answer, by=self._by, way=eliciting.WAY)
+        deciding = started(action_id, decide)
         try:
             decided = await asyncio.shield(deciding)
         except asyncio.CancelledError:
             started(action_id, self._send_what(deciding))
             raise
-        talk.unused = decided.problem
-        talk.approved = decided.counted and decided.action.state == "approved"
+        self._unused = decided.problem
+        self._approved = decided.counted and decided.action.state == "approved"
         if not decided.counted and not decided.problem:
-            talk.overruled = action_id
-            await note_late(self._gate, action_id, by, eliciting.WAY)
+            self._overruled = action_id
+            await note_late(self._gate, action_id, self._by, eliciting.WAY)
         return decided.newest
 
     async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
@@ -288,25 +287,25 @@ class Calls:
         if decided.counted and decided.action.state == "approved":
             await run(self._gate, decided.action)
 
-    async def _told(self, action: Action, talk: _Talk) -> Answer:
-        answer = await tell(self._gate, action, talk.began, page=self._page)
+    async def _told(self, action: Action, began: datetime | None) -> Answer:
+        answer = await tell(self._gate, action, began, page=self._page)
         if answer.repeated and action.decided_way == eliciting.WAY:
             events = await asyncio.to_thread(self._gate.journal.events, action.id)
             if any(event.kind == _LATE for event in events):
                 late = "The person's answer came after the call had ended."
                 answer = answer.saying(f"{answer.text} {late}")
-        if not talk.overruled or action.state == "proposed":
+        if not self._overruled or action.state == "proposed":
             return answer
         try:
-            verdict = await already_decided(self._gate, await self._gate.get(talk.overruled))
+            verdict = await already_decided(self._gate, await self._gate.get(self._overruled))
         except JournalError:
             return answer  # whose decision it was cannot be read; what came of it was
         return answer.saying(verdict.text)
 
-    async def _with_progress(self, talk: _Talk, action: Action, work: Awaitable[_T]) -> _T:
+    async def _with_progress(self, action: Action, work: Awaitable[_T]) -> _T:
         """The work's result; meanwhile how many of a role removal were dealt with, by the
         journal's steps: the gate tells nobody anything while it sends."""
-        impact, session, told = action.impact, talk.context.session, 0
+        impact, session, told = action.impact, self._context.session, 0
         if impact is None or impact.kind != "remove-each":
             return await work
 
@@ -331,15 +330,6 @@ class Calls:
             await _stopped(reporting)
             # What goes wrong with a report is not what became of the action.
             await asyncio.gather(report(), return_exceptions=True)
-
-
-async def _say_that_it_waits(talk: _Talk) -> None:
-    """Progress while a person is asked, so that a client which counts it does not give up."""
-    for count in itertools.count(1):
-        await asyncio.sleep(eliciting.PROGRESS_S)
-        # It grows, and stays below the one person that a role removal begins with.
-        progress = 1 - 1 / (count + 1)
-        await talk.context.session.report_progress(progress, None, "A person is asked.")
 
 
 async def _stopped(*tasks: asyncio.Task[Any]) -> None:

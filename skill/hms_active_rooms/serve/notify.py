@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from hms_active_rooms.api.transport import post_once
 from hms_active_rooms.environment import one_of
 from hms_active_rooms.errors import ConfigurationError, JournalError
+from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
@@ -75,12 +76,7 @@ class NotifySettings:
 
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
-    """From `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: nobody is told.
-
-    Raises:
-        ConfigurationError: no URL, or only the others; no such form, or something else than 0 or 1
-            for the names.
-    """
+    """From `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: nobody is told."""
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
@@ -107,7 +103,7 @@ def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str
     there is one. Pure."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
-    told = f"{action.tool} waits for approval: {count} {'person' if count == 1 else 'people'}"
+    told = f"{action.tool} waits for approval: {people_count(count)}"
     told += f" in room {action.room_id}, until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
     told += f", asked for by {cut(action.requester, 80)} (action {action.id})."
     if settings.names:

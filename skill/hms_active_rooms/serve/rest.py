@@ -24,9 +24,8 @@ from hms_active_rooms.gate.actions.change import Arguments, RoomId, explain_all
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
-from hms_active_rooms.serve.answers import DATA, where_to_approve
 from hms_active_rooms.serve.callers import caller, threads_of
-from hms_active_rooms.serve.calls import call_tool, input_schema
+from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to_approve
 from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NoAction,

@@ -43,11 +43,8 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it.
-
-    Raises:
-        ActiveRoomsError: see `Gate.run`; `executed` is what the row says.
-    """
+    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it. In every
+    error `executed` is what the row says."""
     try:
         return await gate.run(action)
     except ActiveRoomsError as error:

@@ -124,14 +124,8 @@ def serve(
     announce: Callable[[str], None],
     closing: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
-
-    Args:
-        app: the application.
-        listener: from `listen`.
-        announce: called with the base URL when it listens.
-        closing: called when it stops, before it waits for open requests.
-    """
+    """Serve until SIGINT or SIGTERM. `announce` is called with the base URL when it listens,
+    `closing` when it stops, before it waits for open requests."""
     with listener:
         announce(address(listener))
         with suppress(KeyboardInterrupt):

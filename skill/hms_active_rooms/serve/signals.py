@@ -13,13 +13,8 @@ ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
 
 
 class OnSignal:
-    """Does the work whenever `ASKED` comes.
-
-    It catches the signal as soon as it is made: one that nobody catches ends the process.
-
-    Args:
-        work: called in the server's loop, between its tasks.
-    """
+    """Does the work whenever `ASKED` comes, in the server's loop between its tasks. It catches the
+    signal as soon as it is made: one that nobody catches ends the process."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work

@@ -125,6 +125,7 @@ def select(
     role: str | None = None,
     user_id: str | None = None,
     name: str | None = None,
+    find: str | None = None,
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
@@ -135,10 +136,11 @@ def select(
         role: exactly this role.
         user_id: exactly this user id.
         name: a part of the name, see `named`.
+        find: a part of the name, role or user id, or how the id begins.
         limit: rows wanted.
         offset: matching peers to skip.
     """
-    given = {"role": role, "user_id": user_id, "name": name}
+    given = {"role": role, "user_id": user_id, "name": name, "find": find}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
     found = _matching(peers, filters) if filters else peers
@@ -186,16 +188,24 @@ def named(part: str) -> Callable[[str], bool]:
 
 
 def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
-    role, user_id, part = map(filters.get, ("role", "user_id", "name"))
+    role, user_id, part, find = map(filters.get, ("role", "user_id", "name", "find"))
     found = [
         peer
         for peer in peers
         if (role is None or peer.role == role) and (user_id is None or peer.user_id == user_id)
     ]
+    if find is not None:
+        text, within = folded(find), named(find)
+        found = [peer for peer in found if _finds(text, peer, within)]
     if part is None:
         return found
     within, perhaps = named(part), may_hold(part, [peer.name for peer in found])
     return [peer for peer, may in zip(found, perhaps, strict=True) if may and within(peer.name)]
+
+
+def _finds(text: str, peer: Peer, within: Callable[[str], bool]) -> bool:
+    labels = folded(peer.role), folded(peer.user_id)
+    return peer.id.startswith(text) or any(text in label for label in labels) or within(peer.name)
 
 
 def fitting(

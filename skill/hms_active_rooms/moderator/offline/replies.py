@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from hms_active_rooms.gate.actions.impact import people_count
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, people_count
 from hms_active_rooms.gate.wording import NOT_AGAIN
 from hms_active_rooms.moderator.offline.roster import Peer, Roster, Someone
 from hms_active_rooms.moderator.offline.turns import Result
@@ -19,7 +19,6 @@ from hms_active_rooms.untrusted import escaped, quoted, short_ids
 
 MAX_OPTIONS: Final = 8
 _MAX_NAMES: Final = 20
-_MAX_ROLES: Final = 12
 _MAX_TOOL_LINES: Final = 8
 _MAX_TOOL_CHARS: Final = 2000
 
@@ -40,8 +39,8 @@ def nobody(name: str, roster: Roster) -> str:
 
 def _roles(roster: Roster) -> str:
     shown = [f"{count:,} as {quoted(role, 30)}" for role, count in roster.by_role.items()]
-    left = f" and {len(shown) - _MAX_ROLES} other roles" if len(shown) > _MAX_ROLES else ""
-    return f"By role: {' and '.join(shown[:_MAX_ROLES])}{left}." if shown else say("empty")
+    left = f" and {len(shown) - SHOWN_ROLES} other roles" if len(shown) > SHOWN_ROLES else ""
+    return f"By role: {' and '.join(shown[:SHOWN_ROLES])}{left}." if shown else say("empty")
 
 
 def who_is_here(roster: Roster, role: str | None = None, *, count: bool = False) -> str:

@@ -17,7 +17,7 @@ from hms_active_rooms.errors import ActiveRoomsError, NotActive
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.policy import ANY_ROOM
-from hms_active_rooms.serve.page.view import RoomNow, action_view, room_now, room_view
+from hms_active_rooms.serve.page.view import RoomNow, action_view, room_view
 from hms_active_rooms.serve.problems import place_of
 
 MAX_ROOMS: Final = 20
@@ -101,11 +101,7 @@ class Feed:
             poke.set()
 
     def room(self, room_id: str) -> RoomNow:
-        """A room as it was read last.
-
-        Raises:
-            PolicyRefusal: a room the policy does not allow.
-        """
+        """A room as it was read last; PolicyRefusal: one that the policy does not allow."""
         self._gate.policy.check_room(room_id)
         return self._rooms.get(room_id) or RoomNow(room_id, trouble="Not read yet.")
 
@@ -179,7 +175,7 @@ class Feed:
             return RoomNow(room_id, trouble="Nobody is in the room.")
         except ActiveRoomsError as error:
             return RoomNow(room_id, trouble=f"The room cannot be read: {error}")
-        return await asyncio.to_thread(room_now, room, peers)
+        return RoomNow(room.id, room, peers)
 
     def _publish(self) -> None:
         if not self._fresh:

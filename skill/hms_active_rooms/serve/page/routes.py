@@ -80,15 +80,7 @@ class Page:
 
     def login_link(self, base_url: str, name: str = "") -> str:
         """A link that logs one person in, once. Its secret is behind the #, which browsers
-        send to nobody and no log has.
-
-        Args:
-            base_url: where the server is reached, as "http://127.0.0.1:9090".
-            name: for whom; "": they say who they are.
-
-        Raises:
-            InvalidCall: not a name.
-        """
+        send to nobody and no log has. No `name`: they say who they are."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 

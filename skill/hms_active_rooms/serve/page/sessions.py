@@ -22,12 +22,7 @@ MAX_NAME_CHARS: Final = 60
 
 @dataclass(frozen=True)
 class Session:
-    """One person who is logged in.
-
-    Attributes:
-        name: written into the journal with their decisions.
-        ends_at: by the clock of `Logins`.
-    """
+    """One person who is logged in, by the name that the journal has; until when by `Logins`' clock."""
 
     name: str
     ends_at: float
@@ -58,11 +53,7 @@ class Logins:
         self._sessions: dict[bytes, Session] = {}
 
     def link(self, name: str = "") -> str:
-        """The secret of a new link, for somebody by that name, or for whoever opens it.
-
-        Raises:
-            InvalidCall: not a name.
-        """
+        """The secret of a new link, for somebody by that name, or for whoever opens it."""
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
@@ -114,11 +105,7 @@ class Logins:
 
 
 def person_name(text: str) -> str:
-    """A person's name as it is recorded: short, and all of it to be seen.
-
-    Raises:
-        InvalidCall: it is not.
-    """
+    """A person's name as it is recorded: short, and all of it to be seen; else InvalidCall."""
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
         raise InvalidCall(
