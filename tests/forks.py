@@ -46,7 +46,6 @@ FORKS.set_forkserver_preload(
         "hms_active_rooms.serve.page",
         "hms_active_rooms.serve.rest",
         "hms_active_rooms.serve.server",
-        "hms_active_rooms.serve.signals",
         "hms_active_rooms.sim.server",
         "httpcore",
         "langchain.agents",

@@ -278,9 +278,7 @@ async def as_adapter(script: str) -> bool:
         journal = Journal(":memory:", clock=lambda: datetime.now(UTC) + ahead)
         environ = environment(sim)
         toolkit = ActiveRoomsToolkit.from_env(rooms=[room], journal=journal, environ=environ)
-        app = create_app(
-            toolkit, guard=guard_settings("127.0.0.1"), mcp=entry(build_server(toolkit))
-        )
+        app = create_app(toolkit, entry(build_server(toolkit)), guard=guard_settings("127.0.0.1"))
         call = {"name": END, "args": {"room_id": room}, "id": "1", "type": "tool_call"}
         model = Model(messages=iter([AIMessage("", tool_calls=[call]), AIMessage("ok")]))
         config: Any = {"configurable": {"thread_id": "1"}}

@@ -26,6 +26,8 @@ class ActiveRoomsError(Exception):
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
+    person_hint: ClassVar[str | None] = None
+    """In place of a `default_hint` that speaks to a model about the person."""
 
     def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
         super().__init__(message)
@@ -65,6 +67,7 @@ class InvalidCall(ActiveRoomsError):
 
     code = "invalid_call"
     default_hint = "Fix the arguments and call again."
+    person_hint = ""
 
 
 class PolicyRefusal(ActiveRoomsError):
@@ -72,6 +75,7 @@ class PolicyRefusal(ActiveRoomsError):
 
     code = "policy_refusal"
     default_hint = "Do not try again; tell the person what the policy does not allow."
+    person_hint = "The policy is set by HMS_POLICY_FILE and HMS_POLICY_*."
 
 
 class OutcomeUnknown(ActiveRoomsError):
@@ -79,6 +83,7 @@ class OutcomeUnknown(ActiveRoomsError):
 
     code = "outcome_unknown"
     default_hint = "Do not send it again; look at the room and tell the person."
+    person_hint = "Look at the room; do not send it again."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, executed="maybe", hint=hint)
@@ -125,6 +130,7 @@ class Unauthorized(ApiError):
 
     code = "unauthorized"
     default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
+    person_hint = "Check the 100ms credentials."
 
 
 class Forbidden(ApiError):

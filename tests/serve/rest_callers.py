@@ -11,7 +11,7 @@ import httpx
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.guard import Guard, GuardSettings, guard_settings
-from hms_active_rooms.serve.rest import rest_routes
+from hms_active_rooms.serve.rest import rest_entry
 
 CALLER = "caller-token-0123456789"
 ADA = "ada-token-0123456789abc"
@@ -29,7 +29,7 @@ def rest_app(
     guard: GuardSettings = GUARDED,
     page: str = "",
 ) -> Guard:
-    return create_app(toolkit, guard=guard, rest=rest_routes(toolkit, page))
+    return create_app(toolkit, rest_entry(toolkit, page), guard=guard)
 
 
 class Client(httpx.AsyncClient):

@@ -32,7 +32,7 @@ from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
-from hms_active_rooms.serve.rest import rest_routes
+from hms_active_rooms.serve.rest import rest_entry
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.serve.server import serving
 from serve.people import YES, Person, kit, named, remove, students, text, yes_to
@@ -47,9 +47,7 @@ OPEN = guard_settings("127.0.0.1")
 
 @asynccontextmanager
 async def served(toolkit: ActiveRoomsToolkit, guard: GuardSettings = OPEN) -> AsyncIterator[str]:
-    app = create_app(
-        toolkit, guard=guard, mcp=entry(build_server(toolkit)), rest=rest_routes(toolkit)
-    )
+    app = create_app(toolkit, entry(build_server(toolkit)), rest_entry(toolkit), guard=guard)
     async with serving(app) as url:
         yield url
 

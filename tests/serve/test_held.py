@@ -20,7 +20,7 @@ from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, Refusal, guard_settings, judge
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.page.view import RoomNow, people_view
+from hms_active_rooms.serve.page.feed import RoomNow, people_view
 from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
 from stand_in import ROOM, gate_on, peer

@@ -70,7 +70,7 @@ async def running(sim: Simulation, **settings: Any) -> AsyncIterator[tuple[str, 
         },
     )
     guard = guard_settings("127.0.0.1", **settings)
-    app = create_app(toolkit, guard=guard, mcp=entry(build_server(toolkit)))
+    app = create_app(toolkit, entry(build_server(toolkit)), guard=guard)
     async with serving(app) as url:
         yield url, toolkit
     await toolkit.aclose()
@@ -222,7 +222,7 @@ async def test_what_was_approved_before_a_restart_is_sent_when_it_starts(
         toolkit = ActiveRoomsToolkit.from_env(rooms=[sim.room_id], environ=environ)
         stack.push_async_callback(toolkit.aclose)
         guard = guard_settings("127.0.0.1")
-        app = create_app(toolkit, guard=guard, mcp=entry(build_server(toolkit)))
+        app = create_app(toolkit, entry(build_server(toolkit)), guard=guard)
         url = await stack.enter_async_context(serving(app))
         return toolkit, await stack.enter_async_context(connected(url + "/mcp", "auto"))
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.app import Entry, create_app
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.problems import LastResort
 from hms_active_rooms.serve.server import serving
@@ -35,7 +35,7 @@ async def test_a_bug_is_answered_with_maybe_and_logged_once_without_its_text(
 ) -> None:
     toolkit = kit(students())
     routes = [Route("/v1/broken", broken, methods=["POST"])]
-    app = create_app(toolkit, guard=guard_settings("127.0.0.1"), rest=routes)
+    app = create_app(toolkit, Entry(routes), guard=guard_settings("127.0.0.1"))
     with caplog.at_level(logging.WARNING):
         async with serving(app) as url, httpx.AsyncClient(base_url=url) as http:
             answer = await http.post("/v1/broken?token=the-secret-in-the-query")
@@ -57,7 +57,8 @@ async def test_an_answer_that_has_begun_is_cut_off_and_logged_without_its_text(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     toolkit = kit(students())
-    app = create_app(toolkit, guard=guard_settings("127.0.0.1"), rest=[Route("/v1/half", half)])
+    routes = [Route("/v1/half", half)]
+    app = create_app(toolkit, Entry(routes), guard=guard_settings("127.0.0.1"))
     async with serving(app) as url, httpx.AsyncClient(base_url=url) as http:
         with pytest.raises(httpx.RemoteProtocolError):
             await http.get("/v1/half")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hms_active_rooms.cli.serving import approver_tokens
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.guard import guard_settings
+from hms_active_rooms.serve.guard import approver_tokens, guard_settings
 from hms_active_rooms.untrusted import quoted
 
 ADA, BOB = "ada-token-0123456789abc", "bob-token-0123456789abc"

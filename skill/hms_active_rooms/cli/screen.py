@@ -24,13 +24,6 @@ from typing import TextIO
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.untrusted import escaped
 
-_HINTS_FOR_A_PERSON = {
-    "invalid_call": "",
-    "unauthorized": "Check the 100ms credentials.",
-    "policy_refusal": "The policy is set by HMS_POLICY_FILE and HMS_POLICY_*.",
-    "outcome_unknown": "Look at the room; do not send it again.",
-}
-
 _MAX_LINE_CHARS = 4000
 """A model's line longer than this is cut: nobody reads it, and a terminal chokes on it."""
 
@@ -155,9 +148,9 @@ def error_text(error: ActiveRoomsError) -> str:
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person here does next: an error's default hint speaks to a model about them."""
-    own = error.hint != error.default_hint
-    return error.hint if own else _HINTS_FOR_A_PERSON.get(error.code, error.hint)
+    """What the person here does next."""
+    own = error.hint != error.default_hint or error.person_hint is None
+    return error.hint if own else error.person_hint or ""
 
 
 def is_terminal(*streams: TextIO | None) -> bool:

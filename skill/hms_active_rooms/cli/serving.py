@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
 
-APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
-"""The token of the approver called `approver`; `HMS_APPROVER_TOKEN_ADA` is that of `ada`."""
-
-_APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
-
 URL_VARIABLE: Final = "HMS_SERVER_URL"
 """Where people and programs reach the server, when that is not the address it binds."""
 
@@ -148,13 +142,12 @@ def serve(
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> int:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
-    from hms_active_rooms.serve.app import create_app
+    from hms_active_rooms.serve.app import Entry, create_app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
     from hms_active_rooms.serve.page import PATH, page_routes
-    from hms_active_rooms.serve.server import address, listen
+    from hms_active_rooms.serve.server import ASKED, OnSignal, address, listen
     from hms_active_rooms.serve.server import serve as run
-    from hms_active_rooms.serve.signals import ASKED, OnSignal
 
     log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
@@ -165,13 +158,19 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     base = reached_at(bound, where, settings.environ())
     page = page_routes(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
-    notices = notifying(toolkit.gate, settings.environ(), page_url)
-    mcp = entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit))
+    server = build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)
+    entries = [
+        Entry(lifespan=lambda: closing(toolkit)),
+        *(Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
+        entry(server),
+    ]
     allowed = list(toolkit.gate.policy.rooms)
     told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.token)}
-    lifespans = [lambda: closing(toolkit), *notices]
 
-    def announce(_: str) -> None:
+    def links() -> Mapping[str, str]:
+        return page.new_links(base, people or ()) if page else {}
+
+    def announce() -> None:
         if as_json:
             screen.document(told | ({"logins": links()} if page else {}))
         else:
@@ -193,26 +192,15 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 f"Warning: without {TOKEN_VARIABLE} any program on this machine may call{answers}."
             )
 
-    def links() -> Mapping[str, str]:
-        return page.new_links(base, people or ()) if page else {}
+    if page:
+        from hms_active_rooms.serve.rest import rest_entry
 
-    if page is None:
-        run(create_app(toolkit, guard=guard, mcp=mcp, lifespans=lifespans), listener, announce)
-        return exits.DONE
-    from hms_active_rooms.serve.rest import rest_routes
-
-    told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
-    told |= {"pid": os.getpid()}
-    asked = OnSignal(lambda: _print_links(links(), as_json=as_json))
-    app = create_app(
-        toolkit,
-        guard=guard,
-        mcp=mcp,
-        rest=rest_routes(toolkit, page_url),
-        page=page.routes,
-        lifespans=[*lifespans, page.lifespan, asked.running],
-    )
-    run(app, listener, announce, page.close)
+        told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
+        told |= {"pid": os.getpid()}
+        asked = OnSignal(lambda: _print_links(links(), as_json=as_json))
+        entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=asked.running)]
+    app = create_app(toolkit, *entries, guard=guard)
+    run(app, listener, announce, page.close if page else None)
     return exits.DONE
 
 
@@ -229,7 +217,7 @@ def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings; tokens come from the environment, since an option would show them."""
-    from hms_active_rooms.serve.guard import caller_tokens, guard_settings
+    from hms_active_rooms.serve.guard import approver_tokens, caller_tokens, guard_settings
 
     environ = settings.environ()
     url = public_url(environ)
@@ -243,30 +231,6 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
         origins=(*(where.allow_origin or ()), *([url] if url else [])),
         own_login=own_login,
     )
-
-
-def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The name for the record of everybody who may approve by REST, and their token."""
-    found: dict[str, tuple[str, str]] = {}
-    for variable, token in environ.items():
-        match = _APPROVER.fullmatch(variable)
-        if match is None or not token:
-            continue
-        name = "approver" if match[1] is None else match[1].lower()
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"{quoted(variable, 70)} holds no approver's name.",
-                hint=f"{APPROVER_VARIABLE}_ and up to 40 letters, digits, dots, dashes and"
-                " underscores.",
-            )
-        if name in found:
-            raise ConfigurationError(
-                f"{quoted(variable, 70)} and {quoted(found[name][0], 70)} are two variables for"
-                f" the approver {quoted(name)}.",
-                hint="Names are compared without case. Keep one of them.",
-            )
-        found[name] = variable, token
-    return {name: token for name, (_, token) in found.items()}
 
 
 def public_url(environ: Mapping[str, str]) -> str:

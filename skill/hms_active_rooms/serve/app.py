@@ -1,4 +1,4 @@
-"""One ASGI application from the ways in: MCP, and REST and the page when they are given."""
+"""One ASGI application from the ways in: MCP, REST and the page, or some of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -35,39 +36,26 @@ Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 class Entry:
     """One way in: its routes, and what must run around them."""
 
-    routes: Sequence[BaseRoute]
+    routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
-def create_app(
-    toolkit: ActiveRoomsToolkit,
-    *,
-    guard: GuardSettings,
-    mcp: Entry | None = None,
-    rest: Sequence[BaseRoute] = (),
-    page: Sequence[BaseRoute] = (),
-    lifespans: Sequence[Lifespan] = (),
-) -> Guard:
+def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
     """The application, behind the guard.
 
     Args:
         toolkit: one gate for all ways in; closed by whoever made it.
+        entries: of `serve.mcp`, `serve.rest` and `serve.page`; what else runs, without routes.
         guard: who may speak to it.
-        mcp: from `serve.mcp.entry`.
-        rest: the REST routes, `/v1/...`.
-        page: the approvals page's routes.
-        lifespans: what else runs while it serves.
     """
     refusals = refusals_of(toolkit.gate.journal)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        every = [*lifespans, *([mcp.lifespan] if mcp and mcp.lifespan else [])]
-        async with at_work(toolkit.gate, every):
+        async with at_work(toolkit.gate, [each.lifespan for each in entries if each.lifespan]):
             yield
 
-    # MCP's own path "/" comes last: the page and REST have longer ones.
-    routes = [Route("/healthz", _healthz), *rest, *page, *(mcp.routes if mcp else ())]
+    routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
     return Guard(LastResort(app), guard, refusals)

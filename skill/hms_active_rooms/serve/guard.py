@@ -36,7 +36,11 @@ BODY_S: Final = 10.0
 """Our choice: how long the body of a request may take to arrive."""
 
 MIN_TOKEN_CHARS: Final = 16
-CALLER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
+"""The token of the approver called `approver`; `HMS_APPROVER_TOKEN_ADA` is that of `ada`."""
+
+_APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
@@ -172,7 +176,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     listed = environ.get("HMS_SERVER_TOKENS", "")
     for pair in listed.replace(",", " ").split() or ([""] if listed.strip() else []):
         name, _, token = pair.partition("=")
-        if not token or not CALLER_NAME.fullmatch(name):
+        if not token or not _NAME.fullmatch(name):
             # The pair may be a bare token, which no message may tell.
             raise ConfigurationError(
                 "HMS_SERVER_TOKENS is not a list of name=token.",
@@ -183,6 +187,30 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
             raise ConfigurationError(f"HMS_SERVER_TOKENS names {quoted(name)} twice.")
         found[name] = token
     return found
+
+
+def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
+    """The name for the record of everybody who may approve by REST, and their token."""
+    found: dict[str, tuple[str, str]] = {}
+    for variable, token in environ.items():
+        match = _APPROVER.fullmatch(variable)
+        if match is None or not token:
+            continue
+        name = "approver" if match[1] is None else match[1].lower()
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{quoted(variable, 70)} holds no approver's name.",
+                hint=f"{APPROVER_VARIABLE}_ and up to 40 letters, digits, dots, dashes and"
+                " underscores.",
+            )
+        if name in found:
+            raise ConfigurationError(
+                f"{quoted(variable, 70)} and {quoted(found[name][0], 70)} are two variables for"
+                f" the approver {quoted(name)}.",
+                hint="Names are compared without case. Keep one of them.",
+            )
+        found[name] = variable, token
+    return {name: token for name, (_, token) in found.items()}
 
 
 def guard_settings(

@@ -223,6 +223,6 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """What runs while a server does, for `create_app(lifespans=...)`; see `notify_settings`."""
+    """What runs while a server does, for `serve.app.at_work`; see `notify_settings`."""
     settings = notify_settings(environ)
     return [Notifier(gate, settings, page).running] if settings else []

@@ -5,7 +5,7 @@ Only an approver's token decides, and it calls nothing that changes a room.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
@@ -24,6 +24,7 @@ from hms_active_rooms.gate.actions.change import Arguments, RoomId, explain_all
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
+from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.callers import caller, threads_of
 from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to_approve
 from hms_active_rooms.serve.decisions import (
@@ -165,8 +166,8 @@ class DecidedAction(_Model):
     action: ActionView
 
 
-def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRoute]:
-    """The routes, for `create_app(rest=...)`. The guard stands before them, and knows who calls.
+def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
+    """REST, for `create_app`. The guard stands before it, and knows who calls.
     `page`: address of the approvals page, told to those who wait; "" when there is none."""
     rest = _Rest(toolkit, page)
     app = FastAPI(
@@ -216,7 +217,7 @@ def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRou
     for route in app.routes:
         if isinstance(route, APIRoute) and route.methods == {"GET"}:
             route.methods = {"GET", "HEAD"}  # only now: HEAD is not documented
-    return [Route("/v1", app), Route("/v1/{rest:path}", app)]
+    return Entry([Route("/v1", app), Route("/v1/{rest:path}", app)])
 
 
 def _may_wait(model: type[BaseModel]) -> dict[str, Any]:

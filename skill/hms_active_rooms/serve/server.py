@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import uvicorn
@@ -39,6 +40,9 @@ _WAITING: Final = 2048
 """Connections that the system keeps until they are accepted."""
 
 _POLL_S: Final = 0.1
+
+ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
+"""None where the system has no such signal (Windows)."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -121,13 +125,13 @@ class _Server(uvicorn.Server):
 def serve(
     app: ASGIApp,
     listener: socket.socket,
-    announce: Callable[[str], None],
+    announce: Callable[[], None],
     closing: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM. `announce` is called with the base URL when it listens,
+    """Serve until SIGINT or SIGTERM. `announce` is called when it listens,
     `closing` when it stops, before it waits for open requests."""
     with listener:
-        announce(address(listener))
+        announce()
         with suppress(KeyboardInterrupt):
             _Server(app, closing).run(sockets=[listener])
 
@@ -149,3 +153,33 @@ async def serving(
         server.should_exit = True
         await task
         listener.close()
+
+
+class OnSignal:
+    """Does the work whenever `ASKED` comes, in the server's loop between its tasks. It catches the
+    signal as soon as it is made: one that nobody catches ends the process."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._early = False
+        if ASKED is not None:
+            signal.signal(ASKED, self._too_early)
+
+    def _too_early(self, *_: Any) -> None:
+        self._early = True
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen while the block runs; what came before is done first."""
+        if ASKED is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(ASKED, self._work)
+        if self._early:
+            self._work()
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(ASKED)
+            signal.signal(ASKED, signal.SIG_IGN)  # a server that stops finishes its work

@@ -67,7 +67,7 @@ def running_page(
     """The page on a free port while the block runs."""
     page = page_routes(toolkit, settings)
     guard = guard_settings("127.0.0.1", token=token, own_login=(PATH,))
-    app = create_app(toolkit, guard=guard, page=page.routes, lifespans=[page.lifespan])
+    app = create_app(toolkit, page.entry, guard=guard)
     loop = asyncio.new_event_loop()
     ready: asyncio.Future[str] = loop.create_future()
     over = asyncio.Event()

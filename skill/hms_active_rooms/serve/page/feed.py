@@ -1,6 +1,7 @@
-"""One reader of journal and rooms for everybody who looks, and their streams of news.
+"""One reader of journal and rooms for everybody who looks, their streams of news, and what these say.
 
-Nobody looks: nothing is read. Each stream sends the whole picture when it changed.
+Nobody looks: nothing is read. Each stream sends the whole picture when it changed: beside
+`ActionView` plain JSON, bounded, with strangers' text escaped.
 """
 
 from __future__ import annotations
@@ -11,18 +12,26 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
+from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.errors import ActiveRoomsError, NotActive
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action
+from hms_active_rooms.gate.journal.records import Action, Event, by_person
 from hms_active_rooms.gate.policy import ANY_ROOM
-from hms_active_rooms.serve.page.view import RoomNow, action_view, room_view
+from hms_active_rooms.gate.view import view
 from hms_active_rooms.serve.problems import place_of
+from hms_active_rooms.tools.roster import Roster, select
+from hms_active_rooms.untrusted import cut, same_looks
 
 MAX_ROOMS: Final = 20
 MAX_WAITING: Final = 50
 
+SHOWN_ROWS: Final = 50
+_MAX_ROLES: Final = 50
+_MAX_TEXT_CHARS: Final = 80
+_MAX_REASON_CHARS: Final = 500
 _NEWEST: Final = 100
 _GENTLE: Final = 5
 """A look into a room that took long is followed by a pause that many times as long."""
@@ -145,9 +154,9 @@ class Feed:
         """How many wait, the first of them, and the newest rows: all of one moment."""
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
-        with self._gate.journal.read() as view:
-            waiting = view.actions(**asked, oldest_first=True, limit=MAX_WAITING)
-            return view.count(**asked), waiting, view.actions(**mine, limit=_NEWEST)
+        with self._gate.journal.read() as reading:
+            waiting = reading.actions(**asked, oldest_first=True, limit=MAX_WAITING)
+            return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
 
     async def _on_record(self, waiting: Sequence[Action]) -> None:
         """Each question that viewers are about to see was asked, once while it is shown."""
@@ -222,3 +231,68 @@ def _event(kind: str, data: str) -> str:
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         _log.error("the approvals page stopped reading: %s", place_of(error))
+
+
+@dataclass(frozen=True)
+class RoomNow:
+    """A room as it was read last.
+
+    Attributes:
+        room: its name and session; None: none runs, or it could not be read.
+        trouble: what there is to say instead.
+    """
+
+    room_id: str
+    room: ActiveRoom | None = None
+    peers: Sequence[Peer] = ()
+    trouble: str = ""
+
+
+def room_view(now: RoomNow) -> dict[str, Any]:
+    """A room: name, session, counts by role, the first rows."""
+    seen = select(now.peers, limit=SHOWN_ROWS)
+    return {
+        "room_id": now.room_id,
+        "name": cut(now.room.name, _MAX_TEXT_CHARS) if now.room else "",
+        "started_at": cut(now.room.session.created_at, _MAX_TEXT_CHARS) if now.room else "",
+        "total": seen.total,
+        "unreadable": seen.unreadable,
+        "by_role": [[cut(role, _MAX_TEXT_CHARS), n] for role, n in seen.by_role[:_MAX_ROLES]],
+        "other_roles": max(len(seen.by_role) - _MAX_ROLES, 0),
+        "trouble": now.trouble,
+        **_rows(seen),
+    }
+
+
+def people_view(now: RoomNow, find: str) -> dict[str, Any]:
+    """The first people in whose name, role, user id or id this is found, and how many there are."""
+    return _rows(select(now.peers, find=find if find.strip() else None, limit=SHOWN_ROWS))
+
+
+def _rows(seen: Roster) -> dict[str, Any]:
+    alike = set(chain.from_iterable(same_looks((r.short_id, r.peer.name) for r in seen.rows)))
+    rows = []
+    for short_id, p, *_ in seen.rows:
+        told = {"short_id": short_id, "name": p.name, "role": p.role, "user_id": p.user_id}
+        row = {key: cut(text, _MAX_TEXT_CHARS) for key, text in told.items()}
+        rows.append({**row, "alike": short_id in alike})
+    return {"matching": seen.matching, "rows": rows}
+
+
+def action_view(action: Action) -> dict[str, Any]:
+    """An action as everywhere, without the list of people, which its question names; and as what
+    the journal labels it: "refused" if nobody said no."""
+    refused = action.state == "rejected" and not by_person(action.decided_way)
+    told = view(action, people=0).model_dump(mode="json")
+    return {**told, "label": "refused" if refused else action.state}
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    """One thing that happened to an action, or one refused request."""
+    told = {"kind": event.kind, "by": event.by, "way": event.way}
+    text = next(filter(None, map(event.data.get, ("reason", "text", "what"))), "")
+    return {
+        "at": event.at.isoformat(),
+        **{key: cut(value, _MAX_TEXT_CHARS) for key, value in told.items()},
+        "text": cut(str(text), _MAX_REASON_CHARS),
+    }

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.journal.records import FINAL, State, Way
+from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.decisions import decide, list_actions, show, told
-from hms_active_rooms.serve.page.feed import Feed, PageSettings
+from hms_active_rooms.serve.page.feed import (
+    Feed,
+    PageSettings,
+    action_view,
+    event_view,
+    people_view,
+)
 from hms_active_rooms.serve.page.sessions import Logins, Session, person_name
-from hms_active_rooms.serve.page.view import action_view, event_view, people_view
 from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
 
 if TYPE_CHECKING:
@@ -65,16 +71,14 @@ _Work = Callable[["Request", Session], Awaitable[Response | dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Page:
-    """The page, for `create_app(page=page.routes, lifespans=[page.lifespan])`.
+    """The page.
 
     Attributes:
-        routes: at `PATH` and below; the guard's `own_login` must name `PATH`.
-        lifespan: reads rooms and journal while somebody looks.
+        entry: for `create_app`, at `PATH` and below; the guard's `own_login` must name `PATH`.
         close: ends the open streams, so that a server that stops need not wait for them.
     """
 
-    routes: Sequence[BaseRoute]
-    lifespan: Callable[[], AbstractAsyncContextManager[None]]
+    entry: Entry
     close: Callable[[], None]
     _logins: Logins
 
@@ -115,7 +119,7 @@ def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = Non
             routes.append(route := Route(PATH + path, desk.of_person(work)))
             # No HEAD: it would show nobody anything, and the stream has no end.
             route.methods = {method}
-    return Page(routes, feed.running, feed.close, logins)
+    return Page(Entry(routes, feed.running), feed.close, logins)
 
 
 def _file(name: str) -> _Handler:
