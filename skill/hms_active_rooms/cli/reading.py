@@ -84,7 +84,7 @@ def peers(
     """List who is in a room."""
     from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
     from hms_active_rooms.tools.read_data import peers_within
-    from hms_active_rooms.tools.roster import default_budget, select, unread
+    from hms_active_rooms.tools.roster import default_budget, same_names, select, unread
 
     if all:
         if limit is not None or offset:
@@ -123,8 +123,13 @@ def peers(
             for row in view.rows
         ],
     )
-    if twins := _twins(view):
-        screen.err(twins)
+    alike = same_names(
+        view.rows,
+        lambda row: f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})",
+        most=_GROUPS_SHOWN,
+    )
+    if alike:
+        screen.err(f"Take care, these names are the same or look the same: {alike}. Use ids.")
 
 
 def _summary(view: Roster) -> str:
@@ -142,17 +147,3 @@ def _summary(view: Roster) -> str:
         here = f"{offset + 1:,} to {offset + len(rows):,}" if rows else "none"
         text += f" Shown: {here} (see --limit, --offset)."
     return text
-
-
-def _twins(view: Roster) -> str:
-    """A warning that names, with their ids, those of the shown whose names are or look the same."""
-    from hms_active_rooms.tools.roster import same_names
-
-    alike = same_names(
-        view.rows,
-        lambda row: f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})",
-        most=_GROUPS_SHOWN,
-    )
-    return (
-        f"Take care, these names are the same or look the same: {alike}. Use ids." if alike else ""
-    )

@@ -8,8 +8,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -105,16 +105,12 @@ def mcp(
     notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=not where.no_elicitation)
 
-    async def talk() -> None:
-        async with closing(toolkit):
-            await serve_stdio(server, toolkit.gate, notices)
-
     for number in exits.SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             # A thread waits for standard input, and nothing else than a client ends that.
             signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
-        asyncio.run(talk())
+        asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
     return exits.DONE
 
 
@@ -160,7 +156,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     page_url = base + PATH if page else ""
     server = build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)
     entries = [
-        Entry(lifespan=lambda: closing(toolkit)),
+        Entry(lifespan=lambda: aclosing(toolkit)),
         *(Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
         entry(server),
     ]
@@ -295,15 +291,6 @@ def guides() -> dict[str, str]:
         for path, content in found.items()
         if path == "SKILL.md" or path.startswith("references/")
     }
-
-
-@asynccontextmanager
-async def closing(toolkit: ActiveRoomsToolkit) -> AsyncIterator[None]:
-    """Close the toolkit in the loop it was used in."""
-    try:
-        yield
-    finally:
-        await toolkit.aclose()
 
 
 def log_to_stderr() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LAST_SENDS_S = 30.0
 """How long the end of the server waits for what is being sent."""
 
-Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 
 @dataclass(frozen=True)

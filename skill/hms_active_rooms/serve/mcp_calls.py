@@ -146,9 +146,9 @@ class _Change:
             words = eliciting.question(self._gate.request(action), elsewhere, self._unused)
             form = eliciting.form(action.digest)
             if self._modern:
-                params = types.ElicitRequestFormParams(message=words, requested_schema=form)
+                shown = types.ElicitRequestFormParams(message=words, requested_schema=form)
                 return types.InputRequiredResult(
-                    input_requests={eliciting.KEY: types.ElicitRequest(params=params)},
+                    input_requests={eliciting.KEY: types.ElicitRequest(params=shown)},
                     request_state=self._asked.encoded(),
                 )
             answer = await self._ask_now(action, words, form)
