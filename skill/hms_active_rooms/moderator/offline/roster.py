@@ -16,7 +16,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import BaseModel, Field, ValidationError
 
 from hms_active_rooms.looks import skeleton
-from hms_active_rooms.moderator.offline.words import pattern, slip
+from hms_active_rooms.moderator.offline.reading import pattern, slip
 from hms_active_rooms.untrusted import resolve_short_id
 
 _SHARED_CHARS: Final = 4

@@ -24,9 +24,19 @@ from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.moderator.offline import audience, replies, turns
-from hms_active_rooms.moderator.offline.reading import CHANGES, Order, is_name, plainly, read
+from hms_active_rooms.moderator.offline.reading import (
+    CHANGES,
+    Order,
+    is_name,
+    is_pronoun,
+    pattern,
+    plainly,
+    read,
+    rows,
+    say,
+    whole,
+)
 from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
-from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows, say, whole
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -354,15 +364,19 @@ class _Turn:
         return focus
 
     def _tell(self, order: Order) -> Plan:
+        # "Nora is here, say hi" may be for her; an announcement is for everyone.
+        vague = order.manner in ("say", "shout", "write")
         try:
             order = audience.split(order, self._roster)
         except audience.Unclear as unclear:
             raise self._stop(str(unclear)) from None
         if not order.words:
             raise self._stop("no_message", asks=True, order=order, options=())
-        if not order.who:
+        if not order.who and not (vague and order.about):
             return self._acted(order, (None,))
         roster = self._roster(order.who)
+        if not order.who and {*roster.mentioned(order.about)} - {*self.before.focus}:
+            raise self._stop("who", asks=True, order=order, options=())
         who = self._people(order, roster)
         # Whom the message leaves the conversation about: a person it names, else its audience.
         named = tuple(p for p in roster.mentioned(order.words) if p not in who)
