@@ -26,6 +26,8 @@ Cause = Literal[
     "not_sent",
     "rate_limited",
     "unauthorized",
+    "forbidden",
+    "not_found",
     "refused",
     "timeout",
     "cut_off",
