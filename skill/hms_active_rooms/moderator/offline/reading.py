@@ -98,9 +98,6 @@ def say(reply: str, **parts: object) -> str:
     return str(_file()["says"][reply].format(shown=shown, examples=listed, **parts))
 
 
-# --- a text as orders ------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Order:
     """One thing that is asked for.
@@ -194,9 +191,8 @@ def _without_rooms(line: str) -> tuple[str, frozenset[str]]:
     head, colon, tail = rest.partition(":")
     found = [] if not colon and re.match(whole("{message}"), rest) else re.findall(room, head)
     ids = [told[1] for told in found] + ([first[2]] if first else [])
-    return re.sub(room, r"\1the room", head) + colon + tail if found else rest, frozenset(
-        map(str.lower, ids)
-    )
+    line = re.sub(room, r"\1the room", head) + colon + tail if found else rest
+    return line, frozenset(map(str.lower, ids))
 
 
 def _talk(line: str) -> Reading | None:

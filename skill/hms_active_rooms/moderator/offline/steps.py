@@ -195,10 +195,8 @@ class _Turn:
         verb, (tool, state), last = order.verb, self.before.changed, self.before.order
         others = tuple(one for one in self.before.options if one not in self.before.focus)
         if verb == "cannot":
-            told = [
-                what for words, what in rows(verb) if re.match(f"(?i){whole(words)}", order.words)
-            ]
-            raise self._stop(say(verb, what=told[0]))
+            told = (why for what, why in rows(verb) if re.match(f"(?i){whole(what)}", order.words))
+            raise self._stop(say(verb, what=next(told)))
         if verb in ("no", "undo") and state in ("done", "unknown"):
             raise self._stop(say("cannot_undo", next=say(f"after_{tool}")))
         if verb in ("no", "undo"):
@@ -394,9 +392,8 @@ class _Turn:
         if not self.room or last is None:
             return None
         if not self.before.options:
-            other = verb not in ("", "hello", "thanks", "cannot") or self.said.rstrip().endswith(
-                "?"
-            )
+            asked = self.said.rstrip().endswith("?")
+            other = asked or verb not in ("", "hello", "thanks", "cannot")
             if other or why in ("unreadable", "injection", "negation"):
                 return None
             if last.verb == "tell" and not last.words:
