@@ -37,7 +37,7 @@ def actions(
     ctx: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
     room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
         bool,
         typer.Option(

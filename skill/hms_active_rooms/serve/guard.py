@@ -69,11 +69,17 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 
 @dataclass(frozen=True)
 class Program:
-    """A program that calls, by its token's name for the record; "": that token has none, or none is
-    needed. `alone`: no other token lets programs call, so what is on record is its to read."""
+    """A program that calls.
+
+    Attributes:
+        name: its token's, for the record; "": that token has none, or none is needed.
+        alone: no other token lets programs call, so what is on record is this one's to read.
+        known: it brought a token that the server was given.
+    """
 
     name: str = ""
     alone: bool = True
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -342,7 +348,7 @@ def _needs_no_token(settings: GuardSettings, path: str) -> bool:
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
     alone = len(settings.callers) < 2
     known: list[tuple[Principal, str]] = [
-        *((Program(name, alone), token) for name, token in settings.callers.items()),
+        *((Program(name, alone, known=True), token) for name, token in settings.callers.items()),
         *((Approver(name), token) for name, token in settings.approvers.items()),
     ]
     if not values or not known:
