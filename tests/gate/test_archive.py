@@ -69,6 +69,34 @@ def test_a_row_that_cannot_be_read_is_exported_as_it_stands() -> None:
     assert '"gate": "ajar"' in file.getvalue()
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "INSERT INTO hms_events SELECT 99, id, created_at, 'seen', x'ff', 'x', '{}', '' FROM hms_actions",
+        "INSERT INTO hms_steps SELECT id, x'ff', x'ff' FROM hms_actions",
+        "UPDATE hms_actions SET requester = x'ff'",
+        "UPDATE hms_actions SET call_key = CAST(call_key AS BLOB)",
+    ],
+)
+def test_bytes_where_a_text_should_be_keep_no_row_from_being_read_or_exported(written: str) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = insert(journal, row(clock(), state="rejected"))
+    with journal.write() as tx:
+        tx.db.exec_driver_sql(written)
+    insert(journal, row(clock(), "another", state="rejected"))
+    clock.now += timedelta(seconds=60)
+    file = StringIO()
+    assert journal.export(file, before=clock(), by="ada") >= 1
+    with journal.read() as view:
+        found, _ = view.same_calls(
+            action.thread, action.content, lambda by: bool(by.partition("#"))
+        )
+        assert found is not None
+        assert all(isinstance(peer, str) for peer in view.steps(action.id))
+        assert all(isinstance(each, str) for each in view.ids("rejected"))
+
+
 def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole(
     tmp_path: Path,
 ) -> None:
