@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.gate.journal.tables import actions
@@ -95,6 +95,17 @@ def test_bytes_where_a_text_should_be_keep_no_row_from_being_read_or_exported(wr
         assert found is not None
         assert all(isinstance(peer, str) for peer in view.steps(action.id))
         assert all(isinstance(each, str) for each in view.ids("rejected"))
+
+
+def test_what_no_database_takes_is_an_error_of_the_journal_and_leaves_it_usable() -> None:
+    journal = Journal(":memory:")
+    for ask in (lambda: journal.get("\udcff"), lambda: journal.actions(limit=10**20)):
+        with pytest.raises(JournalError):
+            ask()
+    with pytest.raises(JournalError):
+        journal.note(REQUESTS, "refused", by="\udcff")
+    journal.note(REQUESTS, "refused", by="ada")
+    assert [event.by for event in journal.refused_requests()] == ["ada"]
 
 
 def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole(

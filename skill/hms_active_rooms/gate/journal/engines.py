@@ -195,7 +195,7 @@ class Database:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
-            except (SQLAlchemyError, self._driver_error) as error:
+            except (SQLAlchemyError, self._driver_error, UnicodeError, OverflowError) as error:
                 raise self._error(error) from None
             except JournalError as error:
                 if self.place not in str(error):
