@@ -187,11 +187,6 @@ class World:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []
 
-    def is_active(self, room_id: str) -> bool:
-        """Whether a session runs."""
-        with self.lock:
-            return self.room(room_id).session is not None
-
     def set_enabled(self, room_id: str, enabled: bool) -> None:
         """Allow or block joins. A running session goes on either way."""
         with self.lock:
