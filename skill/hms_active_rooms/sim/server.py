@@ -115,11 +115,8 @@ def serve(
     settings: Settings | None = None,
     announce: Callable[[Simulation], None],
 ) -> None:
-    """Run a simulator until SIGINT or SIGTERM; see `running_sim`.
-
-    Args:
-        announce: called once, when clients may connect.
-    """
+    """Run a simulator until SIGINT or SIGTERM; `announce` is called once, when clients may connect.
+    See `running_sim`."""
     sim, server, listener = _prepare(build_world(scene, settings=settings), host, port)
     with listener:
         # The socket listens already: who connects now is served as soon as the loop runs.
