@@ -245,8 +245,8 @@ class World:
             left = [] if listed else [p for s in sessions for p in s.left if p.id == peer_id]
             for gone in left[:1]:
                 never: Mapping[str, Json] = {"left_at": UNSET_TIME, "duration": 0}
-                failed = {"type": gone.kind, **never, "error_message": "Peer not joined"}
-                self.tell("peer.leave.failure", room, None, failed, gone)
+                failed: Mapping[str, Json] = {"type": gone.kind, "error_message": "Peer not joined"}
+                self.tell("peer.leave.failure", room, None, {**never, **failed}, gone)
             peer = self.peer(room_id, peer_id)
             drop = partial(self.drop, room, self.session(room_id), peer)
             if not abrupt:
