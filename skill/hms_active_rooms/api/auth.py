@@ -81,8 +81,8 @@ class StaticToken:
                 f"{source} is an app token, with which people join a room.",
                 hint="Use a management token (its claim `type` is `management`).",
             )
-        self._expires = math.inf
-        if type(expires := claims.get("exp")) in (int, float):
+        self._expires, expires = math.inf, claims.get("exp")
+        if isinstance(expires, int | float) and not isinstance(expires, bool):
             with contextlib.suppress(OverflowError):
                 self._expires = float(expires)
         if expired := self._expired():
