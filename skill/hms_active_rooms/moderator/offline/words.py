@@ -19,9 +19,9 @@ def _file() -> Any:
 
 @cache
 def filled(text: str) -> str:
-    """A pattern with the macros in their places, and its lines as alternatives.
+    """A pattern with its macros filled in, and its lines as alternatives.
 
-    Only groups of the pattern's own count: those of macros are not captured.
+    The groups written in the pattern itself capture; those that come from a macro do not.
     """
 
     def put(macro: re.Match[str]) -> str:
