@@ -69,10 +69,11 @@ def test_a_journal_in_memory_says_that_nobody_can_decide_later(sim: Simulation, 
 
 
 def test_a_password_of_the_journal_is_not_told() -> None:
-    given = Settings(journal="postgresql+psycopg://ada:s3cret@db/rooms", policy="my rules.toml")
-    told = "hms-active-rooms approve abc --journal URL --policy 'my rules.toml'"
-    assert given.command("approve", "abc") == told
-    assert given.command("reject", "abc") == "hms-active-rooms reject abc --journal URL"
+    for url in ("ada:s3cret@db/rooms", "db/rooms?user=ada&password=s3cret"):
+        given = Settings(journal=f"postgresql+psycopg://{url}", policy="my rules.toml")
+        told = "hms-active-rooms approve abc --journal URL --policy 'my rules.toml'"
+        assert given.command("approve", "abc") == told
+        assert given.command("reject", "abc") == "hms-active-rooms reject abc --journal URL"
 
 
 def test_no_option_says_yes(sim: Simulation, call: Run) -> None:

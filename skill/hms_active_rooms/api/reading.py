@@ -57,6 +57,10 @@ _WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+|error|fail(ed|ure)?")
 _FAILED: Final = {"error", "fail", "failed", "failure"}
 
 
+_READ: Final = {"peers", "session", "tracks"}
+"""What the answer to a read holds, and an acknowledgement does not without its words."""
+
+
 class _PeerMap(Document):
     """A roster as the API sends it."""
 
@@ -98,8 +102,10 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
     """An acknowledgement, or Unusable. An empty body and `null` are good ones: nothing in it is
     needed."""
-    nothing = body.strip() in (b"", b"null")
-    return Acknowledgement() if nothing else _model(Acknowledgement, _object(body, asked))
+    found = {} if body.strip() in (b"", b"null") else _object(body, asked)
+    if not found.get("message") and _READ & found.keys():
+        raise _contradicts("it answers another request")
+    return _model(Acknowledgement, found)
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli.options import refuse_idle
 from hms_active_rooms.cli.settings import Settings, extra, journal_of
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError
@@ -86,6 +87,7 @@ class Where:
 
 
 def mcp(
+    ctx: typer.Context,
     where: Where,
     stdio: Annotated[
         bool, typer.Option("--stdio", help="Serve one client by standard input and output.")
@@ -105,6 +107,7 @@ def mcp(
     if not stdio:
         return _listening(settings, where, people=None)
 
+    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin")
     log_to_stderr()
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())

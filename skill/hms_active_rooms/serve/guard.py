@@ -71,10 +71,12 @@ class Program:
     Attributes:
         name: its token's, for the record; "": that token has none, or none is needed.
         alone: no other token lets programs call, so what is on record is this one's to read.
+        known: it brought a token that the server was given.
     """
 
     name: str = ""
     alone: bool = True
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -327,7 +329,7 @@ def _needs_no_token(settings: GuardSettings, path: str) -> bool:
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
     alone = len(settings.callers) < 2
     known: list[tuple[Principal, str]] = [
-        *((Program(name, alone), token) for name, token in settings.callers.items()),
+        *((Program(name, alone, known=True), token) for name, token in settings.callers.items()),
         *((Approver(name), token) for name, token in settings.approvers.items()),
     ]
     if not values or not known:

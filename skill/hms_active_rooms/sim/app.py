@@ -18,7 +18,7 @@ from hms_active_rooms.sim.control import Control
 from hms_active_rooms.sim.faults import Fault, Faults
 from hms_active_rooms.sim.operations import Answer, answer, error_body, find
 from hms_active_rooms.sim.records import Json
-from hms_active_rooms.sim.request_log import RequestLog
+from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
 from hms_active_rooms.sim.settings import is_valid
 from hms_active_rooms.sim.world import World
 
@@ -81,18 +81,13 @@ class SimApp:
         self, scope: _Event, path: str, body: bytes, receive: _Receive, send: _Send
     ) -> None:
         method, query = scope["method"], scope["query_string"].decode("latin-1")
+        at = nanos_text(self.world.now())
         found = find(method, path)
         name = found[0].name if found else ""
         taken = self.faults.take(name, method, path)
-        fault = taken or _NO_FAULT
+        fault, hit = taken or _NO_FAULT, taken.kind if taken else ""
         seq = self.log.begin(
-            at=nanos_text(self.world.now()),
-            operation=name,
-            method=method,
-            path=path,
-            query=query,
-            body=_parsed(body),
-            fault=taken.kind if taken else "",
+            LoggedRequest(0, at, name, method, path, query, _parsed(body), fault=hit)
         )
         if fault.when == "before":
             await asyncio.sleep(fault.latency_s)

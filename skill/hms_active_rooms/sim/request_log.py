@@ -46,14 +46,11 @@ class RequestLog:
         self._entries: list[LoggedRequest] = []
         self._changed = threading.Condition()
 
-    def begin(
-        self, *, at: str, operation: str, method: str, path: str, query: str, body: Json, fault: str
-    ) -> int:
-        """Add a request that has arrived; returns its sequence number."""
+    def begin(self, arrived: LoggedRequest) -> int:
+        """Add a request that has arrived; returns the sequence number that it gets."""
         with self._changed:
             seq = len(self._entries) + 1
-            entry = LoggedRequest(seq, at, operation, method, path, query, body, fault=fault)
-            self._entries.append(entry)
+            self._entries.append(replace(arrived, seq=seq))
             self._changed.notify_all()
             return seq
 
