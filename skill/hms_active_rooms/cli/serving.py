@@ -47,7 +47,7 @@ _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 @dataclass(frozen=True)
 class Where:
-    """Where a server listens, what it is reached by besides, and for what: its options."""
+    """Options of a server: its rooms, its address, and the other names it may be reached by."""
 
     room: Annotated[
         list[str] | None,
@@ -64,7 +64,7 @@ class Where:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN(S).",
+            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
         ),
     ] = None
     allow_origin: Annotated[
@@ -138,8 +138,9 @@ def serve(
 ) -> int:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    HMS_SERVER_TOKEN: the bearer token of programs that call the tools. HMS_APPROVER_TOKEN,
-    HMS_APPROVER_TOKEN_<NAME>: tokens of programs that approve by REST. No two may be equal.
+    HMS_SERVER_TOKEN: the bearer token of programs that call the tools; for several,
+    HMS_SERVER_TOKENS: NAME=TOKEN,NAME=TOKEN. HMS_APPROVER_TOKEN, HMS_APPROVER_TOKEN_<NAME>:
+    tokens of programs that approve by REST. No two may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without

@@ -85,5 +85,5 @@ def rows(db: sa.Connection, query: sa.ClauseElement, given: Row) -> list[Row]:
 
 
 def text(value: object) -> object:
-    """SQLite holds bytes in a column of text, if somebody writes them there."""
+    """The value; bytes, which SQLite takes also in a column of text, become text."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
