@@ -69,6 +69,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("peers", ROOM, "--limit", "many"), "--limit"),
         (("actions", "--state", "finished"), "is no state"),
         (("actions", "--limit", "0"), "--limit"),
+        (("actions", "--limit", "9" * 20), "--limit"),
         (("actions", "--room", "x"), "is not a room id"),
         (("actions", "show", "nope"), "There is no action"),
         (("actions", "show", "nope", "--wait", "-1"), "--wait"),

@@ -45,7 +45,7 @@ def chat(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Go on with the conversation of this name, or begin it; `chats` lists them.",
+            help="Go on with this conversation, or begin one by this name; `chats` lists them.",
         ),
     ] = None,
     approve_from_stdin: Annotated[

@@ -56,7 +56,7 @@ class ScenePerson(_Part):
     """One person, or `count` of them with `{n}` in the name and the user id.
 
     Attributes:
-        name_times, metadata_times: repeat the text so often; for very long ones.
+        name_times, metadata_times: how many times the text is repeated, to make a very long one.
         minutes_ago: when they joined, before the scene starts.
         ghost: their connection broke just now; they stay listed for a minute.
     """

@@ -110,7 +110,7 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """A new name, for the journal, of a thread for calls that belong to no thread of a graph."""
+    """A new thread name, for the journal, when a tool is called outside any thread of a graph."""
     return f"{NOWHERE}{uuid4()}"
 
 

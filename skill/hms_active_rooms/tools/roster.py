@@ -269,7 +269,8 @@ def cell(text: str, most: tuple[int, int]) -> str:
 
 
 def _counts(before: str, roles: tuple[tuple[str, int], ...], total: int) -> str:
-    """`12 as "student" and 1 as "host"`; a Latin word stands between a count and a role."""
+    """`12 as "student" and 1 as "host"`. The Latin words between a count and a role keep both in
+    place when a role is written from right to left."""
     if not total or not roles:
         return ""
     shown = [f'{count:,} as "{cell(role, LABEL)}"' for role, count in roles[:SHOWN_ROLES]]
