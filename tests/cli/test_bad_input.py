@@ -58,7 +58,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("send", ROOM, "hi", "--to", ""), "empty"),
         (("send", ROOM, "hi", "--role", ""), "role"),
         (("send", ROOM, "hi", "--type", ""), "type"),
-        (("remove", ROOM), "Give a peer or --role"),
+        (("remove", ROOM), "a peer or --role"),
         (("remove", ROOM, "Bob", "--role", "student"), "not both"),
         (("remove", ROOM, "--role", "x" * 101), "role"),
         (("remove", ROOM, "d6a660ef", "--reason", "x" * 501), "reason"),

@@ -92,7 +92,7 @@ class Database:
             )
             if ":" not in url and "@" not in url:
                 path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
-                hint = f"A file is named by its URL: {path} (HMS_JOURNAL or --journal)."
+                hint = f"HMS_JOURNAL or --journal must be a URL. For a file of that name: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,

@@ -135,8 +135,8 @@ class Which(TypedDict, total=False):
         room_id: rows of this room.
         rooms: rows of these rooms; None: of any.
         thread: rows of this conversation.
-        within: rows of these conversations; a name that ends in ":" stands for all that go on
-            with one more word. None: of any.
+        within: rows of these conversations; "a:" stands for "a:" with any one word after it.
+            None: of any.
         requester: rows that this one asked for.
     """
 
@@ -442,8 +442,8 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Write a row that was moved, if it still is in one of the states before, and the event
-        that says so; the number of that."""
+        """Write a row that was moved, and its event. Returns the event's number; None, with nothing
+        written, if the stored row is in none of the states `before`."""
         columns = row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
