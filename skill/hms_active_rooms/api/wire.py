@@ -42,14 +42,8 @@ Cause = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for one attempt; a call's deadline covers all attempts and waits together.
-
-    Attributes:
-        connect_s: to make a connection, TLS included.
-        read_s: between two pieces of an answer. A read fits twice into the default deadline.
-        write_s: between two pieces of a request.
-        pool_s: for a free connection.
-    """
+    """Seconds for one attempt: to make a connection (TLS included), between two pieces of an answer
+    and of a request, for a free connection. A read fits twice into the default deadline."""
 
     connect_s: float = 5.0
     read_s: float = 12.0
@@ -126,7 +120,7 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable HTTP answer. The text is ours: a library's may quote hosts, proxies or headers."""
+    """No usable answer. The text is ours: a library's may quote hosts, proxies or headers."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)

@@ -194,7 +194,7 @@ def export(
     if json:
         screen.document({"file": file, "actions": count})
     else:
-        screen.out(f"Wrote {count:,} actions to {quoted(file, 200)}.")
+        screen.out(f"Wrote {count:,} action{'s' if count != 1 else ''} to {quoted(file, 200)}.")
 
 
 def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
@@ -208,7 +208,9 @@ def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
     if json:
         screen.document({"deleted": pruned.actions, "left": pruned.left})
         return
-    screen.out(f"Deleted {pruned.actions:,} actions from the journal {book.place}.")
+    screen.out(
+        f"Deleted {pruned.actions:,} action{'s' if pruned.actions != 1 else ''} from the journal {book.place}."
+    )
     if pruned.left:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(

@@ -78,7 +78,9 @@ def prune(days: _Days = KEPT_DAYS, mb: _Mb = KEPT_MB, json: Json = False) -> Non
     if json:
         screen.document({"file": str(path()), "deleted": [chat.thread for chat in gone]})
     else:
-        screen.out(f"Deleted {len(gone)} conversations from {quoted(str(path()), 200)}.")
+        screen.out(
+            f"Deleted {len(gone)} conversation{'s' if len(gone) != 1 else ''} from {quoted(str(path()), 200)}."
+        )
 
 
 def path() -> Path:

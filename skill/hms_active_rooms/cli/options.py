@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
 ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one document a line.")]
 All = Annotated[
     bool,
     typer.Option(
@@ -28,8 +28,9 @@ Journal = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If there is none,"
-        " send, remove, end, chat, mcp and serve make it; the others end with an error.",
+        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If no journal"
+        " is there, send, remove, end, chat, mcp and serve create it; other commands end with an"
+        " error.",
     ),
 ]
 PolicyFile = Annotated[

@@ -41,7 +41,8 @@ _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 @dataclass(frozen=True)
 class Where:
-    """Where a server listens, what it is reached by besides, and for what: its options."""
+    """The options of a server: its rooms, where it listens, which other hosts and origins reach it,
+    and whether it asks through MCP clients."""
 
     room: Annotated[
         list[str] | None,
@@ -58,7 +59,8 @@ class Where:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN(S).",
+            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN or"
+            " HMS_SERVER_TOKENS.",
         ),
     ] = None
     allow_origin: Annotated[
@@ -82,15 +84,16 @@ def mcp(
     ctx: typer.Context,
     where: Where,
     stdio: Annotated[
-        bool, typer.Option("--stdio", help="Standard input and output instead of HTTP.")
+        bool, typer.Option("--stdio", help="Serve one client by standard input and output.")
     ] = False,
     *,
     settings: Settings,
 ) -> int:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Clients send the bearer token that is in HMS_SERVER_TOKEN. It must be set when others than
-    this machine can reach the server.
+    Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
+    ("name=token,name=token"). One of the two must be set when others than this machine can reach
+    the server.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -128,8 +131,9 @@ def serve(
 ) -> int:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    HMS_SERVER_TOKEN: the bearer token of programs that call the tools. HMS_APPROVER_TOKEN,
-    HMS_APPROVER_TOKEN_<NAME>: tokens of programs that approve by REST. No two may be equal.
+    HMS_SERVER_TOKEN: the bearer token of programs that call the tools; HMS_SERVER_TOKENS: several
+    ("name=token,name=token"). HMS_APPROVER_TOKEN, HMS_APPROVER_TOKEN_<NAME>: tokens of programs
+    that approve by REST. No two may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without

@@ -99,8 +99,15 @@ class Sending:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Whether this worker still holds the row, and with `in_time` the approval still counts;
-        prolongs its lease for a request, and for a wait before it."""
+        """Prolong this worker's lease on the row by the time of a request and the wait before it.
+
+        Args:
+            in_time: only if the time of the approval is not over.
+            wait_s: how long the wait before the request is.
+
+        Returns:
+            Whether it was prolonged. False: the row is another's by now, or it is too late.
+        """
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -250,7 +257,8 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """A row that was given back may be another claim by now."""
+    """Whether the row is still held by the claim of `action`: after it was given back, somebody may
+    have claimed it again."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 

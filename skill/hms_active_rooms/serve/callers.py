@@ -148,13 +148,13 @@ class Caller:
 
     @property
     def thread(self) -> str:
-        """The journal's thread of these calls."""
+        """The name of the thread that the journal keeps these calls in."""
         return OUTSIDE + self.channel
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The threads of everything that programs with this token asked for, as `Reading.actions`
-    takes them within; "": of the token without a name."""
+    """The threads of everything that programs with this token asked for, in the form that
+    `Which.within` takes. `token`: its name; "" for the token without a name."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 

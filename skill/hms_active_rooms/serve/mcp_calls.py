@@ -54,8 +54,13 @@ _log = logging.getLogger(__name__)
 
 
 class Calls:
-    """Answers tools/call. `page`: address of the approvals page, if there is one; `elicit`: whether
-    people are asked through their client, and its answers count."""
+    """Answers tools/call.
+
+    Args:
+        toolkit: holds the gate.
+        page: address of the approvals page; "" for none.
+        elicit: whether a client is asked to put the question to its user, and may answer it.
+    """
 
     def __init__(self, toolkit: ActiveRoomsToolkit, page: str, elicit: bool) -> None:
         self._gate = toolkit.gate
@@ -107,7 +112,7 @@ class _Change:
 
     @property
     def _modern(self) -> bool:
-        # The era that asks by returning the call.
+        # Whether a server asks by returning the call, and the client calls again with the answer.
         return self._context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
     @property

@@ -37,13 +37,7 @@ _NO_FAULT: Final = Fault(kind="latency")
 
 
 class SimApp:
-    """The app of one world, for uvicorn or for httpx.ASGITransport.
-
-    Attributes:
-        world: the simulated account.
-        log: every API request.
-        faults: what is set to go wrong.
-    """
+    """The app of one world, for uvicorn or for httpx.ASGITransport."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -172,7 +166,6 @@ class Listener(socket.socket):
     """A listening socket that notes its connections, so that the app may break its own."""
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As a socket's own."""
         accepted, client = super().accept()
         _accepted[*accepted.getsockname()[:2], *client[:2]] = accepted
         return accepted, client

@@ -202,7 +202,8 @@ class StateChange(Arguments, ABC):
             await sending.note("sent_again", way="idempotent")
 
     async def look(self, sending: Sending) -> Ended:
-        """Look for the effect of an earlier send whose outcome is unknown, without waiting."""
+        """Look once at the room for the effect of an earlier request whose outcome is unknown; do
+        not wait for it to show."""
         if not self.visible:
             return "unknown", sending.action.result
         return self._looked(sending.shown, await sending.watch(sending.shown.people, wait=False))
@@ -293,7 +294,7 @@ def explain(error: ValidationError) -> str:
 
 
 def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
-    """The same from pydantic's list of problems."""
+    """As `explain`, from pydantic's list of problems."""
     parts = []
     for problem in problems[:5]:
         place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"

@@ -1,6 +1,6 @@
-"""Archiving the journal: finished actions are written to a file, whole, and deleted once they are
-in one. Nothing else is ever deleted, and one event stays of each action: its id is never used
-again, so a call of then that is run again is not sent again."""
+"""Archiving the journal: finished actions are written to a file, whole; those that are in a file can
+be deleted. Nothing else is ever deleted. Of each deleted action one event stays, so its id is never
+used again: an old call that is run again, as by a replayed graph, is not sent again."""
 
 from __future__ import annotations
 
@@ -138,9 +138,8 @@ def ended(view: Reading, before: datetime) -> list[str]:
     has_ended = sa.or_(late, sa.and_(row.state.in_((*FINAL, "unknown")), over))
     calls = sa.select(row.call_key).group_by(row.call_key)
     calls = calls.having(sa.func.min(sa.case((has_ended, 1), else_=0)) == 1)
-    return list(view.db.scalars(calls.order_by(sa.func.min(row.created_at))))
+    return [each["call_key"] for each in view.found(calls.order_by(sa.func.min(row.created_at)))]
 
 
 def _events(view: Reading, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
-    found = view.db.execute(sa.select(events).where(*where).order_by(events.c.seq))
-    return [dict(row) for row in found.mappings()]
+    return view.found(sa.select(events).where(*where).order_by(events.c.seq))

@@ -21,10 +21,10 @@ class _Compiled:
     """A statement in the words of one database.
 
     Attributes:
-        fixed: the values that it names itself, as the driver takes them.
-        bound: by parameter, what makes a value one of the driver's.
+        fixed: the values that stand in the statement, as the driver takes them.
+        bound: by parameter, the function that turns our value into the driver's.
         names: its columns.
-        read: by column, what makes a value of the driver's one of ours.
+        read: by column, the function that turns the driver's value into ours.
     """
 
     text: str
@@ -85,5 +85,5 @@ def rows(db: sa.Connection, query: sa.ClauseElement, given: Row) -> list[Row]:
 
 
 def text(value: object) -> object:
-    """SQLite holds bytes in a column of text, if somebody writes them there."""
+    """The value, with bytes decoded: SQLite keeps bytes in a text column if somebody wrote them."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

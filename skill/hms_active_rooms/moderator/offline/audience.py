@@ -101,8 +101,6 @@ def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
     mark = _MARK.match(rest) if rest else None
     said = rest[mark.end() :].strip() if mark else f"{order.manner}{rest}"
     order = replace(order, who=who, words="", manner="told")
-    if not (rest or who):
-        return order
     if quoted := _QUOTED.fullmatch(said.rstrip(" .!")):
         return replace(order, words=quoted[0][1:-1].strip())
     for form, words in () if mark else rows("told"):

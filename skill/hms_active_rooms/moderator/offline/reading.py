@@ -37,9 +37,9 @@ def _file() -> Any:
 
 @cache
 def filled(text: str) -> str:
-    """A pattern with the macros in their places, and its lines as alternatives.
+    """A pattern with its macros filled in, and its lines as alternatives.
 
-    Only groups of the pattern's own count: those of macros are not captured.
+    The groups written in the pattern itself capture; those that come from a macro do not.
     """
 
     def put(macro: re.Match[str]) -> str:
@@ -391,7 +391,8 @@ def _joins_order(text: str) -> bool:
 
 
 def _as_reason(text: str, *, after_for: bool = False) -> str | None:
-    """What stands behind an order as its reason; None if it may take the order back, or put it off."""
+    """The text after an order, as its reason. None if it may be more than a reason: another order,
+    or words that take the order back, limit it or put it off."""
     plain = _unquoted(text)
     barred = fits(text, "unquoted", "condition", "exception", "span") or fits(f"for {text}", "span")
     if after_for:
@@ -431,6 +432,7 @@ def _is_statement(text: str) -> bool:
 
 
 def _why_not(line: str) -> str:
+    """Why nothing is done about a line that is no order: the name of the reply that says so."""
     text = _unquoted(line)
     if pattern("asks").match(text) and not re.search(r"(?i)\b(?:not|n't)\b", text):
         return "question"
