@@ -85,8 +85,9 @@ def decide(
     if isinstance(answer, Refuse):  # nobody's no: it takes back no yes
         answer, by, way = Reject(answer.reason), "gate", "gate"
     try:
-        decision, digest = parse_answer(answer)
-        if digest != row.digest and not (digest is None and isinstance(decision, Reject)):
+        decision = parse_answer(answer)
+        named = decision.digest
+        if named != row.digest and not (named is None and isinstance(decision, Reject)):
             raise BadAnswerError("the answer names another question than this one")
         by = storable(decision.by or by)
         match decision:
