@@ -147,15 +147,15 @@ class Sending:
                 state, result = await self.carry_out()
             except ApiError as error:
                 pause_s = self._pause_s(error, self.attempt)
-                if pause_s is not None and await to_the_end(
+                if pause_s is not None and await uninterrupted(
                     give_back, self.journal, self.action, str(error)
                 ):
                     return pause_s
                 state, result = failed(error) if error.executed == "no" else stopped(error)
-            ended = state, result.noting(*self.change.notes)
-            return await asyncio.to_thread(self._record, ended, "answer")
+            result = replace(result, notes=(*self.change.notes, *result.notes))
+            return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
-            await to_the_end(self._try_to_record, error)
+            await uninterrupted(self._try_to_record, error)
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
@@ -349,7 +349,7 @@ async def written(journal: Journal, step: Callable[[Writing], Found]) -> Found:
     return await asyncio.to_thread(write)
 
 
-async def to_the_end(call: Callable[[*Given], Found], *given: *Given) -> Found:
+async def uninterrupted(call: Callable[[*Given], Found], *given: *Given) -> Found:
     """What a blocking call returns, from a thread. However often this task is cancelled, that
     comes after the call has ended."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)

@@ -25,7 +25,6 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import BadAnswerError
 from hms_active_rooms.gate.deciding import Decided
-from hms_active_rooms.gate.gate import Asking
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.answers import Answer, where_to_approve
@@ -178,9 +177,9 @@ class Calls:
         if talk.asked is not None:
             with suppress(InvalidCall):
                 return await self._later_round(talk.asked, talk), False
-        asking = Asking(eliciting.WAY) if talk.can_ask else None
-        action, is_new = await open_call(self._gate, call, talk.caller, asking)
-        return action, is_new and asking is not None
+        shown = eliciting.WAY if talk.can_ask else None
+        action, is_new = await open_call(self._gate, call, talk.caller, shown)
+        return action, is_new and talk.can_ask
 
     async def _later_round(self, asked: eliciting.Asked, talk: _Talk) -> Action:
         answer: object = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from hms_active_rooms.errors import ActiveRoomsError, ApiError
@@ -52,10 +52,6 @@ class Result:
     notes: tuple[str, ...] = ()
     people: tuple[PersonResult, ...] = ()
     error: str = ""
-
-    def noting(self, *notes: str) -> Result:
-        """The same with notes before its own."""
-        return replace(self, notes=(*notes, *self.notes))
 
 
 Ended = tuple[Ending, Result]

@@ -179,6 +179,7 @@ class Which(TypedDict, total=False):
     """Which rows.
 
     Attributes:
+        id: the row with this id.
         state: rows that are in this state now.
         room_id: rows of this room.
         rooms: rows of these rooms; None: of any.
@@ -188,6 +189,7 @@ class Which(TypedDict, total=False):
         requester: rows that this one asked for.
     """
 
+    id: str
     state: State | None
     room_id: str | None
     rooms: Collection[str] | None
@@ -391,7 +393,7 @@ class Reading:
     def _filters(self, which: Which) -> list[sa.ColumnElement[bool]]:
         found = [
             actions.c[name] == value
-            for name in ("room_id", "thread", "requester")
+            for name in ("id", "room_id", "thread", "requester")
             if (value := which.get(name)) is not None
         ]
         if (state := which.get("state")) is not None:
