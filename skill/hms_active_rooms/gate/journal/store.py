@@ -362,7 +362,7 @@ class Reading:
         cursor.execute(compiled.text, compiled.fixed | values)
         return cursor
 
-    def _rows(self, query: sa.ClauseElement, **given: object) -> list[Row]:
+    def _rows(self, query: sa.ClauseElement, **given: Any) -> list[Row]:
         """What a statement that is kept finds."""
         compiled = _compiled(query, self.db.dialect, ())
         found = []
