@@ -34,7 +34,7 @@ REFUSED: Final = (
 )
 """One sentence a kind; the answer in the card is the model's own."""
 
-_LISTED: Final = ("blind", "second", "third", "fourth", "fifth", "sixth")
+_LISTED: Final = tuple(TABLES)[2:]
 
 _HEAD: Final = """\
 # Model card: `commands`
@@ -91,6 +91,8 @@ def card() -> str:
                 f"- fourth: `tests/moderator/offline/fourth.tsv`, by the same person, after what `third` showed was mended. {_first_time(TABLES['fourth'])}",
                 f"- fifth: `tests/moderator/offline/fifth.tsv`, the same once more, after `fourth`. {_first_time(TABLES['fifth'])}",
                 f"- sixth: `tests/moderator/offline/sixth.tsv`, two thirds near-orders, after `fifth`. {_first_time(TABLES['sixth'])}",
+                f"- seventh: `tests/moderator/offline/seventh.tsv`, two thirds plain orders typed in a hurry, by somebody else who had not seen the grammar. {_first_time(TABLES['seventh'])}",
+                f"- eighth: `tests/moderator/offline/eighth.tsv`, by the same person, after what `seventh` showed was mended. {_first_time(TABLES['eighth'])}",
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),

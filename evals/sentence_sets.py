@@ -27,7 +27,18 @@ _SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
 NEVER: Final = _SETS / "never.yaml"
 TABLES: Final = {
     name: _SETS / f"{name}.tsv"
-    for name in ("plain", "near", "blind", "second", "third", "fourth", "fifth", "sixth")
+    for name in (
+        "plain",
+        "near",
+        "blind",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+    )
 }
 
 

@@ -123,7 +123,7 @@ class Stage:
         return (
             all(present(label) for label in state.here)
             and not any(present(label) for label in state.gone)
-            and state.session in (None, "running" if world.is_active(room_id) else "over")
+            and state.session in (None, "running" if world.room(room_id).session else "over")
             and state.locked in (None, not world.room(room_id).enabled)
             and state.messages in (None, len(world.deliveries))
         )

@@ -1,9 +1,7 @@
 """Run a coroutine to its end from synchronous code, on one background event loop per process.
 
 A loop per call would open new connections each time, and `asyncio.run` is refused
-inside a running loop (a notebook, a synchronous tool in an async agent). So one
-daemon thread keeps one loop; it starts at the first call, starts anew after a
-fork, and stops before the interpreter does.
+inside a running loop (a notebook, a synchronous tool in an async agent).
 """
 
 from __future__ import annotations
@@ -23,16 +21,15 @@ GRACE_S: Final = 5.0
 """How long an interrupted call, or the end of the process, waits for clean-up."""
 
 
-def run(work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]) -> T:
+Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
+
+
+def run(work: Work[T]) -> T:
     """Result of a coroutine (or of a function that makes one), run on the background loop.
 
-    The coroutine sees a copy of the caller's context variables. If waiting is
-    interrupted (Ctrl-C, a signal handler that raises), the coroutine is cancelled
-    first and the interruption goes on.
-
-    Raises:
-        RuntimeError: called from a coroutine on the background loop, which would
-            wait for itself for ever.
+    The coroutine sees a copy of the caller's context variables. If waiting is interrupted (Ctrl-C,
+    a signal handler that raises), it is cancelled first and the interruption goes on. Called on
+    the background loop itself, which would wait for itself for ever, it is a RuntimeError.
     """
     try:
         background = _current()
@@ -75,9 +72,7 @@ def run(work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]) -> 
         raise
 
 
-def _coroutine(
-    work: Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]],
-) -> Coroutine[Any, Any, T]:
+def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:
     return work if isinstance(work, Coroutine) else work()
 
 

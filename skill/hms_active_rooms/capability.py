@@ -1,8 +1,7 @@
 """The contract, `capability.yaml`, as pydantic models: the only source of names, hints and paths.
 
-An unclear contract must not become a running tool. So an unknown key is an error, a missing
-hint is read the strictest way, a path is filled completely or not at all, and a file that
-contradicts itself is refused with the place and the reason.
+An unclear contract must not become a running tool: an unknown key is an error, a missing hint is
+read the strictest way, and a file that contradicts itself is refused with the place and the reason.
 """
 
 from __future__ import annotations
@@ -13,16 +12,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import quote
 
+import pydantic
 import yaml
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    Field,
-    PrivateAttr,
-    StrictBool,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, StrictBool, ValidationError
 from pydantic.alias_generators import to_camel
 
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
@@ -47,7 +39,7 @@ class Hints(_Part):
     destructive: StrictBool = Field(default_factory=lambda given: not given.get("read_only"))
     idempotent: StrictBool = Field(default_factory=lambda given: bool(given.get("read_only")))
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:
         if self.read_only and self.destructive:
             raise ValueError("readOnly and destructive contradict each other")
@@ -85,12 +77,8 @@ class Operation(_Part):
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
-        """The path with every placeholder filled by its value, percent-encoded.
-
-        Raises:
-            InvalidCall: a placeholder without a value, a value without a placeholder,
-                or a value that would change the path ("", "." or "..").
-        """
+        """The path with every placeholder filled by its value, percent-encoded; InvalidCall if one is
+        missing, too many, or would change the path ("", "." or "..")."""
         if sorted(values) != sorted(names := _PLACEHOLDER.findall(self.path)):
             raise InvalidCall(f"{self.name} needs exactly {', '.join(names)}.")
         if unusable := [name for name, value in values.items() if value in ("", ".", "..")]:
@@ -105,7 +93,7 @@ class Resource(_Part):
     path: str = Field(pattern=r"^/[^?#%\\\s]+[^/]$")
     operations: tuple[Operation, ...]
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _fill_paths(self) -> Self:
         for operation in self.operations:
             names = [p.name for p in operation.input_parameters if p.place == "path"]
@@ -217,7 +205,7 @@ class Capability(_Part):
             raise InvalidCall(f"There is no tool {ascii(name)[:80]}.")
         return self._tools[name]
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _connect(self) -> Self:
         for resource in self.capability.consumes[0].resources:
             for operation in resource.operations:
@@ -243,12 +231,8 @@ def capability() -> Capability:
 
 
 def load(text: str) -> Capability:
-    """Read a contract from YAML text.
-
-    Raises:
-        ConfigurationError: it is no YAML or no contract; the text names the place, for
-            example "capability.exposes[0].tools[2].call".
-    """
+    """Read a contract from YAML text; ConfigurationError if it is none, with the place in it, for
+    example "capability.exposes[0].tools[2].call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

@@ -27,11 +27,7 @@ FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
-    """The variable's value, by default the first that is allowed.
-
-    Raises:
-        ConfigurationError: another value.
-    """
+    """The variable's value, by default the first that is allowed; ConfigurationError if it is another."""
     value = environ.get(variable, "").strip() or allowed[0]
     if value not in allowed:
         *others, last = allowed
@@ -42,12 +38,8 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
-    """A misspelled setting must not be ignored: with it would go a protection.
-
-    Raises:
-        ConfigurationError: a variable that begins with `HMS_`, in any case of letters, and is
-            none of ours.
-    """
+    """ConfigurationError if a variable begins with `HMS_`, in any case of letters, and is none of
+    ours: with a misspelled setting a protection would go."""
     for name in environ:
         if not name.upper().startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
             continue

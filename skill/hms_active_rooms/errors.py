@@ -1,9 +1,8 @@
 """The one error tree. Each class is one thing the caller does next.
 
-Every error says whether anything was executed (`executed`), what happened
-(`str(error)`), and what to do next (`hint`). What a model reads is
-`for_model()`; what a log wants besides (`status`, `request_id`) stays out of it.
-No error ever holds a token.
+Every error says whether anything was executed (`executed`), what happened (`str(error)`), and
+what to do next (`hint`). What only a log wants (`status`, `request_id`) stays out of
+`for_model()`. No error ever holds a token.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 Executed = Literal["no", "maybe", "yes"]
-"""Whether the request changed anything: "maybe" means it cannot be known from the answer."""
+"""Whether the request changed anything; "maybe": the answer does not tell."""
 
 _EXECUTED_TEXT: dict[Executed, str] = {
     "no": "Nothing was executed.",
@@ -163,8 +162,7 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429. The request was not executed. `retry_after_s`: seconds to wait, None when the server did
-    not say."""
+    """429, not executed. `retry_after_s`: seconds to wait, None when the server did not say."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."

@@ -14,11 +14,7 @@ NAME: Final = "hms-active-rooms"
 
 
 def how_to_install(extra: str) -> str:
-    """The command that adds an extra to this installation.
-
-    Args:
-        extra: its name in `pyproject.toml`.
-    """
+    """The command that adds an extra of `pyproject.toml` to this installation."""
     try:
         dist = metadata.distribution(NAME)
     except metadata.PackageNotFoundError:

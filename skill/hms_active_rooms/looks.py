@@ -1,13 +1,13 @@
 """How a name looks: keys under which names that a person would mix up are equal.
 
-All keys forget what is not seen (format characters, fillers, kinds of blanks) and read
-only the first `SEEN_CHARS` visible characters, found within `SCANNED_CHARS`, so that a
-long name costs little. Two names that differ only after that count as alike: a needless
-warning costs a look, and a missing one can remove the wrong person.
+All keys forget what is not seen (format characters, fillers, kinds of blanks) and read only the
+first visible characters, so that a long name costs little. Two names that differ only after that
+count as alike: a needless warning costs a look, and a missing one can remove the wrong person.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -28,17 +28,12 @@ BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 IGNORED: Final = frozenset("\u034f\u17b4\u17b5\ufffc")
 """Drawn as nothing."""
 
-_SELECTORS: Final = (
-    (0x180B, 0x180F),
-    (0xFE00, 0xFE0F),
-    (0xE0100, 0xE01EF),
-    (0x16FE4, 0x16FE4),
-)
+_SELECTOR: Final = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]")
 
 
 def is_selector(char: str) -> bool:
     """Whether it only chooses how the character before it is drawn."""
-    return any(first <= ord(char) <= last for first, last in _SELECTORS)
+    return bool(_SELECTOR.match(char))
 
 
 # Combining classes of marks a name can lose and still be read as the same: overlays, Hebrew

@@ -48,6 +48,7 @@ _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_UNSEEN: Final = frozenset({*_SHORT_ESCAPES, *_QUOTES}) | BLANKS | IGNORED
 
 # The one place where a joiner and a selector are seen: between and after pictures.
 _PICTURE: Final = (
@@ -102,13 +103,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
-    """A stranger's text without quotes, for a cell or a field: escaped, "…" at its end when cut.
-
-    Args:
-        text: anything, of any length.
-        most: code points of it.
-        tokens: at most so many tokens too, by `token_bound`, once it is escaped.
-    """
+    """A stranger's text without quotes, for a cell or a field: escaped, "…" at its end when cut to
+    so many code points and, once it is escaped, tokens by `token_bound`."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -127,14 +123,7 @@ def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
     if char == " ":
         return "seen"
     category = unicodedata.category(char)
-    if (
-        char in _SHORT_ESCAPES
-        or char in BLANKS
-        or char in IGNORED
-        or char in _QUOTES
-        or category in _HIDDEN_CATEGORIES
-        or is_selector(char)
-    ):
+    if char in _UNSEEN or category in _HIDDEN_CATEGORIES or is_selector(char):
         return "hidden"
     return "mark" if category in ("Mn", "Me") else "seen"
 
@@ -155,16 +144,11 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """The names that are not the target but could be taken for it, in their order.
-
-    The same at a `glance`, or the same but for case, accents kept (`folded`).
-    """
+    """The names that are not the target but could be taken for it, in their order: the same at a
+    `glance`, or the same but for case, accents kept (`folded`)."""
     looks, plain = _looks(target), _plain(target)
-    return [
-        name
-        for name in names
-        if name != target and (_looks(name) == looks or _plain(name) == plain)
-    ]
+    others = [name for name in names if name != target]
+    return [name for name in others if _looks(name) == looks or _plain(name) == plain]
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
@@ -183,15 +167,10 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 def short_ids(
     ids: Sequence[str], least: int = SHORT_ID_CHARS, *, among: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Each id to its shortest prefix that no other id has.
+    """Each id to its shortest prefix that no other id has (`among` all, by default these).
 
     At least `least` characters (fewer only if the id has fewer), never ending in a dash.
     An id that another one begins with is its own short id.
-
-    Args:
-        ids: to be shortened.
-        least: fewest characters.
-        among: all ids; by default the same.
     """
     # Only ids that begin alike can be mistaken for one another.
     heads: dict[str, list[str]] = {full[:least]: [] for full in ids}
@@ -225,11 +204,8 @@ def _shared(one: str, other: str) -> int:
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """The ids a short or full id can mean, case ignored; exactly one is the only good answer.
-
-    A full id means itself, even if others begin with it. Fewer than `SHORT_ID_CHARS`
-    characters mean nobody.
-    """
+    """The ids a short or full id can mean, case ignored; exactly one is the only good answer. A full
+    id means itself, even if others begin with it; fewer than `SHORT_ID_CHARS` mean nobody."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:

@@ -347,6 +347,11 @@ def test_a_write_is_done_with_or_without_words(status: int, body: bytes) -> None
     assert end(body, status).message == ""
 
 
+def test_words_acknowledge_a_write_whatever_a_later_version_adds() -> None:
+    told = end({"message": "session is ending", "peers": [A]})
+    assert (told.message, told.model_extra) == ("session is ending", {"peers": [A]})
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -357,6 +362,11 @@ def test_a_write_is_done_with_or_without_words(status: int, body: bytes) -> None
         (200, {"status": "Failed"}),
         (200, {"message": "session is ending", "room_id": "0" * 24}),
         (200, {"success": False}),
+        # The answers to reads, as when answers are mixed up on a connection.
+        (200, {"peers": {A: {"id": A}}}),
+        (200, {"peers": None}),
+        (200, {"id": ROOM, "session": {"id": "x", "peers": []}}),
+        (200, {"id": PEER, "name": "Ann", "tracks": {}}),
         (200, b"<html>please log in</html>"),
         (200, "ok"),
     ],

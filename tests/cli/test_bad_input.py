@@ -69,6 +69,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("peers", ROOM, "--limit", "many"), "--limit"),
         (("actions", "--state", "finished"), "is no state"),
         (("actions", "--limit", "0"), "--limit"),
+        (("actions", "--limit", "9" * 20), "--limit"),
         (("actions", "--room", "x"), "is not a room id"),
         (("actions", "show", "nope"), "There is no action"),
         (("actions", "show", "nope", "--wait", "-1"), "--wait"),
@@ -215,3 +216,28 @@ def test_bytes_that_are_no_text_are_refused(run: Run, sim: Simulation) -> None:
     assert done.code == 2
     assert "lone surrogate" in done.err
     assert posts(sim) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "beside"),
+    [
+        (("mcp", "--stdio", "--host", "127.0.0.1"), "--host", "--stdio"),
+        (("mcp", "--stdio", "--port", "9090"), "--port", "--stdio"),
+        (("mcp", "--stdio", "--allow-host", "rooms.example"), "--allow-host", "--stdio"),
+        (("mcp", "--stdio", "--allow-origin", "https://a.example"), "--allow-origin", "--stdio"),
+        (("actions", "--refused", "--state", "done"), "--state", "--refused"),
+        (("actions", "--refused", "--room", "0" * 24), "--room", "--refused"),
+        (
+            ("actions", "--journal", "sqlite://", "prune", "--before", "2020-01-01"),
+            "--journal",
+            "prune",
+        ),
+        (("chats", "--json", "prune"), "--json", "prune"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_an_error(
+    arguments: tuple[str, ...], option: str, beside: str, call: Run
+) -> None:
+    done = call(*arguments)
+    assert done.code == 2
+    assert f"{option} does nothing with {beside}." in done.out + done.err

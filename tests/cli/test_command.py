@@ -149,11 +149,14 @@ def test_without_the_extra_it_says_how_to_install_it(environ: dict[str, str]) ->
     assert done.stderr == f"The command needs an extra: pip install -e '{PROJECT}[cli]'\n"
 
 
-def test_a_reader_that_went_away_is_no_error(sim: Simulation, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("arguments", ["peers ROOM", "--help", "peers --help", "--version", ""])
+def test_a_reader_that_went_away_is_no_error(
+    arguments: str, sim: Simulation, environ: dict[str, str]
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [*COMMAND, "peers", sim.room_id],
+        [*COMMAND, *arguments.replace("ROOM", sim.room_id).split()],
         stdout=writing,
         stderr=subprocess.PIPE,
         env=environ,

@@ -1074,7 +1074,12 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
         journal.close()  # once more is nothing
 
 
-@pytest.mark.parametrize("url", ["not a url", "nosuchdb://x", "postgresql+nosuchdriver://x/y"])
+@pytest.mark.parametrize(
+    "url",
+    ["not a url", "nosuchdb://x", "postgresql+nosuchdriver://x/y"]
+    + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite"]
+    + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],
+)
 def test_a_url_nothing_can_be_made_of_is_a_clear_error(url: str) -> None:
     with pytest.raises(ConfigurationError, match="journal"):
         Journal(url)
@@ -1110,10 +1115,10 @@ def test_no_error_shows_a_password_or_suggests_a_journal_that_forgets() -> None:
             Journal(url)
         assert "secret" not in str(error.value)
         assert ":memory:" not in error.value.hint
-    url = "postgresql+psycopg://me:secret@127.0.0.1:1/db"
-    with pytest.raises(JournalError, match=r"me:\*\*\*@127.0.0.1") as failed:
-        Journal(url)
-    assert "secret" not in str(failed.value)
+    for who, more in (("me:secret", ""), ("me", "?password=secret"), ("", "?sslpassword=secret")):
+        with pytest.raises(JournalError, match=r"me:\*\*\*@|127.0.0.1:1/db") as failed:
+            Journal(f"postgresql+psycopg://{who}@127.0.0.1:1/db{more}")
+        assert "secret" not in str(failed.value)
 
 
 def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:

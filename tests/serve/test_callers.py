@@ -131,13 +131,19 @@ async def test_rest_tells_programs_apart_by_their_token() -> None:
     assert (first["requester"], second["requester"]) == ("rest:agent-a", "rest:agent-b")
 
 
-async def test_without_tokens_rest_programs_are_told_apart_by_their_connections() -> None:
-    """What one asked for is told to the next as soon as its connection is gone."""
+@pytest.mark.parametrize("header", [{}, {"authorization": "Bearer none"}], ids=["", "useless"])
+async def test_without_tokens_rest_programs_are_told_apart_by_their_connections(
+    header: dict[str, str],
+) -> None:
+    """What one asked for is told to the next as soon as its connection is gone. A token that the
+    server was not given tells nobody apart."""
     toolkit = kit(students())
     said = {"room_id": ROOM, "message": "five minutes"}
 
     async def call(program: httpx.AsyncClient, **headers: str) -> Any:
-        return (await program.post(f"/v1/tools/{SEND}", json=said, headers=headers)).json()["data"]
+        return (
+            await program.post(f"/v1/tools/{SEND}", json=said, headers=headers | header)
+        ).json()["data"]
 
     async with served(toolkit) as url, httpx.AsyncClient(base_url=url) as one:
         asked = await call(one)

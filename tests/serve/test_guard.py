@@ -290,7 +290,7 @@ async def test_what_is_refused_never_reaches_the_application(
             assert (await http.post("/mcp", headers=good, content=chunks())).status_code == 413
             assert seen == []
             assert (await http.post("/mcp", headers=good, content=b"{}")).text == "ok"
-    assert seen == [(Program(), b"{}")]
+    assert seen == [(Program(known=True), b"{}")]
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
         "token",
         "origin",

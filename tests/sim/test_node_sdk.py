@@ -123,7 +123,7 @@ def test_all_seven_operations_work(sim: Simulation, sdk_folder: Path, ids: dict[
     assert all(entry.status == 200 for entry in sim.requests)
     assert sim.world.deliveries[0].recipients == (sam,)
     sim.world.settle()
-    assert not sim.world.is_active(sim.room_id)
+    assert not sim.world.peers(sim.room_id)
 
 
 def test_a_direct_message_by_the_sdks_own_types_reaches_everyone(

@@ -42,7 +42,7 @@ class Rooms(RuleBasedStateMachine):
         return data.draw(st.sampled_from(peers))
 
     def _active(self) -> bool:
-        return self.world.is_active(self.room_id)
+        return bool(self.world.peers(self.room_id))
 
     @rule(role=ROLE_NAMES)
     def join(self, role: str) -> None:
@@ -170,7 +170,7 @@ def test_what_is_asked_for_lands_at_its_own_time_however_late_one_looks() -> Non
     remove(world, room.id, peer_id=peer.id)
     end(world, room.id)
     time += timedelta(hours=2)
-    assert not world.is_active(room.id)
+    assert not world.peers(room.id)
     left = [e["data"] for e in world.webhooks if e["type"] == "peer.leave.success"]
     assert [data["left_at"] for data in left if isinstance(data, dict)] == [
         "2026-03-01T00:00:00.3Z",

@@ -1,4 +1,4 @@
-"""The base URL of the API, checked before a token is sent there."""
+"""Where requests go: the base URL, checked before a token is sent there, and the way by a proxy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import Final
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from hms_active_rooms.errors import ConfigurationError
 
@@ -50,3 +51,25 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def is_local(url: str) -> bool:
+    """Whether what this URL names is on this machine."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that the environment names for this URL; none for one on this machine."""
+    parts, found = urlsplit(url), getproxies()
+    proxy = found.get(parts.scheme) or found.get("all")
+    if not proxy or is_local(url) or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def unusable_proxy() -> ConfigurationError:
+    """The error for a proxy that a transport cannot use; its URL may hold a password."""
+    return ConfigurationError(
+        "A proxy of the environment cannot be used.",
+        hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
+    )

@@ -57,6 +57,8 @@ OUTCOMES: Final[dict[Cause, Outcome]] = {
     "not_sent": Outcome(ConnectionFailed, "no", True),
     "rate_limited": Outcome(RateLimited, "no", True),
     "unauthorized": Outcome(Unauthorized, "no", False),
+    "forbidden": Outcome(Forbidden, "no", False),
+    "not_found": Outcome(NotFound, "no", False),
     "refused": Outcome(InvalidRequest, "no", False),
     "timeout": Outcome(TimedOut, "maybe", True),
     "cut_off": Outcome(BadResponse, "maybe", True),
@@ -67,7 +69,13 @@ OUTCOMES: Final[dict[Cause, Outcome]] = {
     "too_large": Outcome(BadResponse, "maybe", False),
 }
 
-_BY_STATUS: Final[dict[int, Cause]] = {401: "unauthorized", 408: "timeout", 429: "rate_limited"}
+_BY_STATUS: Final[dict[int, Cause]] = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    408: "timeout",
+    429: "rate_limited",
+}
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -147,10 +155,7 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         more |= {"retry_after_s": wait, "hint": hint}
     elif status == 401:
         more["hint"] = _clock_hint(answer.headers.get("date"), now)
-    elif status == 403:
-        kind = Forbidden
     elif status == 404:
-        kind = NotFound
         if _NO_PEER.search(message):
             kind = PeerNotFound
         elif _NO_SESSION.search(message):

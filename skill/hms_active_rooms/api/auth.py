@@ -1,11 +1,8 @@
 """Management tokens: a given one, or ones we sign, handed out so that they cannot leak.
 
-A token opens every room of the account. It lives in a `SecretStr`, so no repr, log
-line, error or pickle of ours shows it, and it is looked at before its first use: an
-expired token or an app (join) token is refused here, with a better text than a 401.
-
-Claims and signature by the 100ms guide "Security and tokens" (HS256, the app secret
-as key, valid for 24 hours).
+A token opens every room of the account. It lives in a `SecretStr`, so that nothing of ours
+shows it. An expired token or an app (join) token is refused before its first use, with a better
+text than a 401. Claims and signature by the 100ms guide "Security and tokens".
 """
 
 from __future__ import annotations
@@ -57,16 +54,15 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """One management token, made elsewhere (dashboard or your backend).
+    """One management token (a JWT), made elsewhere (dashboard or your backend). One that cannot be
+    decoded is accepted: the API decides.
 
     Args:
-        token: the JWT.
         clock: Unix time in seconds.
         source: what to call it in errors, for example a variable's name.
 
     Raises:
-        ConfigurationError: characters that no token has; an app token; expired. A
-            token that cannot be decoded is accepted: the API decides.
+        ConfigurationError: characters that no token has; an app token; expired.
     """
 
     def __init__(
@@ -85,9 +81,8 @@ class StaticToken:
                 f"{source} is an app token, with which people join a room.",
                 hint="Use a management token (its claim `type` is `management`).",
             )
-        expires = claims.get("exp")
-        self._expires = math.inf
-        if isinstance(expires, (int, float)) and not isinstance(expires, bool):
+        self._expires, expires = math.inf, claims.get("exp")
+        if isinstance(expires, int | float) and not isinstance(expires, bool):
             with contextlib.suppress(OverflowError):
                 self._expires = float(expires)
         if expired := self._expired():
@@ -97,11 +92,7 @@ class StaticToken:
             )
 
     def token(self) -> SecretStr:
-        """The token.
-
-        Raises:
-            Unauthorized: it expired since; nothing is sent.
-        """
+        """The token; Unauthorized if it expired since, and nothing is sent."""
         if expired := self._expired():
             raise Unauthorized(expired)
         return self._token
@@ -114,10 +105,7 @@ class StaticToken:
         return "StaticToken(**********)"
 
     def _expired(self) -> str:
-        """That it expired, and when; "" if it may still be valid, as for a minute after the time in it:
-        our clock may be wrong."""
-        gone = self._expires + 60 < self._clock()
-        if not gone:
+        if not self._expires + 60 < self._clock():  # our clock may be wrong, and the claim NaN
             return ""
         try:
             when = f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
@@ -130,11 +118,9 @@ class SignedTokens:
     """Management tokens signed with the app's access key and secret, renewed before expiry.
 
     Args:
-        access_key: the app access key.
-        secret: the app secret.
         clock: Unix time in seconds.
         new_id: the `jti` of the next token.
-        sources: what to call the two in errors.
+        sources: what to call key and secret in errors.
 
     Raises:
         ConfigurationError: characters that no key has.
@@ -151,8 +137,7 @@ class SignedTokens:
     ) -> None:
         self._access_key = _checked(access_key, sources[0])
         self._secret = _checked(secret, sources[1])
-        self._clock = clock
-        self._new_id = new_id
+        self._clock, self._new_id = clock, new_id
         self._lock = threading.Lock()
         self._cached: SecretStr | None = None
         self._made_at = 0.0
@@ -248,11 +233,9 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
 
 def _claims(token: str) -> dict[str, object]:
     """Claims of a JWT, not verified (only the API can); {} when it cannot be decoded."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, RecursionError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
+    with contextlib.suppress(ValueError, RecursionError):
+        _, part, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        if isinstance(claims, dict):
+            return claims
+    return {}

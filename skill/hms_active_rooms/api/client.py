@@ -18,15 +18,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from urllib.parse import quote, urlencode
 
+from hms_active_rooms.api import answers
 from hms_active_rooms.api import auth as auth_module
 from hms_active_rooms.api.address import checked_base_url
-from hms_active_rooms.api.answers import (
-    Reader,
-    deadline_passed,
-    refused,
-    typed,
-    unusable,
-)
+from hms_active_rooms.api.answers import Reader
 from hms_active_rooms.api.auth import TokenSource
 from hms_active_rooms.api.ids import parse_peer_id, parse_room_id, shown
 from hms_active_rooms.api.models import Acknowledgement, ActiveRoom, PeerDetails, Peers
@@ -36,12 +31,7 @@ from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Pool, Request, 
 from hms_active_rooms.blocking import run
 from hms_active_rooms.capability import capability
 from hms_active_rooms.environment import one_of
-from hms_active_rooms.errors import (
-    ApiError,
-    ConfigurationError,
-    InvalidCall,
-    Unauthorized,
-)
+from hms_active_rooms.errors import ApiError, ConfigurationError, InvalidCall, Unauthorized
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.transport import TransportChoice
@@ -66,9 +56,10 @@ class ActiveRoomsClient:
     since it may be another session by that time. After a 401 both are sent once more, at
     once, with a new token: a refused token executes nothing.
 
-    Every operation takes the room's id first, and `deadline_s`, seconds for this call. It raises
-    InvalidCall before anything is sent, or an ApiError, whose `executed` says whether it may have
-    happened.
+    Every operation takes the room's id first, a `peer_id` is a full one, and `deadline_s` are
+    seconds for this call. It raises InvalidCall before anything is sent (an id or a text that
+    cannot be, nothing to do), or an ApiError, whose `executed` says whether it may have happened.
+    Removals and endings happen a moment after the answer; a `reason` is shown to the people.
 
     Args:
         auth: where the management token comes from.
@@ -172,9 +163,6 @@ class ActiveRoomsClient:
         Args:
             user_id: only this user's peers (a user may be connected more than once).
             role: only peers with this role. Empty filters are left out.
-
-        Raises:
-            NotActive: nobody is in the room now.
         """
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, deadline_s, query=query)
@@ -182,11 +170,7 @@ class ActiveRoomsClient:
     async def retrieve_peer(
         self, room_id: str, peer_id: str, *, deadline_s: float | None = None
     ) -> PeerDetails:
-        """One connected peer with its tracks.
-
-        Raises:
-            PeerNotFound, NotActive: see `errors.py`.
-        """
+        """One connected peer with its tracks; PeerNotFound or NotActive if there is none."""
         return await self._call("retrievepeer", room_id, read_peer, deadline_s, peer_id=peer_id)
 
     async def update_peer(
@@ -202,13 +186,8 @@ class ActiveRoomsClient:
         """Change a peer; what is None stays. A role change is immediate, nobody is asked.
 
         Args:
-            peer_id: the full peer id.
-            name: the new name.
             role: a role of the room's template.
             metadata: a text, by convention JSON; it replaces the whole old one.
-
-        Raises:
-            InvalidCall: there is nothing to change.
         """
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
@@ -229,13 +208,10 @@ class ActiveRoomsClient:
 
         Args:
             message: the text; 100ms documents 4 KB for a client's custom event.
-            peer_id: the full peer id.
-            role: everyone with this role.
             type: clients show "chat" in their chat panel; the API's default is not documented.
 
         Raises:
-            InvalidCall: an empty text (the API takes an empty target for "everyone"),
-                or both targets.
+            InvalidCall: also for an empty target, which the API takes for "everyone".
         """
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
@@ -254,16 +230,7 @@ class ActiveRoomsClient:
         reason: str | None = None,
         deadline_s: float | None = None,
     ) -> Acknowledgement:
-        """Remove one peer, or everyone who has a role. It happens a moment after the answer.
-
-        Args:
-            peer_id: the full peer id. Exactly one of `peer_id` and `role` is needed.
-            role: the role.
-            reason: shown to the others.
-
-        Raises:
-            InvalidCall: both targets or none.
-        """
+        """Remove one peer, or everyone who has a role: exactly one of the two is given."""
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
@@ -278,14 +245,10 @@ class ActiveRoomsClient:
         lock: bool = False,
         deadline_s: float | None = None,
     ) -> Acknowledgement:
-        """End the running session for everyone. It happens a moment after the answer.
+        """End the running session for everyone; NotActive if it is already over.
 
         Args:
-            reason: shown to the people in the room.
             lock: also disable the room, so that nobody can join until it is enabled again.
-
-        Raises:
-            NotActive: there is no session, so it is already ended.
         """
         if lock is not True and lock is not False:
             raise InvalidCall("lock must be true or false.")
@@ -324,7 +287,7 @@ class ActiveRoomsClient:
         except TimeoutError:
             if not timer.expired():
                 raise
-            outcome = deadline_passed(seconds, request)
+            outcome = answers.deadline_passed(seconds, request)
         # Raised here, outside any except block: no library exception hangs on to ours.
         if isinstance(outcome, ApiError):
             raise outcome
@@ -345,10 +308,10 @@ class ActiveRoomsClient:
             try:
                 answered = await pool.send(request, token)
                 if 200 <= answered.status < 300:
-                    return typed(answered, read, asked)
-                error, again, wait = refused(answered, request, token, self._clock())
+                    return answers.typed(answered, read, asked)
+                error, again, wait = answers.refused(answered, request, token, self._clock())
             except Unusable as why:
-                error, again, wait = unusable(why, request, token, answered)
+                error, again, wait = answers.unusable(why, request, token, answered)
             except ApiError as said:
                 return said
             if isinstance(error, Unauthorized) and not refreshed:

@@ -6,7 +6,7 @@ Imported only when asked for.
 from __future__ import annotations
 
 import ssl
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,21 +14,11 @@ import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
+from hms_active_rooms.api import wire
+from hms_active_rooms.api.address import unusable_proxy
 from hms_active_rooms.api.transport import REASONS
-from hms_active_rooms.api.wire import (
-    KEEP_ALIVE_S,
-    MAX_CONNECTIONS,
-    Answer,
-    Library,
-    Request,
-    Timeouts,
-    answer,
-    exchanged,
-    unusable_proxy,
-    user_agent,
-)
 
-_AIOHTTP: Final = Library(
+_AIOHTTP: Final = wire.Library(
     errors=(aiohttp.ClientError, OSError),
     not_sent=(
         aiohttp.ClientConnectorError,
@@ -50,7 +40,7 @@ class AiohttpPool:
     """Connections of aiohttp."""
 
     def __init__(
-        self, timeouts: Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None
+        self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None
     ) -> None:
         if proxy and urlsplit(proxy).scheme not in ("http", "https"):
             raise unusable_proxy()
@@ -58,44 +48,36 @@ class AiohttpPool:
         self._max_bytes = max_bytes
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=tls
+                limit=wire.MAX_CONNECTIONS, keepalive_timeout=wire.KEEP_ALIVE_S, ssl=tls
             ),
             timeout=aiohttp.ClientTimeout(
                 connect=timeouts.pool_s + timeouts.connect_s,
                 sock_connect=timeouts.connect_s,
                 sock_read=timeouts.read_s,
             ),
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "User-Agent": user_agent(),
-            },
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=["Content-Type"],
             auto_decompress=False,
         )
 
-    async def send(self, request: Request, token: SecretStr) -> Answer:
+    async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
         """See `Pool`."""
         request.sent = True  # it may be, and aiohttp says so only when asked at every step
-        return await exchanged(self._exchange(request, token), _AIOHTTP)
+        return await wire.exchanged(self._exchange(request, token), _AIOHTTP)
 
-    async def _exchange(self, request: Request, token: SecretStr) -> Answer:
+    async def _exchange(self, request: wire.Request, token: SecretStr) -> wire.Answer:
         response = await self._session.request(
             request.method,
             _url(request.url),
             data=request.body,
-            headers={
-                "Authorization": f"Bearer {token.get_secret_value()}",
-                **({"Content-Type": "application/json"} if request.body is not None else {}),
-            },
+            headers=request.headers(token),
             allow_redirects=False,
             proxy=self._proxy,
         )
         status, headers = response.status, response.headers
         try:
             chunks = response.content.iter_any()
-            return await answer(status, headers, chunks, self._max_bytes, _AIOHTTP)
+            return await wire.answer(status, headers, chunks, self._max_bytes, _AIOHTTP)
         finally:
             response.close()  # one that was read whole is back in the pool already
 
@@ -104,6 +86,4 @@ class AiohttpPool:
         await self._session.close()
 
 
-@lru_cache(maxsize=256)
-def _url(url: str) -> URL:
-    return URL(url, encoded=True)
+_url: Final = lru_cache(maxsize=256)(partial(URL, encoded=True))

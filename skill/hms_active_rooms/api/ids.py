@@ -1,4 +1,4 @@
-"""Ids that go into a path or pick a person: parsed to one normal form, or refused.
+"""Ids that go into a path or pick a person: parsed to lower case, or InvalidCall.
 
 A model or a stranger supplies them, so only the exact shapes pass: no path
 segments, no percent signs, no digits of other scripts, no newline at the end.
@@ -20,11 +20,7 @@ _ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def parse_room_id(value: object) -> str:
-    """A room id (24 hexadecimal characters) in lower case.
-
-    Raises:
-        InvalidCall: anything else; a room code gets a hint of its own.
-    """
+    """A room id (24 hexadecimal characters); a room code is refused with a hint of its own."""
     if isinstance(value, str):
         if _ROOM_ID.fullmatch(value):
             return value.lower()
@@ -37,25 +33,15 @@ def parse_room_id(value: object) -> str:
 
 
 def parse_peer_id(value: object) -> str:
-    """A full peer id (a UUID with dashes) in lower case.
-
-    Raises:
-        InvalidCall: anything else, a short id included.
-    """
+    """A full peer id (a UUID with dashes); a short one is refused."""
     if isinstance(value, str) and _PEER_ID.fullmatch(value):
         return value.lower()
     raise InvalidCall(f"{shown(value)} is not a full peer id: it is a UUID of 36 characters.")
 
 
 def parse_peer_ref(value: object) -> str:
-    """A full peer id or a short one, in lower case.
-
-    A short id is the beginning of a UUID, 8 or more characters with the dashes in
-    their places. Whether it names exactly one peer only the room's roster can tell.
-
-    Raises:
-        InvalidCall: anything else.
-    """
+    """A full peer id or a short one: the beginning of a UUID, 8 or more characters with the dashes
+    in their places. Whether it names exactly one peer only the room's roster can tell."""
     if (
         isinstance(value, str)
         and len(value) >= SHORT_ID_CHARS

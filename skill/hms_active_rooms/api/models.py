@@ -14,14 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-)
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, ValidationError
 
 from hms_active_rooms.api.ids import normal_id
 
@@ -84,10 +77,8 @@ def _ids(value: object) -> object:
     return tuple(dict.fromkeys(texts))
 
 
-class Document(BaseModel):
+class Document(BaseModel, frozen=True, extra="allow"):
     """A JSON document of the API."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class Session(Document):
@@ -99,7 +90,7 @@ class Session(Document):
 
     @property
     def created(self) -> datetime | None:
-        """`created_at` parsed, None when it is missing or no timestamp."""
+        """`created_at` by `parse_timestamp`."""
         return parse_timestamp(self.created_at)
 
 
@@ -124,7 +115,7 @@ class Peer(Document):
 
     @property
     def joined(self) -> datetime | None:
-        """`joined_at` parsed, None when it is missing or no timestamp."""
+        """`joined_at` by `parse_timestamp`."""
         return parse_timestamp(self.joined_at)
 
 

@@ -1,8 +1,4 @@
-"""One resource per running event loop, closed with the loop it was opened on.
-
-A connection pool belongs to the loop it was opened on. This keeps one for each loop,
-so that its owner serves several loops, one after the other or at once.
-"""
+"""One resource (a connection pool) for each event loop, closed with the loop it was opened on."""
 
 from __future__ import annotations
 
@@ -60,11 +56,7 @@ class Held(Generic[R]):
 
 
 class PerLoop(Generic[R]):
-    """The resources of one owner. Safe for use from several threads.
-
-    Args:
-        make: makes a resource; called on the loop that will use it.
-    """
+    """The resources of one owner, each made on the loop that will use it. Safe from any thread."""
 
     def __init__(self, make: Callable[[], R]) -> None:
         self._make = make
@@ -76,11 +68,7 @@ class PerLoop(Generic[R]):
         finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held[R]:
-        """The running loop's; it is not closed while it is entered.
-
-        Raises:
-            InvalidCall: closed.
-        """
+        """The running loop's, which is not closed while it is entered; InvalidCall after `aclose`."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:

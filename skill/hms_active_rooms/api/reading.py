@@ -57,6 +57,10 @@ _WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+|error|fail(ed|ure)?")
 _FAILED: Final = {"error", "fail", "failed", "failure"}
 
 
+_READ: Final = {"peers", "session", "tracks"}
+"""What the answer to a read holds, and an acknowledgement does not without its words."""
+
+
 class _PeerMap(Document):
     """A roster as the API sends it."""
 
@@ -96,9 +100,12 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """An acknowledgement, or Unusable; it needs no words, so nothing and null are enough."""
-    nothing = body.strip() in (b"", b"null")
-    return Acknowledgement() if nothing else _model(Acknowledgement, _object(body, asked))
+    """An acknowledgement, or Unusable. An empty body and `null` are good ones: nothing in it is
+    needed."""
+    found = {} if body.strip() in (b"", b"null") else _object(body, asked)
+    if not found.get("message") and _READ & found.keys():
+        raise _contradicts("it answers another request")
+    return _model(Acknowledgement, found)
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
@@ -273,7 +280,7 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 
 
 def _contradicts(reason: str) -> Unusable:
-    """JSON that is not what was asked for; the next would be the same."""
+    """The error for JSON that is not what was asked for. Asking again would bring the same."""
     return Unusable("contradicts", reason)
 
 

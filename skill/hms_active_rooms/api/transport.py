@@ -13,35 +13,20 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal
 
 import httpx
 from pydantic import SecretStr
 
-from hms_active_rooms.api.address import is_loopback
-from hms_active_rooms.api.wire import (
-    KEEP_ALIVE_S,
-    MAX_CONNECTIONS,
-    Answer,
-    Kind,
-    Library,
-    Pool,
-    Request,
-    Timeouts,
-    answer,
-    environment_proxy,
-    exchanged,
-    unusable_proxy,
-    user_agent,
-)
+from hms_active_rooms.api import wire
+from hms_active_rooms.api.address import environment_proxy, is_local, unusable_proxy
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
 
 CustomTransport = httpx.AsyncBaseTransport
 """The seam for tests: httpx's MockTransport, ASGITransport or one of your own."""
 
-TransportChoice = Kind | CustomTransport
+TransportChoice = Literal["httpx", "aiohttp"] | CustomTransport
 
 REASONS: Final = (
     (ssl.SSLCertVerificationError, "the server's certificate is not trusted"),
@@ -50,7 +35,7 @@ REASONS: Final = (
     (ConnectionRefusedError, "the connection was refused"),
 )
 _ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
-_HTTPX: Final = Library(
+_HTTPX: Final = wire.Library(
     errors=_ERRORS,
     not_sent=(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
     late=httpx.TimeoutException,
@@ -64,8 +49,8 @@ _HTTPX: Final = Library(
 
 
 def pools(
-    choice: TransportChoice, base_url: str, timeouts: Timeouts, max_bytes: int
-) -> Callable[[], Pool]:
+    choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
+) -> Callable[[], wire.Pool]:
     """A function that makes a client's connections on the running loop.
 
     Raises:
@@ -73,16 +58,10 @@ def pools(
             environment's CA bundle cannot be read. The returned function raises it
             when the environment's proxy cannot be used.
     """
-    user_agent()
     if not isinstance(choice, str):
         # Of another transport the worst is assumed, since it need not report its steps.
         return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
-    remote = not is_loopback(urlsplit(base_url).hostname or "")
-    tls = _tls(remote)  # reads files, which an event loop must not wait for
-
-    def proxy() -> str | None:
-        return environment_proxy(base_url) if remote else None
-
+    tls = _tls(not is_local(base_url))  # reads files, which an event loop must not wait for
     if choice == "aiohttp":
         try:
             from hms_active_rooms.api.fast import AiohttpPool
@@ -91,9 +70,9 @@ def pools(
                 "The transport aiohttp is not installed.",
                 hint=f"Install it: {how_to_install('fast')}.",
             ) from None
-        return lambda: AiohttpPool(timeouts, max_bytes, tls, proxy())
+        return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
-        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, proxy()), reports=True)
+        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
     raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
 
 
@@ -111,10 +90,9 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
     Returns:
         "" if it worked, else what went wrong, without the URL.
     """
-    remote = not is_loopback(urlsplit(url).hostname or "")
 
     def connect() -> httpx.AsyncBaseTransport:
-        return _connections(_tls(remote), environment_proxy(url) if remote else None)
+        return _connections(_tls(not is_local(url)), url)
 
     try:
         async with asyncio.timeout(within_s), await asyncio.to_thread(connect) as connections:
@@ -131,7 +109,7 @@ class HttpxPool:
 
     def __init__(
         self,
-        timeouts: Timeouts,
+        timeouts: wire.Timeouts,
         max_bytes: int,
         transport: httpx.AsyncBaseTransport,
         *,
@@ -148,7 +126,7 @@ class HttpxPool:
             "pool": timeouts.pool_s,
         }
 
-    async def send(self, request: Request, token: SecretStr) -> Answer:
+    async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
         """See `Pool`."""
         extensions: dict[str, Any] = {"timeout": self._timeout}
         request.sent = not self._reports
@@ -162,19 +140,13 @@ class HttpxPool:
         message = httpx.Request(
             request.method,
             _url(request.url),
-            headers=[
-                ("Accept", "application/json"),
-                ("Accept-Encoding", "gzip"),
-                ("User-Agent", user_agent()),
-                ("Authorization", f"Bearer {token.get_secret_value()}"),
-                *([("Content-Type", "application/json")] if request.body is not None else ()),
-            ],
+            headers=request.headers(token),
             content=request.body,
             extensions=extensions,
         )
-        return await exchanged(self._exchange(message), _HTTPX)
+        return await wire.exchanged(self._exchange(message), _HTTPX)
 
-    async def _exchange(self, message: httpx.Request) -> Answer:
+    async def _exchange(self, message: httpx.Request) -> wire.Answer:
         response = await self._transport.handle_async_request(message)
         status, headers, stream = response.status_code, response.headers, response.stream
         # A transport of somebody's own may have read it, to log it for instance.
@@ -182,7 +154,9 @@ class HttpxPool:
         chunks = httpx.ByteStream(response.content) if read else stream
         assert isinstance(chunks, httpx.AsyncByteStream)
         try:
-            return await answer(status, headers, chunks, self._max_bytes, _HTTPX, packed=not read)
+            return await wire.answer(
+                status, headers, chunks, self._max_bytes, _HTTPX, packed=not read
+            )
         finally:
             await response.aclose()
 
@@ -191,16 +165,16 @@ class HttpxPool:
         await self._transport.aclose()
 
 
-def _connections(tls: ssl.SSLContext, proxy: str | None) -> httpx.AsyncBaseTransport:
+def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
     # Not chained: such an error's text may hold the proxy's URL.
     with contextlib.suppress(ImportError, ValueError, httpx.InvalidURL):
         return httpx.AsyncHTTPTransport(
             verify=tls,
-            proxy=proxy,
+            proxy=environment_proxy(url),
             limits=httpx.Limits(
-                max_connections=MAX_CONNECTIONS,
+                max_connections=wire.MAX_CONNECTIONS,
                 max_keepalive_connections=20,
-                keepalive_expiry=KEEP_ALIVE_S,
+                keepalive_expiry=wire.KEEP_ALIVE_S,
             ),
         )
     raise unusable_proxy()

@@ -6,15 +6,12 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterable, Awaitable
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from typing import Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from pydantic import SecretStr
 
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms import __version__
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """A roster of 20,000 peers, the largest room, is about 6 MB."""
@@ -25,12 +22,12 @@ connection that is just being closed ends as "may have been executed"."""
 
 MAX_CONNECTIONS: Final = 100
 
-Kind = Literal["httpx", "aiohttp"]
-
 Cause = Literal[
     "not_sent",
     "rate_limited",
     "unauthorized",
+    "forbidden",
+    "not_found",
     "refused",
     "timeout",
     "cut_off",
@@ -45,14 +42,8 @@ Cause = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for one attempt; a call's deadline covers all attempts and waits together.
-
-    Attributes:
-        connect_s: to make a connection, TLS included.
-        read_s: between two pieces of an answer. A read fits twice into the default deadline.
-        write_s: between two pieces of a request.
-        pool_s: for a free connection.
-    """
+    """Seconds for one attempt: to make a connection (TLS included), between two pieces of an answer
+    and of a request, for a free connection. A read fits twice into the default deadline."""
 
     connect_s: float = 5.0
     read_s: float = 12.0
@@ -103,6 +94,16 @@ class Request:
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
+    def headers(self, token: SecretStr) -> dict[str, str]:
+        """Its headers; those of a body only with a body."""
+        return {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"hms-active-rooms/{__version__}",
+            "Authorization": f"Bearer {token.get_secret_value()}",
+            **({} if self.body is None else {"Content-Type": "application/json"}),
+        }
+
 
 class Headers(Protocol):
     """An answer's headers; names in any case."""
@@ -119,7 +120,7 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable HTTP answer. The text is ours: a library's may quote hosts, proxies or headers."""
+    """No usable answer. The text is ours: a library's may quote hosts, proxies or headers."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -222,29 +223,3 @@ async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> 
     if inflate is not None and received and not inflate.eof:
         raise Unusable("cut_off", "its answer ended too early")
     return b"".join(parts)
-
-
-def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment names for this address."""
-    parts, found = urlsplit(url), getproxies()
-    proxy = found.get(parts.scheme) or found.get("all")
-    if not proxy or proxy_bypass(parts.netloc):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def unusable_proxy() -> ConfigurationError:
-    """The error for a proxy that a transport cannot use; its URL may hold a password."""
-    return ConfigurationError(
-        "A proxy of the environment cannot be used.",
-        hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
-    )
-
-
-@cache
-def user_agent() -> str:
-    """Name and version."""
-    try:
-        return f"hms-active-rooms/{metadata.version('hms-active-rooms')}"
-    except metadata.PackageNotFoundError:
-        return "hms-active-rooms/0"

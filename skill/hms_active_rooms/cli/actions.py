@@ -11,7 +11,7 @@ import typer
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import ActionId, All, Journal, Json
+from hms_active_rooms.cli.options import ActionId, All, Journal, Json, refuse_idle
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import Settings, existing, open_journal, person_here
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
@@ -37,7 +37,7 @@ def actions(
     ctx: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
     room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
         bool,
         typer.Option(
@@ -49,7 +49,10 @@ def actions(
 ) -> None:
     """List actions: what was asked, decided and done. `actions show ID` for one."""
     if ctx.invoked_subcommand is not None:
+        refuse_idle(ctx, ctx.invoked_subcommand)
         return
+    if refused:
+        refuse_idle(ctx, "--refused", "state", "room")
     wanted, room_id = _state(state), parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
         if refused:
@@ -191,7 +194,7 @@ def export(
     if json:
         screen.document({"file": file, "actions": count})
     else:
-        screen.out(f"Wrote {count:,} actions to {quoted(file, 200)}.")
+        screen.out(f"Wrote {count:,} action{'s' if count != 1 else ''} to {quoted(file, 200)}.")
 
 
 def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
@@ -205,7 +208,9 @@ def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
     if json:
         screen.document({"deleted": pruned.actions, "left": pruned.left})
         return
-    screen.out(f"Deleted {pruned.actions:,} actions from the journal {book.place}.")
+    screen.out(
+        f"Deleted {pruned.actions:,} action{'s' if pruned.actions != 1 else ''} from the journal {book.place}."
+    )
     if pruned.left:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(

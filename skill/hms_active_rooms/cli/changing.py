@@ -114,7 +114,7 @@ def _change(
 
 
 def approve(action: ActionId, settings: Settings) -> int:
-    """Decide on an action that waits, and run it. Needs a person at a terminal."""
+    """Decide on an action that waits; a yes runs it. Needs a person at a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL
     from hms_active_rooms.gate.wording import already

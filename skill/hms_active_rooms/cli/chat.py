@@ -43,7 +43,10 @@ def chat(
     model: Model = None,
     thread: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Go on with this conversation; `chats` lists them."),
+        typer.Option(
+            metavar="NAME",
+            help="Go on with this conversation, or begin one by this name; `chats` lists them.",
+        ),
     ] = None,
     approve_from_stdin: Annotated[
         bool,

@@ -20,7 +20,7 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.options import Json
+from hms_active_rooms.cli.options import Json, refuse_idle
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -53,6 +53,7 @@ class Chat(NamedTuple):
 def chats(ctx: typer.Context, json: Json = False) -> None:
     """List the conversations of `chat`, newest first. `chats prune` deletes old ones."""
     if ctx.invoked_subcommand is not None:
+        refuse_idle(ctx, ctx.invoked_subcommand)
         return
     with _connected() as db:
         found = kept(db)
@@ -77,7 +78,9 @@ def prune(days: _Days = KEPT_DAYS, mb: _Mb = KEPT_MB, json: Json = False) -> Non
     if json:
         screen.document({"file": str(path()), "deleted": [chat.thread for chat in gone]})
     else:
-        screen.out(f"Deleted {len(gone)} conversations from {quoted(str(path()), 200)}.")
+        screen.out(
+            f"Deleted {len(gone)} conversation{'s' if len(gone) != 1 else ''} from {quoted(str(path()), 200)}."
+        )
 
 
 def path() -> Path:

@@ -92,6 +92,10 @@ def _ended(arguments: Sequence[str]) -> int:
         return exits.USAGE
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer's own way to end then
+            raise ended.__context__ from None
+        raise
     return code if isinstance(code, int) else exits.DONE
 
 

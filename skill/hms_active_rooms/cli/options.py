@@ -10,11 +10,13 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from hms_active_rooms.errors import InvalidCall
+
 Result = TypeVar("Result")
 
 Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
 ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one document a line.")]
 All = Annotated[
     bool,
     typer.Option(
@@ -26,8 +28,9 @@ Journal = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If there is none,"
-        " send, remove, end, chat, mcp and serve make it; the others end with an error.",
+        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If no journal"
+        " is there, send, remove, end, chat, mcp and serve create it; other commands end with an"
+        " error.",
     ),
 ]
 PolicyFile = Annotated[
@@ -51,6 +54,22 @@ Model = Annotated[
         " is used: plain sentences become commands.",
     ),
 ]
+
+
+def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
+    """Before a command does something else than what these parameters are for (none: all it has).
+
+    Raises:
+        InvalidCall: one of them was typed, and would do nothing.
+    """
+    for option in ctx.command.params:
+        source = ctx.get_parameter_source(option.name or "")
+        typed = source is not None and source.name == "COMMANDLINE"
+        if typed and (not names or option.name in names):
+            raise InvalidCall(
+                f"{option.opts[0]} does nothing with {beside}.",
+                hint="Leave it out, or write it behind the command it is for.",
+            )
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

@@ -105,8 +105,8 @@ def prompted(prompt: str, stream: TextIO) -> str | None:
 def line_from(stream: TextIO) -> str | None:
     """The next line without its end; None when there is no more.
 
-    What was typed on a terminal and not entered is no line: Ctrl-D and a terminal that goes
-    away hand it over.
+    On a terminal, text without Enter is not a line: `readline` returns it at Ctrl-D or when the
+    terminal goes away, and it is dropped.
     """
     try:
         line = stream.readline()
@@ -132,7 +132,7 @@ def next_step(action: Action, settings: Settings) -> str:
         case "proposed" | "approved" if settings.forgotten:
             return "Its journal is in memory and ends with this command: nobody can decide later."
         case "proposed":
-            return f"Until {until}, to decide on it in a terminal: {approve}"
+            return f"Decide in a terminal until {until}: {approve}"
         case "approved":
             return (
                 f"It was not sent, and its approval is still open until {until}: "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli.options import refuse_idle
 from hms_active_rooms.cli.settings import Settings, extra, journal_of
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError
@@ -46,7 +47,8 @@ _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 @dataclass(frozen=True)
 class Where:
-    """Where a server listens, what it is reached by besides, and for what: its options."""
+    """The options of a server: its rooms, where it listens, which other hosts and origins reach it,
+    and whether it asks through MCP clients."""
 
     room: Annotated[
         list[str] | None,
@@ -63,7 +65,8 @@ class Where:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN(S).",
+            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN or"
+            " HMS_SERVER_TOKENS.",
         ),
     ] = None
     allow_origin: Annotated[
@@ -84,17 +87,19 @@ class Where:
 
 
 def mcp(
+    ctx: typer.Context,
     where: Where,
     stdio: Annotated[
-        bool, typer.Option("--stdio", help="Standard input and output instead of HTTP.")
+        bool, typer.Option("--stdio", help="Serve one client by standard input and output.")
     ] = False,
     *,
     settings: Settings,
 ) -> int:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Clients send the bearer token that is in HMS_SERVER_TOKEN. It must be set when others than
-    this machine can reach the server.
+    Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
+    ("name=token,name=token"). One of the two must be set when others than this machine can reach
+    the server.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -102,6 +107,7 @@ def mcp(
     if not stdio:
         return _listening(settings, where, people=None)
 
+    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin")
     log_to_stderr()
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())
@@ -135,8 +141,9 @@ def serve(
 ) -> int:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    HMS_SERVER_TOKEN: the bearer token of programs that call the tools. HMS_APPROVER_TOKEN,
-    HMS_APPROVER_TOKEN_<NAME>: tokens of programs that approve by REST. No two may be equal.
+    HMS_SERVER_TOKEN: the bearer token of programs that call the tools; HMS_SERVER_TOKENS: several
+    ("name=token,name=token"). HMS_APPROVER_TOKEN, HMS_APPROVER_TOKEN_<NAME>: tokens of programs
+    that approve by REST. No two may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
@@ -248,10 +255,11 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The name for the record of everybody who may approve by REST, and their token.
+    """The token of each approver by REST, by the name that goes on record.
 
     Raises:
-        ConfigurationError: a malformed name, two variables for one name, or one token of two.
+        ConfigurationError: a name is malformed, two variables are for one name, or two approvers
+            have the same token.
     """
     found: dict[str, tuple[str, str]] = {}
     for variable, token in environ.items():

@@ -51,7 +51,7 @@ class Settings:
     def command(self, *words: str) -> str:
         """A command to type elsewhere, which finds the same journal and policy."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
-        shown = "URL" if "@" in url else url  # of a server: there may be a password in it
+        shown = url if url.startswith("sqlite") else "URL"  # a server's may hold a password
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
         return shlex.join(("hms-active-rooms", *words, *also))
 

@@ -49,7 +49,7 @@ def sim(
         typer.Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show."),
     ] = 0.3,
     foreign_room: Annotated[
-        Literal["403", "404"], typer.Option(help="The status for a room of another account.")
+        Literal["403", "404"], typer.Option(help="HTTP status for a room of another account.")
     ] = "403",
     json: Json = False,
 ) -> int:

@@ -544,8 +544,8 @@ class Gate:
         it in `won`, even if the commit's answer is lost.
 
         Returns:
-            The row by now. None: the room as it was read may be over, because it was read long ago
-            or another destructive request to it is under way.
+            The row by now. None: read the room again first; it was read long ago, or another
+            destructive request to it is under way.
 
         Raises:
             PolicyRefusal: too many actions in this minute; nothing moved.

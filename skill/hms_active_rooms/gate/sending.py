@@ -113,8 +113,8 @@ class Sending:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Whether this worker still holds the row, and with `in_time` the approval still counts;
-        prolongs its lease for a request, and for a wait before it."""
+        """Prolong this worker's lease by the time of a request and the wait before it. False: the
+        row is another's by now or, with `in_time`, the time of the approval is over."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -212,7 +212,7 @@ class Sending:
             await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
 
     async def look_for_it(self) -> Ended:
-        """Look for the effect of an earlier send whose outcome is unknown, without waiting. Where
+        """Look once at the room for the effect of an earlier request whose outcome is unknown. Where
         each person got a request, the steps on record tell who was sent one."""
         call, people = self.action.call, self.shown.people
         if call.apart(self.shown):
@@ -371,7 +371,8 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """A row that was given back may be another claim by now."""
+    """Whether the row is still held by the claim of `action`: after it was given back, somebody may
+    have claimed it again."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 

@@ -75,8 +75,9 @@ def create_app(
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """Around serving by whatever transport, within what else runs meanwhile: what was approved
-    before is sent, what is being sent ends.
+    """What runs while a server serves, by any transport. At its start, actions that were approved
+    earlier are sent; at its end, requests that are on their way get time to finish. `lifespans` are
+    entered before and left last.
 
     Several servers may share the journal. Each approved row is claimed by one of them, and a row
     that is being sent is nobody else's.

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 
 from hms_active_rooms.gate.journal.records import OUTSIDE
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
-from hms_active_rooms.serve.guard import hashed, principal
+from hms_active_rooms.serve.guard import Program, hashed, principal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -151,13 +151,13 @@ class Caller:
 
     @property
     def thread(self) -> str:
-        """The journal's thread of these calls."""
+        """The name of the thread that the journal keeps these calls in."""
         return OUTSIDE + self.channel
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The threads of everything that programs with this token asked for, as `Reading.actions`
-    takes them within; "": of the token without a name."""
+    """The threads of everything that programs with this token asked for, in the form that
+    `Which.within` takes. `token`: its name; "" for the token without a name."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
@@ -176,11 +176,12 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
     sessions: Sessions | None = None
     if request:
-        token = principal(request.scope).name
+        who = principal(request.scope)
+        token = who.name
         sessions, tag = request.scope.get(KEY, (None, ""))
         if sessions and tag:
             sessions.used(tag)
-        elif "authorization" not in request.headers and CONNECTIONS in request.scope:
+        elif who == Program() and CONNECTIONS in request.scope:
             names = request.scope[CONNECTIONS]()
             tag, live = names.get(request.client, ""), frozenset(names.values())
     channel = ":".join(filter(None, (way, token, name)))

@@ -228,8 +228,15 @@ async def settle(gate: Gate, action: Action) -> Action:
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """The answer about a row. An outcome that is told once is not told again to a new call.
-    `began`: when the call came that is answered; None: it has been answered about it before."""
+    """The answer about a row. An outcome that was told once is not told again to a new call.
+
+    Args:
+        gate: the gate of the row.
+        action: the row.
+        began: when this call came. If the row had ended by then, the answer says that the call was
+            made before. None: this call was answered about the row before, and is no repetition.
+        page: address of the approvals page; "" for none.
+    """
     if action.ended:
         await _told(gate, action)
     answer = action_answer(action, page)

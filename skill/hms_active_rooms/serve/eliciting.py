@@ -51,7 +51,7 @@ class Asked:
 
     @classmethod
     def decoded(cls, text: str | None) -> Asked | None:
-        """The inverse; None for anything else."""
+        """What `encoded` wrote, read back; None if the text is anything else."""
         try:
             return cls(**json.loads(text or ""))
         except (ValueError, TypeError):

@@ -1,8 +1,9 @@
 """Who may speak to the server at all: checked on every route, before anything reads a request.
 
-What the settings do not name is refused from the headers alone, what is too large, too slow or one
-too many of programs after them; nothing is read from 100ms, and the record has no secrets. Not
-held off without a token: a proxy that neither passes on its own name nor says that it is one.
+What the settings do not name is refused from the headers alone. A body that is too large or too
+slow, and a program's request that is one too many, is refused after the headers. For a refusal
+nothing is read from 100ms, and its record has no secrets. Without a token one thing is not kept out:
+a proxy that neither passes on its own name nor says that it is one.
 """
 
 from __future__ import annotations
@@ -70,10 +71,12 @@ class Program:
     Attributes:
         name: its token's, for the record; "": that token has none, or none is needed.
         alone: no other token lets programs call, so what is on record is this one's to read.
+        known: it brought a token that the server was given.
     """
 
     name: str = ""
     alone: bool = True
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,17 +143,21 @@ class GuardSettings:
     most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
-        for whose, who, tokens in (
-            ("server", "callers", self.callers),
-            ("approver", "approvers", self.approvers),
+        for whose, who, tokens, variables in (
+            ("server", "callers", self.callers, "HMS_SERVER_TOKEN or HMS_SERVER_TOKENS"),
+            (
+                "approver",
+                "approvers",
+                self.approvers,
+                "HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>",
+            ),
         ):
             for token in tokens.values():
                 if len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token:
                     raise ConfigurationError(
                         f"The {whose} token needs at least {MIN_TOKEN_CHARS} ASCII characters, "
                         "no spaces.",
-                        hint=f"It is what HMS_{whose.upper()}_TOKEN, or a variable that begins so, "
-                        "holds.",
+                        hint=f"It comes from {variables}: set another there.",
                     )
             if len(set(tokens.values())) < len(tokens):
                 raise ConfigurationError(
@@ -322,7 +329,7 @@ def _needs_no_token(settings: GuardSettings, path: str) -> bool:
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
     alone = len(settings.callers) < 2
     known: list[tuple[Principal, str]] = [
-        *((Program(name, alone), token) for name, token in settings.callers.items()),
+        *((Program(name, alone, known=True), token) for name, token in settings.callers.items()),
         *((Approver(name), token) for name, token in settings.approvers.items()),
     ]
     if not values or not known:
@@ -338,8 +345,8 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal
 
 
 def hashed(secret: str) -> bytes:
-    """What is kept of a secret, and compared. Half a character, which JSON can bring, is a wrong
-    secret like any other."""
+    """The hash of a secret: only this is kept and compared. A lone surrogate, which JSON can hold,
+    is hashed too, so that it is simply a wrong secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 

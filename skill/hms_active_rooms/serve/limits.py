@@ -25,17 +25,18 @@ MOST_NEW_A_MINUTE: Final = 60
 """Our choice: one a second, which nobody who reads what they ask for exceeds."""
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""Our choice: the callers of one token make so many times that together. A program that opens
-a session for each call is held by this."""
+"""Our choice: all callers of one token together may make this many times `MOST_NEW_A_MINUTE`.
+This limits a program that opens a new session for each call."""
 
 MOST_A_MINUTE: Final = 5
-"""Our choice, for each reason: enough to see who it was; a flood for one is some 2 MB a day."""
+"""Our choice, for each reason: enough to see who it was. A flood of refusals for one reason adds
+about 2 MB a day."""
 
 BUSY: Final = "busy"
 """The word of refusals for which a program is told to try again."""
 
 KEY: Final = "hms_active_rooms.refusals"
-"""Where a request's scope has them."""
+"""The key under which a request's scope has the `Refusals`."""
 
 _MINUTE_S: Final = 60
 _MAX_CHARS: Final = 120
@@ -44,8 +45,8 @@ _log = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
-    """Our choice, or half of the files this process may open: the other half is for the journal,
-    the room, and connections about to be closed."""
+    """512 (our choice), or half of the files this process may open if that is less, but at least 16.
+    The other half is for the journal, the room, and connections about to be closed."""
     if sys.platform == "win32":
         return 512
     import resource

@@ -80,7 +80,8 @@ class _Talk:
 
     @property
     def modern(self) -> bool:
-        """The era that asks by returning the call."""
+        """Whether the protocol is a new one, in which a server asks by returning the call to the
+        client, and the client calls again with the answer."""
         return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
     @property
@@ -97,8 +98,13 @@ class _Talk:
 
 
 class Calls:
-    """Answers tools/call. `page`: address of the approvals page, if there is one; `elicit`: whether
-    people are asked through their client, and its answers count."""
+    """Answers tools/call.
+
+    Args:
+        toolkit: holds the gate.
+        page: address of the approvals page; "" for none.
+        elicit: whether a client is asked to put the question to its user, and may answer it.
+    """
 
     def __init__(self, toolkit: ActiveRoomsToolkit, page: str, elicit: bool) -> None:
         self._gate = toolkit.gate

@@ -221,6 +221,7 @@ def rest_routes(toolkit: ActiveRoomsToolkit, page: str = "") -> Sequence[BaseRou
 
 
 def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
+    """For the OpenAPI document: this route may also answer 202, when a person has to decide."""
     where = {"Location": {"required": True, "schema": {"type": "string"}}}
     told = "Nothing was executed: a person decides first."
     return {"responses": {202: {"model": model, "description": told, "headers": where}}}

@@ -18,7 +18,7 @@ from hms_active_rooms.sim.control import Control
 from hms_active_rooms.sim.faults import Fault, Faults
 from hms_active_rooms.sim.operations import Answer, answer, error_body, find
 from hms_active_rooms.sim.records import Json
-from hms_active_rooms.sim.request_log import RequestLog
+from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
 from hms_active_rooms.sim.settings import is_valid
 from hms_active_rooms.sim.world import World
 
@@ -37,13 +37,7 @@ _NO_FAULT: Final = Fault(kind="latency")
 
 
 class SimApp:
-    """The app of one world, for uvicorn or for httpx.ASGITransport.
-
-    Attributes:
-        world: the simulated account.
-        log: every API request.
-        faults: what is set to go wrong.
-    """
+    """The app of one world, for uvicorn or for httpx.ASGITransport."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -81,18 +75,13 @@ class SimApp:
         self, scope: _Event, path: str, body: bytes, receive: _Receive, send: _Send
     ) -> None:
         method, query = scope["method"], scope["query_string"].decode("latin-1")
+        at = nanos_text(self.world.now())
         found = find(method, path)
         name = found[0].name if found else ""
         taken = self.faults.take(name, method, path)
-        fault = taken or _NO_FAULT
+        fault, hit = taken or _NO_FAULT, taken.kind if taken else ""
         seq = self.log.begin(
-            at=nanos_text(self.world.now()),
-            operation=name,
-            method=method,
-            path=path,
-            query=query,
-            body=_parsed(body),
-            fault=taken.kind if taken else "",
+            LoggedRequest(0, at, name, method, path, query, _parsed(body), fault=hit)
         )
         if fault.when == "before":
             await asyncio.sleep(fault.latency_s)
@@ -177,7 +166,6 @@ class Listener(socket.socket):
     """A listening socket that notes its connections, so that the app may break its own."""
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As a socket's own."""
         accepted, client = super().accept()
         _accepted[*accepted.getsockname()[:2], *client[:2]] = accepted
         return accepted, client

@@ -23,11 +23,7 @@ def nanos_text(moment: datetime, extra_ns: int = 0) -> str:
 
 
 class IdSource:
-    """Ids that look real and repeat with the seed.
-
-    Args:
-        seed: any text; the same seed gives the same ids in the same order.
-    """
+    """Ids that look real; the same seed gives the same ids in the same order."""
 
     def __init__(self, seed: str = "sim") -> None:
         self._seed = seed

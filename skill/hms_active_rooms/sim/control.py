@@ -34,12 +34,11 @@ class Control:
     def __init__(self, world: World, log: RequestLog, faults: Faults) -> None:
         self._world = world
 
-        def add_room(**fields: Any) -> dict[str, Json]:
+        def add_room(**fields: Any) -> Room:
             new = SceneRoom.model_validate(fields)
-            added = world.add_room(
+            return world.add_room(
                 name=new.name, room_id=new.id or "", roles=new.roles, enabled=new.enabled
             )
-            return _room(added)
 
         def add_fault(**fields: Any) -> dict[str, Json]:
             return {"id": faults.add(Fault.model_validate(fields))}
@@ -67,8 +66,8 @@ class Control:
             world.reset()
             log.clear()
 
-        def state() -> dict[str, Json]:
-            return {**now(), "rooms": [_room(room) for room in world.rooms()]}
+        def state() -> dict[str, object]:
+            return {**now(), "rooms": world.rooms()}
 
         def webhooks() -> list[dict[str, Json]]:
             world.rooms()  # lands what is due
@@ -143,32 +142,21 @@ def _json(value: object) -> bytes:
 
 
 def _shown(value: Any) -> dict[str, Any]:
-    return _peer(value) if isinstance(value, Peer) else asdict(value)
+    match value:
+        case Peer():
+            return {**value.wire_with_tracks(), "kind": value.kind, "ghost": value.ghost}
+        case Session():
+            ending, peers = value.end_now is not None, list(value.peers.values())
+            return {**_named(value, *_SESSION), "ending": ending, "peers": peers}
+        case Room():
+            roles = list(value.roles.values())
+            return {**_named(value, *_ROOM), "roles": roles, "past_sessions": value.past}
+    return asdict(value)
 
 
-def _peer(peer: Peer) -> dict[str, Json]:
-    return {**peer.wire_with_tracks(), "kind": peer.kind, "ghost": peer.ghost}
+def _named(value: object, *fields: str) -> dict[str, Any]:
+    return {field: getattr(value, field) for field in fields}
 
 
-def _session(session: Session) -> dict[str, Json]:
-    return {
-        "id": session.id,
-        "created_at": session.created_at,
-        "ended_at": session.ended_at,
-        "ending": session.end_now is not None,
-        "peers": [_peer(peer) for peer in session.peers.values()],
-        "left": [_peer(peer) for peer in session.left],
-    }
-
-
-def _room(room: Room) -> dict[str, Json]:
-    return {
-        "id": room.id,
-        "name": room.name,
-        "customer_id": room.customer_id,
-        "template_id": room.template_id,
-        "enabled": room.enabled,
-        "roles": [asdict(role) for role in room.roles.values()],
-        "session": _session(room.session) if room.session is not None else None,
-        "past_sessions": [_session(session) for session in room.past],
-    }
+_SESSION: Final = ("id", "created_at", "ended_at", "left")
+_ROOM: Final = ("id", "name", "customer_id", "template_id", "enabled", "session")

@@ -99,7 +99,7 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> int:
-        """Set a fault; returns its number, by which it can be taken away."""
+        """Set a fault; returns its number."""
         with self._lock:
             fault_id = next(self._ids)
             self._armed[fault_id] = _Armed(fault)

@@ -100,13 +100,9 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
         room = world.room(room_id)
         asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
         if room.session is None:
-            failed: Answer = {
-                "session_id": "",
-                "session_started_at": UNSET_TIME,
-                "error_code": 404,
-                "error_message": "session not found",
-            }
-            world.tell("room.end.failure", room, None, {**asked, **failed})
+            never: Answer = {"session_id": "", "session_started_at": UNSET_TIME}
+            failed: Answer = {"error_code": 404, "error_message": "session not found"}
+            world.tell("room.end.failure", room, None, {**asked, **never, **failed})
         session = world.session(room_id)
         room.enabled = room.enabled and not lock
 
@@ -198,7 +194,6 @@ class Operation:
 
     Attributes:
         name: how faults and the request log call it.
-        path: below /v2.
         run: takes the ids in the path, and as keywords what the query or the body may set.
         says: the message of the answer, where that is no object of the room.
     """

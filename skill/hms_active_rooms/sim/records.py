@@ -30,14 +30,8 @@ PathId = Annotated[str, pydantic.Field(pattern=r"^[^/\s]*$")]
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of the room's template.
-
-    Attributes:
-        name: as peers carry it.
-        publishes: what a peer with this role sends; decides its tracks. "screen" means that
-            it may share one, not that it does.
-        max_peers: how many may hold it at once, None for no limit.
-    """
+    """A role of the room's template. `publishes` decides a peer's tracks ("screen": it may share one);
+    at most `max_peers` hold it at once."""
 
     name: str
     publishes: tuple[Medium, ...] = ()
@@ -67,12 +61,8 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of one user. The same user id may be there several times.
-
-    Attributes:
-        ghost: its connection is gone, but the server has not noticed yet.
-        joined: the moment; `joined_at` is its text with nanoseconds.
-    """
+    """One connection of one user. The same user id may be there several times. Of a ghost the
+    connection is gone, but the server has not noticed yet."""
 
     id: str
     name: str
@@ -161,13 +151,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One accepted message and who got it.
-
-    Attributes:
-        recipients: ids of the peers that received it.
-        missed: ids of listed peers that could not, because their connection is gone.
-        target: the peer id or role it was sent to, empty for everyone.
-    """
+    """One accepted message: to which peer id or role (empty for everyone), and the ids of who got it
+    and of who missed it, because their connection is gone."""
 
     seq: int
     at: str

@@ -14,12 +14,11 @@ from hms_active_rooms.sim.records import Json
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request.
+    """One request, at the world's time.
 
     Attributes:
         seq: 1, 2, 3 in the order of arrival.
-        at: the world's time.
-        operation: the operation's name, empty for an unknown path or method.
+        operation: its name, empty for an unknown path or method.
         query: the query string, undecoded.
         body: the parsed body; its text if it is not JSON; None if there is none.
         status: of the answer; None while there is none, or when it never came.
@@ -46,14 +45,11 @@ class RequestLog:
         self._entries: list[LoggedRequest] = []
         self._changed = threading.Condition()
 
-    def begin(
-        self, *, at: str, operation: str, method: str, path: str, query: str, body: Json, fault: str
-    ) -> int:
-        """Add a request that has arrived; returns its sequence number."""
+    def begin(self, arrived: LoggedRequest) -> int:
+        """Add a request that has arrived; returns the sequence number that it gets."""
         with self._changed:
             seq = len(self._entries) + 1
-            entry = LoggedRequest(seq, at, operation, method, path, query, body, fault=fault)
-            self._entries.append(entry)
+            self._entries.append(replace(arrived, seq=seq))
             self._changed.notify_all()
             return seq
 
@@ -76,11 +72,7 @@ class RequestLog:
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
     ) -> tuple[LoggedRequest, ...]:
-        """Block until the log looks as wanted.
-
-        Raises:
-            TimeoutError: it did not in time.
-        """
+        """What was logged, once it looks as wanted; TimeoutError if it does not in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: wanted(tuple(self._entries)), timeout_s):
                 raise TimeoutError(f"no such requests within {timeout_s:g} s")

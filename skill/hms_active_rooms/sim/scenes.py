@@ -56,7 +56,7 @@ class ScenePerson(_Part):
     """One person, or `count` of them with `{n}` in the name and the user id.
 
     Attributes:
-        name_times, metadata_times: repeat the text so often; for very long ones.
+        name_times, metadata_times: how many times the text is repeated, to make a very long one.
         minutes_ago: when they joined, before the scene starts.
         ghost: their connection broke just now; they stay listed for a minute.
     """
@@ -143,16 +143,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """A world with the scene's room and people in it. Same scene, same ids.
-
-    Args:
-        scene: a built-in scene's name, a path, or a scene.
-        settings: delays, switches and credentials.
-        clock: the wall clock, aware and in UTC; None: the machine's.
-
-    Raises:
-        SceneError: see `load_scene`.
-    """
+    """A world with the scene's room and people in it: a scene, or one by `load_scene`. Same scene,
+    same ids. `settings` and `clock` (None: the machine's) are those of `World`."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     told = {} if clock is None else {"clock": clock}

@@ -8,16 +8,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hms_active_rooms.sim import control
 from hms_active_rooms.sim.app import Listener, SimApp
-from hms_active_rooms.sim.faults import Faults
 from hms_active_rooms.sim.operations import PREFIX
-from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
+from hms_active_rooms.sim.request_log import LoggedRequest
 from hms_active_rooms.sim.scenes import Scene, build_world
 from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
@@ -36,9 +34,8 @@ class ServerError(RuntimeError):
     """The simulator cannot listen there: the port is in use, or the address is not loopback."""
 
 
-@dataclass(frozen=True, slots=True)
 class Simulation:
-    """A simulator.
+    """A simulator of one world at an origin.
 
     Attributes:
         app: its ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
@@ -48,25 +45,15 @@ class Simulation:
         world: the state; its methods are safe from any thread.
         faults: what is set to go wrong.
         log: the request log, with `wait_until`.
+        access_key, secret: of the account.
     """
 
-    app: SimApp
-    base_url: str
-    control_url: str
-    room_id: str
-    world: World
-    faults: Faults
-    log: RequestLog
-
-    @property
-    def access_key(self) -> str:
-        """The account's access key."""
-        return self.world.settings.access_key
-
-    @property
-    def secret(self) -> str:
-        """The account's app secret."""
-        return self.world.settings.secret
+    def __init__(self, world: World, origin: str) -> None:
+        self.world, self.app = world, SimApp(world)
+        self.log, self.faults = self.app.log, self.app.faults
+        self.base_url, self.control_url = origin + PREFIX, origin + control.PREFIX
+        self.room_id = world.rooms()[0].id
+        self.access_key, self.secret = world.settings.access_key, world.settings.secret
 
     @property
     def requests(self) -> tuple[LoggedRequest, ...]:
@@ -84,7 +71,7 @@ def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
     Raises:
         SceneError: the scene cannot be used.
     """
-    return _simulation(build_world(scene), "http://localhost")
+    return Simulation(build_world(scene), "http://localhost")
 
 
 @contextmanager
@@ -128,11 +115,8 @@ def serve(
     settings: Settings | None = None,
     announce: Callable[[Simulation], None],
 ) -> None:
-    """Run a simulator until SIGINT or SIGTERM; see `running_sim`.
-
-    Args:
-        announce: called once, when clients may connect.
-    """
+    """Run a simulator until SIGINT or SIGTERM; `announce` is called once, when clients may connect.
+    See `running_sim`."""
     sim, server, listener = _prepare(build_world(scene, settings=settings), host, port)
     with listener:
         # The socket listens already: who connects now is served as soon as the loop runs.
@@ -156,19 +140,6 @@ def environment(sim: Simulation) -> dict[str, str]:
     }
 
 
-def _simulation(world: World, origin: str) -> Simulation:
-    app = SimApp(world)
-    return Simulation(
-        app=app,
-        base_url=origin + PREFIX,
-        control_url=origin + control.PREFIX,
-        room_id=world.rooms()[0].id,
-        world=world,
-        faults=app.faults,
-        log=app.log,
-    )
-
-
 def _prepare(
     world: World, host: str, port: int
 ) -> tuple[Simulation, uvicorn.Server, socket.socket]:
@@ -176,7 +147,7 @@ def _prepare(
 
     listener = _listen(host, port)
     address = f"[{host}]" if ":" in host else host
-    sim = _simulation(world, f"http://{address}:{listener.getsockname()[1]}")
+    sim = Simulation(world, f"http://{address}:{listener.getsockname()[1]}")
     config = uvicorn.Config(
         sim.app,
         loop="asyncio",

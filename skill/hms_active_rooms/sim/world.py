@@ -1,9 +1,8 @@
 """The state behind the simulated API: rooms, sessions, peers, and how they change.
 
-No HTTP here and no background task. Time and ids come from outside; what takes a moment
-in the real service (removals, endings, ghosts) is dated and lands when somebody looks.
-Every public method takes the lock, so the server's thread and a test may share a world.
-What each method refuses, it refuses with the API's own status and text.
+No HTTP here and no background task. What takes a moment in the real service (removals, endings,
+ghosts) is dated and lands when somebody looks. Every public method takes the lock, so the server's
+thread and a test may share a world.
 """
 
 from __future__ import annotations
@@ -33,17 +32,11 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """The world does not do that.
-
-    Attributes:
-        status: the HTTP status the API answers with.
-        message: the API's text.
-    """
+    """The world does not do that; `status` and `message` are the API's own."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
-        self.status = status
-        self.message = message
+        self.status, self.message = status, message
 
 
 class World:
@@ -86,7 +79,7 @@ class World:
     # Time
 
     def wall_clock(self) -> datetime:
-        """The real time, untouched by `advance`: what tokens are checked against."""
+        """The real time, which tokens are checked against."""
         return self._clock()
 
     def now(self) -> datetime:
@@ -187,11 +180,6 @@ class World:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []
 
-    def is_active(self, room_id: str) -> bool:
-        """Whether a session runs."""
-        with self.lock:
-            return self.room(room_id).session is not None
-
     def set_enabled(self, room_id: str, enabled: bool) -> None:
         """Allow or block joins. A running session goes on either way."""
         with self.lock:
@@ -213,13 +201,8 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Somebody joins; the first one opens a session.
-
-        Args:
-            user_id, peer_id: new UUIDs when empty.
-            shares_screen: publishes a screen track too, if the role may.
-            ago_s: joined this many seconds ago (for setting a scene).
-        """
+        """Somebody joins, or joined `ago_s` seconds ago; the first one opens a session. Empty ids are
+        new UUIDs; a screen is shared only if the role may."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
@@ -253,24 +236,17 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Somebody leaves by their own will, or their connection breaks.
-
-        Args:
-            abrupt: the connection breaks: a ghost stays listed until the server notices.
-        """
+        """Somebody leaves by their own will, or (`abrupt`) their connection breaks: a ghost stays
+        listed until the server notices."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past, *([room.session] if room.session else [])]
             listed = room.session is not None and peer_id in room.session.peers
             left = [] if listed else [p for s in sessions for p in s.left if p.id == peer_id]
             for gone in left[:1]:
-                failed: Mapping[str, Json] = {
-                    "type": gone.kind,
-                    "left_at": UNSET_TIME,
-                    "duration": 0,
-                    "error_message": "Peer not joined",
-                }
-                self.tell("peer.leave.failure", room, None, failed, gone)
+                never: Mapping[str, Json] = {"left_at": UNSET_TIME, "duration": 0}
+                failed: Mapping[str, Json] = {"type": gone.kind, "error_message": "Peer not joined"}
+                self.tell("peer.leave.failure", room, None, {**never, **failed}, gone)
             peer = self.peer(room_id, peer_id)
             drop = partial(self.drop, room, self.session(room_id), peer)
             if not abrupt:
@@ -291,11 +267,8 @@ class World:
         peer: Peer | None = None,
         at: datetime | None = None,
     ) -> None:
-        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
-
-        Args:
-            more: what this kind of event tells besides the fields of session and peer.
-        """
+        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0; `more`
+        is what this kind tells besides the fields of session and peer."""
         data: dict[str, Json] = {
             "room_id": room.id,
             "room_name": room.name,
@@ -327,12 +300,8 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Let `happens(at)` run at the first look after that moment.
-
-        Args:
-            requested: somebody asked for it through the API (a removal, an ending);
-                False for what comes by itself (a ghost that times out).
-        """
+        """Let `happens(at)` run at the first look after that moment. `requested`: somebody asked for
+        it through the API (a removal, an ending); a ghost times out by itself."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 

@@ -48,11 +48,9 @@ class ActiveRoomsTool(StructuredTool):
         return self.args_schema
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """See `BaseTool`."""
         return super().invoke(_with_id(input), config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """See `BaseTool`."""
         return await super().ainvoke(_with_id(input), config, **kwargs)
 
     def _to_args_and_kwargs(
@@ -90,11 +88,9 @@ def build_tools(
     """The five tools, in the contract's order.
 
     Args:
-        gate: judges, asks, sends and records.
         confirm: asks a person where no graph can pause.
         requester: who asks, for the journal.
     """
-
     nowhere = outside()
 
     async def room(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:

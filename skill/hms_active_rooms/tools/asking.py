@@ -47,7 +47,7 @@ from hms_active_rooms.gate.view import question
 
 # LangGraph's private key for the saver a task runs under. If it is ever renamed, tools
 # find no checkpointer and refuse, and the test that holds this name fails.
-_CHECKPOINTER_KEY = "__pregel_checkpointer"
+_CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
 MAX_QUESTIONS: Final = 20
 """Times that one graph task asks; a longer run of bad answers ends in a refusal."""
@@ -111,7 +111,7 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """A new name, for the journal, of a thread for calls that belong to no thread of a graph."""
+    """A new thread name, for the journal, when a tool is called outside any thread of a graph."""
     return f"{NOWHERE}{uuid4()}"
 
 
@@ -130,18 +130,10 @@ Raises:
 
 
 class Interrupts:
-    """The questions of one graph task, one after the other.
-
-    Args:
-        gate: decides.
-        place: the task.
-        pause: shows questions and returns the answers.
-    """
+    """The questions of one graph task, one after the other."""
 
     def __init__(self, gate: Gate, place: Place, pause: Pause) -> None:
-        self._gate = gate
-        self._place = place
-        self._pause = pause
+        self._gate, self._place, self._pause = gate, place, pause
         self._by = place.approver or "interrupt"
         self._number = 0
         self._on_record = self._forgets = False
@@ -188,10 +180,9 @@ class Interrupts:
         return rows
 
     def _shown(self, action_id: str, row: object, problem: str) -> ApprovalRequest:
-        """A question, to be shown again. For a row that is broken by now it is an empty one, so that
-        the other questions keep their places."""
         if isinstance(row, Action) and not row.contradiction:
             return self._gate.request(row, problem)
+        # Broken by now: an empty question, so that the others keep their places.
         now, nobody = self._gate.journal.now(), Impact("", "", 0)
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
@@ -206,8 +197,7 @@ class Interrupts:
         return action
 
     async def _has_forgotten(self, content: str) -> bool:
-        """Whether this subgraph has asked about the same call too often. One without a checkpointer
-        starts anew with each answer, forgets it, and asks again."""
+        # A subgraph without a checkpointer starts anew with each answer, forgets it, and asks again.
         run = self._place.subgraph()
 
         def asked() -> bool:
@@ -225,13 +215,9 @@ class Interrupts:
         Raises:
             GraphInterrupt: the graph pauses to ask.
         """
+        by, problems = self._by, self._problems
         return await self._gate.drive_all(
-            actions,
-            self._ask,
-            by=self._by,
-            way="interrupt",
-            on_record=None,
-            problems=self._problems,
+            actions, self._ask, by=by, way="interrupt", on_record=None, problems=problems
         )
 
     async def _ask(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
@@ -324,12 +310,8 @@ _running: dict[tuple[int, str], object] = {}
 
 @asynccontextmanager
 async def _one_at_a_time(key: str) -> AsyncIterator[None]:
-    """Run the block while no other block with this key runs in this process.
-
-    Not a lock: the two may be on different event loops, or in a child after a fork. What
-    keeps a request from being sent twice is the journal; this keeps two questions about
-    one call from being asked.
-    """
+    """Keeps two questions about one call from being asked (at most once is the journal's work). Not a
+    lock: the two may be on different event loops, or in a child after a fork."""
     place, mine = (os.getpid(), key), object()
     # One step under the interpreter's lock: whoever's object is in there has the turn.
     while _running.setdefault(place, mine) is not mine:  # noqa: ASYNC110 - maybe on another loop

@@ -1,7 +1,6 @@
 """What programs are told about a room and who is in it: data with a schema, bounded. Pure.
 
-A roster's data has the rows that its text has, and cuts them as short. A stranger's text in the
-data has its hidden characters escaped, and is cut by its length after that.
+A roster's data has the rows that its text has, escaped and cut as they are there.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from hms_active_rooms.api.models import ActiveRoom
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
@@ -34,8 +33,7 @@ _METADATA: Final = (200, 100)
 """Most code points and tokens."""
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Data(BaseModel, frozen=True, extra="forbid"): ...
 
 
 class RoomData(_Data):
@@ -123,8 +121,6 @@ def peers_within(
     """The data about a roster, alone: as many of its rows as may be told.
 
     Args:
-        room_id: whose roster.
-        view: what was found.
         budget: most tokens of the data by `token_bound`; one row is told whatever it costs.
         written: the data as its reader gets it, which is what counts.
     """
@@ -145,12 +141,7 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
     """A roster's text and its data by `PeersTable`, with the same rows.
 
     Some clients show a model the text, some the data, some both. So each is complete, and the
-    two are in one budget.
-
-    Args:
-        room_id: whose roster.
-        view: what was found.
-        budget: most tokens of both, by `token_bound`; one row is told whatever it costs.
+    two are in one `budget` of tokens by `token_bound`; one row is told whatever it costs.
     """
 
     def table(fewer: Roster) -> dict[str, Any]:

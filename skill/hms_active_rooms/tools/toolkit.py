@@ -37,7 +37,6 @@ class ActiveRoomsToolkit(BaseToolkit):
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-
     _gate: Gate = PrivateAttr()
     _client: ActiveRoomsClient = PrivateAttr()
     _confirm: Confirm | None = PrivateAttr()
@@ -67,9 +66,7 @@ class ActiveRoomsToolkit(BaseToolkit):
                 hint="Give a function that takes the request and returns request.approve(by=...) "
                 "or request.reject(...).",
             )
-        self._client = client
-        self._confirm = confirm
-        self._requester = requester
+        self._client, self._confirm, self._requester = client, confirm, requester
         self._gate = Gate(
             client, policy, journal if isinstance(journal, Journal) else Journal(journal)
         )
@@ -127,18 +124,11 @@ class ActiveRoomsToolkit(BaseToolkit):
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
-        """Take back a conversation's open questions, and what is approved there and not sent yet.
+        """Take back the open questions of a graph's thread, and what is approved there and not sent
+        yet; returns the ids of these actions.
 
         Call it when a question is abandoned ("forget it"). Otherwise a person can still approve
-        it until it expires.
-
-        Args:
-            thread: the graph's thread id.
-            by: who takes it back, for the record.
-            reason: why, for the record.
-
-        Returns:
-            The ids of the actions that were taken back.
+        it until it expires. Who takes it back (`by`) and the reason are for the record.
         """
         rows = await self._gate.withdraw(thread, by=by, reason=reason)
         return [row.id for row in rows]

@@ -226,7 +226,7 @@ def explain(error: ValidationError) -> str:
 
 
 def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
-    """The same from pydantic's list of problems."""
+    """As `explain`, from pydantic's list of problems."""
     parts = []
     for problem in problems[:5]:
         place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"

@@ -87,7 +87,7 @@ class Room:
 
     @classmethod
     def read(cls, room: ActiveRoom, peers: Sequence[Peer]) -> Room:
-        """The room from the API's two answers."""
+        """The room from what the API says of the room and of its peers."""
         shorts = short_ids([peer.id for peer in peers])
         people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
         return cls(room.id, room.session.id, people, len(unreadable(peers)), _bounded(room.name))
@@ -163,7 +163,8 @@ class Room:
             raise PeerNotFound("Nobody is in the room now.")
         roles = [quoted(name, 30) for name, _ in by_role(self.people)[:SHOWN_ROLES]]
         raise PeerNotFound(
-            f"Nobody has the role {quoted(role)} now. Roles in the room: {', '.join(roles) or 'none'}."
+            f"Nobody has the role {quoted(role)} now. Roles in the room: {', '.join(roles) or 'none'}.",
+            hint="Name one of them, or list the peers again: roles change.",
         )
 
 
@@ -246,7 +247,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """How many of these were surely not among those of a fingerprint: about 7 of 8 who were not."""
+    """How many of these ids are surely not in the fingerprint `receivers`. About one in eight of
+    those who are not in it goes uncounted."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)

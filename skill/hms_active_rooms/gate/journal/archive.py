@@ -1,6 +1,6 @@
-"""Archiving the journal: finished actions are written to a file, whole, and deleted once they are
-in one. Nothing else is ever deleted, and one event stays of each action: its id is never used
-again, so a call of then that is run again is not sent again."""
+"""Archiving the journal: finished actions are written to a file, whole; those that are in a file can
+be deleted. Nothing else is ever deleted. Of each deleted action one event stays, so its id is never
+used again: an old call that is run again, as by a replayed graph, is not sent again."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Database:
         self.place, self._key = _place(url), key
         try:
             self._modes = self._engines(url, create)
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
+        except (sa.exc.ArgumentError, ImportError, OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else ""
             hint = (
                 "HMS_JOURNAL or --journal: name a sqlite:/// path that can be written, or a "
@@ -218,7 +218,8 @@ def _place(url: str) -> str:
         return url if url == ":memory:" else "of this URL"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return quoted(parsed.database, 300)
-    return quoted(parsed.render_as_string(hide_password=True), 300)
+    place = {name: parsed.query[name] for name in ("host", "port") if name in parsed.query}
+    return quoted(parsed.set(query=place).render_as_string(hide_password=True), 300)
 
 
 def _is_in_memory(url: sa.URL) -> bool:

@@ -216,7 +216,7 @@ class Action:
 
     @property
     def ended(self) -> bool:
-        """Nothing is sent for it any more, and there is an outcome to tell, if an unknown one."""
+        """Nothing more is sent for it, and its outcome can be told, even if that is "unknown"."""
         return self.state in FINAL or self.state == "unknown"
 
     @property

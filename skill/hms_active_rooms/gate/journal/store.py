@@ -136,9 +136,10 @@ class _Compiled:
     work at each execution costs several times what SQLite does for it.
 
     Attributes:
-        fixed: the values that it names itself, as the driver takes them.
-        bound: by parameter, what makes a value one of the driver's.
-        read: by column, what makes a value of the driver's one of ours.
+        fixed: the values that stand in the statement, as the driver takes them.
+        bound: by parameter, the function that turns our value into the driver's.
+        names: its columns.
+        read: by column, the function that turns the driver's value into ours.
     """
 
     text: str
@@ -171,7 +172,7 @@ def _compiled(
 
 
 def _text(value: object) -> object:
-    """SQLite holds bytes in a column of text, if somebody writes them there."""
+    """The value, with bytes decoded: SQLite keeps bytes in a text column if somebody wrote them."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
@@ -184,8 +185,8 @@ class Which(TypedDict, total=False):
         room_id: rows of this room.
         rooms: rows of these rooms; None: of any.
         thread: rows of this conversation.
-        within: rows of these conversations; a name that ends in ":" stands for all that go on
-            with one more word. None: of any.
+        within: rows of these conversations; "a:" stands for "a:" with any one word after it.
+            None: of any.
         requester: rows that this one asked for.
     """
 
@@ -511,8 +512,8 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Write a row that was moved, if it still is in one of the states before, and the event
-        that says so; the number of that."""
+        """Write a row that was moved, and its event. Returns the event's number; None, with nothing
+        written, if the stored row is in none of the states `before`."""
         columns = row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}

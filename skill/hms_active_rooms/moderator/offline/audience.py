@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from hms_active_rooms.moderator.offline.reading import Order
+from hms_active_rooms.moderator.offline.reading import Order, is_pronoun, pattern, rows
 from hms_active_rooms.moderator.offline.roster import Roster
-from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows
 
 _MAX_NAME_WORDS: Final = 9
 _QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")
 _MARK: Final = re.compile(
-    r"(?i)\s*(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])"
+    r"(?i)\s*(?:\(?only\)?\s*)?(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])"
     r"|,(?=\s*(?:please|pls|kindly)\b))\s*"
 )
 _JOIN: Final = re.compile(
@@ -93,12 +92,15 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
 
 
 def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
+    # "send Ann a message asking her to ..." is "ask Ann to ...".
+    if asks := re.match(
+        r"(?i)[\s,]*(tell|ask|remind|inform|warn|thank)ing(?: (?:him|her|them))?\b", rest
+    ):
+        order, rest = replace(order, manner=asks[1].lower()), rest[asks.end() :]
     rest = rest.rstrip() if rest.strip(" .!") else ""
     mark = _MARK.match(rest) if rest else None
     said = rest[mark.end() :].strip() if mark else f"{order.manner}{rest}"
     order = replace(order, who=who, words="", manner="told")
-    if not (rest or who):
-        return order
     if quoted := _QUOTED.fullmatch(said.rstrip(" .!")):
         return replace(order, words=quoted[0][1:-1].strip())
     for form, words in () if mark else rows("told"):

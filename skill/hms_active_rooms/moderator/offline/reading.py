@@ -9,27 +9,93 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from hms_active_rooms.moderator.offline.words import (
-    HERE,
-    filled,
-    kinds,
-    pattern,
-    rows,
-    slip,
-    whole,
-)
+import yaml
+
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
     from lark import Lark
 
+_HERE: Final = Path(__file__).parent
 _MAX_CHARS: Final = 2000
 _MAX_PARTS: Final = 10
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
 
 CHANGES: Final = frozenset({"remove", "tell", "end"})
+
+
+# --- the words of `words.yaml`: patterns of whole words, and texts -----------------------------------
+
+
+@cache
+def _file() -> Any:
+    return yaml.load((_HERE / "words.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+@cache
+def filled(text: str) -> str:
+    """A pattern with its macros filled in, and its lines as alternatives.
+
+    The groups written in the pattern itself capture; those that come from a macro do not.
+    """
+
+    def put(macro: re.Match[str]) -> str:
+        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", filled(_file()["macros"][macro[1]]))
+
+    return re.sub(r"\{([a-z_]+)\}", put, text.strip().replace("\n", "|"))
+
+
+def whole(text: str) -> str:
+    """A pattern for whole words."""
+    return rf"(?<![\w'-])(?:{filled(text)})(?![\w'-])"
+
+
+@cache
+def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
+    """The pattern of this name."""
+    told = _file()[section][kind]
+    return re.compile(filled(told) if section == "macros" else whole(told), re.IGNORECASE)
+
+
+def is_pronoun(name: str) -> bool:
+    """Whether the words stand for somebody named before."""
+    return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
+
+
+def slip(word: str, known: str) -> bool:
+    """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
+    from rapidfuzz.distance import OSA
+
+    if len(word) < 3 or OSA.distance(word, known, score_cutoff=1) != 1:
+        return False
+    doubled = re.sub(r"(.)\1", r"\1", word) == re.sub(r"(.)\1", r"\1", known)
+    return len(word) < len(known) or doubled or sorted(word) == sorted(known)
+
+
+@cache
+def rows(section: str) -> tuple[tuple[str, str], ...]:
+    """The lines "pattern => text" of a section; the patterns are not filled."""
+    lines = (line.partition(" =>") for line in _file()[section].splitlines())
+    return tuple((told, text.strip()) for told, _, text in lines)
+
+
+def kinds(section: str) -> tuple[str, ...]:
+    """The names in a section, or its words."""
+    told = _file()[section]
+    return tuple(told.split() if isinstance(told, str) else told)
+
+
+def say(reply: str, **parts: object) -> str:
+    """A reply by its name; a text that is no name as it is."""
+    examples = kinds("examples")
+    if reply not in _file()["says"]:
+        return reply
+    shown = ", ".join(f'"{examples[place]}"' for place in (0, 4, 8))
+    listed = "\n".join(f"- {one}" for one in examples)
+    return str(_file()["says"][reply].format(shown=shown, examples=listed, **parts))
 
 
 @dataclass(frozen=True)
@@ -125,9 +191,8 @@ def _without_rooms(line: str) -> tuple[str, frozenset[str]]:
     head, colon, tail = rest.partition(":")
     found = [] if not colon and re.match(whole("{message}"), rest) else re.findall(room, head)
     ids = [told[1] for told in found] + ([first[2]] if first else [])
-    return re.sub(room, r"\1the room", head) + colon + tail if found else rest, frozenset(
-        map(str.lower, ids)
-    )
+    line = re.sub(room, r"\1the room", head) + colon + tail if found else rest
+    return line, frozenset(map(str.lower, ids))
 
 
 def _talk(line: str) -> Reading | None:
@@ -248,7 +313,7 @@ _ASKS: Final = re.compile(r"(?i)(?:list|show|count|check|who|how many)\b")
 def _parser() -> Lark:
     from lark import Lark
 
-    text = re.sub(r"(?m)^//.*\n", "", (HERE / "orders.lark").read_text(encoding="utf-8"))
+    text = re.sub(r"(?m)^//.*\n", "", (_HERE / "orders.lark").read_text(encoding="utf-8"))
     text = text.replace("{cannot}", "|".join(told for told, _ in rows("cannot")))
     # Texts in quotes that stand side by side are one pattern of whole words, which loads fast.
     pieces = re.split(r"(?<=[\s:(|])(/(?:\\.|[^/\n])+/i?s?)", text)
@@ -326,7 +391,8 @@ def _joins_order(text: str) -> bool:
 
 
 def _as_reason(text: str, *, after_for: bool = False) -> str | None:
-    """What stands behind an order as its reason; None if it may take the order back, or put it off."""
+    """The text after an order, as its reason. None if it may be more than a reason: another order,
+    or words that take the order back, limit it or put it off."""
     plain = _unquoted(text)
     barred = fits(text, "unquoted", "condition", "exception", "span") or fits(f"for {text}", "span")
     if after_for:
@@ -334,7 +400,7 @@ def _as_reason(text: str, *, after_for: bool = False) -> str | None:
     taken = pattern("no_reason").search(plain) or pattern("back").search(plain.replace("not", ""))
     if barred or taken or "?" in text or _joins_order(text):
         return None
-    courtesy = rf"{whole('{tail}')}|[\s,.!]"
+    courtesy = rf"{whole('{tail}')}|reason:|[\s,.!]"
     return re.sub(rf"(?i)^(?:{courtesy})+|(?:{courtesy})+$", "", text)
 
 
@@ -349,6 +415,8 @@ def _look(text: str) -> Reading | None:
         match = pattern(kind, "looks").match(said)
         if match and (kind != "status" or match.end() == len(said)):
             left = re.sub(" +", " ", pattern("seen").sub("", said[match.end() :])).strip(" ,.?!'")
+            if kind == "find" and pattern("verbs").search(left):
+                return None
             verb = kind if kind == "status" else "look"
             return Reading((Order(verb, words=left, manner=kind),))
     return None
@@ -364,6 +432,7 @@ def _is_statement(text: str) -> bool:
 
 
 def _why_not(line: str) -> str:
+    """Why nothing is done about a line that is no order: the name of the reply that says so."""
     text = _unquoted(line)
     if pattern("asks").match(text) and not re.search(r"(?i)\b(?:not|n't)\b", text):
         return "question"

@@ -12,9 +12,9 @@ from typing import Final
 
 from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.wording import NOT_AGAIN
+from hms_active_rooms.moderator.offline.reading import kinds, say
 from hms_active_rooms.moderator.offline.roster import Peer, Roster, Someone
 from hms_active_rooms.moderator.offline.turns import Result
-from hms_active_rooms.moderator.offline.words import kinds, say
 from hms_active_rooms.untrusted import escaped, quoted, short_ids
 
 MAX_OPTIONS: Final = 8

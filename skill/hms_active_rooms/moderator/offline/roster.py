@@ -16,7 +16,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import BaseModel, Field, ValidationError
 
 from hms_active_rooms.looks import skeleton
-from hms_active_rooms.moderator.offline.words import pattern, slip
+from hms_active_rooms.moderator.offline.reading import pattern, slip
 from hms_active_rooms.untrusted import resolve_short_id
 
 _SHARED_CHARS: Final = 4
@@ -160,20 +160,12 @@ class Roster(BaseModel):
     def _group(self, text: str) -> Found | None:
         """A role, by its plural or with "all" before it; or the one person who has it."""
         every = pattern("every").fullmatch(text)
-        told = (
-            pattern("of_role").fullmatch(text)
-            if pattern("by_role", "macros").fullmatch(text)
-            else None
-        )
+        told = pattern("by_role", "macros").fullmatch(text) and pattern("of_role").fullmatch(text)
+        all_of = told or (every and every[1].lower() not in ("the", "my", "our"))
         said = (told[1] or told[2]) if told else every[2] if every else text
         for role, count in self.by_role.items():
             (one, *plural), group = _forms(role), (RoleGroup(role, count),)
-            all_of = (
-                one.endswith("s")
-                or told
-                or (every and every[1].lower() not in ("the", "my", "our"))
-            )
-            if (words := _spaced(said)) in plural or (words == one and all_of):
+            if (words := _spaced(said)) in plural or (words == one and (all_of or one[-1:] == "s")):
                 named_so = [p for p in self.peers if p.words in (_key(said), _key(text))]
                 return Found((*group, *named_so), sure=not named_so)
             if words == one and every:

@@ -24,9 +24,19 @@ from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.moderator.offline import audience, replies, turns
-from hms_active_rooms.moderator.offline.reading import CHANGES, Order, is_name, plainly, read
+from hms_active_rooms.moderator.offline.reading import (
+    CHANGES,
+    Order,
+    is_name,
+    is_pronoun,
+    pattern,
+    plainly,
+    read,
+    rows,
+    say,
+    whole,
+)
 from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
-from hms_active_rooms.moderator.offline.words import is_pronoun, pattern, rows, say, whole
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -185,10 +195,8 @@ class _Turn:
         verb, (tool, state), last = order.verb, self.before.changed, self.before.order
         others = tuple(one for one in self.before.options if one not in self.before.focus)
         if verb == "cannot":
-            told = [
-                what for words, what in rows(verb) if re.match(f"(?i){whole(words)}", order.words)
-            ]
-            raise self._stop(say(verb, what=told[0]))
+            told = (why for what, why in rows(verb) if re.match(f"(?i){whole(what)}", order.words))
+            raise self._stop(say(verb, what=next(told)))
         if verb in ("no", "undo") and state in ("done", "unknown"):
             raise self._stop(say("cannot_undo", next=say(f"after_{tool}")))
         if verb in ("no", "undo"):
@@ -354,15 +362,19 @@ class _Turn:
         return focus
 
     def _tell(self, order: Order) -> Plan:
+        # "Nora is here, say hi" may be for her; an announcement is for everyone.
+        vague = order.manner in ("say", "shout", "write")
         try:
             order = audience.split(order, self._roster)
         except audience.Unclear as unclear:
             raise self._stop(str(unclear)) from None
         if not order.words:
             raise self._stop("no_message", asks=True, order=order, options=())
-        if not order.who:
+        if not order.who and not (vague and order.about):
             return self._acted(order, (None,))
         roster = self._roster(order.who)
+        if not order.who and {*roster.mentioned(order.about)} - {*self.before.focus}:
+            raise self._stop("who", asks=True, order=order, options=())
         who = self._people(order, roster)
         # Whom the message leaves the conversation about: a person it names, else its audience.
         named = tuple(p for p in roster.mentioned(order.words) if p not in who)
@@ -380,9 +392,8 @@ class _Turn:
         if not self.room or last is None:
             return None
         if not self.before.options:
-            other = verb not in ("", "hello", "thanks", "cannot") or self.said.rstrip().endswith(
-                "?"
-            )
+            asked = self.said.rstrip().endswith("?")
+            other = asked or verb not in ("", "hello", "thanks", "cannot")
             if other or why in ("unreadable", "injection", "negation"):
                 return None
             if last.verb == "tell" and not last.words:
