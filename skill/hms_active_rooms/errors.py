@@ -144,7 +144,9 @@ class PeerNotFound(ApiError):
     """404 "peer not found": no such peer is connected now (the text is an assumption)."""
 
     code = "peer_not_found"
-    default_hint = "List the peers again; ids change when somebody rejoins."
+    default_hint = (
+        "List the peers again; people come and go, and a person who rejoins has a new id."
+    )
 
 
 class NotFound(ApiError):

@@ -70,7 +70,7 @@ def quoted(text: str, cap: int = 60) -> str:
 
 
 def escaped(text: str) -> str:
-    """What stands between the quotes of a JSON string. Cut the text before: this reads it all.
+    """The text, escaped as inside a JSON string, without the quotes. It is not cut: cut it first.
 
     Letters of all scripts, accents and emoji stay; at most `MAX_MARKS` combining marks in a
     row, and none on an escape or at the start, where it would change our own characters.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.errors import ConfigurationError, JournalError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.gate.journal.tables import actions
@@ -69,6 +69,45 @@ def test_a_row_that_cannot_be_read_is_exported_as_it_stands() -> None:
     assert '"gate": "ajar"' in file.getvalue()
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "INSERT INTO hms_events SELECT 99, id, created_at, 'seen', x'ff', 'x', '{}', '' FROM hms_actions",
+        "INSERT INTO hms_steps SELECT id, x'ff', x'ff' FROM hms_actions",
+        "UPDATE hms_actions SET requester = x'ff'",
+        "UPDATE hms_actions SET call_key = CAST(call_key AS BLOB)",
+    ],
+)
+def test_bytes_where_a_text_should_be_keep_no_row_from_being_read_or_exported(written: str) -> None:
+    clock = Clock()
+    journal = Journal(":memory:", clock=clock)
+    action = insert(journal, row(clock(), state="rejected"))
+    with journal.write() as tx:
+        tx.db.exec_driver_sql(written)
+    insert(journal, row(clock(), "another", state="rejected"))
+    clock.now += timedelta(seconds=60)
+    file = StringIO()
+    assert journal.export(file, before=clock(), by="ada") >= 1
+    with journal.read() as view:
+        found, _ = view.same_calls(
+            action.thread, action.content, lambda by: bool(by.partition("#"))
+        )
+        assert found is not None
+        assert all(isinstance(peer, str) for peer in view.steps(action.id))
+        assert all(isinstance(each, str) for each in view.ids("rejected"))
+
+
+def test_what_no_database_takes_is_an_error_of_the_journal_and_leaves_it_usable() -> None:
+    journal = Journal(":memory:")
+    for ask in (lambda: journal.get("\udcff"), lambda: journal.actions(limit=10**20)):
+        with pytest.raises(JournalError):
+            ask()
+    with pytest.raises(JournalError):
+        journal.note(REQUESTS, "refused", by="\udcff")
+    journal.note(REQUESTS, "refused", by="ada")
+    assert [event.by for event in journal.refused_requests()] == ["ada"]
+
+
 def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole(
     tmp_path: Path,
 ) -> None:
@@ -79,7 +118,7 @@ def test_a_journal_that_cannot_be_opened_says_why_and_only_a_file_is_shown_whole
     for url, shown in (("j.sqlite", True), ("ada@host", False)):
         with pytest.raises(ConfigurationError, match=r"cannot be opened\.") as refused:
             Journal(url)
-        assert ("A file is named by its URL" in refused.value.hint) == shown
+        assert ("must be a URL" in refused.value.hint) == shown
 
 
 def test_who_may_only_read_sees_also_what_is_in_the_log_and_not_yet_in_the_file(

@@ -50,7 +50,7 @@ class TokenSource(Protocol):
         """The token to send now."""
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """Another token than `after`, which was refused; None if there is no other."""
+        """The token to send after `after` was refused; None if there is no other."""
 
 
 class StaticToken:

@@ -61,7 +61,6 @@ class AiohttpPool:
         )
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        """See `Pool`."""
         request.sent = True  # it may be, and aiohttp says so only when asked at every step
         return await wire.exchanged(self._exchange(request, token), _AIOHTTP)
 
@@ -82,7 +81,6 @@ class AiohttpPool:
             response.close()  # one that was read whole is back in the pool already
 
     async def aclose(self) -> None:
-        """See `Pool`."""
         await self._session.close()
 
 

@@ -1,4 +1,4 @@
-"""One resource (a connection pool) for each event loop, closed with the loop it was opened on."""
+"""One connection pool for each event loop, closed with the loop it was opened on."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable
-from typing import Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, finalize
 
+from hms_active_rooms.api.wire import Pool
 from hms_active_rooms.errors import InvalidCall
 
 
-class Closeable(Protocol):
-    async def aclose(self) -> None: ...
-
-
-R = TypeVar("R", bound=Closeable)
-
-
-class Held(Generic[R]):
-    """A resource and how many use it: a pool that is closed under a request loses the connection
+class Held:
+    """A pool and how many use it: one that is closed under a request loses the connection
     the request has just opened.
 
     A loop ends the asynchronous generators started on it before it closes (`asyncio.run`
@@ -28,8 +21,8 @@ class Held(Generic[R]):
     socket behind.
     """
 
-    def __init__(self, resource: R) -> None:
-        self.resource = resource
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
         self.keeper = self._keep()
         self._users, self._closing = 0, False
 
@@ -37,11 +30,11 @@ class Held(Generic[R]):
         try:
             yield
         finally:
-            await self.resource.aclose()
+            await self.pool.aclose()
 
-    async def __aenter__(self) -> R:
+    async def __aenter__(self) -> Pool:
         self._users += 1
-        return self.resource
+        return self.pool
 
     async def __aexit__(self, *_: object) -> None:
         self._users -= 1
@@ -55,19 +48,19 @@ class Held(Generic[R]):
             await self.keeper.aclose()
 
 
-class PerLoop(Generic[R]):
-    """The resources of one owner, each made on the loop that will use it. Safe from any thread."""
+class PerLoop:
+    """The pools of one client, each made on the loop that will use it. Safe from any thread."""
 
-    def __init__(self, make: Callable[[], R]) -> None:
+    def __init__(self, make: Callable[[], Pool]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._closed = False
-        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[R]] = WeakKeyDictionary()
-        # An owner that is dropped without closing: `finalize` keeps the resources out of
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
+        # A client that is dropped without closing: `finalize` keeps the pools out of
         # the garbage with it, so that they are closed and don't just vanish.
         finalize(self, _close_all, self._held).atexit = False
 
-    async def here(self) -> Held[R]:
+    async def here(self) -> Held:
         """The running loop's, which is not closed while it is entered; InvalidCall after `aclose`."""
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -76,7 +69,7 @@ class PerLoop(Generic[R]):
             held = self._held.get(loop)
             if held is not None:
                 return held
-            # A resource refers to its loop by its sockets, so weak keys alone do not end it.
+            # A pool refers to its loop by its sockets, so weak keys alone do not end it.
             for ended in [other for other in self._held if other.is_closed()]:
                 del self._held[ended]
             held = self._held[loop] = Held(self._make())
@@ -93,14 +86,14 @@ class PerLoop(Generic[R]):
             await here.close()
 
 
-def _close_all(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held[R]]) -> None:
-    """Ask each loop to close its resource; called from any thread, and by the garbage collector."""
+def _close_all(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held]) -> None:
+    """Ask each loop to close its pool; called from any thread, and by the garbage collector."""
     while held:
         loop, one = held.popitem()
-        # RuntimeError: that loop is closed, and its resource was closed with it.
+        # RuntimeError: that loop is closed, and its pool was closed with it.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_close_soon, loop, one)
 
 
-def _close_soon(loop: asyncio.AbstractEventLoop, held: Held[R]) -> None:
+def _close_soon(loop: asyncio.AbstractEventLoop, held: Held) -> None:
     loop.create_task(held.close())

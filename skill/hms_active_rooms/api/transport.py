@@ -127,7 +127,6 @@ class HttpxPool:
         }
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        """See `Pool`."""
         extensions: dict[str, Any] = {"timeout": self._timeout}
         request.sent = not self._reports
         if self._reports and not request.reads:
@@ -161,7 +160,6 @@ class HttpxPool:
             await response.aclose()
 
     async def aclose(self) -> None:
-        """See `Pool`."""
         await self._transport.aclose()
 
 

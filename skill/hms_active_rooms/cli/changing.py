@@ -60,7 +60,7 @@ def remove(
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall("Give a peer or --role: one of them, not both.", hint="")
+        raise InvalidCall("Say whom to remove: a peer or --role, not both.", hint="")
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, peer, given, settings)
 
@@ -93,10 +93,8 @@ def _change(
 
     if empty := [name for name, value in given.items() if value == ""]:
         # In a tool call "" is absent; here it is a script's variable that holds nothing.
-        raise InvalidCall(
-            f"The {empty[0]} is empty.",
-            hint="Give some text. An option that you do not need can be left out.",
-        )
+        choice = ", or leave the option out" if empty[0].startswith("--") else ""
+        raise InvalidCall(f"The {empty[0]} is empty.", hint=f"Give some text{choice}.")
     words = {name.lstrip("-"): value for name, value in given.items()}
     found = None if peer is None else peer_ref(peer)
     if peer is not None and found is None:

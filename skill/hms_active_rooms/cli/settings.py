@@ -15,7 +15,7 @@ from hms_active_rooms.cli import options, screen
 from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.installing import how_to_install
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import quoted, storable
 
 if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
@@ -111,7 +111,7 @@ def existing(journal: Journal, action_id: str) -> Action:
     Raises:
         InvalidCall: there is none in this journal.
     """
-    action = journal.get(action_id.strip().lower())
+    action = journal.get(storable(action_id.strip().lower()))
     if action is None:
         raise InvalidCall(
             f"There is no action {quoted(action_id)} in the journal {journal.place}.",

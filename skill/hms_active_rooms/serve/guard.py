@@ -450,7 +450,7 @@ class Guard:
 
 
 def _take_origin_form(scope: Scope) -> None:
-    """The path of an absolute target alone; its host counts, whatever Host says (RFC 9112, 3.2.2)."""
+    """Split an absolute request target: its path stays, and its host replaces Host (RFC 9112, 3.2.2)."""
     if match := _ABSOLUTE.fullmatch(scope.get("raw_path") or b""):
         host, path = match.groups()
         scope["raw_path"] = path or b"/"

@@ -221,10 +221,11 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """What the changes since a person was shown an impact mean for the claim.
+    """What to do with an approved action, now that the room may have changed since it was shown.
 
     Attributes:
-        reason: one sentence, unless it goes on.
+        verdict: send it, ask again, or end it without sending.
+        reason: why it is not sent, in one sentence; empty for `go`.
         notes: sentences to report with the outcome.
         people, total: who is hit now, never more than was shown, and how many.
     """

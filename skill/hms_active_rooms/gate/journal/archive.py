@@ -138,9 +138,8 @@ def ended(view: Reading, before: datetime) -> list[str]:
     has_ended = sa.or_(late, sa.and_(row.state.in_((*FINAL, "unknown")), over))
     calls = sa.select(row.call_key).group_by(row.call_key)
     calls = calls.having(sa.func.min(sa.case((has_ended, 1), else_=0)) == 1)
-    return list(view.db.scalars(calls.order_by(sa.func.min(row.created_at))))
+    return [each["call_key"] for each in view.found(calls.order_by(sa.func.min(row.created_at)))]
 
 
 def _events(view: Reading, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
-    found = view.db.execute(sa.select(events).where(*where).order_by(events.c.seq))
-    return [dict(row) for row in found.mappings()]
+    return view.found(sa.select(events).where(*where).order_by(events.c.seq))

@@ -92,7 +92,7 @@ class Database:
             )
             if ":" not in url and "@" not in url:
                 path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
-                hint = f"A file is named by its URL: {path} (HMS_JOURNAL or --journal)."
+                hint = f"HMS_JOURNAL or --journal must be a URL. For a file of that name: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,
@@ -195,7 +195,7 @@ class Database:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
-            except (SQLAlchemyError, self._driver_error) as error:
+            except (SQLAlchemyError, self._driver_error, UnicodeError, OverflowError) as error:
                 raise self._error(error) from None
             except JournalError as error:
                 if self.place not in str(error):

@@ -231,7 +231,7 @@ class Reading:
         """Every revision of a call, the first one first, with its columns as they are stored."""
         query = _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
         names, now = actions.c.keys(), self.now()
-        return [(self._action(r, now), {n: r[n] for n in names}) for r in self._found(query)]
+        return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
     def edited_into(self, action_id: str) -> Action | None:
         """The row that holds the words a person edited this one into."""
@@ -259,12 +259,12 @@ class Reading:
             is_mine: whether what this requester asked for is the caller's.
         """
         same = (actions.c.thread == thread, actions.c.content == content)
-        calls = sa.func.count(actions.c.call_key.distinct())
+        calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
         who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
-        found = self.db.execute(who).all()
-        mine = [requester for requester, _ in found if is_mine(requester)]
-        newest = self._found(_newest(*same, actions.c.requester.in_(mine))) if mine else []
-        return next(iter(self._actions(newest)), None), sum(made for _, made in found)
+        found = self.found(who)
+        mine = [each["requester"] for each in found if is_mine(each["requester"])]
+        newest = self.found(_newest(*same, actions.c.requester.in_(mine))) if mine else []
+        return next(iter(self._actions(newest)), None), sum(each["calls"] for each in found)
 
     def actions(
         self, *, oldest_first: bool = False, limit: int = 50, **which: Unpack[Which]
@@ -273,13 +273,13 @@ class Reading:
         age = actions.c.created_at
         order = age if oldest_first else age.desc()
         query = _ROW.where(*self._filters(which)).order_by(order, actions.c.id)
-        return self._actions(self._found(query.limit(limit)))
+        return self._actions(self.found(query.limit(limit)))
 
     def ids(self, *states: State, **which: Unpack[Which]) -> list[str]:
         """The ids of the rows in one of these states, the newest first."""
         fit = [sa.and_(*self._filters({**which, "state": state})) for state in states]
         query = sa.select(actions.c.id).where(sa.or_(*fit)).order_by(actions.c.created_at.desc())
-        return list(self.db.scalars(query))
+        return [row["id"] for row in self.found(query)]
 
     def count(self, **which: Unpack[Which]) -> int:
         """How many rows there are; see `Which`."""
@@ -316,12 +316,12 @@ class Reading:
         """Requests that servers refused, newest first: `by` whom, `way` why, what in `data`."""
         refused = (events.c.action_id == REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
-        return [_event(row) for row in self._found(query)]
+        return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
         """Peer id to what became of its request: "sending", or a `Fate`."""
         query = sa.select(steps.c.peer_id, steps.c.state).where(steps.c.action_id == action_id)
-        return {row.peer_id: row.state for row in self.db.execute(query)}
+        return {row["peer_id"]: row["state"] for row in self.found(query)}
 
     def asked_at(self, place: str) -> list[str]:
         """What was asked at a place of a graph; empty if nothing was."""
@@ -340,7 +340,7 @@ class Reading:
             grants.c.most >= wanted.most,
             grants.c.expires_at > self.now(),
         )
-        for row in self._found(query):
+        for row in self.found(query):
             names = ("most", "granted_by", "action_id", "expires_at")
             found = replace(wanted, **{name: row[name] for name in names})
             if row["seal"] == self._seal_of(found):
@@ -374,7 +374,7 @@ class Reading:
             found.append(row)
         return found
 
-    def _found(self, query: sa.Select[Any]) -> list[Row]:
+    def found(self, query: sa.Select[Any]) -> list[Row]:
         """What a statement finds that is made for this once."""
         found = self.db.execute(query)
         names = tuple(found.keys())
