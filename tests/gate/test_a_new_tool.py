@@ -68,8 +68,8 @@ async def test_a_tool_with_another_effect_overrides_one_look(works: bool) -> Non
     action = row(clock()).bound(call, impact)
     change = call.drift(impact, room, Policy())
     sending = Sending(client, Journal(":memory:"), Policy(), clock.sleep, action, change)  # type: ignore[arg-type]
-    state, result = await call.send(sending)
+    state, result = await sending.carry_out()
     assert (state, result.executed, result.verified) == ("done", "yes", works)
-    later, seen = await call.look(sending)
+    later, seen = await sending.look_for_it()
     assert later == ("done" if works else "unknown")
     assert ("the room shows it" in seen.text.lower()) == works

@@ -50,7 +50,7 @@ from hms_active_rooms.gate.approval import (
     Scope,
 )
 from hms_active_rooms.gate.deciding import Decided, grant_for
-from hms_active_rooms.gate.gate import Asking, Gate
+from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, State
 from hms_active_rooms.gate.journal.tables import actions
@@ -933,7 +933,7 @@ async def test_who_is_asked_is_shown_a_question_once_and_it_is_sent() -> None:
 
 async def test_a_question_that_was_shown_already_is_on_record_once() -> None:
     gate = gate_on(classroom())
-    action = await gate.propose(remove(), HERE, asking=Asking("page"))
+    action = await gate.propose(remove(), HERE, shown="page")
     action = await gate.drive(action, Asked(yes), by="x", way="page", shown=True)
     assert kinds(gate, action) == ["proposed", "asked", "approved", "sent", "done"]
 
@@ -1033,8 +1033,8 @@ async def test_edited_words_are_sent_without_another_question() -> None:
 
 async def test_whoever_shows_a_row_that_is_there_has_it_on_record_with_the_same_write() -> None:
     gate = gate_on(classroom())
-    first = await gate.propose(remove(), HERE, looked=True)
-    shown = await gate.propose(remove(), HERE, asking=Asking("elicitation"), looked=True)
+    first = await gate.propose_new(remove(), HERE)
+    shown = await gate.propose_new(remove(), HERE, shown="elicitation")
     assert shown == first
     [asked] = [e for e in gate.journal.events(first.id) if e.kind == "asked"]
     assert (asked.way, asked.data["digest"]) == ("elicitation", first.digest)
@@ -1056,13 +1056,12 @@ async def test_whoever_decides_too_late_is_told_what_the_call_came_to() -> None:
 async def test_one_question_at_a_place_of_a_graph() -> None:
     room = classroom()
     gate = gate_on(room)
-    asking = Asking("interrupt", "here", "another one asks")
-    first = await gate.propose(send(), HERE, asking=asking)
-    second = await gate.propose(send("x"), HERE, asking=asking)
+    first = await gate.propose_new(send(), HERE, shown="interrupt", place="here")
+    second = await gate.propose_new(send("x"), HERE, shown="interrupt", place="here")
     assert (first.state, second.state, second.reason) == (
         "proposed",
         "rejected",
-        "another one asks",
+        ANOTHER_ASKS,
     )
     assert kinds(gate, first) == ["proposed", "asked"]
     assert kinds(gate, second) == ["proposed", "rejected"]
@@ -1127,7 +1126,7 @@ async def test_what_runs_unasked_says_so_and_is_asked_about_where_the_program_al
     action = await gate.propose(call, HERE)
     assert (action.state, action.decided_by, action.decided_way) == ("approved", "policy", way)
     assert kinds(gate, action) == ["proposed", "approved"]
-    asked = await gate.propose(call, call_number(2), always_ask=True)
+    asked = await gate.propose_new(call, call_number(2), always_ask=True)
     assert await gate.run(asked.id) == asked
     assert (asked.state, room.posts) == ("proposed", [])
     assert (await gate.run(action.id)).state == "done"

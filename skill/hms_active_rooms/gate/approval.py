@@ -40,10 +40,11 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not run it. `reason` is told to the model."""
+    """Do not run it. `reason` is told to the model. A no may name no question: it is always safe."""
 
     reason: str = ""
     by: str = ""
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,24 +177,18 @@ def answer_schema(digest: str) -> dict[str, Any]:
     return schema
 
 
-def parse_answer(answer: object) -> tuple[Decision, str | None]:
-    """The decision an answer states, matched exactly (no synonyms, no truthiness), and the digest
-    it names; None: a no that names none.
+def parse_answer(answer: object) -> Decision:
+    """The decision an answer states, matched exactly (no synonyms, no truthiness).
 
     Raises:
         BadAnswerError: anything else.
     """
-    match answer:
-        case Reject():
-            return answer, None
-        case Approve() | Edit():
-            return answer, answer.digest
-        case BadAnswerError():
-            raise answer
-        case dict():
-            pass
-        case _:
-            raise BadAnswerError("an answer is an object with a type")
+    if isinstance(answer, Decision):
+        return answer
+    if isinstance(answer, BadAnswerError):
+        raise answer
+    if not isinstance(answer, dict):
+        raise BadAnswerError("an answer is an object with a type")
     try:
         parsed = _ANSWER.validate_python(answer)
     except ValidationError as error:
@@ -202,10 +197,9 @@ def parse_answer(answer: object) -> tuple[Decision, str | None]:
         raise BadAnswerError(f"{place or 'type'}: {problem['msg'][:200]}") from None
     match parsed:
         case RejectAnswer():
-            return Reject(parsed.message), parsed.digest
+            return Reject(parsed.message, digest=parsed.digest)
         case ApproveAnswer():
-            return Approve(parsed.digest, scope=parsed.scope), parsed.digest
+            return Approve(parsed.digest, scope=parsed.scope)
         case EditAnswer():
             edited = parsed.edited_action
-            edit = Edit(parsed.digest, edited.args, tool=edited.name, whole=True)
-            return edit, parsed.digest
+            return Edit(parsed.digest, edited.args, tool=edited.name, whole=True)

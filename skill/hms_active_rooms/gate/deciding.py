@@ -85,8 +85,9 @@ def decide(
     if isinstance(answer, Refuse):  # nobody's no: it takes back no yes
         answer, by, way = Reject(answer.reason), "gate", "gate"
     try:
-        decision, digest = parse_answer(answer)
-        if digest != row.digest and not (digest is None and isinstance(decision, Reject)):
+        decision = parse_answer(answer)
+        named = decision.digest
+        if named != row.digest and not (named is None and isinstance(decision, Reject)):
             raise BadAnswerError("the answer names another question than this one")
         by = storable(decision.by or by)
         match decision:
@@ -146,14 +147,9 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
         call = row.call.edited(changes)
     except InvalidCall as error:
         raise BadAnswerError(f"the edit is wrong: {str(error).rstrip('.')}") from None
-    successor = replace(
-        next_revision(row, call, tx.now(), ttl_s=None).bound(call, row.shown),
-        state="approved",
-        decided_by=by,
-        decided_way=way,
-        decided_at=tx.now(),
-        edited_from=row.id,
-    )
+    successor = next_revision(row, call, tx.now(), ttl_s=None).bound(call, row.shown)
+    successor = successor.decided("approved", by, way, tx.now())
+    successor = replace(successor, edited_from=row.id)
     text = f"edited by the person into action {successor.id}"
     tx.move(row, "rejected", by=by, way=way, reason=text, data={"next": successor.id})
     successor = tx.insert(successor)
@@ -162,21 +158,17 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
     """The row of the next revision of a call; it keeps the deadline if no time to live is given."""
-    expires = row.expires_at if ttl_s is None else now + timedelta(seconds=ttl_s)
+    kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
-        call_key=row.call_key,
         revision=row.revision + 1,
-        thread=row.thread,
-        requester=row.requester,
         call=call,
         impact=None,
         digest="",
-        gate=row.gate,
         state="proposed",
         created_at=now,
-        expires_at=expires,
-        content=row.content,
+        expires_at=row.expires_at if ttl_s is None else now + timedelta(seconds=ttl_s),
+        **{name: getattr(row, name) for name in kept},
     )
 
 

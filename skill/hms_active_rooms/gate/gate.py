@@ -65,7 +65,7 @@ from hms_active_rooms.gate.journal.records import (
 )
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.sending import Sending, give_back, lease_s, to_the_end, written
+from hms_active_rooms.gate.sending import Sending, give_back, lease_s, uninterrupted, written
 from hms_active_rooms.gate.wording import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
@@ -83,16 +83,6 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How the caller of `Gate.propose` shows the question at once: by which way, and at which place
-    of a graph ("" for none), where one call may ask. `taken` says why another one is refused."""
-
-    way: Way
-    place: str = ""
-    taken: str = ""
-
-
-@dataclass(frozen=True)
 class _Look:
     """What a look at the room means for a row somebody approved. No room: it cannot be hit."""
 
@@ -107,6 +97,9 @@ HELD = "held"
 _BROKEN_BEFORE: Final = (
     "The same call was made before, and its record is broken: whether it was sent is not known."
 )
+
+ANOTHER_ASKS = "one call at a time can ask here; another one is asking. Call again afterwards"
+"""Why a call is refused whose place in a graph is taken."""
 
 _POLL_S = 0.2
 
@@ -159,11 +152,7 @@ class Gate:
         return room_id
 
     async def _read(self, room_id: str) -> Room:
-        """The room and everybody in it, from two answers of the API that agree.
-
-        Raises:
-            BadResponse: the roster leaves out people who are in the session.
-        """
+        """From two answers of the API that agree, or BadResponse."""
         room_id = self._allowed_room(room_id)
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
@@ -214,31 +203,37 @@ class Gate:
     # --- propose ---------------------------------------------------------------------------
 
     async def propose(
+        self, call: StateChange, origin: Origin, *, shown: Way | None = None
+    ) -> Action:
+        """The row for this call made at this place: the one that is there, or else a new one; see
+        `propose_new`."""
+        if (found := await self.find(call, origin)) is not None:
+            return refused_again(found)
+        return await self.propose_new(call, origin, shown=shown)
+
+    async def propose_new(
         self,
         call: StateChange,
         origin: Origin,
         *,
-        asking: Asking | None = None,
+        shown: Way | None = None,
+        place: str = "",
         always_ask: bool = False,
-        looked: bool = False,
     ) -> Action:
-        """The row for this call made at this place: a new one, or the one that is there.
+        """A new row for this call made at this place, or the one another caller inserted meanwhile.
 
         Args:
             call: what to do.
             origin: where the call was made.
-            asking: the caller shows the question at once; the same write records that, also of a
-                row that another caller inserted meanwhile. So nobody has to call `asked`.
+            shown: by which way the caller shows the question at once; the same write records it.
+            place: the place of a graph where it is shown, at which one call may ask.
             always_ask: ask a person, whatever the policy lets run unasked.
-            looked: the caller has just looked, and there was no row.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
             ApiError: the room could not be read; nothing was executed.
             JournalError: no record, so nothing goes on.
         """
-        if not looked and (found := await self.find(call, origin)) is not None:
-            return refused_again(found)
         key, content, now = call_key(call, origin), content_of(call), self.journal.now()
         row = Action(
             id=action_id(key, 1),
@@ -259,22 +254,19 @@ class Gate:
             full, impact = call.assess(await self._read(call.room_id), self.policy)
         except REFUSED as error:
             by: Way = "policy" if isinstance(error, PolicyRefusal) else "gate"
-            refused = replace(
-                row,
-                state="rejected",
-                reason=str(error),  # people read it; a program is told the error again
-                decided_by=by,
-                decided_way=by,
-                decided_at=now,
-                result=Result(str(error), error=error.code),
-            )
-            await asyncio.to_thread(self._insert, refused, None, False)
+            # People read the reason; a program is told the error again.
+            refused = row.decided("rejected", by, by, now, reason=str(error))
+            refused = replace(refused, result=Result(str(error), error=error.code))
+            await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
-        return refused_again(await asyncio.to_thread(self._insert, bound, asking, not always_ask))
+        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask)
+        return refused_again(row)
 
-    def _insert(self, action: Action, asking: Asking | None, may_run_unasked: bool) -> Action:
-        """Insert a row; whoever comes second gets the first one's."""
+    def _insert(
+        self, action: Action, shown: Way | None, place: str, may_run_unasked: bool
+    ) -> Action:
+        """Whoever comes second gets the first one's row."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -298,16 +290,14 @@ class Gate:
                 if may_run_unasked and action.state == "proposed":
                     row = self._unasked(tx, action)
                 row = tx.insert(row)
-            if asking is None or row.state != "proposed":
+            if shown is None or row.state != "proposed":
                 return row
-            if asking.place and not tx.ask(asking.place, [row.id, ""]) and found is None:
-                reason = asking.taken
-                return tx.move(row, "rejected", by="gate", way="gate", reason=reason)
-            tx.note(row.id, "asked", way=asking.way, digest=row.digest)
+            if place and not tx.ask(place, [row.id, ""]) and found is None:
+                return tx.move(row, "rejected", by="gate", way="gate", reason=ANOTHER_ASKS)
+            tx.note(row.id, "asked", way=shown, digest=row.digest)
         return row
 
     def _unasked(self, tx: Writing, action: Action) -> Action:
-        """The row approved by the policy or by a grant, if one of them allows it."""
         way: Way = "grant"
         if self.policy.runs_unasked(action.tool):
             way = "unattended" if action.tool in self.policy.unattended else "relaxed"
@@ -316,9 +306,7 @@ class Gate:
             by = grant.granted_by
         else:
             return action
-        return replace(
-            action, state="approved", decided_by=by, decided_way=way, decided_at=tx.now()
-        )
+        return action.decided("approved", by, way, tx.now())
 
     # --- ask and decide --------------------------------------------------------------------
 
@@ -543,11 +531,11 @@ class Gate:
         back if this task is cancelled meanwhile, or the commit's answer was lost."""
         won: list[Action] = []
         try:
-            row = await to_the_end(self._claim, action, look, won)
+            row = await uninterrupted(self._claim, action, look, won)
         except (asyncio.CancelledError, JournalError) as error:
             if won:
                 with suppress(ActiveRoomsError, asyncio.CancelledError):
-                    await to_the_end(give_back, self.journal, won[0], type(error).__name__)
+                    await uninterrupted(give_back, self.journal, won[0], type(error).__name__)
             raise
         return (won[0] if won else None), row
 
@@ -603,7 +591,6 @@ class Gate:
             return won[0]
 
     def _ask_again(self, tx: Writing, row: Action, reason: str, room: Room) -> Action:
-        """End a row and insert its next revision, about the room as it is."""
         try:
             full, impact = row.call.assess(room, self.policy)
         except ActiveRoomsError as error:
@@ -619,7 +606,6 @@ class Gate:
         return tx.insert(successor)
 
     async def _let_others_end(self, action: Action) -> None:
-        """Wait for other destructive requests to this room to finish."""
         sent = await asyncio.to_thread(
             self.journal.actions, state="sent", room_id=action.room_id, limit=1000
         )
@@ -667,7 +653,6 @@ class Gate:
         return looked
 
     def _may_be_sending(self, action: Action) -> bool:
-        """Whether the process that sent a row may still wait for the answer."""
         in_time = action.lease_until is not None and self.journal.now() < action.lease_until
         return in_time and worker_may_live(action.worker)
 
@@ -723,9 +708,8 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Whether a call that is made anew runs the row of the same call from before: it was approved
-    and then held back, so nobody is asked again. Calls of other programs have rules of their own.
-    """
+    """Then the same call, made anew, runs it and nobody is asked again. Other programs' have rules
+    of their own."""
     if row.state != "approved" or row.thread.startswith(OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))

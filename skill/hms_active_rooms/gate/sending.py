@@ -13,19 +13,32 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, TypeVarTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, get_args
 
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.wire import Backoff
+from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import (
     ApiError,
     ConnectionFailed,
+    Forbidden,
     JournalError,
     OutcomeUnknown,
     RateLimited,
+    TimedOut,
+    Unauthorized,
 )
-from hms_active_rooms.gate.actions.impact import Drift, Impact, Person
-from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, failed, stopped
+from hms_active_rooms.gate.actions.change import GONE, StateChange
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, person_of
+from hms_active_rooms.gate.actions.result import (
+    Ended,
+    Fate,
+    Observation,
+    Result,
+    failed,
+    for_each,
+    stopped,
+)
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.workers import this_worker
@@ -40,8 +53,6 @@ Sleep = Callable[[float], Awaitable[None]]
 Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
-Step = Literal["started", "before", "lost"]
-
 LONGEST_WAIT_S: Final = 30.0
 """If the server asks for more, the person is told instead."""
 
@@ -50,10 +61,13 @@ _FIRST_LOOK_S = 0.2
 _LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
 
+_ABORTS_THE_REST = (Unauthorized, Forbidden, RateLimited, ConnectionFailed, TimedOut)
+"""Errors after which the next person's request would meet the same fate."""
+
 
 @dataclass
 class Sending:
-    """One claimed action, and what its tool may use while it sends.
+    """One claimed action; its tool brings the request, the look and the words.
 
     Attributes:
         change: who is hit now, and what to report besides.
@@ -73,7 +87,7 @@ class Sending:
         """What the person was shown."""
         return self.action.shown
 
-    async def watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
+    async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Look until the effect shows or `Policy.verify_s` passed: removals land a moment later,
         and peers who dropped off stay listed for 60 s. Without `wait`: look once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
@@ -98,16 +112,9 @@ class Sending:
             left_s -= pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    async def hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Prolong this worker's lease on the row by the time of a request and the wait before it.
-
-        Args:
-            in_time: only if the time of the approval is not over.
-            wait_s: how long the wait before the request is.
-
-        Returns:
-            Whether it was prolonged. False: the row is another's by now, or it is too late.
-        """
+    async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
+        """Prolong this worker's lease by the time of a request and the wait before it. False: the
+        row is another's by now or, with `in_time`, the time of the approval is over."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -116,19 +123,6 @@ class Sending:
             return tx.renew(self.action.id, lease_s=lease)
 
         return await written(self.journal, held)
-
-    async def may_try_again(self, error: ApiError, attempt: int) -> bool:
-        """Wait for the next try of a request that was surely not executed, if there is one.
-        Afterwards the row is still this worker's, and the approval's time is not over.
-
-        Args:
-            attempt: how many requests were sent so far, from 1.
-        """
-        pause_s = self._pause_s(error, attempt)
-        if pause_s is None or not await self.hold(wait_s=pause_s):
-            return False
-        await self.sleep(pause_s)
-        return await self.hold(in_time=True)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
         """How long to wait before the next try, never less than the server asks; None: this was the
@@ -141,32 +135,6 @@ class Sending:
         left_s = (self.action.expires_at - self.journal.now()).total_seconds()
         return pause_s if pause_s < left_s else None
 
-    async def start_step(self, peer_id: str) -> Step:
-        """Claim one person's request, and prolong the lease. "lost": the row was taken from this
-        worker, so it must not send. "before": this request was started before."""
-
-        def started(tx: Writing) -> Step:
-            if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
-                return "lost"
-            return "started" if tx.start_step(self.action.id, peer_id) else "before"
-
-        return await written(self.journal, started)
-
-    async def end_step(self, peer_id: str, fate: Fate) -> None:
-        """Record what became of one person's request."""
-        await written(self.journal, lambda tx: tx.end_step(self.action.id, peer_id, fate))
-
-    async def steps(self) -> dict[str, Fate]:
-        """What is on record of each person's request; one that was started and not ended may have
-        been executed."""
-        found = await asyncio.to_thread(self.journal.steps, self.action.id)
-        known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
-        return {peer: known.get(word, "unknown") for peer, word in found.items()}
-
-    async def note(self, kind: str, *, way: str) -> None:
-        """Append an event to the action."""
-        await asyncio.to_thread(self.journal.note, self.action.id, kind, by=this_worker(), way=way)
-
     async def send(self) -> Action | float:
         """Send the action and record how it ended; or the seconds to wait before everything is
         looked at again, the row given back.
@@ -176,18 +144,18 @@ class Sending:
         """
         try:
             try:
-                state, result = await self.action.call.send(self)
+                state, result = await self.carry_out()
             except ApiError as error:
                 pause_s = self._pause_s(error, self.attempt)
-                if pause_s is not None and await to_the_end(
+                if pause_s is not None and await uninterrupted(
                     give_back, self.journal, self.action, str(error)
                 ):
                     return pause_s
                 state, result = failed(error) if error.executed == "no" else stopped(error)
-            ended = state, result.noting(*self.change.notes)
-            return await asyncio.to_thread(self._record, ended, "answer")
+            result = replace(result, notes=(*self.change.notes, *result.notes))
+            return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
-            await to_the_end(self._try_to_record, error)
+            await uninterrupted(self._try_to_record, error)
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
@@ -198,8 +166,154 @@ class Sending:
 
     async def look(self) -> Action:
         """Look for what became of an `unknown` action; it is `done` when the room shows it."""
-        ended = await self.action.call.look(self)
-        return await asyncio.to_thread(self._record, ended, "look")
+        return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
+
+    async def carry_out(self) -> Ended:
+        """One request and a look. A lost answer is looked at, never repeated; the one exception
+        follows from the hints: an idempotent call is sent a second time after a look that showed
+        the very same session without the effect, if this worker still holds the row.
+
+        Raises:
+            ApiError: surely not executed.
+        """
+        call, shown, total = self.action.call, self.shown, self.change.total
+        if parts := call.apart(shown):
+            return await self._send_each(parts)
+        lost: ApiError | None = None
+        while True:
+            error: ApiError | None = None
+            try:
+                await call.request(self.client)
+            except GONE as gone:
+                if lost is not None:
+                    return "done", Result(call.condition(shown), "maybe", verified=True)
+                if not call.gone_text:
+                    raise
+                return "done", Result(call.gone_text, verified=True, error=gone.code)
+            except ApiError as failure:
+                if failure.executed == "no" and lost is None:
+                    raise
+                error = failure
+            if not call.visible:
+                if error is None:
+                    return "done", Result(call.effect(shown, total), "yes")
+                text = f"{self._unsure(error)} A {call.noun} cannot be looked up."
+                return "unknown", Result(text, "maybe", error=error.code)
+            seen = await self._watch(self.change.people)
+            if error is None:
+                return self._accepted(seen)
+            # `gone is False`: the look saw the very same session, so the first had no effect.
+            again = capability().tool(call.tool).hints.idempotent and lost is None
+            # The look may have waited, so the approval's time counts for this request too.
+            if not again or seen.gone is not False or not await self._hold(in_time=True):
+                return self._looked(seen, error)
+            lost, by = error, this_worker()
+            note = self.journal.note
+            await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
+
+    async def look_for_it(self) -> Ended:
+        """Look once at the room for the effect of an earlier request whose outcome is unknown. Where
+        each person got a request, the steps on record tell who was sent one."""
+        call, people = self.action.call, self.shown.people
+        if call.apart(self.shown):
+            steps = await asyncio.to_thread(self.journal.steps, self.action.id)
+            known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
+            # A request that was started and not ended may have been executed.
+            fates = {p.id: known.get(steps.get(p.id, "not sent"), "unknown") for p in people}
+            return await self._summed_up(fates, None, wait=False)
+        if not call.visible:
+            return "unknown", self.action.result
+        return self._looked(await self._watch(people, wait=False))
+
+    def _unsure(self, error: ApiError | None) -> str:
+        noun = self.action.call.noun
+        text = f"The outcome is unknown: the {noun} was sent and may have been executed."
+        return f"{text} ({error})" if error else text
+
+    def _accepted(self, seen: Observation) -> Ended:
+        call = self.action.call
+        effect = call.effect(self.shown, self.change.total)
+        if seen.gone:
+            return "done", Result(f"{effect} {call.checked}", "yes", verified=True)
+        late = f"not visible after {self.policy.verify_s:g} s"
+        why = f"the look {seen.words()}" if seen.gone is None else late
+        text = f"{effect} Accepted by 100ms, but {why}; look again."
+        return "done", Result(text, "yes", verified=False)
+
+    def _looked(self, seen: Observation, error: ApiError | None = None) -> Ended:
+        """The answer was lost, now by `error` or earlier, and the room was looked at."""
+        code = error.code if error else ""
+        if seen.gone:
+            lost = f" The answer was lost ({code})." if error else ""
+            text = f"{self.action.call.condition(self.shown)}{lost}"
+            return "done", Result(text, "maybe", verified=True, error=code)
+        text = f"{self._unsure(error)} A look {seen.words()}."
+        return "unknown", Result(text, "maybe", verified=False, error=code)
+
+    async def _send_each(self, parts: Sequence[StateChange]) -> Ended:
+        going = {p.id for p in self.change.people}
+        fates: dict[str, Fate] = {}
+        last: ApiError | None = None
+        for person, part in zip(self.shown.people, parts, strict=True):
+            fate: Fate | None = "not sent"
+            if not isinstance(last, _ABORTS_THE_REST):
+                fate = await self._start_step(person.id)
+            if fate is None:
+                fate = "skipped"
+                if person.id in going:
+                    fate, error = await self._send_to(person, part)
+                    last = error or last
+                await self._end_step(person.id, fate)
+            fates[person.id] = fate
+        await self._hold()  # the look takes its time too
+        return await self._summed_up(fates, last, wait=True)
+
+    async def _start_step(self, peer_id: str) -> Fate | None:
+        """Claim one person's request, and prolong the lease; or why it must not be sent."""
+
+        def start(tx: Writing) -> Fate | None:
+            if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
+                return "not sent"  # the row was taken from this worker
+            return None if tx.start_step(self.action.id, peer_id) else "unknown"
+
+        return await written(self.journal, start)
+
+    async def _end_step(self, peer_id: str, fate: Fate) -> None:
+        await written(self.journal, lambda tx: tx.end_step(self.action.id, peer_id, fate))
+
+    async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
+        """What became of one person. Each is read again: a role can change meanwhile."""
+        read, attempt = self.client.retrieve_peer, 1
+        try:
+            while person.same_person(person_of(await read(part.room_id, person.id))):
+                try:
+                    await part.request(self.client)
+                    return "removed", None
+                except ApiError as error:
+                    pause_s = self._pause_s(error, attempt)
+                    if pause_s is None or not await self._hold(wait_s=pause_s):
+                        raise
+                    await self.sleep(pause_s)
+                    if not await self._hold(in_time=True):
+                        raise
+                    attempt += 1
+        except GONE:
+            return "gone", None
+        except ApiError as error:
+            return "failed" if error.executed == "no" else "unknown", error
+        return "skipped", None
+
+    async def _summed_up(
+        self, fates: dict[str, Fate], error: ApiError | None, *, wait: bool
+    ) -> Ended:
+        people = self.shown.people
+        sent = [p for p in people if fates[p.id] in ("removed", "unknown")]
+        seen = await self._watch(sent, wait=wait) if sent else Observation(gone=True)
+        if seen.gone is not None:
+            for person in sent:
+                if person.id not in seen.still and fates[person.id] != "removed":
+                    fates[person.id] = "no longer there"
+        return for_each(people, fates, error, seen)
 
     def _record(self, ended: Ended, way: str) -> Action:
         (state, result), by = ended, this_worker()
@@ -235,7 +349,7 @@ async def written(journal: Journal, step: Callable[[Writing], Found]) -> Found:
     return await asyncio.to_thread(write)
 
 
-async def to_the_end(call: Callable[[*Given], Found], *given: *Given) -> Found:
+async def uninterrupted(call: Callable[[*Given], Found], *given: *Given) -> Found:
     """What a blocking call returns, from a thread. However often this task is cancelled, that
     comes after the call has ended."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)

@@ -52,7 +52,7 @@ def parse_hitl_answer(
     for one, request in zip(given, requests, strict=True):
         if plain_answers and isinstance(one, dict):
             one = {"digest": request["digest"], **one}
-        _, digest = parse_answer(one)
+        digest = parse_answer(one).digest
         # A question without a digest is of a row that is broken since: no answer moves it.
         if digest is not None and request["digest"] and digest != request["digest"]:
             raise BadAnswerError("the digest is not the one that was asked")

@@ -29,8 +29,8 @@ from hms_active_rooms.errors import (
 )
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
-from hms_active_rooms.gate.gate import REFUSED, Asking, Gate, refused_again
-from hms_active_rooms.gate.journal.records import Action, Origin, call_key, content_of
+from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
+from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key, content_of
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.gate.wording import for_model
 from hms_active_rooms.serve.callers import Caller, threads_of
@@ -183,10 +183,10 @@ async def read(
 
 
 async def open_call(
-    gate: Gate, call: StateChange, caller: Caller, asking: Asking | None = None
+    gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
     """The row for this call by this caller: the one that is open or not told yet, or a new one;
-    and whether it is new. `asking`: how a new row's question is shown at once, if it is.
+    and whether it is new. `shown`: how a new row's question is shown at once, if it is.
 
     Raises:
         RateLimited: too many new calls of this caller in this minute; not proposed.
@@ -217,7 +217,7 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        row = await gate.propose(call, origin, asking=asking, always_ask=again, looked=True)
+        row = await gate.propose_new(call, origin, shown=shown, always_ask=again)
         return row, True
     except REFUSED:
         refused = await gate.find(call, origin)

@@ -78,9 +78,9 @@ async def list_actions(
 async def show(gate: Gate, action_id: str, within: Collection[str] | None = None) -> Shown:
     """One action and everything that happened to it. NoAction: none in the rooms the policy
     allows, or in these conversations (`within`: see `Reading.actions`)."""
-    shown = await asyncio.to_thread(_show, gate, _typed(action_id))
+    shown = await asyncio.to_thread(_show, gate, _typed(action_id), within)
     missing = no_such_action()
-    if shown is None or (within is not None and not _is_within(shown.action.thread, within)):
+    if shown is None:
         raise NoAction(str(missing), hint=missing.hint)
     if (rooms := gate.policy.only_rooms) is not None and shown.action.room_id not in rooms:
         _log.warning("refused action %s: another room", shown.action.id)
@@ -89,13 +89,10 @@ async def show(gate: Gate, action_id: str, within: Collection[str] | None = None
     return shown
 
 
-def _is_within(thread: str, within: Collection[str]) -> bool:
-    return thread in within or f"{thread.rpartition(':')[0]}:" in within
-
-
-def _show(gate: Gate, action_id: str) -> Shown | None:
+def _show(gate: Gate, action_id: str, within: Collection[str] | None) -> Shown | None:
     with gate.journal.read() as view:
-        if (action := view.get(action_id)) is None:
+        action = view.get(action_id)
+        if action is None or (within is not None and not view.count(id=action_id, within=within)):
             return None
         newest = view.latest(action.call_key) or action
         return Shown(action, tuple(view.events(action.id)), newest)

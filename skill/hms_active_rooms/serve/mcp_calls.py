@@ -24,7 +24,7 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import BadAnswerError
 from hms_active_rooms.gate.deciding import Decided
-from hms_active_rooms.gate.gate import Asking, Gate
+from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.callers import Caller, caller
@@ -171,9 +171,9 @@ class _Change:
         if self._asked is not None:
             with suppress(InvalidCall):
                 return await self._later_round(self._asked, response), False
-        asking = Asking(eliciting.WAY) if self._can_ask else None
-        action, is_new = await open_call(self._gate, call, self._caller, asking)
-        return action, is_new and asking is not None
+        shown = eliciting.WAY if self._can_ask else None
+        action, is_new = await open_call(self._gate, call, self._caller, shown)
+        return action, is_new and self._can_ask
 
     async def _later_round(
         self, asked: eliciting.Asked, response: types.ElicitResult | None

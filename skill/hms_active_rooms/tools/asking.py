@@ -33,12 +33,13 @@ from hms_active_rooms.gate.approval import (
     answer_schema,
 )
 from hms_active_rooms.gate.deciding import decide
-from hms_active_rooms.gate.gate import Asking, Gate, refused_again, told_and_left
+from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, told_and_left
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,
     UNSENT,
     Action,
     Origin,
+    Way,
     call_key,
     content_of,
 )
@@ -56,7 +57,7 @@ _MAX_RESTARTS = 3
 """Times that one run of a subgraph asks about one call before it counts as one without memory."""
 
 NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
-_ANOTHER = Refuse("one call at a time can ask here; another one is asking. Call again afterwards")
+_ANOTHER = Refuse(ANOTHER_ASKS)
 _FORGETS = Refuse(
     "this subgraph starts anew with each answer, so none is ever heard; compile it without "
     "checkpointer=False"
@@ -189,10 +190,10 @@ class Interrupts:
         """`Gate.propose` of the one call of this task that asks; its question is recorded with its
         row, unless the row needs none."""
         forgets = await self._has_forgotten(content_of(call))
-        first = Asking("interrupt", self._place.position(0), _ANOTHER.reason)
-        asking = None if forgets else first
-        action = await self._gate.propose(call, origin, asking=asking, looked=True)
-        self._on_record = asking is not None and action.state == "proposed"
+        shown: Way | None = None if forgets else "interrupt"
+        first = self._place.position(0)
+        action = await self._gate.propose_new(call, origin, shown=shown, place=first)
+        self._on_record = not forgets and action.state == "proposed"
         return action
 
     async def _has_forgotten(self, content: str) -> bool:
@@ -259,8 +260,8 @@ async def perform(
         # A graph can make one call twice in a message: the second must find the first one's answer.
         async with _one_at_a_time(call_key(call, origin)):
             return await _interrupting(gate, call, origin, place)
-    asking = None if confirm is None else Asking("callback")
-    action = await gate.propose(call, origin, asking=asking)
+    shown: Way | None = None if confirm is None else "callback"
+    action = await gate.propose(call, origin, shown=shown)
     ask = _nobody if confirm is None else _by_callback(gate, confirm)
     return await gate.drive(action, ask, by="callback", way="callback", shown=True)
 

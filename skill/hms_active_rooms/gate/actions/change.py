@@ -24,16 +24,14 @@ from pydantic import (
 )
 
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
-from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import ApiError, InvalidCall, NotActive, NotFound, PeerNotFound
-from hms_active_rooms.gate.actions.result import CHECKED, Ended, Observation, Result
+from hms_active_rooms.errors import InvalidCall, NotActive, NotFound, PeerNotFound
+from hms_active_rooms.gate.actions.result import CHECKED, Observation
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
     from hms_active_rooms.gate.policy import Policy
-    from hms_active_rooms.gate.sending import Sending
 
 MAX_REASON_CHARS = 500
 """Our choice: a reason is one sentence other peers read. The API documents no limit."""
@@ -161,52 +159,9 @@ class StateChange(Arguments, ABC):
             ApiError: `executed` says whether it may have changed the room.
         """
 
-    async def send(self, sending: Sending) -> Ended:
-        """One request and a look. A lost answer is looked at, never repeated; the one exception
-        follows from the hints: an idempotent call is sent a second time after a look that showed
-        the very same session without the effect, if this worker still holds the row.
-
-        Raises:
-            ApiError: surely not executed.
-        """
-        idempotent = capability().tool(self.tool).hints.idempotent
-        shown, total, lost = sending.shown, sending.change.total, None
-        while True:
-            error: ApiError | None = None
-            try:
-                await self.request(sending.client)
-            except GONE as gone:
-                if lost is not None:
-                    return "done", Result(self.condition(shown), "maybe", verified=True)
-                if not self.gone_text:
-                    raise
-                return "done", Result(self.gone_text, verified=True, error=gone.code)
-            except ApiError as failure:
-                if failure.executed == "no" and lost is None:
-                    raise
-                error = failure
-            if not self.visible:
-                if error is None:
-                    return "done", Result(self.effect(shown, total), "yes")
-                text = f"{self._unsure(error)} A {self.noun} cannot be looked up."
-                return "unknown", Result(text, "maybe", error=error.code)
-            seen = await sending.watch(sending.change.people)
-            if error is None:
-                return self._accepted(self.effect(shown, total), seen, sending.policy.verify_s)
-            # `gone is False`: the look saw the very same session, so the first had no effect.
-            again = idempotent and lost is None and seen.gone is False
-            # The look may have waited, so the approval's time counts for this request too.
-            if not again or not await sending.hold(in_time=True):
-                return self._looked(shown, seen, error)
-            lost = error
-            await sending.note("sent_again", way="idempotent")
-
-    async def look(self, sending: Sending) -> Ended:
-        """Look once at the room for the effect of an earlier request whose outcome is unknown; do
-        not wait for it to show."""
-        if not self.visible:
-            return "unknown", sending.action.result
-        return self._looked(sending.shown, await sending.watch(sending.shown.people, wait=False))
+    def apart(self, impact: Impact) -> Sequence[StateChange]:
+        """One call for each of the people shown, if each gets a request of their own."""
+        return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
@@ -241,29 +196,6 @@ class StateChange(Arguments, ABC):
     gone_text: ClassVar[str] = ""
     """The result when the request is answered by a 404: the effect was there before. Empty: the
     request failed."""
-
-    def _unsure(self, error: ApiError | None) -> str:
-        text = f"The outcome is unknown: the {self.noun} was sent and may have been executed."
-        return f"{text} ({error})" if error else text
-
-    def _accepted(self, effect: str, seen: Observation, waited_s: float) -> Ended:
-        if seen.gone:
-            return "done", Result(f"{effect} {self.checked}", "yes", verified=True)
-        why = (
-            f"the look {seen.words()}" if seen.gone is None else f"not visible after {waited_s:g} s"
-        )
-        text = f"{effect} Accepted by 100ms, but {why}; look again."
-        return "done", Result(text, "yes", verified=False)
-
-    def _looked(self, shown: Impact, seen: Observation, error: ApiError | None = None) -> Ended:
-        """The answer was lost, now by `error` or earlier, and the room was looked at."""
-        code = error.code if error else ""
-        if seen.gone:
-            lost = f" The answer was lost ({code})." if error else ""
-            text = f"{self.condition(shown)}{lost}"
-            return "done", Result(text, "maybe", verified=True, error=code)
-        text = f"{self._unsure(error)} A look {seen.words()}."
-        return "unknown", Result(text, "maybe", verified=False, error=code)
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, checked like any call.

@@ -15,30 +15,14 @@ people who were shown are hit. More are removed by one request for the role.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from hms_active_rooms.errors import (
-    ApiError,
-    ConnectionFailed,
-    Forbidden,
-    PolicyRefusal,
-    RateLimited,
-    TimedOut,
-    Unauthorized,
-)
-from hms_active_rooms.gate.actions.change import (
-    GONE,
-    PeerRef,
-    Reason,
-    Role,
-    StateChange,
-    reason_lines,
-)
+from hms_active_rooms.errors import PolicyRefusal
+from hms_active_rooms.gate.actions.change import PeerRef, Reason, Role, StateChange, reason_lines
 from hms_active_rooms.gate.actions.impact import (
     Drift,
     Impact,
@@ -46,35 +30,18 @@ from hms_active_rooms.gate.actions.impact import (
     Room,
     names,
     people_count,
-    person_of,
     refuse_protected,
-)
-from hms_active_rooms.gate.actions.result import (
-    CHECKED,
-    Ended,
-    Ending,
-    Executed,
-    Fate,
-    Observation,
-    PersonResult,
-    Result,
 )
 from hms_active_rooms.gate.policy import PER_PERSON_LIMIT, Policy
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.gate.sending import Sending
-
-_ABORTS_THE_REST = (Unauthorized, Forbidden, RateLimited, ConnectionFailed, TimedOut)
-"""Errors after which the next person's request would meet the same fate."""
 
 _ALL_AT_ONCE = (
     f"More than {PER_PERSON_LIMIT} people: this is one request for the whole role, "
     "so whoever takes the role in that instant is removed too."
 )
-
-_STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 
 
 class RemovePeers(StateChange):
@@ -159,68 +126,10 @@ class RemovePeers(StateChange):
             self.room_id, peer_id=self.peer_id, role=self.role, reason=self.reason
         )
 
-    async def send(self, sending: Sending) -> Ended:
-        """One request, or one for each person who was shown."""
-        if sending.shown.kind != "remove-each":
-            return await super().send(sending)
-        going = {p.id for p in sending.change.people}
-        fates: dict[str, Fate] = {}
-        last: ApiError | None = None
-        for person in sending.shown.people:
-            if isinstance(last, _ABORTS_THE_REST):
-                fates[person.id] = "not sent"
-                continue
-            step = await sending.start_step(person.id)
-            if step != "started":
-                fates[person.id] = "not sent" if step == "lost" else "unknown"
-                continue
-            fates[person.id] = "skipped"
-            if person.id in going:
-                fates[person.id], error = await self._remove_one(sending, person)
-                last = error or last
-            await sending.end_step(person.id, fates[person.id])
-        await sending.hold()  # the look takes its time too
-        return await self._summed_up(sending, fates, last, wait=True)
-
-    async def _remove_one(self, sending: Sending, person: Person) -> tuple[Fate, ApiError | None]:
-        """What became of one person. Each is read again: a role can change meanwhile."""
-        client, attempt = sending.client, 1
-        try:
-            while person.same_person(
-                person_of(await client.retrieve_peer(self.room_id, person.id))
-            ):
-                try:
-                    await client.remove_peers(self.room_id, peer_id=person.id, reason=self.reason)
-                    return "removed", None
-                except ApiError as error:
-                    if not await sending.may_try_again(error, attempt):
-                        raise
-                    attempt += 1
-        except GONE:
-            return "gone", None
-        except ApiError as error:
-            return "failed" if error.executed == "no" else "unknown", error
-        return "skipped", None
-
-    async def look(self, sending: Sending) -> Ended:
-        """See `StateChange`; person by person, the steps on record tell who was sent."""
-        if sending.shown.kind != "remove-each":
-            return await super().look(sending)
-        steps = await sending.steps()
-        fates = {p.id: steps.get(p.id, "not sent") for p in sending.shown.people}
-        return await self._summed_up(sending, fates, None, wait=False)
-
-    async def _summed_up(
-        self, sending: Sending, fates: dict[str, Fate], error: ApiError | None, *, wait: bool
-    ) -> Ended:
-        people = sending.shown.people
-        sent = [p for p in people if fates[p.id] in ("removed", "unknown")]
-        seen = await sending.watch(sent, wait=wait) if sent else Observation(gone=True)
-        if seen.gone is not None:
-            for person in sent:
-                if person.id not in seen.still and fates[person.id] != "removed":
-                    fates[person.id] = "no longer there"
-        return _role_removal(people, fates, error, seen)
+    def apart(self, impact: Impact) -> list[Self]:
+        """Of a role that is not too large: exactly the people who were shown are hit."""
+        people = impact.people if impact.kind == "remove-each" else ()
+        return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 
     def effect(self, impact: Impact, total: int) -> str:
         if impact.kind == "remove-peer":
@@ -269,36 +178,3 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
             f"{len(newcomers)} took the role after the approval and stay in the room: {who}."
         )
     return Drift("go", notes=tuple(notes), people=still, total=len(still))
-
-
-def _role_removal(
-    people: tuple[Person, ...],
-    fates: Mapping[str, Fate],
-    error: ApiError | None,
-    seen: Observation,
-) -> Ended:
-    """One request for each person: what became of each, and of the whole."""
-    rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
-    count = Counter(fates.values())
-    parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]
-    text = f"Removal of {people_count(len(people))}: {', '.join(parts)}."
-    if error is not None:
-        text += f" The last error: {error}"
-    left = [row.name for row in rows if row.outcome in _STILL_THERE]
-    if left:
-        text += f" Not removed: {names(left, 10)}."
-    executed: Executed = "yes" if count["removed"] else "no"
-    verified: bool | None = None
-    if count["unknown"] or count["no longer there"]:
-        executed = "maybe"
-    elif left and count["removed"]:
-        executed = "partly"
-    if count["unknown"]:
-        verified = False
-    elif executed != "no" and not left:
-        verified = seen.gone is True
-        still = f"{len(seen.still) or 'Some'} still listed ({seen.why or 'this can take 60 s'})."
-        text += f" {CHECKED if verified else still}"
-    state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
-    code = error.code if error else ""
-    return state, Result(text, executed, verified=verified, people=rows, error=code)

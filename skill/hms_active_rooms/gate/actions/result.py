@@ -3,10 +3,13 @@ the effect does not prove that our request was its cause."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.errors import ActiveRoomsError, ApiError
+from hms_active_rooms.gate.actions.impact import Person, names, people_count
 
 CHECKED = "Checked: the room shows it."
 
@@ -17,6 +20,8 @@ Executed = Literal["no", "maybe", "partly", "yes"]
 Fate = Literal["removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent"]
 """What became of one person of a role removal. `gone`: 100ms said so. `no longer there`: the
 answer was lost, and a look does not see them. `skipped`: left or changed role before."""
+
+_STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,6 @@ class Result:
     notes: tuple[str, ...] = ()
     people: tuple[PersonResult, ...] = ()
     error: str = ""
-
-    def noting(self, *notes: str) -> Result:
-        """The same with notes before its own."""
-        return replace(self, notes=(*notes, *self.notes))
 
 
 Ended = tuple[Ending, Result]
@@ -88,3 +89,36 @@ def stopped(error: BaseException) -> Ended:
     what = type(error).__name__
     text = f"The sending was interrupted ({what}); it may have been executed. Look at the room."
     return "unknown", Result(text, "maybe")
+
+
+def for_each(
+    people: tuple[Person, ...],
+    fates: Mapping[str, Fate],
+    error: ApiError | None,
+    seen: Observation,
+) -> Ended:
+    """How sending one request for each person ended: what became of each, and of the whole."""
+    rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
+    count = Counter(fates.values())
+    parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]
+    text = f"Removal of {people_count(len(people))}: {', '.join(parts)}."
+    if error is not None:
+        text += f" The last error: {error}"
+    left = [row.name for row in rows if row.outcome in _STILL_THERE]
+    if left:
+        text += f" Not removed: {names(left, 10)}."
+    executed: Executed = "yes" if count["removed"] else "no"
+    verified: bool | None = None
+    if count["unknown"] or count["no longer there"]:
+        executed = "maybe"
+    elif left and count["removed"]:
+        executed = "partly"
+    if count["unknown"]:
+        verified = False
+    elif executed != "no" and not left:
+        verified = seen.gone is True
+        still = f"{len(seen.still) or 'Some'} still listed ({seen.why or 'this can take 60 s'})."
+        text += f" {CHECKED if verified else still}"
+    state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
+    code = error.code if error else ""
+    return state, Result(text, executed, verified=verified, people=rows, error=code)

@@ -240,19 +240,18 @@ class Action:
         """Whether call and impact still give the digest that was shown."""
         return self.impact is None or self.digest == _digest(self, self.call, self.impact)
 
+    def decided(self, state: State, by: str, way: Way, at: datetime, *, reason: str = "") -> Action:
+        """This row with a decision."""
+        given = replace(self, decided_by=by, decided_way=way, decided_at=at)
+        return replace(given, state=state, reason=reason)
+
     def at(self, now: datetime) -> Action:
         """The row as it is at this moment: `expired` once its time is over."""
         if self.state not in UNSENT or now < self.expires_at:
             return self
         verb = "answered" if self.state == "proposed" else "used"
-        return replace(
-            self,
-            state="expired",
-            reason=f"The approval was not {verb} in time. Ask again if it is still wanted.",
-            decided_by="gate",
-            decided_way="gate",
-            decided_at=self.expires_at,
-        )
+        reason = f"The approval was not {verb} in time. Ask again if it is still wanted."
+        return self.decided("expired", "gate", "gate", self.expires_at, reason=reason)
 
 
 def _digest(row: Action, call: StateChange, impact: Impact) -> str:

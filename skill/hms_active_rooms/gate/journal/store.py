@@ -10,15 +10,15 @@ in one transaction with the event that records it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, TypedDict, Unpack, get_args
 
 import sqlalchemy as sa
 
 from hms_active_rooms.errors import BrokenRecord, JournalError
-from hms_active_rooms.gate.journal import compiled
 from hms_active_rooms.gate.journal.records import (
     CALLED_AGAIN,
     REQUESTS,
@@ -42,6 +42,9 @@ from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.untrusted import quoted
 
 Clock = Callable[[], datetime]
+
+Row = dict[str, Any]
+"""Values by name."""
 
 # --- statements that are kept ---------------------------------------------------------------------
 
@@ -127,10 +130,57 @@ _ONCE = {
 _GRANTED_ALIKE = ("tool", "room_id", "session_id", "thread", "requester", "worker", "audience")
 
 
+@dataclass(frozen=True)
+class _Compiled:
+    """A statement that is compiled once and then run by the database's driver: SQLAlchemy's own
+    work at each execution costs several times what SQLite does for it.
+
+    Attributes:
+        fixed: the values that stand in the statement, as the driver takes them.
+        bound: by parameter, the function that turns our value into the driver's.
+        names: its columns.
+        read: by column, the function that turns the driver's value into ours.
+    """
+
+    text: str
+    fixed: Row
+    bound: Mapping[str, Callable[[Any], Any]]
+    names: tuple[str, ...]
+    read: Mapping[str, Callable[[Any], Any]]
+
+
+@lru_cache(maxsize=512)
+def _compiled(
+    statement: sa.ClauseElement, dialect: sa.Dialect, columns: tuple[str, ...]
+) -> _Compiled:
+    made: Any = statement.compile(dialect=dialect, column_keys=list(columns) or None)
+    kinds = {name: bind.type.dialect_impl(dialect) for name, bind in made.binds.items()}
+    converts = {name: kind.bind_processor(dialect) for name, kind in kinds.items()}
+    bound = {name: convert for name, convert in converts.items() if convert}
+    fixed = {
+        name: bound[name](value) if name in bound else value
+        for name, value in made.params.items()
+        if not made.binds[name].required
+    }
+    found = statement.selected_columns if isinstance(statement, sa.Select) else ()
+    read = {
+        column.name: convert
+        for column in found
+        if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None))
+    }
+    return _Compiled(made.string, fixed, bound, tuple(column.name for column in found), read)
+
+
+def _text(value: object) -> object:
+    """The value, with bytes decoded: SQLite keeps bytes in a text column if somebody wrote them."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
 class Which(TypedDict, total=False):
     """Which rows.
 
     Attributes:
+        id: the row with this id.
         state: rows that are in this state now.
         room_id: rows of this room.
         rooms: rows of these rooms; None: of any.
@@ -140,6 +190,7 @@ class Which(TypedDict, total=False):
         requester: rows that this one asked for.
     """
 
+    id: str
     state: State | None
     room_id: str | None
     rooms: Collection[str] | None
@@ -299,21 +350,40 @@ class Reading:
     def _seal_of(self, grant: Grant) -> str:
         return sealed(self._key, grant=grant.columns())
 
-    def _rows(self, query: sa.ClauseElement, **given: object) -> list[compiled.Row]:
-        """What a statement that is kept finds."""
-        values = {f"given_{name}": value for name, value in given.items()}
-        return compiled.rows(self.db, query, values)
+    def _execute(
+        self, statement: sa.ClauseElement, columns: Row | None = None, **given: object
+    ) -> Any:
+        """The driver's cursor after a statement that is kept, with these values for the columns
+        that it writes and for its parameters."""
+        compiled = _compiled(statement, self.db.dialect, tuple(columns or ()))
+        values = {f"given_{name}": value for name, value in given.items()} | (columns or {})
+        for name in compiled.bound.keys() & values.keys():
+            values[name] = compiled.bound[name](values[name])
+        cursor = self.db.connection.cursor()
+        cursor.execute(compiled.text, compiled.fixed | values)
+        return cursor
 
-    def found(self, query: sa.Select[Any]) -> list[compiled.Row]:
+    def _rows(self, query: sa.ClauseElement, **given: Any) -> list[Row]:
+        """What a statement that is kept finds."""
+        compiled = _compiled(query, self.db.dialect, ())
+        found = []
+        for values in self._execute(query, **given).fetchall():
+            row = dict(zip(compiled.names, map(_text, values), strict=True))
+            for name, convert in compiled.read.items():
+                row[name] = convert(row[name])
+            found.append(row)
+        return found
+
+    def found(self, query: sa.Select[Any]) -> list[Row]:
         """What a statement finds that is made for this once."""
         found = self.db.execute(query)
         names = tuple(found.keys())
-        return [dict(zip(names, map(compiled.text, row), strict=True)) for row in found]
+        return [dict(zip(names, map(_text, row), strict=True)) for row in found]
 
     def _one(self, query: sa.Select[Any], **given: object) -> Action | None:
         return next(iter(self._actions(self._rows(query, **given))), None)
 
-    def _actions(self, rows: Iterable[compiled.Row]) -> list[Action]:
+    def _actions(self, rows: Iterable[Row]) -> list[Action]:
         now = self.now()
         return [self._action(row, now) for row in rows]
 
@@ -324,7 +394,7 @@ class Reading:
     def _filters(self, which: Which) -> list[sa.ColumnElement[bool]]:
         found = [
             actions.c[name] == value
-            for name in ("room_id", "thread", "requester")
+            for name in ("id", "room_id", "thread", "requester")
             if (value := which.get(name)) is not None
         ]
         if (state := which.get("state")) is not None:
@@ -370,7 +440,7 @@ class Writing(Reading):
                 f"The action {action.id} was made before, and its row is deleted.",
                 hint="Nothing is sent. If it was archived, its export tells what came of it.",
             )
-        self._write(_ADD_ROW, row)
+        self._execute(_ADD_ROW, row)
         kind = "refused" if action.state == "rejected" else "proposed"
         data = {"state": action.state, "digest": action.digest, "reason": action.reason}
         mark = self._add(action.id, kind, action.requester, "call", data, row)
@@ -447,7 +517,7 @@ class Writing(Reading):
         columns = row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
-        if self._write(_MOVE, values, **given).rowcount != 1:
+        if self._execute(_MOVE, values, **given).rowcount != 1:
             return None
         return self._add(moved.id, kind, by, way, said, columns)
 
@@ -464,12 +534,8 @@ class Writing(Reading):
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
-        added = self._write(add, {**event, "action_id": action_id, "seal": bound})
+        added = self._execute(add, {**event, "action_id": action_id, "seal": bound})
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
-
-    def _write(self, statement: sa.ClauseElement, columns: compiled.Row, **given: object) -> Any:
-        values = {f"given_{name}": value for name, value in given.items()}
-        return compiled.execute(self.db, statement, values, columns)
 
     def _update(self, action_id: str, *where: sa.ColumnElement[bool], **values: Any) -> bool:
         mine = actions.update().where(actions.c.id == action_id, *where)
@@ -499,7 +565,7 @@ class Writing(Reading):
         there, add = _ONCE[table]
         [found] = self._rows(there, **key)
         if not found["is"]:
-            self._write(add, {**key, **values})
+            self._execute(add, {**key, **values})
         return not found["is"]
 
     def told(self, action_id: str) -> None:

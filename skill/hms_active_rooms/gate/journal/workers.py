@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -39,28 +40,19 @@ def worker_may_live(worker: str) -> bool:
 
 def _started(pid: int) -> str:
     """When a process started, in ticks since the boot; empty where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    status = _told(lambda: Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
     # The second field is the program's name, in brackets, and may hold anything.
-    return status.rpartition(")")[2].split()[19]
+    return status.rpartition(")")[2].split()[19] if status else ""
 
 
 def _world() -> str:
     """Where a process id means what it means here: two containers can share a host name."""
-    return f"{socket.gethostname()}/{_boot_id()}/{_pid_namespace()}"
+    boot = _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
+    return f"{socket.gethostname()}/{boot}/{_told(Path('/proc/self/ns/pid').readlink)}"
 
 
-def _boot_id() -> str:
+def _told(ask: Callable[[], object]) -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return str(ask()).strip()
     except OSError:
         return ""
