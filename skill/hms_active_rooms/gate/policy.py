@@ -196,7 +196,6 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    """What a TOML file sets, checked."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -227,12 +226,7 @@ def _list(variable: str, text: str) -> list[str]:
 
 
 def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """The policy of these values.
-
-    Args:
-        values: by field.
-        outside: for values that are not code's: by field, the place where each was written.
-    """
+    """`outside`: for values that are not code's: by field, the place where each was written."""
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(
@@ -259,7 +253,6 @@ def _as_typed(value: object) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    """Which numbers a setting takes."""
     kind = "a whole number" if field.annotation is int else "a number"
     limits = {
         key: getattr(m, key)

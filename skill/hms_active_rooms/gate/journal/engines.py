@@ -211,7 +211,6 @@ class Database:
 
 
 def _place(url: str) -> str:
-    """Where a journal is, without a password."""
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
@@ -342,7 +341,6 @@ def _refused(reason: str) -> JournalError:
 
 
 def _copy(url: sa.URL, path: Path) -> sa.URL:
-    """The URL that opens a database for reading only."""
     given = url.database or ""
     query = dict(url.query) | {"mode": "ro", "uri": "true"}
     log = Path(f"{path}-wal")

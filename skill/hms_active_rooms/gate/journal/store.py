@@ -364,7 +364,6 @@ class Reading:
         return cursor
 
     def _rows(self, query: sa.ClauseElement, **given: Any) -> list[Row]:
-        """What a statement that is kept finds."""
         compiled = _compiled(query, self.db.dialect, ())
         found = []
         for values in self._execute(query, **given).fetchall():
