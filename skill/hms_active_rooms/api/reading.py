@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -38,8 +39,8 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _LONGEST_NUMBER: Final = 4000
 """Digits; Python refuses to turn more than 4,300 into a number."""
 
-_HEX: Final = "[0-9a-f]"
-_LISTED: Final = re.compile(f"(?:{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}},)*")
+_AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
+_ZERO_ID: Final = str(UUID(int=0))
 _LETTERS: Final = re.compile(r"[^a-z]")
 
 # How a list says that it is not the whole, in the names that are used for it, without case and
@@ -140,8 +141,8 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     if (
         ids != list(found.peers)
         or names != 1 + len(more) + len(peers) + given
-        or len(listed := "".join([f"{peer_id}," for peer_id in ids])) != 37 * len(ids)
-        or not _LISTED.fullmatch(listed)
+        # Much faster for all ids at once than a pattern for each.
+        or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
     ):
         raise ValueError("odd")
     extra = [more, *[fields for peer in peers if (fields := peer.model_extra)]]
