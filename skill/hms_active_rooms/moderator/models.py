@@ -9,7 +9,8 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 _HINT = (
-    'Name one like "openai:gpt-5" (HMS_MODEL, --model), or "commands", which is no language model.'
+    'Name one like "openai:gpt-5" (--model; for langgraph dev HMS_MODEL), or "commands", which '
+    "is no language model."
 )
 
 
