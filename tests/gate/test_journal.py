@@ -716,6 +716,22 @@ def resealed(file: Path, key: str, *, with_key: str = "") -> None:
         db.commit()
 
 
+@pytest.mark.parametrize("change", ["tool", "words", "impact", "digest"])
+async def test_a_yes_does_not_hold_for_a_call_that_was_changed_and_sealed_anew(
+    change: str, tmp_path: Path
+) -> None:
+    file, clock = tmp_path / "j.sqlite", Clock()
+    journal = Journal(f"sqlite:///{file}", clock=clock)
+    action = insert(journal, row(clock()))
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(f"UPDATE hms_actions SET {FORGED[change]}")
+    resealed(file, "")
+    room = StandInRoom([peer(1)])
+    with pytest.raises(BrokenRecord, match="not what was approved"):
+        await gate_on(room, journal, clock).run(action.id)
+    assert room.posts == []
+
+
 @pytest.mark.parametrize("key", ["", KEY])
 async def test_with_a_key_nobody_forges_a_yes_by_writing_to_the_database(
     key: str, tmp_path: Path
