@@ -38,6 +38,10 @@ class Life:
         """A new process goes on with what was saved. It does not die again."""
         self._dead = False
 
+    def over(self) -> None:
+        """Whoever looks at what was saved does not die."""
+        self._dead, self._died = False, True
+
     def perhaps_ends(self) -> None:
         """Die, if it is time; a dead process stays dead."""
         if self._dead or (not self._died and self._when()):

@@ -298,6 +298,7 @@ class _Run:
 
     async def _judged(self) -> Played:
         case, stage = self.case, self.stage
+        self.life.over()
         messages = await self._messages()
         changes, posts = stage.changes(), stage.posts()
         scenario, cast = case.scenario, stage.cast
