@@ -276,6 +276,35 @@ async def test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_req
     assert all("Removed" in content for content in told)
 
 
+async def test_a_call_made_twice_with_one_id_is_asked_once_also_when_its_yes_had_to_be_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room, looks = students(), 0
+    twice = calls(remove(2), remove(2))
+    twice.tool_calls[1]["id"] = twice.tool_calls[0]["id"]
+    model = ScriptedModel.saying(twice, text("done"))
+    graph = shared_tool_node(model, toolkit(room), InMemorySaver())
+    out = await graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
+    [question] = out["__interrupt__"]
+    retrieve = room.retrieve_active_room
+
+    async def fails_once(room_id: str) -> ActiveRoom:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise ServerError("100ms answered 500.")
+        return await retrieve(room_id)
+
+    monkeypatch.setattr(room, "retrieve_active_room", fails_once)
+    out = await graph.ainvoke(Command(resume={question.id: approve(question)}), CONFIG)
+    # Asked again, they could say no to it, and the saved yes would be used before that no is heard.
+    assert not out.get("__interrupt__")
+    assert removed(room) == [peer(2).id]
+    told = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert ["500" in content for content in told].count(True) == 1
+    assert ["Removed" in content for content in told].count(True) == 1
+
+
 def test_without_a_checkpointer_the_callback_is_asked() -> None:
     room = students()
     seen: list[ApprovalRequest] = []

@@ -13,13 +13,14 @@ import asyncio
 import inspect
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
 from langgraph.types import interrupt
 
 from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord
@@ -164,9 +165,15 @@ class Interrupts:
                 others = [r for r in found if isinstance(r, Action) and r.call_key not in calls]
                 if not items or None in found or others:
                     break
+                try:
+                    answers = self._answers(map(self._shown, items[::2], found, items[1::2]))
+                except GraphInterrupt:
+                    if any(isinstance(r, Action) and r.state == "proposed" for r in found):
+                        raise
+                    # A person decided already: elsewhere, or for the same call before this one in
+                    # the same task. A second no would be heard after the saved yes was used.
+                    break
                 asked = list(zip(items[::2], found, strict=True))
-                requests = list(map(self._shown, items[::2], found, items[1::2]))
-                answers = self._answers(requests)
             for (action_id, row), answer in zip(asked, answers, strict=True):
                 with told_and_left(action_id):
                     wanted = row if isinstance(row, Action) else action_id
@@ -239,8 +246,8 @@ class Interrupts:
                 tx.note(each.action_id, "asked", way="interrupt", digest=each.digest)
         return None
 
-    def _answers(self, requests: Sequence[ApprovalRequest]) -> Sequence[object]:
-        self._number += 1
+    def _answers(self, shown: Iterable[ApprovalRequest]) -> Sequence[object]:
+        self._number, requests = self._number + 1, list(shown)
         try:
             return self._pause(requests)
         except BadAnswerError as error:
