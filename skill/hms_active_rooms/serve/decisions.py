@@ -138,20 +138,9 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.
         action = await run(gate, action)
-    if not decided.counted and not decided.problem:
-        await note_late(gate, action_id, by, way)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
     return Verdict(True, action, _now(action))
-
-
-async def note_late(gate: Gate, action_id: str, by: str, way: Way) -> None:
-    """Put on record that somebody answered when the action was decided already, or too late."""
-    told = {"by": by, "way": way, "reason": "It did not count: decided before, or too late."}
-    try:
-        await asyncio.to_thread(gate.journal.note, action_id, "late_answer", **told)
-    except JournalError as error:
-        _log.warning("a late answer to %s is not on record: %s", action_id, error)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:

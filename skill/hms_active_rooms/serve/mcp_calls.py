@@ -29,7 +29,7 @@ from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import eliciting
 from hms_active_rooms.serve.callers import Caller, caller
 from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
-from hms_active_rooms.serve.decisions import already_decided, note_late
+from hms_active_rooms.serve.decisions import already_decided
 from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.serve.running import run, started
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
@@ -283,7 +283,6 @@ class _Change:
         self._approved = decided.counted and decided.action.state == "approved"
         if not decided.counted and not decided.problem:
             self._overruled = action_id
-            await note_late(self._gate, action_id, self._by, eliciting.WAY)
         return decided.newest
 
     async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
