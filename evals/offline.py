@@ -98,7 +98,7 @@ def run_cases(cases: Sequence[Case], workers: int, silent_s: float = SILENT_S) -
     random.Random(0).shuffle(mixed)  # so that all workers have about as much to do
     # Whole repeats first, our moderator before the others: what is there if somebody stops it.
     mixed.sort(key=lambda case: (case.seed, case.agent != "moderator"))
-    todo = deque(part for n in range(workers) if (part := mixed[n::workers]))
+    todo: deque[Sequence[Case]] = deque(part for n in range(workers) if (part := mixed[n::workers]))
     crew: list[_Worker] = []
     try:
         while todo or crew:
