@@ -207,6 +207,46 @@ async def test_a_role_removal_names_some_of_who_came_and_the_last_error(newcomer
     assert "2 removed. Checked: the room shows it." in told_at_the_end
 
 
+async def test_of_a_role_half_removed_nothing_is_said_to_be_checked() -> None:
+    told = Told("hms-remove-peers", {"role": "student"}, [], "", "")
+    room, gate, asked = await asked_about(told)
+
+    def refuse_the_second(_: str) -> None:
+        if room.posts:
+            raise Forbidden("It is not allowed.")
+
+    room.before = refuse_the_second
+    action = await ended(gate, asked)
+    assert (action.result.executed, action.result.verified) == ("partly", None)
+    assert "1 removed, 1 failed" in outcome(action)
+    assert "Checked" not in outcome(action)
+    assert "still listed" not in outcome(action)
+
+
+@pytest.mark.parametrize("blind", [False, True])
+async def test_of_a_role_removed_it_is_told_who_is_still_listed_or_why_nobody_can_tell(
+    blind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told("hms-remove-peers", {"role": "student"}, [], "", "")
+    room, gate, asked = await asked_about(told)
+    before = list(room.peers)
+
+    def stay(_: str) -> None:
+        room.peers = before
+        if blind and len(room.posts) == 2:
+            for read in ("retrieve_active_room", "list_peers"):
+                monkeypatch.setattr(room, read, down)
+
+    async def down(*_: str) -> Any:
+        raise ServerError("It is down.")
+
+    room.after = stay
+    action = await ended(gate, asked)
+    assert action.result.verified is False
+    still = "Some still listed (It is down.)" if blind else "2 still listed (this can take 60 s)"
+    assert f"2 removed. {still}." in outcome(action)
+
+
 def test_a_message_may_have_4096_bytes_and_not_one_more() -> None:
     call = {"room_id": ROOM, "message": "é" * 2048}
     assert parse_call("hms-send-message", call).arguments()["message"] == call["message"]
