@@ -243,8 +243,8 @@ async def test_of_a_role_removed_it_is_told_who_is_still_listed_or_why_nobody_ca
     room.after = stay
     action = await ended(gate, asked)
     assert action.result.verified is False
-    still = "Some still listed (It is down.)" if blind else "2 still listed (this can take 60 s)"
-    assert f"2 removed. {still}." in outcome(action)
+    look = "A look failed: It is down." if blind else "2 still listed (this can take 60 s)."
+    assert f"2 removed. {look}" in outcome(action)
 
 
 def test_a_message_may_have_4096_bytes_and_not_one_more() -> None:
