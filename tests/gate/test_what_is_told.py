@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from hms_active_rooms.errors import Forbidden, InvalidCall, ServerError, TimedOut, default_hint
+from hms_active_rooms.errors import (
+    ApiError,
+    Forbidden,
+    InvalidCall,
+    ServerError,
+    TimedOut,
+    default_hint,
+)
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact, Person
 from hms_active_rooms.gate.actions.result import PersonResult, Result
@@ -207,18 +214,27 @@ async def test_a_role_removal_names_some_of_who_came_and_the_last_error(newcomer
     assert "2 removed. Checked: the room shows it." in told_at_the_end
 
 
-async def test_of_a_role_half_removed_nothing_is_said_to_be_checked() -> None:
+@pytest.mark.parametrize(
+    ("error", "executed", "verified", "text"),
+    [
+        (Forbidden("It is not allowed."), "partly", None, "1 removed, 1 failed"),
+        (LOST, "maybe", False, "1 removed, 1 unknown"),
+    ],
+)
+async def test_of_a_role_half_removed_nothing_is_said_to_be_checked(
+    error: ApiError, executed: str, verified: bool | None, text: str
+) -> None:
     told = Told("hms-remove-peers", {"role": "student"}, [], "", "")
     room, gate, asked = await asked_about(told)
 
     def refuse_the_second(_: str) -> None:
         if room.posts:
-            raise Forbidden("It is not allowed.")
+            raise error
 
     room.before = refuse_the_second
     action = await ended(gate, asked)
-    assert (action.result.executed, action.result.verified) == ("partly", None)
-    assert "1 removed, 1 failed" in outcome(action)
+    assert (action.result.executed, action.result.verified) == (executed, verified)
+    assert text in outcome(action)
     assert "Checked" not in outcome(action)
     assert "still listed" not in outcome(action)
 
