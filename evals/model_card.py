@@ -126,7 +126,9 @@ def _about(path: Path) -> str:
     """Whose sentences these are, and how many were right at first: what the set says of itself."""
     told = path.read_text(encoding="utf-8").splitlines()[:2]
     about, first = (line.removeprefix("# ") for line in told)
-    right = f" First measured: {first.removeprefix('first: ')}." if first.startswith("first:") else ""
+    right = (
+        f" First measured: {first.removeprefix('first: ')}." if first.startswith("first:") else ""
+    )
     return f"`tests/moderator/offline/{path.name}`. {about}{right}"
 
 

@@ -363,7 +363,9 @@ def _order(text: str) -> Order | None:
         not listed and any(map(_is_statement, who[1:]))
     ):
         return None
-    given = [one for kind in ("REASON", "PAREN", "STATED", "RELATIVE") for one in said.get(kind, ())]
+    given = [
+        one for kind in ("REASON", "PAREN", "STATED", "RELATIVE") for one in said.get(kind, ())
+    ]
     reason = _as_reason(given[0].strip(" ()"), after_for="FOR" in said) if given else None
     if given and not reason:
         return None
