@@ -1,7 +1,9 @@
 """MCP's tools/call: one call of a program, asked about by elicitation.
 
 In a later round the row that was asked about is looked up; what has ended is told, never sent
-again. A client that answers for its person is not held off: the record says "client", and
+again. A client may keep an answer and give it to whatever is asked when it resumes, so a decision
+names its question by the digest and counts for no other; a declined form names nothing and only
+stops. A client that answers for its person is not held off: the record says "client", and
 `elicit=False` is for those who do not trust theirs.
 """
 
@@ -9,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
-from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Awaitable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,11 +26,11 @@ from pydantic import ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import BadAnswerError
+from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import eliciting
+from hms_active_rooms.gate.journal.records import Action, Way
+from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.callers import Caller, caller
 from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
 from hms_active_rooms.serve.decisions import already_decided, note_late
@@ -42,6 +46,26 @@ if TYPE_CHECKING:
 
     Context = ServerRequestContext[Any, Any]
 
+WAY: Final[Way] = "elicitation"
+KEY: Final = "approval"
+"""The question's name among the inputs a client is asked for."""
+
+MOST_QUESTIONS: Final = 5
+"""About one call; after that the action waits for a person elsewhere."""
+
+MAX_REASON_CHARS: Final = 500
+
+PROGRESS_S: Final = 15.0
+"""Between two reports of progress while a person is asked: clients give up after 60 s without."""
+
+_MAX_NAME_CHARS: Final = 40
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
+
+LATE: Final = "it was given for another question. Too late, nothing is sent"
+"""Why an answer that names another question, or was asked by another one, is none."""
+
+_NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
+
 _POLL_S: Final = 0.5
 _LATE: Final = "after_the_call"
 MOST_LATE: Final = 100
@@ -51,6 +75,83 @@ looks at the journal until its question is over, and giving up costs a client no
 _late: dict[asyncio.Task[None], str] = {}
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which question a client is answering: row, digest of what was shown, and how many questions
+    there were about this call, this one included."""
+
+    action: str
+    digest: str
+    count: int
+
+    def encoded(self) -> str:
+        """As a request state."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def decoded(cls, text: str | None) -> _Asked | None:
+        """What `encoded` wrote, read back; None if the text is anything else."""
+        try:
+            return cls(**json.loads(text or ""))
+        except (ValueError, TypeError):
+            return None
+
+
+def _client_name(given: str) -> str:
+    """A client's name for itself as one plain word, so that it reads like nothing else."""
+    return _NOT_IN_A_NAME.sub("_", given[: 10 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS] or "unnamed"
+
+
+def _form(digest: str) -> dict[str, Any]:
+    """What the client shows below the question with this digest.
+
+    Each decision names the question; `enumNames` is what a client shows for it, if it knows
+    that. No default: nobody approves by pressing Enter.
+    """
+    reason = {"title": "Reason", "description": "Told to the model when you reject."}
+    decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
+    return {
+        "type": "object",
+        "properties": {
+            "decision": {
+                "type": "string",
+                **decision,
+                "enum": [_names("reject", digest), _names("approve", digest)],
+                "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
+            },
+            "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS},
+        },
+        "required": ["decision"],
+    }
+
+
+def _names(word: str, digest: str) -> str:
+    """A decision with the name of its question: 128 bits of the digest, so that nobody can make
+    two questions with the same name."""
+    return f"{word} {digest[:32]}"
+
+
+def _decision(action: str, content: Mapping[str, object] | None, digest: str) -> object:
+    """The answer a client gave, as `Gate.decide` reads it; None when the person decided nothing.
+    `action`: "accept" (`content` is the form), "decline" or "cancel"."""
+    if action == "cancel":
+        return None
+    if action == "decline":
+        return Reject()
+    given = dict(content or {})
+    reason = given.pop("reason", None) or ""
+    decision = given.pop("decision", None)
+    if action != "accept" or given or not isinstance(reason, str):
+        return BadAnswerError("the form has other fields than decision and reason")
+    if decision == _names("approve", digest):
+        return Approve(digest)
+    if decision == _names("reject", digest):
+        return Reject(reason[:MAX_REASON_CHARS])
+    if isinstance(decision, str) and _NAMED.fullmatch(decision):
+        return BadAnswerError(LATE)
+    return BadAnswerError("the decision is none of the form's")
 
 
 class Calls:
@@ -76,10 +177,11 @@ class Calls:
         try:
             call = checked(params.name, params.arguments or {})
             info = context.session.client_params
-            name = info.client_info.name if info else "client"
-            who = caller("mcp", eliciting.client_name(name), context.request)
+            name = _client_name(info.client_info.name if info else "client")
+            who = caller("mcp", name, context.request)
             if isinstance(call, StateChange):
-                by, elicit = eliciting.decided_by(name), self._elicit
+                # A client said what was decided. Which person it asked is not known.
+                by, elicit = f"client {name}", self._elicit
                 change = _Change(self._gate, self._page, elicit, context, who, by)
                 return await change.answer(call, params)
             return _result(await read(self._gate, params.name, call, who, table=True))
@@ -143,13 +245,13 @@ class _Change:
         self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
         """What became of it, or the question for the client's person."""
-        before = eliciting.Asked.decoded(params.request_state)
+        before = _Asked.decoded(params.request_state)
         began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
         can_ask, overruled = self._can_ask(), ""
-        given = (params.input_responses or {}).get(eliciting.KEY) if self.elicit else None
+        given = (params.input_responses or {}).get(KEY) if self.elicit else None
         heard = await self._later_round(before, given) if before else None
         if heard is None:
-            shown = eliciting.WAY if can_ask and count < eliciting.MOST_QUESTIONS else None
+            shown = WAY if can_ask and count < MOST_QUESTIONS else None
             action, is_new = await open_call(self.gate, call, self.caller, shown)
             heard = _Heard(action, shown=is_new and shown is not None)
         while True:
@@ -158,20 +260,18 @@ class _Change:
                 action = await self._with_progress(action, settle(self.gate, action))
             if heard.approved and action.state == "rejected":
                 overruled = action.id  # a no came before it was sent
-            may_ask = can_ask and not heard.closed and count < eliciting.MOST_QUESTIONS
+            may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:
                 return _result(await self._told(action, began, overruled))
             count += 1
             if not heard.shown:
-                await self.gate.asked(action, eliciting.WAY)
-            elsewhere = where_to_approve(action.id, self.page) if self.page else ""
-            words = eliciting.question(self.gate.request(action), elsewhere, heard.unused)
-            form = eliciting.form(action.digest)
+                await self.gate.asked(action, WAY)
+            words, form = self._question(action, heard.unused), _form(action.digest)
             if self._modern:
                 question = types.ElicitRequestFormParams(message=words, requested_schema=form)
                 return types.InputRequiredResult(
-                    input_requests={eliciting.KEY: types.ElicitRequest(params=question)},
-                    request_state=eliciting.Asked(action.id, action.digest, count).encoded(),
+                    input_requests={KEY: types.ElicitRequest(params=question)},
+                    request_state=_Asked(action.id, action.digest, count).encoded(),
                 )
             response = await self._ask_now(action, words, form)
             if response is None:
@@ -180,7 +280,17 @@ class _Change:
             else:
                 heard = await self._answered(action.id, action.digest, response)
 
-    async def _later_round(self, asked: eliciting.Asked, given: object) -> _Heard | None:
+    def _question(self, action: Action, before: str) -> str:
+        """What is asked, with what tells it from every other question; `before`: why the last
+        answer decided nothing."""
+        last = f"The last answer decided nothing: {before}.\n" if before else ""
+        text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        text += f" (action {action.id}, digest {action.digest[:12]})."
+        if not self.page:
+            return text
+        return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
+
+    async def _later_round(self, asked: _Asked, given: object) -> _Heard | None:
         """The row that was asked about, as it is now; None: the journal has none."""
         try:
             heard = await self._answered(asked.action, asked.digest, given)
@@ -191,7 +301,7 @@ class _Change:
             return heard
         is_answer = isinstance(given, types.ElicitResult) and not heard.closed
         if is_answer and newest.state == "proposed":
-            heard = await self._decided(newest.id, BadAnswerError(eliciting.LATE))
+            heard = await self._decided(newest.id, BadAnswerError(LATE))
         return replace(heard, action=newest, overruled=asked.action)
 
     async def _ask_now(
@@ -228,7 +338,7 @@ class _Change:
     async def _say_that_it_waits(self) -> None:
         """Progress while a person is asked, so that a client which counts it does not give up."""
         for count in itertools.count(1):
-            await asyncio.sleep(eliciting.PROGRESS_S)
+            await asyncio.sleep(PROGRESS_S)
             # It grows, and stays below the one person that a role removal begins with.
             progress = 1 - 1 / (count + 1)
             await self.context.session.report_progress(progress, None, "A person is asked.")
@@ -244,7 +354,7 @@ class _Change:
             if not asking.done():
                 return
             response = await asking
-            about: Any = {"by": self.by, "way": eliciting.WAY, "reason": response.action}
+            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
             await asyncio.to_thread(self.gate.journal.note, action.id, _LATE, **about)
             heard = await self._answered(action.id, action.digest, response)
             if heard.approved:
@@ -264,13 +374,13 @@ class _Change:
         """What became of a client's response to the question with this digest."""
         answer = None
         if is_one := isinstance(response, types.ElicitResult):
-            answer = eliciting.answer(response.action, response.content, digest)
+            answer = _decision(response.action, response.content, digest)
         if answer is not None:
             return await self._decided(asked, answer)
         return _Heard(await self.gate.latest(asked), closed=is_one)
 
     async def _decided(self, action_id: str, answer: object) -> _Heard:
-        decide = self.gate.decide(action_id, answer, by=self.by, way=eliciting.WAY)
+        decide = self.gate.decide(action_id, answer, by=self.by, way=WAY)
         deciding = started(action_id, decide)
         try:
             decided = await asyncio.shield(deciding)
@@ -280,7 +390,7 @@ class _Change:
         approved = decided.counted and decided.action.state == "approved"
         overruled = "" if decided.counted or decided.problem else action_id
         if overruled:
-            await note_late(self.gate, action_id, self.by, eliciting.WAY)
+            await note_late(self.gate, action_id, self.by, WAY)
         return _Heard(decided.newest, decided.problem, overruled, approved)
 
     async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
@@ -291,7 +401,7 @@ class _Change:
 
     async def _told(self, action: Action, began: datetime | None, overruled: str) -> Answer:
         answer = await tell(self.gate, action, began, page=self.page)
-        if answer.repeated and action.decided_way == eliciting.WAY:
+        if answer.repeated and action.decided_way == WAY:
             events = await asyncio.to_thread(self.gate.journal.events, action.id)
             if any(event.kind == _LATE for event in events):
                 late = "The person's answer came after the call had ended."

@@ -1,4 +1,5 @@
-"""Running the application on a port with uvicorn: blocking, or in a task for tests.
+"""One ASGI application from the ways in (MCP, REST and the page, or some of them), and running it on
+a port with uvicorn: blocking, or in a task for tests.
 
 uvicorn bounds the connections, the head of a request and idle time; the guard bounds the rest.
 """
@@ -9,22 +10,34 @@ import asyncio
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
 
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.app import LAST_SENDS_S
 from hms_active_rooms.serve.callers import CONNECTIONS
-from hms_active_rooms.serve.limits import MOST_CONNECTIONS
+from hms_active_rooms.serve.decisions import run_approved
+from hms_active_rooms.serve.guard import Guard
+from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
+from hms_active_rooms.serve.problems import HANDLERS, LastResort
 from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from hms_active_rooms.gate.gate import Gate
+    from hms_active_rooms.serve.guard import GuardSettings
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9090
@@ -33,8 +46,11 @@ DEFAULT_PORT: Final = 9090
 KEEP_ALIVE_S: Final = 75
 """Longer than clients keep idle connections, so that it is never us who close under a request."""
 
+_LAST_SENDS_S: Final = 30.0
+"""How long the end of the server waits for what is being sent to the room."""
+
 _GRACE_S: Final = 5
-"""For answers on their way, after `LAST_SENDS_S` for what is being sent to the room."""
+"""For answers on their way, after `_LAST_SENDS_S`."""
 
 _WAITING: Final = 2048
 """Connections that the system keeps until they are accepted."""
@@ -43,6 +59,63 @@ _POLL_S: Final = 0.1
 
 ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
 """None where the system has no such signal (Windows)."""
+
+
+Lifespan = Callable[[], AbstractAsyncContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way in: its routes, and what must run around them."""
+
+    routes: Sequence[BaseRoute] = ()
+    lifespan: Lifespan | None = None
+
+
+def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
+    """The application, behind the guard.
+
+    Args:
+        toolkit: one gate for all ways in; closed by whoever made it.
+        entries: of `serve.mcp`, `serve.rest` and `serve.page`; what else runs, without routes.
+        guard: who may speak to it.
+    """
+    refusals = refusals_of(toolkit.gate.journal)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with at_work(toolkit.gate, [each.lifespan for each in entries if each.lifespan]):
+            yield
+
+    routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
+    app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
+    return Guard(LastResort(app), guard, refusals)
+
+
+@asynccontextmanager
+async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
+    """What runs while a server serves, by any transport. At its start, actions that were approved
+    earlier are sent; at its end, requests that are on their way get time to finish. `lifespans` are
+    entered before and left last.
+
+    Several servers may share the journal. Each approved row is claimed by one of them, and a row
+    that is being sent is nobody else's.
+    """
+    async with AsyncExitStack() as stack:
+        for start in lifespans:
+            await stack.enter_async_context(start())
+        resumed = asyncio.create_task(run_approved(gate))
+        try:
+            yield
+        finally:
+            await asyncio.gather(resumed, return_exceptions=True)
+            await all_ended(_LAST_SENDS_S)
+            await refusals_of(gate.journal).ended()
+
+
+async def _healthz(_: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -110,7 +183,7 @@ class _Server(uvicorn.Server):
             self._closing()
         for server in self.servers:
             server.close()
-        sends = asyncio.create_task(all_ended(LAST_SENDS_S))
+        sends = asyncio.create_task(all_ended(_LAST_SENDS_S))
         while not sends.done() and not self.force_exit:
             await asyncio.wait({sends}, timeout=_POLL_S)
         sends.cancel()
