@@ -38,6 +38,7 @@ TABLES: Final = {
         "sixth",
         "seventh",
         "eighth",
+        "ninth",
     )
 }
 

@@ -429,6 +429,22 @@ def test_the_file_can_be_shared_and_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("place", ["file", ":memory:"])
+def test_a_journal_in_a_file_says_whether_there_was_none_before(tmp_path: Path, place: str) -> None:
+    url = place if place == ":memory:" else f"sqlite:///{tmp_path / 'j.sqlite'}"
+    begun = []
+    for _ in range(2):
+        journal = Journal(url)
+        assert journal.actions() == []
+        begun.append(journal.begun)
+        journal.close()
+    assert begun == [place == "file", False]
+
+
+def test_a_journal_in_memory_that_nobody_used_has_not_begun() -> None:
+    assert Journal(":memory:").begun is False
+
+
 @pytest.mark.parametrize("there_before", [False, True])
 @pytest.mark.parametrize(
     "without", ["vfs=unix-none", "vfs=unix-dotfile", "nolock=1", "mode=memory"]
@@ -1096,9 +1112,13 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite"]
     + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],
 )
-def test_a_url_nothing_can_be_made_of_is_a_clear_error(url: str) -> None:
+def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="journal"):
         Journal(url)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

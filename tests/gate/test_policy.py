@@ -174,6 +174,16 @@ def test_a_variable_nobody_reads_is_an_error_that_names_the_nearest(
     assert f"{nearest}." in caught.value.for_model()
 
 
+@pytest.mark.parametrize(
+    "name", ["HMS_POLICY_FOO", "HMS_POLICY_X", "HMS_FOO", "HMS_", "HMS_POLICY_"]
+)
+def test_a_variable_that_is_near_to_none_of_ours_names_no_nearest(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}. is no setting") as caught:
+        Policy.from_env({name: "x"})
+    assert "nearest" not in caught.value.hint
+    assert ("HMS_POLICY_MAX_PEERS" in caught.value.hint) == name.startswith("HMS_POLICY")
+
+
 def test_variables_of_ours_and_of_others_are_no_error() -> None:
     ours = dict.fromkeys((*KNOWN, "HMS_APPROVER_TOKEN_ADA"), "")
     assert Policy.from_env({**ours, "PATH": "/bin", "XHMS_POLICY": "x"}) == Policy()

@@ -101,7 +101,7 @@ def mcp(
     if not stdio:
         return _listening(settings, where, people=None)
 
-    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin")
+    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin", "json")
     log_to_stderr()
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())

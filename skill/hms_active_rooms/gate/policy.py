@@ -156,7 +156,7 @@ class Policy(BaseModel):
             if not variable.startswith(ENV_PREFIX):
                 continue
             if (field := known.get(variable)) is None:
-                raise unknown_setting(variable, known)
+                raise unknown_setting(variable, known, ENV_PREFIX)
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
                 variables[field] = variable
@@ -195,13 +195,17 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 """Settings that have bounds; the others are lists."""
 
 
+_NOT_TOML: Final = (ValueError, RecursionError)
+"""Also bytes that are no text, a number of thousands of digits, and lists in lists without an end."""
+
+
 def _read(path: str | Path) -> dict[str, Any]:
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, *_NOT_TOML) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        what = " is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        what = "" if isinstance(error, OSError) else " is not TOML"
         hint = f"{ENV_PREFIX}FILE or --policy names it."
         raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
     _validated(values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values})
@@ -215,7 +219,7 @@ def _list(variable: str, text: str) -> list[str]:
         return [item.strip() for item in text.split(",") if item.strip()]
     try:
         found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
-    except tomllib.TOMLDecodeError:
+    except _NOT_TOML:
         found = None
     if not isinstance(found, list):
         raise ConfigurationError(
