@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 
 from hms_active_rooms import ActiveRoomsToolkit
+from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.guard import Guard, GuardSettings, guard_settings
 from hms_active_rooms.serve.rest import rest_entry
-from hms_active_rooms.serve.server import create_app
 
 CALLER = "caller-token-0123456789"
 ADA = "ada-token-0123456789abc"

@@ -13,9 +13,9 @@ import pytest
 from hms_active_rooms import errors
 from hms_active_rooms.errors import ActiveRoomsError, RateLimited
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.page import page_routes
 from hms_active_rooms.serve.rest import rest_entry
-from hms_active_rooms.serve.server import create_app
 from serve.people import broken, kit, remove, students
 from serve.rest_callers import ADA, CALLER, GUARDED, OPEN, problem, rest_app, speaking
 from stand_in import ROOM

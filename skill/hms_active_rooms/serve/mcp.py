@@ -26,11 +26,11 @@ from starlette.routing import Route
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
 from hms_active_rooms.gate.journal.records import KEPT
+from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.callers import IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.calls import MCP_DATA, input_schema
 from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.mcp_calls import Calls
-from hms_active_rooms.serve.server import Entry, Lifespan, at_work
 from hms_active_rooms.tools.active_rooms import hints
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.serve.app import Lifespan
 from hms_active_rooms.serve.running import meanwhile
-from hms_active_rooms.serve.server import Lifespan
 from hms_active_rooms.untrusted import cut
 
 Form = Literal["slack", "teams", "discord", "json"]
@@ -218,6 +218,6 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """What runs while a server does, for `serve.server.at_work`; see `notify_settings`."""
+    """What runs while a server does, for `serve.app.at_work`; see `notify_settings`."""
     settings = notify_settings(environ)
     return [Notifier(gate, settings, page).running] if settings else []

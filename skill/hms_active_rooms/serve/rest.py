@@ -24,6 +24,7 @@ from hms_active_rooms.gate.actions.change import Arguments, RoomId, explain_all
 from hms_active_rooms.gate.approval import Approve, Decision, Edit, ReasonText, Reject, Scope
 from hms_active_rooms.gate.journal.records import Action, State, Way
 from hms_active_rooms.gate.view import ActionView, view
+from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.callers import caller, threads_of
 from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to_approve
 from hms_active_rooms.serve.decisions import (
@@ -43,7 +44,6 @@ from hms_active_rooms.serve.problems import (
     json_object,
     on_error,
 )
-from hms_active_rooms.serve.server import Entry
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.untrusted import escaped

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.journal.records import FINAL, State, Way
+from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.decisions import decide, list_actions, show, told
 from hms_active_rooms.serve.page.feed import (
     Feed,
@@ -29,7 +30,6 @@ from hms_active_rooms.serve.page.feed import (
 )
 from hms_active_rooms.serve.page.sessions import Logins, Session, person_name
 from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
-from hms_active_rooms.serve.server import Entry
 
 if TYPE_CHECKING:
     from starlette.requests import Request
