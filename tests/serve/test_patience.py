@@ -131,7 +131,7 @@ async def test_a_stop_while_sending_waits_and_tells_the_approver(
         await last_sends(timeout_s)
 
     room.remove_peers = slow  # type: ignore[method-assign]
-    monkeypatch.setattr(app, "all_ended", sends)
+    monkeypatch.setattr("hms_active_rooms.serve.app.all_ended", sends)
     headers = {"authorization": f"Bearer {CALLER}"}
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(rest_app(toolkit, guard=GUARDED)))
