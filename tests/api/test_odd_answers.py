@@ -143,7 +143,14 @@ def test_a_roster_may_be_a_list_and_keeps_the_servers_order() -> None:
 
 
 MORE_PAGES: list[tuple[str, object]] = [
-    *(("skip", 10), ("last", False), ("last_page", 2), ("is_complete", False), ("omitted", 3)),
+    *(
+        ("skip", 10),
+        ("start", 1),
+        ("last", False),
+        ("last_page", 2),
+        ("is_complete", False),
+        ("omitted", 3),
+    ),
     *(("totalElements", 15), ("num_results", "15"), ("marker", "x"), ("@odata.nextLink", "/x")),
     *(("nextPageUrl", "/x"), ("continuationToken", "x"), ("LastEvaluatedKey", {"id": 1})),
 ]
@@ -241,16 +248,30 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
 
 
 def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
-    for said in ({"link": '<...?start=9>; rel="next"'}, {"x-next-page": "2"}):
+    for header, said in (("link", '<...?start=9>; rel="next"'), ("x-next-page", "2")):
         with pytest.raises(BadResponse, match="one page of a longer list"):
-            answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, **said)
+            answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})
 
 
 @pytest.mark.parametrize("field", ["role", "user_id", "name", "metadata", "joined_at", "id", "x"])
-def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str) -> None:
-    given = *(A.encode(),) * 2, field.encode(), field.encode(), *(B.encode(),) * 2
-    body = b'{"peers":{"%s":{"id":"%s","%s":"guest","%s":"host"},"%s":{"id":"%s"}}}' % given
-    found = roster(body)
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"%s":"guest","%s":"host"',
+        '"%s":"guest","%s" :"host"',
+        '"%s" \n\t:"guest","%s":"host"',
+        r'"%s":"guest","%s":"host","y\\":"z"',
+        r'"%s":"guest","%s":"host","metadata":"\\"',
+        r'"%s":"guest","%s":"host","metadata":"{\"a\":\"\\\\\"}\\"',
+        '"%s":"guest","%s":1',
+        '"%s":"guest","%s":1,"metadata":null',
+        '"%s":"guest","%s":2,"y":2',
+        '"%s":2,"%s":3',
+    ],
+)
+def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str, written: str) -> None:
+    twice = f'{{"id":"{A}",{written % (field, field)}}}'
+    found = roster(f'{{"peers":{{"{A}":{twice},"{B}":{{"id":"{B}"}}}}}}'.encode())
     assert ([p.id for p in found], found.unreadable) == ([B], (A,))
 
 
