@@ -23,7 +23,7 @@ _ends: list[int] = [signal.SIGINT]
 def run() -> None:
     """Run the command this process was started with, and exit."""
     screen.prepare_streams()
-    if not os.environ.get(DEBUG_VARIABLE):
+    if os.environ.get(DEBUG_VARIABLE, "") in ("", "0"):
         sys.excepthook = _unexpected
     for number in exits.SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup

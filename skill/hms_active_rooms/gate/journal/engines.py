@@ -124,6 +124,11 @@ class Database:
         else:
             name = parsed.database or ""
             path = Path(name.removeprefix("file:"))
+            if name.startswith("~"):
+                raise ConfigurationError(
+                    f"The journal {self.place} would not be in a home: only shells read ~.",
+                    hint="Write the whole path of the file.",
+                )
             read_only = parsed.query.get("mode") == "ro"
             if (read_only or not create) and not _holds_tables(path):
                 raise self._missing()
@@ -216,7 +221,8 @@ def _place(url: str) -> str:
     except sa.exc.ArgumentError:
         return url if url == ":memory:" else "of this URL"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return quoted(parsed.database, 300)
+        name = parsed.database
+        return quoted(name if name.startswith("file:") else str(Path(name).absolute()), 300)
     place = {name: parsed.query[name] for name in ("host", "port") if name in parsed.query}
     return quoted(parsed.set(query=place).render_as_string(hide_password=True), 300)
 
