@@ -47,8 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         lost = screen.OutputLost(error) if isinstance(error, OSError) else error
         if isinstance(error, OSError) and error.errno not in _LOST:
             raise
-        # Else the interpreter writes what is left, fails, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        screen.let_go(sys.stdout)
         if lost.closed:
             return exits.BROKEN_PIPE
         record = "What was executed is on record: hms-active-rooms actions"

@@ -9,7 +9,14 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final, Literal
@@ -222,7 +229,9 @@ def _place(url: str) -> str:
         return url if url == ":memory:" else "of this URL"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         name = parsed.database
-        return quoted(name if name.startswith("file:") else str(Path(name).absolute()), 300)
+        with suppress(FileNotFoundError):  # the current folder may be gone
+            name = name if name.startswith("file:") else str(Path(name).absolute())
+        return quoted(name, 300)
     place = {name: parsed.query[name] for name in ("host", "port") if name in parsed.query}
     return quoted(parsed.set(query=place).render_as_string(hide_password=True), 300)
 
