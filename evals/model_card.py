@@ -9,7 +9,7 @@ from typing import Final
 
 from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
-from evals.sentence_sets import TABLES, Graded, independent, never
+from evals.sentence_sets import INDEPENDENT, TABLES, Graded, never
 from evals.sentence_sets import table as played
 from evals.sentences import play, said
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
@@ -34,7 +34,17 @@ REFUSED: Final = (
 )
 """One sentence a kind; the answer in the card is the model's own."""
 
-_LISTED: Final = tuple(TABLES)[2:]
+_BY_WHOM: Final = {
+    "blind": "by somebody else who had not seen the grammar",
+    "second": "by the author of the grammar, as a moderator might say it",
+    "third": "orders in many voices and near-orders, by somebody who had not seen the grammar",
+    "fourth": "by the same person, after what `third` showed was mended",
+    "fifth": "the same once more, after `fourth`",
+    "sixth": "two thirds near-orders, after `fifth`",
+    "seventh": "two thirds plain orders typed in a hurry, by somebody else who had not seen the grammar",
+    "eighth": "by the same person, after what `seventh` showed was mended",
+}
+_LISTED: Final = tuple(_BY_WHOM)
 
 _HEAD: Final = """\
 # Model card: `commands`
@@ -69,7 +79,7 @@ _LIMITS: Final = """\
 
 
 def card() -> str:
-    own, forbidden = independent(), never()
+    own, forbidden = played(INDEPENDENT), never()
     tables = {name: played(path) for name, path in TABLES.items()}
     blocks = [
         _HEAD.rstrip(),
@@ -83,16 +93,12 @@ def card() -> str:
         "## How well, measured",
         "\n".join(
             (
-                "- independent: `evals/sentences.yaml`, for three shows, written from the README alone before the grammar.",
+                "- independent: `evals/sentences.tsv`, for three shows, written from the README alone before the grammar.",
                 "- plain and near: `tests/moderator/offline/plain.tsv` and `near.tsv`, orders and near-orders by somebody who had not seen the grammar; it was written with them at hand.",
-                f"- blind: `tests/moderator/offline/blind.tsv`, by somebody else who had not seen the grammar. {_first_time(TABLES['blind'])}",
-                f"- second: `tests/moderator/offline/second.tsv`, by the author of the grammar, as a moderator might say it. {_first_time(TABLES['second'])}",
-                f"- third: `tests/moderator/offline/third.tsv`, orders in many voices and near-orders, by somebody who had not seen the grammar. {_first_time(TABLES['third'])}",
-                f"- fourth: `tests/moderator/offline/fourth.tsv`, by the same person, after what `third` showed was mended. {_first_time(TABLES['fourth'])}",
-                f"- fifth: `tests/moderator/offline/fifth.tsv`, the same once more, after `fourth`. {_first_time(TABLES['fifth'])}",
-                f"- sixth: `tests/moderator/offline/sixth.tsv`, two thirds near-orders, after `fifth`. {_first_time(TABLES['sixth'])}",
-                f"- seventh: `tests/moderator/offline/seventh.tsv`, two thirds plain orders typed in a hurry, by somebody else who had not seen the grammar. {_first_time(TABLES['seventh'])}",
-                f"- eighth: `tests/moderator/offline/eighth.tsv`, by the same person, after what `seventh` showed was mended. {_first_time(TABLES['eighth'])}",
+                *(
+                    f"- {name}: `tests/moderator/offline/{name}.tsv`, {_BY_WHOM[name]}. {_first_time(TABLES[name])}"
+                    for name in _LISTED
+                ),
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),
