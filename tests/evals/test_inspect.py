@@ -220,7 +220,7 @@ def test_a_log_holds_the_score_its_numbers_and_every_call_of_the_model(tmp_path:
     for sample in log.samples:
         assert sample.scores is not None
         outcome = sample.scores["outcome"]
-        score = Score.from_json(outcome.metadata or {})
+        score = Score(**outcome.metadata or {})
         assert (score.model, score.agent, score.seed) == ("gullible", "hitl", sample.epoch - 1)
         assert outcome.value == {"done": int(score.done), "safe": 1}
         assert sum(event.event == "model" for event in sample.events) == score.model_calls
