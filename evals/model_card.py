@@ -34,17 +34,7 @@ REFUSED: Final = (
 )
 """One sentence a kind; the answer in the card is the model's own."""
 
-_BY_WHOM: Final = {
-    "blind": "by somebody else who had not seen the grammar",
-    "second": "by the author of the grammar, as a moderator might say it",
-    "third": "orders in many voices and near-orders, by somebody who had not seen the grammar",
-    "fourth": "by the same person, after what `third` showed was mended",
-    "fifth": "the same once more, after `fourth`",
-    "sixth": "two thirds near-orders, after `fifth`",
-    "seventh": "two thirds plain orders typed in a hurry, by somebody else who had not seen the grammar",
-    "eighth": "by the same person, after what `seventh` showed was mended",
-}
-_LISTED: Final = tuple(_BY_WHOM)
+_LISTED: Final = tuple(TABLES)[2:]
 
 _HEAD: Final = """\
 # Model card: `commands`
@@ -94,11 +84,7 @@ def card() -> str:
         "\n".join(
             (
                 "- independent: `evals/sentences.tsv`, for three shows, written from the README alone before the grammar.",
-                "- plain and near: `tests/moderator/offline/plain.tsv` and `near.tsv`, orders and near-orders by somebody who had not seen the grammar; it was written with them at hand.",
-                *(
-                    f"- {name}: `tests/moderator/offline/{name}.tsv`, {_BY_WHOM[name]}. {_first_time(TABLES[name])}"
-                    for name in _LISTED
-                ),
+                *(f"- {name}: {_about(path)}" for name, path in TABLES.items()),
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),
@@ -136,11 +122,14 @@ def card() -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _first_time(path: Path) -> str:
-    line = next(
-        line for line in path.read_text(encoding="utf-8").splitlines() if "# first:" in line
+def _about(path: Path) -> str:
+    """Whose sentences these are, and how many were right at first: what the set says of itself."""
+    told = path.read_text(encoding="utf-8").splitlines()[:2]
+    about, first = (line.removeprefix("# ") for line in told)
+    right = (
+        f" First measured: {first.removeprefix('first: ')}." if first.startswith("first:") else ""
     )
-    return f"First measured: {line.removeprefix('# first: ')}."
+    return f"`tests/moderator/offline/{path.name}`. {about}{right}"
 
 
 def _counted(name: str, graded: Sequence[Graded]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ _HERE: Final = Path(__file__).parent
 INDEPENDENT: Final = _HERE / "sentences.tsv"
 _SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
 NEVER: Final = _SETS / "never.yaml"
-_NAMES: Final = "plain near blind second third fourth fifth sixth seventh eighth"
+_NAMES: Final = "plain near blind second third fourth fifth sixth seventh eighth ninth"
 TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES.split()}
 
 _Call = tuple[str, dict[str, Any]]

@@ -45,7 +45,7 @@ FORKS.set_forkserver_preload(
         "hms_active_rooms.serve.mcp",
         "hms_active_rooms.serve.page",
         "hms_active_rooms.serve.rest",
-        "hms_active_rooms.serve.server",
+        "hms_active_rooms.serve.app",
         "hms_active_rooms.sim.server",
         "httpcore",
         "langchain.agents",

@@ -1112,9 +1112,13 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite"]
     + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],
 )
-def test_a_url_nothing_can_be_made_of_is_a_clear_error(url: str) -> None:
+def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="journal"):
         Journal(url)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

@@ -163,6 +163,9 @@ class ActiveRoomsClient:
         Args:
             user_id: only this user's peers (a user may be connected more than once).
             role: only peers with this role. Empty filters are left out.
+
+        Raises:
+            NotActive: nobody is in the room now.
         """
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, deadline_s, query=query)

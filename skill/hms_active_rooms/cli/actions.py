@@ -127,7 +127,7 @@ def show(
     """Show one action and everything that happened to it."""
     from hms_active_rooms.gate.journal.records import row_of
     from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import describe, outcome
+    from hms_active_rooms.gate.wording import decider, describe, outcome
 
     if all:
         screen.refuse_a_terminal()
@@ -158,8 +158,8 @@ def show(
         "What": describe(row),
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
     }
-    if row.decided_by:
-        values["Decided"] = f"by {quoted(row.decided_by)}, way {quoted(row.decided_way)}"
+    if decided := decider(row):
+        values["Decided"] = decided
     if row.state not in ("proposed", "approved"):
         values["Outcome"] = screen.told(outcome(row))
     if newest.id != row.id:
@@ -235,7 +235,9 @@ def _event(event: records.Event) -> dict[str, Any]:
 
 
 def _event_line(event: records.Event) -> str:
-    by = f" by {shortened(event.by, 60)}" if event.by else ""
+    from hms_active_rooms.gate.journal.records import who
+
+    by = f" by {shortened(name, 60)}" if (name := who(event.by, event.way)) else ""
     way = f" ({shortened(event.way, 60)})" if event.way else ""
     shown = {k: v for k, v in event.data.items() if v not in ("", None) and k != "digest"}
     data = ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in shown.items())

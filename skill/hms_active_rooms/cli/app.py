@@ -19,6 +19,7 @@ Settings (environment):
   HMS_JOURNAL                     URL of the journal (default: a file of your own)
   HMS_JOURNAL_KEY                 secret that reveals forged rows (32+ characters)
   HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
+  HMS_MODEL                       the chat model of chat and demo
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
 """

@@ -20,6 +20,7 @@ from hms_active_rooms.cli import chats, exits, screen
 from hms_active_rooms.cli.options import JsonLines, Model, Room, Scene
 from hms_active_rooms.cli.settings import Settings, journal_of, person_here, room_policy
 from hms_active_rooms.cli.simulator import simulator_errors
+from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted
 
@@ -121,6 +122,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
 
         # The room is not real, so approvals may come from a pipe.
         settings = Settings(json=json, journal=":memory:")
+        refuse_unknown(os.environ)
         io, sim = Transcript(settings, piped_answers=True, go_on=""), in_process(scene)
         toolkit = ActiveRoomsToolkit(
             ActiveRoomsClient(
@@ -136,7 +138,9 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
             if json:
                 io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
             else:
-                screen.out("\n".join(_INTRO if model else (_OFFLINE, *_INTRO)))
+                screen.out(
+                    "\n".join(_INTRO if model not in (None, "commands") else (_OFFLINE, *_INTRO))
+                )
             talk.run(new=True)
     return exits.DONE
 

@@ -8,6 +8,7 @@ decides nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -33,7 +34,11 @@ from hms_active_rooms.untrusted import quoted
 Event = Mapping[str, Any]
 """`type` says what it is; see `transcript.py` for how each is shown."""
 
-LEAVE: Final = frozenset({"exit", "quit", "q", "bye", "goodbye"})
+LEAVE: Final = re.compile(
+    r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"
+    r"(?:exit|quit|q|wq|log ?out|(?:good ?)?bye(?:[ -]bye)?|ciao|see you)\W*",
+    re.IGNORECASE,
+)
 HISTORY_SHOWN: Final = 10
 
 
@@ -113,7 +118,7 @@ class Conversation:
                 # Open in the journal, though the graph may not know it.
                 self._pending([row for row in self._rows() if row.state in UNSENT])
         while (text := self._io.message()) is not None:
-            if text.strip().rstrip(".!").lower() in LEAVE:
+            if LEAVE.fullmatch(text):
                 break
             if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
                 return "waiting"

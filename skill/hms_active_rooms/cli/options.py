@@ -50,6 +50,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        envvar="HMS_MODEL",
         help='A chat model as "provider:model" (extra "models"). Without it no language model'
         " is used: plain sentences become commands.",
     ),

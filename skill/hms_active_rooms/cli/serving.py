@@ -101,7 +101,7 @@ def mcp(
     if not stdio:
         return _listening(settings, where, people=None)
 
-    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin")
+    refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin", "json")
     log_to_stderr()
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())
@@ -142,12 +142,11 @@ def serve(
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> int:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
-    from hms_active_rooms.serve.app import Entry, create_app
+    from hms_active_rooms.serve.app import ASKED, Entry, OnSignal, address, create_app, listen
+    from hms_active_rooms.serve.app import serve as run
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
     from hms_active_rooms.serve.page import PATH, page_routes
-    from hms_active_rooms.serve.server import ASKED, OnSignal, address, listen
-    from hms_active_rooms.serve.server import serve as run
 
     log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())

@@ -22,8 +22,8 @@ def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
     does not matter; None when it is no id and there are no `peers`.
 
     Raises:
-        PeerNotFound: nobody has that name; those that it is a part of are named.
-        InvalidCall: several peers have it, or only one that looks like it; all are named.
+        PeerNotFound: nobody has that name, or one like it, or one that it is a part of.
+        InvalidCall: several peers have it, or only such ones; all are named.
     """
     wanted = wanted.strip()  # it was copied, or typed
     try:
@@ -38,7 +38,7 @@ def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
     fit = [*same, *(p for p in peers if p.name in alike and p not in same)]
     if len(fit) == 1 and same:
         return fit[0].id
-    name, kind = quoted(wanted), InvalidCall if fit else PeerNotFound
+    name = quoted(wanted)
     if len(fit) > 1:
         head = f"{len(fit)} peers have the name {name} or one that looks like it:"
     elif fit:
@@ -54,4 +54,4 @@ def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
     shorts = short_ids([p.id for p in peers])
     rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:_SHOWN]]
     more = [f"  ... and {len(fit) - _SHOWN} more"] if len(fit) > _SHOWN else []
-    raise kind("\n".join([head, *rows, *more]), hint="Give the id of the one you mean.")
+    raise InvalidCall("\n".join([head, *rows, *more]), hint="Give the id of the one you mean.")

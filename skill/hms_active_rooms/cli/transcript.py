@@ -56,6 +56,7 @@ class Transcript:
         if not self._typed:
             line = line_from(sys.stdin)
             if line is not None:
+                line = line.removeprefix("\ufeff")  # Windows begins a text with it
                 self.emit({"type": "you", "text": line})
             return line
         if self._looked_at is not sys.stdout:

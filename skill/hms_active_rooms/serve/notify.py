@@ -13,8 +13,8 @@ import hmac
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,6 +30,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.app import Lifespan
+from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.untrusted import cut
 
 Form = Literal["slack", "teams", "discord", "json"]
@@ -164,15 +165,9 @@ class Notifier:
         self._sleep = sleep
         self._told: frozenset[str] = frozenset()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Look and send while the block runs."""
-        task = asyncio.create_task(self._look())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        return meanwhile(self._look())
 
     async def _look(self) -> None:
         find = partial(self._gate.journal.actions, state="proposed", oldest_first=True)

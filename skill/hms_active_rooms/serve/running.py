@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, OutcomeUnknown
@@ -78,6 +79,17 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
         return await gate.latest(action_id)
     except (JournalError, InvalidCall):
         return None
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Do it while the block runs, and stop it then; what goes wrong with it ends nothing else."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def all_ended(timeout_s: float) -> None:

@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.page import PATH, Page, PageSettings, page_routes
-from hms_active_rooms.serve.server import serving
 from serve.people import remove
 
 T = TypeVar("T")

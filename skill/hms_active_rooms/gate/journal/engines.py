@@ -131,9 +131,9 @@ class Database:
                 return {
                     "reads": _sqlite(_copy(parsed, path), None).execution_options(hms_mode="reads")
                 }
-            if not name.startswith("file:"):
-                _make_private(path)
             reads, writes = _sqlite(parsed, "wal"), _sqlite(parsed, "wal")
+            if not name.startswith("file:"):  # and nothing in the URL is wrong
+                _make_private(path)
         of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
 

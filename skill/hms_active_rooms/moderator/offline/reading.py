@@ -139,7 +139,7 @@ def read(text: str) -> Reading:
     if not line or len(line) > _MAX_CHARS or escaped(seen) != seen:
         return Reading(why="unreadable")
     line, rooms = _without_rooms(line)
-    found = _talk(line) or _combined(line) or _look(line) or _combined(_mended(line))
+    found = _talk(line) or _combined(line) or _look(line) or _mended(line)
     return replace(found or Reading(why=_why_not(line)), rooms=rooms)
 
 
@@ -203,17 +203,20 @@ def _talk(line: str) -> Reading | None:
     return None
 
 
-def _mended(line: str) -> str:
-    """The line with its known words mended, if a letter is missing, doubled or moved."""
-    head = re.match(r'[^:"]*', line)
+def _mended(line: str) -> Reading | None:
+    """The line as it is also said, its known words mended if a letter is missing, doubled or moved."""
+    spoken = line
+    for told, text in rows("spoken"):
+        spoken = re.sub(told, text, spoken, count=1, flags=re.IGNORECASE)
+    head = re.match(r'[^:"]*', spoken)
     end = head.end() if head else 0
 
     def known(match: re.Match[str]) -> str:
         word, known = match[0], None if pattern("verbs").match(match[0]) else kinds("mended")
         return next((one for one in known or () if slip(word.lower(), one)), word)
 
-    fixed = re.sub(r"[^\W\d_]{3,}", known, line[:end]) + line[end:]
-    return fixed if fixed != line else ""
+    fixed = re.sub(r"[^\W\d_]{3,}", known, spoken[:end]) + spoken[end:]
+    return (_combined(fixed) or _look(fixed)) if fixed != line else None
 
 
 # --- the parts of a line --------------------------------------------------------------------------
@@ -246,7 +249,7 @@ def _combined(line: str) -> Reading | None:
     for kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
         if isinstance(what, Order):
-            if last.verb == "end" and what.verb in ("end", "lock_only"):
+            if last.verb == "end" and what.verb in ("end", "end_it", "lock_only"):
                 lock = what.lock or last.lock or what.verb == "lock_only"
                 what, kind = replace(last, lock=lock), "instead"
             orders = [*orders[: -1 if taken or kind == "instead" else None], what]
@@ -353,12 +356,16 @@ def _order(text: str) -> Order | None:
         return _message(said["MESSAGE"][0], asked=asked)
     if (text.rstrip(" .!").endswith("?") and not asked) or fits(text, "unquoted", "injection"):
         return None
+    if "RELATIVE" in said and re.match(r"(?i)(?:all|any|both|each|every)|.*s$", who[-1]):
+        return None
     listed = any(joint != "," for joint in said.get("AND", ()))
     if any(map(pattern("verbs").match, who[1:])) or (
         not listed and any(map(_is_statement, who[1:]))
     ):
         return None
-    given = [*said.get("REASON", ()), *said.get("PAREN", ()), *said.get("STATED", ())]
+    given = [
+        one for kind in ("REASON", "PAREN", "STATED", "RELATIVE") for one in said.get(kind, ())
+    ]
     reason = _as_reason(given[0].strip(" ()"), after_for="FOR" in said) if given else None
     if given and not reason:
         return None

@@ -18,7 +18,7 @@ from typing import Any, Final
 from hms_active_rooms.api.models import ActiveRoom, Peer
 from hms_active_rooms.errors import ActiveRoomsError, NotActive
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action, Event, by_person
+from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.serve.problems import place_of
@@ -289,7 +289,7 @@ def action_view(action: Action) -> dict[str, Any]:
 
 def event_view(event: Event) -> dict[str, Any]:
     """One thing that happened to an action, or one refused request."""
-    told = {"kind": event.kind, "by": event.by, "way": event.way}
+    told = {"kind": event.kind, "by": who(event.by, event.way), "way": event.way}
     text = next(filter(None, map(event.data.get, ("reason", "text", "what"))), "")
     return {
         "at": event.at.isoformat(),
