@@ -147,14 +147,10 @@ class GuardSettings:
     most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
+        by_approvers = f"{APPROVER_VARIABLE} or {APPROVER_VARIABLE}_<NAME>"
         for whose, who, tokens, variables in (
             ("server", "callers", self.callers, "HMS_SERVER_TOKEN or HMS_SERVER_TOKENS"),
-            (
-                "approver",
-                "approvers",
-                self.approvers,
-                "HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>",
-            ),
+            ("approver", "approvers", self.approvers, by_approvers),
         ):
             for token in tokens.values():
                 if len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token:
@@ -420,14 +416,9 @@ class Guard:
             return
         scope[PRINCIPAL_KEY] = verdict
         scope[KEY] = self._refusals
-        pending = [first]
-
-        async def replay() -> Message:
-            return pending.pop() if pending else await receive()
-
         self._of_programs[verdict.name] += program
         try:
-            await self._app(scope, replay, send)
+            await self._app(scope, handing_on(first, receive), send)
         finally:
             self._of_programs[verdict.name] -= program
 
@@ -476,6 +467,16 @@ def _take_origin_form(scope: Scope) -> None:
         scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
         others = [pair for pair in scope["headers"] if pair[0].lower() != b"host"]
         scope["headers"] = [(b"host", host), *others]
+
+
+def handing_on(first: Message, receive: Receive) -> Receive:
+    """A `receive` that begins with a message which was read already."""
+    pending = [first]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
 
 
 async def _drained(receive: Receive) -> None:

@@ -168,8 +168,10 @@ class LastResort:
             # The server stops and waits no longer; nothing awaits this task's result.
             if not started:
                 await _unknown(503, "The server stops.")(scope, receive, send)
-        except Exception as error:  # noqa: BLE001  # nothing is behind it, and nothing asks in it
-            # The path without its query, which may hold a secret.
+        except Exception as error:  # noqa: BLE001
+            # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would
+            # log its text, which may hold a secret, and no graph's pause passes here. The path is
+            # told without its query for the same reason.
             named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
             _log.error("failed %s %s: %s", *named, place_of(error))
             if not started:

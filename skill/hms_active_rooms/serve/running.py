@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -82,9 +82,14 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 
 
 @asynccontextmanager
-async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Do it while the block runs, and stop it then; what goes wrong with it ends nothing else."""
+async def meanwhile(
+    work: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], None] | None = None
+) -> AsyncIterator[None]:
+    """Do it while the block runs, and stop it then; what goes wrong with it ends nothing else.
+    `ended` is told its task when that is over."""
     task = asyncio.create_task(work)
+    if ended is not None:
+        task.add_done_callback(ended)
     try:
         yield
     finally:
