@@ -14,8 +14,12 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import ActionId, Journal, Json, Reason, Room
 from hms_active_rooms.cli.settings import (
+    ActionId,
+    JournalUrl,
+    Json,
+    Reason,
+    Room,
     Settings,
     existing,
     open_gate,
@@ -140,7 +144,7 @@ def reject(
     action: ActionId,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
     json: Json = False,
-    journal: Journal = None,
+    journal: JournalUrl = None,
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
     from hms_active_rooms.gate.approval import Reject

@@ -20,7 +20,7 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.options import Json, refuse_idle
+from hms_active_rooms.cli.settings import Json, refuse_idle
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 

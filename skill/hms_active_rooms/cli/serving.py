@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import refuse_idle
-from hms_active_rooms.cli.settings import Settings, extra, journal_of
+from hms_active_rooms.cli.settings import Settings, extra, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
