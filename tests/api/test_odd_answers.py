@@ -228,10 +228,24 @@ def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
 
 
 @pytest.mark.parametrize("field", ["role", "user_id", "name", "metadata", "joined_at", "id", "x"])
-def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str) -> None:
-    given = *(A.encode(),) * 2, field.encode(), field.encode(), *(B.encode(),) * 2
-    body = b'{"peers":{"%s":{"id":"%s","%s":"guest","%s":"host"},"%s":{"id":"%s"}}}' % given
-    found = roster(body)
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"%s":"guest","%s":"host"',
+        '"%s":"guest","%s" :"host"',
+        '"%s" \n\t:"guest","%s":"host"',
+        r'"%s":"guest","%s":"host","y\\":"z"',
+        r'"%s":"guest","%s":"host","metadata":"\\"',
+        r'"%s":"guest","%s":"host","metadata":"{\"a\":\"\\\\\"}\\"',
+        '"%s":"guest","%s":1',
+        '"%s":"guest","%s":1,"metadata":null',
+        '"%s":"guest","%s":2,"y":2',
+        '"%s":2,"%s":3',
+    ],
+)
+def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str, written: str) -> None:
+    twice = f'{{"id":"{A}",{written % (field, field)}}}'
+    found = roster(f'{{"peers":{{"{A}":{twice},"{B}":{{"id":"{B}"}}}}}}'.encode())
     assert ([p.id for p in found], found.unreadable) == ([B], (A,))
 
 

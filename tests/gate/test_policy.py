@@ -51,6 +51,8 @@ def test_an_unknown_key_or_wrong_value_is_an_error() -> None:
     wrong: list[dict[str, object]] = [
         {"room": [ROOM]},
         {"max_peers": 0},
+        {"max_peers": True},
+        {"verify_s": False},
         {"approval_ttl_s": 0},
         {"rooms": ["../x"]},
         {"relaxed": ["hms-kick"]},
@@ -66,6 +68,15 @@ def test_an_unknown_key_or_wrong_value_is_an_error() -> None:
     for values in wrong:
         with pytest.raises(ConfigurationError):
             Policy.build(**values)
+
+
+def test_a_copy_of_a_policy_is_checked_like_the_first() -> None:
+    policy = Policy(rooms=[ROOM], protected_roles={"teacher"}, unattended={"hms-end-active-room"})
+    for wrong in ({"protected_role": {"host"}}, {"protected_roles": "host"}, {"max_peers": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            policy.model_copy(update=wrong)
+    assert policy.model_copy() == policy
+    assert policy.model_copy(update={"protected_roles": ["host"]}).protected_roles == {"host"}
 
 
 def test_code_may_leave_a_destructive_tool_unattended_by_name() -> None:

@@ -9,8 +9,10 @@ wrong people. What is no JSON object is "malformed", and may be whole the next t
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
@@ -20,6 +22,7 @@ from pydantic import ValidationError
 
 from hms_active_rooms.api.ids import normal_id, parse_peer_id
 from hms_active_rooms.api.models import (
+    STRINGS_ONLY,
     Acknowledgement,
     ActiveRoom,
     Document,
@@ -42,6 +45,8 @@ _LONGEST_NUMBER: Final = 4000
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
 _ZERO_ID: Final = str(UUID(int=0))
 _LETTERS: Final = re.compile(r"[^a-z]")
+_FIELDS: Final = operator.attrgetter("model_fields_set")
+_EXTRA: Final = operator.attrgetter("model_extra")
 
 # How a list says that it is not the whole, in the names that are used for it, without case and
 # separators. By the docs' general page a list has `limit` and `last`.
@@ -62,8 +67,8 @@ _READ: Final = {"peers", "session", "tracks"}
 """What the answer to a read holds, and an acknowledgement does not without its words."""
 
 
-class _PeerMap(Document):
-    """A roster as the API sends it."""
+class _PeerMap(Document, cache_strings="keys"):
+    """A roster as the API sends it. Hardly a value of it is there twice."""
 
     peers: dict[str, Peer]
 
@@ -128,25 +133,26 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     collects = gc.isenabled()
     gc.disable()
     try:
-        found = _PeerMap.model_validate_json(body)
+        found = _PeerMap.model_validate_json(body, context=STRINGS_ONLY)
     finally:
         if collects:
             gc.enable()
     peers, more = Peers(found.peers.values()), found.model_extra or {}
     ids = [peer.id for peer in peers]
-    given = sum([len(peer.model_fields_set) for peer in peers])
-    # Of a name that is there twice pydantic-core keeps the last, so there are fewer than in the
-    # text, where a colon behind a bare quote is one behind a name.
-    names = body.count(b'":') - body.count(b'\\":')
+    fields = len(more) + sum(map(len, map(_FIELDS, peers)))
+    extra = itertools.chain(more.values(), *[e.values() for e in map(_EXTRA, peers) if e])
+    others = [value for value in extra if not isinstance(value, str)]
+    # Of a name that is there twice pydantic-core keeps the last, so the text has more strings.
+    # A quote ends or begins one, unless a single backslash is before it.
+    bare = body.replace(b"\\\\", b"")
     if (
         ids != list(found.peers)
-        or names != 1 + len(more) + len(peers) + given
+        or bare.count(b'"') - bare.count(b'\\"') != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Much faster for all ids at once than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
     ):
         raise ValueError("odd")
-    extra = [more, *[fields for peer in peers if (fields := peer.model_extra)]]
-    json.dumps(extra, allow_nan=False)  # what is no JSON number is a ValueError
+    json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
     _refuse_error(more)
     _refuse_other(more, asked)
     _refuse_page(more, len(peers))

@@ -18,6 +18,7 @@ notice, approval, question: around a question (text writes them where the person
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -55,7 +56,11 @@ from hms_active_rooms.untrusted import quoted
 Event = Mapping[str, Any]
 """`type` says what it is."""
 
-LEAVE: Final = frozenset({"exit", "quit", "q", "bye", "goodbye"})
+LEAVE: Final = re.compile(
+    r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"
+    r"(?:exit|quit|q|wq|log ?out|(?:good ?)?bye(?:[ -]bye)?|ciao|see you)\W*",
+    re.IGNORECASE,
+)
 HISTORY_SHOWN: Final = 10
 
 
@@ -140,7 +145,7 @@ class Conversation:
                 # Open in the journal, though the graph may not know it.
                 self._pending([row for row in self._rows() if row.state in UNSENT])
         while (text := self._io.message()) is not None:
-            if text.strip().rstrip(".!").lower() in LEAVE:
+            if LEAVE.fullmatch(text):
                 break
             if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
                 return "waiting"
@@ -310,6 +315,7 @@ class Transcript:
         if not self._typed:
             line = line_from(sys.stdin)
             if line is not None:
+                line = line.removeprefix("\ufeff")  # Windows begins a text with it
                 self.emit({"type": "you", "text": line})
             return line
         if self._looked_at is not sys.stdout:

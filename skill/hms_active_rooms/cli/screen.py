@@ -74,7 +74,7 @@ def wrapped(text: str, stream: TextIO) -> str:
 def _lines(line: str, width: int, indent: str = "") -> list[str]:
     return textwrap.wrap(
         line,
-        max(width, 20),
+        max(width, 1),
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
@@ -84,7 +84,7 @@ def _lines(line: str, width: int, indent: str = "") -> list[str]:
 
 
 def _columns() -> int:
-    return shutil.get_terminal_size().columns
+    return max(shutil.get_terminal_size().columns, 20)
 
 
 class OutputLost(Exception):

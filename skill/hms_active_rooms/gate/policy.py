@@ -9,9 +9,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from hms_active_rooms.api.ids import parse_room_id
@@ -119,6 +119,17 @@ class Policy(BaseModel):
     verify_s: float = Field(default=8.0, ge=0, le=120)
     relaxed: _SoftTools = frozenset()
     unattended: _Tools = frozenset()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, given: object) -> object:
+        if isinstance(given, bool):
+            raise ValueError("true and false are no values here")
+        return given
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, checked like the first: pydantic's own takes any."""
+        return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
     def build(cls, **values: Any) -> Policy:

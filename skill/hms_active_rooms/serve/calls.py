@@ -278,7 +278,7 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
     if action.state in ("approved", "sent", "unknown"):
-        return await to_the_end(action.id, run(gate, action))
+        return await to_the_end(gate, action.id, run(gate, action))
     return action
 
 

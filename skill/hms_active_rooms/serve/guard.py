@@ -170,11 +170,6 @@ class GuardSettings:
                 hint="Whoever calls must not be able to approve: use two tokens.",
             )
 
-    @property
-    def token(self) -> bool:
-        """Whether callers must bring a token."""
-        return bool(self.callers)
-
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     """The callers of `HMS_SERVER_TOKEN` (one, without a name) and `HMS_SERVER_TOKENS`
@@ -223,7 +218,6 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 def guard_settings(
     host: str,
     *,
-    token: str = "",
     callers: Mapping[str, str] | None = None,
     approvers: Mapping[str, str] | None = None,
     hosts: tuple[str, ...] = (),
@@ -232,13 +226,12 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
 
-    `token` is that of one caller without a name; see `GuardSettings` for the rest.
+    See `GuardSettings` for the rest.
 
     Raises:
         ConfigurationError: bound or reached beyond loopback without a token, an address
             without a name it is reached by, or something that is no host or no origin.
     """
-    callers = {**({"": token} if token else {}), **(callers or {})}
     names = [_host_name(name) for name in hosts]
     reached = [*names, *(_origin_host(origin) for origin in origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
@@ -264,7 +257,7 @@ def guard_settings(
     return GuardSettings(
         hosts=tuple(dict.fromkeys(names)),
         origins=tuple(origin.lower() for origin in origins),
-        callers=callers,
+        callers=callers or {},
         approvers=approvers or {},
         own_login=own_login,
     )

@@ -16,6 +16,7 @@ from math import ceil
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -61,6 +62,8 @@ class Json(JSONResponse):
         self.headers.update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
 
     def render(self, content: object) -> bytes:
+        if isinstance(content, BaseModel):
+            content = content.model_dump(mode="json")
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 

@@ -187,8 +187,8 @@ def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
         found = [peer for peer in found if _finds(text, peer, within)]
     if part is None:
         return found
-    within, perhaps = named(part), may_hold(part, [peer.name for peer in found])
-    return [peer for peer, may in zip(found, perhaps, strict=True) if may and within(peer.name)]
+    within, places = named(part), may_hold(part, [peer.name for peer in found])
+    return [found[place] for place in places if within(found[place].name)]
 
 
 def _finds(text: str, peer: Peer, within: Callable[[str], bool]) -> bool:
