@@ -26,6 +26,7 @@ from hms_active_rooms.cli.settings import (
     open_gate,
     open_journal,
     person_here,
+    refuse_empty,
 )
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, PeerNotFound
 from hms_active_rooms.untrusted import lookalikes, quoted, short_ids
@@ -99,10 +100,7 @@ def _change(
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
-    if empty := [name for name, value in given.items() if value == ""]:
-        # In a tool call "" is absent; here it is a script's variable that holds nothing.
-        choice = ", or leave the option out" if empty[0].startswith("--") else ""
-        raise InvalidCall(f"The {empty[0]} is empty.", hint=f"Give some text{choice}.")
+    refuse_empty(given)
     words = {name.lstrip("-"): value for name, value in given.items()}
     found = None if peer is None else peer_ref(peer)
     if peer is not None and found is None:

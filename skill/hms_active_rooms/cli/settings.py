@@ -211,6 +211,15 @@ def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
             )
 
 
+def refuse_empty(given: Mapping[str, object]) -> None:
+    """InvalidCall for a text of blanks or nothing: in a tool call "" is absent, and here it is a
+    script's variable that holds nothing."""
+    for name, value in given.items():
+        if isinstance(value, str) and not value.strip():
+            choice = ", or leave the option out" if name.startswith("--") else ""
+            raise InvalidCall(f"The {name} is empty.", hint=f"Give some text{choice}.")
+
+
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
     """The command with each dataclass among its parameters spread into options: one a field.
 

@@ -246,9 +246,12 @@ def _combined(line: str) -> Reading | None:
         return [] if first == len(places) else None
 
     orders, reasons, taken = list[Order](), list[str](), False
+    before = ""
     for kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
         if isinstance(what, Order):
+            if before in ("statement", "look") and pattern("governs").search(what.about):
+                return None
             if last.verb == "end" and what.verb in ("end", "end_it", "lock_only"):
                 lock = what.lock or last.lock or what.verb == "lock_only"
                 what, kind = replace(last, lock=lock), "instead"
@@ -263,6 +266,7 @@ def _combined(line: str) -> Reading | None:
             )
         elif kind == "back":
             taken = bool(orders)
+        before = kind
     changes = [order for order in orders if order.verb in CHANGES]
     if taken:
         return Reading(why="negation")
@@ -299,8 +303,7 @@ def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
         return None
     looking = asked or _ASKS.match(plainly(text))
     if not looking:
-        ordered = pattern("verbs").search(before)
-        stands = _is_statement(text) and (not ordered or _as_reason(text))
+        stands = _is_statement(text) and (not plainly(before) or _as_reason(text))
         return ("statement", text.strip(" .!")) if stands else None
     look = None if fits(text, "condition", "delay", "negation", "mood") else _look(text)
     return ("look", look.orders[0]) if look else None
@@ -405,6 +408,8 @@ def _as_reason(text: str, *, after_for: bool = False) -> str | None:
     if after_for:
         barred = barred or fits(text, "negation", "delay") or bool(pattern("no_for").search(plain))
     taken = pattern("no_reason").search(plain) or pattern("back").search(plain.replace("not", ""))
+    further = re.split(r"[.;!]+\s+", plain)[1:]
+    barred = barred or any(plainly(one) and not _is_statement(one) for one in further)
     if barred or taken or "?" in text or _joins_order(text):
         return None
     courtesy = rf"{whole('{tail}')}|reason:|[\s,.!]"

@@ -135,7 +135,7 @@ class Roster(BaseModel):
             if _key(role) == words[:1]:
                 found = self.resolve(bare.partition(" ")[2])
                 of_role = all(isinstance(p, Peer) and p.role == role for p in found.options)
-                return found if of_role and bare != text else Found()
+                return found if of_role else Found()
         within = [p for p in peers if _meet(words, p.words)]
         if within and not all(map(small.fullmatch, words)):
             return self._sure(within, bare, sentence)
