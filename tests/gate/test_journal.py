@@ -1109,7 +1109,7 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
 @pytest.mark.parametrize(
     "url",
     ["not a url", "nosuchdb://x", "postgresql+nosuchdriver://x/y"]
-    + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite"]
+    + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite", "sqlite:///~/j.sqlite"]
     + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],
 )
 def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
@@ -1119,6 +1119,14 @@ def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
     with pytest.raises(ConfigurationError, match="journal"):
         Journal(url)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_in_the_current_folder_is_told_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closing(Journal("sqlite:///j.sqlite")) as journal:
+        assert journal.place == f'"{tmp_path / "j.sqlite"}"'
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

@@ -282,11 +282,13 @@ class ActiveRoomsClient:
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
         seconds = deadline_s or self.deadline_s
+        meant = {"peer_id": str(body["peer_id"])} if body and "peer_id" in body else {}
         timer = asyncio.timeout(seconds)
         outcome: T | ApiError
         try:
             async with await self._pools.here() as pool, timer:
-                outcome = await self._attempts(pool, request, read, {**path, **query}, timer)
+                ids = {**meant, **path, **query}
+                outcome = await self._attempts(pool, request, read, ids, timer)
         except TimeoutError:
             if not timer.expired():
                 raise

@@ -76,7 +76,8 @@ def _ids(value: object) -> object:
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
-        if any(own and normal_id(own) != normal_id(key) for key, own in given):
+        grouped = any(isinstance(entry, list) for entry in value.values())
+        if grouped or any(own and normal_id(own) != normal_id(key) for key, own in given):
             return value
         value = list(value)
     if not isinstance(value, list):

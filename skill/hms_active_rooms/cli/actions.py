@@ -181,6 +181,8 @@ def export(
 ) -> None:
     """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
+    if file == "-":
+        raise InvalidCall("- would be a file of that name.", hint="Name a new file.")
     with open_journal(Settings(journal=journal)) as book:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

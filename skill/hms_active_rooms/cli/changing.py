@@ -14,7 +14,7 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import ActionId, Journal, Json, Reason, Room
+from hms_active_rooms.cli.options import ActionId, Journal, Json, Reason, Room, refuse_empty
 from hms_active_rooms.cli.settings import (
     Settings,
     existing,
@@ -91,10 +91,7 @@ def _change(
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
-    if empty := [name for name, value in given.items() if value == ""]:
-        # In a tool call "" is absent; here it is a script's variable that holds nothing.
-        choice = ", or leave the option out" if empty[0].startswith("--") else ""
-        raise InvalidCall(f"The {empty[0]} is empty.", hint=f"Give some text{choice}.")
+    refuse_empty(given)
     words = {name.lstrip("-"): value for name, value in given.items()}
     found = None if peer is None else peer_ref(peer)
     if peer is not None and found is None:

@@ -23,7 +23,7 @@ _ends: list[int] = [signal.SIGINT]
 def run() -> None:
     """Run the command this process was started with, and exit."""
     screen.prepare_streams()
-    if not os.environ.get(DEBUG_VARIABLE):
+    if os.environ.get(DEBUG_VARIABLE, "") in ("", "0"):
         sys.excepthook = _unexpected
     for number in exits.SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
@@ -47,8 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         lost = screen.OutputLost(error) if isinstance(error, OSError) else error
         if isinstance(error, OSError) and error.errno not in _LOST:
             raise
-        # Else the interpreter writes what is left, fails, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        screen.let_go(sys.stdout)
         if lost.closed:
             return exits.BROKEN_PIPE
         record = "What was executed is on record: hms-active-rooms actions"

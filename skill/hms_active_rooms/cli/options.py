@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -71,6 +71,15 @@ def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
                 f"{option.opts[0]} does nothing with {beside}.",
                 hint="Leave it out, or write it behind the command it is for.",
             )
+
+
+def refuse_empty(given: Mapping[str, object]) -> None:
+    """InvalidCall for a text of blanks or nothing: in a tool call "" is absent, and here it is a
+    script's variable that holds nothing."""
+    for name, value in given.items():
+        if isinstance(value, str) and not value.strip():
+            choice = ", or leave the option out" if name.startswith("--") else ""
+            raise InvalidCall(f"The {name} is empty.", hint=f"Give some text{choice}.")
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

@@ -37,6 +37,9 @@ BODY_S: Final = 10.0
 """Our choice: how long the body of a request may take to arrive."""
 
 MIN_TOKEN_CHARS: Final = 16
+_TOKEN: Final = re.compile(rf"[!#-&(-+\--:<-~]{{{MIN_TOKEN_CHARS},}}")
+"""No quote, comma or semicolon: a list of tokens that was written otherwise would be one of them."""
+
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
 """The token of the approver called `approver`; `HMS_APPROVER_TOKEN_ADA` is that of `ada`."""
 
@@ -157,10 +160,10 @@ class GuardSettings:
             ),
         ):
             for token in tokens.values():
-                if len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token:
+                if not _TOKEN.fullmatch(token):
                     raise ConfigurationError(
                         f"The {whose} token needs at least {MIN_TOKEN_CHARS} ASCII characters, "
-                        "no spaces.",
+                        "no spaces, quotes, commas or semicolons.",
                         hint=f"It comes from {variables}: set another there.",
                     )
             if len(set(tokens.values())) < len(tokens):

@@ -13,6 +13,7 @@ import hmac
 import json
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ _HOSTS: Final[Mapping[str, Form]] = {
     "discordapp.com": "discord",
 }
 
+_URL: Final = re.compile(r"[!-~]+")
 _MORE: Final = ("HMS_NOTIFY_FORM", "HMS_NOTIFY_SECRET", "HMS_NOTIFY_NAMES")
 
 _log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
         return None
     with suppress(ValueError):
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.port != 0 and url.isascii():
+        if parts.scheme in ("http", "https") and parts.port != 0 and _URL.fullmatch(url):
             host = parts.hostname or ""
     if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")

@@ -9,7 +9,14 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final, Literal
@@ -124,6 +131,11 @@ class Database:
         else:
             name = parsed.database or ""
             path = Path(name.removeprefix("file:"))
+            if name.startswith("~"):
+                raise ConfigurationError(
+                    f"The journal {self.place} would not be in a home: only shells read ~.",
+                    hint="Write the whole path of the file.",
+                )
             read_only = parsed.query.get("mode") == "ro"
             if (read_only or not create) and not _holds_tables(path):
                 raise self._missing()
@@ -216,7 +228,10 @@ def _place(url: str) -> str:
     except sa.exc.ArgumentError:
         return url if url == ":memory:" else "of this URL"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return quoted(parsed.database, 300)
+        name = parsed.database
+        with suppress(FileNotFoundError):  # the current folder may be gone
+            name = name if name.startswith("file:") else str(Path(name).absolute())
+        return quoted(name, 300)
     place = {name: parsed.query[name] for name in ("host", "port") if name in parsed.query}
     return quoted(parsed.set(query=place).render_as_string(hide_password=True), 300)
 
