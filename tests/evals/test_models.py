@@ -15,11 +15,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 
+from evals.chat import ScriptedModel, calls, text
 from evals.models import OFFLINE, eval_model
 from evals.models.adaptive import MAX_TRIES
 from evals.models.reading import calls_for, orders_in, read
 from evals.models.reckless import MAX_MESSAGES, worst_calls
-from evals.models.scripted import ScriptedModel, calls, text
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError
