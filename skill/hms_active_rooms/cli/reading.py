@@ -16,8 +16,15 @@ import typer
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.options import All, Json, PolicyFile, Room, refuse_empty
-from hms_active_rooms.cli.settings import Settings, open_gate
+from hms_active_rooms.cli.settings import (
+    All,
+    Json,
+    PolicyFile,
+    Room,
+    Settings,
+    open_gate,
+    refuse_empty,
+)
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
