@@ -161,7 +161,7 @@ def test_null_and_nothing_mean_absent_for_every_optional_argument() -> None:
             assert checked(name, {**given, argument: nothing}) == absent
 
 
-@pytest.mark.parametrize("huge", [10**5000, 1e300, 1_000_001], ids=["int", "float", "over"])
+@pytest.mark.parametrize("huge", [10**4000, 1e300, 1_000_001], ids=["int", "float", "over"])
 def test_a_number_of_any_length_is_a_clear_error(huge: float) -> None:
     listed = next(tool for tool in tools() if tool.name == "hms-list-peers")
     given = {"room_id": ROOM, "offset": huge}
