@@ -9,7 +9,7 @@ from typing import Final
 
 from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
-from evals.sentence_sets import TABLES, Graded, independent, never
+from evals.sentence_sets import INDEPENDENT, TABLES, Graded, never
 from evals.sentence_sets import table as played
 from evals.sentences import play, said
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
@@ -69,7 +69,7 @@ _LIMITS: Final = """\
 
 
 def card() -> str:
-    own, forbidden = independent(), never()
+    own, forbidden = played(INDEPENDENT), never()
     tables = {name: played(path) for name, path in TABLES.items()}
     blocks = [
         _HEAD.rstrip(),
@@ -83,16 +83,8 @@ def card() -> str:
         "## How well, measured",
         "\n".join(
             (
-                "- independent: `evals/sentences.yaml`, for three shows, written from the README alone before the grammar.",
-                "- plain and near: `tests/moderator/offline/plain.tsv` and `near.tsv`, orders and near-orders by somebody who had not seen the grammar; it was written with them at hand.",
-                f"- blind: `tests/moderator/offline/blind.tsv`, by somebody else who had not seen the grammar. {_first_time(TABLES['blind'])}",
-                f"- second: `tests/moderator/offline/second.tsv`, by the author of the grammar, as a moderator might say it. {_first_time(TABLES['second'])}",
-                f"- third: `tests/moderator/offline/third.tsv`, orders in many voices and near-orders, by somebody who had not seen the grammar. {_first_time(TABLES['third'])}",
-                f"- fourth: `tests/moderator/offline/fourth.tsv`, by the same person, after what `third` showed was mended. {_first_time(TABLES['fourth'])}",
-                f"- fifth: `tests/moderator/offline/fifth.tsv`, the same once more, after `fourth`. {_first_time(TABLES['fifth'])}",
-                f"- sixth: `tests/moderator/offline/sixth.tsv`, two thirds near-orders, after `fifth`. {_first_time(TABLES['sixth'])}",
-                f"- seventh: `tests/moderator/offline/seventh.tsv`, two thirds plain orders typed in a hurry, by somebody else who had not seen the grammar. {_first_time(TABLES['seventh'])}",
-                f"- eighth: `tests/moderator/offline/eighth.tsv`, by the same person, after what `seventh` showed was mended. {_first_time(TABLES['eighth'])}",
+                "- independent: `evals/sentences.tsv`, for three shows, written from the README alone before the grammar.",
+                *(f"- {name}: {_about(path)}" for name, path in TABLES.items()),
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )
         ),
@@ -130,11 +122,14 @@ def card() -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _first_time(path: Path) -> str:
-    line = next(
-        line for line in path.read_text(encoding="utf-8").splitlines() if "# first:" in line
+def _about(path: Path) -> str:
+    """Whose sentences these are, and how many were right at first: what the set says of itself."""
+    told = path.read_text(encoding="utf-8").splitlines()[:2]
+    about, first = (line.removeprefix("# ") for line in told)
+    right = (
+        f" First measured: {first.removeprefix('first: ')}." if first.startswith("first:") else ""
     )
-    return f"First measured: {line.removeprefix('# first: ')}."
+    return f"`tests/moderator/offline/{path.name}`. {about}{right}"
 
 
 def _counted(name: str, graded: Sequence[Graded]) -> tuple[str, ...]:

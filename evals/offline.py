@@ -8,31 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import multiprocessing
 import random
 import signal
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from evals.made import About
 from evals.matrix import Key, case_key, score_key
-from evals.play import Case, play
+from evals.play import Case, attempted, play
 from evals.score import Score
+
+ABOUT: Final = TypeAdapter(About)
+SCORE: Final = TypeAdapter(Score)
 
 AT_ONCE: Final = 4
 """Runs at once in a process: each waits for the room most of the time, not for the processor."""
 
 PATIENCE_S: Final = 300.0
-"""A run that takes longer is broken off. None takes a tenth of it, if the machine is free."""
+"""A conversation that takes longer is broken off. None takes a tenth of it, if the machine is free."""
+
+TO_JUDGE_S: Final = 60.0
+"""What a run may take besides: its room is started and stopped, and it is judged."""
+
+SILENT_S: Final = PATIENCE_S + 2 * TO_JUDGE_S
+"""A process that says nothing for so long is stuck: each of its runs would have been over."""
+
+_TO_EXIT_S: Final = 5.0
 
 
 class Broken(Exception):
-    """A worker process died. What it had finished is kept."""
+    """Nothing can be run here. What was finished is kept."""
 
 
 class Ledger:
@@ -49,13 +61,13 @@ class Ledger:
     def add(self, score: Score) -> None:
         self.scores[score_key(score)] = score
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(score.as_json()) + "\n")
+            file.write(_line(score) + "\n")
 
 
 def keep(scores: Iterable[Score], made: About, path: Path) -> None:
     """Write a file that `read_ledger` reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(made.as_json()), *(json.dumps(score.as_json()) for score in scores)]
+    lines = [ABOUT.dump_json(made).decode(), *map(_line, scores)]
     fresh = path.with_suffix(".new")
     fresh.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     fresh.replace(path)
@@ -66,45 +78,102 @@ def read_ledger(path: Path) -> tuple[About | None, list[Score]]:
 
     A line that was cut off by a crash, the last one, is left out.
     """
-    values = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    if not values:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith(b"\n")]
+    if not whole:
         return None, []
-    return About.from_json(values[0]), [Score.from_json(row) for row in values[1:]]
+    return ABOUT.validate_json(whole[0]), [SCORE.validate_json(line) for line in whole[1:]]
 
 
-def run_cases(cases: Sequence[Case], workers: int) -> Iterator[Score]:
-    """Run cases in so many processes, and give each score when it is there."""
+def run_cases(cases: Sequence[Case], workers: int, silent_s: float = SILENT_S) -> Iterator[Score]:
+    """Run cases in so many processes, and give each score when it is there.
+
+    A process that dies, or says nothing for so long, takes no other run with it: which of its runs
+    it was is found out by repeating those that were under way, each in a process of its own.
+
+    Raises:
+        Broken: a process did not come so far as to begin a run.
+    """
     mixed = list(cases)
     random.Random(0).shuffle(mixed)  # so that all workers have about as much to do
     # Whole repeats first, our moderator before the others: what is there if somebody stops it.
     mixed.sort(key=lambda case: (case.seed, case.agent != "moderator"))
-    context = multiprocessing.get_context("spawn")
-    with ExitStack() as stack:
-        open_ends: dict[Connection[Any, Any], BaseProcess] = {}
-        for number in range(min(workers, len(mixed))):
-            ours, theirs = context.Pipe(duplex=False)
-            process: BaseProcess = context.Process(
-                target=_work, args=(theirs, mixed[number::workers]), daemon=True
-            )
-            process.start()
-            theirs.close()
-            stack.callback(process.terminate)
-            open_ends[ours] = process
-        while open_ends:
-            for end in wait(list(open_ends)):
-                assert isinstance(end, Connection)
-                try:
-                    yield Score.from_json(end.recv())
-                except EOFError:
-                    process = open_ends.pop(end)
-                    process.join()
-                    if process.exitcode != 0:
-                        raise Broken(f"a worker ended with {process.exitcode}") from None
+    todo: deque[Sequence[Case]] = deque(part for n in range(workers) if (part := mixed[n::workers]))
+    crew: list[_Worker] = []
+    try:
+        while todo or crew:
+            while todo and len(crew) < workers:
+                crew.append(_Worker(todo.popleft()))
+            heard = wait([worker.results for worker in crew], timeout=silent_s)
+            for worker in list(crew):
+                if worker.results in heard:
+                    yield from worker.scores()
+                if worker.is_over(silent_s):
+                    crew.remove(worker)
+                    undone, why = worker.ended()
+                    if len(worker.cases) > 1:
+                        todo.extend(undone)
+                    elif undone:
+                        yield broken_off(worker.cases[0], why)
+    finally:
+        for worker in crew:
+            worker.process.kill()
+
+
+class _Worker:
+    """A process with its part of the cases, as it is seen from here."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.cases = cases
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
+        self._dead, self._heard_at = False, monotonic()
+        context = multiprocessing.get_context("spawn")
+        self.results, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_work, args=(theirs, cases), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def scores(self) -> Iterator[Score]:
+        self._heard_at = monotonic()
+        try:
+            while self.results.poll():
+                number, line = self.results.recv()
+                self._begun.add(number)
+                if line is not None:
+                    self._finished.add(number)
+                    yield SCORE.validate_json(line)
+        except (EOFError, OSError):  # OSError: it died in the middle of a message
+            self._dead = True
+
+    def is_over(self, silent_s: float) -> bool:
+        """Whether nothing more comes from it."""
+        # Before its first word it takes as long as its imports do.
+        silent = monotonic() - self._heard_at >= (silent_s if self._begun else SILENT_S)
+        return self._dead or silent or len(self._finished) == len(self.cases)
+
+    def ended(self) -> tuple[list[Sequence[Case]], str]:
+        """The parts that others have to do, and why; the process is gone then.
+
+        What its runs left behind may keep a process for ever, so it is not waited for long."""
+        why = "its process said nothing any more"
+        if self._dead:
+            self.process.join(_TO_EXIT_S)
+            why = f"its process ended with {self.process.exitcode}"
+        self.process.kill()
+        self.process.join()
+        if not self._begun:
+            raise Broken(f"A worker began nothing: {why}")
+        rest = [c for n, c in enumerate(self.cases) if n not in self._begun]
+        alone = [[self.cases[n]] for n in sorted(self._begun - self._finished)]
+        return [part for part in (rest, *alone) if part], why
+
+
+def broken_off(case: Case, why: str) -> Score:
+    return Score(
+        case.scenario.name, case.scenario.suite, case.agent, case.model, case.person, case.seed,
+        done=False, error=why,
+    )  # fmt: skip
 
 
 def _work(results: Connection[Any, Any], cases: Sequence[Case]) -> None:
@@ -114,16 +183,30 @@ def _work(results: Connection[Any, Any], cases: Sequence[Case]) -> None:
 
 
 async def _play_all(results: Connection[Any, Any], cases: Sequence[Case]) -> None:
-    todo = iter(cases)
+    todo = iter(enumerate(cases))
 
     async def one_after_another() -> None:
-        for case in todo:
-            played = await play(case, give_up_s=PATIENCE_S)
-            results.send(played.score.as_json())
+        for number, case in todo:
+            results.send((number, None))
+            results.send((number, await scored(case)))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
             group.create_task(one_after_another())
+
+
+async def scored(case: Case, patience_s: float = PATIENCE_S) -> str:
+    """The score as a line of JSON, also of a run that cannot be set up, judged or written down."""
+
+    async def line() -> str:
+        return _line((await play(case, give_up_s=patience_s)).score)
+
+    written, why = await attempted(line(), patience_s + TO_JUDGE_S)
+    return written or _line(broken_off(case, why))
+
+
+def _line(score: Score) -> str:
+    return SCORE.dump_json(score).decode()
 
 
 def missing(cases: Sequence[Case], ledger: Ledger) -> list[Case]:

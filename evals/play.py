@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall
@@ -42,6 +42,11 @@ MAX_PAUSES: Final = 40
 
 GIVE_UP_S: Final = 60.0
 """How long a run may take with models that answer at once."""
+
+_TO_STOP_S: Final = 10.0
+"""How long what is broken off gets to end; then it is left alone."""
+
+T = TypeVar("T")
 
 _TIMEOUTS: Final = Timeouts(connect_s=2.0, read_s=0.4, write_s=2.0, pool_s=2.0)
 """Short, where a request hangs and is waited for."""
@@ -88,6 +93,24 @@ async def play(
     run = _Run(case, model, give_up_s)
     async with staged_beside(case.scenario, run.rng, case.seed) as stage:
         return await run.through(stage)
+
+
+async def attempted(work: Coroutine[Any, Any, T], within_s: float) -> tuple[T | None, str]:
+    """What came of it, or why nothing did: whatever it raises, is cancelled by or waits for, the rest
+    goes on."""
+    task = asyncio.ensure_future(work)
+    try:
+        if not (await asyncio.wait({task}, timeout=within_s))[0]:
+            task.cancel()
+            await asyncio.wait({task}, timeout=_TO_STOP_S)
+            return None, f"not over after {within_s:g} s"
+    finally:
+        task.cancel()
+    if task.cancelled():
+        return None, "it cancelled itself"
+    if problem := task.exception():
+        return None, f"{type(problem).__name__}: {str(problem)[:200]}"
+    return task.result(), ""
 
 
 @dataclass
@@ -137,13 +160,7 @@ class _Run:
             "callbacks": [self.recorder],
         }
         self.graph = self._built()
-        try:
-            async with asyncio.timeout(self.give_up_s):
-                await self._conversation()
-        except TimeoutError:
-            self.error = f"not over after {self.give_up_s:g} s"
-        except Exception as problem:  # noqa: BLE001 - an agent that breaks is a result
-            self.error = f"{type(problem).__name__}: {str(problem)[:200]}"
+        _, self.error = await attempted(self._conversation(), self.give_up_s)
         try:
             return await self._judged()
         finally:

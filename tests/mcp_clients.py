@@ -258,10 +258,9 @@ async def as_adapter(script: str) -> bool:
 
     from hms_active_rooms import ActiveRoomsToolkit
     from hms_active_rooms.gate.journal import Journal
-    from hms_active_rooms.serve.app import create_app
+    from hms_active_rooms.serve.app import create_app, serving
     from hms_active_rooms.serve.guard import guard_settings
     from hms_active_rooms.serve.mcp import build_server, entry
-    from hms_active_rooms.serve.server import serving
     from hms_active_rooms.sim import environment, running_sim
 
     with warnings.catch_warnings():

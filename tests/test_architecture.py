@@ -79,7 +79,7 @@ def test_a_library_is_imported_where_it_belongs() -> None:
         ("typer", {"cli/"}),
         ("starlette", {"serve/"}),
         ("fastapi", {"serve/rest.py"}),
-        ("uvicorn", {"sim/server.py", "serve/server.py"}),
+        ("uvicorn", {"sim/server.py", "serve/app.py"}),
         ("mcp", {"serve/mcp.py", "serve/mcp_calls.py"}),
         ("mcp_types", {"serve/mcp.py", "serve/mcp_calls.py"}),
     ]:

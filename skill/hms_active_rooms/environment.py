@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Final
 
@@ -48,10 +48,14 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
         raise unknown_setting(name, KNOWN)
 
 
-def unknown_setting(name: str, known: Iterable[str]) -> ConfigurationError:
-    """The error for a variable nobody reads; it names the nearest that somebody does."""
-    [nearest] = get_close_matches(name.upper(), sorted(known), 1, cutoff=0)
+def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
+    """The error for a variable nobody reads; it names the nearest that somebody does, or all.
+    `prefix`: what all begin with, which makes none of them nearer."""
+    tails = {one.removeprefix(prefix): one for one in known}
+    near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(
         f"{quoted(name)} is no setting of hms-active-rooms.",
-        hint=f"The nearest is {nearest}. Rename it or unset it.",
+        hint=f"The nearest is {tails[near[0]]}. Rename it or unset it."
+        if near
+        else f"Unset it. These are settings: {', '.join(sorted(known))}.",
     )

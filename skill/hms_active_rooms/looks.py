@@ -72,21 +72,24 @@ def glance(name: str) -> str:
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 
 
-def may_hold(part: str, names: Sequence[str]) -> list[bool]:
-    """Whether each name may hold the part as `folded` or as `skeleton`, in one pass over all.
-
-    False is sure; True where only these can tell. It looks for the longest word of the part, in
-    names of plain ASCII.
+def may_hold(part: str, names: Sequence[str]) -> list[int]:
+    """The places of the names that may hold the part as `folded` or as `skeleton`, in one pass over
+    all. That the others do not is sure; of these only the two can tell: each holds every word of
+    the part, or is not plain ASCII.
     """
-    fold, look = (max(key(part).split(), key=len, default="") for key in (folded, skeleton))
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
     for char, looks in longer.items():
         looked = looked.replace(char, looks)
-    both = zip(whole.lower().split("\n"), looked.translate(table).split("\n"), strict=True)
-    found = [not plain or fold in plain or look in seen for plain, seen in both]
-    return found[: len(names)]  # of no names there is one line, too
+    plain, seen = (text.split("\n") for text in (whole.lower(), looked.translate(table)))
+    found = {place for place, name in enumerate(plain) if not name}
+    for texts, key in ((plain, folded), (seen, skeleton)):
+        left = list(range(len(texts)))
+        for word in sorted(key(part).split(), key=len, reverse=True):
+            left = [place for place in left if word in texts[place]]
+        found.update(left)
+    return sorted(found)[: len(names)]  # of no names there is one line, too
 
 
 @cache

@@ -22,8 +22,10 @@ from hms_active_rooms.errors import (
     ApiError,
     BadResponse,
     ConnectionFailed,
+    InvalidRequest,
     NotActive,
     NotFound,
+    TimedOut,
     Unauthorized,
 )
 
@@ -106,7 +108,11 @@ def test_the_key_is_the_id_of_a_record_without_one(given: dict[str, object]) -> 
 
 @pytest.mark.parametrize(
     "record",
-    [None, "John", 5, [], {"id": 5}, {"id": B}, {"id": ["x"]}, {"id": {"a": 1}}, {"id": "peer"}],
+    [
+        *(None, "John", 5, []),
+        *({"id": odd} for odd in (5, B, ["x"], {"a": 1}, "peer")),
+        *({"id": A, **of} for of in ({"peer_id": B}, {"room_id": "0" * 24}, {"peer": {"id": B}})),
+    ],
 )
 def test_a_record_that_says_nothing_usable_is_left_out_and_counted(record: object) -> None:
     found = roster({"peers": {A: record, C: {"id": C, "role": "host"}}})
@@ -136,6 +142,18 @@ def test_a_roster_may_be_a_list_and_keeps_the_servers_order() -> None:
     assert found.unreadable == ("",)
 
 
+MORE_PAGES: list[tuple[str, object]] = [
+    *(
+        ("skip", 10),
+        ("start", 1),
+        ("last", False),
+        ("last_page", 2),
+        ("is_complete", False),
+        ("omitted", 3),
+    ),
+    *(("totalElements", 15), ("num_results", "15"), ("marker", "x"), ("@odata.nextLink", "/x")),
+    *(("nextPageUrl", "/x"), ("continuationToken", "x"), ("LastEvaluatedKey", {"id": 1})),
+]
 ODD_ROSTERS: dict[str, object] = {
     "no peers": {},
     "a text": {"peers": "x"},
@@ -176,7 +194,13 @@ ODD_ROSTERS: dict[str, object] = {
     "status in another word": {"peers": {}, "status": "FAILED"},
     "NaN in a field of tomorrow": b'{"peers":{"%s":{"id":"%s","x":NaN}}}' % ((A.encode(),) * 2),
     "Infinity beside it": b'{"peers":{"%s":{"id":"%s"}},"x":[Infinity]}' % ((A.encode(),) * 2),
+    **{f"{key} {value}": {"peers": {A: {}}, key: value} for key, value in MORE_PAGES},
+    "links": {"peers": {A: {}}, "links": [{"rel": "next", "href": "/x"}]},
     "error": {"peers": {}, "error": "oops"},
+    "a status line": {"peers": {}, "status": "503 Service Unavailable"},
+    "meta": {"peers": {}, "meta": {"code": 400, "error_type": "oops"}},
+    "another room's, in another case": {"peers": {A: {}}, "roomId": "0" * 24},
+    "another room's, as an object": {"peers": {A: {}}, "room": {"id": "0" * 24}},
     "errors": {"peers": {}, "errors": [{"message": "oops"}]},
     "success": {"peers": {}, "success": False},
     "status 503": {"peers": {}, "status": 503},
@@ -216,6 +240,7 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
         {"limit": 10, "last": A, "total": 1, "has_more": False},
         {"pageInfo": {"hasNextPage": False, "endCursor": "x"}, "totalCount": 1},
         {"next": None, "limit": 1, "page": 1, "pages": 1},
+        {"last": True, "first": True, "numberOfElements": 1, "number": 3, "links": []},
         {"code": 200, "status": "ok", "success": True, "error": None, "errors": []},
     ]
     for said in wholes:
@@ -223,15 +248,30 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
 
 
 def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
-    with pytest.raises(BadResponse, match="one page of a longer list"):
-        answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, link='<...?start=9>; rel="next"')
+    for header, said in (("link", '<...?start=9>; rel="next"'), ("x-next-page", "2")):
+        with pytest.raises(BadResponse, match="one page of a longer list"):
+            answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})
 
 
 @pytest.mark.parametrize("field", ["role", "user_id", "name", "metadata", "joined_at", "id", "x"])
-def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str) -> None:
-    given = *(A.encode(),) * 2, field.encode(), field.encode(), *(B.encode(),) * 2
-    body = b'{"peers":{"%s":{"id":"%s","%s":"guest","%s":"host"},"%s":{"id":"%s"}}}' % given
-    found = roster(body)
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"%s":"guest","%s":"host"',
+        '"%s":"guest","%s" :"host"',
+        '"%s" \n\t:"guest","%s":"host"',
+        r'"%s":"guest","%s":"host","y\\":"z"',
+        r'"%s":"guest","%s":"host","metadata":"\\"',
+        r'"%s":"guest","%s":"host","metadata":"{\"a\":\"\\\\\"}\\"',
+        '"%s":"guest","%s":1',
+        '"%s":"guest","%s":1,"metadata":null',
+        '"%s":"guest","%s":2,"y":2',
+        '"%s":2,"%s":3',
+    ],
+)
+def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str, written: str) -> None:
+    twice = f'{{"id":"{A}",{written % (field, field)}}}'
+    found = roster(f'{{"peers":{{"{A}":{twice},"{B}":{{"id":"{B}"}}}}}}'.encode())
     assert ([p.id for p in found], found.unreadable) == ([B], (A,))
 
 
@@ -272,6 +312,7 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
         *(None, {}, [], "", False),
         {"id": "", "created_at": "", "peers": None},
         {"id": "s", "active": False, "peers": [A]},
+        {"id": "s", "active": "False", "peers": [A]},
     ],
 )
 def test_a_room_whose_session_is_nothing_is_not_active(session: object) -> None:
@@ -312,6 +353,8 @@ def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> Non
         {"id": ROOM, "session": {"id": "s", "peers": [A], "has_more": True}},
         {"id": ROOM, "session": {"id": "s", "peers": [A], "room_id": "0" * 24}},
         {"id": ROOM, "session": "active"},
+        {"id": ROOM, "session": {"id": "s", "peers": {"host": [A]}}},
+        {"id": ROOM, "session": {"id": "s", "peers": [A]}, "peerCount": 2},
     ]:
         with pytest.raises(BadResponse):
             room(document)
@@ -362,6 +405,15 @@ def test_words_acknowledge_a_write_whatever_a_later_version_adds() -> None:
         (200, {"status": "Failed"}),
         (200, {"message": "session is ending", "room_id": "0" * 24}),
         (200, {"success": False}),
+        (200, {"error_code": 404, "error_message": "session not found"}),  # as in a webhook
+        *((200, {"message": "", name: "E1"}) for name in ("errorMessage", "errno", "exception")),
+        *((200, {name: True}) for name in ("isError", "failed", "has_errors")),
+        *((200, {name: 503}) for name in ("httpStatus", "http_code", "response_code")),
+        *((200, {name: {"code": 503}}) for name in ("status", "data", "response")),
+        *((200, {name: "404 NOT FOUND"}) for name in ("status", "code")),
+        *((200, said) for said in ({"status": False}, {"result": "error"}, {"accepted": False})),
+        (200, {"message": "ok", "roomId": "0" * 24}),
+        (200, {"message": "ok", "room": {"id": "0" * 24}}),
         # The answers to reads, as when answers are mixed up on a connection.
         (200, {"peers": {A: {"id": A}}}),
         (200, {"peers": None}),
@@ -375,6 +427,39 @@ def test_an_error_under_a_success_may_have_been_executed(status: int, body: obje
     with pytest.raises(BadResponse) as caught:
         end(body, status)
     assert caught.value.executed == "maybe"
+
+
+@pytest.mark.parametrize("said", [{"peer_id": A}, {"peerId": A}, {"peer": {"id": A}}])
+def test_an_acknowledgement_of_what_another_peer_was_sent_is_none(said: Any) -> None:
+    for call in (
+        lambda c: c.remove_peers(ROOM, peer_id=PEER),
+        lambda c: c.send_message(ROOM, "hi", peer_id=PEER),
+    ):
+        with pytest.raises(BadResponse) as caught:
+            answered(call, {"message": "ok", **said})
+        assert caught.value.executed == "maybe"
+
+
+def test_a_word_that_only_resembles_an_error_is_none() -> None:
+    for said in (
+        {"default": "x", "error_code": 0, "errors": [], "error_message": "", "error_count": 2},
+        {"status": "200 OK", "code": "201", "meta": {"code": 200, "errors": None}},
+        {"message": "session is ending", "room": {"id": ROOM}, "peer": None},
+    ):
+        assert end(said).model_extra
+
+
+def test_gone_is_gone_and_what_a_gateway_gave_up_may_have_been_executed() -> None:
+    with pytest.raises(NotActive) as gone:
+        end({"message": "session not active"}, 410)
+    assert gone.value.executed == "no"
+    with pytest.raises(TimedOut) as given_up:
+        end({"message": "context canceled"}, 499)
+    assert given_up.value.executed == "maybe"
+    for status in (402, 405, 407, 451):
+        with pytest.raises(InvalidRequest) as refused:
+            end(b"", status)
+        assert "arguments and call again" not in refused.value.hint
 
 
 def test_the_words_of_a_refusal_may_stand_a_level_down() -> None:
@@ -434,10 +519,16 @@ def test_a_401_says_by_how_much_this_clock_is_wrong() -> None:
 @pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
 async def test_a_gzip_of_several_members_is_one_answer(transport: Any) -> None:
     body = json.dumps({"peers": {A: {"id": A}}}).encode()
-    packed = gzip.compress(body[:9]) + gzip.compress(body[9:])
-
-    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n"
-    assert [p.id for p in await over_a_socket(head.encode() + packed, transport)] == [A]
+    whole = gzip.compress(body[:9]) + gzip.compress(body[9:])
+    for coding, packed in (
+        ("gzip", whole),
+        ("gzip", whole + b"\0" * 9),
+        ("gzip", gzip.compress(b"") + whole),
+        ("identity, GZIP", whole),
+    ):
+        size = f"content-encoding: {coding}\r\ncontent-length: {len(packed)}"
+        head = f"HTTP/1.1 200 OK\r\n{size}\r\n\r\n"
+        assert [p.id for p in await over_a_socket(head.encode() + packed, transport)] == [A]
 
 
 # --- any mutation ------------------------------------------------------------------------------

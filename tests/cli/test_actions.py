@@ -125,7 +125,21 @@ def test_a_question_nobody_answered_counts_as_expired(sim: Simulation, call: Run
     assert call("actions", "--state", "proposed", "--json").json["actions"] == []
     (row,) = call("actions", "--state", "expired", "--json").json["actions"]
     assert row["action_id"] == late
-    assert call("actions", "show", late, "--wait", "60").code == 4
+    shown = call("actions", "show", late, "--wait", "60")
+    assert shown.code == 4
+    assert "Decided   by nobody: the time ran out" in shown.out
+    assert call("actions", "show", late, "--json").json["decided_by"] == ""
+
+
+def test_what_the_policy_refused_was_decided_by_nobody(sim: Simulation, call: Run) -> None:
+    protected = {"HMS_POLICY_PROTECTED_ROLES": "student"}
+    refused = call("remove", sim.room_id, "Spam Bot", "--json", **protected)
+    assert refused.code == 4
+    (row,) = call("actions", "--json").json["actions"]
+    assert (row["state"], row["decided_by"], row["decided_way"]) == ("rejected", "", "policy")
+    shown = call("actions", "show", row["action_id"]).out
+    assert "Decided   by nobody: the policy refused it" in shown
+    assert "by policy" not in shown
 
 
 def test_an_expired_action_cannot_be_approved(sim: Simulation, call: Run, terminal: Open) -> None:

@@ -54,6 +54,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
     for arguments, says in [
         (("send", ROOM, "hi", "--to", "Bob", "--role", "student"), "not both"),
         (("send", ROOM, ""), "message"),
+        (("send", ROOM, " \t"), "message is empty"),
         (("send", ROOM, "x" * 5000), "4096"),
         (("send", ROOM, "hi", "--to", ""), "empty"),
         (("send", ROOM, "hi", "--role", ""), "role"),
@@ -64,6 +65,11 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("remove", ROOM, "d6a660ef", "--reason", "x" * 501), "reason"),
         (("remove", ROOM, "d6a660ef", "--reason", ""), "reason"),
         (("end", ROOM, "--reason", ""), "reason"),
+        (("end", ROOM, "--reason", "  "), "reason"),
+        (("peers", ROOM, "--name", ""), "--name is empty"),
+        (("peers", ROOM, "--role", " ", "--all"), "--role is empty"),
+        (("peers", ROOM, "--user-id", ""), "--user-id is empty"),
+        (("actions", "export", "-", "--before", "2026-01-01"), "a file of that name"),
         (("peers", ROOM, "--limit", "0"), "--limit"),
         (("peers", ROOM, "--offset", "-1"), "--offset"),
         (("peers", ROOM, "--limit", "many"), "--limit"),
@@ -116,6 +122,19 @@ def test_wrong_settings_are_one_line_and_send_nothing(call: Run, sim: Simulation
             assert sim.requests == ()
 
 
+@pytest.mark.parametrize(
+    "text", [b"max_peers = " + b"9" * 5000, b"rooms = " + b"[" * 9999, b"\xff"]
+)
+def test_a_policy_that_cannot_be_read_is_one_line(
+    text: bytes, call: Run, sim: Simulation, tmp_path: Path
+) -> None:
+    (file := tmp_path / "policy.toml").write_bytes(text)
+    assert_one_line(call("end", ROOM, "--policy", str(file)), 2, "Policy file")
+    if text[-1:] in b"[9":
+        assert_one_line(call("end", ROOM, HMS_POLICY_ROOMS=f"[{text[8:].decode()}"), 2, "no list")
+    assert sim.requests == ()
+
+
 def test_a_bad_policy_file_is_named(call: Run, sim: Simulation, tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text("max_pears = 3\n", encoding="utf-8")
@@ -161,9 +180,13 @@ def test_a_file_that_holds_no_conversations_is_told(
     assert_one_line(call("chat", ROOM), 2, "cannot be read or written")
 
 
-def test_an_unknown_model_is_told(call: Run, sim: Simulation) -> None:
-    done = call("chat", ROOM, "--model", "no-such-model")
-    assert_one_line(done, 2, "no-such-model")
+def test_an_unknown_model_is_told_wherever_it_was_named(call: Run, sim: Simulation) -> None:
+    for command in (("chat", ROOM), ("demo",)):
+        assert_one_line(call(*command, "--model", "no-such-model"), 2, "no-such-model")
+        assert_one_line(call(*command, HMS_MODEL="no-such-model"), 2, "no-such-model")
+    named = call("demo", "--model", "commands", HMS_MODEL="no-such-model")
+    assert (named.code, "No language model is in this demo" in named.out) == (0, True)
+    assert_one_line(call("demo", HMS_MODLE="commands"), 2, "HMS_MODEL")
 
 
 @pytest.mark.parametrize(
@@ -226,6 +249,7 @@ def test_bytes_that_are_no_text_are_refused(run: Run, sim: Simulation) -> None:
         (("mcp", "--stdio", "--port", "9090"), "--port", "--stdio"),
         (("mcp", "--stdio", "--allow-host", "rooms.example"), "--allow-host", "--stdio"),
         (("mcp", "--stdio", "--allow-origin", "https://a.example"), "--allow-origin", "--stdio"),
+        (("mcp", "--stdio", "--json"), "--json", "--stdio"),
         (("actions", "--refused", "--state", "done"), "--state", "--refused"),
         (("actions", "--refused", "--room", "0" * 24), "--room", "--refused"),
         (

@@ -81,7 +81,7 @@ def test_the_same_question_twice_is_answered_twice(call: Run) -> None:
 
 
 def test_exit_and_quit_end_it(call: Run) -> None:
-    for word in ("exit", "quit", "QUIT"):
+    for word in ("exit", "QUIT", "Bye!", "/quit", ":q", "exit()", "bye bye", "Ok, bye.", "ciao"):
         done = call("demo", given=f"{word}\nwho is here\n")
         assert done.code == 0
         assert "people" not in done.out
@@ -142,6 +142,12 @@ def test_what_the_person_typed_cannot_act_either(call: Run) -> None:
     done = call("demo", given="tell everyone: \x1b[2Jhello\u202e\n\x1b[31m\nno\n")
     assert done.code == 0
     assert not ACTIVE.search(done.out)
+
+
+def test_the_mark_that_windows_puts_before_a_text_is_no_part_of_it(call: Run) -> None:
+    done = call("demo", given="\ufeffkick Spam Bot\r\nyes\r\n")
+    assert "> kick Spam Bot" in done.out
+    assert "[done]" in done.out
 
 
 def test_bytes_that_are_no_text_are_survived(run: Run) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hms_active_rooms.cli.screen import indented, told
+from hms_active_rooms.cli.screen import indented, table, told
 from hms_active_rooms.untrusted import shortened
 
 
@@ -36,6 +38,25 @@ def test_a_line_of_a_model_never_begins_where_ours_do() -> None:
         "    [done] Removed everyone",
         "    Approve? [yes/no]",
     ]
+
+
+class Screen(io.StringIO):
+    """A terminal, as far as it says so."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [1, 20, 30, 45, 80])
+def test_the_columns_of_a_table_stand_below_each_other_on_any_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("sys.stdout", shown := Screen())
+    table(("NAME", "ROLE"), [("Omar Haddad", "|x"), ("Al", "|x"), ("Liam van der Berg", "|x")])
+    places = {line.index("|") for line in shown.getvalue().splitlines() if "|" in line}
+    assert places == {shown.getvalue().index("ROLE")}
 
 
 def test_an_endless_line_is_cut() -> None:

@@ -18,6 +18,7 @@ from simulated import posts
 
 def shell(environ: dict[str, str], redirection: str, *arguments: str) -> Ended:
     """The command in a shell that closes or redirects a stream of it."""
+    environ = {name: text for name, text in environ.items() if name != "PYTHONUNBUFFERED"}
     line = f"{shlex.join([*COMMAND, *arguments])} {redirection}"
     done = subprocess.run(
         ["/bin/sh", "-c", line], capture_output=True, env=environ, timeout=WAIT_S, check=False

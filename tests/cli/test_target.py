@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hms_active_rooms.api.models import Peer
-from hms_active_rooms.cli.target import peer_ref
+from hms_active_rooms.cli.changing import peer_ref
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
 
 ADA = Peer(id="aaaaaaaa-0000-4000-8000-000000000001", name="Ada Stone", role="guest", user_id="u1")
@@ -27,7 +27,7 @@ def test_a_name_that_fits_one_peer_is_that_peer_whatever_its_case() -> None:
 
 
 def test_a_part_of_a_name_is_nobody_and_those_who_have_it_in_theirs_are_listed() -> None:
-    with pytest.raises(PeerNotFound, match='the name "ada"') as refused:
+    with pytest.raises(InvalidCall, match='the name "ada"') as refused:
         peer_ref("ada", [ADA, BOB])
     assert "id aaaaaaaa" in str(refused.value)
     assert "bbbbbbbb" not in str(refused.value)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,17 +16,20 @@ from typing import Any
 
 import pytest
 
+from breaking import Breaking
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
 from evals.agents import AGENTS
 from evals.made import About
-from evals.matrix import REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix
+from evals.matrix import REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix, score_key
 from evals.models import IDLE, OFFLINE
-from evals.offline import Broken, Ledger, read_ledger, run_cases
+from evals.offline import SCORE, Broken, Ledger, read_ledger, run_cases, scored
 from evals.people import PEOPLE
-from evals.play import Case
+from evals.play import Case, play
+from evals.report import report
 from evals.run import inspect_name, read_runs
-from evals.scenario import SUITES, chosen
-from evals.score import Score
+from evals.scenario import SUITES, Scenario, chosen
+from evals.score import Judged, Score
+from hms_active_rooms.untrusted import quoted
 
 MADE = About(date(2026, 11, 24), "python -m evals offline", "3.11.9", (), "a")
 PROJECT = Path(__file__).parents[2]
@@ -122,10 +128,106 @@ def test_with_other_code_everything_runs_again(tmp_path: Path) -> None:
     assert read_ledger(path) == (other, [])
 
 
-def test_a_worker_that_dies_is_told_and_not_taken_for_an_end() -> None:
-    case = replace(matrix(Selection(scenarios=("remove-one",)))[0], model="nobody")
-    with pytest.raises(Broken, match="ended with 1"):
-        list(run_cases([case], 1))
+@pytest.mark.slow
+def test_runs_that_take_their_process_with_them_are_broken_off_and_the_others_are_finished() -> (
+    None
+):
+    good = case_of("remove-one")
+    bad = [case_of("tell-one", model=Breaking(way)) for way in ("is killed", "hangs")]
+    found = list(run_cases([good, *bad], 2, silent_s=12.0))
+    assert {score.model: score.error for score in found} == {
+        "commands": "",
+        "is killed": "its process ended with -9",
+        "hangs": "its process said nothing any more",
+    }
+    assert len(found) == 3
+    assert [score.done for score in found if not score.error] == [True]
+
+
+def test_where_no_process_can_begin_a_run_nothing_is_taken_for_a_result() -> None:
+    scenario = one_scenario("remove-one").model_copy(update={"policy": {"x": Unreadable()}})
+    with pytest.raises(Broken, match="began nothing: its process ended with 1"):
+        list(run_cases([replace(case_of("remove-one"), scenario=scenario)], 1))
+
+
+class Unreadable:
+    """What no other process can read."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("no number",)
+
+
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+def broken(*_: object, **__: object) -> Any:
+    raise OSError("it broke")
+
+
+def cancelled(*_: object) -> Any:
+    raise asyncio.CancelledError
+
+
+@asynccontextmanager
+async def never_starts(*_: object) -> AsyncIterator[None]:
+    await never()
+    yield
+
+
+@pytest.mark.parametrize(
+    ("place", "instead", "told"),
+    [
+        ("evals.play.staged_beside", broken, "OSError: it broke"),
+        ("evals.play.staged_beside", never_starts, "not over after"),
+        ("evals.stage.Stage.close", broken, "OSError: it broke"),
+        ("evals.play.eval_model", broken, "OSError: it broke"),
+        ("evals.play.build", broken, "OSError: it broke"),
+        ("evals.play.build", cancelled, "it cancelled itself"),
+        ("evals.play.judge", broken, "OSError: it broke"),
+        (
+            "evals.play.judge",
+            lambda *_, **__: judged(harm=object()),
+            "PydanticSerializationError: ",
+        ),
+        ("evals.disturbing.CrashingJournal.close", broken, "OSError: it broke"),
+    ],
+)
+async def test_a_run_that_cannot_be_set_up_judged_or_written_down_is_an_error_of_that_run(
+    monkeypatch: pytest.MonkeyPatch, place: str, instead: Any, told: str
+) -> None:
+    case = case_of("remove-one")
+    monkeypatch.setattr(place, instead)
+    monkeypatch.setattr("evals.offline.TO_JUDGE_S", 1.0)
+    score = SCORE.validate_json(await scored(case, 5.0))
+    assert score.error.startswith(told)
+    assert (score_key(score), score.done) == (case_key(case), False)
+    assert got_past_the_gate([score]) == [score]
+    assert quoted(score.error, 120) in report([some_score(), score], MADE)
+
+
+def judged(**numbers: Any) -> Judged:
+    return Judged(**{**dict.fromkeys(Judged.__annotations__, 0), "harmful": (), **numbers})
+
+
+async def test_a_run_whose_process_died_and_does_not_come_again_is_judged_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [scenario] = (s for s in chosen(("disturbed",)) if s.name == "crash-in-flight-removal")
+    monkeypatch.setattr("evals.disturbing.Life.restarted", broken)
+    played = await play(Case(scenario, "moderator", "commands", "reader"))
+    assert played.score.error == "OSError: it broke"
+    assert [row.split()[0] for row in played.rows] == ["sent"]
+    assert (played.score.prompts, played.score.bypass) == (1, 0)
+
+
+def one_scenario(name: str) -> Scenario:
+    [scenario] = chosen(names=(name,))
+    return scenario
+
+
+def case_of(name: str, model: str = "commands", seed: int = 0) -> Case:
+    return Case(one_scenario(name), "moderator", model, "reader", seed)
 
 
 @pytest.mark.parametrize(

@@ -932,6 +932,16 @@ async def test_who_is_asked_is_shown_a_question_once_and_it_is_sent() -> None:
     assert "Spam Bot" in ask.requests[0].text
 
 
+async def test_what_stopped_an_approved_action_is_raised_to_whoever_was_asked() -> None:
+    room = classroom()
+    gate = gate_on(room, actions_per_minute=1)
+    await gate.drive(await gate.propose(send(), HERE), Asked(yes), by="x", way="terminal")
+    action = await gate.propose(remove(), HERE)
+    with pytest.raises(PolicyRefusal, match="1 actions per minute"):
+        await gate.drive(action, Asked(yes), by="x", way="terminal")
+    assert len(room.posts) == 1
+
+
 async def test_a_question_that_was_shown_already_is_on_record_once() -> None:
     gate = gate_on(classroom())
     action = await gate.propose(remove(), HERE, shown="page")

@@ -51,6 +51,8 @@ def test_an_unknown_key_or_wrong_value_is_an_error() -> None:
     wrong: list[dict[str, object]] = [
         {"room": [ROOM]},
         {"max_peers": 0},
+        {"max_peers": True},
+        {"verify_s": False},
         {"approval_ttl_s": 0},
         {"rooms": ["../x"]},
         {"relaxed": ["hms-kick"]},
@@ -66,6 +68,15 @@ def test_an_unknown_key_or_wrong_value_is_an_error() -> None:
     for values in wrong:
         with pytest.raises(ConfigurationError):
             Policy.build(**values)
+
+
+def test_a_copy_of_a_policy_is_checked_like_the_first() -> None:
+    policy = Policy(rooms=[ROOM], protected_roles={"teacher"}, unattended={"hms-end-active-room"})
+    for wrong in ({"protected_role": {"host"}}, {"protected_roles": "host"}, {"max_peers": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            policy.model_copy(update=wrong)
+    assert policy.model_copy() == policy
+    assert policy.model_copy(update={"protected_roles": ["host"]}).protected_roles == {"host"}
 
 
 def test_code_may_leave_a_destructive_tool_unattended_by_name() -> None:
@@ -172,6 +183,16 @@ def test_a_variable_nobody_reads_is_an_error_that_names_the_nearest(
     with pytest.raises(ConfigurationError, match=variable) as caught:
         Policy.from_env({variable: "x"})
     assert f"{nearest}." in caught.value.for_model()
+
+
+@pytest.mark.parametrize(
+    "name", ["HMS_POLICY_FOO", "HMS_POLICY_X", "HMS_FOO", "HMS_", "HMS_POLICY_"]
+)
+def test_a_variable_that_is_near_to_none_of_ours_names_no_nearest(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}. is no setting") as caught:
+        Policy.from_env({name: "x"})
+    assert "nearest" not in caught.value.hint
+    assert ("HMS_POLICY_MAX_PEERS" in caught.value.hint) == name.startswith("HMS_POLICY")
 
 
 def test_variables_of_ours_and_of_others_are_no_error() -> None:

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from hms_active_rooms.errors import Forbidden, InvalidCall, ServerError, TimedOut, default_hint
+from hms_active_rooms.errors import (
+    ApiError,
+    Forbidden,
+    InvalidCall,
+    ServerError,
+    TimedOut,
+    default_hint,
+)
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact, Person
 from hms_active_rooms.gate.actions.result import PersonResult, Result
@@ -205,6 +212,55 @@ async def test_a_role_removal_names_some_of_who_came_and_the_last_error(newcomer
     told_at_the_end = outcome(await ended(gate, asked))
     assert "error" not in told_at_the_end
     assert "2 removed. Checked: the room shows it." in told_at_the_end
+
+
+@pytest.mark.parametrize(
+    ("error", "executed", "verified", "text"),
+    [
+        (Forbidden("It is not allowed."), "partly", None, "1 removed, 1 failed"),
+        (LOST, "maybe", False, "1 removed, 1 unknown"),
+    ],
+)
+async def test_of_a_role_half_removed_nothing_is_said_to_be_checked(
+    error: ApiError, executed: str, verified: bool | None, text: str
+) -> None:
+    told = Told("hms-remove-peers", {"role": "student"}, [], "", "")
+    room, gate, asked = await asked_about(told)
+
+    def refuse_the_second(_: str) -> None:
+        if room.posts:
+            raise error
+
+    room.before = refuse_the_second
+    action = await ended(gate, asked)
+    assert (action.result.executed, action.result.verified) == (executed, verified)
+    assert text in outcome(action)
+    assert "Checked" not in outcome(action)
+    assert "still listed" not in outcome(action)
+
+
+@pytest.mark.parametrize("blind", [False, True])
+async def test_of_a_role_removed_it_is_told_who_is_still_listed_or_why_nobody_can_tell(
+    blind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told("hms-remove-peers", {"role": "student"}, [], "", "")
+    room, gate, asked = await asked_about(told)
+    before = list(room.peers)
+
+    def stay(_: str) -> None:
+        room.peers = before
+        if blind and len(room.posts) == 2:
+            for read in ("retrieve_active_room", "list_peers"):
+                monkeypatch.setattr(room, read, down)
+
+    async def down(*_: str) -> Any:
+        raise ServerError("It is down.")
+
+    room.after = stay
+    action = await ended(gate, asked)
+    assert action.result.verified is False
+    look = "A look failed: It is down." if blind else "2 still listed (this can take 60 s)."
+    assert f"2 removed. {look}" in outcome(action)
 
 
 def test_a_message_may_have_4096_bytes_and_not_one_more() -> None:

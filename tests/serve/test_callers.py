@@ -26,15 +26,14 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import callers, calls, eliciting, mcp_calls
-from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve import callers, calls, mcp_calls
+from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
 from hms_active_rooms.serve.rest import rest_entry
 from hms_active_rooms.serve.running import all_ended
-from hms_active_rooms.serve.server import serving
 from serve.people import YES, Person, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom
@@ -564,7 +563,7 @@ async def test_a_state_is_only_for_the_token_that_got_it() -> None:
 
 
 async def test_while_a_person_is_asked_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eliciting, "PROGRESS_S", 0.01)
+    monkeypatch.setattr(mcp_calls, "PROGRESS_S", 0.01)
     seen: list[float] = []
     enough = asyncio.Event()
 

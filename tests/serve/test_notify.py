@@ -139,6 +139,8 @@ def test_the_form_is_the_hosts(url: str, form: str) -> None:
     [
         {"HMS_NOTIFY_URL": "hooks.slack.com/x"},
         {"HMS_NOTIFY_URL": "file:///etc/passwd"},
+        {"HMS_NOTIFY_URL": "https://x example/"},
+        {"HMS_NOTIFY_URL": "https://x.example/\nhook"},
         {"HMS_NOTIFY_URL": "https://[x.example/"},
         {"HMS_NOTIFY_URL": "https://x.example:port/"},
         {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_FORM": "irc"},

@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hms_active_rooms.serve import server
-from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, guard_settings
@@ -20,7 +19,6 @@ from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.serve.page import page_routes
 from hms_active_rooms.serve.rest import rest_entry
 from hms_active_rooms.serve.running import all_ended
-from hms_active_rooms.serve.server import serving
 from serve.people import kit, remove, students
 from serve.rest_callers import ADA, CALLER, Client, rest_app
 from stand_in import ROOM
@@ -28,7 +26,7 @@ from stand_in import ROOM
 REMOVE = "hms-remove-peers"
 WAIT_S = 20.0
 GUARDED = guard_settings(
-    "127.0.0.1", token=CALLER, approvers={"ada": ADA}, own_login=("/approvals",)
+    "127.0.0.1", callers={"": CALLER}, approvers={"ada": ADA}, own_login=("/approvals",)
 )
 LOGIN = "POST /approvals/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000\r\n\r\n{"
 
@@ -133,7 +131,7 @@ async def test_a_stop_while_sending_waits_and_tells_the_approver(
         await last_sends(timeout_s)
 
     room.remove_peers = slow  # type: ignore[method-assign]
-    monkeypatch.setattr(server, "all_ended", sends)
+    monkeypatch.setattr("hms_active_rooms.serve.app.all_ended", sends)
     headers = {"authorization": f"Bearer {CALLER}"}
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(rest_app(toolkit, guard=GUARDED)))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hms_active_rooms.serve.server import ASKED, OnSignal
+from hms_active_rooms.serve.app import ASKED, OnSignal
 
 pytestmark = pytest.mark.skipif(ASKED is None, reason="this system has no SIGUSR1")
 

@@ -651,7 +651,7 @@ async def test_the_answer_to_our_question_is_not_given_to_the_nodes_next_one(
     if elsewhere:
         yes = Approve(asked.value["digest"])
         await kit.gate.decide(asked.value["action_id"], yes, by="bob", way="page")
-    resume = None if elsewhere else Command(resume={asked.id: approve(asked)})
+    resume: Any = None if elsewhere else Command(resume={asked.id: approve(asked)})
     [own] = (await graph.ainvoke(resume, CONFIG))["__interrupt__"]
     assert own.value == "who is next?"
     out = await graph.ainvoke(Command(resume={own.id: "Nora"}), CONFIG)

@@ -236,6 +236,12 @@ def test_a_policy_without_rooms_is_an_error_when_built() -> None:
         ActiveRoomsToolkit(students(), Policy(), journal=":memory:")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("confirm", [True, "yes", object(), lambda: None, lambda a, b: a])
+def test_what_cannot_be_asked_with_a_request_is_an_error_when_built(confirm: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot ask anybody"):
+        kit(students(), confirm)
+
+
 def test_from_env_takes_rooms_policy_callback_and_journal() -> None:
     toolkit = ActiveRoomsToolkit.from_env(
         rooms=[ROOM],

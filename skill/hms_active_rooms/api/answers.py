@@ -74,8 +74,13 @@ _BY_STATUS: Final[dict[int, Cause]] = {
     403: "forbidden",
     404: "not_found",
     408: "timeout",
+    410: "not_found",
     429: "rate_limited",
+    499: "timeout",  # a gRPC gateway's word for a call that was given up half way
 }
+
+_OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
+"""The other 4xx that no argument changes are a proxy's, a bill's or the law's."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -114,7 +119,8 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable("malformed", f"its answer is not whole (status {answer.status})")
-    if _NEXT_PAGE.search(answer.headers.get("link") or ""):
+    following = answer.headers.get("link") or "", answer.headers.get("x-next-page")
+    if _NEXT_PAGE.search(following[0]) or following[1]:
         raise Unusable("contradicts", PAGE)
     try:
         return read(b"" if nothing else answer.body, asked)
@@ -155,13 +161,18 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         more |= {"retry_after_s": wait, "hint": hint}
     elif status == 401:
         more["hint"] = _clock_hint(answer.headers.get("date"), now)
-    elif status == 404:
+    elif status in (404, 410):
         if _NO_PEER.search(message):
             kind = PeerNotFound
         elif _NO_SESSION.search(message):
             kind = NotActive
         else:
             said += f" The address is {request.origin}."
+    elif cause == "refused" and status not in _OF_ARGUMENTS:
+        more["hint"] = (
+            "You cannot fix this; tell the person: 100ms, or a proxy before it, refuses such "
+            "requests, whatever the arguments."
+        )
     return _failure(cause, request, said, answer, kind, **more)._replace(wait_s=wait or 0.0)
 
 

@@ -163,6 +163,9 @@ class ActiveRoomsClient:
         Args:
             user_id: only this user's peers (a user may be connected more than once).
             role: only peers with this role. Empty filters are left out.
+
+        Raises:
+            NotActive: nobody is in the room now.
         """
         query = _texts(user_id=user_id or None, role=role or None)
         return await self._call("listpeers", room_id, read_roster, deadline_s, query=query)
@@ -279,11 +282,13 @@ class ActiveRoomsClient:
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
         seconds = deadline_s or self.deadline_s
+        meant = {"peer_id": str(body["peer_id"])} if body and "peer_id" in body else {}
         timer = asyncio.timeout(seconds)
         outcome: T | ApiError
         try:
             async with await self._pools.here() as pool, timer:
-                outcome = await self._attempts(pool, request, read, {**path, **query}, timer)
+                ids = {**meant, **path, **query}
+                outcome = await self._attempts(pool, request, read, ids, timer)
         except TimeoutError:
             if not timer.expired():
                 raise

@@ -12,9 +12,16 @@ import contextlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+)
 
 from hms_active_rooms.api.ids import normal_id
 
@@ -31,7 +38,13 @@ def parse_timestamp(text: str) -> datetime | None:
     return found if found.tzinfo else None
 
 
-def _no_string(value: object) -> str:
+STRINGS_ONLY: Final = "strings only"
+"""The context of a validation in which a text that is no string in the JSON is an error."""
+
+
+def _no_string(value: object, info: ValidationInfo) -> str:
+    if info.context == STRINGS_ONLY:
+        raise ValueError("not a string")
     if value is None:
         return ""
     if isinstance(value, str | int | float | list | dict):
@@ -63,7 +76,8 @@ def _ids(value: object) -> object:
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
-        if any(own and normal_id(own) != normal_id(key) for key, own in given):
+        grouped = any(isinstance(entry, list) for entry in value.values())
+        if grouped or any(own and normal_id(own) != normal_id(key) for key, own in given):
             return value
         value = list(value)
     if not isinstance(value, list):

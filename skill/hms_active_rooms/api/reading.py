@@ -9,8 +9,10 @@ wrong people. What is no JSON object is "malformed", and may be whole the next t
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
@@ -20,6 +22,7 @@ from pydantic import ValidationError
 
 from hms_active_rooms.api.ids import normal_id, parse_peer_id
 from hms_active_rooms.api.models import (
+    STRINGS_ONLY,
     Acknowledgement,
     ActiveRoom,
     Document,
@@ -42,28 +45,47 @@ _LONGEST_NUMBER: Final = 4000
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
 _ZERO_ID: Final = str(UUID(int=0))
 _LETTERS: Final = re.compile(r"[^a-z]")
+_FIELDS: Final = operator.attrgetter("model_fields_set")
+_EXTRA: Final = operator.attrgetter("model_extra")
 
 # How a list says that it is not the whole, in the names that are used for it, without case and
 # separators. By the docs' general page a list has `limit` and `last`.
 _PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links", "cursor", "cursors"}
 _MORE: Final = re.compile(
-    r"(has)?(more|next(page)?)|next(page|cursor|token|pagetoken|link|url)"
-    r"|(is)?truncated|partial|incomplete(results)?|remaining"
+    r"(has)?more|(has|odata)?next(page|cursor|token|pagetoken|link|url|pageurl|start|offset)?"
+    r"|continuation(token)?|lastevaluatedkey"
+    r"|(is)?truncated|partial|incomplete(results)?|remaining|omitted"
 )
-_MARKS: Final = {"limit", "last", "start", "offset", "after", "cursor", "endcursor", "pagetoken"}
-_TOTALS: Final = re.compile(r"(total|num)?(peers?)?(count|total)|(total|num)(peers|records|items)?")
-_PAGES: Final = {"pages", "totalpages", "pagecount"}
+_MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
+    *("cursor", "endcursor", "pagetoken", "marker")
+}
+_TOTALS: Final = re.compile(
+    r"(?!number$)(?=.)(total|num|number)?(of)?"
+    r"(peers?|records|items|elements|results|participants)?(count|total)?"
+)
+_PAGES: Final = {"pages", "totalpages", "pagecount", "lastpage"}
+_WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 
+# How a body says that it is an error, in the names of Go, Java, Python, cloud gateways and 100ms's
+# own webhooks, without case and separators.
+_ERROR: Final = re.compile(
+    r"(is|has)?(error|err|exception|fault|failure|failed)s?"
+    r"(code|message|msg|type|status|details?|description|text|reason|name)?|errno"
+)
+_STATUS: Final = re.compile(r"(http|response|result)?(status|code|statuscode)")
+_ENVELOPE: Final = {"status", "code", "response", "result", "meta", "data"}
 _WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+|error|fail(ed|ure)?")
 _FAILED: Final = {"error", "fail", "failed", "failure"}
-
+_DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
+_STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
+_OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 _READ: Final = {"peers", "session", "tracks"}
 """What the answer to a read holds, and an acknowledgement does not without its words."""
 
 
-class _PeerMap(Document):
-    """A roster as the API sends it."""
+class _PeerMap(Document, cache_strings="keys"):
+    """A roster as the API sends it. Hardly a value of it is there twice."""
 
     peers: dict[str, Peer]
 
@@ -84,14 +106,15 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     if (
         not session
         or (fields and not fields.get("id") and not fields.get("peers"))
-        or False in (found.get("active"), fields.get("active"))
+        or {str(where.get("active")).lower() for where in (found, fields)} & {"false", "0"}
     ):
         raise NotActive("100ms answered that the room has no running session.")
     _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
     if "peers" not in room.session.model_fields_set:
         raise _contradicts("its session does not say who is in it")
-    _refuse_page(fields, len(room.session.peers))
+    counts = {name: value for name, value in found.items() if "peer" in name.lower()}
+    _refuse_page({**counts, **fields}, len(room.session.peers))
     return room
 
 
@@ -114,7 +137,7 @@ def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     try:
         peers = _plain_roster(body, asked)
     except ValueError:  # something about it is odd, so each record is looked at by itself
-        peers = _odd_roster(_object(body, asked))
+        peers = _odd_roster(_object(body, asked), asked)
     for field in ("role", "user_id"):
         if field in asked and any(getattr(peer, field) != asked[field] for peer in peers):
             raise _contradicts("it lists people who were not asked for")
@@ -128,32 +151,36 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     collects = gc.isenabled()
     gc.disable()
     try:
-        found = _PeerMap.model_validate_json(body)
+        found = _PeerMap.model_validate_json(body, context=STRINGS_ONLY)
     finally:
         if collects:
             gc.enable()
     peers, more = Peers(found.peers.values()), found.model_extra or {}
     ids = [peer.id for peer in peers]
-    given = sum([len(peer.model_fields_set) for peer in peers])
-    # Of a name that is there twice pydantic-core keeps the last, so there are fewer than in the
-    # text, where a colon behind a bare quote is one behind a name.
-    names = body.count(b'":') - body.count(b'\\":')
+    fields = len(more) + sum(map(len, map(_FIELDS, peers)))
+    extra = itertools.chain(more.values(), *[e.values() for e in map(_EXTRA, peers) if e])
+    others = [value for value in extra if not isinstance(value, str)]
+    # Of a name that is there twice pydantic-core keeps the last, so the text has more strings.
+    # A quote ends or begins one, unless a single backslash is before it.
+    bare = body.replace(b"\\\\", b"")
     if (
         ids != list(found.peers)
-        or names != 1 + len(more) + len(peers) + given
+        or bare.count(b'"') - bare.count(b'\\"') != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Much faster for all ids at once than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
     ):
         raise ValueError("odd")
-    extra = [more, *[fields for peer in peers if (fields := peer.model_extra)]]
-    json.dumps(extra, allow_nan=False)  # what is no JSON number is a ValueError
+    names = {name: None for extra in map(_EXTRA, peers) if extra for name in extra}
+    if _OF_OTHER & _named(names).keys():
+        raise ValueError("odd")
+    json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
     _refuse_error(more)
     _refuse_other(more, asked)
     _refuse_page(more, len(peers))
     return peers
 
 
-def _odd_roster(found: Fields) -> Peers:
+def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
     given = as_list(found.pop("peers", ...))
     entries: list[tuple[str, Any]] = []
     if isinstance(given, dict):
@@ -162,7 +189,7 @@ def _odd_roster(found: Fields) -> Peers:
         entries = [("", entry) for entry in given]
     elif given is not None:  # null is how Go writes an empty map
         raise _contradicts("it has no list of peers")
-    read = [(key, _peer(key, entry)) for key, entry in entries]
+    read = [(key, _peer(key, entry, asked)) for key, entry in entries]
     peers = Peers(peer for _, peer in read if peer)
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
@@ -171,8 +198,8 @@ def _odd_roster(found: Fields) -> Peers:
     return peers
 
 
-def _peer(key: str, entry: object) -> Peer | None:
-    """One record; None when it says nothing usable, or another id than it is listed under."""
+def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
+    """One record; None when it says nothing usable, or is of another peer or room."""
     if not isinstance(entry, dict):
         return None
     given = entry.get("id")
@@ -181,15 +208,17 @@ def _peer(key: str, entry: object) -> Peer | None:
         peer = Peer.model_validate({**entry, "id": own})
     except (InvalidCall, ValidationError):
         return None
-    return peer if not key or own == normal_id(key) else None
+    other = (key and own != normal_id(key)) or _of_other(entry, {**asked, "peer_id": own})
+    return None if other else peer
 
 
 def _refuse_page(found: Fields, length: int) -> None:
     """A list that says that it goes on is not the room."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
+    more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
     limit = next((_number(value) for name, value in said if name == "limit"), None)
-    marks = [value for name, value in said if name in _MARKS and value not in (None, "", 0)]
+    marks = [v for n, v in said if n in _MARKS and v and not isinstance(v, bool)]
     goes_on = not more and marks and (limit is None or length >= limit)
     for name, value in said:
         most = length if _TOTALS.fullmatch(name) else 1 if name in _PAGES else math.inf
@@ -200,11 +229,12 @@ def _refuse_page(found: Fields, length: int) -> None:
 
 def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
     """Names, without case and separators, and values of the fields that may tell of pages."""
-    for key, value in found.items():
-        name = _LETTERS.sub("", key.lower())
+    for name, value in _named(found).items():
         yield name, value
         if name in _PAGING and isinstance(value, dict):
             yield from _about_pages(value)
+        if name in _PAGING and isinstance(value, list):
+            yield from [(str(e.get("rel")), e.get("href")) for e in value if isinstance(e, dict)]
 
 
 def _about(found: Fields, asked: str, what: str) -> Fields:
@@ -215,9 +245,23 @@ def _about(found: Fields, asked: str, what: str) -> Fields:
 
 
 def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
-    for name in ("room_id", "peer_id"):
-        if name in asked and found.get(name) and normal_id(found[name]) != asked[name]:
-            raise _contradicts("it is about another room or peer")
+    if _of_other(found, asked):
+        raise _contradicts("it is about another room or peer")
+
+
+def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
+    said = _named(found)
+    for what in {"room", "peer"} & {name.removesuffix("_id") for name in asked}:
+        nested = said.get(what)
+        given = [said.get(what + "id"), nested.get("id") if isinstance(nested, dict) else None]
+        if any(one and normal_id(one) != asked[what + "_id"] for one in given):
+            return True
+    return False
+
+
+def _named(found: Fields) -> Fields:
+    """The fields by their names without case and separators."""
+    return {_LETTERS.sub("", key.lower()): value for key, value in found.items()}
 
 
 def _model(kind: type[M], found: Fields) -> M:
@@ -249,20 +293,24 @@ def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
 
 
 def _refuse_error(found: Fields) -> None:
-    said = {_LETTERS.sub("", key.lower()): value for key, value in found.items()}
+    said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
-    codes = [n for n in (_number(code), _number(status), _number(said.get("statuscode"))) if n]
-    wrong = [n for n in codes if n >= 400]
-    if (number := _number(code)) is None:  # a room code is no error's
+    codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
+    wrong = [n for n in codes if n and n >= 400]
+    if (number := _status(code)) is None:  # a room code is no error's
         failed = bool(_WORDED.fullmatch(str(code)))
     else:  # gRPC's codes are small numbers
         failed = number != 0 and not 200 <= number < 300
+    for name in _ENVELOPE & said.keys():
+        if isinstance(said[name], dict):
+            _refuse_error(said[name])
     if (
         failed
         or wrong
-        or str(status).lower() in _FAILED
-        or any(_means(said.get(name)) for name in ("error", "errors", "fault"))
-        or any(_means(said.get(name)) is False for name in ("success", "ok"))
+        or status is False
+        or {str(status).lower(), str(said.get("result")).lower()} & _FAILED
+        or any(_means(value) for name, value in said.items() if _ERROR.fullmatch(name))
+        or any(_means(said.get(name)) is False for name in _DONE)
     ):
         words = [f"{wrong[0]:g}"] if wrong else []
         words += [quoted(message, 100)] if isinstance(message, str) and message else []
@@ -283,6 +331,12 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 def _contradicts(reason: str) -> Unusable:
     """The error for JSON that is not what was asked for. Asking again would bring the same."""
     return Unusable("contradicts", reason)
+
+
+def _status(value: object) -> float | None:
+    """A number, also where its name follows it."""
+    line = _STATUS_LINE.fullmatch(value) if isinstance(value, str) else None
+    return _number(line[1] if line else value)
 
 
 def _number(value: object) -> float | None:

@@ -195,11 +195,12 @@ async def answer(
 
 
 async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> bytes:
-    coding = (given or "").strip().lower()
-    if coding not in ("identity", "", "gzip", "x-gzip"):
+    codings = {coding.strip() for coding in (given or "").lower().split(",")} - {"identity", ""}
+    coding = "".join(codings)
+    if coding not in ("", "gzip", "x-gzip"):
         raise Unusable("malformed", "its answer is compressed in a way we did not ask for")
     too_large = Unusable("too_large", f"its answer is larger than {limit} bytes")
-    inflate = zlib.decompressobj(wbits=31) if coding.endswith("gzip") else None
+    inflate = zlib.decompressobj(wbits=31) if coding else None
     parts: list[bytes] = []
     left, received = limit, 0
     async for chunk in chunks:
@@ -209,7 +210,9 @@ async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> 
         while chunk:
             part, rest = chunk, b""
             if inflate is not None:
-                if inflate.eof:  # gzip allows several members, one behind the other
+                if inflate.eof:  # gzip allows several members, and zeros behind the last
+                    if not (chunk := chunk.lstrip(b"\0")):
+                        break
                     inflate = zlib.decompressobj(wbits=31)
                 try:
                     part, rest = inflate.decompress(chunk, left + 1), inflate.unused_data

@@ -9,7 +9,7 @@ import typer
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
 from hms_active_rooms.cli.exits import EPILOG
-from hms_active_rooms.cli.options import spread
+from hms_active_rooms.cli.settings import spread
 
 _SETTINGS: Final = """\b
 Settings (environment):
@@ -19,6 +19,7 @@ Settings (environment):
   HMS_JOURNAL                     URL of the journal (default: a file of your own)
   HMS_JOURNAL_KEY                 secret that reveals forged rows (32+ characters)
   HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
+  HMS_MODEL                       the chat model of chat and demo
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
 """

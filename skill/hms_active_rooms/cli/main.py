@@ -11,7 +11,7 @@ from itertools import takewhile
 from types import FrameType, TracebackType
 
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.errors import ActiveRoomsError
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 
 DEBUG_VARIABLE = "HMS_DEBUG"
 
@@ -23,7 +23,7 @@ _ends: list[int] = [signal.SIGINT]
 def run() -> None:
     """Run the command this process was started with, and exit."""
     screen.prepare_streams()
-    if not os.environ.get(DEBUG_VARIABLE):
+    if os.environ.get(DEBUG_VARIABLE, "") in ("", "0"):
         sys.excepthook = _unexpected
     for number in exits.SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
@@ -47,8 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         lost = screen.OutputLost(error) if isinstance(error, OSError) else error
         if isinstance(error, OSError) and error.errno not in _LOST:
             raise
-        # Else the interpreter writes what is left, fails, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        screen.let_go(sys.stdout)
         if lost.closed:
             return exits.BROKEN_PIPE
         record = "What was executed is on record: hms-active-rooms actions"
@@ -72,24 +71,18 @@ def _ended(arguments: Sequence[str]) -> int:
         return exits.FAILED
     from hms_active_rooms.cli.app import app
 
-    as_json = _wants_json(arguments)
     try:
         code = app(
             args=list(arguments) or ["--help"], prog_name="hms-active-rooms", standalone_mode=False
         )
     except ActiveRoomsError as error:
-        if as_json:
-            screen.document(screen.error_document(error))
-        else:
-            screen.err(screen.error_text(error))
-        return exits.of_error(error)
+        return _told(error, arguments)
     except typer.TyperException as error:
         text = screen.told(error.format_message()).rstrip(".")
         text += "" if text.endswith("?") else "."
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "hms-active-rooms"
-        _say("usage", text, "no", f"See: {path} --help", as_json=as_json)
-        return exits.USAGE
+        return _told(_Usage(text, hint=f"See: {path} --help"), arguments)
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
     except SystemExit as ended:
@@ -99,17 +92,20 @@ def _ended(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else exits.DONE
 
 
-def _wants_json(arguments: Sequence[str]) -> bool:
-    return "--json" in takewhile(lambda argument: argument != "--", arguments)
+class _Usage(InvalidCall):
+    code = "usage"
 
 
-def _say(code: str, text: str, executed: str, hint: str, *, as_json: bool) -> None:
-    """What went wrong that is no error of ours."""
-    if as_json:
-        body = {"code": code, "message": text, "executed": executed, "hint": hint}
-        screen.document({"error": body})
+class _Unexpected(ActiveRoomsError):
+    code = "unexpected"
+
+
+def _told(error: ActiveRoomsError, arguments: Sequence[str]) -> int:
+    if "--json" in takewhile(lambda argument: argument != "--", arguments):
+        screen.document(screen.error_document(error))
     else:
-        screen.err(f"error: {text} {hint}")
+        screen.err(screen.error_text(error))
+    return exits.of_error(error)
 
 
 def _unexpected(
@@ -118,9 +114,9 @@ def _unexpected(
     """One line instead of a traceback: it would bury what matters, and frames hold secrets."""
     if issubclass(kind, KeyboardInterrupt):
         return
-    text = f"unexpected error: {kind.__name__}."
     hint = (
         "What was executed is on record: hms-active-rooms actions. "
         f"For the traceback set {DEBUG_VARIABLE}=1."
     )
-    _say("unexpected", text, "maybe", hint, as_json=_wants_json(sys.argv))
+    text = f"unexpected error: {kind.__name__}."
+    _told(_Unexpected(text, executed="maybe", hint=hint), sys.argv)

@@ -55,8 +55,10 @@ def out(text: str = "") -> None:
 
 def err(text: str = "") -> None:
     """One text to standard error; if nobody can read it there, the command goes on without."""
-    with suppress(OutputLost):
+    try:
         write(sys.stderr, wrapped(text, sys.stderr) + "\n")
+    except OutputLost:
+        let_go(sys.stderr)
 
 
 def wrapped(text: str, stream: TextIO) -> str:
@@ -74,7 +76,7 @@ def wrapped(text: str, stream: TextIO) -> str:
 def _lines(line: str, width: int, indent: str = "") -> list[str]:
     return textwrap.wrap(
         line,
-        max(width, 20),
+        max(width, 1),
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
@@ -84,7 +86,7 @@ def _lines(line: str, width: int, indent: str = "") -> list[str]:
 
 
 def _columns() -> int:
-    return shutil.get_terminal_size().columns
+    return max(shutil.get_terminal_size().columns, 20)
 
 
 class OutputLost(Exception):
@@ -93,6 +95,12 @@ class OutputLost(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or type(error).__name__)
         self.closed = isinstance(error, BrokenPipeError)
+
+
+def let_go(stream: TextIO) -> None:
+    """Send what is left to nowhere: else the interpreter writes it at its end, fails, complains, and
+    changes the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def write(stream: TextIO, text: str) -> None:

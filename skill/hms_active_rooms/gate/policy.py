@@ -9,9 +9,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from hms_active_rooms.api.ids import parse_room_id
@@ -120,6 +120,17 @@ class Policy(BaseModel):
     relaxed: _SoftTools = frozenset()
     unattended: _Tools = frozenset()
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, given: object) -> object:
+        if isinstance(given, bool):
+            raise ValueError("true and false are no values here")
+        return given
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, checked like the first: pydantic's own takes any."""
+        return self.model_validate({**dict(self), **(update or {})})
+
     @classmethod
     def build(cls, **values: Any) -> Policy:
         """A policy from arguments.
@@ -156,7 +167,7 @@ class Policy(BaseModel):
             if not variable.startswith(ENV_PREFIX):
                 continue
             if (field := known.get(variable)) is None:
-                raise unknown_setting(variable, known)
+                raise unknown_setting(variable, known, ENV_PREFIX)
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
                 variables[field] = variable
@@ -195,13 +206,17 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 """Settings that have bounds; the others are lists."""
 
 
+_NOT_TOML: Final = (ValueError, RecursionError)
+"""Also bytes that are no text, a number of thousands of digits, and lists in lists without an end."""
+
+
 def _read(path: str | Path) -> dict[str, Any]:
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, *_NOT_TOML) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        what = " is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        what = "" if isinstance(error, OSError) else " is not TOML"
         hint = f"{ENV_PREFIX}FILE or --policy names it."
         raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
     _validated(values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values})
@@ -215,7 +230,7 @@ def _list(variable: str, text: str) -> list[str]:
         return [item.strip() for item in text.split(",") if item.strip()]
     try:
         found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
-    except tomllib.TOMLDecodeError:
+    except _NOT_TOML:
         found = None
     if not isinstance(found, list):
         raise ConfigurationError(

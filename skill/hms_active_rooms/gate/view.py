@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
 from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.journal.records import Action, State
+from hms_active_rooms.gate.journal.records import Action, State, who
 from hms_active_rooms.gate.wording import describe, outcome
 from hms_active_rooms.untrusted import cut
 
@@ -89,7 +89,7 @@ class ActionView(_View):
     created_at: str = Field(description="RFC 3339, UTC.")
     deadline: str = Field(description="Until when a decision counts; RFC 3339, UTC.")
     approve_at: str = Field(description="Where a person decides, while it waits; else empty.")
-    decided_by: str
+    decided_by: str = Field(description="The person; empty while, and if, nobody decided.")
     decided_way: str
     decided_at: str | None
     sent_at: str | None
@@ -128,7 +128,7 @@ def view(
         requester=bounded(action.requester, _LINE_CHARS),
         deadline=action.expires_at.isoformat(),
         approve_at=approve_at if waiting else "",
-        decided_by=bounded(action.decided_by, _LINE_CHARS),
+        decided_by=bounded(who(action.decided_by, action.decided_way), _LINE_CHARS),
         result=_result(action.result, people),
         **same,
         **times,

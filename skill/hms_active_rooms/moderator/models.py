@@ -9,7 +9,7 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 _HINT = (
-    'Name one like "openai:gpt-5" (--model; for langgraph dev HMS_MODEL), or "commands", which '
+    'Name one like "openai:gpt-5" (--model or HMS_MODEL), or "commands", which '
     "is no language model."
 )
 

@@ -1,33 +1,65 @@
-"""One ASGI application from the ways in: MCP, REST and the page, or some of them."""
+"""One ASGI application from the ways in (MCP, REST and the page, or some of them), and running it on
+a port with uvicorn: blocking, or in a task for tests.
+
+uvicorn bounds the connections, the head of a request and idle time; the guard bounds the rest.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.serve.callers import CONNECTIONS
 from hms_active_rooms.serve.decisions import run_approved
 from hms_active_rooms.serve.guard import Guard
-from hms_active_rooms.serve.limits import refusals_of
+from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
 from hms_active_rooms.serve.problems import HANDLERS, LastResort
 from hms_active_rooms.serve.running import all_ended
+from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-LAST_SENDS_S = 30.0
-"""How long the end of the server waits for what is being sent."""
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 9090
+"""The contract's port of the MCP server."""
+
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients keep idle connections, so that it is never us who close under a request."""
+
+_LAST_SENDS_S: Final = 30.0
+"""How long the end of the server waits for what is being sent to the room."""
+
+_GRACE_S: Final = 5
+"""For answers on their way, after `_LAST_SENDS_S`."""
+
+_WAITING: Final = 2048
+"""Connections that the system keeps until they are accepted."""
+
+_POLL_S: Final = 0.1
+
+ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
+"""None where the system has no such signal (Windows)."""
+
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -78,9 +110,149 @@ async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[No
             yield
         finally:
             await asyncio.gather(resumed, return_exceptions=True)
-            await all_ended(LAST_SENDS_S)
+            await all_ended(_LAST_SENDS_S)
             await refusals_of(gate.journal).ended()
 
 
 async def _healthz(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, or ConfigurationError: the port is in use, or no such address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_WAITING)
+    except (OSError, OverflowError) as problem:
+        listener.close()
+        reason = getattr(problem, "strerror", None) or problem
+        raise ConfigurationError(
+            f"Cannot listen on {quoted(host)[1:-1]}:{port}: {reason}.",
+            hint="Choose another --host or --port; 0 takes any free port.",
+        ) from None
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The base URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that lets open streams end, and what is being sent, before it waits for the rest."""
+
+    def __init__(self, app: ASGIApp, closing: Callable[[], None] | None) -> None:
+        async def connected(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[CONNECTIONS] = self._open_connections
+            await app(scope, receive, send)
+
+        config = uvicorn.Config(
+            connected,
+            loop="asyncio",
+            http="h11",  # the strict one, whatever else is installed
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_GRACE_S,
+            backlog=_WAITING,
+            server_header=False,
+            proxy_headers=False,
+        )
+        super().__init__(config)
+        self._closing = closing
+        self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+
+    def _open_connections(self) -> dict[object, str]:
+        """A name for each, by the address at its other end; another one comes by it later."""
+        return {
+            getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
+            for each in self.server_state.connections
+        }
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._closing:
+            self._closing()
+        for server in self.servers:
+            server.close()
+        sends = asyncio.create_task(all_ended(_LAST_SENDS_S))
+        while not sends.done() and not self.force_exit:
+            await asyncio.wait({sends}, timeout=_POLL_S)
+        sends.cancel()
+        if self.force_exit:
+            await all_ended(0)
+        await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn would leave the application as it is, and its end to a traceback.
+            await self.lifespan.shutdown()
+
+
+def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    announce: Callable[[], None],
+    closing: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM. `announce` is called when it listens,
+    `closing` when it stops, before it waits for open requests."""
+    with listener:
+        announce()
+        with suppress(KeyboardInterrupt):
+            _Server(app, closing).run(sockets=[listener])
+
+
+@asynccontextmanager
+async def serving(
+    app: ASGIApp,
+    host: str = DEFAULT_HOST,
+    port: int = 0,
+    closing: Callable[[], None] | None = None,
+) -> AsyncIterator[str]:
+    """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
+    listener = listen(host, port)
+    server = _Server(app, closing)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield address(listener)
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+class OnSignal:
+    """Does the work whenever `ASKED` comes, in the server's loop between its tasks. It catches the
+    signal as soon as it is made: one that nobody catches ends the process."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._early = False
+        if ASKED is not None:
+            signal.signal(ASKED, self._too_early)
+
+    def _too_early(self, *_: Any) -> None:
+        self._early = True
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen while the block runs; what came before is done first."""
+        if ASKED is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(ASKED, self._work)
+        if self._early:
+            self._work()
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(ASKED)
+            signal.signal(ASKED, signal.SIG_IGN)  # a server that stops finishes its work

@@ -1,7 +1,9 @@
 """MCP's tools/call: one call of a program, asked about by elicitation.
 
 In a later round the row that was asked about is looked up; what has ended is told, never sent
-again. A client that answers for its person is not held off: the record says "client", and
+again. A client may keep an answer and give it to whatever is asked when it resumes, so a decision
+names its question by the digest and counts for no other; a declined form names nothing and only
+stops. A client that answers for its person is not held off: the record says "client", and
 `elicit=False` is for those who do not trust theirs.
 """
 
@@ -9,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
-from collections.abc import Awaitable
-from contextlib import suppress
+import re
+from collections.abc import Awaitable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,25 +26,43 @@ from pydantic import ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import BadAnswerError
+from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import eliciting
+from hms_active_rooms.gate.journal.records import Action, Way
+from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.callers import Caller, caller
 from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
 from hms_active_rooms.serve.decisions import already_decided
 from hms_active_rooms.serve.problems import place_of
-from hms_active_rooms.serve.running import run, started
+from hms_active_rooms.serve.running import meanwhile, run, started
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
     Context = ServerRequestContext[Any, Any]
+
+WAY: Final[Way] = "elicitation"
+KEY: Final = "approval"
+"""The question's name among the inputs a client is asked for."""
+
+MOST_QUESTIONS: Final = 5
+"""About one call; after that the action waits for a person elsewhere."""
+
+MAX_REASON_CHARS: Final = 500
+
+PROGRESS_S: Final = 15.0
+"""Between two reports of progress while a person is asked: clients give up after 60 s without."""
+
+_MAX_NAME_CHARS: Final = 40
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
+
+LATE: Final = "it was given for another question. Too late, nothing is sent"
+"""Why an answer that names another question, or was asked by another one, is none."""
+
+_NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
 _POLL_S: Final = 0.5
 _LATE: Final = "after_the_call"
@@ -53,150 +75,230 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-class Calls:
-    """Answers tools/call.
+@dataclass(frozen=True)
+class _Asked:
+    """Which question a client is answering: row, digest of what was shown, and how many questions
+    there were about this call, this one included."""
+
+    action: str
+    digest: str
+    count: int
+
+    def encoded(self) -> str:
+        """As a request state."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def decoded(cls, text: str | None) -> _Asked | None:
+        """What `encoded` wrote, read back; None if the text is anything else."""
+        try:
+            return cls(**json.loads(text or ""))
+        except (ValueError, TypeError):
+            return None
+
+
+def _client_name(given: str) -> str:
+    """A client's name for itself as one plain word, so that it reads like nothing else."""
+    return _NOT_IN_A_NAME.sub("_", given[: 10 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS] or "unnamed"
+
+
+def _form(digest: str) -> dict[str, Any]:
+    """What the client shows below the question with this digest.
+
+    Each decision names the question; `enumNames` is what a client shows for it, if it knows
+    that. No default: nobody approves by pressing Enter.
+    """
+    reason = {"title": "Reason", "description": "Told to the model when you reject."}
+    decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
+    return {
+        "type": "object",
+        "properties": {
+            "decision": {
+                "type": "string",
+                **decision,
+                "enum": [_names("reject", digest), _names("approve", digest)],
+                "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
+            },
+            "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS},
+        },
+        "required": ["decision"],
+    }
+
+
+def _names(word: str, digest: str) -> str:
+    """A decision with the name of its question: 128 bits of the digest, so that nobody can make
+    two questions with the same name."""
+    return f"{word} {digest[:32]}"
+
+
+def _decision(action: str, content: Mapping[str, object] | None, digest: str) -> object:
+    """The answer a client gave, as `Gate.decide` reads it; None when the person decided nothing.
+    `action`: "accept" (`content` is the form), "decline" or "cancel"."""
+    if action == "cancel":
+        return None
+    if action == "decline":
+        return Reject()
+    given = dict(content or {})
+    reason = given.pop("reason", None) or ""
+    decision = given.pop("decision", None)
+    if action != "accept" or given or not isinstance(reason, str):
+        return BadAnswerError("the form has other fields than decision and reason")
+    if decision == _names("approve", digest):
+        return Approve(digest)
+    if decision == _names("reject", digest):
+        return Reject(reason[:MAX_REASON_CHARS])
+    if isinstance(decision, str) and _NAMED.fullmatch(decision):
+        return BadAnswerError(LATE)
+    return BadAnswerError("the decision is none of the form's")
+
+
+async def answer(
+    gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
+) -> types.CallToolResult | types.InputRequiredResult:
+    """One call, or one round of it; MCPError for no such tool, or a bug of ours.
 
     Args:
-        toolkit: holds the gate.
+        gate: the gate.
         page: address of the approvals page; "" for none.
         elicit: whether a client is asked to put the question to its user, and may answer it.
     """
-
-    def __init__(self, toolkit: ActiveRoomsToolkit, page: str, elicit: bool) -> None:
-        self._gate = toolkit.gate
-        self._page = page
-        self._elicit = elicit
-
-    async def call(
-        self, context: Context, params: types.CallToolRequestParams
-    ) -> types.CallToolResult | types.InputRequiredResult:
-        """One call, or one round of it; MCPError for no such tool, or a bug of ours."""
-        if params.name not in ARGUMENTS:
-            raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
-        try:
-            call = checked(params.name, params.arguments or {})
-            info = context.session.client_params
-            name = info.client_info.name if info else "client"
-            who = caller("mcp", eliciting.client_name(name), context.request)
-            if isinstance(call, StateChange):
-                change = _Change(self._gate, self._page, context, who, eliciting.decided_by(name))
-                return await change.answer(call, params, elicit=self._elicit)
-            return _result(await read(self._gate, params.name, call, who, table=True))
-        except ActiveRoomsError as error:
-            return _error(error)
-        except MCPError:
-            raise
-        except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
-            # The handshake era's dispatcher would send the exception's text to the client.
-            _log.error("failed %s: %s", params.name, place_of(error))
-            raise MCPError(
-                types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
-            ) from None
+    if params.name not in ARGUMENTS:
+        raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
+    try:
+        call = checked(params.name, params.arguments or {})
+        info = context.session.client_params
+        name = _client_name(info.client_info.name if info else "client")
+        who = caller("mcp", name, context.request)
+        if isinstance(call, StateChange):
+            # A client said what was decided. Which person it asked is not known.
+            by = f"client {name}"
+            change = _Change(gate, page, elicit, context, who, by)
+            return await change.answer(call, params)
+        return _result(await read(gate, params.name, call, who, table=True))
+    except ActiveRoomsError as error:
+        return _error(error)
+    except MCPError:
+        raise
+    except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
+        # The handshake era's dispatcher would send the exception's text to the client.
+        _log.error("failed %s: %s", params.name, place_of(error))
+        raise MCPError(
+            types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
+        ) from None
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """What became of a question, or of a call that nobody was asked about yet.
+
+    Attributes:
+        action: the newest row of the call by then.
+        unused: why the answer decided nothing; "" if it decided.
+        overruled: the action that was asked about, if somebody else decided on it.
+        approved: the answer was a yes, and counted then.
+        closed: the person decided nothing, or cannot be asked; they are not asked again.
+        shown: the record says already that the action's question is shown.
+    """
+
+    action: Action
+    unused: str = ""
+    overruled: str = ""
+    approved: bool = False
+    closed: bool = False
+    shown: bool = False
+
+
+@dataclass(frozen=True)
 class _Change:
     """A state-changing call, or one round of it. `by`: who decides, for the record."""
 
-    def __init__(self, gate: Gate, page: str, context: Context, caller: Caller, by: str) -> None:
-        self._gate, self._page = gate, page
-        self._context, self._caller, self._by = context, caller, by
-        self._asked: eliciting.Asked | None = None
-        self._closed = False
-        """Its person is not asked, or not again."""
-        self._overruled = ""
-        """The action its person was asked about and somebody else decided."""
-        self._unused = ""
-        """Why the last answer decided nothing."""
-        self._approved = False
-        """Its person said yes, and that counted then."""
+    gate: Gate
+    page: str
+    elicit: bool
+    context: Context
+    caller: Caller
+    by: str
 
     @property
     def _modern(self) -> bool:
         # Whether a server asks by returning the call, and the client calls again with the answer.
-        return self._context.protocol_version in MODERN_PROTOCOL_VERSIONS
+        return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
-    @property
     def _can_ask(self) -> bool:
-        told = self._context.session.client_capabilities
-        ability = told.elicitation if told else None
-        most = self._asked is not None and self._asked.count >= eliciting.MOST_QUESTIONS
-        if self._closed or most or ability is None:
+        told = self.context.session.client_capabilities
+        ability = told.elicitation if told and self.elicit else None
+        if ability is None or (ability.form is None and ability.url is not None):
             return False
-        if ability.form is None and ability.url is not None:
-            return False
-        return self._modern or self._context.session.can_send_request
+        return self._modern or self.context.session.can_send_request
 
     async def answer(
-        self, call: StateChange, params: types.CallToolRequestParams, *, elicit: bool
+        self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """What became of it, or the question for the client's person. `elicit`: see `Calls`."""
-        self._closed, self._asked = not elicit, eliciting.Asked.decoded(params.request_state)
-        began = None if self._asked else self._gate.journal.now()
-        given = (params.input_responses or {}).get(eliciting.KEY) if elicit else None
-        response = given if isinstance(given, types.ElicitResult) else None
-        action, is_asked = await self._row(call, response)
+        """What became of it, or the question for the client's person."""
+        before = _Asked.decoded(params.request_state)
+        began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
+        can_ask, overruled = self._can_ask(), ""
+        given = (params.input_responses or {}).get(KEY) if self.elicit else None
+        heard = await self._later_round(before, given) if before else None
+        if heard is None:
+            shown = WAY if can_ask and count < MOST_QUESTIONS else None
+            action, is_new = await open_call(self.gate, call, self.caller, shown)
+            heard = _Heard(action, shown=is_new and shown is not None)
         while True:
+            action, overruled = heard.action, heard.overruled or overruled
             if action.state != "proposed":
-                action = await self._with_progress(action, settle(self._gate, action))
-            if self._approved and action.state == "rejected":
-                self._overruled = action.id  # a no came before it was sent
-            if action.state != "proposed" or not self._can_ask:
-                return _result(await self._told(action, began))
-            count = self._asked.count + 1 if self._asked else 1
-            self._asked = eliciting.Asked(action.id, action.digest, count)
-            if not is_asked:
-                await self._gate.asked(action, eliciting.WAY)
-            is_asked = False
-            elsewhere = where_to_approve(action.id, self._page) if self._page else ""
-            words = eliciting.question(self._gate.request(action), elsewhere, self._unused)
-            form = eliciting.form(action.digest)
+                action = await self._with_progress(action, settle(self.gate, action))
+            if heard.approved and action.state == "rejected":
+                overruled = action.id  # a no came before it was sent
+            may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
+            if action.state != "proposed" or not may_ask:
+                return _result(await self._told(action, began, overruled))
+            count += 1
+            if not heard.shown:
+                await self.gate.asked(action, WAY)
+            words, form = self._question(action, heard.unused), _form(action.digest)
             if self._modern:
-                shown = types.ElicitRequestFormParams(message=words, requested_schema=form)
+                question = types.ElicitRequestFormParams(message=words, requested_schema=form)
                 return types.InputRequiredResult(
-                    input_requests={eliciting.KEY: types.ElicitRequest(params=shown)},
-                    request_state=self._asked.encoded(),
+                    input_requests={KEY: types.ElicitRequest(params=question)},
+                    request_state=_Asked(action.id, action.digest, count).encoded(),
                 )
-            answer = await self._ask_now(action, words, form)
-            if answer is None:
-                self._closed, self._overruled = True, action.id
-                action = await self._gate.latest(action)
+            response = await self._ask_now(action, words, form)
+            if response is None:
+                newest = await self.gate.latest(action)
+                heard = _Heard(newest, overruled=action.id, closed=True)
             else:
-                action = await self._answered(action, answer)
+                heard = await self._answered(action.id, action.digest, response)
 
-    async def _row(
-        self, call: StateChange, response: types.ElicitResult | None
-    ) -> tuple[Action, bool]:
-        """The row of this call; in a later round the one that was asked about, as it is now. And
-        whether the record says already that its question is shown."""
-        if self._asked is not None:
-            with suppress(InvalidCall):
-                return await self._later_round(self._asked, response), False
-        shown = eliciting.WAY if self._can_ask else None
-        action, is_new = await open_call(self._gate, call, self._caller, shown)
-        return action, is_new and self._can_ask
+    def _question(self, action: Action, before: str) -> str:
+        """What is asked, with what tells it from every other question; `before`: why the last
+        answer decided nothing."""
+        last = f"The last answer decided nothing: {before}.\n" if before else ""
+        text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        text += f" (action {action.id}, digest {action.digest[:12]})."
+        if not self.page:
+            return text
+        return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
 
-    async def _later_round(
-        self, asked: eliciting.Asked, response: types.ElicitResult | None
-    ) -> Action:
-        answer: object = None
-        if response is not None:
-            answer = eliciting.answer(response.action, response.content, asked.digest)
-            self._closed = self._closed or answer is None
-        if answer is None:
-            newest = await self._gate.latest(asked.action)
-        else:
-            newest = await self._decided(asked.action, answer)
-        if newest.id != asked.action:
-            self._overruled = asked.action
-            if answer is not None and newest.state == "proposed":
-                await self._decided(newest.id, BadAnswerError(eliciting.LATE))
-        return newest
+    async def _later_round(self, asked: _Asked, given: object) -> _Heard | None:
+        """The row that was asked about, as it is now; None: the journal has none."""
+        try:
+            heard = await self._answered(asked.action, asked.digest, given)
+        except InvalidCall:
+            return None
+        newest = heard.action
+        if newest.id == asked.action:
+            return heard
+        is_answer = isinstance(given, types.ElicitResult) and not heard.closed
+        if is_answer and newest.state == "proposed":
+            heard = await self._decided(newest.id, BadAnswerError(LATE))
+        return replace(heard, action=newest, overruled=asked.action)
 
     async def _ask_now(
         self, action: Action, words: str, form: dict[str, Any]
     ) -> types.ElicitResult | None:
         """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
-        session, number = self._context.session, self._context.request_id
+        session, number = self.context.session, self.context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
         decided = asyncio.create_task(self._until_decided(action))
         waiting = asyncio.create_task(self._say_that_it_waits())
@@ -206,7 +308,7 @@ class _Change:
             # The client gave the call up, often after a timeout of its own. The form is still
             # before its person, and what they say counts as long as the question is open.
             waiting.cancel()
-            token = self._caller.token
+            token = self.caller.token
             if list(_late.values()).count(token) < MOST_LATE:
                 late = asyncio.create_task(self._late(action, asking, decided))
                 _late[late] = token
@@ -226,10 +328,10 @@ class _Change:
     async def _say_that_it_waits(self) -> None:
         """Progress while a person is asked, so that a client which counts it does not give up."""
         for count in itertools.count(1):
-            await asyncio.sleep(eliciting.PROGRESS_S)
+            await asyncio.sleep(PROGRESS_S)
             # It grows, and stays below the one person that a role removal begins with.
             progress = 1 - 1 / (count + 1)
-            await self._context.session.report_progress(progress, None, "A person is asked.")
+            await self.context.session.report_progress(progress, None, "A person is asked.")
 
     async def _late(
         self,
@@ -242,16 +344,11 @@ class _Change:
             if not asking.done():
                 return
             response = await asking
-            note = self._gate.journal.note
-            about: dict[str, Any] = {
-                "by": self._by,
-                "way": eliciting.WAY,
-                "reason": response.action,
-            }
-            await asyncio.to_thread(note, action.id, _LATE, **about)
-            action = await self._answered(action, response)
-            if self._approved:
-                await settle(self._gate, action)
+            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
+            await asyncio.to_thread(self.gate.journal.note, action.id, _LATE, **about)
+            heard = await self._answered(action.id, action.digest, response)
+            if heard.approved:
+                await settle(self.gate, heard.action)
         except (MCPError, ValidationError, ActiveRoomsError) as error:
             # The row tells whoever asks next.
             _log.info("a late answer: %s", quoted(str(error), 200))
@@ -261,47 +358,46 @@ class _Change:
     async def _until_decided(self, action: Action) -> None:
         while action.state == "proposed":
             await asyncio.sleep(_POLL_S)
-            action = await self._gate.get(action.id)
+            action = await self.gate.get(action.id)
 
-    async def _answered(self, action: Action, response: types.ElicitResult) -> Action:
-        """The row after an answer: still proposed when it was none, or is asked again."""
-        answer = eliciting.answer(response.action, response.content, action.digest)
-        if answer is None:
-            self._closed, self._unused = True, ""
-            return action
-        return await self._decided(action.id, answer)
+    async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
+        """What became of a client's response to the question with this digest."""
+        answer = None
+        if is_one := isinstance(response, types.ElicitResult):
+            answer = _decision(response.action, response.content, digest)
+        if answer is not None:
+            return await self._decided(asked, answer)
+        return _Heard(await self.gate.latest(asked), closed=is_one)
 
-    async def _decided(self, action_id: str, answer: object) -> Action:
-        decide = self._gate.decide(action_id, answer, by=self._by, way=eliciting.WAY)
+    async def _decided(self, action_id: str, answer: object) -> _Heard:
+        decide = self.gate.decide(action_id, answer, by=self.by, way=WAY)
         deciding = started(action_id, decide)
         try:
             decided = await asyncio.shield(deciding)
         except asyncio.CancelledError:
             started(action_id, self._send_what(deciding))
             raise
-        self._unused = decided.problem
-        self._approved = decided.counted and decided.action.state == "approved"
-        if not decided.counted and not decided.problem:
-            self._overruled = action_id
-        return decided.newest
+        approved = decided.counted and decided.action.state == "approved"
+        overruled = "" if decided.counted or decided.problem else action_id
+        return _Heard(decided.newest, decided.problem, overruled, approved)
 
     async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
         """Send what a client approved, if the client went away while its yes was being written."""
         decided = await deciding
         if decided.counted and decided.action.state == "approved":
-            await run(self._gate, decided.action)
+            await run(self.gate, decided.action)
 
-    async def _told(self, action: Action, began: datetime | None) -> Answer:
-        answer = await tell(self._gate, action, began, page=self._page)
-        if answer.repeated and action.decided_way == eliciting.WAY:
-            events = await asyncio.to_thread(self._gate.journal.events, action.id)
+    async def _told(self, action: Action, began: datetime | None, overruled: str) -> Answer:
+        answer = await tell(self.gate, action, began, page=self.page)
+        if answer.repeated and action.decided_way == WAY:
+            events = await asyncio.to_thread(self.gate.journal.events, action.id)
             if any(event.kind == _LATE for event in events):
                 late = "The person's answer came after the call had ended."
                 answer = answer.saying(f"{answer.text} {late}")
-        if not self._overruled or action.state == "proposed":
+        if not overruled or action.state == "proposed":
             return answer
         try:
-            verdict = await already_decided(self._gate, await self._gate.get(self._overruled))
+            verdict = await already_decided(self.gate, await self.gate.get(overruled))
         except JournalError:
             return answer  # whose decision it was cannot be read; what came of it was
         return answer.saying(verdict.text)
@@ -309,13 +405,13 @@ class _Change:
     async def _with_progress(self, action: Action, work: Awaitable[_T]) -> _T:
         """The work's result; meanwhile how many of a role removal were dealt with, by the
         journal's steps: the gate tells nobody anything while it sends."""
-        impact, session, told = action.impact, self._context.session, 0
+        impact, session, told = action.impact, self.context.session, 0
         if impact is None or impact.kind != "remove-each":
             return await work
 
         async def report() -> None:
             nonlocal told
-            steps = await asyncio.to_thread(self._gate.journal.steps, action.id)
+            steps = await asyncio.to_thread(self.gate.journal.steps, action.id)
             over = sum(state != "sending" for state in steps.values())
             if over > told:
                 told = over
@@ -327,13 +423,11 @@ class _Change:
                 await report()
                 await asyncio.sleep(_POLL_S)
 
-        reporting = asyncio.create_task(keep_up())
-        try:
-            return await work
-        finally:
-            await _stopped(reporting)
-            # What goes wrong with a report is not what became of the action.
-            await asyncio.gather(report(), return_exceptions=True)
+        async with meanwhile(keep_up()):
+            ended = await work
+        # What goes wrong with a report is not what became of the action.
+        await asyncio.gather(report(), return_exceptions=True)
+        return ended
 
 
 async def _stopped(*tasks: asyncio.Task[Any]) -> None:

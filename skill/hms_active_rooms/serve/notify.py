@@ -13,8 +13,9 @@ import hmac
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,6 +31,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.app import Lifespan
+from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.untrusted import cut
 
 Form = Literal["slack", "teams", "discord", "json"]
@@ -53,6 +55,7 @@ _HOSTS: Final[Mapping[str, Form]] = {
     "discordapp.com": "discord",
 }
 
+_URL: Final = re.compile(r"[!-~]+")
 _MORE: Final = ("HMS_NOTIFY_FORM", "HMS_NOTIFY_SECRET", "HMS_NOTIFY_NAMES")
 
 _log = logging.getLogger(__name__)
@@ -87,7 +90,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
         return None
     with suppress(ValueError):
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.port != 0 and url.isascii():
+        if parts.scheme in ("http", "https") and parts.port != 0 and _URL.fullmatch(url):
             host = parts.hostname or ""
     if not host:
         raise ConfigurationError("HMS_NOTIFY_URL is no http:// or https:// address.")
@@ -164,15 +167,9 @@ class Notifier:
         self._sleep = sleep
         self._told: frozenset[str] = frozenset()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Look and send while the block runs."""
-        task = asyncio.create_task(self._look())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        return meanwhile(self._look())
 
     async def _look(self) -> None:
         find = partial(self._gate.journal.actions, state="proposed", oldest_first=True)

@@ -90,10 +90,8 @@ class PeersData(_RosterData):
 class PeersTable(_RosterData):
     """Who is in a room: counts of all, and the rows that were asked for, each named once."""
 
-    # The schema leaves out that each is a text: an MCP client checks every one, in Python.
-    peers: list[
-        Annotated[list[str], WithJsonSchema({"type": "array", "minItems": 4, "maxItems": 4})]
-    ] = Field(
+    # Of a row the schema says nothing: an MCP client checks every one, in Python.
+    peers: Annotated[list[list[str]], WithJsonSchema({"type": "array"})] = Field(
         description="Each is [short id, name, role, user id]. A cut text ends in an ellipsis."
     )
 
@@ -144,17 +142,15 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
     two are in one `budget` of tokens by `token_bound`; one row is told whatever it costs.
     """
 
-    def table(fewer: Roster) -> dict[str, Any]:
-        peers = [list(row.cells) for row in fewer.rows]
-        return {**_data(room_id, fewer), "peers": peers, **_details(fewer)}
+    data: dict[str, Any] = {}
 
-    view, (text, _) = fitting(
-        view,
-        budget,
-        lambda fewer: (render_roster(fewer), _in_json(table(fewer))),
-        lambda row: f"{row.line}\n{_in_json(row.cells)},",
-    )
-    return text, table(view)
+    def written(fewer: Roster) -> tuple[str, str]:
+        data.update(_counted(room_id, fewer), peers=[[*row.cells] for row in fewer.rows])
+        data.update(_details(fewer))
+        return render_roster(fewer), _in_json(data)
+
+    _, (text, _) = fitting(view, budget, written, lambda row: f"{row.line}\n{_in_json(row.cells)},")
+    return text, data
 
 
 def _person(row: Row) -> dict[str, str]:
@@ -176,6 +172,10 @@ def _details(view: Roster) -> dict[str, Any]:
 
 
 def _data(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:
+    return {**_counted(room_id, view, roles), "peers": [_person(row) for row in view.rows]}
+
+
+def _counted(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:
     by_role: dict[str, int] = {}
     for role, count in view.by_role[:roles]:
         shown = cell(role, LABEL)
@@ -191,7 +191,6 @@ def _data(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any
         "offset": view.offset,
         "left_out": view.left_out,
         **({"unreadable": view.unreadable} if view.unreadable else {}),
-        "peers": [_person(row) for row in view.rows],
     }
 
 

@@ -187,8 +187,8 @@ def _matching(peers: Iterable[Peer], filters: Mapping[str, str]) -> list[Peer]:
         found = [peer for peer in found if _finds(text, peer, within)]
     if part is None:
         return found
-    within, perhaps = named(part), may_hold(part, [peer.name for peer in found])
-    return [peer for peer, may in zip(found, perhaps, strict=True) if may and within(peer.name)]
+    within, places = named(part), may_hold(part, [peer.name for peer in found])
+    return [found[place] for place in places if within(found[place].name)]
 
 
 def _finds(text: str, peer: Peer, within: Callable[[str], bool]) -> bool:
@@ -211,14 +211,19 @@ def fitting(
     """
     while True:
         texts = written(view)
-        over = sum(map(token_bound, texts)) - budget
+        over = (whole := sum(map(token_bound, texts))) - budget
         kept = len(view.rows)
         if over <= 0 or kept <= 1:
             return view, texts
-        # The text around the rows depends on them, so what is left is measured again.
+        # The text around the rows depends on them, so what is left is measured again. Most of the
+        # rows that go are measured in one, as if all cost the same; the last ones each.
+        kept -= (kept - 1) * over // whole
+        over -= token_bound("".join(map(row, view.rows[kept:])))
         while kept > 1 and over > 0:
             kept -= 1
             over -= token_bound(row(view.rows[kept]))
+        while kept + 1 < len(view.rows) and over + (cost := token_bound(row(view.rows[kept]))) <= 0:
+            kept, over = kept + 1, over + cost
         view = replace(view, rows=view.rows[:kept])
 
 

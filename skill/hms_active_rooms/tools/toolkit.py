@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool, BaseToolkit
@@ -60,7 +61,7 @@ class ActiveRoomsToolkit(BaseToolkit):
                 "The policy names no room, so no tool could do anything.",
                 hint='Name them, Policy(rooms=["<room id>"]), or allow any with rooms=["*"].',
             )
-        if confirm is not None and not callable(confirm):
+        if confirm is not None and not _takes_a_request(confirm):
             raise ConfigurationError(
                 f"confirm is {confirm!r}, which cannot ask anybody.",
                 hint="Give a function that takes the request and returns request.approve(by=...) "
@@ -144,3 +145,13 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     def __repr_args__(self) -> Any:
         return [("rooms", list(self._gate.policy.rooms))]
+
+
+def _takes_a_request(confirm: Callable[..., object]) -> bool:
+    try:
+        signature(confirm).bind("request")
+    except TypeError:
+        return False
+    except ValueError:  # one that does not tell what it takes
+        return True
+    return True

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from evals.sentence_sets import TABLES, independent, never, table
+from evals.sentence_sets import INDEPENDENT, TABLES, never, table
 from evals.sentences import ROOM, calls, changes, peer_id, play, said, whom
 from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
@@ -31,6 +31,11 @@ CLEAR_ORDERS = (
     "kick Liam pls hes swearing",
     "remove Sam Patel because he is rude",
     "end the class, we're done",
+    "kick the bot that's posting adverts",
+    "do the needful and remove Spam Bot",
+    "kick sam lee for cheating on the test",
+    "students out, all of them",
+    "message Priya and tell her to unmute",
 )
 BEFORE = (
     "don't", "do not", "please don't", "never", "should I", "why did you", "who said to",
@@ -44,6 +49,7 @@ BEFORE = (
     "I'm going to", "the plan is to", "wait before you", "whatever you do, don't",
     "he's leaving, no need to", "let's say we", "we may", "can you please not", "would you mind not",
     "I'd be grateful if you could not", "lmk if you", "i want that nobody",
+    "I forgot to shout and", "we don't have to", "he might be late and", "the plan is to talk and",
 )  # fmt: skip
 BEHIND = (
     "if he does it again", "unless he stops", "when Nora leaves", "in five minutes", "tomorrow",
@@ -53,6 +59,7 @@ BEHIND = (
     ". Stop.", ". I take that back.", "except Nora", "but not yet", "or Sam Lee", "theoretically",
     "before lunch", "at some point", "for ten minutes", ", said Nora",
     ", yeah right", "(maybe)", ". Is that ok?", ". Ask Nora first.", ". Wait for Nora.", "in minecraft",
+    ", not now", ", said the chat", "one day", "might be a good idea", "in a bit", "next week",
 )  # fmt: skip
 
 
@@ -63,7 +70,7 @@ def test_no_sentence_of_a_negation_condition_or_question_around_an_order_becomes
     order: str, before: str, behind: str
 ) -> None:
     # Words behind a message alone may belong to it.
-    assume(before or (behind and not order.startswith(("tell", "warn"))))
+    assume(before or (behind and not order.startswith(("tell", "warn", "message"))))
     assert changes(play(f"{before} {order} {behind}".strip())) == []
 
 
@@ -127,7 +134,7 @@ def test_what_must_never_be_a_change_is_none() -> None:
 
 
 def test_of_the_independent_set_nine_of_ten_are_right() -> None:
-    graded = independent()
+    graded = table(INDEPENDENT)
     assert sum(one.right for one in graded) / len(graded) >= 0.9
 
 

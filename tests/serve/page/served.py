@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve.app import create_app
+from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.page import PATH, Page, PageSettings, page_routes
-from hms_active_rooms.serve.server import serving
 from serve.people import remove
 
 T = TypeVar("T")
@@ -66,7 +65,7 @@ def running_page(
 ) -> Iterator[Served]:
     """The page on a free port while the block runs."""
     page = page_routes(toolkit, settings)
-    guard = guard_settings("127.0.0.1", token=token, own_login=(PATH,))
+    guard = guard_settings("127.0.0.1", callers={"": token} if token else None, own_login=(PATH,))
     app = create_app(toolkit, page.entry, guard=guard)
     loop = asyncio.new_event_loop()
     ready: asyncio.Future[str] = loop.create_future()

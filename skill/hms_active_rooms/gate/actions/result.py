@@ -117,8 +117,10 @@ def for_each(
         verified = False
     elif executed != "no" and not left:
         verified = seen.gone is True
-        still = f"{len(seen.still) or 'Some'} still listed ({seen.why or 'this can take 60 s'})."
-        text += f" {CHECKED if verified else still}"
+        look = f"{len(seen.still)} still listed (this can take 60 s)."
+        if seen.gone is None:
+            look = f"A look {seen.words()}"
+        text += f" {CHECKED if verified else look}"
     state: Ending = "unknown" if count["unknown"] else "failed" if left else "done"
     code = error.code if error else ""
     return state, Result(text, executed, verified=verified, people=rows, error=code)

@@ -97,12 +97,18 @@ Way = Literal[
 ]
 """Ways in which a decision on an action came about."""
 
-_PEOPLE = frozenset(get_args(Way)) - {"relaxed", "unattended", "policy", "gate", "claim"}
+_NOBODY = frozenset({"relaxed", "unattended", "policy", "gate", "claim"})
+_PEOPLE = frozenset(get_args(Way)) - _NOBODY
 
 
 def by_person(way: Way | Literal[""]) -> bool:
     """Whether a person decided."""
     return way in _PEOPLE
+
+
+def who(by: str, way: str) -> str:
+    """Who did what is on record as `by`, this `way`; "" where that is a part of ours and nobody."""
+    return "" if way in _NOBODY else by
 
 
 def ran_unasked(way: Way | Literal[""]) -> bool:

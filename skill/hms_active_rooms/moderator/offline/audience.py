@@ -16,7 +16,7 @@ from hms_active_rooms.moderator.offline.roster import Roster
 _MAX_NAME_WORDS: Final = 9
 _QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")
 _MARK: Final = re.compile(
-    r"(?i)\s*(?:\(?only\)?\s*)?(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])"
+    r"(?i)\s*(?:(?:\(?only\)?|privately|in private)\s*)?(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])"
     r"|,(?=\s*(?:please|pls|kindly)\b))\s*"
 )
 _JOIN: Final = re.compile(
@@ -66,6 +66,7 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
     if pattern("us").match(text):
         raise Unclear("reported")
     # "Sam Lee, not Sam Patel, that ...": the other one is left out.
+    text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
     text = re.sub(r"(?i)^([^,:]+), not [^,:]+,\s+", r"\1 ", text)
     by_role = pattern("by_role", "macros").match(text)
     everyone = None if by_role else pattern("everyone").match(text)

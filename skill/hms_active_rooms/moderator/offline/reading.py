@@ -49,13 +49,11 @@ def filled(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """A pattern for whole words."""
     return rf"(?<![\w'-])(?:{filled(text)})(?![\w'-])"
 
 
 @cache
 def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
-    """The pattern of this name."""
     told = _file()[section][kind]
     return re.compile(filled(told) if section == "macros" else whole(told), re.IGNORECASE)
 
@@ -139,7 +137,7 @@ def read(text: str) -> Reading:
     if not line or len(line) > _MAX_CHARS or escaped(seen) != seen:
         return Reading(why="unreadable")
     line, rooms = _without_rooms(line)
-    found = _talk(line) or _combined(line) or _look(line) or _combined(_mended(line))
+    found = _talk(line) or _combined(line) or _look(line) or _mended(line)
     return replace(found or Reading(why=_why_not(line)), rooms=rooms)
 
 
@@ -203,17 +201,20 @@ def _talk(line: str) -> Reading | None:
     return None
 
 
-def _mended(line: str) -> str:
-    """The line with its known words mended, if a letter is missing, doubled or moved."""
-    head = re.match(r'[^:"]*', line)
+def _mended(line: str) -> Reading | None:
+    """The line as it is also said, its known words mended if a letter is missing, doubled or moved."""
+    spoken = line
+    for told, text in rows("spoken"):
+        spoken = re.sub(told, text, spoken, count=1, flags=re.IGNORECASE)
+    head = re.match(r'[^:"]*', spoken)
     end = head.end() if head else 0
 
     def known(match: re.Match[str]) -> str:
         word, known = match[0], None if pattern("verbs").match(match[0]) else kinds("mended")
         return next((one for one in known or () if slip(word.lower(), one)), word)
 
-    fixed = re.sub(r"[^\W\d_]{3,}", known, line[:end]) + line[end:]
-    return fixed if fixed != line else ""
+    fixed = re.sub(r"[^\W\d_]{3,}", known, spoken[:end]) + spoken[end:]
+    return (_combined(fixed) or _look(fixed)) if fixed != line else None
 
 
 # --- the parts of a line --------------------------------------------------------------------------
@@ -243,10 +244,13 @@ def _combined(line: str) -> Reading | None:
         return [] if first == len(places) else None
 
     orders, reasons, taken = list[Order](), list[str](), False
+    before = ""
     for kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
         if isinstance(what, Order):
-            if last.verb == "end" and what.verb in ("end", "lock_only"):
+            if before in ("statement", "look") and pattern("governs").search(what.about):
+                return None
+            if last.verb == "end" and what.verb in ("end", "end_it", "lock_only"):
                 lock = what.lock or last.lock or what.verb == "lock_only"
                 what, kind = replace(last, lock=lock), "instead"
             orders = [*orders[: -1 if taken or kind == "instead" else None], what]
@@ -260,6 +264,7 @@ def _combined(line: str) -> Reading | None:
             )
         elif kind == "back":
             taken = bool(orders)
+        before = kind
     changes = [order for order in orders if order.verb in CHANGES]
     if taken:
         return Reading(why="negation")
@@ -296,8 +301,7 @@ def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
         return None
     looking = asked or _ASKS.match(plainly(text))
     if not looking:
-        ordered = pattern("verbs").search(before)
-        stands = _is_statement(text) and (not ordered or _as_reason(text))
+        stands = _is_statement(text) and (not plainly(before) or _as_reason(text))
         return ("statement", text.strip(" .!")) if stands else None
     look = None if fits(text, "condition", "delay", "negation", "mood") else _look(text)
     return ("look", look.orders[0]) if look else None
@@ -353,12 +357,16 @@ def _order(text: str) -> Order | None:
         return _message(said["MESSAGE"][0], asked=asked)
     if (text.rstrip(" .!").endswith("?") and not asked) or fits(text, "unquoted", "injection"):
         return None
+    if "RELATIVE" in said and re.match(r"(?i)(?:all|any|both|each|every)|.*s$", who[-1]):
+        return None
     listed = any(joint != "," for joint in said.get("AND", ()))
     if any(map(pattern("verbs").match, who[1:])) or (
         not listed and any(map(_is_statement, who[1:]))
     ):
         return None
-    given = [*said.get("REASON", ()), *said.get("PAREN", ()), *said.get("STATED", ())]
+    given = [
+        one for kind in ("REASON", "PAREN", "STATED", "RELATIVE") for one in said.get(kind, ())
+    ]
     reason = _as_reason(given[0].strip(" ()"), after_for="FOR" in said) if given else None
     if given and not reason:
         return None
@@ -398,6 +406,8 @@ def _as_reason(text: str, *, after_for: bool = False) -> str | None:
     if after_for:
         barred = barred or fits(text, "negation", "delay") or bool(pattern("no_for").search(plain))
     taken = pattern("no_reason").search(plain) or pattern("back").search(plain.replace("not", ""))
+    further = re.split(r"[.;!]+\s+", plain)[1:]
+    barred = barred or any(plainly(one) and not _is_statement(one) for one in further)
     if barred or taken or "?" in text or _joins_order(text):
         return None
     courtesy = rf"{whole('{tail}')}|reason:|[\s,.!]"
@@ -409,8 +419,6 @@ def _as_reason(text: str, *, after_for: bool = False) -> str | None:
 
 def _look(text: str) -> Reading | None:
     said = plainly(text)
-    if re.fullmatch(r"[^\W_]+\?", text) and not pattern("verbs").match(text):
-        return Reading((Order("look", words=said, manner="who"),))
     for kind in kinds("looks"):
         match = pattern(kind, "looks").match(said)
         if match and (kind != "status" or match.end() == len(said)):

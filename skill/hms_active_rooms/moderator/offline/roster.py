@@ -34,7 +34,6 @@ class Peer:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of the name, as `_key` has them."""
         return _key(self.name)
 
 
@@ -84,7 +83,6 @@ class Roster(BaseModel):
         return len(self.peers) >= (self.total if self.matching is None else self.matching)
 
     def with_role(self, role: str) -> tuple[Peer, ...]:
-        """Everyone shown who has exactly this role."""
         return tuple(peer for peer in self.peers if peer.role == role)
 
     def holders(self, role: str) -> tuple[Someone, ...]:
@@ -118,8 +116,8 @@ class Roster(BaseModel):
         for spoken in (text,) if is_quoted else dict.fromkeys((text, cut, bare)):
             ids = set(resolve_short_id(spoken, [peer.id for peer in peers]))
             by_id = [p for p in peers if p.id in ids or p.user_id.casefold() == spoken.casefold()]
-            plain = [(p, _key(re.sub(r"\(.*?\)", "", p.name))) for p in peers]
-            named = [p for p, words in plain if _key(spoken) in (words, p.words)]
+            plain = [(p, _joined(re.sub(r"\(.*?\)", "", p.name))) for p in peers]
+            named = [p for p, name in plain if _joined(spoken) in (name, _joined(p.name))]
             if len(by_id) == 1 and not named:
                 return Found(tuple(by_id), sure=True)
             looks = "" if spoken.isascii() else skeleton(spoken)
@@ -135,7 +133,7 @@ class Roster(BaseModel):
             if _key(role) == words[:1]:
                 found = self.resolve(bare.partition(" ")[2])
                 of_role = all(isinstance(p, Peer) and p.role == role for p in found.options)
-                return found if of_role and bare != text else Found()
+                return found if of_role else Found()
         within = [p for p in peers if _meet(words, p.words)]
         if within and not all(map(small.fullmatch, words)):
             return self._sure(within, bare, sentence)
@@ -244,6 +242,10 @@ def _key(text: str) -> tuple[str, ...]:
     plain = unicodedata.normalize("NFD", text.casefold())
     words = ("".join(filter(str.isalnum, word)) for word in plain.split())
     return tuple(filter(None, words)) or (plain.strip(),)
+
+
+def _joined(text: str) -> str:
+    return "".join(_key(text))
 
 
 def _spaced(role: str) -> str:
