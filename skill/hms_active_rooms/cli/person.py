@@ -195,7 +195,7 @@ def finish(
             answer = ask(question, desk, on_bad=bad, session=session, number=number, total=total)
             if answer is None:
                 return action
-            decided = _decide(gate, action.id, answer, way)
+            decided = _decide_here(gate, action.id, answer, way)
         except KeyboardInterrupt:
             desk.notice("")  # the terminal wrote ^C
             raise Interrupted(blocking.run(gate.latest(action))) from None
@@ -223,12 +223,12 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
     return action, asked[-1] if asked else None
 
 
-def _decide(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
+def _decide_here(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
     return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
 
 
 def _note_bad(gate: Gate, action_id: str, way: Way, text: str) -> None:
-    _decide(gate, action_id, BadAnswerError(text), way)
+    _decide_here(gate, action_id, BadAnswerError(text), way)
 
 
 def ask(

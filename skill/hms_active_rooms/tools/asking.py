@@ -33,8 +33,8 @@ from hms_active_rooms.gate.approval import (
     Refuse,
     answer_schema,
 )
-from hms_active_rooms.gate.deciding import decide
-from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, told_and_left
+from hms_active_rooms.gate.deciding import record_decision
+from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, skip_if_broken
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,
     UNSENT,
@@ -175,10 +175,12 @@ class Interrupts:
                     break
                 asked = list(zip(items[::2], found, strict=True))
             for (action_id, row), answer in zip(asked, answers, strict=True):
-                with told_and_left(action_id):
+                with skip_if_broken(action_id):
                     wanted = row if isinstance(row, Action) else action_id
                     by, policy = self._by, self._gate.policy
-                    decided = decide(tx, wanted, answer, by=by, way="interrupt", policy=policy)
+                    decided = record_decision(
+                        tx, wanted, answer, by=by, way="interrupt", policy=policy
+                    )
                     newest = decided.newest
                     # A call can run the row of another one, which was held back.
                     same = [key for key, one in rows.items() if one.call_key == newest.call_key]
