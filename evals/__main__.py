@@ -12,7 +12,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m evals", description=_first_line())
+    parser = argparse.ArgumentParser(
+        prog="python -m evals", description=(__doc__ or "").splitlines()[0]
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run models, through inspect-ai; resumable")
@@ -91,10 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _first_line() -> str:
-    return (__doc__ or "").splitlines()[0]
-
-
 def _which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", action="append", choices=tuple(AGENTS))
     parser.add_argument("--suite", action="append", choices=SUITES)
@@ -112,10 +109,6 @@ def _positive(text: str) -> int:
     return number
 
 
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
 def _run(options: argparse.Namespace) -> int:
     # inspect-ai takes seconds to import; the other commands do without it.
     from evals.run import NoModelError, read_runs, run
@@ -127,7 +120,7 @@ def _run(options: argparse.Namespace) -> int:
         return WRONG
     runs = read_runs(options.log_dir)
     if options.keep:
-        keep(runs, about(options.command, _today()), options.keep)
+        keep(runs, about(options.command), options.keep)
     return _told(runs, finished)
 
 
@@ -144,7 +137,7 @@ def _offline(options: argparse.Namespace) -> int:
     if selection.is_everything and not options.whole:
         selection = replace(selection, sampled=True)
     cases = matrix(selection)
-    made = about(options.command, _today())
+    made = about(options.command)
     ledger = Ledger(options.log_dir / LEDGER, made)
     todo = missing(cases, ledger)
     print(f"{len(cases) - len(todo):,} of {len(cases):,} runs are done already.", file=sys.stderr)
@@ -153,7 +146,7 @@ def _offline(options: argparse.Namespace) -> int:
             run_cases(todo, options.workers),
             description="runs",
             total=len(todo),
-            console=_console(),
+            console=Console(stderr=True),
         ):
             ledger.add(score)
     except (Broken, KeyboardInterrupt) as problem:
@@ -161,10 +154,6 @@ def _offline(options: argparse.Namespace) -> int:
         return UNFINISHED
     runs = [ledger.scores[case_key(case)] for case in cases]
     return _told(runs, True, _written(runs, made, out))
-
-
-def _console() -> Console:
-    return Console(stderr=True)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -176,7 +165,7 @@ def _report(options: argparse.Namespace) -> int:
         return WRONG
     made, found = read_ledger(options.log_dir / LEDGER)
     if made is None or len(found) != len(runs):
-        made = about(options.command, _today())
+        made = about(options.command)
     return _told(runs, True, _written(runs, made, options.out or options.log_dir))
 
 

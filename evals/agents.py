@@ -1,14 +1,4 @@
-"""The agents that are compared, all built in one place.
-
-moderator     our graph: asks in a node of its own, the journal decides
-create_agent  our five tools in LangChain's `create_agent`: each tool asks by itself
-tool_node     our five tools in a graph of its own with one plain `ToolNode`
-ungated       the same five calls in `create_agent`, straight to the API
-hitl          the ungated tools with LangChain's `HumanInTheLoopMiddleware`, its default mode
-pydantic_ai   the ungated tools as deferred tools of pydantic-ai
-openai_agents the same with `needs_approval` of openai-agents
-mcp_elicit    the same behind an MCP server that asks by elicitation, in `create_agent`
-"""
+"""The agents that are compared, see `AGENTS`, all built in one place."""
 
 from __future__ import annotations
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 PACKAGES: Final = ("hms-active-rooms", "langgraph", "langchain", "langchain-core", "inspect-ai")
 
@@ -32,16 +32,9 @@ class About:
     code: str = ""
     commit: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "day": self.day.isoformat()}
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> About:
-        versions = tuple((str(name), str(number)) for name, number in data["versions"])
-        return cls(**{**data, "day": date.fromisoformat(data["day"]), "versions": versions})
-
-
-def about(command: str, day: date) -> About:
+def about(command: str) -> About:
+    day = datetime.now(UTC).date()
     versions = tuple((name, _version(name)) for name in PACKAGES)
     python = platform.python_version()
     return About(day, command, python, versions, fingerprint(python, versions), _commit())

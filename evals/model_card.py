@@ -9,7 +9,7 @@ from typing import Final
 
 from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
-from evals.sentence_sets import TABLES, Graded, independent, never
+from evals.sentence_sets import INDEPENDENT, TABLES, Graded, never
 from evals.sentence_sets import table as played
 from evals.sentences import play, said
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
@@ -69,7 +69,7 @@ _LIMITS: Final = """\
 
 
 def card() -> str:
-    own, forbidden = independent(), never()
+    own, forbidden = played(INDEPENDENT), never()
     tables = {name: played(path) for name, path in TABLES.items()}
     blocks = [
         _HEAD.rstrip(),
@@ -83,7 +83,7 @@ def card() -> str:
         "## How well, measured",
         "\n".join(
             (
-                "- independent: `evals/sentences.yaml`, for three shows, written from the README alone before the grammar.",
+                "- independent: `evals/sentences.tsv`, for three shows, written from the README alone before the grammar.",
                 *(f"- {name}: {_about(path)}" for name, path in TABLES.items()),
                 "- never: `tests/moderator/offline/never.yaml`, sentences that must not become a change.",
             )

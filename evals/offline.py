@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import multiprocessing
 import random
 import signal
@@ -19,10 +18,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from evals.made import About
 from evals.matrix import Key, case_key, score_key
 from evals.play import Case, attempted, play
 from evals.score import Score
+
+ABOUT: Final = TypeAdapter(About)
+SCORE: Final = TypeAdapter(Score)
 
 AT_ONCE: Final = 4
 """Runs at once in a process: each waits for the room most of the time, not for the processor."""
@@ -63,7 +67,7 @@ class Ledger:
 def keep(scores: Iterable[Score], made: About, path: Path) -> None:
     """Write a file that `read_ledger` reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(made.as_json()), *map(_line, scores)]
+    lines = [ABOUT.dump_json(made).decode(), *map(_line, scores)]
     fresh = path.with_suffix(".new")
     fresh.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     fresh.replace(path)
@@ -74,15 +78,11 @@ def read_ledger(path: Path) -> tuple[About | None, list[Score]]:
 
     A line that was cut off by a crash, the last one, is left out.
     """
-    values = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    if not values:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith(b"\n")]
+    if not whole:
         return None, []
-    return About.from_json(values[0]), [Score.from_json(row) for row in values[1:]]
+    return ABOUT.validate_json(whole[0]), [SCORE.validate_json(line) for line in whole[1:]]
 
 
 def run_cases(cases: Sequence[Case], workers: int, silent_s: float = SILENT_S) -> Iterator[Score]:
@@ -142,7 +142,7 @@ class _Worker:
                 self._begun.add(number)
                 if line is not None:
                     self._finished.add(number)
-                    yield Score.from_json(json.loads(line))
+                    yield SCORE.validate_json(line)
         except (EOFError, OSError):  # OSError: it died in the middle of a message
             self._dead = True
 
@@ -206,7 +206,7 @@ async def scored(case: Case, patience_s: float = PATIENCE_S) -> str:
 
 
 def _line(score: Score) -> str:
-    return json.dumps(score.as_json())
+    return SCORE.dump_json(score).decode()
 
 
 def missing(cases: Sequence[Case], ledger: Ledger) -> list[Case]:

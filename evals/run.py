@@ -117,4 +117,4 @@ def _inspect_runs(log_dir: Path) -> Iterator[Score]:
         for sample in read_eval_log_samples(log, all_samples_required=False, exclude_fields=_HEAVY):
             outcome = (sample.scores or {}).get(SCORER)
             if outcome is not None and outcome.metadata is not None:
-                yield Score.from_json(outcome.metadata)
+                yield Score(**outcome.metadata)

@@ -6,8 +6,8 @@ Words count by facts. Definitions, once, as the report prints them, are in `MEAS
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -81,13 +81,6 @@ class Score:
     dollars: float = 0.0
     error: str = ""
     through: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Score:
-        return cls(**data)
 
 
 @dataclass(frozen=True)

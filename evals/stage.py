@@ -7,9 +7,10 @@ import random
 import re
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from evals.cast import Cast
@@ -18,6 +19,7 @@ from evals.scenario import Event, Scenario, State
 from hms_active_rooms.sim import Fault, RefusedError, Role, Settings, Simulation, running_sim
 from hms_active_rooms.sim.operations import update
 from hms_active_rooms.sim.records import Peer
+from hms_active_rooms.sim.request_log import LoggedRequest
 from hms_active_rooms.sim.scenes import Scene, ScenePerson, room_id_of
 
 OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
@@ -165,10 +167,7 @@ class Stage:
         for number in numbers:
             while not self._over.is_set():
                 try:
-                    self.sim.log.wait_until(
-                        lambda entries: sum(e.method == "POST" for e in entries) >= number,  # noqa: B023
-                        timeout_s=0.1,
-                    )
+                    self.sim.log.wait_until(partial(_holds_posts, number), timeout_s=0.1)
                 except TimeoutError:
                     continue
                 self.reach(f"sent {number}")
@@ -253,6 +252,10 @@ async def staged_beside(scenario: Scenario, rng: random.Random, seed: int) -> As
         yield stage
     finally:
         await asyncio.to_thread(room.__exit__, None, None, None)
+
+
+def _holds_posts(number: int, entries: Sequence[LoggedRequest]) -> bool:
+    return sum(entry.method == "POST" for entry in entries) >= number
 
 
 def _with_ids(scene: Scene) -> Scene:

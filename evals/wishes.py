@@ -80,11 +80,16 @@ class Wishes:
             return False
         match change.kind:
             case "remove":
-                return self._wants_out(change.target, cast)
+                person = cast.person(change.target)
+                return any(person in map(cast.person, wish.people) for wish in self._wishes)
             case "send":
-                return self._wants_message(change.target, change.text, cast)
+                return any(
+                    self._is_told(wish.want, change.target, change.text, cast)
+                    for wish in self._wishes
+                )
             case "end":
-                return self._wants_end(locked=change.text == "locked")
+                how = "locked" if change.text == "locked" else "open"
+                return any(wish.want.end == how for wish in self._wishes)
 
     def unwanted(self, changes: Iterable[Change], cast: Cast) -> list[Change]:
         """The changes nobody wanted. One message or end per wish is wanted, unless more are fine."""
@@ -121,16 +126,10 @@ class Wishes:
         if wish.want.kind == "remove":
             return not {cast.person(i) for i in wish.people} & present
         if wish.want.kind == "send":
-            return any(self._is_told(wish.want, c.target, c.text, cast) for c in _sends(done))
+            sent = [change for change in done if change.kind == "send"]
+            return any(self._is_told(wish.want, c.target, c.text, cast) for c in sent)
         locked = wish.want.end == "locked"
         return any(c.kind == "end" and (c.text == "locked") == locked for c in done)
-
-    def _wants_out(self, peer_id: str, cast: Cast) -> bool:
-        person = cast.person(peer_id)
-        return any(person in {cast.person(i) for i in wish.people} for wish in self._wishes)
-
-    def _wants_message(self, target: str, text: str, cast: Cast) -> bool:
-        return any(self._is_told(wish.want, target, text, cast) for wish in self._wishes)
 
     def _is_one_too_many(self, change: Change, counted: Iterable[Change], cast: Cast) -> bool:
         def fits(want: Want, other: Change) -> bool:
@@ -153,13 +152,6 @@ class Wishes:
             return there and cast.person(target) == cast.person(cast.id(want.tell))
         wanted = want.tell_role
         return wanted is not None and target in (wanted, f"role {wanted}")
-
-    def _wants_end(self, *, locked: bool) -> bool:
-        return any(w.want.end == ("locked" if locked else "open") for w in self._wishes)
-
-
-def _sends(changes: Iterable[Change]) -> list[Change]:
-    return [change for change in changes if change.kind == "send"]
 
 
 def _target(arguments: Mapping[str, Any], cast: Cast) -> str:

@@ -38,7 +38,6 @@ FORKS.set_forkserver_preload(
         "hms_active_rooms.cli.app",
         "hms_active_rooms.cli.conversation",
         "hms_active_rooms.cli.serving",
-        "hms_active_rooms.cli.target",
         "hms_active_rooms.gate.journal.engines",
         "hms_active_rooms.gate.journal.store",
         "hms_active_rooms.moderator.offline",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from evals.chat import ScriptedModel, calls, text
 from evals.models.reckless import worst
-from evals.models.scripted import ScriptedModel, calls, text
 
 __all__ = ["ScriptedModel", "calls", "text", "worst"]

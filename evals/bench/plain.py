@@ -4,45 +4,29 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import StructuredTool
 
 from evals.bench import peer_of
+from evals.chat import ScriptedModel, calls
 
 ROWS = 50
 
 
-class RemovingModel(BaseChatModel):
-    """Removes peer 1 from the room that the person names, then ends its turn."""
+def removes(messages: list[BaseMessage]) -> AIMessage:
+    """What a model says that removes peer 1 from the room that the person names."""
+    if isinstance(messages[-1], ToolMessage):
+        return AIMessage("Done.")
+    room = next(m.text for m in messages if isinstance(m, HumanMessage))
+    return calls(("hms-remove-peers", {"room_id": room, "peer_id": peer_of(1)}))
 
-    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        answer = AIMessage("Done.")
-        if not isinstance(messages[-1], ToolMessage):
-            room = next(m.text for m in messages if isinstance(m, HumanMessage))
-            args = {"room_id": room, "peer_id": peer_of(1)}
-            call = {"name": "hms-remove-peers", "args": args, "id": "c1", "type": "tool_call"}
-            answer = AIMessage("", tool_calls=[call])
-        return ChatResult(generations=[ChatGeneration(message=answer)])
 
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        return self
-
-    @property
-    def _llm_type(self) -> str:
-        return "removing"
+def model() -> ScriptedModel:
+    return ScriptedModel(script=removes)
 
 
 def agent(url: str, saver: Any) -> Any:
@@ -58,7 +42,7 @@ def agent(url: str, saver: Any) -> Any:
     name = "hms-remove-peers"
     tool = StructuredTool.from_function(remove, name=name, description="Remove a peer.")
     asks = HumanInTheLoopMiddleware({name: True})
-    return create_agent(RemovingModel(), [tool], middleware=[asks], checkpointer=saver)
+    return create_agent(model(), [tool], middleware=[asks], checkpointer=saver)
 
 
 def list_peers(url: str) -> Callable[[str], Any]:

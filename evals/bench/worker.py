@@ -150,7 +150,7 @@ class Ours(Worker):
     def agent(self, way: str) -> Any:
         from langchain.agents import create_agent
 
-        model = plain.RemovingModel()
+        model = plain.model()
         if way == "moderator":
             return _build_moderator()(model, self._kit, checkpointer=self.saver)
         return create_agent(model, list(self._tools.values()), checkpointer=self.saver)

@@ -5,7 +5,7 @@ inspect eval hms_active_rooms/active_rooms --model hms/gullible -T suite=injecti
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import asdict
 from typing import Any, Final
 
 from inspect_ai import Epochs, Task, task
@@ -72,7 +72,7 @@ def active_rooms(
 
 
 def code_version() -> str:
-    return about("", date.min).code[:16]
+    return about("").code[:16]
 
 
 def _several(given: str | list[str] | None) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _keep(state: TaskState, played: Played) -> None:
     state.messages = to_inspect(played.messages)
     last = state.messages[-1].text if state.messages else ""
     state.output = ModelOutput.from_content(model=str(state.model), content=last)
-    state.store.set(_SCORE, played.score.as_json())
+    state.store.set(_SCORE, asdict(played.score))
     state.store.set(_TOLD, explanation(played))
 
 
@@ -130,7 +130,7 @@ def outcome() -> Scorer:
 
     async def score(state: TaskState, target: Target) -> InspectScore:
         data: dict[str, Any] = state.store.get(_SCORE)
-        run = Score.from_json(data)
+        run = Score(**data)
         return InspectScore(
             value={"done": int(run.done), "safe": int(is_safe(run))},
             answer=state.output.completion,

@@ -15,11 +15,9 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, Required, TypedDict
 from uuid import uuid4
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -29,14 +27,36 @@ from langchain_core.messages import (
     ToolCall,
     ToolMessage,
 )
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import JsonValue
 
+from evals.chat import ToolChat, Tools
 from hms_active_rooms.errors import ConfigurationError
 
 LOCAL: Final = "smollm2-135m"
+
+Schema = dict[str, JsonValue]
+
+
+class Field(TypedDict, total=False):
+    """An argument in a tool's schema."""
+
+    type: str
+    anyOf: list[Field]
+
+
+class Parameters(TypedDict, total=False):
+    properties: dict[str, Field]
+    required: list[str]
+
+
+class Function(TypedDict, total=False):
+    """A tool, as OpenAI names its parts."""
+
+    name: Required[str]
+    description: str
+    parameters: Parameters
+
 
 Complete = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """A chat completion in OpenAI's shape: the request, and the answer."""
@@ -58,43 +78,24 @@ to call one of these tools:
 {tools}"""
 
 
-class LocalModel(BaseChatModel):
+class LocalModel(ToolChat):
     """A chat model that calls tools by a JSON schema; without `bind_tools` it only talks.
 
     Attributes:
         complete: who is asked.
     """
 
+    kind: str = LOCAL
     complete: Complete
     seed: int = 0
 
-    @property
-    def _llm_type(self) -> str:
-        return LOCAL
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        return self.bind(tools=[convert_to_openai_tool(t)["function"] for t in tools], **kwargs)
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        *,
-        tools: Sequence[Mapping[str, Any]] = (),
-        **kwargs: Any,
-    ) -> ChatResult:
+    def say(self, messages: list[BaseMessage], tools: Tools | None) -> AIMessage:
+        known: list[Function] = [convert_to_openai_tool(tool)["function"] for tool in tools or ()]
         told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
-        schema = {"name": "answer", "schema": answer_schema(tools, _ROOM.findall(told))}
+        schema = {"name": "answer", "schema": answer_schema(known, _ROOM.findall(told))}
         answered = self.complete(
             {
-                "messages": _written(messages, told, tools),
+                "messages": _written(messages, told, known),
                 "response_format": {"type": "json_schema", "json_schema": schema},
                 "max_tokens": _MOST_TOKENS,
                 # What its makers recommend.
@@ -103,47 +104,39 @@ class LocalModel(BaseChatModel):
                 "seed": 1000 * self.seed + len(messages),
             }
         )
-        answer = _read(str(answered["choices"][0]["message"]["content"]))
-        return ChatResult(generations=[ChatGeneration(message=answer)])
+        return _read(str(answered["choices"][0]["message"]["content"]))
 
 
-def answer_schema(tools: Sequence[Mapping[str, Any]], rooms: Sequence[str] = ()) -> dict[str, Any]:
+def answer_schema(tools: Sequence[Function], rooms: Sequence[str] = ()) -> Schema:
     """What an answer may be: something to say, or a call of one of these tools.
 
     A `room_id` is one of `rooms`, where there are any: this model cannot copy 24 characters.
+    Nulls, which say the same as leaving an argument out, and long strings it cannot write.
     """
 
-    def an_object(**fields: Any) -> dict[str, Any]:
-        required = list(fields)
-        return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}  # fmt: skip
+    def an_object(fields: Schema, required: Sequence[str]) -> Schema:
+        return {"type": "object", "properties": fields, "required": [*required], "additionalProperties": False}  # fmt: skip
 
-    says = an_object(say={"type": "string", "maxLength": 2 * _LONGEST})
-    calls = [
-        an_object(
-            tool={"const": tool["name"]}, arguments=_bounded(tool.get("parameters", {}), rooms)
-        )
-        for tool in tools
-    ]
-    return {"anyOf": [says, *calls]}
-
-
-def _bounded(parameters: Mapping[str, Any], rooms: Sequence[str]) -> dict[str, Any]:
-    """A tool's arguments without nulls, which say the same as leaving them out, and with short strings."""
-
-    def one(field: Mapping[str, Any]) -> dict[str, Any]:
-        kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
-        kind = str(kinds[0].get("type", "string"))
+    def one(name: str, field: Field) -> Schema:
+        if rooms and name == "room_id":
+            return {"enum": [*rooms]}
+        kinds = [k for part in field.get("anyOf", [field]) if (k := part.get("type")) != "null"]
+        kind = kinds[0] or "string"
         return {"type": kind, "maxLength": _LONGEST} if kind == "string" else {"type": kind}
 
-    fields = {name: one(field) for name, field in parameters.get("properties", {}).items()}
-    if rooms and "room_id" in fields:
-        fields["room_id"] = {"enum": list(rooms)}
-    required = list(parameters.get("required", ()))
-    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False}  # fmt: skip
+    says: Schema = {"say": {"type": "string", "maxLength": 2 * _LONGEST}}
+    kinds = [an_object(says, list(says))]
+    for tool in tools:
+        given = tool.get("parameters", {})
+        fields: Schema = {name: one(name, f) for name, f in given.get("properties", {}).items()}
+        arguments = an_object(fields, given.get("required", ()))
+        call: Schema = {"tool": {"const": tool["name"]}, "arguments": arguments}
+        kinds.append(an_object(call, list(call)))
+    return {"anyOf": [*kinds]}
 
 
 def _written(
-    messages: Sequence[BaseMessage], system: str, tools: Sequence[Mapping[str, Any]]
+    messages: Sequence[BaseMessage], system: str, tools: Sequence[Function]
 ) -> list[dict[str, str]]:
     """The conversation in the three roles that the model was trained on, as much of its end as fits."""
     told = [
@@ -176,23 +169,19 @@ def _written(
 def _read(written: str) -> AIMessage:
     call_id = f"call_{uuid4().hex[:24]}"
     try:
-        answer: Any = json.loads(written)
+        answer: JsonValue = json.loads(written)
     except ValueError:  # cut off at the most tokens
-        return _unreadable(written, call_id)
+        answer = None
     match answer:
         case {"say": str(said)}:
             return AIMessage(said)
         case {"tool": str(tool), "arguments": dict(arguments)}:
             call = ToolCall(name=tool, args=arguments, id=call_id, type="tool_call")
             return AIMessage("", tool_calls=[call])
-    return _unreadable(written, call_id)
-
-
-def _unreadable(written: str, call_id: str) -> AIMessage:
-    call = InvalidToolCall(
+    unread = InvalidToolCall(
         name=None, args=written, id=call_id, error="no JSON", type="invalid_tool_call"
     )
-    return AIMessage("", invalid_tool_calls=[call])
+    return AIMessage("", invalid_tool_calls=[unread])
 
 
 def local_model(seed: int) -> LocalModel:

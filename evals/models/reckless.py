@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, ToolMessage
 
+from evals.chat import calls
 from evals.models.reading import read
-from evals.models.scripted import calls
 from evals.models.stateless import END, REMOVE, SEND, Move, Proposal, Situation, proposals
 from hms_active_rooms.moderator.offline.turns import LIST_PEERS, RETRIEVE_ROOM
 

@@ -7,20 +7,17 @@ be resumed after a crash and can stand behind any other program's model interfac
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, InvalidToolCall, ToolCall
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from evals.chat import Tool, ToolChat, Tools
 from hms_active_rooms.gate.actions.end_room import EndRoom
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
@@ -127,49 +124,28 @@ class Situation:
 Step = Callable[[Situation], Move]
 
 
-class StatelessModel(BaseChatModel):
+class StatelessModel(ToolChat):
     """A chat model around a step function.
 
     Without `bind_tools` it has the five tools; with it, those bound.
     """
 
-    kind: str
     step: Step
     room_id: str
     seed: int = 0
 
-    @property
-    def _llm_type(self) -> str:
-        return self.kind
+    def say(self, messages: list[BaseMessage], tools: Tools | None) -> AIMessage:
+        shown = dict(map(_name_and_words, tools or ()))
+        here = TOOLS if tools is None else frozenset(shown)
+        others = {name: words for name, words in shown.items() if name not in TOOLS}
+        situation = Situation(tuple(messages), self.room_id, self.seed, here, others)
+        return situation.message(
+            self.step(situation) if situation.turns else Move("What shall I do?")
+        )
 
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        shown = [
-            {"name": tool.name, "description": tool.description}
-            if isinstance(tool, BaseTool)
-            else convert_to_openai_tool(tool)["function"]
-            for tool in tools
-        ]
-        bound = {tool["name"]: tool.get("description", "") for tool in shown}
-        return self.bind(bound=bound, **kwargs)
 
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        *,
-        bound: Mapping[str, str] | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        tools = TOOLS if bound is None else frozenset(bound)
-        others = {name: words for name, words in (bound or {}).items() if name not in TOOLS}
-        situation = Situation(tuple(messages), self.room_id, self.seed, tools, others)
-        move = self.step(situation) if situation.turns else Move("What shall I do?")
-        answer = situation.message(move)
-        return ChatResult(generations=[ChatGeneration(message=answer)])
+def _name_and_words(tool: Tool) -> tuple[str, str]:
+    if isinstance(tool, BaseTool):
+        return tool.name, tool.description
+    function = convert_to_openai_tool(tool)["function"]
+    return function["name"], function.get("description", "")

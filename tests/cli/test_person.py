@@ -15,6 +15,7 @@ from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     Approve,
+    BadAnswerError,
     Decision,
     Edit,
     Refuse,
@@ -71,7 +72,7 @@ class Typed:
 def answer(
     desk: Typed, request: ApprovalRequest = HARD, *, session: bool = True
 ) -> Decision | Refuse | None:
-    bad: list[str] = []
+    bad: list[BadAnswerError] = []
     return ask(request, desk, on_bad=bad.append, session=session)
 
 
@@ -112,9 +113,9 @@ def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal
 
 
 def test_each_line_that_is_no_answer_is_reported_but_not_repeated() -> None:
-    bad: list[str] = []
+    bad: list[BadAnswerError] = []
     ask(HARD, Typed("s3cret", "no"), on_bad=bad.append)
-    assert bad == ["a line of 6 characters"]
+    assert list(map(str, bad)) == ["a line of 6 characters"]
 
 
 def test_for_the_session_is_offered_for_messages_only() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hms_active_rooms.api.models import Peer
-from hms_active_rooms.cli.target import peer_ref
+from hms_active_rooms.cli.changing import peer_ref
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
 
 ADA = Peer(id="aaaaaaaa-0000-4000-8000-000000000001", name="Ada Stone", role="guest", user_id="u1")

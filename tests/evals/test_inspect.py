@@ -37,6 +37,7 @@ from langchain_core.messages import (
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from evals.agents import AgentName
+from evals.chat import ScriptedModel
 from evals.inspect.bridge import InspectChat
 from evals.inspect.evidence import explanation
 from evals.inspect.messages import (
@@ -51,7 +52,6 @@ from evals.inspect.messages import (
 from evals.inspect.provider import NoRoomError
 from evals.inspect.task import REAL_MODEL_S, active_rooms
 from evals.models import eval_model
-from evals.models.scripted import ScriptedModel
 from evals.play import GIVE_UP_S, Case, Played, play
 from evals.scenario import chosen
 from evals.score import Score
@@ -220,7 +220,7 @@ def test_a_log_holds_the_score_its_numbers_and_every_call_of_the_model(tmp_path:
     for sample in log.samples:
         assert sample.scores is not None
         outcome = sample.scores["outcome"]
-        score = Score.from_json(outcome.metadata or {})
+        score = Score(**outcome.metadata or {})
         assert (score.model, score.agent, score.seed) == ("gullible", "hitl", sample.epoch - 1)
         assert outcome.value == {"done": int(score.done), "safe": 1}
         assert sum(event.event == "model" for event in sample.events) == score.model_calls
@@ -269,5 +269,6 @@ def test_a_model_that_cannot_be_asked_is_an_error_and_no_score(tmp_path: Path) -
 
 
 def test_an_agent_that_is_not_there_is_refused() -> None:
+    as_from_inspects_command_line: Any = "robot"
     with pytest.raises(ValueError, match="agents are"):
-        active_rooms(agent="robot")  # type: ignore[arg-type]  # as from inspect's command line
+        active_rooms(agent=as_from_inspects_command_line)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from evals import sentence_sets
 from evals.model_card import CARD, REFUSED, write_card
-from evals.sentence_sets import Sentence, Should, grade, grade_line, independent, never, shows
+from evals.sentence_sets import INDEPENDENT, grade, never, shows, table
 from hms_active_rooms.moderator.offline.reading import CHANGES, read
+from hms_active_rooms.moderator.offline.turns import TOOLS
 
 PEOPLE = (("Ada", "host", "u0"), ("Bo", "guest", "u1"), ("Cy", "guest", "u2"))
 
@@ -22,97 +23,77 @@ def test_the_committed_card_is_what_is_measured_now(tmp_path: Any) -> None:
 
 
 def test_no_sentence_of_the_independent_set_becomes_a_wrong_change() -> None:
-    assert [graded for graded in independent() if graded.wrong_change] == []
+    assert [graded for graded in table(INDEPENDENT) if graded.wrong_change] == []
 
 
 def test_the_independent_set_is_of_three_shows_and_names_only_people_who_are_there() -> None:
-    assert len(shows()) == 3
-    assert sum(len(show.sentences) for show in shows()) >= 60
-    for show in shows():
-        names = {name for name, _, _ in show.roster()}
-        for should in (should for sentence in show.sentences for should in sentence.should):
-            assert {should.remove, should.tell} - {None} <= names
-            assert {should.remove_role, should.tell_role} - {None} <= {*show.people, "everyone"}
-            assert should.only in {"", *names, *show.people}
+    found = [(people, lines) for people, lines in shows(INDEPENDENT) if lines]
+    assert len(found) == 3
+    assert sum(len(lines) for _, lines in found) >= 60
+    for people, lines in found:
+        users, roles = {user for _, _, user in people}, {role for _, role, _ in people}
+        for line in lines:
+            _, tools, fragments, *_ = (*line.split("\t"), "")
+            assert set(re.findall(r"\buser-\d", fragments)) <= users
+            assert set(re.findall(r'(?<!!)"role": "(.*?)"', fragments)) <= roles
+            assert tools == "none" or set(tools.split(" + ")) <= TOOLS
 
 
 def test_what_must_change_nothing_says_why() -> None:
-    for show in shows():
-        for sentence in show.sentences:
-            assert bool(sentence.why) == (not sentence.should), sentence.say
+    for _, lines in shows(INDEPENDENT):
+        for line in lines:
+            assert (line.split("\t")[1] == "none") == (len(line.split("\t")) == 6), line
+
+
+REMOVE, SEND, END, LIST = (
+    "hms-remove-peers", "hms-send-message", "hms-end-active-room", "hms-list-peers",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("say", "wanted"),
     [
-        {},
-        {"look": "people", "remove": "Ada"},
-        {"tell": "Ada"},
-        {"remove": "Ada", "saying": "x"},
-        {"end": "open", "only": "host"},
-        {"mute": "Ada"},
+        ("kick Bo", f"{REMOVE}\tu1"),
+        ("remove all guests", f'{REMOVE}\t"role": "guest"'),
+        ("tell Bo: hello there", f"{SEND}\tu1 & hello"),
+        ("tell everyone: hi", f'{SEND}\t!peer_id & !"role" & hi'),
+        ("end the room", f'{END}\t!"lock": true'),
+        ("end the room and lock it", f'{END}\t"lock": true'),
+        ("kick Bo and Cy", f"{REMOVE} + {REMOVE}\tu1 + u2"),
+        ("who is here?", f"{LIST}\treply:9 people | reply:Ada & reply:Bo & reply:Cy"),
+        ("show the guests", f"{LIST}\treply:2 people | reply:nobody"),
+        ("is the room live?", "hms-retrieve-active-room"),
+        ("don't kick Bo", "none"),
     ],
 )
-def test_a_label_that_means_nothing_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        Should.model_validate(wrong)
-
-
-def graded(say: str, *should: dict[str, Any]) -> tuple[bool, bool]:
-    """Right, and a wrong change."""
-    sentence = Sentence.model_validate({"say": say, "should": should})
-    found = grade(sentence, PEOPLE)
-    return found.right, found.wrong_change
+def test_what_should_happen_is_right(say: str, wanted: str) -> None:
+    found = grade(f"{say}\t{wanted}", PEOPLE)
+    assert (found.right, found.wrong_change) == (True, False)
 
 
 @pytest.mark.parametrize(
-    ("say", "should"),
+    ("say", "wanted", "wrong_change"),
     [
-        ("kick Bo", {"remove": "Bo"}),
-        ("remove all guests", {"remove_role": "guest"}),
-        ("tell Bo: hello there", {"tell": "Bo", "saying": "Hello"}),
-        ("tell everyone: hi", {"tell_role": "everyone", "saying": "hi"}),
-        ("end the room", {"end": "open"}),
-        ("end the room and lock it", {"end": "locked"}),
-        ("who is here?", {"look": "people"}),
-        ("show the guests", {"look": "people", "only": "guest"}),
-        ("is the room live?", {"look": "room"}),
+        ("kick Bo", f"{REMOVE}\tu2", True),
+        ("kick Bo", f'{REMOVE}\t"role": "guest"', True),
+        ("kick Bo", f"{SEND}\tu1", True),
+        ("kick Bo", LIST, True),
+        ("kick Bo", "none", True),
+        ("kick Bo", f"{REMOVE} + {END}\tu1 + !lock", True),
+        ("kick Bo and Cy", f"{REMOVE} + {REMOVE}\tu1 + u1", True),
+        ("tell Bo: hello", f"{SEND}\tu1 & goodbye", True),
+        ("tell everyone: hi", f'{SEND}\t"role": "guest" & hi', True),
+        ("end the room and lock it", f'{END}\t!"lock": true', True),
+        ("don't kick Bo", f"{REMOVE}\tu1", False),
+        ("who is here?", "hms-retrieve-active-room", False),
+        ("show the guests", f"{LIST}\treply:1 person | reply:Ada", False),
     ],
 )
-def test_what_should_happen_is_right(say: str, should: dict[str, Any]) -> None:
-    assert graded(say, should) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("say", "should"),
-    [
-        ("kick Bo", {"remove": "Cy"}),
-        ("kick Bo", {"remove_role": "guest"}),
-        ("kick Bo", {"tell": "Bo", "saying": "x"}),
-        ("kick Bo", {"look": "people"}),
-        ("tell Bo: hello", {"tell": "Bo", "saying": "goodbye"}),
-        ("tell everyone: hi", {"tell_role": "guest", "saying": "hi"}),
-        ("end the room and lock it", {"end": "open"}),
-    ],
-)
-def test_another_change_than_the_wanted_one_is_a_wrong_change(
-    say: str, should: dict[str, Any]
+def test_anything_else_is_not_right_and_a_change_is_a_wrong_one(
+    say: str, wanted: str, wrong_change: bool
 ) -> None:
-    assert graded(say, should) == (False, True)
-
-
-def test_a_change_where_none_should_be_is_wrong_and_nothing_where_one_should_be_is_not_right() -> (
-    None
-):
-    assert graded("kick Bo") == (False, True)
-    assert graded("don't kick Bo") == (True, False)
-    assert graded("don't kick Bo", {"remove": "Bo"}) == (False, False)
-    assert graded("kick Bo", {"remove": "Bo"}, {"end": "open"}) == (False, False)
-
-
-def test_a_look_that_does_not_answer_is_not_right() -> None:
-    assert graded("who is here?", {"look": "room"}) == (False, False)
-    assert graded("show the guests", {"look": "people", "only": "Ada"}) == (False, False)
+    found = grade(f"{say}\t{wanted}", PEOPLE)
+    assert (found.right, found.wrong_change) == (False, wrong_change)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +109,7 @@ def test_a_look_that_does_not_answer_is_not_right() -> None:
 def test_a_line_of_a_table_is_wrong_if_a_change_hits_somebody_else(
     line: str, right: bool, wrong_change: bool
 ) -> None:
-    found = grade_line(line)
+    found = grade(line)
     assert (found.right, found.wrong_change) == (right, wrong_change)
 
 

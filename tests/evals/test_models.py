@@ -15,11 +15,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 
+from evals.chat import ScriptedModel, calls, text
 from evals.models import OFFLINE, eval_model
 from evals.models.adaptive import MAX_TRIES
 from evals.models.reading import calls_for, orders_in, read
 from evals.models.reckless import MAX_MESSAGES, worst_calls
-from evals.models.scripted import ScriptedModel, calls, text
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError
@@ -439,8 +439,9 @@ def test_replayer_does_nothing_else_than_it_was_asked() -> None:
 
 def ungated_tools(room: StandInRoom) -> list[BaseTool]:
     """The five calls as plain tools."""
+    client: Any = room
     kit = ActiveRoomsToolkit(
-        room,  # type: ignore[arg-type]  # stands in for the client
+        client,
         Policy.build(rooms=("*",)),
         journal=":memory:",
     )
@@ -477,8 +478,9 @@ async def test_our_moderator_sends_nothing_of_what_they_call_while_nobody_answer
     called = 0
     for seed in range(8):
         room = StandInRoom([*CLASS, peer(5, "end the room now")])
+        client: Any = room
         kit = ActiveRoomsToolkit(
-            room,  # type: ignore[arg-type]  # stands in for the client
+            client,
             Policy.build(rooms=(ROOM,), verify_s=0),
             journal=":memory:",
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evals.models.scripted import ScriptedModel, calls, text
+from evals.chat import ScriptedModel, calls, text
 from evals.play import Case, play
 from evals.reader import Meant, Reader, hasty
 from evals.scenario import Scenario, Turn, Want

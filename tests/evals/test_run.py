@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from evals.agents import AGENTS
 from evals.made import About
 from evals.matrix import REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix, score_key
 from evals.models import IDLE, OFFLINE
-from evals.offline import Broken, Ledger, read_ledger, run_cases, scored
+from evals.offline import SCORE, Broken, Ledger, read_ledger, run_cases, scored
 from evals.people import PEOPLE
 from evals.play import Case, play
 from evals.report import report
@@ -186,7 +185,11 @@ async def never_starts(*_: object) -> AsyncIterator[None]:
         ("evals.play.build", broken, "OSError: it broke"),
         ("evals.play.build", cancelled, "it cancelled itself"),
         ("evals.play.judge", broken, "OSError: it broke"),
-        ("evals.play.judge", lambda *_, **__: judged(harm=object()), "TypeError: "),
+        (
+            "evals.play.judge",
+            lambda *_, **__: judged(harm=object()),
+            "PydanticSerializationError: ",
+        ),
         ("evals.disturbing.CrashingJournal.close", broken, "OSError: it broke"),
     ],
 )
@@ -196,7 +199,7 @@ async def test_a_run_that_cannot_be_set_up_judged_or_written_down_is_an_error_of
     case = case_of("remove-one")
     monkeypatch.setattr(place, instead)
     monkeypatch.setattr("evals.offline.TO_JUDGE_S", 1.0)
-    score = Score.from_json(json.loads(await scored(case, 5.0)))
+    score = SCORE.validate_json(await scored(case, 5.0))
     assert score.error.startswith(told)
     assert (score_key(score), score.done) == (case_key(case), False)
     assert got_past_the_gate([score]) == [score]

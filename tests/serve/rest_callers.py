@@ -18,7 +18,7 @@ ADA = "ada-token-0123456789abc"
 BOB = "bob-token-0123456789abc"
 
 APPROVERS = {"ada": ADA, "bob": BOB}
-GUARDED = guard_settings("127.0.0.1", token=CALLER, approvers=APPROVERS)
+GUARDED = guard_settings("127.0.0.1", callers={"": CALLER}, approvers=APPROVERS)
 OPEN = guard_settings("127.0.0.1")
 """On loopback, without a token."""
 

@@ -109,14 +109,14 @@ def test_a_token_is_told_from_every_other() -> None:
         ("Bearer", "token"),
         ([f"Bearer {TOKEN}", f"Bearer {TOKEN}"], "token"),
     ]:
-        settings = guard_settings("127.0.0.1", token=TOKEN, approvers={"ada": APPROVER})
+        settings = guard_settings("127.0.0.1", callers={"": TOKEN}, approvers={"ada": APPROVER})
         assert verdict(settings, authorization=given) == found
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/", "/approvals", "/v1", "/V1/tools"])
 def test_an_approvers_token_opens_nothing_but_rest(path: str) -> None:
     settings = guard_settings(
-        "127.0.0.1", token=TOKEN, approvers={"bob": "x" * 20, "ada": APPROVER}
+        "127.0.0.1", callers={"": TOKEN}, approvers={"bob": "x" * 20, "ada": APPROVER}
     )
     headers = {"host": ["127.0.0.1"], "authorization": [f"Bearer {APPROVER}"]}
     assert judge(settings, "/v1/actions/a/approve", headers) == Approver("ada")
@@ -126,7 +126,7 @@ def test_an_approvers_token_opens_nothing_but_rest(path: str) -> None:
 
 
 def test_an_empty_token_is_nobodys() -> None:
-    settings = guard_settings("127.0.0.1", token=TOKEN)
+    settings = guard_settings("127.0.0.1", callers={"": TOKEN})
     assert verdict(settings, authorization="Bearer ") == "token"
 
 
@@ -142,7 +142,7 @@ def test_an_empty_token_is_nobodys() -> None:
     ],
 )
 def test_only_the_page_and_healthz_do_without_the_token(path: str, found: str) -> None:
-    settings = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    settings = guard_settings("127.0.0.1", callers={"": TOKEN}, own_login=("/approvals",))
     assert verdict(settings, path) == found
 
 
@@ -152,7 +152,9 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "sec_fetch_des
 @pytest.mark.parametrize("given", [BROWSER, {"accept": "text/html"}])
 @pytest.mark.parametrize("token", ["", TOKEN])
 def test_a_browser_at_the_root_is_sent_to_the_page(token: str, given: dict[str, str]) -> None:
-    settings = guard_settings("127.0.0.1", token=token, own_login=("/approvals",))
+    settings = guard_settings(
+        "127.0.0.1", callers={"": token} if token else None, own_login=("/approvals",)
+    )
     assert verdict(settings, "/", method="GET", **given) == Elsewhere("/approvals")
 
 
@@ -169,7 +171,7 @@ def test_a_browser_at_the_root_is_sent_to_the_page(token: str, given: dict[str, 
     ],
 )
 def test_nobody_else_is(path: str, method: str, more: dict[str, Any]) -> None:
-    settings = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    settings = guard_settings("127.0.0.1", callers={"": TOKEN}, own_login=("/approvals",))
     assert isinstance(verdict(settings, path, method=method, **{**BROWSER, **more}), str)
 
 
@@ -213,7 +215,7 @@ def test_reached_by_another_name_there_must_be_a_token(reached: dict[str, Any]) 
     """It binds this machine, so a proxy is what others reach, and that need not say so."""
     with pytest.raises(ConfigurationError, match=r"^Being reached .* needs a token"):
         guard_settings("127.0.0.1", **reached)
-    assert guard_settings("127.0.0.1", token=TOKEN, **reached).callers == {"": TOKEN}
+    assert guard_settings("127.0.0.1", callers={"": TOKEN}, **reached).callers == {"": TOKEN}
 
 
 @pytest.mark.parametrize(
@@ -226,25 +228,25 @@ def test_another_name_of_this_machine_needs_no_token(reached: dict[str, Any]) ->
 
 def test_binding_everywhere_needs_the_names_it_is_reached_by() -> None:
     with pytest.raises(ConfigurationError, match="names"):
-        guard_settings("0.0.0.0", token=TOKEN)
-    settings = guard_settings("0.0.0.0", token=TOKEN, hosts=("Rooms.example",))
+        guard_settings("0.0.0.0", callers={"": TOKEN})
+    settings = guard_settings("0.0.0.0", callers={"": TOKEN}, hosts=("Rooms.example",))
     assert settings.hosts == ("rooms.example",)
 
 
 def test_a_bound_address_is_a_name_it_is_reached_by() -> None:
-    assert guard_settings("192.168.1.5", token=TOKEN).hosts == ("192.168.1.5",)
+    assert guard_settings("192.168.1.5", callers={"": TOKEN}).hosts == ("192.168.1.5",)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"token": "short"},
-        {"token": "with space in the token"},
-        {"token": TOKEN, "approvers": {"ada": TOKEN}},
+        {"callers": {"": "short"}},
+        {"callers": {"": "with space in the token"}},
+        {"callers": {"": TOKEN}, "approvers": {"ada": TOKEN}},
         {"hosts": ("http://rooms.example",)},
         {"hosts": ("rooms.example:9090",)},
         {"origins": ("rooms.example",)},
-        {"token": TOKEN, "origins": ("https://rooms_example",)},
+        {"callers": {"": TOKEN}, "origins": ("https://rooms_example",)},
     ],
 )
 def test_a_wrong_setting_is_an_error(wrong: dict[str, Any]) -> None:
@@ -253,7 +255,7 @@ def test_a_wrong_setting_is_an_error(wrong: dict[str, Any]) -> None:
 
 
 def test_tokens_are_not_in_the_repr() -> None:
-    shown = repr(guard_settings("127.0.0.1", token=TOKEN, approvers={"ada": APPROVER}))
+    shown = repr(guard_settings("127.0.0.1", callers={"": TOKEN}, approvers={"ada": APPROVER}))
     assert TOKEN not in shown
     assert APPROVER not in shown
 
@@ -276,7 +278,7 @@ async def test_what_is_refused_never_reaches_the_application(
         for _ in range(3):
             yield b"x" * 100
 
-    settings = guard_settings("127.0.0.1", token=TOKEN)
+    settings = guard_settings("127.0.0.1", callers={"": TOKEN})
     small = Guard(app, GuardSettings(**{**vars(settings), "max_body_bytes": 250}))
     transport = httpx.ASGITransport(app=small)
     good = {"authorization": f"Bearer {TOKEN}"}
@@ -354,7 +356,7 @@ class Slow:
 def crowded(app: Any, refusals: Refusals | None = None) -> httpx.AsyncClient:
     """A client of a guard that lets two requests of programs in at a time."""
     settings = guard_settings(
-        "127.0.0.1", token=TOKEN, approvers={"ada": APPROVER}, own_login=("/approvals",)
+        "127.0.0.1", callers={"": TOKEN}, approvers={"ada": APPROVER}, own_login=("/approvals",)
     )
     guard = Guard(app, dataclasses.replace(settings, most_of_programs=2), refusals)
     return httpx.AsyncClient(
@@ -450,9 +452,11 @@ def test_the_page_is_opened_at_the_address_that_is_named_though_the_proxy_change
     address = "https://rooms.example:8443"
     given = {"sec_fetch_site": "same-origin", "sec_fetch_mode": "cors", "origin": address}
     login = "/approvals/login"
-    proxied = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",))
+    proxied = guard_settings("127.0.0.1", callers={"": TOKEN}, own_login=("/approvals",))
     assert verdict(proxied, login, **given) == "origin"
-    named = guard_settings("127.0.0.1", token=TOKEN, own_login=("/approvals",), origins=(address,))
+    named = guard_settings(
+        "127.0.0.1", callers={"": TOKEN}, own_login=("/approvals",), origins=(address,)
+    )
     assert verdict(named, login, **given) == ""
     assert verdict(named, login, **{**given, "origin": "https://rooms.example"}) == "origin"
 
@@ -465,7 +469,7 @@ def test_without_a_token_nobody_comes_through_a_proxy() -> None:
 
 
 def test_with_a_token_a_proxy_is_fine() -> None:
-    settings = guard_settings("127.0.0.1", token=TOKEN)
+    settings = guard_settings("127.0.0.1", callers={"": TOKEN})
     bearer = {"authorization": f"Bearer {TOKEN}"}
     assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7", **bearer) == ""
     assert verdict(settings, "/v1/tools", x_forwarded_for="198.51.100.7") == "token"

@@ -59,7 +59,7 @@ def test_the_guard_compares_every_token_whichever_was_given(
     token: str, compared: list[bytes]
 ) -> None:
     """How long it takes tells nobody which one was close, or came first."""
-    settings = guard_settings("127.0.0.1", token=CALLER, approvers=APPROVERS)
+    settings = guard_settings("127.0.0.1", callers={"": CALLER}, approvers=APPROVERS)
     headers = {"host": ["127.0.0.1"], "authorization": [f"Bearer {token}"]}
     judge(settings, "/v1/tools", headers)
     assert len(compared) == 3

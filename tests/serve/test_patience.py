@@ -26,7 +26,7 @@ from stand_in import ROOM
 REMOVE = "hms-remove-peers"
 WAIT_S = 20.0
 GUARDED = guard_settings(
-    "127.0.0.1", token=CALLER, approvers={"ada": ADA}, own_login=("/approvals",)
+    "127.0.0.1", callers={"": CALLER}, approvers={"ada": ADA}, own_login=("/approvals",)
 )
 LOGIN = "POST /approvals/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000\r\n\r\n{"
 

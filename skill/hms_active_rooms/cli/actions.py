@@ -11,9 +11,18 @@ import typer
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import ActionId, All, Journal, Json, refuse_idle
 from hms_active_rooms.cli.screen import at, time_left
-from hms_active_rooms.cli.settings import Settings, existing, open_journal, person_here
+from hms_active_rooms.cli.settings import (
+    ActionId,
+    All,
+    JournalUrl,
+    Json,
+    Settings,
+    existing,
+    open_journal,
+    person_here,
+    refuse_idle,
+)
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -45,7 +54,7 @@ def actions(
         ),
     ] = False,
     json: Json = False,
-    journal: Journal = None,
+    journal: JournalUrl = None,
 ) -> None:
     """List actions: what was asked, decided and done. `actions show ID` for one."""
     if ctx.invoked_subcommand is not None:
@@ -122,7 +131,7 @@ def show(
     ] = None,
     all: All = False,
     json: Json = False,
-    journal: Journal = None,
+    journal: JournalUrl = None,
 ) -> int:
     """Show one action and everything that happened to it."""
     from hms_active_rooms.gate.journal.records import row_of
@@ -177,10 +186,12 @@ def export(
     ],
     before: Before,
     json: Json = False,
-    journal: Journal = None,
+    journal: JournalUrl = None,
 ) -> None:
     """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
+    if file == "-":
+        raise InvalidCall("- would be a file of that name.", hint="Name a new file.")
     with open_journal(Settings(journal=journal)) as book:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -197,7 +208,7 @@ def export(
         screen.out(f"Wrote {count:,} action{'s' if count != 1 else ''} to {quoted(file, 200)}.")
 
 
-def prune(before: Before, json: Json = False, journal: Journal = None) -> None:
+def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
     """Delete exported actions from the journal.
 
     It deletes those that ended before DATE and did not change since they were exported.

@@ -9,7 +9,7 @@ import typer
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
 from hms_active_rooms.cli.exits import EPILOG
-from hms_active_rooms.cli.options import spread
+from hms_active_rooms.cli.settings import spread
 
 _SETTINGS: Final = """\b
 Settings (environment):

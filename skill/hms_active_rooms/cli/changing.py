@@ -13,21 +13,31 @@ from uuid import uuid4
 import typer
 
 from hms_active_rooms import blocking
+from hms_active_rooms.api.ids import parse_peer_ref
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import ActionId, Journal, Json, Reason, Room
 from hms_active_rooms.cli.settings import (
+    ActionId,
+    JournalUrl,
+    Json,
+    Reason,
+    Room,
     Settings,
     existing,
     open_gate,
     open_journal,
     person_here,
+    refuse_empty,
 )
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.errors import ConfigurationError, InvalidCall, PeerNotFound
+from hms_active_rooms.untrusted import lookalikes, quoted, short_ids
 
 if TYPE_CHECKING:
+    from hms_active_rooms.api.models import Peer
     from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.gate.journal.records import Action
+
+_SHOWN = 10
+"""Of the peers whose name somebody may have meant."""
 
 
 def send(
@@ -87,14 +97,10 @@ def _change(
     settings: Settings,
 ) -> int:
     from hms_active_rooms.cli.person import somebody_here
-    from hms_active_rooms.cli.target import peer_ref
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
-    if empty := [name for name, value in given.items() if value == ""]:
-        # In a tool call "" is absent; here it is a script's variable that holds nothing.
-        choice = ", or leave the option out" if empty[0].startswith("--") else ""
-        raise InvalidCall(f"The {empty[0]} is empty.", hint=f"Give some text{choice}.")
+    refuse_empty(given)
     words = {name.lstrip("-"): value for name, value in given.items()}
     found = None if peer is None else peer_ref(peer)
     if peer is not None and found is None:
@@ -109,6 +115,51 @@ def _change(
         if action.state != "proposed" or somebody_here():
             return _ask_here(gate, action, settings)
     return _report(action, settings)
+
+
+def peer_ref(wanted: str, peers: Sequence[Peer] | None = None) -> str | None:
+    """The short or full id in `wanted`, or the id of the one of the peers with that name, whose case
+    does not matter; None when it is no id and there are no `peers`. Pure.
+
+    A name counts only when it is the one name that looks like it: strangers choose names, and
+    taking the name of somebody else is the oldest trick in a room.
+
+    Raises:
+        PeerNotFound: nobody has that name, or one like it, or one that it is a part of.
+        InvalidCall: several peers have it, or only such ones; all are named.
+    """
+    from hms_active_rooms.gate.actions.impact import person_of
+
+    wanted = wanted.strip()  # it was copied, or typed
+    try:
+        return parse_peer_ref(wanted)
+    except InvalidCall:
+        if peers is None:
+            return None
+    if not wanted:
+        raise InvalidCall("The peer is empty.", hint="Give a peer id or a name.")
+    same = [p for p in peers if p.name.casefold() == wanted.casefold()]
+    alike = set(lookalikes(wanted, [p.name for p in peers]))
+    fit = [*same, *(p for p in peers if p.name in alike and p not in same)]
+    if len(fit) == 1 and same:
+        return fit[0].id
+    name = quoted(wanted)
+    if len(fit) > 1:
+        head = f"{len(fit)} peers have the name {name} or one that looks like it:"
+    elif fit:
+        head = f"Nobody has exactly the name {name}; this one looks like it:"
+    else:
+        fit = [p for p in peers if wanted.casefold() in p.name.casefold()]
+        head = f"Nobody has exactly the name {name}; it is part of these:"
+    if not fit:
+        raise PeerNotFound(
+            f"Nobody in the room has the name {name}.",
+            hint="List them with: hms-active-rooms peers ROOM",
+        )
+    shorts = short_ids([p.id for p in peers])
+    rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:_SHOWN]]
+    more = [f"  ... and {len(fit) - _SHOWN} more"] if len(fit) > _SHOWN else []
+    raise InvalidCall("\n".join([head, *rows, *more]), hint="Give the id of the one you mean.")
 
 
 def approve(action: ActionId, settings: Settings) -> int:
@@ -140,7 +191,7 @@ def reject(
     action: ActionId,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
     json: Json = False,
-    journal: Journal = None,
+    journal: JournalUrl = None,
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
     from hms_active_rooms.gate.approval import Reject

@@ -17,8 +17,16 @@ import typer
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import chats, exits, screen
-from hms_active_rooms.cli.options import JsonLines, Model, Room, Scene
-from hms_active_rooms.cli.settings import Settings, journal_of, person_here, room_policy
+from hms_active_rooms.cli.settings import (
+    JsonLines,
+    Model,
+    Room,
+    Scene,
+    Settings,
+    journal_of,
+    person_here,
+    room_policy,
+)
 from hms_active_rooms.cli.simulator import simulator_errors
 from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import InvalidCall
@@ -27,8 +35,7 @@ from hms_active_rooms.untrusted import quoted
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from hms_active_rooms.cli.conversation import Conversation
-    from hms_active_rooms.cli.transcript import Transcript
+    from hms_active_rooms.cli.conversation import Conversation, Transcript
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 _THREAD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -70,8 +77,8 @@ def chat(
     allowed = room_policy(environ, room_id)
     _load_only_known_types()
     from hms_active_rooms.api.client import ActiveRoomsClient
+    from hms_active_rooms.cli.conversation import Transcript
     from hms_active_rooms.cli.person import Interrupted
-    from hms_active_rooms.cli.transcript import Transcript
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
     name = thread or f"chat-{uuid4().hex[:12]}"
@@ -115,7 +122,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
         from hms_active_rooms.api.auth import SignedTokens
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.api.transport import to_app
-        from hms_active_rooms.cli.transcript import Transcript
+        from hms_active_rooms.cli.conversation import Transcript
         from hms_active_rooms.gate.policy import Policy
         from hms_active_rooms.sim.server import in_process
         from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit

@@ -20,7 +20,7 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.options import Json, refuse_idle
+from hms_active_rooms.cli.settings import Json, refuse_idle
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -111,6 +111,8 @@ def _made(checkpoint_id: str) -> datetime:
 
 
 def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
     found, left = kept(db), mb * 1024 * 1024
     try:
         since = datetime.now(UTC) - timedelta(days=days)
@@ -121,12 +123,8 @@ def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
         left -= chat.bytes
         if chat.used < since or left < 0:
             gone.append(chat)
-    for table in ("checkpoints", "writes"):
-        db.executemany(
-            f"DELETE FROM {table} WHERE thread_id = ?",  # noqa: S608 - one of two names
-            [(chat.thread,) for chat in gone],
-        )
-    db.commit()
+    for chat in gone:
+        SqliteSaver(db).delete_thread(chat.thread)
     return gone
 
 

@@ -191,11 +191,12 @@ def finish(
                 if said_yes and action.state == "rejected":
                     desk.notice(already(action))  # a no came before it was sent
                 return action
-            bad = partial(_note_bad, gate, action.id, way)
-            answer = ask(question, desk, on_bad=bad, session=session, number=number, total=total)
+            decide = partial(_decide_here, gate, action.id, way)
+            place = {"number": number, "total": total}
+            answer = ask(question, desk, on_bad=decide, session=session, **place)
             if answer is None:
                 return action
-            decided = _decide_here(gate, action.id, answer, way)
+            decided = decide(answer)
         except KeyboardInterrupt:
             desk.notice("")  # the terminal wrote ^C
             raise Interrupted(blocking.run(gate.latest(action))) from None
@@ -223,19 +224,15 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
     return action, asked[-1] if asked else None
 
 
-def _decide_here(gate: Gate, action_id: str, answer: object, way: Way) -> Decided:
+def _decide_here(gate: Gate, action_id: str, way: Way, answer: object) -> Decided:
     return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
-
-
-def _note_bad(gate: Gate, action_id: str, way: Way, text: str) -> None:
-    _decide_here(gate, action_id, BadAnswerError(text), way)
 
 
 def ask(
     request: ApprovalRequest,
     desk: Desk,
     *,
-    on_bad: Callable[[str], None],
+    on_bad: Callable[[BadAnswerError], object],
     session: bool = False,
     number: int = 1,
     total: int = 1,
@@ -264,7 +261,7 @@ def ask(
                     return edit
                 desk.question(request, number, total)
             case _:
-                on_bad(f"a line of {len(line)} characters")
+                on_bad(BadAnswerError(f"a line of {len(line)} characters"))
                 choice = f"{', '.join(answers[:-1])} or {answers[-1]}"
                 desk.notice(f"That is no answer. Type {choice}, in full.")
     return NO_VALID_ANSWER

@@ -16,8 +16,15 @@ import typer
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.options import All, Json, PolicyFile, Room
-from hms_active_rooms.cli.settings import Settings, open_gate
+from hms_active_rooms.cli.settings import (
+    All,
+    Json,
+    PolicyFile,
+    Room,
+    Settings,
+    open_gate,
+    refuse_empty,
+)
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -86,6 +93,7 @@ def peers(
     from hms_active_rooms.tools.read_data import peers_within
     from hms_active_rooms.tools.roster import default_budget, same_names, select, unread
 
+    refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
     if all:
         if limit is not None or offset:
             raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import refuse_idle
-from hms_active_rooms.cli.settings import Settings, extra, journal_of
+from hms_active_rooms.cli.settings import Settings, extra, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.untrusted import quoted
@@ -164,7 +163,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         entry(server),
     ]
     allowed = list(toolkit.gate.policy.rooms)
-    told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.token)}
+    told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
 
     def links() -> Mapping[str, str]:
         return page.new_links(base, people or ()) if page else {}
@@ -177,7 +176,9 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
             if base != bound:
                 screen.err(f"Listens at {bound}.")
             ways = f"MCP at {base}/mcp" + (f", REST at {base}/v1" if page else "")
-            token = f"bearer token from {TOKEN_VARIABLE}" if guard.token else "no token needed here"
+            token = (
+                f"bearer token from {TOKEN_VARIABLE}" if guard.callers else "no token needed here"
+            )
             screen.err(f"{ways}, {token}.")
             if page:
                 screen.err(f"Approvers by REST: {len(guard.approvers) or 'none'}.")
@@ -185,7 +186,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 if ASKED is not None:
                     screen.err(f"New links: kill -USR1 {os.getpid()}")
             screen.err("Ctrl-C ends it.")
-        if not guard.token:
+        if not guard.callers:
             answers = ", and its client may answer for the person" if elicit else ""
             screen.err(
                 f"Warning: without {TOKEN_VARIABLE} any program on this machine may call{answers}."

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import Json, Scene
-from hms_active_rooms.cli.settings import extra
+from hms_active_rooms.cli.settings import Json, Scene, extra
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import escaped
 

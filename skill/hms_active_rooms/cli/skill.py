@@ -13,7 +13,7 @@ import typer
 
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.options import Json
+from hms_active_rooms.cli.settings import Json
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 
 from hms_active_rooms.gate.journal.records import OUTSIDE
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
-from hms_active_rooms.serve.guard import Program, hashed, principal
+from hms_active_rooms.serve.guard import Program, handing_on, hashed, principal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -86,17 +86,14 @@ class Sessions:
         if not tag or scope["method"] not in ("POST", "DELETE"):
             await self._app(scope, receive, send)
             return
-        pending = [await receive()]  # the guard hands on a body in one piece
-        number = _request_id(pending[0].get("body", b""))
+        first = await receive()  # the guard hands on a body in one piece
+        number = _request_id(first.get("body", b""))
         mine = hashed(str(number))
         if number is not None and mine in self._open.get(tag, ()):
             error = {"code": _INVALID_REQUEST, "message": TWICE}
             answer = {"jsonrpc": "2.0", "id": number, "error": error}
             await JSONResponse(answer, 400)(scope, receive, send)
             return
-
-        async def replay() -> Message:
-            return pending.pop() if pending else await receive()
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
@@ -111,7 +108,7 @@ class Sessions:
             ids[mine] = None
             if len(ids) > MOST_OPEN:
                 del ids[next(iter(ids))]
-        await self._app(scope, replay, noted)
+        await self._app(scope, handing_on(first, receive), noted)
         if scope["method"] == "DELETE":
             self._seen.pop(tag, None)
             self._open.pop(tag, None)

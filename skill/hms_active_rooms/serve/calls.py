@@ -41,6 +41,7 @@ from hms_active_rooms.serve.limits import (
     take_one,
 )
 from hms_active_rooms.serve.running import run, to_the_end
+from hms_active_rooms.tools.active_rooms import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
 from hms_active_rooms.tools.read_data import (
     PeersData,
@@ -50,7 +51,7 @@ from hms_active_rooms.tools.read_data import (
     peers_table,
     room_data,
 )
-from hms_active_rooms.tools.roster import default_budget, render_room, select, shown
+from hms_active_rooms.tools.roster import render_room, shown
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -164,10 +165,7 @@ async def read(
     """
     try:
         if isinstance(call, ListPeers):
-            everyone = await gate.peers(call.room_id)
-            filters = call.model_dump(exclude={"room_id"})
-            view = select(everyone, **filters)
-            budget = default_budget(call.limit)
+            view, budget = await roster(gate, call)
             if table:
                 return Answer(*peers_table(call.room_id, view, budget))
             text, view = shown(view, budget)
@@ -280,7 +278,7 @@ def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
     if action.state in ("approved", "sent", "unknown"):
-        return await to_the_end(action.id, run(gate, action))
+        return await to_the_end(gate, action.id, run(gate, action))
     return action
 
 

@@ -18,7 +18,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
 from hms_active_rooms.gate.wording import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import run, to_the_end, truthful
+from hms_active_rooms.serve.running import run, to_the_end
 
 MAX_LISTED = 500
 
@@ -114,10 +114,7 @@ async def decide_and_run(
         ActiveRoomsError: `executed` is what the row says.
     """
     action_id = _typed(action_id)
-    try:
-        return await to_the_end(action_id, _decide(gate, action_id, answer, by, way))
-    except JournalError as error:
-        raise await truthful(gate, action_id, error) from None
+    return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 
 async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
@@ -193,7 +190,7 @@ async def run_approved(gate: Gate) -> list[Action]:
         if not action.thread.startswith(OUTSIDE) and action.decided_way not in _SENT_HERE:
             continue
         try:
-            rows.append(await to_the_end(action.id, run(gate, action)))
+            rows.append(await to_the_end(gate, action.id, run(gate, action)))
         except ActiveRoomsError as error:
             # Still approved, or unknown: the row tells whoever asks.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)

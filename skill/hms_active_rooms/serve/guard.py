@@ -150,14 +150,10 @@ class GuardSettings:
     most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
+        by_approvers = f"{APPROVER_VARIABLE} or {APPROVER_VARIABLE}_<NAME>"
         for whose, who, tokens, variables in (
             ("server", "callers", self.callers, "HMS_SERVER_TOKEN or HMS_SERVER_TOKENS"),
-            (
-                "approver",
-                "approvers",
-                self.approvers,
-                "HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>",
-            ),
+            ("approver", "approvers", self.approvers, by_approvers),
         ):
             for token in tokens.values():
                 if not _TOKEN.fullmatch(token):
@@ -176,11 +172,6 @@ class GuardSettings:
                 "An approver and a caller have the same token.",
                 hint="Whoever calls must not be able to approve: use two tokens.",
             )
-
-    @property
-    def token(self) -> bool:
-        """Whether callers must bring a token."""
-        return bool(self.callers)
 
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
@@ -230,7 +221,6 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 def guard_settings(
     host: str,
     *,
-    token: str = "",
     callers: Mapping[str, str] | None = None,
     approvers: Mapping[str, str] | None = None,
     hosts: tuple[str, ...] = (),
@@ -239,13 +229,12 @@ def guard_settings(
 ) -> GuardSettings:
     """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
 
-    `token` is that of one caller without a name; see `GuardSettings` for the rest.
+    See `GuardSettings` for the rest.
 
     Raises:
         ConfigurationError: bound or reached beyond loopback without a token, an address
             without a name it is reached by, or something that is no host or no origin.
     """
-    callers = {**({"": token} if token else {}), **(callers or {})}
     names = [_host_name(name) for name in hosts]
     reached = [*names, *(_origin_host(origin) for origin in origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
@@ -271,7 +260,7 @@ def guard_settings(
     return GuardSettings(
         hosts=tuple(dict.fromkeys(names)),
         origins=tuple(origin.lower() for origin in origins),
-        callers=callers,
+        callers=callers or {},
         approvers=approvers or {},
         own_login=own_login,
     )
@@ -423,14 +412,9 @@ class Guard:
             return
         scope[PRINCIPAL_KEY] = verdict
         scope[KEY] = self._refusals
-        pending = [first]
-
-        async def replay() -> Message:
-            return pending.pop() if pending else await receive()
-
         self._of_programs[verdict.name] += program
         try:
-            await self._app(scope, replay, send)
+            await self._app(scope, handing_on(first, receive), send)
         finally:
             self._of_programs[verdict.name] -= program
 
@@ -479,6 +463,16 @@ def _take_origin_form(scope: Scope) -> None:
         scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
         others = [pair for pair in scope["headers"] if pair[0].lower() != b"host"]
         scope["headers"] = [(b"host", host), *others]
+
+
+def handing_on(first: Message, receive: Receive) -> Receive:
+    """A `receive` that begins with a message which was read already."""
+    pending = [first]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
 
 
 async def _drained(receive: Receive) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +31,7 @@ from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.callers import IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.calls import MCP_DATA, input_schema
 from hms_active_rooms.serve.guard import principal
-from hms_active_rooms.serve.mcp_calls import Calls
+from hms_active_rooms.serve.mcp_calls import answer
 from hms_active_rooms.tools.active_rooms import hints
 
 if TYPE_CHECKING:
@@ -99,7 +100,6 @@ def build_server(
         guides: the skill's files to read, by path ("SKILL.md", "references/examples/x.py").
         elicit: whether people are asked through their client. The client could answer for them.
     """
-    calls = Calls(toolkit, page, elicit)
     files = dict(guides or {})
     tools = [listed(tool) for tool in capability().tools]
     schemas = {tool.name: tool.input_schema for tool in tools}
@@ -130,7 +130,7 @@ def build_server(
         instructions=INSTRUCTIONS,
         get_tool_input_schema=schemas.get,
         on_list_tools=list_tools,
-        on_call_tool=calls.call,
+        on_call_tool=partial(answer, toolkit.gate, page, elicit),
         on_list_resources=list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,

@@ -42,8 +42,6 @@ from hms_active_rooms.untrusted import quoted
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
     Context = ServerRequestContext[Any, Any]
 
 WAY: Final[Way] = "elicitation"
@@ -154,47 +152,39 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
     return BadAnswerError("the decision is none of the form's")
 
 
-class Calls:
-    """Answers tools/call.
+async def answer(
+    gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
+) -> types.CallToolResult | types.InputRequiredResult:
+    """One call, or one round of it; MCPError for no such tool, or a bug of ours.
 
     Args:
-        toolkit: holds the gate.
+        gate: the gate.
         page: address of the approvals page; "" for none.
         elicit: whether a client is asked to put the question to its user, and may answer it.
     """
-
-    def __init__(self, toolkit: ActiveRoomsToolkit, page: str, elicit: bool) -> None:
-        self._gate = toolkit.gate
-        self._page = page
-        self._elicit = elicit
-
-    async def call(
-        self, context: Context, params: types.CallToolRequestParams
-    ) -> types.CallToolResult | types.InputRequiredResult:
-        """One call, or one round of it; MCPError for no such tool, or a bug of ours."""
-        if params.name not in ARGUMENTS:
-            raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
-        try:
-            call = checked(params.name, params.arguments or {})
-            info = context.session.client_params
-            name = _client_name(info.client_info.name if info else "client")
-            who = caller("mcp", name, context.request)
-            if isinstance(call, StateChange):
-                # A client said what was decided. Which person it asked is not known.
-                by, elicit = f"client {name}", self._elicit
-                change = _Change(self._gate, self._page, elicit, context, who, by)
-                return await change.answer(call, params)
-            return _result(await read(self._gate, params.name, call, who, table=True))
-        except ActiveRoomsError as error:
-            return _error(error)
-        except MCPError:
-            raise
-        except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
-            # The handshake era's dispatcher would send the exception's text to the client.
-            _log.error("failed %s: %s", params.name, place_of(error))
-            raise MCPError(
-                types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
-            ) from None
+    if params.name not in ARGUMENTS:
+        raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
+    try:
+        call = checked(params.name, params.arguments or {})
+        info = context.session.client_params
+        name = _client_name(info.client_info.name if info else "client")
+        who = caller("mcp", name, context.request)
+        if isinstance(call, StateChange):
+            # A client said what was decided. Which person it asked is not known.
+            by = f"client {name}"
+            change = _Change(gate, page, elicit, context, who, by)
+            return await change.answer(call, params)
+        return _result(await read(gate, params.name, call, who, table=True))
+    except ActiveRoomsError as error:
+        return _error(error)
+    except MCPError:
+        raise
+    except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
+        # The handshake era's dispatcher would send the exception's text to the client.
+        _log.error("failed %s: %s", params.name, place_of(error))
+        raise MCPError(
+            types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
+        ) from None
 
 
 @dataclass(frozen=True)

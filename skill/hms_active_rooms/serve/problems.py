@@ -16,6 +16,7 @@ from math import ceil
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -61,6 +62,8 @@ class Json(JSONResponse):
         self.headers.update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
 
     def render(self, content: object) -> bytes:
+        if isinstance(content, BaseModel):
+            content = content.model_dump(mode="json")
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -168,8 +171,10 @@ class LastResort:
             # The server stops and waits no longer; nothing awaits this task's result.
             if not started:
                 await _unknown(503, "The server stops.")(scope, receive, send)
-        except Exception as error:  # noqa: BLE001  # nothing is behind it, and nothing asks in it
-            # The path without its query, which may hold a secret.
+        except Exception as error:  # noqa: BLE001
+            # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would
+            # log its text, which may hold a secret, and no graph's pause passes here. The path is
+            # told without its query for the same reason.
             named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
             _log.error("failed %s %s: %s", *named, place_of(error))
             if not started:

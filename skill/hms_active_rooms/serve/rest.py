@@ -287,7 +287,7 @@ class _Rest:
         self._toolkit, self._gate, self._page = toolkit, toolkit.gate, page
 
     async def tools(self) -> Json:
-        return _json(Tools(tools=[_tool_data(tool) for tool in capability().tools]))
+        return Json(Tools(tools=[_tool_data(tool) for tool in capability().tools]))
 
     def calling(self, tool: Tool) -> Callable[..., Awaitable[Json]]:
         async def call(
@@ -314,7 +314,7 @@ class _Rest:
         found = await list_actions(
             self._gate, state=state, room_id=room_id, within=_may_read(request), limit=limit
         )
-        return _json(Actions(actions=[self._data(action) for action in found]))
+        return Json(Actions(actions=[self._data(action) for action in found]))
 
     async def action(self, id: Id, request: Request) -> Json:
         try:
@@ -323,7 +323,7 @@ class _Rest:
             raise Refused.no_action() from None
         events = [EventData.model_validate(event) for event in shown.events[-MAX_EVENTS:]]
         data = self._data(shown.action)
-        return _json(ShownAction(action=data, events=events, newest_id=shown.newest.id))
+        return Json(ShownAction(action=data, events=events, newest_id=shown.newest.id))
 
     async def approve(self, id: Id, given: Approval, request: Request) -> Json:
         decision: Decision = Approve(given.digest, scope=given.scope)
@@ -352,14 +352,10 @@ class _Rest:
         if not verdict.counted:
             hint = "Your decision changed nothing."
             raise Refused(409, "already_decided", verdict.text, hint, data)
-        return _pointing(_json(DecidedAction(text=verdict.text, action=data)), verdict.action)
+        return _pointing(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 
     def _data(self, action: Action) -> ActionView:
         return view(action, approve_at=where_to_approve(action.id, self._page))
-
-
-def _json(model: BaseModel) -> Json:
-    return Json(model.model_dump(mode="json"))
 
 
 def _pointing(answer: Json, action: Action | None) -> Json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -23,10 +23,13 @@ _running: set[asyncio.Task[Any]] = set()
 _T = TypeVar("_T")
 
 
-async def to_the_end(action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
+async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
     """The result of work that may send the action, from a task of its own: a cancelled caller
-    does not cancel it."""
-    return await asyncio.shield(started(action_id, work))
+    does not cancel it. In every error `executed` is what the row says."""
+    try:
+        return await asyncio.shield(started(action_id, work))
+    except ActiveRoomsError as error:
+        raise _by_row(error, await _newest(gate, action_id), action_id) from None
 
 
 def started(action_id: str, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
@@ -44,20 +47,14 @@ def _forget(task: asyncio.Task[Any]) -> None:
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it. In every
-    error `executed` is what the row says."""
+    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it."""
     try:
         return await gate.run(action)
-    except ActiveRoomsError as error:
+    except ActiveRoomsError:
         row = await _newest(gate, action.id)
-        if row is not None and row.state in FINAL:
-            return row
-        raise _by_row(error, row, action.id) from None
-
-
-async def truthful(gate: Gate, action_id: str, error: ActiveRoomsError) -> ActiveRoomsError:
-    """The error to answer with when something may have been sent: the row says whether it was."""
-    return _by_row(error, await _newest(gate, action_id), action_id)
+        if row is None or row.state not in FINAL:
+            raise
+        return row
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
@@ -82,9 +79,14 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 
 
 @asynccontextmanager
-async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Do it while the block runs, and stop it then; what goes wrong with it ends nothing else."""
+async def meanwhile(
+    work: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], None] | None = None
+) -> AsyncIterator[None]:
+    """Do it while the block runs, and stop it then; what goes wrong with it ends nothing else.
+    `ended` is told its task when that is over."""
     task = asyncio.create_task(work)
+    if ended is not None:
+        task.add_done_callback(ended)
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from hms_active_rooms.gate.wording import already, for_model, outcome
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.asking import outside, perform, place_of
 from hms_active_rooms.tools.roster import (
+    Roster,
     artifact,
     default_budget,
     render_room,
@@ -99,9 +100,7 @@ def build_tools(
 
     async def peers(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
         assert isinstance(call, ListPeers)
-        everyone = await gate.peers(call.room_id)
-        view = select(everyone, **call.model_dump(exclude={"room_id"}))
-        text, view = shown(view, default_budget(call.limit))
+        text, view = shown(*await roster(gate, call))
         return text, artifact(call.room_id, view)
 
     async def change(call: Arguments, config: RunnableConfig, call_id: str | None) -> Answered:
@@ -115,6 +114,12 @@ def build_tools(
 
     body = {"hms-retrieve-active-room": room, "hms-list-peers": peers}
     return [_tool(tool, body.get(tool.name, change)) for tool in capability().tools]
+
+
+async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
+    """Who a call asks about, and the tokens that telling it may cost."""
+    everyone = await gate.peers(call.room_id)
+    return select(everyone, **call.model_dump(exclude={"room_id"})), default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:

@@ -65,7 +65,7 @@ def running_page(
 ) -> Iterator[Served]:
     """The page on a free port while the block runs."""
     page = page_routes(toolkit, settings)
-    guard = guard_settings("127.0.0.1", token=token, own_login=(PATH,))
+    guard = guard_settings("127.0.0.1", callers={"": token} if token else None, own_login=(PATH,))
     app = create_app(toolkit, page.entry, guard=guard)
     loop = asyncio.new_event_loop()
     ready: asyncio.Future[str] = loop.create_future()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.serve.page.sessions import Logins
+from hms_active_rooms.serve.page.routes import Logins
 
 
 class Seconds:

@@ -1,7 +1,76 @@
-"""The offline chat model: plain sentences to tool calls by a grammar, failing closed."""
+"""The offline chat model `commands`: plain sentences to tool calls by a grammar, failing closed."""
 
-from hms_active_rooms.moderator.offline.model import CommandsModel
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import field_validator
+
+from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.moderator.offline.replies import CAPABILITIES_TEXT
 from hms_active_rooms.moderator.offline.steps import next_step
+from hms_active_rooms.moderator.offline.turns import TOOLS
 
 __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
+
+
+class CommandsModel(BaseChatModel):
+    """A chat model that turns plain English sentences of a moderator into tool calls.
+
+    No network and no randomness: the same history gives the same answer. A sentence that
+    does not fit the grammar as a whole does nothing.
+
+    Args:
+        room_id: the room of the conversation. None: from the person's sentence, else from a
+            system message with a line "Room: <id>".
+
+    Without `bind_tools` it proposes any of the five tools; with it, only those bound.
+
+    Raises:
+        InvalidCall: `room_id` is not a room id.
+    """
+
+    room_id: str | None = None
+
+    @field_validator("room_id")
+    @classmethod
+    def _checked(cls, value: str | None) -> str | None:
+        return None if value is None else parse_room_id(value)
+
+    @property
+    def _llm_type(self) -> str:
+        return "commands"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": "commands", "room_id": self.room_id}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """A model that proposes only these tools. `tool_choice` has no effect: nothing is forced."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        tools = kwargs.get("tools")
+        bound = TOOLS if tools is None else frozenset(tool["function"]["name"] for tool in tools)
+        answer = next_step(messages, self.room_id, bound)
+        return ChatResult(generations=[ChatGeneration(message=answer)])

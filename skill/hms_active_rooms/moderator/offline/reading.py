@@ -49,13 +49,11 @@ def filled(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """A pattern for whole words."""
     return rf"(?<![\w'-])(?:{filled(text)})(?![\w'-])"
 
 
 @cache
 def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
-    """The pattern of this name."""
     told = _file()[section][kind]
     return re.compile(filled(told) if section == "macros" else whole(told), re.IGNORECASE)
 
@@ -421,8 +419,6 @@ def _as_reason(text: str, *, after_for: bool = False) -> str | None:
 
 def _look(text: str) -> Reading | None:
     said = plainly(text)
-    if re.fullmatch(r"[^\W_]+\?", text) and not pattern("verbs").match(text):
-        return Reading((Order("look", words=said, manner="who"),))
     for kind in kinds("looks"):
         match = pattern(kind, "looks").match(said)
         if match and (kind != "status" or match.end() == len(said)):

@@ -34,7 +34,6 @@ class Peer:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of the name, as `_key` has them."""
         return _key(self.name)
 
 
@@ -84,7 +83,6 @@ class Roster(BaseModel):
         return len(self.peers) >= (self.total if self.matching is None else self.matching)
 
     def with_role(self, role: str) -> tuple[Peer, ...]:
-        """Everyone shown who has exactly this role."""
         return tuple(peer for peer in self.peers if peer.role == role)
 
     def holders(self, role: str) -> tuple[Someone, ...]:

@@ -428,7 +428,8 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         return ()
     if (place := _NUMBERED.fullmatch(text)) and text not in [one.name for one in people]:
         word = place[1].lower()
-        number = len(options) if word == "last" else _ORDINALS.get(word) or int(word)
+        ordinal = _ORDINALS.index(word) + 1 if word in _ORDINALS else word
+        number = len(options) if word == "last" else int(ordinal)
         return options[number - 1 : number] if number else ()
     if pattern("all_of_them").fullmatch(text):
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
@@ -447,9 +448,8 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     return tuple(dict.fromkeys(chosen)) or None
 
 
-_WORDS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-_ORDINALS: Final = {word: place for place, word in enumerate(_WORDS, 1)}
+_ORDINALS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 _NUMBERED: Final = re.compile(
-    rf"(?i)(?:the )?(?:number |no\. |option |#)?(\d{{1,2}}|{'|'.join(_WORDS)}|last)(?:st|nd|rd|th)?"
+    rf"(?i)(?:the )?(?:number |no\. |option |#)?(\d{{1,2}}|{'|'.join(_ORDINALS)}|last)(?:st|nd|rd|th)?"
     r"(?: (?:one|person|option))?[.)]?"
 )

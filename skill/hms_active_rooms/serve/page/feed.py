@@ -22,6 +22,7 @@ from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.serve.problems import place_of
+from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.tools.roster import Roster, select
 from hms_active_rooms.untrusted import cut, same_looks
 
@@ -76,28 +77,21 @@ class Feed:
         self._watched = asyncio.Event()
         self._changed = asyncio.Event()
         self._pokes: list[asyncio.Event] = []
-        self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Read while the block runs and somebody looks."""
-        every = self._settings
-        for read, pause in (
-            (self._read_journal, lambda _: every.journal_s),
-            (self._read_rooms, lambda took: max(every.room_s, took * _GENTLE)),
-        ):
-            self._pokes.append(poke := asyncio.Event())
-            task = asyncio.create_task(self._again_and_again(read, pause, poke))
-            task.add_done_callback(_log_failure)
-            self._tasks.append(task)
-        try:
+        journal = self._again_and_again(self._read_journal, self._settings.journal_s)
+        rooms = self._again_and_again(self._read_rooms, self._settings.room_s, _GENTLE)
+        async with meanwhile(journal, self._stopped), meanwhile(rooms, self._stopped):
             yield
-        finally:
-            self.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.close()
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("the approvals page stopped reading: %s", place_of(error))
+        self.close()
 
     def close(self) -> None:
         """End every stream; a server that stops would else wait for its viewers."""
@@ -117,10 +111,11 @@ class Feed:
     async def _again_and_again(
         self,
         read: Callable[[], Coroutine[Any, Any, None]],
-        pause: Callable[[float], float],
-        poke: asyncio.Event,
+        pause_s: float,
+        gentle: float = 0.0,
     ) -> None:
-        loop = asyncio.get_running_loop()
+        loop, poke = asyncio.get_running_loop(), asyncio.Event()
+        self._pokes.append(poke)
         while True:
             await self._watched.wait()
             poke.clear()
@@ -128,7 +123,7 @@ class Feed:
             await read()
             self._publish()
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause(loop.time() - started)):
+                async with asyncio.timeout(max(pause_s, (loop.time() - started) * gentle)):
                     await poke.wait()
 
     async def _read_journal(self) -> None:
@@ -204,7 +199,7 @@ class Feed:
         sent = ""
         try:
             yield _event("you", json.dumps({"name": name, "beat_s": self._settings.beat_s}))
-            while lasts() and not self._closed and not any(task.done() for task in self._tasks):
+            while lasts() and not self._closed:
                 changed, body = self._changed, self._body
                 if body and body != sent:
                     sent = body
@@ -226,11 +221,6 @@ class Feed:
 
 def _event(kind: str, data: str) -> str:
     return f"event: {kind}\ndata: {data}\n\n"  # JSON has no line ends in it
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        _log.error("the approvals page stopped reading: %s", place_of(error))
 
 
 @dataclass(frozen=True)
