@@ -1110,6 +1110,11 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
     "url",
     ["not a url", "nosuchdb://x", "postgresql+nosuchdriver://x/y"]
     + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite", "sqlite:///~/j.sqlite"]
+    # What SQLAlchemy or SQLite would ignore, so that the journal would be another file.
+    + ["sqlite:///what?.sqlite", "sqlite:///j.sqlite?nolock=1", "sqlite:///j.sqlite?cache=shared"]
+    + ["sqlite:///file:j.sqlite", "sqlite:///file:j%23.sqlite?uri=true"]
+    + ["postgresql://x:port/y", "postgresql://x:1,y:2/z", "postgresql+psycopg_async://x/y"]
+    + [f"postgresql://x/y?{name}=x" for name in ("row_factory", "autocommit", "context")]
     + [f"postgresql+psycopg://x/y?prepare_threshold={n}" for n in ("soon", "²", "9" * 5000)],
 )
 def test_a_url_nothing_can_be_made_of_is_a_clear_error_and_makes_no_file(
@@ -1127,6 +1132,32 @@ def test_a_journal_in_the_current_folder_is_told_by_its_whole_path(
     monkeypatch.chdir(tmp_path)
     with closing(Journal("sqlite:///j.sqlite")) as journal:
         assert journal.place == f'"{tmp_path / "j.sqlite"}"'
+
+
+@pytest.mark.parametrize("name", ["100%", "a%20b", "why?", "a#b", "a b", "ü", "a;b&c=d"])
+def test_a_folder_may_have_any_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
+    Journal().close()
+    file = tmp_path / name / "hms-active-rooms" / "journal.sqlite"
+    assert file.stat().st_size
+    if "=" not in name:  # which may be a password's
+        with pytest.raises(ConfigurationError) as told:
+            Journal(str(file))
+        url = told.value.hint.partition("of that name: ")[2].rstrip(".")
+        Journal(json.loads(url), create=False).close()
+
+
+def test_white_space_around_a_url_makes_no_other_journal(tmp_path: Path) -> None:
+    Journal(f" sqlite:///{tmp_path}/j.sqlite\n").close()
+    assert (tmp_path / "j.sqlite").exists()
+
+
+def test_a_file_named_as_a_uri_is_as_private_as_any(tmp_path: Path) -> None:
+    for number, host in enumerate(("", "//", "//localhost")):
+        Journal(f"sqlite:///file:{host}{tmp_path}/{number}.sqlite?uri=true").close()
+        assert stat.S_IMODE((tmp_path / f"{number}.sqlite").stat().st_mode) == 0o600
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
@@ -1159,6 +1190,9 @@ def test_no_error_shows_a_password_or_suggests_a_journal_that_forgets() -> None:
             Journal(url)
         assert "secret" not in str(error.value)
         assert ":memory:" not in error.value.hint
+    with pytest.raises(ConfigurationError) as error:
+        Journal("host=127.0.0.1 password=secret")
+    assert "secret" not in f"{error.value} {error.value.hint}"
     for who, more in (("me:secret", ""), ("me", "?password=secret"), ("", "?sslpassword=secret")):
         with pytest.raises(JournalError, match=r"me:\*\*\*@|127.0.0.1:1/db") as failed:
             Journal(f"postgresql+psycopg://{who}@127.0.0.1:1/db{more}")

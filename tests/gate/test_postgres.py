@@ -59,6 +59,55 @@ async def test_a_removal_runs_once_and_is_on_record(url: str) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_url_may_leave_out_the_driver(url: str, scheme: str) -> None:
+    Journal(url.replace("postgresql+psycopg", scheme)).close()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "more"), [("SQL_ASCII", ""), ("UTF8", "&client_encoding=latin1"), ("LATIN1", "")]
+)
+def test_a_database_keeps_every_character_or_is_refused(url: str, encoding: str, more: str) -> None:
+    admin = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    name, locale = f"of_{encoding.lower()}", "LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    with admin.connect() as db:
+        db.exec_driver_sql(f"CREATE DATABASE {name} ENCODING '{encoding}' {locale}")
+    of_encoding = url.replace("/postgres?", f"/{name}?") + more
+    if encoding == "LATIN1":
+        with pytest.raises(JournalError, match="LATIN1") as refused:
+            Journal(of_encoding)
+        assert "UTF8" in refused.value.hint
+        return
+    journal = Journal(of_encoding)
+    with journal.write() as tx:
+        tx.ask("日本 \U0001f600", ["é"])
+        assert tx.asked_at("日本 \U0001f600") == ["é"]
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "more", "todo"),
+    [
+        ("weak", "", "let this role"),
+        ("nobody", "", "lets in"),
+        ("journal", "&port=1", "the server runs"),
+        ("journal", "&options=-cdefault_transaction_read_only%3Don", "not its copy"),
+        ("journal", "&options=-csearch_path%3Dnowhere", "make the schema"),
+    ],
+)
+def test_what_to_do_about_a_server_that_refuses_is_said(
+    url: str, role: str, more: str, todo: str
+) -> None:
+    admin = sa.create_engine(url, poolclass=sa.NullPool)
+    with admin.begin() as db:
+        db.exec_driver_sql("DROP ROLE IF EXISTS weak")
+        db.exec_driver_sql("CREATE ROLE weak LOGIN")
+    with pytest.raises(JournalError) as refused:
+        Journal(new_database(url).replace("journal@", f"{role}@") + more)
+    assert todo in refused.value.hint
+    assert "Nothing is sent" in refused.value.hint
+
+
 async def test_a_journal_of_0_1_0_reads_right_and_goes_on(url: str) -> None:
     old = new_database(url)
     engine = sa.create_engine(old, poolclass=sa.NullPool)

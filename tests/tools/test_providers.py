@@ -161,6 +161,15 @@ def test_null_and_nothing_mean_absent_for_every_optional_argument() -> None:
             assert checked(name, {**given, argument: nothing}) == absent
 
 
+@pytest.mark.parametrize("huge", [10**4000, 1e300, 1_000_001], ids=["int", "float", "over"])
+def test_a_number_of_any_length_is_a_clear_error(huge: float) -> None:
+    listed = next(tool for tool in tools() if tool.name == "hms-list-peers")
+    given = {"room_id": ROOM, "offset": huge}
+    told = listed.invoke({"type": "tool_call", "id": "c", "name": listed.name, "args": given})
+    assert "offset: Input should be less than or equal to 1000000" in told.content
+    assert "Nothing was executed" in told.content
+
+
 @pytest.mark.parametrize("name", GIVEN)
 def test_all_optional_arguments_at_once_may_be_null_or_nothing(name: str) -> None:
     given = {"room_id": ROOM, **GIVEN[name]}

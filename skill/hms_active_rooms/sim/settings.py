@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 import jwt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class _Claims(BaseModel):
     type: Literal["management"]
     version: Literal[2]
     iat: float
-    exp: float
+    exp: float = Field(lt=253402300800)  # in the year 10000 nothing is a time any more
     nbf: float = 0.0
 
 

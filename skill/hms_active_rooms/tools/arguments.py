@@ -39,7 +39,8 @@ class ListPeers(Arguments):
     limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ROWS)] = Field(
         default=DEFAULT_ROWS, description="At most 100; default 50."
     )
-    offset: Annotated[int, BeforeValidator(_whole), Field(ge=0)] = Field(
+    # Python refuses to write a number of thousands of digits.
+    offset: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1_000_000)] = Field(
         default=0, description="Rows to skip."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -27,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.journal.journal import GONE
+from hms_active_rooms.gate.journal.journal import GONE, file_url
 from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, prepare
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
@@ -63,11 +64,31 @@ _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
     "Move the file away to start an empty one; then nothing is remembered."
 )
+_UNSENT = "Nothing is sent without a record; "
 _REPAIR = {
-    "database is locked": "Nothing is sent without a record; end what keeps the journal locked.",
     "malformed": _RECOVER,
     "not a database": _RECOVER,
+    "database is locked": _UNSENT + "end what keeps the journal locked.",
+    "timeout": _UNSENT + "end what keeps the journal locked, or raise the timeout.",
+    "is full": _UNSENT + "make room on its disk.",
+    "unable to open": _UNSENT + "name a file that this user may read and write.",
+    "permission denied": _UNSENT + "let this role read, write and make the journal's tables.",
+    "read-only transaction": _UNSENT + "use the server that can be written, not its copy.",
+    "schema has been selected": _UNSENT + "make the schema that search_path names.",
+    "resolve host": _UNSENT + "see that the URL names the server.",
+    "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
 }
+"""What to do, by words of the database's error."""
+
+_NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
+"""Arguments of psycopg that are no texts."""
+
+_SQLITE_HAS: Final = {"timeout", "isolation_level", "detect_types", "check_same_thread"} | {
+    *("cached_statements", "mode", "uri", "plugin")
+}
+"""What may stand behind the ? of a file. SQLAlchemy ignores the rest, be it half of a name."""
+
+_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
@@ -97,8 +118,9 @@ class Database:
                 "HMS_JOURNAL or --journal: name a sqlite:/// path that can be written, or a "
                 f"postgresql+psycopg:// URL, which needs an extra: {how_to_install('postgres')}."
             )
-            if ":" not in url and "@" not in url:
-                path = quoted(f"sqlite:///{Path(url).absolute()}", 300)
+            drive = _DRIVE.match(url)
+            if drive or not set(":@=") & set(url):  # else it may hold a password
+                path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
                 hint = f"HMS_JOURNAL or --journal must be a URL. For a file of that name: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
@@ -118,6 +140,12 @@ class Database:
 
     def _engines(self, url: str, create: bool) -> dict[Mode, sa.Engine]:
         parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
+        if parsed.drivername in ("postgres", "postgresql"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_dialect().is_async:
+            raise sa.exc.ArgumentError("the journal's driver must not be asynchronous")
+        if "?" in url and not parsed.query:
+            raise sa.exc.ArgumentError("half of a name would be ignored")
         reads: sa.Engine
         if parsed.get_backend_name() == "postgresql":
             writes = _postgresql(parsed)
@@ -130,7 +158,7 @@ class Database:
             reads = writes = _sqlite(parsed, "memory")
         else:
             name = parsed.database or ""
-            path = Path(name.removeprefix("file:"))
+            path = _path(parsed, name)
             if name.startswith("~"):
                 raise ConfigurationError(
                     f"The journal {self.place} would not be in a home: only shells read ~.",
@@ -144,8 +172,7 @@ class Database:
                     "reads": _sqlite(_copy(parsed, path), None).execution_options(hms_mode="reads")
                 }
             reads, writes = _sqlite(parsed, "wal"), _sqlite(parsed, "wal")
-            if not name.startswith("file:"):  # and nothing in the URL is wrong
-                _make_private(path)
+            _make_private(path)
         of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
 
@@ -216,7 +243,7 @@ class Database:
 
     def _error(self, error: Exception) -> JournalError:
         cause = str(getattr(error, "orig", None) or error) or type(error).__name__
-        hint = next((hint for text, hint in _REPAIR.items() if text in cause), None)
+        hint = next((hint for text, hint in _REPAIR.items() if text in cause.lower()), None)
         if cause == "database is locked":
             cause = "it is locked: something has kept it open for writing for too long"
         return JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
@@ -225,7 +252,7 @@ class Database:
 def _place(url: str) -> str:
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         return url if url == ":memory:" else "of this URL"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         name = parsed.database
@@ -248,8 +275,12 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     text = url.query.get("prepare_threshold", "none")
     if text != "none" and not (isinstance(text, str) and text.isdigit()):
         raise ConfigurationError("prepare_threshold of the journal is a number, or none.")
-    known = url.get_driver_name() == "psycopg"
-    options = {"prepare_threshold": None if text == "none" else int(text)} if known else {}
+    if foreign := sorted(_NOT_BY_URL & url.query.keys()):
+        raise ConfigurationError(f"The URL of the journal cannot set {foreign[0]}.")
+    options: dict[str, str | int | None] = {}
+    if url.get_driver_name() == "psycopg":
+        options["client_encoding"] = "utf8"  # names have all characters, whatever the server's has
+        options["prepare_threshold"] = None if text == "none" else int(text)
     engine = sa.create_engine(
         url.difference_update_query(["prepare_threshold"]),
         pool_pre_ping=True,
@@ -270,15 +301,22 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     # A commit waits for the disk, whatever the server, the database or the role is set to; said
     # in each transaction, since a pooler does not keep what a session was told.
     waits = "off" if mode == "notes" else "on"
-    [_, _, fsync] = connection.exec_driver_sql(
+    [_, _, fsync, encoding] = connection.exec_driver_sql(
         f"SELECT pg_advisory_xact_lock({_ONE_WRITER}), "
-        f"set_config('synchronous_commit', '{waits}', true), current_setting('fsync')"
+        f"set_config('synchronous_commit', '{waits}', true), current_setting('fsync'), "
+        "current_setting('server_encoding')"
     ).one()
     if fsync != "on":
         raise JournalError(
             "PostgreSQL could lose a record in a crash, and a request could be sent twice: its "
             f"setting fsync is {quoted(str(fsync))}.",
             hint="Set fsync to on, or use another server.",
+        )
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        raise JournalError(
+            f"The database's encoding, {quoted(str(encoding))}, lacks characters of names and "
+            "reasons: an answer could not be recorded.",
+            hint="Make a database with the encoding UTF8 for the journal.",
         )
 
 
@@ -353,6 +391,18 @@ def _refused(reason: str) -> JournalError:
         f"SQLite cannot keep the journal safely, and a request could be sent twice. {reason}.",
         hint="Put the journal on a local disk, in a folder that can be written, or use PostgreSQL.",
     )
+
+
+def _path(url: sa.URL, name: str) -> Path:
+    """The file; ArgumentError for a part of the URL that would be ignored, since another file is
+    another journal."""
+    if not name.startswith("file:"):
+        known = set(url.query) <= _SQLITE_HAS
+    elif known := "uri" in url.query and not set("?#") & set(name):
+        name = re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:"))
+    if not known:
+        raise sa.exc.ArgumentError("a part of the URL would be ignored")
+    return Path(name)
 
 
 def _copy(url: sa.URL, path: Path) -> sa.URL:

@@ -42,7 +42,12 @@ GONE = (
 def default_url(state_dir: Path | None = None) -> str:
     """SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
     folder = state_dir or platformdirs.user_state_path("hms-active-rooms")
-    return f"sqlite:///{folder / 'journal.sqlite'}"
+    return file_url(folder / "journal.sqlite")
+
+
+def file_url(path: Path) -> str:
+    """The URL of this file, whatever characters its name has."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 def _one_read(
@@ -93,7 +98,7 @@ class Journal:
                 hint="Make one with: openssl rand -hex 32",
             )
         self._key = key.encode()
-        self._url, self._create = url or default_url(), create
+        self._url, self._create = (url or default_url()).strip(), create
         self._opening = threading.Lock()
         self._opened: Database | None = None
         self._closed, self._process = False, os.getpid()
