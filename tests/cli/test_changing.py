@@ -13,7 +13,7 @@ from cli.running import Open, Run, control, ended
 from forks import WAIT_S
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.approval import Approve
-from hms_active_rooms.gate.deciding import decide
+from hms_active_rooms.gate.deciding import record_decision
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault
@@ -135,7 +135,7 @@ def approve_elsewhere() -> None:
     (row,) = journal.actions(state="proposed")
     with journal.write() as tx:
         yes = Approve(row.digest)
-        decide(tx, row.id, yes, by="bob", way="page", policy=Policy())
+        record_decision(tx, row.id, yes, by="bob", way="page", policy=Policy())
     journal.close()
 
 

@@ -23,7 +23,13 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
-from hms_active_rooms.serve.decisions import Verdict, decide, list_actions, run_approved, show
+from hms_active_rooms.serve.decisions import (
+    Verdict,
+    decide_and_run,
+    list_actions,
+    run_approved,
+    show,
+)
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.running import all_ended
 from serve.people import broken, kit, remove, students
@@ -47,7 +53,7 @@ async def waiting(toolkit: ActiveRoomsToolkit, state: str = "proposed", **argume
 async def say(
     toolkit: ActiveRoomsToolkit, action: Action, answer: dict[str, Any], by: str, way: Way = "page"
 ) -> Verdict:
-    return await decide(toolkit.gate, action.id, answer, by=by, way=way)
+    return await decide_and_run(toolkit.gate, action.id, answer, by=by, way=way)
 
 
 def yes(action: Action) -> dict[str, Any]:
@@ -113,7 +119,7 @@ async def test_what_is_no_answer_decides_nothing(answer: Any) -> None:
     toolkit = kit(room)
     action = await waiting(toolkit)
     with pytest.raises(InvalidCall, match="Nothing was decided"):
-        await decide(toolkit.gate, action.id, answer, by="ada", way="page")
+        await decide_and_run(toolkit.gate, action.id, answer, by="ada", way="page")
     assert (await toolkit.gate.get(action.id)).state == "proposed"
     assert room.posts == []
 
@@ -282,7 +288,10 @@ async def test_actions_of_other_rooms_are_neither_listed_nor_decided() -> None:
         await list_actions(toolkit.gate, room_id=ROOM)
     told = set()
     for action_id in (row.id, "nothing"):
-        for work in (show, lambda gate, found: decide(gate, found, yes(row), by="ada", way="page")):
+        for work in (
+            show,
+            lambda gate, found: decide_and_run(gate, found, yes(row), by="ada", way="page"),
+        ):
             with pytest.raises(InvalidCall) as refused:
                 await work(toolkit.gate, action_id)
             told.add(refused.value.for_model())

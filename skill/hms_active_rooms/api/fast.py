@@ -62,7 +62,7 @@ class AiohttpPool:
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
         request.sent = True  # it may be, and aiohttp says so only when asked at every step
-        return await wire.exchanged(self._exchange(request, token), _AIOHTTP)
+        return await wire.receive(self._exchange(request, token), _AIOHTTP)
 
     async def _exchange(self, request: wire.Request, token: SecretStr) -> wire.Answer:
         response = await self._session.request(

@@ -143,7 +143,7 @@ class HttpxPool:
             content=request.body,
             extensions=extensions,
         )
-        return await wire.exchanged(self._exchange(message), _HTTPX)
+        return await wire.receive(self._exchange(message), _HTTPX)
 
     async def _exchange(self, message: httpx.Request) -> wire.Answer:
         response = await self._transport.handle_async_request(message)

@@ -150,7 +150,7 @@ class Library(NamedTuple):
     reasons: tuple[tuple[type[BaseException], str], ...]
 
 
-async def exchanged(exchange: Awaitable[Answer], library: Library) -> Answer:
+async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
     """The answer of one exchange, or Unusable."""
     try:
         return await exchange

@@ -195,7 +195,7 @@ def reject(
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
     from hms_active_rooms.gate.approval import Reject
-    from hms_active_rooms.gate.deciding import decide
+    from hms_active_rooms.gate.deciding import record_decision
     from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import already, outcome
@@ -204,7 +204,9 @@ def reject(
         wanted, no = existing(book, action).id, Reject(reason)
         # A no reads no room and sends nothing, so the journal alone is enough.
         with book.write() as tx:
-            decided = decide(tx, wanted, no, by=person_here(), way="terminal", policy=Policy())
+            decided = record_decision(
+                tx, wanted, no, by=person_here(), way="terminal", policy=Policy()
+            )
     row = decided.action
     if json:
         screen.document(view(row).model_dump(mode="json"))

@@ -191,7 +191,7 @@ def finish(
                 if said_yes and action.state == "rejected":
                     desk.notice(already(action))  # a no came before it was sent
                 return action
-            decide = partial(_decide, gate, action.id, way)
+            decide = partial(_decide_here, gate, action.id, way)
             place = {"number": number, "total": total}
             answer = ask(question, desk, on_bad=decide, session=session, **place)
             if answer is None:
@@ -224,7 +224,7 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
     return action, asked[-1] if asked else None
 
 
-def _decide(gate: Gate, action_id: str, way: Way, answer: object) -> Decided:
+def _decide_here(gate: Gate, action_id: str, way: Way, answer: object) -> Decided:
     return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
 
 

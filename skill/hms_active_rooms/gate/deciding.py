@@ -60,7 +60,7 @@ class Decided:
     problem: str = ""
 
 
-def decide(
+def record_decision(
     tx: Writing,
     wanted: Action | str,
     answer: object,

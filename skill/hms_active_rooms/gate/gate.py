@@ -43,10 +43,10 @@ from hms_active_rooms.gate.actions.result import Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Reject
 from hms_active_rooms.gate.deciding import (
     Decided,
-    decide,
     find_grant,
     next_revision,
     no_such_action,
+    record_decision,
 )
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import (
@@ -65,7 +65,13 @@ from hms_active_rooms.gate.journal.records import (
 )
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.sending import Sending, give_back, lease_s, uninterrupted, written
+from hms_active_rooms.gate.sending import (
+    Sending,
+    give_back,
+    lease_s,
+    run_to_its_end,
+    write_in_thread,
+)
 from hms_active_rooms.gate.wording import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
@@ -328,7 +334,7 @@ class Gate:
 
     async def asked(self, action: Action, way: Way) -> None:
         """Record that a person was shown this row."""
-        await written(
+        await write_in_thread(
             self.journal, lambda tx: tx.note(action.id, "asked", way=way, digest=action.digest)
         )
 
@@ -356,9 +362,11 @@ class Gate:
             BrokenRecord: its row is not what its events say.
         """
         policy = self.policy
-        return await written(
+        return await write_in_thread(
             self.journal,
-            lambda tx: decide(tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms),
+            lambda tx: record_decision(
+                tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms
+            ),
         )
 
     async def drive(
@@ -450,12 +458,12 @@ class Gate:
             no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
             tx.revoke_grants(thread)
             for row_id in tx.ids(*UNSENT, thread=thread):
-                with told_and_left(row_id):
-                    decided = decide(tx, row_id, no, by=by, way="message", policy=policy)
+                with skip_if_broken(row_id):
+                    decided = record_decision(tx, row_id, no, by=by, way="message", policy=policy)
                     taken.append(decided.action)
             return taken
 
-        return await written(self.journal, take_back)
+        return await write_in_thread(self.journal, take_back)
 
     # --- run -------------------------------------------------------------------------------
 
@@ -487,7 +495,7 @@ class Gate:
                     raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
             try:
                 look = await self._look(action)
-                won, row = await self._uninterrupted_claim(action, look)
+                won, row = await self._claim_to_its_end(action, look)
                 if row is None and self.journal.now() - look.at > _LOOK_LASTS:
                     slow += 1
                     _not_too_often(slow)
@@ -524,18 +532,18 @@ class Gate:
             self._client, self.journal, self.policy, self._sleep, action, change, attempt
         )
 
-    async def _uninterrupted_claim(
+    async def _claim_to_its_end(
         self, action: Action, look: _Look
     ) -> tuple[Action | None, Action | None]:
         """The row if this caller is to send it, and `_claim`'s. A claim that went through is given
         back if this task is cancelled meanwhile, or the commit's answer was lost."""
         won: list[Action] = []
         try:
-            row = await uninterrupted(self._claim, action, look, won)
+            row = await run_to_its_end(self._claim, action, look, won)
         except (asyncio.CancelledError, JournalError) as error:
             if won:
                 with suppress(ActiveRoomsError, asyncio.CancelledError):
-                    await uninterrupted(give_back, self.journal, won[0], type(error).__name__)
+                    await run_to_its_end(give_back, self.journal, won[0], type(error).__name__)
             raise
         return (won[0] if won else None), row
 
@@ -611,7 +619,7 @@ class Gate:
         )
         for other in sent:
             if other.id != action.id and other.gate == "hard":
-                with told_and_left(other.id):
+                with skip_if_broken(other.id):
                     await self._settle(other)
 
     async def _settle(self, action: Action) -> Action:
@@ -638,7 +646,7 @@ class Gate:
             found = list[Action]()
             with self.journal.read() as view:
                 for row_id in view.ids("sent", "unknown", rooms=self.policy.only_rooms):
-                    with told_and_left(row_id):
+                    with skip_if_broken(row_id):
                         action = _there(view.get(row_id))
                         action.check()
                         sent = action.state == "sent"
@@ -670,7 +678,7 @@ class Gate:
 
 
 @contextmanager
-def told_and_left(action_id: str) -> Iterator[None]:
+def skip_if_broken(action_id: str) -> Iterator[None]:
     """A block about one row: if its record is broken, that is logged and the row left as it is."""
     try:
         yield

@@ -122,7 +122,7 @@ class Sending:
             lease = lease_s(self.client, self.policy) + wait_s
             return tx.renew(self.action.id, lease_s=lease)
 
-        return await written(self.journal, held)
+        return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
         """How long to wait before the next try, never less than the server asks; None: this was the
@@ -147,7 +147,7 @@ class Sending:
                 state, result = await self.carry_out()
             except ApiError as error:
                 pause_s = self._pause_s(error, self.attempt)
-                if pause_s is not None and await uninterrupted(
+                if pause_s is not None and await run_to_its_end(
                     give_back, self.journal, self.action, str(error)
                 ):
                     return pause_s
@@ -155,7 +155,7 @@ class Sending:
             result = replace(result, notes=(*self.change.notes, *result.notes))
             return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
-            await uninterrupted(self._try_to_record, error)
+            await run_to_its_end(self._try_to_record, error)
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
@@ -276,10 +276,10 @@ class Sending:
                 return "not sent"  # the row was taken from this worker
             return None if tx.start_step(self.action.id, peer_id) else "unknown"
 
-        return await written(self.journal, start)
+        return await write_in_thread(self.journal, start)
 
     async def _end_step(self, peer_id: str, fate: Fate) -> None:
-        await written(self.journal, lambda tx: tx.end_step(self.action.id, peer_id, fate))
+        await write_in_thread(self.journal, lambda tx: tx.end_step(self.action.id, peer_id, fate))
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
         """What became of one person. Each is read again: a role can change meanwhile."""
@@ -339,7 +339,7 @@ class Sending:
             self._record(stopped(error), "stopped")
 
 
-async def written(journal: Journal, step: Callable[[Writing], Found]) -> Found:
+async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:
     """What a step of the journal returns, run in a thread in a transaction of its own."""
 
     def write() -> Found:
@@ -349,7 +349,7 @@ async def written(journal: Journal, step: Callable[[Writing], Found]) -> Found:
     return await asyncio.to_thread(write)
 
 
-async def uninterrupted(call: Callable[[*Given], Found], *given: *Given) -> Found:
+async def run_to_its_end(call: Callable[[*Given], Found], *given: *Given) -> Found:
     """What a blocking call returns, from a thread. However often this task is cancelled, that
     comes after the call has ended."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)

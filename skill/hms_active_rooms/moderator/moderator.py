@@ -34,7 +34,7 @@ from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import ApprovalRequest, Reject
-from hms_active_rooms.gate.gate import Gate, refused_again, told_and_left
+from hms_active_rooms.gate.gate import Gate, refused_again, skip_if_broken
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, Way, call_key
 from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
@@ -184,7 +184,7 @@ class _Nodes:
         if not isinstance(state["messages"][-1], HumanMessage):
             return
         for message, call in history.failed_calls(state["messages"]):
-            with told_and_left(call["id"] or ""):
+            with skip_if_broken(call["id"] or ""):
                 action = await self._row(call, message, state, config)
                 if action is not None and action.state == "approved":
                     no = Reject(_BEFORE_IT_WAS_SENT)

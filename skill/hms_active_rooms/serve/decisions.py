@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.approval import Reject
 from hms_active_rooms.gate.deciding import no_such_action
 from hms_active_rooms.gate.gate import Gate
@@ -102,7 +102,9 @@ def _typed(action_id: str) -> str:
     return action_id.strip().lower()[:64]
 
 
-async def decide(gate: Gate, action_id: str, answer: object, *, by: str, way: Way) -> Verdict:
+async def decide_and_run(
+    gate: Gate, action_id: str, answer: object, *, by: str, way: Way
+) -> Verdict:
     """Write a person's decision and run what it approves. `answer`: `{"type": "approve", "digest":
     ...}`, `{"type": "reject", "message": ...}` or an edit, exactly as `gate.approval` describes them.
 

@@ -31,7 +31,7 @@ from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NoAction,
     NoAnswer,
-    decide,
+    decide_and_run,
     list_actions,
     show,
 )
@@ -341,7 +341,7 @@ class _Rest:
 
     async def _decided(self, id: str, answer: object, digest: str | None, request: Request) -> Json:
         try:
-            verdict = await decide(self._gate, id, answer, by=_approver(request), way=WAY)
+            verdict = await decide_and_run(self._gate, id, answer, by=_approver(request), way=WAY)
         except NoAction:
             raise Refused.no_action() from None
         except NoAnswer as error:

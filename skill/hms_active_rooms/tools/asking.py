@@ -34,8 +34,8 @@ from hms_active_rooms.gate.approval import (
     Refuse,
     answer_schema,
 )
-from hms_active_rooms.gate.deciding import decide
-from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, told_and_left
+from hms_active_rooms.gate.deciding import record_decision
+from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, skip_if_broken
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,
     Action,
@@ -201,8 +201,10 @@ class Interrupts:
     ) -> None:
         by, policy = self._by, self._gate.policy
         for action_id, answer in zip(ids, answers, strict=True):
-            with told_and_left(action_id):
-                decided = decide(tx, action_id, answer, by=by, way="interrupt", policy=policy)
+            with skip_if_broken(action_id):
+                decided = record_decision(
+                    tx, action_id, answer, by=by, way="interrupt", policy=policy
+                )
                 newest = decided.newest
                 # A call can run the row of another one, which was held back.
                 same = [key for key, one in rows.items() if one.call_key == newest.call_key]

@@ -20,7 +20,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.store import Reading
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
-from hms_active_rooms.serve.decisions import decide
+from hms_active_rooms.serve.decisions import decide_and_run
 from hms_active_rooms.serve.page.feed import MAX_WAITING, Feed, PageSettings
 from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
@@ -161,7 +161,7 @@ async def test_a_decision_is_news_at_once() -> None:
     feed = Feed(toolkit.gate, SLOW)
     async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
         before = await news(stream, lambda n: n["waiting"])
-        await decide(toolkit.gate, action_id, {"type": "reject"}, by="bob", way="terminal")
+        await decide_and_run(toolkit.gate, action_id, {"type": "reject"}, by="bob", way="terminal")
         feed.look_now()
         after = await news(stream, lambda n: not n["waiting"])
     assert after["changes"] > before["changes"]
@@ -333,7 +333,7 @@ async def test_a_question_is_on_record_as_asked_once_it_is_shown_and_not_before(
     async with feed.running(), aclosing(feed.stream("ada", always)) as stream:
         await news(stream, lambda n: n["more"] == 1)
         assert [asked(action_id) for action_id in ids] == [1] * MAX_WAITING + [0]
-        await decide(toolkit.gate, ids[0], {"type": "reject"}, by="bob", way="terminal")
+        await decide_and_run(toolkit.gate, ids[0], {"type": "reject"}, by="bob", way="terminal")
         await news(stream, lambda n: n["more"] == 0)
         assert [asked(action_id) for action_id in ids] == [1] * (MAX_WAITING + 1)
 

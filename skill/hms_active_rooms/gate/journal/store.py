@@ -492,9 +492,9 @@ class Writing(Reading):
         """Move a row whose time is over to the state in which it is read; the row then."""
         if action.state == "expired":
             action.check()
-            written = ("reason", "decided_by", "decided_way", "decided_at")
+            columns = ("reason", "decided_by", "decided_way", "decided_at")
             said = {"reason": action.reason}
-            self._step(action, written, UNSENT, "expired", "gate", "gate", said)
+            self._step(action, columns, UNSENT, "expired", "gate", "gate", said)
         return action
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: Any) -> None:

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.journal.records import FINAL, State, Way
 from hms_active_rooms.serve.app import Entry
-from hms_active_rooms.serve.decisions import decide, list_actions, show, told
+from hms_active_rooms.serve.decisions import decide_and_run, list_actions, show, told
 from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.page.feed import (
     Feed,
@@ -202,7 +202,7 @@ def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = Non
     logins = Logins(settings.link_s, settings.session_s)
     feed = Feed(toolkit.gate, settings)
     desk = _Desk(toolkit, logins, feed, settings)
-    posts: dict[str, _Work] = {"/logout": desk.logout, "/actions/{action_id}": desk.decide}
+    posts: dict[str, _Work] = {"/logout": desk.logout, "/actions/{action_id}": desk.post_decision}
     gets: dict[str, _Work] = {
         "/events": desk.events,
         "/people": desk.people,
@@ -334,11 +334,11 @@ class _Desk:
             "events": [event_view(event) for event in shown.events],
         }
 
-    async def decide(self, request: Request, who: Session) -> dict[str, Any]:
+    async def post_decision(self, request: Request, who: Session) -> dict[str, Any]:
         body = await _sent(request)
         action_id = request.path_params["action_id"]
         try:
-            verdict = await decide(self._gate, action_id, body, by=who.name, way=WAY)
+            verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
         finally:
             self._feed.look_now()
         ended = verdict.action.state in FINAL
