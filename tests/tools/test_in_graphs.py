@@ -24,7 +24,7 @@ from hms_active_rooms.api.models import ActiveRoom
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, ServerError
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Reject
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.decisions import decide as serve_decide
+from hms_active_rooms.serve.decisions import decide_and_run
 from scripted import ScriptedModel, calls, text
 from stand_in import ROOM, Clock, StandInRoom, peer
 
@@ -699,7 +699,7 @@ def test_an_answer_that_came_too_late_is_on_record_once(build: Build, before: st
     if before == "a no":
         asyncio.run(kit.gate.decide(action, Reject(), by="bob", way="page"))
     elif before == "a yes that ran":
-        asyncio.run(serve_decide(kit.gate, action, Approve(digest), by="bob", way="page"))
+        asyncio.run(decide_and_run(kit.gate, action, Approve(digest), by="bob", way="page"))
     else:
         clock.now += timedelta(seconds=601)
     answer = REJECT if before == "a yes that ran" else approve(asked)
@@ -720,7 +720,7 @@ def test_a_no_that_came_too_late_ends_what_was_allowed_for_the_session(build: Bu
     [asked] = ask(graph)
     for_the_session = Approve(asked.value["digest"], scope="session")
     action = asked.value["action_id"]
-    asyncio.run(serve_decide(kit.gate, action, for_the_session, by="bob", way="page"))
+    asyncio.run(decide_and_run(kit.gate, action, for_the_session, by="bob", way="page"))
     out = graph.invoke(Command(resume={asked.id: REJECT}), CONFIG)
     assert [body["message"] for _, body in room.posts] == ["one"]
     assert out["__interrupt__"][0].value["args"]["message"] == "two"
