@@ -121,10 +121,10 @@ def record_decision(
 def _did_not_count(
     tx: Writing, row: Action, by: str = "", way: Way = "gate", problem: str = ""
 ) -> Decided:
+    newest, now = tx.latest(row.call_key), tx.expire_if_late(row)
     if by_person(way):
         tx.note(row.id, "late_answer", by=by, way=way, reason=_LATE)
-    newest = tx.latest(row.call_key)
-    return Decided(False, tx.expire_if_late(row), newest or row, problem)
+    return Decided(False, now, newest or row, problem)
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
