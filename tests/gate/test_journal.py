@@ -284,7 +284,7 @@ async def test_an_approval_that_waited_past_the_deadline_is_none(tmp_path: Path)
     gate = gate_on(StandInRoom([peer(1)]), journal)
     decided = await gate.decide(action.id, Approve(action.digest), by="ada", way="page")
     assert (decided.counted, decided.action.state) == (False, "expired")
-    assert [e.kind for e in journal.events(action.id)] == ["proposed", "expired"]
+    assert [e.kind for e in journal.events(action.id)] == ["proposed", "expired", "late_answer"]
 
 
 async def test_what_is_recorded_of_a_request_is_the_time_after_the_wait(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ async def test_an_answer_waits_for_no_acknowledgement(sim: Simulation) -> None:
 
 async def test_a_proxys_whole_url_is_a_path_whose_host_counts(sim: Simulation) -> None:
     """RFC 9112, 3.2.2: a server takes it, and its host in place of Host."""
-    async with running(sim, token=TOKEN, own_login=("/approvals",)) as (url, _):
+    async with running(sim, callers={"": TOKEN}, own_login=("/approvals",)) as (url, _):
         port = httpx.URL(url).port
 
         async def status(target: str, token: str = TOKEN) -> int:
@@ -177,7 +177,10 @@ async def test_refused_requests_read_nothing_from_100ms(
         "authorization": f"Bearer {TOKEN}",
         "accept": "application/json, text/event-stream",
     }
-    async with running(sim, token=TOKEN) as (url, _), httpx.AsyncClient(base_url=url) as http:
+    async with (
+        running(sim, callers={"": TOKEN}) as (url, _),
+        httpx.AsyncClient(base_url=url) as http,
+    ):
         for path in ("/mcp", "/", "/v1/tools", "/anything"):
             for wrong, status in (
                 ({**good, "host": "evil.example"}, 421),
@@ -199,7 +202,7 @@ async def test_refused_requests_read_nothing_from_100ms(
 
 
 async def test_the_right_token_is_let_in(sim: Simulation) -> None:
-    async with running(sim, token=TOKEN) as (url, _):
+    async with running(sim, callers={"": TOKEN}) as (url, _):
         async with connected(url + "/mcp", "auto", token=TOKEN) as mcp:
             people = await mcp.call_tool("hms-list-peers", {"room_id": sim.room_id})
         assert people.structured_content["total"] == 15

@@ -22,8 +22,9 @@ from langgraph.types import Command, interrupt
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.models import ActiveRoom
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, ServerError
-from hms_active_rooms.gate.approval import ApprovalRequest, Approve
+from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Reject
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.serve.decisions import decide_and_run
 from scripted import ScriptedModel, calls, text
 from stand_in import ROOM, Clock, StandInRoom, peer
 
@@ -622,3 +623,104 @@ def test_what_runs_unasked_and_is_asked_about_after_all_takes_the_first_answer(
     out = graph.invoke(Command(resume={interrupt.id: approve(interrupt)}), CONFIG)
     assert "__interrupt__" not in out
     assert [body["message"] for _, body in room.posts] == (["one"] if held else ["one", "two"])
+
+
+def with_a_question_of_its_own(kit: ActiveRoomsToolkit) -> Any:
+    """A node that calls a tool, then asks a question of its own."""
+    remove_it = next(t for t in kit.get_tools() if t.name == "hms-remove-peers")
+
+    async def node(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        args = {"room_id": ROOM, "peer_id": peer(1).id}
+        done = await remove_it.ainvoke(args, config)
+        return {"messages": [HumanMessage(f"{interrupt('who is next?')}: {done}")]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_the_answer_to_our_question_is_not_given_to_the_nodes_next_one(
+    elsewhere: bool,
+) -> None:
+    room = students()
+    kit = toolkit(room)
+    graph = with_a_question_of_its_own(kit)
+    [asked] = (await graph.ainvoke({"messages": []}, CONFIG))["__interrupt__"]
+    if elsewhere:
+        yes = Approve(asked.value["digest"])
+        await kit.gate.decide(asked.value["action_id"], yes, by="bob", way="page")
+    resume: Any = None if elsewhere else Command(resume={asked.id: approve(asked)})
+    [own] = (await graph.ainvoke(resume, CONFIG))["__interrupt__"]
+    assert own.value == "who is next?"
+    out = await graph.ainvoke(Command(resume={own.id: "Nora"}), CONFIG)
+    assert "__interrupt__" not in out
+    assert str(out["messages"][-1].content).startswith("Nora: ")
+    assert removed(room) == [peer(1).id]
+    events = kit.gate.journal.events(asked.value["action_id"])
+    assert not {"bad_answer", "late_answer"} & {event.kind for event in events}
+
+
+@GRAPHS
+async def test_a_question_after_one_that_was_decided_elsewhere_gets_its_own_answer(
+    build: Build,
+) -> None:
+    room = students()
+    kit = toolkit(room)
+    end = calls(("hms-end-active-room", {"room_id": ROOM}))
+    graph = build(ScriptedModel.saying(end, text("done")), kit, InMemorySaver())
+    [first] = (await graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG))["__interrupt__"]
+    yes = Approve(first.value["digest"])
+    await kit.gate.decide(first.value["action_id"], yes, by="bob", way="page")
+    room.session = "4" * 24
+    [second] = (await graph.ainvoke(None, CONFIG))["__interrupt__"]
+    assert second.value["digest"] != first.value["digest"]
+    out = await graph.ainvoke(Command(resume={second.id: approve(second)}), CONFIG)
+    assert "__interrupt__" not in out
+    assert [verb for verb, _ in room.posts] == ["end"]
+
+
+@GRAPHS
+@pytest.mark.parametrize("before", ["a no", "a yes that ran", "the deadline"])
+def test_an_answer_that_came_too_late_is_on_record_once(build: Build, before: str) -> None:
+    room, clock = students(), Clock()
+    kit = ActiveRoomsToolkit(
+        room,  # type: ignore[arg-type]
+        Policy(rooms=[ROOM], verify_s=0),
+        journal=Journal(":memory:", clock=clock),
+    )
+    message = "hms-send-message", {"room_id": ROOM, "message": "hi"}
+    saver = InMemorySaver()
+    graph = build(ScriptedModel.saying(calls(message), text("done")), kit, saver)
+    [asked] = ask(graph)
+    paused = graph.get_state(CONFIG).config
+    action, digest = asked.value["action_id"], asked.value["digest"]
+    if before == "a no":
+        asyncio.run(kit.gate.decide(action, Reject(), by="bob", way="page"))
+    elif before == "a yes that ran":
+        asyncio.run(decide_and_run(kit.gate, action, Approve(digest), by="bob", way="page"))
+    else:
+        clock.now += timedelta(seconds=601)
+    answer = REJECT if before == "a yes that ran" else approve(asked)
+    graph.invoke(Command(resume={asked.id: answer}), CONFIG)
+    graph.invoke(None, paused)
+    late = [e for e in kit.gate.journal.events(action) if e.kind == "late_answer"]
+    assert [(e.by, e.way) for e in late] == [("ada", "interrupt")]
+    assert len(room.posts) == (1 if before == "a yes that ran" else 0)
+
+
+@GRAPHS
+def test_a_no_that_came_too_late_ends_what_was_allowed_for_the_session(build: Build) -> None:
+    room = students()
+    kit = toolkit(room)
+    sends = [("hms-send-message", {"room_id": ROOM, "message": m}) for m in ("one", "two", "three")]
+    model = ScriptedModel.saying(*(calls(s, prefix=s[1]["message"]) for s in sends), text("done"))
+    graph = build(model, kit, InMemorySaver())
+    [asked] = ask(graph)
+    for_the_session = Approve(asked.value["digest"], scope="session")
+    action = asked.value["action_id"]
+    asyncio.run(decide_and_run(kit.gate, action, for_the_session, by="bob", way="page"))
+    out = graph.invoke(Command(resume={asked.id: REJECT}), CONFIG)
+    assert [body["message"] for _, body in room.posts] == ["one"]
+    assert out["__interrupt__"][0].value["args"]["message"] == "two"

@@ -1,7 +1,8 @@
 """A decision on an action, written once, inside one transaction of the journal.
 
 The first decision counts. A person's no counts until the request is sent, also after another's
-yes. An answer that is none, or that names another question, moves nothing.
+yes. An answer that is none, or that names another question, moves nothing; nor does one that comes
+too late. Both are put on record.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 _MAX_REASON_CHARS = 2000
+_LATE = "It did not count: decided before, or too late."
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def record_decision(
             case Reject():
                 return _reject(tx, row, decision.reason, by, way)
             case _ if row.state != "proposed":
-                return _did_not_count(tx, row)
+                return _did_not_count(tx, row, by, way)
             case Approve(scope="session") if row.gate != "soft":
                 raise BadAnswerError("a destructive action cannot be approved for the session")
             case Approve(scope="session") if row.thread.startswith(OUTSIDE):
@@ -113,12 +115,16 @@ def record_decision(
                 raise BadAnswerError("an approval is for once or for the session")
     except BadAnswerError as error:
         tx.note(row.id, "bad_answer", by=storable(by), way=way, reason=storable(str(error)))
-        return _did_not_count(tx, row, str(error))
+        return _did_not_count(tx, row, problem=str(error))
 
 
-def _did_not_count(tx: Writing, row: Action, problem: str = "") -> Decided:
-    newest = tx.latest(row.call_key)
-    return Decided(False, tx.expire_if_late(row), newest or row, problem)
+def _did_not_count(
+    tx: Writing, row: Action, by: str = "", way: Way = "gate", problem: str = ""
+) -> Decided:
+    newest, now = tx.latest(row.call_key), tx.expire_if_late(row)
+    if by_person(way):
+        tx.note(row.id, "late_answer", by=by, way=way, reason=_LATE)
+    return Decided(False, now, newest or row, problem)
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
@@ -130,7 +136,7 @@ def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided
     if by_person(way):
         tx.revoke_grants(row.thread)
     if row.state not in UNSENT or (row.state == "approved" and not by_person(way)):
-        return _did_not_count(tx, row)
+        return _did_not_count(tx, row, by, way)
     reason = storable(reason)[:_MAX_REASON_CHARS]
     rejected = tx.move(row, "rejected", by=by, way=way, reason=reason)
     return Decided(True, rejected, rejected)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.approval import Reject
 from hms_active_rooms.gate.deciding import no_such_action
 from hms_active_rooms.gate.gate import Gate
@@ -137,20 +137,9 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.
         action = await run(gate, action)
-    if not decided.counted and not decided.problem:
-        await note_late(gate, action_id, by, way)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
     return Verdict(True, action, _now(action))
-
-
-async def note_late(gate: Gate, action_id: str, by: str, way: Way) -> None:
-    """Put on record that somebody answered when the action was decided already, or too late."""
-    told = {"by": by, "way": way, "reason": "It did not count: decided before, or too late."}
-    try:
-        await asyncio.to_thread(gate.journal.note, action_id, "late_answer", **told)
-    except JournalError as error:
-        _log.warning("a late answer to %s is not on record: %s", action_id, error)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:

@@ -33,7 +33,7 @@ from hms_active_rooms.gate.journal.records import Action, Way
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.callers import Caller, caller
 from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
-from hms_active_rooms.serve.decisions import already_decided, note_late
+from hms_active_rooms.serve.decisions import already_decided
 from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.serve.running import meanwhile, run, started
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
@@ -379,8 +379,6 @@ class _Change:
             raise
         approved = decided.counted and decided.action.state == "approved"
         overruled = "" if decided.counted or decided.problem else action_id
-        if overruled:
-            await note_late(self.gate, action_id, self.by, WAY)
         return _Heard(decided.newest, decided.problem, overruled, approved)
 
     async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:

@@ -10,13 +10,14 @@ those very questions, whose digests it has to name.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
@@ -37,7 +38,6 @@ from hms_active_rooms.gate.deciding import record_decision
 from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, skip_if_broken
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,
-    UNSENT,
     Action,
     Origin,
     Way,
@@ -46,12 +46,21 @@ from hms_active_rooms.gate.journal.records import (
 )
 from hms_active_rooms.gate.view import question
 
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.store import Writing
+
 # LangGraph's private key for the saver a task runs under. If it is ever renamed, tools
 # find no checkpointer and refuse, and the test that holds this name fails.
 _CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
 MAX_QUESTIONS: Final = 20
 """Times that one graph task asks; a longer run of bad answers ends in a refusal."""
+
+_HEARD: Final = "heard "
+"""How the name of a question's answer begins that was decided on."""
+
+_UNANSWERED: Final = "unanswered "
+"""How a question's name begins that was decided elsewhere, and the graph went on without an answer."""
 
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3
@@ -142,7 +151,7 @@ class Interrupts:
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
         """The newest rows of calls, by `call_key`. In the same write each saved answer meets the
-        questions it was given for, and the last one decides.
+        questions it was given for.
 
         Raises:
             GraphInterrupt: an answer is still missing.
@@ -150,43 +159,57 @@ class Interrupts:
         return await asyncio.to_thread(self._rows, keys)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        asked: Sequence[tuple[str, Action | BrokenRecord | None]] = ()
-        answers: Sequence[object] = ()
+        pause: GraphInterrupt | None = None
         with self._gate.journal.write() as tx:
             latest = {key: _unbroken(tx.latest, key) for key in keys}
             # A row that cannot be read is left out: proposing its call again says why.
             rows = {key: row for key, row in latest.items() if isinstance(row, Action)}
             calls = {row.call_key for row in rows.values()}
-            known = {row.id: row for row in rows.values()}
-            while any(row.state in UNSENT for row in rows.values()):
-                # A pause rolls back, but nothing is written before the last answer.
-                items = tx.asked_at(self._place.position(self._number))
+            # Every question is put again, whatever became of it: LangGraph hands out the saved
+            # answers in order, and one that is not fetched goes to the next who asks.
+            while rows and pause is None:
+                place = self._place.position(self._number)
+                if tx.asked_at(_UNANSWERED + place):
+                    self._number += 1
+                    continue
+                items = tx.asked_at(place)
+                known = {row.id: row for row in rows.values()}
                 found = [known.get(each) or _unbroken(tx.get, each) for each in items[::2]]
                 others = [r for r in found if isinstance(r, Action) and r.call_key not in calls]
                 if not items or None in found or others:
                     break
                 try:
                     answers = self._answers(map(self._shown, items[::2], found, items[1::2]))
-                except GraphInterrupt:
+                except GraphInterrupt as nobody_answered:
                     if any(isinstance(r, Action) and r.state == "proposed" for r in found):
-                        raise
-                    # A person decided already: elsewhere, or for the same call before this one in
-                    # the same task. A second no would be heard after the saved yes was used.
-                    break
-                asked = list(zip(items[::2], found, strict=True))
-            for (action_id, row), answer in zip(asked, answers, strict=True):
-                with skip_if_broken(action_id):
-                    wanted = row if isinstance(row, Action) else action_id
-                    by, policy = self._by, self._gate.policy
-                    decided = record_decision(
-                        tx, wanted, answer, by=by, way="interrupt", policy=policy
-                    )
-                    newest = decided.newest
-                    # A call can run the row of another one, which was held back.
-                    same = [key for key, one in rows.items() if one.call_key == newest.call_key]
-                    rows |= dict.fromkeys(same, newest)
-                    self._problems[newest.id] = decided.problem
+                        pause = nobody_answered
+                    else:
+                        # A person decided already: elsewhere, or for the same call before this one
+                        # in this task. A second no would be heard after the saved yes was used.
+                        tx.ask(_UNANSWERED + place, items)
+                    continue
+                # Heard once, however often the task is run again; another answer is heard too.
+                said = hashlib.sha256(repr(answers).encode(errors="replace")).hexdigest()
+                if tx.ask(f"{_HEARD}{said} {place}", items):
+                    self._hear(tx, rows, items[::2], answers)
+        if pause is not None:
+            raise pause
         return rows
+
+    def _hear(
+        self, tx: Writing, rows: dict[str, Action], ids: Sequence[str], answers: Sequence[object]
+    ) -> None:
+        by, policy = self._by, self._gate.policy
+        for action_id, answer in zip(ids, answers, strict=True):
+            with skip_if_broken(action_id):
+                decided = record_decision(
+                    tx, action_id, answer, by=by, way="interrupt", policy=policy
+                )
+                newest = decided.newest
+                # A call can run the row of another one, which was held back.
+                same = [key for key, one in rows.items() if one.call_key == newest.call_key]
+                rows |= dict.fromkeys(same, newest)
+                self._problems[newest.id] = decided.problem
 
     def _shown(self, action_id: str, row: object, problem: str) -> ApprovalRequest:
         if isinstance(row, Action) and not row.contradiction:

@@ -116,8 +116,8 @@ class Roster(BaseModel):
         for spoken in (text,) if is_quoted else dict.fromkeys((text, cut, bare)):
             ids = set(resolve_short_id(spoken, [peer.id for peer in peers]))
             by_id = [p for p in peers if p.id in ids or p.user_id.casefold() == spoken.casefold()]
-            plain = [(p, _joined(re.sub(r"\(.*?\)", "", p.name))) for p in peers]
-            named = [p for p, name in plain if _joined(spoken) in (name, _joined(p.name))]
+            plain = [(p, _key(re.sub(r"\(.*?\)", "", p.name))) for p in peers]
+            named = [p for p, name in plain if _key(spoken) in (name, p.words)]
             if len(by_id) == 1 and not named:
                 return Found(tuple(by_id), sure=True)
             looks = "" if spoken.isascii() else skeleton(spoken)
@@ -242,10 +242,6 @@ def _key(text: str) -> tuple[str, ...]:
     plain = unicodedata.normalize("NFD", text.casefold())
     words = ("".join(filter(str.isalnum, word)) for word in plain.split())
     return tuple(filter(None, words)) or (plain.strip(),)
-
-
-def _joined(text: str) -> str:
-    return "".join(_key(text))
 
 
 def _spaced(role: str) -> str:
