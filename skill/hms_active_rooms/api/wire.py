@@ -134,7 +134,8 @@ class Pool(Protocol):
         """One exchange.
 
         Raises:
-            Unusable: and no exception of a library, which holds the Authorization header.
+            Unusable: no usable answer came. No exception of the library gets out, since it holds the
+                Authorization header.
         """
 
     async def aclose(self) -> None: ...

@@ -70,7 +70,9 @@ def remove(
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall("Say whom to remove: a peer or --role, not both.", hint="")
+        raise InvalidCall(
+            "Say whom to remove: after ROOM give either a peer or --role, not both.", hint=""
+        )
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, peer, given, settings)
 

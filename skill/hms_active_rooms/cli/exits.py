@@ -35,7 +35,7 @@ EPILOG: Final = """\b
 Exit codes:
   0  done
   1  it failed; nothing was executed unless the text says so
-  2  the command, an argument or a setting is wrong; a name does not say whom
+  2  the command, an argument or a setting is wrong, or a name is unclear
   3  waiting for a person to approve it
   4  refused: by the policy, by a person, or not answered in time
   5  it may have been executed; look at the room, never send it again

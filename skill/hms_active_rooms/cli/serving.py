@@ -73,8 +73,8 @@ class Where:
         bool,
         typer.Option(
             "--no-elicitation",
-            help="Never ask through MCP clients; people decide on the page, by REST or in a"
-            " terminal.",
+            help="Never ask through MCP clients; people decide in a terminal or, with `serve`, on"
+            " its page or by REST.",
         ),
     ] = False
 

@@ -635,11 +635,12 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Look for what became of what an earlier process sent and never finished, in the rooms of
-        the policy. For the start of a program; nothing is waited for or sent.
+        """Look at the rooms, to learn how the actions ended that an earlier process sent and left
+        unfinished. Call it when a program starts. It sends nothing and waits for no other worker;
+        it takes only the rooms that the policy allows.
 
         Returns:
-            The rows that were looked at, as they are then. A broken one is left, and logged.
+            The rows it looked at, as they are now. A broken row is skipped, and logged.
         """
 
         def left() -> list[Action]:

@@ -224,7 +224,7 @@ def _read(path: str | Path) -> dict[str, Any]:
 
 
 def _list(variable: str, text: str) -> list[str]:
-    """A variable's list: by comma, or as TOML writes one, which names can be any text."""
+    """A variable's list: with commas, or as TOML writes one, where a name can be any text."""
     text = text.strip()
     if not set(text) & set("\"'[];#\n"):
         return [item.strip() for item in text.split(",") if item.strip()]

@@ -258,7 +258,7 @@ def render_roster(view: Roster) -> str:
 
 
 def unread(view: Roster) -> str:
-    """That there are people whose records could not be read."""
+    """The sentence that says how many people have records that could not be read."""
     return (
         f"100ms told nothing usable about {people_count(view.unreadable)} more in the room; "
         "no row shows them."

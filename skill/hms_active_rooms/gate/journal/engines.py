@@ -121,7 +121,7 @@ class Database:
             drive = _DRIVE.match(url)
             if drive or not set(":@=") & set(url):  # else it may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = f"HMS_JOURNAL or --journal must be a URL. For a file of that name: {path}."
+                hint = f"HMS_JOURNAL or --journal must be a URL. The file of that name has this one: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,
@@ -253,7 +253,7 @@ def _place(url: str) -> str:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        return url if url == ":memory:" else "of this URL"  # it may hold a password
+        return url if url == ":memory:" else "at the given address"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         name = parsed.database
         with suppress(FileNotFoundError):  # the current folder may be gone

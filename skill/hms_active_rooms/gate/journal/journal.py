@@ -157,8 +157,8 @@ class Journal:
         """Reads and writes that are one step; nobody else writes meanwhile.
 
         Args:
-            notes_only: nothing that is written moves a row. If the machine loses its power in the
-                next moments, it may be lost.
+            notes_only: the block changes the state of no action. What it writes may be lost if the
+                machine loses power in the next moments.
         """
         from hms_active_rooms.gate.journal.store import Writing
 

@@ -107,7 +107,7 @@ def by_person(way: Way | Literal[""]) -> bool:
 
 
 def who(by: str, way: str) -> str:
-    """Who did what is on record as `by`, this `way`; "" where that is a part of ours and nobody."""
+    """The person's or program's name, as recorded in `by`; "" when this `way` means our own code."""
     return "" if way in _NOBODY else by
 
 
