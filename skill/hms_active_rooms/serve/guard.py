@@ -400,7 +400,7 @@ class Guard:
         if isinstance(verdict, Refusal):
             await self._refuse(verdict, scope, receive, send)
             return
-        first = await self._first(receive)
+        first = await self._whole_body(receive)
         # People come by the page, or by a program of their own with an approver's token.
         program = isinstance(verdict, Program) and not _needs_no_token(
             self._settings, scope["path"]
@@ -425,7 +425,7 @@ class Guard:
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
-    async def _first(self, receive: Receive) -> Message | Refusal:
+    async def _whole_body(self, receive: Receive) -> Message | Refusal:
         body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.body_s):

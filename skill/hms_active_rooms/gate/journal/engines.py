@@ -121,7 +121,7 @@ class Database:
             drive = _DRIVE.match(url)
             if drive or not set(":@=") & set(url):  # else it may hold a password
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
-                hint = f"HMS_JOURNAL or --journal must be a URL. The file of that name has this one: {path}."
+                hint = f"HMS_JOURNAL or --journal must be a URL. For that file, give: {path}."
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
                 hint=hint,
