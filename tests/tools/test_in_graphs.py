@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -623,6 +626,27 @@ def test_what_runs_unasked_and_is_asked_about_after_all_takes_the_first_answer(
     out = graph.invoke(Command(resume={interrupt.id: approve(interrupt)}), CONFIG)
     assert "__interrupt__" not in out
     assert [body["message"] for _, body in room.posts] == (["one"] if held else ["one", "two"])
+
+
+@GRAPHS
+@pytest.mark.parametrize("items", ["5", "null", "{}", "no JSON", '"text"', "[1, null]"])
+def test_a_broken_record_of_what_was_asked_sends_nothing(
+    build: Build, items: str, tmp_path: Path
+) -> None:
+    room, file = students(), tmp_path / "j.sqlite"
+    kit = ActiveRoomsToolkit(
+        room,  # type: ignore[arg-type]
+        Policy(rooms=[ROOM]),
+        journal=f"sqlite:///{file}",
+    )
+    graph = build(ScriptedModel.saying(calls(remove(1)), text("done")), kit, InMemorySaver())
+    [asked] = ask(graph)
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE hms_asks SET items = ?", [items])
+    out = graph.invoke(Command(resume={asked.id: approve(asked)}), CONFIG)
+    assert room.posts == []
+    [told] = [str(m.content) for m in out["messages"] if isinstance(m, ToolMessage)]
+    assert "Not executed" in told
 
 
 def with_a_question_of_its_own(kit: ActiveRoomsToolkit) -> Any:

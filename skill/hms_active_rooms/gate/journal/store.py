@@ -130,6 +130,11 @@ _ONCE = {
 _GRANTED_ALIKE = ("tool", "room_id", "session_id", "thread", "requester", "worker", "audience")
 
 
+def _ids(items: object) -> list[str]:
+    """Of what was asked; where somebody wrote something else than a list, one that names nothing."""
+    return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
+
+
 @dataclass(frozen=True)
 class _Compiled:
     """A statement that is compiled once and then run by the database's driver: SQLAlchemy's own
@@ -325,12 +330,12 @@ class Reading:
 
     def asked_at(self, place: str) -> list[str]:
         """What was asked at a place of a graph; empty if nothing was."""
-        return [item for found in self._rows(_ASKED, place=place) for item in found["items"]]
+        return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
         """What was asked at all places of graphs whose names begin like this."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
-        return [list(items) for items in self.db.scalars(query)]
+        return [_ids(items) for items in self.db.scalars(query)]
 
     def find_grant(self, wanted: Grant) -> Grant | None:
         """A grant that covers a call described like one."""
