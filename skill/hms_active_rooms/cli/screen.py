@@ -36,8 +36,8 @@ _SPLIT = re.compile(f"({_ONLY_CHARACTERS.pattern})")
 def prepare_streams() -> None:
     """Make every stream able to carry any text: a locale must not end a command half way.
 
-    One that was closed before we started is the null device, so that no file we open takes its
-    place.
+    A stream that was closed before we started becomes the null device, so that no file we open
+    takes its place.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:

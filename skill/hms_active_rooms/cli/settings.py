@@ -196,7 +196,8 @@ def extra(name: str, what: str, *modules: str) -> Iterator[None]:
 
 
 def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
-    """Before a command does something else than what these parameters are for (none: all it has).
+    """Refuse typed options that the command would ignore, because `beside` was typed too.
+    `names`: the parameters it ignores then; without any, all that it has.
 
     Raises:
         InvalidCall: one of them was typed, and would do nothing.
@@ -207,7 +208,7 @@ def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
         if typed and (not names or option.name in names):
             raise InvalidCall(
                 f"{option.opts[0]} does nothing with {beside}.",
-                hint="Leave it out, or write it behind the command it is for.",
+                hint="Leave it out, or put it after the command that uses it.",
             )
 
 

@@ -9,8 +9,8 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 _HINT = (
-    'Name one like "openai:gpt-5" (--model or HMS_MODEL), or "commands", which '
-    "is no language model."
+    'Give what it lacks, or name another as "provider:model" (--model or HMS_MODEL). "commands" '
+    "needs nothing: it is no language model."
 )
 
 

@@ -183,8 +183,9 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """The row for this call by this caller: the one that is open or not told yet, or a new one;
-    and whether it is new. `shown`: how a new row's question is shown at once, if it is.
+    """The row for this call by this caller, and whether it is new. An earlier row serves while it
+    is open, or while its outcome was not told yet. `shown`: the way in which the question of a new
+    row is shown to a person at once; None: it is not.
 
     Raises:
         RateLimited: too many new calls of this caller in this minute; not proposed.
@@ -289,7 +290,8 @@ async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str 
         gate: the gate of the row.
         action: the row.
         began: when this call came. If the row had ended by then, the answer says that the call was
-            made before. None: this call was answered about the row before, and is no repetition.
+            made before. None: an earlier round of this same call was answered about the row, so
+            it is no repetition.
         page: address of the approvals page; "" for none.
     """
     if action.ended:

@@ -170,7 +170,8 @@ class GuardSettings:
         if set(self.callers.values()) & set(self.approvers.values()):
             raise ConfigurationError(
                 "An approver and a caller have the same token.",
-                hint="Whoever calls must not be able to approve: use two tokens.",
+                hint="Whoever calls must not be able to approve: give the approver another "
+                "(HMS_APPROVER_TOKEN).",
             )
 
 
@@ -279,7 +280,9 @@ def _origin_host(text: str) -> str:
     match = _ORIGIN.fullmatch(text.lower())
     host = _HOST.fullmatch(match[1]) if match else None
     if host is None:
-        raise ConfigurationError(f"{quoted(text)} is no origin.", hint="As https://name[:port].")
+        raise ConfigurationError(
+            f"{quoted(text)} is no origin.", hint="Write it like https://name[:port]."
+        )
     return host[1]
 
 

@@ -82,8 +82,8 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 async def meanwhile(
     work: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], None] | None = None
 ) -> AsyncIterator[None]:
-    """Do it while the block runs, and stop it then; what goes wrong with it ends nothing else.
-    `ended` is told its task when that is over."""
+    """Run `work` beside the block, and cancel it when the block ends. An error in `work` ends
+    neither the block nor its caller. `ended` is called with the task of `work` once that is over."""
     task = asyncio.create_task(work)
     if ended is not None:
         task.add_done_callback(ended)

@@ -55,8 +55,8 @@ class _Claims(BaseModel):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """A token for the simulated account; by its arguments also one that must be refused, such as of
-    the kind "app", with which people join."""
+    """A token for the simulated account. With other arguments it is one that the API must refuse:
+    the kind "app" (people join with it), or a lifetime that is over."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

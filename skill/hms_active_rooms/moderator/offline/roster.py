@@ -52,7 +52,7 @@ class Found(NamedTuple):
     """Whom a name means: one person or role for sure, else those to ask about, or nobody.
 
     Attributes:
-        near: it is only written nearly as theirs.
+        near: the name is spelled only nearly like theirs.
     """
 
     options: tuple[Someone, ...] = ()

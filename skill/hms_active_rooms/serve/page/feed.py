@@ -229,7 +229,7 @@ class RoomNow:
 
     Attributes:
         room: its name and session; None: none runs, or it could not be read.
-        trouble: what there is to say instead.
+        trouble: the words to show when there is no `room`.
     """
 
     room_id: str
