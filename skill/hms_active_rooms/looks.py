@@ -118,7 +118,6 @@ def _one_line(text: str) -> str:
 
 
 def _visible(char: str) -> str:
-    """The character, a space for a blank, nothing for what is not seen."""
     category = unicodedata.category(char)
     if char in BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "

@@ -216,7 +216,6 @@ def _clock_hint(date: str | None, now: float) -> str | None:
 
 
 def _moment(date: str) -> float | None:
-    """Unix time of an HTTP date."""
     try:
         moment = parsedate_to_datetime(date)
         then = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

@@ -390,7 +390,6 @@ class SyncActiveRoomsClient:
 
 
 def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, str]:
-    """The texts that are given, checked."""
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
         if not isinstance(value, str):

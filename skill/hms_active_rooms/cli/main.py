@@ -59,7 +59,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _ended(arguments: Sequence[str]) -> int:
-    """How it ended; errors are told."""
     try:
         import typer
     except ModuleNotFoundError as error:

@@ -141,7 +141,6 @@ def peers(
 
 
 def _summary(view: Roster) -> str:
-    """How many there are, how many match, and which of them are shown."""
     from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
 
     roles = ", ".join(f"{quoted(r, _ROLE_CHARS)} {n:,}" for r, n in view.by_role[:SHOWN_ROLES])

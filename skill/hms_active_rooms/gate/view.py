@@ -199,5 +199,4 @@ def _result(result: Result, most: int | None) -> ResultView:
 
 
 def _cutter(people: int | None) -> Callable[[str, int], str]:
-    """How a stranger's text is cut: by characters and tokens, or not at all."""
     return cut if people is not None else lambda text, _: text

@@ -193,7 +193,6 @@ class _Nodes:
     async def _row(
         self, call: ToolCall, message: AIMessage, state: ModeratorState, config: RunnableConfig
     ) -> Action | None:
-        """The row of a call of this thread, if it changes the room and was proposed."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None

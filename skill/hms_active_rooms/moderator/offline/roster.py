@@ -238,7 +238,6 @@ def _meet(said: Sequence[str], name: Sequence[str], shared: int = 99) -> bool:
 
 
 def _key(text: str) -> tuple[str, ...]:
-    """The words of a text in one case, without accents and marks."""
     plain = unicodedata.normalize("NFD", text.casefold())
     words = ("".join(filter(str.isalnum, word)) for word in plain.split())
     return tuple(filter(None, words)) or (plain.strip(),)

@@ -282,7 +282,6 @@ class _Turn:
     # --- orders -----------------------------------------------------------------------------------
 
     def _carried_out(self, orders: Sequence[Order]) -> Plan:
-        """All of the orders, or, if one of them has to be asked about, none yet."""
         here, calls, plan = self, list[Call](), Plan()
         for order in orders:
             try:
@@ -317,7 +316,6 @@ class _Turn:
     def _acted(
         self, order: Order, who: Sequence[Someone | None], options: tuple[Someone, ...] = ()
     ) -> Plan:
-        """The calls that do this to each of them; None stands for the whole room."""
         words = {"message": order.words} if order.verb == "tell" else {"reason": order.reason}
         given = {k: v for k, v in {"lock": order.lock, **words}.items() if v}
         calls = []
