@@ -168,7 +168,11 @@ def until_refused(url: str) -> None:
         ([], {}, "No room is named"),
         (["--room", "ROOM", "--host", "0.0.0.0"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_APPROVER_TOKEN": "short"}, "at least 16"),
-        (["--room", "ROOM"], {"HMS_SERVER_TOKEN": CALLER, "HMS_APPROVER_TOKEN": CALLER}, "two"),
+        (
+            ["--room", "ROOM"],
+            {"HMS_SERVER_TOKEN": CALLER, "HMS_APPROVER_TOKEN": CALLER},
+            "same token",
+        ),
         (["--room", "ROOM", "--person", "a\x1b[31mda"], {}, "A name has"),
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
         (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),

@@ -357,7 +357,7 @@ async def test_the_command_serves_stdio(sim: Simulation, tmp_path: Path) -> None
         (
             ["--room", "ROOM"],
             {"HMS_SERVER_TOKEN": TOKEN, "HMS_APPROVER_TOKEN": TOKEN},
-            "two tokens",
+            "have the same token",
         ),
         (["--room", "ROOM"], {"HMS_POLICY_ROOMS": "7" * 24}, "does not name room"),
     ],
