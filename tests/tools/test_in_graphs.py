@@ -264,14 +264,20 @@ async def test_it_works_the_same_asynchronously(build: Build) -> None:
     assert removed(room) == [first.value["args"]["peer_id"]]
 
 
-async def test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_request() -> None:
-    room = students()
+async def asked_twice_with_one_id(room: StandInRoom) -> tuple[Any, Any]:
+    """A graph whose model made one call twice, and its one question."""
     twice = calls(remove(2), remove(2))
     twice.tool_calls[1]["id"] = twice.tool_calls[0]["id"]
     model = ScriptedModel.saying(twice, text("done"))
     graph = shared_tool_node(model, toolkit(room), InMemorySaver())
     out = await graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
     [question] = out["__interrupt__"]
+    return graph, question
+
+
+async def test_a_call_made_twice_at_once_with_one_id_is_one_question_and_one_request() -> None:
+    room = students()
+    graph, question = await asked_twice_with_one_id(room)
     out = await graph.ainvoke(Command(resume={question.id: approve(question)}), CONFIG)
     assert not out.get("__interrupt__")
     assert removed(room) == [peer(2).id]
@@ -284,12 +290,7 @@ async def test_a_call_made_twice_with_one_id_is_asked_once_also_when_its_yes_had
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     room, looks = students(), 0
-    twice = calls(remove(2), remove(2))
-    twice.tool_calls[1]["id"] = twice.tool_calls[0]["id"]
-    model = ScriptedModel.saying(twice, text("done"))
-    graph = shared_tool_node(model, toolkit(room), InMemorySaver())
-    out = await graph.ainvoke({"messages": [HumanMessage("go")]}, CONFIG)
-    [question] = out["__interrupt__"]
+    graph, question = await asked_twice_with_one_id(room)
     retrieve = room.retrieve_active_room
 
     async def fails_once(room_id: str) -> ActiveRoom:
