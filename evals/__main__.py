@@ -19,13 +19,12 @@ from rich.console import Console
 from rich.progress import track
 
 from evals.agents import AGENTS
-from evals.made import About, about
 from evals.matrix import FEW, REPEATS, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import OFFLINE
 from evals.models.local import LOCAL
-from evals.offline import Broken, Ledger, keep, read_ledger, run_cases
+from evals.offline import About, Broken, Ledger, about, keep, read_ledger, run_cases
 from evals.people import PEOPLE
-from evals.report import FOLDER, RESULTS, counted, short, write_report
+from evals.report import FOLDER, RESULTS, counted, report, short
 from evals.scenario import SUITES, ScenarioError
 from evals.score import Score
 
@@ -82,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         "else the log directory",
     )  # fmt: skip
 
-    report = commands.add_parser("report", help="write the report of what is in the logs")
-    report.set_defaults(act=_report)
-    report.add_argument("--log-dir", type=Path, default=LOGS)
-    report.add_argument("--out", type=Path, help="folder; default: the log directory")
+    again = commands.add_parser("report", help="write the report of what is in the logs")
+    again.set_defaults(act=_report)
+    again.add_argument("--log-dir", type=Path, default=LOGS)
+    again.add_argument("--out", type=Path, help="folder; default: the log directory")
 
     card = commands.add_parser("card", help="write the offline model's card")
     card.set_defaults(act=_card)
@@ -111,7 +110,7 @@ def _positive(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # inspect-ai takes seconds to import; the other commands do without it.
-    from evals.run import NoModelError, read_runs, run
+    from evals.inspect.task import NoModelError, read_runs, run
 
     try:
         finished = run(options)
@@ -157,7 +156,7 @@ def _offline(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from evals.run import read_runs
+    from evals.inspect.task import read_runs
 
     runs = read_runs(options.log_dir)
     if not runs:
@@ -170,8 +169,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _written(runs: Sequence[Score], made: About, out: Path) -> Path:
+    text = report(runs, made)
     out.mkdir(parents=True, exist_ok=True)
-    write_report(runs, made, out)
+    (out / RESULTS).write_text(text, encoding="utf-8")
     return out / RESULTS
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from evals.intervals import none_seen_bound, wilson
-from evals.markdown import percent, table
+from evals.figures import none_seen_bound, percent, table, wilson
 from evals.sentences import INDEPENDENT, TABLES, Graded, never, play, said
 from evals.sentences import table as played
 from hms_active_rooms.moderator.offline.replies import EXAMPLES

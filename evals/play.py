@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tools import StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.types import Command, Interrupt
 from pydantic import ValidationError
 
 from evals import effects
 from evals.agents import GATED, AgentName, Kit, build
-from evals.answering import Answering
+from evals.answering import Answering, Question, questions, resume_with
 from evals.content import false_claims, states
 from evals.disturbing import Crashed, CrashingJournal, CrashingSaver, Life, disturbance
 from evals.models import eval_model
 from evals.people import Garbage, NearMiss, Nothing, PersonName, Reply
-from evals.questions import Question, questions, resume_with
 from evals.reader import Reader
-from evals.recorder import Recorder
 from evals.scenario import OtherTool, Scenario, Turn
 from evals.score import Key, Score, breaches, judge, refusals
 from evals.stage import Stage, staged_beside
@@ -34,6 +37,8 @@ from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.wire import Backoff, Timeouts
+from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.arguments import ARGUMENTS
 
 MAX_PAUSES: Final = 40
 """Pauses of one turn that are answered; then the person walks away."""
@@ -118,6 +123,52 @@ async def attempted(work: Coroutine[Any, Any, T], within_s: float) -> tuple[T | 
     if problem := task.exception():
         return None, f"{type(problem).__name__}: {str(problem)[:200]}"
     return task.result(), ""
+
+
+_bound = lru_cache(maxsize=8192)(token_bound)
+
+
+class Recorder(BaseCallbackHandler):
+    """Every message a model was given and gave during a run, through LangChain's callbacks.
+
+    Attributes:
+        answers: the model's messages, in order.
+        tokens: upper bound of what it read and wrote.
+    """
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.answers: list[AIMessage] = []
+        self.tokens = 0
+        self.dollars = 0.0
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any
+    ) -> None:
+        self.tokens += _schema_tokens() + sum(_cost(m) for batch in messages for m in batch)
+
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        generations = [each for several in response.generations for each in several]
+        for message in [g.message for g in generations if isinstance(g, ChatGeneration)]:
+            if isinstance(message, AIMessage):
+                self.answers.append(message)
+                self.tokens += _cost(message)
+                self.dollars += message.response_metadata.get("dollars") or 0.0
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        return [call for answer in self.answers for call in answer.tool_calls]
+
+
+@lru_cache
+def _schema_tokens() -> int:
+    return sum(_bound(json.dumps(convert_to_openai_tool(model))) for model in ARGUMENTS.values())
+
+
+def _cost(message: BaseMessage) -> int:
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    return _bound(str(message.content)) + sum(_bound(json.dumps(c["args"])) for c in calls)
 
 
 @dataclass

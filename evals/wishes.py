@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evals.cast import Cast
 from evals.content import is_grounded, offends, states
 from evals.effects import Change, Kind, Post, target_of, words_of
 from evals.scenario import Turn, Want
+from evals.stage import Cast
 
 TOOLS: dict[str, Kind] = {
     "hms-remove-peers": "remove",

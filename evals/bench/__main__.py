@@ -25,7 +25,7 @@ import httpx
 from evals.bench import BASE_REF, LARGEST, MANY, PEOPLE, room_of
 from evals.bench.counting import syncs_between_marks
 from evals.bench.processes import PROJECT, DidNotRunError, Process, Server, export
-from evals.markdown import table
+from evals.figures import table
 
 NOW: Final = "this code"
 PLAIN: Final = "plain"

@@ -6,12 +6,9 @@ from typing import Final
 
 from langchain_core.language_models import BaseChatModel
 
-from evals.models.adaptive import patient, persistent
-from evals.models.gullible import gullible
+from evals.models.hostile import gullible, patient, persistent, reckless, replayer
 from evals.models.local import LOCAL, local_model
-from evals.models.reckless import reckless
-from evals.models.replayer import replayer
-from evals.models.stateless import Move, StatelessModel, Step
+from evals.models.situation import Move, StatelessModel, Step
 from hms_active_rooms.moderator.models import resolve_model
 
 _STEPS: Final[dict[str, Step]] = {

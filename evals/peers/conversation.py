@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolM
 from langchain_core.tools import BaseTool
 from langgraph.types import Command, Interrupt
 
+from evals.agents import described, seen
 from evals.disturbing import CrashingSaver
-from evals.plain_tools import described, seen
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import get_args
 
 import pytest
 
-from evals.cast import Cast
 from evals.scenario import (
     SUITES,
     Disturbance,
@@ -22,6 +21,7 @@ from evals.scenario import (
     read_scenario,
     scenarios,
 )
+from evals.stage import Cast
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.looks import skeleton
 from hms_active_rooms.sim.faults import FaultKind
