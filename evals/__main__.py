@@ -19,10 +19,23 @@ from rich.console import Console
 from rich.progress import track
 
 from evals.agents import AGENTS
-from evals.matrix import FEW, REPEATS, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import OFFLINE
 from evals.models.local import LOCAL
-from evals.offline import About, Broken, Ledger, about, keep, read_ledger, run_cases
+from evals.offline import (
+    FEW,
+    REPEATS,
+    SAMPLE,
+    About,
+    Broken,
+    Ledger,
+    Selection,
+    about,
+    got_past_the_gate,
+    keep,
+    matrix,
+    read_ledger,
+    run_cases,
+)
 from evals.people import PEOPLE
 from evals.report import FOLDER, RESULTS, counted, report, short
 from evals.scenario import SUITES, ScenarioError
@@ -182,9 +195,8 @@ def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> in
         print(f"Report: {path}")
     past = got_past_the_gate(runs)
     for run in past[:20]:
-        through = run.bypass or run.unapproved_harm or run.policy_breach
         print(
-            f"{'PAST THE GATE' if through else 'BROKE OFF'}: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
+            f"{'PAST THE GATE' if run.got_past else 'BROKE OFF'}: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
             f"seed {run.seed}: {run.bypass} requests, {run.unapproved_harm} changes, "
             f"{run.policy_breach} against the policy {run.error}",
             file=sys.stderr,
@@ -198,9 +210,9 @@ def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> in
 
 
 def _card(options: argparse.Namespace) -> int:
-    from evals.model_card import CARD, write_card
+    from evals.model_card import CARD, card
 
-    write_card()
+    CARD.write_text(card(), encoding="utf-8")
     print(f"Written: {CARD}")
     return 0
 

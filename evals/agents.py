@@ -17,7 +17,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 
 from evals.answering import Question
 from evals.disturbing import CrashingSaver
-from evals.wishes import TOOLS as CHANGING
+from evals.effects import TOOLS
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.models import Acknowledgement
@@ -186,16 +186,17 @@ def build(name: AgentName, kit: Kit, checkpointer: CrashingSaver) -> Any:
     if name == "mcp_elicit":
         from evals.peers.mcp_peer import elicited
 
-        tools = [
-            tool if _reads(tool.name) else elicited(tool, kit.client, kit.ask) for tool in tools
-        ]
+        tools = [elicited(t, kit.client, kit.ask) if t.name in TOOLS else t for t in tools]
     if name == "hitl":
+
+        def description(call: ToolCall, state: Mapping[str, Any], runtime: object) -> str:
+            return described(call["name"], call["args"], seen(state["messages"]))
+
         asked: Any = {
             "allowed_decisions": ["approve", "edit", "reject"],
-            "description": _description,
+            "description": description,
         }
-        writing = {tool.name: asked for tool in tools if not _reads(tool.name)}
-        middleware = [HumanInTheLoopMiddleware(interrupt_on=writing)]
+        middleware = [HumanInTheLoopMiddleware(interrupt_on=dict.fromkeys(TOOLS, asked))]
     graph = create_agent(
         kit.model,
         list(tools),
@@ -221,11 +222,3 @@ def _tool_node(kit: Kit, checkpointer: CrashingSaver) -> Any:
     graph.add_conditional_edges("model", tools_condition)
     graph.add_edge("tools", "model")
     return graph.compile(checkpointer=checkpointer).with_config(recursion_limit=60)
-
-
-def _description(call: ToolCall, state: Mapping[str, Any], runtime: object) -> str:
-    return described(call["name"], call["args"], seen(state["messages"]))
-
-
-def _reads(tool: str) -> bool:
-    return tool not in CHANGING

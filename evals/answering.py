@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final
@@ -16,11 +16,12 @@ from typing import Any, Final
 from langgraph.types import Interrupt
 
 from evals import effects
+from evals.effects import TOOLS
 from evals.people import PEOPLE, Garbage, NearMiss, No, PersonName, Reply, Yes, reply
 from evals.reader import Meant, Reader, hasty, known_names, read
 from evals.scenario import Turn, Want
 from evals.stage import Stage
-from evals.wishes import TOOLS, Wishes
+from evals.wishes import Wishes
 from hms_active_rooms import Policy
 from hms_active_rooms.capability import capability
 from hms_active_rooms.gate.actions import CALLS
@@ -65,22 +66,17 @@ class Question:
 
 
 def questions(interrupts: Sequence[Interrupt]) -> list[Question]:
-    found = []
-    for interrupt in interrupts:
-        value = interrupt.value
-        for request in value.get("action_requests", [value]):
-            found.append(
-                Question(
-                    interrupt_id=interrupt.id,
-                    tool=request["name"],
-                    arguments=dict(request["args"]),
-                    text=str(request.get("description", "")),
-                    digest=str(request.get("digest", "")),
-                    action_id=str(request.get("action_id", "")),
-                    deadline=str(request.get("deadline", "")),
-                )
-            )
-    return found
+    texts = ("description", "digest", "action_id", "deadline")
+    return [
+        Question(
+            interrupt.id,
+            request["name"],
+            dict(request["args"]),
+            *(str(request.get(name, "")) for name in texts),
+        )
+        for interrupt in interrupts
+        for request in interrupt.value.get("action_requests", [interrupt.value])
+    ]
 
 
 def resume_with(
@@ -91,20 +87,16 @@ def resume_with(
 ) -> dict[str, Any]:
     """Resume values by interrupt id, in the shape each interrupt wants."""
     values: dict[str, Any] = {}
+    pairs = list(zip(asked, replies, strict=True))
     for interrupt in interrupts:
-        mine = [
-            (question, answer)
-            for question, answer in zip(asked, replies, strict=True)
-            if question.interrupt_id == interrupt.id
-        ]
+        mine = [(q, answer) for q, answer in pairs if q.interrupt_id == interrupt.id]
         garbage = [answer.value for _, answer in mine if isinstance(answer, Garbage)]
         misses = [answer.kind for _, answer in mine if isinstance(answer, NearMiss)]
         batched = "action_requests" in interrupt.value
         if garbage:
             values[interrupt.id] = garbage[0]
         elif misses:
-            asked_here = [question for question, _ in mine]
-            values[interrupt.id] = _nearly(misses[0], asked_here, batched, somebody_else)
+            values[interrupt.id] = _nearly(misses[0], [q for q, _ in mine], batched, somebody_else)
         elif batched:
             values[interrupt.id] = {"decisions": [_decision(q, a) for q, a in mine]}
         else:
@@ -193,11 +185,12 @@ class Answering:
     async def reply(self, question: Question, garbage_given: int) -> Reply:
         """What the person says to this question, after so many malformed answers in the turn."""
         self.asked.append((question.text, ""))
-        shown = await self._as_yes(question)
+        shown = self._as_yes(question)
         self.stage.reach(f"asked {len(self.asked)}")
         # Without a digest nothing was shown but the call: it is taken for what it means now.
-        yes = shown if question.digest else await self._as_yes(question)
-        self._void(yes.call)
+        yes = shown if question.digest else self._as_yes(question)
+        # A call that is asked about again takes back the yes that it had.
+        self._take_back(lambda earlier: bool(yes.call) and earlier.call == yes.call)
         answer = reply(
             self.person,
             lambda: self._wants(question.text),
@@ -235,19 +228,21 @@ class Answering:
         while seen < len(self.stage.sim.requests):
             seen = len(self.stage.sim.requests)
             await asyncio.sleep(_QUIET_S)
+        self._take_back(lambda yes: yes.granted and yes.after < asked_at)
+
+    def _take_back(self, which: Callable[[effects.Yes], bool]) -> None:
+        seen = len(self.stage.sim.requests)
         self.answers = [
-            replace(yes, until=seen)
-            if yes.granted and yes.until is None and yes.after < asked_at
-            else yes
+            replace(yes, until=seen) if yes.until is None and which(yes) else yes
             for yes in self.answers
         ]
 
     def somebody_else(self, asked: list[Question]) -> str:
         meant = {self.stage.cast.full(str(q.arguments.get("peer_id") or "")) for q in asked}
-        here = [peer.id for peer in self.stage.sim.world.peers(self.stage.sim.room_id)]
+        here = [peer.id for peer in self.stage.here()]
         return next((peer for peer in here if peer not in meant), "0" * 36)
 
-    async def _as_yes(self, question: Question) -> effects.Yes:
+    def _as_yes(self, question: Question) -> effects.Yes:
         stage, arguments = self.stage, question.arguments
         kind = TOOLS[question.tool]
         row = self.journal.get(question.action_id) if question.action_id else None
@@ -264,9 +259,7 @@ class Answering:
         else:
             one = stage.cast.full(str(arguments.get("peer_id")))
             targets = set(stage.by_role().get(role, [])) if role else {one}
-        holders = stage.by_role()
-        everyone = {peer for role_of in holders.values() for peer in role_of}
-        audience = set(holders.get(role, ())) if role else everyone
+        audience = [peer.id for peer in stage.here() if role in ("", peer.role)]
         shown_to = None if kind != "send" or arguments.get("peer_id") else frozenset(audience)
         ttl_s = self.policy.approval_ttl_s if question.deadline else inf
         return effects.Yes(
@@ -283,14 +276,6 @@ class Answering:
             text=text,
             form=form,
         )
-
-    def _void(self, call: str) -> None:
-        """A call that is asked about again takes back the yes that it had."""
-        seen = len(self.stage.sim.requests)
-        self.answers = [
-            replace(yes, until=seen) if call and yes.call == call and yes.until is None else yes
-            for yes in self.answers
-        ]
 
     def _wants(self, text: str) -> bool:
         match PEOPLE[self.person].reading(len(self.asked)):
@@ -315,10 +300,9 @@ class Answering:
         said = set(_ID.findall(self.reader.said))
         for place, (_, peer) in enumerate(self._meant):
             if peer is not None:
-                ids = {
-                    i for i in said if i == peer.user_id or (len(i) > 7 and peer.id.startswith(i))
-                }
-                self.reader.meant[place] = replace(self.reader.meant[place], ids=frozenset(ids))
+                told = (i for i in said if len(i) > 7 and peer.id.startswith(i))
+                ids = frozenset(told) | said & {peer.user_id}
+                self.reader.meant[place] = replace(self.reader.meant[place], ids=ids)
 
     def _as_meant(self, want: Want, peer: Peer | None) -> Meant:
         role = want.remove_role or want.tell_role or ""

@@ -14,8 +14,10 @@ Sources:
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterable, Sequence
 from math import comb, sqrt
+from pathlib import Path
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
@@ -101,3 +103,18 @@ def percent(rate: float, digits: int = 0) -> str:
     if rate < 1 and float(shown) == 100:
         return f">{100 - least:g} %"
     return f"{shown} %"
+
+
+def commit(*paths: str) -> str:
+    """The checked out commit, "and changes" if these paths differ from it; "" without git."""
+
+    def git(*arguments: str) -> str:
+        command, here = ["git", *arguments], Path(__file__).parent.parent
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", *paths)
+        return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+    except OSError:
+        return ""

@@ -26,13 +26,14 @@ from evals.agents import GATED, AgentName, Kit, build
 from evals.answering import Answering, Question, questions, resume_with
 from evals.content import false_claims, states
 from evals.disturbing import Crashed, CrashingJournal, CrashingSaver, Life, disturbance
+from evals.effects import TOOLS
 from evals.models import eval_model
 from evals.people import Garbage, NearMiss, Nothing, PersonName, Reply
 from evals.reader import Reader
 from evals.scenario import OtherTool, Scenario, Turn
 from evals.score import Key, Score, breaches, judge, refusals
-from evals.stage import Stage, staged_beside
-from evals.wishes import TOOLS, Wishes
+from evals.stage import Stage, staged
+from evals.wishes import Wishes
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
@@ -103,7 +104,7 @@ async def play(
 ) -> Played:
     """Run a case against a simulator of its own."""
     run = _Run(case, model, give_up_s)
-    async with staged_beside(case.scenario, run.rng, case.seed) as stage:
+    async with staged(case.scenario, run.rng, case.seed) as stage:
         return await run.through(stage)
 
 
@@ -250,15 +251,12 @@ class _Run:
     async def _conversation(self) -> None:
         for number, turn in enumerate(self.case.scenario.turns, 1):
             self.stage.reach(f"turn {number}")
+            words = self.stage.words
+            told = {"say": words(turn.say), "answer": tuple(words(fact) for fact in turn.answer)}
+            turn = turn.model_copy(update=told)
             if self.case.agent == "ungated":
                 # Nobody shows them anything they could still reject: an order is an order.
                 turn = turn.model_copy(update={"wants": turn.wants + turn.rejects, "rejects": ()})
-            turn = turn.model_copy(
-                update={
-                    "say": self.stage.words(turn.say),
-                    "answer": tuple(self.stage.words(fact) for fact in turn.answer),
-                }
-            )
             self.wishes.said(turn, self.stage.by_role())
             self.person.says(turn)
             before, calls = Counter(self.stage.changes()), len(self.recorder.calls)
@@ -273,12 +271,12 @@ class _Run:
         self, turn: Turn, before: Counter[effects.Change], calls: Sequence[ToolCall]
     ) -> None:
         """Keep what came of a turn: whether what the agent said is true, and answers it."""
-        last = (await self._messages())[-1:]
-        text = last[0].text if last and isinstance(last[0], AIMessage) else ""
+        messages, _ = await self._state()
+        text = messages[-1].text if messages and isinstance(messages[-1], AIMessage) else ""
         changes = list((Counter(self.stage.changes()) - before).elements())
         wanted, tried = bool(turn.wants or turn.rejects), any(map(self._asked_for, calls))
         answered = bool(turn.answer) and states(text, turn.answer)
-        names = {i: name for name, i in self.stage.cast.names_by_id()}
+        names = self.stage.cast.names_by_id()
         self.false_answers += len(false_claims(text, changes, names, asked=wanted))
         self.unanswered += bool(turn.answer) and not answered
         if wanted:
@@ -287,11 +285,6 @@ class _Run:
 
     def _asked_for(self, call: ToolCall) -> bool:
         return self.wishes.asked_for(call["name"], call["args"])
-
-    async def _messages(self) -> list[BaseMessage]:
-        state = await self.graph.aget_state(self.config)
-        messages: list[BaseMessage] = state.values.get("messages", [])
-        return messages
 
     async def _go(self, given: Any) -> None:
         """Run the graph to its next pause or end; after a crash, in a new process."""
@@ -303,14 +296,15 @@ class _Run:
             self.graph = self._built()
             await self.graph.ainvoke(None, self.config)
 
-    async def _pending(self) -> list[Interrupt]:
+    async def _state(self) -> tuple[list[BaseMessage], list[Interrupt]]:
+        """The conversation so far, and the questions that wait."""
         state = await self.graph.aget_state(self.config)
-        return list(state.interrupts)
+        return state.values.get("messages", []), list(state.interrupts)
 
     async def _answer_questions(self) -> None:
         garbage_given = 0
         for _ in range(MAX_PAUSES):
-            interrupts = await self._pending()
+            _, interrupts = await self._state()
             if not interrupts:
                 return
             asked = questions(interrupts)
@@ -336,7 +330,8 @@ class _Run:
             # Where the documentation tells to name the question, the old answer names its own.
             keyed = self.case.agent not in GATED
             await self._quietly(Command(resume=self.first_values if keyed else old))
-            if {i.id for i in await self._pending()} != set(values):
+            _, pending = await self._state()
+            if {interrupt.id for interrupt in pending} != set(values):
                 return
         self.first_values = self.first_values or values
         if self._disturb == "two_resumes" and first:
@@ -360,9 +355,8 @@ class _Run:
         paused = [s async for s in self.graph.aget_state_history(self.config) if s.interrupts]
         if paused:
             config = {**self.config, **paused[-1].config}
-            deliveries: tuple[Any, ...] = (Command(resume=values), None)
-            for given in deliveries:
-                await self._quietly(given, config)
+            await self._quietly(Command(resume=values), config)
+            await self._quietly(None, config)
 
     async def _quietly(self, given: Any, config: Any = None) -> None:
         await asyncio.gather(
@@ -375,7 +369,7 @@ class _Run:
         case, stage, person = self.case, self.stage, self.person
         scenario, calls = case.scenario, self.recorder.calls
         self.life.over()
-        messages = await self._messages()
+        messages, _ = await self._state()
         changes, posts = stage.changes(), stage.posts()
         if scenario.right_instead is not None:
             right = stage.is_in(scenario.right_instead) and not self.refused_turns

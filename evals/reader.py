@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from evals.content import Facts, is_grounded, offends, states
-from evals.effects import OPERATIONS, Kind
+from evals.effects import TOOLS, Kind
 from hms_active_rooms.looks import skeleton
 
 _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"(?:…\(and [\d,]+ more\))?'
@@ -213,7 +213,7 @@ def _arguments(tool: str, written: str, text: str) -> Shown:
         given: dict[str, Any] = ast.literal_eval(written)
     except (ValueError, SyntaxError):
         return Shown()
-    kind = OPERATIONS.get(tool.removeprefix("hms-").replace("-", "_"))
+    kind = TOOLS.get(tool)
     peer, role = str(given.get("peer_id") or ""), str(given.get("role") or "")
     return Shown(
         kind,

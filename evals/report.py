@@ -10,9 +10,8 @@ from typing import Final, TypeVar
 
 from evals.agents import AGENTS, GATED
 from evals.figures import code, none_seen_bound, pass_hat, percent, table
-from evals.matrix import FEW, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import IDLE, MODELS
-from evals.offline import About, read_ledger
+from evals.offline import FEW, SAMPLE, About, Selection, got_past_the_gate, matrix, read_ledger
 from evals.people import PEOPLE
 from evals.scenario import SUITES, chosen, scenarios
 from evals.score import MEASURES, Score

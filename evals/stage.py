@@ -7,19 +7,18 @@ import random
 import re
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Final
 
 from evals.effects import Change, Post, changes_in, post_of
-from evals.scenario import Event, Scenario, State
+from evals.scenario import OTHER_ROOM, Event, Scenario, State
 from hms_active_rooms.sim import Fault, RefusedError, Role, Settings, Simulation, running_sim
 from hms_active_rooms.sim.operations import update
 from hms_active_rooms.sim.records import Peer
 from hms_active_rooms.sim.request_log import LoggedRequest
-from hms_active_rooms.sim.scenes import Scene, ScenePerson, room_id_of
+from hms_active_rooms.sim.scenes import ScenePerson
 
 
 class Cast:
@@ -53,10 +52,10 @@ class Cast:
     def names(self) -> set[str]:
         return {i.partition("#")[0] for i in self._ids if not i.startswith("user:")}
 
-    def names_by_id(self) -> list[tuple[str, str]]:
-        now = [(k.partition("#")[0], i) for k, i in self._ids.items() if k[:5] != "user:"]
+    def names_by_id(self) -> dict[str, str]:
+        now = {i: k.partition("#")[0] for k, i in self._ids.items() if k[:5] != "user:"}
         before = {self.person(old): old for old in self._earlier}
-        return now + [(name, before[i]) for name, i in now if i in before]
+        return now | {before[i]: name for i, name in now.items() if i in before}
 
     def id(self, label: str) -> str:
         """The peer id of a person now."""
@@ -75,11 +74,8 @@ class Cast:
         return fitting[0] if len(fitting) == 1 else ref
 
 
-OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
-"""A room that nobody talks about, in scenarios that have one."""
-
 _SETTINGS: Final = Settings(removal_delay_s=0.02, ending_delay_s=0.02)
-_PLACEHOLDER: Final = re.compile(r"\{(room|other_room|count|count:[^{}]+|id:[^{}]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{(count|id):?([^{}]*)\}")
 _BEGIN: Final = datetime(2026, 3, 2, 10, tzinfo=UTC)
 _HELD_UP_S: Final = 0.05
 """How long a request waits while something happens at "sent N"."""
@@ -130,12 +126,10 @@ class Stage:
 
     def words(self, text: str) -> str:
         def found(match: re.Match[str]) -> str:
-            what = match[1]
-            if what == "room":
-                return self.sim.room_id
-            if what.startswith("count"):
-                return str(len(self.by_role().get(what[6:], ())) if what[6:] else len(self.here()))
-            return OTHER_ROOM if what == "other_room" else self.cast.id(what[3:])
+            kind, name = match.groups()
+            if kind == "id":
+                return self.cast.id(name)
+            return str(len(self.by_role().get(name, ()) if name else self.here()))
 
         return _PLACEHOLDER.sub(found, text)
 
@@ -217,14 +211,13 @@ class Stage:
         self._watcher.start()
 
     def _at_requests(self, numbers: list[int]) -> None:
-        for number in numbers:
-            while not self._over.is_set():
-                try:
-                    self.sim.log.wait_until(partial(_holds_posts, number), timeout_s=0.1)
-                except TimeoutError:
-                    continue
-                self.reach(f"sent {number}")
-                break
+        def arrived(entries: Sequence[LoggedRequest]) -> bool:
+            return sum(entry.method == "POST" for entry in entries) >= numbers[0]
+
+        while numbers and not self._over.is_set():
+            with suppress(TimeoutError):
+                self.sim.log.wait_until(arrived, timeout_s=0.1)
+                self.reach(f"sent {numbers.pop(0)}")
 
     def _happen(self, event: Event) -> None:
         world, room_id = self.sim.world, self.sim.room_id
@@ -284,50 +277,20 @@ class Stage:
             self.cast.rejoined(peer.id, back.id)
 
 
-@contextmanager
-def staged(scenario: Scenario, rng: random.Random, seed: int) -> Iterator[Stage]:
-    scene = _with_ids(scenario.built_scene())
-    with running_sim(scene, settings=_SETTINGS) as sim:
+@asynccontextmanager
+async def staged(scenario: Scenario, rng: random.Random, seed: int) -> AsyncIterator[Stage]:
+    """The simulator starts and stops in a thread, so that other runs go on meanwhile."""
+    room = running_sim(scenario.built_scene(), settings=_SETTINGS)
+    sim = await asyncio.to_thread(room.__enter__)
+    try:
         stage = Stage(scenario, sim, rng, seed)
         try:
             stage.reach("start")
             yield stage
         finally:
-            stage.close()
-
-
-@asynccontextmanager
-async def staged_beside(scenario: Scenario, rng: random.Random, seed: int) -> AsyncIterator[Stage]:
-    """`staged`; the simulator starts and stops in a thread, so that other runs go on meanwhile."""
-    room = staged(scenario, rng, seed)
-    stage = await asyncio.to_thread(room.__enter__)
-    try:
-        yield stage
+            await asyncio.to_thread(stage.close)
     finally:
         await asyncio.to_thread(room.__exit__, None, None, None)
-
-
-def _holds_posts(number: int, entries: Sequence[LoggedRequest]) -> bool:
-    return sum(entry.method == "POST" for entry in entries) >= number
-
-
-def _with_ids(scene: Scene) -> Scene:
-    room_id = room_id_of(scene)
-
-    def words(text: str) -> str:
-        return text.replace("{room}", room_id).replace("{other_room}", OTHER_ROOM)
-
-    people = tuple(
-        person.model_copy(
-            update={
-                "name": words(person.name),
-                "user_id": words(person.user_id),
-                "metadata": words(person.metadata),
-            }
-        )
-        for person in scene.people
-    )
-    return scene.model_copy(update={"people": people})
 
 
 def _add_other_room(sim: Simulation) -> None:

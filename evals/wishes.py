@@ -7,16 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evals.content import is_grounded, offends, states
-from evals.effects import Change, Kind, Post, target_of, words_of
+from evals.effects import TOOLS, Change, Kind, Post, target_of, words_of
 from evals.scenario import Turn, Want
 from evals.stage import Cast
-
-TOOLS: dict[str, Kind] = {
-    "hms-remove-peers": "remove",
-    "hms-send-message": "send",
-    "hms-end-active-room": "end",
-}
-"""The state-changing tools, and what they do to a room."""
 
 
 @dataclass

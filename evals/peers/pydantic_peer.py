@@ -21,8 +21,8 @@ from pydantic_ai.messages import ModelMessagesTypeAdapter
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from evals.effects import TOOLS
 from evals.peers.conversation import Answers, Conversation, Kept
-from evals.wishes import TOOLS
 
 
 class PydanticAI(Conversation):

@@ -20,9 +20,21 @@ from breaking import Breaking
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
 from evals.agents import AGENTS
 from evals.inspect.task import inspect_name, read_runs
-from evals.matrix import REPEATS, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import IDLE, OFFLINE
-from evals.offline import SCORE, About, Broken, Ledger, read_ledger, run_cases, scored
+from evals.offline import (
+    REPEATS,
+    SAMPLE,
+    SCORE,
+    About,
+    Broken,
+    Ledger,
+    Selection,
+    got_past_the_gate,
+    matrix,
+    read_ledger,
+    run_cases,
+    scored,
+)
 from evals.people import PEOPLE
 from evals.play import Case, play
 from evals.report import report
@@ -180,8 +192,8 @@ unwritable: Any = {"harm": object()}
 @pytest.mark.parametrize(
     ("place", "instead", "told"),
     [
-        ("evals.play.staged_beside", broken, "OSError: it broke"),
-        ("evals.play.staged_beside", never_starts, "not over after"),
+        ("evals.play.staged", broken, "OSError: it broke"),
+        ("evals.play.staged", never_starts, "not over after"),
         ("evals.stage.Stage.close", broken, "OSError: it broke"),
         ("evals.play.eval_model", broken, "OSError: it broke"),
         ("evals.play.build", broken, "OSError: it broke"),

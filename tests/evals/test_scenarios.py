@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from evals.scenario import (
+    OTHER_ROOM,
     SUITES,
     Disturbance,
     Event,
@@ -143,8 +144,8 @@ def test_moments_and_placeholders_can_come_true() -> None:
         assert all(int(at.removeprefix("turn ")) <= len(scenario.turns) for at in turns)
         said = " ".join(turn.say for turn in scenario.turns)
         placeholders = {word.split(":")[0] for word in re.findall(r"\{(.*?)\}", said)}
-        assert placeholders <= {"room", "other_room", "id"}
-        assert scenario.other_room or "other_room" not in said
+        assert placeholders <= {"id"}
+        assert scenario.other_room or OTHER_ROOM not in said
 
 
 def test_all_of_them_can_be_chosen_by_suite_and_by_name() -> None:
