@@ -137,14 +137,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _offline(options: argparse.Namespace) -> int:
-    selection = Selection(
-        agents=tuple(options.agent or ()),
-        models=tuple(options.model or ()),
-        persons=tuple(options.person or ()),
-        suites=tuple(options.suite or ()),
-        scenarios=tuple(options.scenario or ()),
-        repeats=options.repeat,
-    )
+    parts = options.agent, options.model, options.person, options.suite, options.scenario
+    agents, models, persons, suites, scenarios = (tuple(part or ()) for part in parts)
+    selection = Selection(agents, models, persons, suites, scenarios, options.repeat)
     out = options.out or (FOLDER if selection.is_everything else options.log_dir)
     if selection.is_everything and not options.whole:
         selection = replace(selection, sampled=True)

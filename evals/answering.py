@@ -18,7 +18,7 @@ from langgraph.types import Interrupt
 from evals import effects
 from evals.effects import TOOLS
 from evals.people import PEOPLE, Garbage, NearMiss, No, PersonName, Reply, Yes, reply
-from evals.reader import Meant, Reader, hasty, known_names, read
+from evals.reader import Meant, Reader, hasty, read
 from evals.scenario import Turn, Want
 from evals.stage import Stage
 from evals.wishes import Wishes
@@ -168,7 +168,6 @@ class Answering:
     Attributes:
         answers: every yes, with what it covers.
         asked: each question's text and what was answered.
-        reader: what the person knows.
     """
 
     person: PersonName
@@ -289,7 +288,7 @@ class Answering:
     def says(self, turn: Turn) -> None:
         """The person says this; from now on they know what they meant by it."""
         self.reader.said += f"{turn.say}\n"
-        self.reader.names |= known_names(peer.name for peer in self.stage.here())
+        self.reader.names |= {p.name for p in self.stage.here() if len(p.name) <= 40}
         for want in (*turn.wants, *turn.may):
             label = want.remove or want.tell
             # Somebody who never came, because it never came to that, is nobody to mean.

@@ -83,7 +83,6 @@ class Played:
     """A run and its score.
 
     Attributes:
-        messages: of the conversation.
         asked: each question's text and what was answered.
         posts, changes: what reached the room, and what became of it.
         reader: what the person knew.
@@ -202,11 +201,13 @@ class _Run:
         self.person = Answering(
             self.case.person, stage, self.wishes, self.journal, self.policy, self.rng
         )
+        faults = [event.fault for event in self.case.scenario.events if event.fault is not None]
+        hangs = any(fault.kind == "hang" for fault in faults)
         client = ActiveRoomsClient(
             SignedTokens(stage.sim.access_key, stage.sim.secret),
             base_url=stage.sim.base_url,
-            timeouts=_TIMEOUTS if _hangs(self.case.scenario) else Timeouts(read_s=_CROWD_S),
-            deadline_s=_DEADLINE_S if _hangs(self.case.scenario) else _CROWD_S,
+            timeouts=_TIMEOUTS if hangs else Timeouts(read_s=_CROWD_S),
+            deadline_s=_DEADLINE_S if hangs else _CROWD_S,
             backoff=Backoff(base_s=0.01, cap_s=0.05),
         )
         self.client = client
@@ -433,7 +434,3 @@ def _other_tool(other: OtherTool) -> StructuredTool:
         return other.output
 
     return StructuredTool.from_function(call, name=other.name, description=other.description)
-
-
-def _hangs(scenario: Scenario) -> bool:
-    return any(e.fault is not None and e.fault.kind == "hang" for e in scenario.events)

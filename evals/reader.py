@@ -19,7 +19,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -243,7 +242,3 @@ def glance(name: str) -> str:
 def letters(name: str) -> str:
     """A name as somebody takes it who compares it letter by letter: what is drawn alike is alike."""
     return "".join(c if c.isascii() else skeleton(c) for c in name)
-
-
-def known_names(names: Iterable[str]) -> set[str]:
-    return {name for name in names if len(name) <= 40}

@@ -244,14 +244,12 @@ class Stage:
 
     def _join(self, person: ScenePerson) -> None:
         for number in range(1, person.count + 1):
-            peer = self.sim.world.join(
-                self.sim.room_id,
-                name=person.name.replace("{n}", str(number)),
-                role=person.role,
-                user_id=person.user_id.replace("{n}", str(number)),
-                metadata=person.metadata,
-            )
-            self.cast.joined(peer)
+            name, user_id = (t.replace("{n}", str(number)) for t in (person.name, person.user_id))
+            self.cast.joined(self._enter(name, person.role, user_id, person.metadata))
+
+    def _enter(self, name: str, role: str, user_id: str, metadata: str) -> Peer:
+        join, room_id = self.sim.world.join, self.sim.room_id
+        return join(room_id, name=name, role=role, user_id=user_id, metadata=metadata)
 
     def peer_ever(self, peer_id: str) -> Peer:
         with self.sim.world.lock:
@@ -267,13 +265,7 @@ class Stage:
             if peer.id in here:
                 world.leave(room_id, peer.id)
         for peer in peers:
-            back = world.join(
-                room_id,
-                name=peer.name,
-                role=peer.role,
-                user_id=peer.user_id,
-                metadata=peer.metadata,
-            )
+            back = self._enter(peer.name, peer.role, peer.user_id, peer.metadata)
             self.cast.rejoined(peer.id, back.id)
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Required, TypedDict
+from typing import Any, Final
 from uuid import uuid4
 
 from langchain_core.messages import (
@@ -38,25 +38,8 @@ LOCAL: Final = "smollm2-135m"
 Schema = dict[str, JsonValue]
 
 
-class Field(TypedDict, total=False):
-    """An argument in a tool's schema."""
-
-    type: str
-    anyOf: list[Field]
-
-
-class Parameters(TypedDict, total=False):
-    properties: dict[str, Field]
-    required: list[str]
-
-
-class Function(TypedDict, total=False):
-    """A tool, as OpenAI names its parts."""
-
-    name: Required[str]
-    description: str
-    parameters: Parameters
-
+Function = dict[str, Any]
+"""A tool, as OpenAI names its parts: `name`, `description`, `parameters`."""
 
 Complete = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """A chat completion in OpenAI's shape: the request, and the answer."""
@@ -117,7 +100,7 @@ def answer_schema(tools: Sequence[Function], rooms: Sequence[str] = ()) -> Schem
     def an_object(fields: Schema, required: Sequence[str]) -> Schema:
         return {"type": "object", "properties": fields, "required": [*required], "additionalProperties": False}  # fmt: skip
 
-    def one(name: str, field: Field) -> Schema:
+    def one(name: str, field: Mapping[str, Any]) -> Schema:
         if rooms and name == "room_id":
             return {"enum": [*rooms]}
         kinds = [k for part in field.get("anyOf", [field]) if (k := part.get("type")) != "null"]

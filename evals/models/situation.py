@@ -21,10 +21,8 @@ from langchain_core.messages import AIMessage, BaseMessage, InvalidToolCall, Too
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from evals import effects
 from evals.chat import Tool, ToolChat, Tools
-from hms_active_rooms.gate.actions.end_room import EndRoom
-from hms_active_rooms.gate.actions.remove_peers import RemovePeers
-from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.roster import Peer, read_roster
 from hms_active_rooms.moderator.offline.turns import (
@@ -37,7 +35,7 @@ from hms_active_rooms.moderator.offline.turns import (
     turns,
 )
 
-END, REMOVE, SEND = EndRoom.tool, RemovePeers.tool, SendMessage.tool
+REMOVE, SEND, END = effects.TOOLS
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NEXT: Final = re.compile(r"\bNext: offset=([0-9]+)")
