@@ -22,8 +22,14 @@ from typing import Any, Final
 import httpx
 
 from evals.bench import BASE_REF, LARGEST, MANY, PEOPLE, room_of
-from evals.bench.counting import syncs_between_marks
-from evals.bench.processes import PROJECT, DidNotRunError, Process, Server, export
+from evals.bench.processes import (
+    PROJECT,
+    DidNotRunError,
+    Process,
+    Server,
+    export,
+    syncs_between_marks,
+)
 from evals.figures import commit, table
 
 NOW: Final = "this code"
@@ -38,13 +44,8 @@ aiohttp pydantic sqlalchemy uvicorn starlette"""
 
 @dataclass
 class Code:
-    """The running processes of one code.
-
-    Attributes:
-        name: for the tables.
-        worker: calls tools and runs agents.
-        server: MCP, and REST but for the plain code; None where nothing but the agent is counted.
-    """
+    """The running processes of one code: a worker that calls tools and runs agents, and a server of
+    MCP, and of REST but for the plain code; None where nothing but the agent is counted."""
 
     name: str
     worker: Process
@@ -56,13 +57,6 @@ class Code:
             return await self.worker.ask("remove", way=way, room=room)
         assert self.server
         return await self.server.remove(way, room, count=count)
-
-    async def read(self, tool: str, calls: int) -> float:
-        assert self.server
-        since = time.perf_counter()
-        for _ in range(calls):
-            await self.server.read(tool, room_of(MANY))
-        return time.perf_counter() - since
 
 
 @dataclass
@@ -183,8 +177,12 @@ class Bench:
                     self.samples[code.name, "served"].append(served_s / asked / took["s"])
         for measure, tool in (("MCP list", _LIST), ("MCP room", _ROOM)):
             for code in codes:
+                assert code.server
                 called = _LIST if code.name == PLAIN else tool
-                self.samples[code.name, measure].append(await code.read(called, self.calls))
+                since = time.perf_counter()
+                for _ in range(self.calls):
+                    await code.server.read(called, room_of(MANY))
+                self.samples[code.name, measure].append(time.perf_counter() - since)
 
     def ratio(self, name: str, measure: str, *, upside_down: bool = False) -> str:
         """The median of the code's samples, each divided by the plain one taken beside it."""

@@ -295,11 +295,9 @@ class Situation:
     def message(self, move: Move) -> AIMessage:
         """The move as a chat message; calls without an id get one made of the step and place."""
 
-        last = self.messages[-1].text if self.messages else ""
-        step = f"{self.seed}|{len(self.messages)}|{self.said}|{last}"
-
         def fresh(place: int) -> str:
-            digest = sha256(f"{step}|{place}".encode("utf-8", "surrogatepass"))
+            step = f"{self.seed}|{len(self.messages)}|{self.said}|{self.messages[-1].text}|{place}"
+            digest = sha256(step.encode("utf-8", "surrogatepass"))
             return f"call_{digest.hexdigest()[:24]}"
 
         calls = [
