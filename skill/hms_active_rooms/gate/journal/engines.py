@@ -165,13 +165,13 @@ class Database:
                     hint="Write the whole path of the file.",
                 )
             read_only = parsed.query.get("mode") == "ro"
-            if (read_only or not create) and not _holds_tables(path):
+            if (read_only or not create) and not path.exists():
                 raise self._missing()
             if read_only or (path.exists() and not os.access(path, os.W_OK)):
                 return {
                     "reads": _sqlite(_copy(parsed, path), None).execution_options(hms_mode="reads")
                 }
-            reads, writes = _sqlite(parsed, "wal"), _sqlite(parsed, "wal")
+            reads, writes = _sqlite(parsed, None), _sqlite(parsed, "wal")
             _make_private(path)
         of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
@@ -413,20 +413,6 @@ def _copy(url: sa.URL, path: Path) -> sa.URL:
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
     name = given if given.startswith("file:") else f"file:{quote(str(path.absolute()))}"
     return url.set(database=name, query=query)
-
-
-def _holds_tables(path: Path) -> bool:
-    """Whether there is a journal, or what cannot be told from one; looks without writing."""
-    if not path.exists():
-        return False
-    try:
-        with closing(
-            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-        ) as db:
-            found = db.execute("SELECT name FROM sqlite_master").fetchall()
-    except sqlite3.DatabaseError:
-        return True
-    return any(name.startswith("hms_") for (name,) in found)
 
 
 def _make_private(path: Path) -> None:

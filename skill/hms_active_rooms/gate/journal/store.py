@@ -138,20 +138,13 @@ def _ids(items: object) -> list[str]:
 @dataclass(frozen=True)
 class _Compiled:
     """A statement that is compiled once and then run by the database's driver: SQLAlchemy's own
-    work at each execution costs several times what SQLite does for it.
-
-    Attributes:
-        fixed: the values that stand in the statement, as the driver takes them.
-        bound: by parameter, the function that turns our value into the driver's.
-        names: its columns.
-        read: by column, the function that turns the driver's value into ours.
-    """
+    work at each execution costs several times what SQLite does for it."""
 
     text: str
-    fixed: Row
-    bound: Mapping[str, Callable[[Any], Any]]
-    names: tuple[str, ...]
-    read: Mapping[str, Callable[[Any], Any]]
+    fixed: Row  # the values that stand in the statement, as the driver takes them
+    bound: Mapping[str, Callable[[Any], Any]]  # by parameter: turns our value into the driver's
+    names: tuple[str, ...]  # its columns
+    read: Mapping[str, Callable[[Any], Any]]  # by column: turns the driver's value into ours
 
 
 @lru_cache(maxsize=512)
@@ -182,25 +175,14 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """Which rows.
-
-    Attributes:
-        id: the row with this id.
-        state: rows that are in this state now.
-        room_id: rows of this room.
-        rooms: rows of these rooms; None: of any.
-        thread: rows of this conversation.
-        within: rows of these conversations; "a:" stands for "a:" with any one word after it.
-            None: of any.
-        requester: rows that this one asked for.
-    """
+    """Which rows: those of which each of these holds; None holds of any."""
 
     id: str
-    state: State | None
+    state: State | None  # now
     room_id: str | None
     rooms: Collection[str] | None
     thread: str | None
-    within: Collection[str] | None
+    within: Collection[str] | None  # conversations; "a:" stands for "a:" and any one word behind it
     requester: str | None
 
 
