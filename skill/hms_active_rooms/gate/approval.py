@@ -234,19 +234,12 @@ _LATE = "It did not count: decided before, or too late."
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of a decision.
+    """What became of a decision."""
 
-    Attributes:
-        counted: it counts; else somebody was first, or it was too late, or it was no answer.
-        action: the row by now; the successor when the person edited it.
-        newest: the newest revision of the same call by then.
-        problem: why it was no answer to this question, so that nothing was decided; else "".
-    """
-
-    counted: bool
-    action: Action
-    newest: Action
-    problem: str = ""
+    counted: bool  # else somebody was first, or it was too late, or it was no answer
+    action: Action  # the row by now; the successor when the person edited it
+    newest: Action  # the newest revision of the same call by then
+    problem: str = ""  # why it was no answer to this question, so that nothing was decided
 
 
 def record_decision(

@@ -273,7 +273,7 @@ class _Nodes:
             try:
                 row = rows.get(call_key(change, origin))
                 if row is None:
-                    row = await self._gate.propose_new(change, origin)
+                    row = await self._gate.propose(change, origin, is_new=True)
                 action = refused_again(row)
             except ActiveRoomsError as error:
                 refused = {"state": "rejected", "reason": error.code, "text": error.for_person()}

@@ -216,7 +216,7 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        row = await gate.propose_new(call, origin, shown=shown, always_ask=again)
+        row = await gate.propose(call, origin, is_new=True, shown=shown, always_ask=again)
         return row, True
     except REFUSED:
         refused = await gate.find(call, origin)

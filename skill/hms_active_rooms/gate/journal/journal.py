@@ -177,6 +177,7 @@ class Journal:
     events = _one_read(lambda view: view.events)
     refused_requests = _one_read(lambda view: view.refused_requests)
     steps = _one_read(lambda view: view.steps)
+    rivals = _one_read(lambda view: view.rivals)
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: str) -> None:
         """See `Writing.note`."""

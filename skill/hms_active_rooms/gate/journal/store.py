@@ -280,16 +280,17 @@ class Reading:
         [found] = self._rows(_SENT_SINCE, **given)
         return found["alike"], found["whole"]
 
+    def rivals(self, action: Action) -> list[Action]:
+        """Other destructive actions of its room that are being sent."""
+        sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
+        # Nobody can end a row whose record is broken, so nobody waits for it.
+        return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
+
     def has_rival(self, action: Action) -> bool:
-        """Whether another destructive action of the room is being sent, or was when `action` was
-        read. By the order of the record: the clocks of several machines may differ."""
-        for other in self.actions(state="sent", room_id=action.room_id, limit=1000):
-            # Nobody can end a row whose record is broken, so nobody waits for it.
-            if other.id != action.id and other.gate == "hard" and not other.contradiction:
-                return True
+        """Whether an action has `rivals`, or had some since it was read. By the order of the record:
+        the clocks of several machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
-        [found] = self._rows(_ENDED_SINCE, **given)
-        return bool(found["ended"])
+        return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given)[0]["ended"])
 
     def history_fault(self, action: Action) -> str:
         """Why the events of a row do not lead to it; "" if they do."""
