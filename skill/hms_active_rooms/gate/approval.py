@@ -17,14 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
@@ -244,7 +237,7 @@ class Decided:
 
 def record_decision(
     tx: Writing,
-    wanted: Action | str,
+    action_id: str,
     answer: object,
     *,
     by: str,
@@ -252,16 +245,9 @@ def record_decision(
     policy: Policy,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """Write a decision on a row.
-
-    Args:
-        tx: the transaction.
-        wanted: the row, as this transaction read it, or its id.
-        policy: for how long a grant lasts, and how far it reaches.
-
-    See `Gate.decide` for the rest.
-    """
-    row = tx.get(wanted) if isinstance(wanted, str) else wanted
+    """`Gate.decide`, inside a transaction. The policy says how long a grant lasts, and how far it
+    reaches."""
+    row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same words: nobody learns of a room that is not theirs.
         raise no_such_action()

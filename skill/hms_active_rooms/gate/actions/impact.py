@@ -28,7 +28,6 @@ SHOWN_PEOPLE = 50
 SHOWN_ROLES = 12
 """Largest roles that are told, in a question, in a roster and as data; the others are summed up."""
 
-_ROLE = attrgetter("role")
 _SHOWN_TWINS = 5
 
 
@@ -260,7 +259,7 @@ def _bounded(text: str) -> str:
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
     """(role, count), the largest role first."""
-    counts = Counter(map(_ROLE, people))
+    counts = Counter(map(attrgetter("role"), people))
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 

@@ -112,10 +112,7 @@ def stopped(error: BaseException) -> Ended:
 
 
 def for_each(
-    people: tuple[Person, ...],
-    fates: Mapping[str, Fate],
-    error: ApiError | None,
-    seen: Observation,
+    people: tuple[Person, ...], fates: Mapping[str, Fate], error: ApiError | None, seen: Observation
 ) -> Ended:
     """How sending one request for each person ended: what became of each, and of the whole."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)

@@ -348,13 +348,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action that a row holds, as it is now.
-
-    Args:
-        row: its columns, and `mark`.
-        now: the time.
-        wrong: its `contradiction`, unless it cannot be read at all.
-    """
+    """The action that a row holds, as it is now: its columns, and `mark`. `wrong`: its
+    `contradiction`, unless it cannot be read at all."""
     found = {name: row[name] for name in _PLAIN}
     try:
         for name, known in _KNOWN.items():
@@ -386,27 +381,16 @@ def sealed(key: bytes, *, naive: bool = False, **values: object) -> str:
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """What binds a row to the event that made it what it is.
-
-    Args:
-        key: the journal's; b"" for none.
-        columns: the row's.
-        event: when, what, by whom, which way, and its data.
-    """
+    """What binds a row to the event that made it what it is: when, what, by whom, which way, and its
+    data. `key`: the journal's; b"" for none."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, naive=True, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row by its last step; "" if nothing is.
-
-    Args:
-        key: the journal's; b"" for none.
-        columns: the row's.
-        event: its last step on record.
-        found: the seal of that.
-    """
+    """What is wrong with a row by its last step, `event`, whose seal on record is `found`; "" if
+    nothing is."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):

@@ -524,14 +524,12 @@ class Writing(Reading):
         added = self._execute(add, {**event, "action_id": action_id, "seal": bound})
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
-    def _update(self, action_id: str, *where: sa.ColumnElement[bool], **values: Any) -> bool:
-        mine = actions.update().where(actions.c.id == action_id, *where)
-        return self.db.execute(mine.values(**values)).rowcount == 1
-
     def renew(self, action_id: str, *, lease_s: float) -> bool:
         """Prolong this worker's lease; False: the row was taken from it, so it must not send."""
-        mine = (actions.c.state == "sent", actions.c.worker == this_worker())
-        return self._update(action_id, *mine, lease_until=self.now() + timedelta(seconds=lease_s))
+        mine = (actions.c.id == action_id, actions.c.state == "sent")
+        prolong = actions.update().where(*mine, actions.c.worker == this_worker())
+        until = self.now() + timedelta(seconds=lease_s)
+        return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def start_step(self, action_id: str, peer_id: str) -> bool:
         """Record that one person's request is about to leave; False: it was started before."""
@@ -557,7 +555,8 @@ class Writing(Reading):
 
     def told(self, action_id: str) -> None:
         """Record that the program that asked was told how the action ended; the first time counts."""
-        if self._update(action_id, actions.c.told_at.is_(None), told_at=self.now()):
+        first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
+        if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
 
     def add_grant(self, grant: Grant) -> None:

@@ -128,9 +128,7 @@ events = _table(
 """`seal`: see `records.seal`; "" for an event that is no step of the machine."""
 
 exports = _table(
-    "hms_exports",
-    _text("action_id", 16, primary_key=True),
-    _column("upto", sa.Integer),
+    "hms_exports", _text("action_id", 16, primary_key=True), _column("upto", sa.Integer)
 )
 """The newest event of an action that an export holds."""
 
@@ -142,10 +140,7 @@ steps = _table(
 )
 
 asks = _table(
-    "hms_asks",
-    _text("place", primary_key=True),
-    _column("items", _Json),
-    _column("at", _Moment),
+    "hms_asks", _text("place", primary_key=True), _column("items", _Json), _column("at", _Moment)
 )
 
 grants = _table(
