@@ -171,10 +171,12 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
         or _OF_OTHER & _named(dict.fromkeys(itertools.chain(*extras))).keys()
     ):
         raise ValueError("odd")
-    json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
-    _refuse_error(more)
-    _refuse_other(more, asked)
-    _refuse_page(more, len(peers))
+    if others:
+        json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
+    if more:
+        _refuse_error(more)
+        _refuse_other(more, asked)
+        _refuse_page(more, len(peers))
     return peers
 
 
