@@ -142,7 +142,8 @@ def _heard(state: ModeratorState, new: dict[str, Any]) -> list[AnyMessage]:
     """The messages with those of an update."""
     if not (updates := new.get("messages")):
         return state["messages"]
-    return cast(list[AnyMessage], add_messages(list(state["messages"]), updates))
+    before: list[Any] = list(state["messages"])
+    return cast(list[AnyMessage], add_messages(before, updates))
 
 
 def _said(messages: Sequence[AnyMessage], new: dict[str, Any], answer: AIMessage) -> dict[str, Any]:
