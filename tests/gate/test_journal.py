@@ -29,8 +29,7 @@ from sqlalchemy.engine import CreateEnginePlugin
 
 from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.approval import Approve, Reject
-from hms_active_rooms.gate.deciding import grant_for
+from hms_active_rooms.gate.approval import Approve, Reject, grant_for
 from hms_active_rooms.gate.journal import Journal, engines
 from hms_active_rooms.gate.journal.archive import Pruned
 from hms_active_rooms.gate.journal.journal import default_url

@@ -12,8 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
-from hms_active_rooms.gate.approval import Reject
-from hms_active_rooms.gate.deciding import no_such_action
+from hms_active_rooms.gate.approval import Reject, no_such_action
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
 from hms_active_rooms.gate.wording import already, outcome
