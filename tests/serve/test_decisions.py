@@ -17,8 +17,7 @@ from hms_active_rooms.errors import (
     TimedOut,
 )
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.approval import Reject
-from hms_active_rooms.gate.deciding import Decided
+from hms_active_rooms.gate.approval import Decided, Reject
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
 from hms_active_rooms.serve.callers import Caller
