@@ -71,13 +71,16 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """A request is answered with a problem. Nothing was executed."""
+    """A request is answered with a problem. Nothing was executed. `action`: the one that it is
+    about, where another decision came first."""
+
+    action: ActionView | None = None
 
     def __init__(
-        self, status: int, code: str, detail: str, hint: str = "", action: ActionView | None = None
+        self, status: int, code: str, detail: str, hint: str = "", **more: Mapping[str, str]
     ) -> None:
-        super().__init__(status, detail)
-        self.code, self.hint, self.action = code, hint, action
+        super().__init__(status, detail, **more)
+        self.code, self.hint = code, hint
 
 
 def problem(
@@ -91,6 +94,16 @@ def problem(
 
 async def on_error(request: Request, error: Exception) -> Json:
     """The error as a problem; a refusal is put on record."""
+    answer, code = told(error, request.url.path), getattr(error, "code", "")
+    # A call that the policy refused is on record already, with the room; a list is not.
+    noted = code == errors.PolicyRefusal.code and request.method == "POST"
+    if answer.status_code in (401, 403) and not noted:
+        note(request.scope, code)
+    return answer
+
+
+def told(error: Exception, path: str = "") -> Json:
+    """The answer to a request for `path` that ended in this error."""
     code, detail, hint, more = "malformed_json", "The body is not JSON.", "", dict[str, Any]()
     status, headers = 400, dict[str, str]()
     if isinstance(error, HTTPException):
@@ -105,19 +118,15 @@ async def on_error(request: Request, error: Exception) -> Json:
             more = {"action": action.model_dump(mode="json")} if action else {}
         case HTTPException(status_code=404):
             status, code, detail = 404, "not_found", "There is no such resource."
-            hint = "See /v1/openapi.json." if request.url.path.startswith("/v1") else ""
+            hint = "See /v1/openapi.json." if path.startswith("/v1") else ""
         case HTTPException(status_code=405):
             status, code, detail = 405, "method_not_allowed", "This resource has no such method."
     answer = problem(status, code, detail, hint, **more)
     answer.headers.update(headers)
-    # A call that the policy refused is on record already, with the room; a list is not.
-    noted = code == errors.PolicyRefusal.code and request.method == "POST"
-    if status in (401, 403) and not noted:
-        refuse(request.scope, code)
     return answer
 
 
-def refuse(scope: Scope, word: str) -> None:
+def note(scope: Scope, word: str) -> None:
     """Put a request that is refused on record, without its query: a login link's secret is there."""
     client = str((scope.get("client") or ("?", 0))[0])
     scope[KEY].add(word, f"{scope['method'][:10]} {scope['path']}", client)

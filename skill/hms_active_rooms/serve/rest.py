@@ -34,7 +34,7 @@ from hms_active_rooms.serve.decisions import (
     list_actions,
     show,
 )
-from hms_active_rooms.serve.guard import Approver, principal
+from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.problems import (
     HANDLERS,
     MEDIA_TYPE,
@@ -276,7 +276,7 @@ class _Route(APIRoute):
 
 def _check_who(request: Request, taken: Collection[str]) -> None:
     """`taken`: whose tokens this operation takes, of `_BEARERS`."""
-    if _approver(request):
+    if principal(request.scope).approves:
         if "approver" not in taken:
             told = "An approver's token does not call what changes a room."
             hint = "Use the caller's token; nobody both asks and approves."
@@ -340,11 +340,14 @@ class _Rest:
         return await self._decided(id, Reject(given.reason, digest=given.digest), request)
 
     async def _decided(self, id: str, decision: Decision, request: Request) -> Json:
-        verdict = await decide_and_run(self._gate, id, decision, by=_approver(request), way=WAY)
+        by = principal(request.scope).name
+        verdict = await decide_and_run(self._gate, id, decision, by=by, way=WAY)
         data = self._data(verdict.action)
         if not verdict.counted:
             hint = "Your decision changed nothing."
-            raise Refused(409, "already_decided", verdict.text, hint, data)
+            late = Refused(409, "already_decided", verdict.text, hint)
+            late.action = data
+            raise late
         return _pointing(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 
     def _data(self, action: Action) -> ActionView:
@@ -373,9 +376,4 @@ def _tool_data(tool: Tool) -> ToolData:
 def _may_read(request: Request) -> Collection[str] | None:
     """The threads whose actions may be read with this token; None: any."""
     who = principal(request.scope)
-    return None if isinstance(who, Approver) or who.alone else threads_of(who.name)
-
-
-def _approver(request: Request) -> str:
-    who = principal(request.scope)
-    return who.name if isinstance(who, Approver) else ""
+    return None if who.approves or who.alone else threads_of(who.name)
