@@ -38,8 +38,19 @@ class NoAction(InvalidCall):
         super().__init__("There is no such action.")
 
 
-class StaleDigest(InvalidCall):
-    """An answer to another question than this action asks now; nothing was decided."""
+class NoAnswer(InvalidCall):
+    """What was given is no answer to the question; nothing was decided. `problem`: why."""
+
+    default_hint = "Look at the action again and answer what it shows."
+
+    def __init__(self, problem: str) -> None:
+        told = f"That is no answer to this request: {problem}. Nothing was decided."
+        super().__init__(told)
+        self.problem = problem
+
+
+class StaleDigest(NoAnswer):
+    """An answer to another question than this action asks now."""
 
     code = "stale_digest"
 
@@ -109,11 +120,10 @@ def _typed(action_id: str) -> str:
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Write a person's decision and run what it approves. `answer`: `{"type": "approve", "digest":
-    ...}`, `{"type": "reject", "message": ...}` or an edit, exactly as `gate.approval` describes them.
+    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`.
 
     Raises:
-        NoAction, StaleDigest, InvalidCall: nothing was decided.
+        NoAction, NoAnswer: nothing was decided.
         PolicyRefusal: too many actions a minute (approved, not sent).
         ActiveRoomsError: `executed` is what the row says.
     """
@@ -133,10 +143,7 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     action = decided.action
     if decided.problem and action.state == "proposed":
         stale = decision is not None and decision.digest not in (None, action.digest)
-        raise (StaleDigest if stale else InvalidCall)(
-            f"That is no answer to this request: {decided.problem}. Nothing was decided.",
-            hint="Look at the action again and answer what it shows.",
-        )
+        raise (StaleDigest if stale else NoAnswer)(decided.problem)
     approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.
