@@ -263,6 +263,10 @@ def test_tokens_are_not_in_the_repr() -> None:
 # --- the wrapper --------------------------------------------------------------------------------
 
 
+def guarded(app: Any, settings: GuardSettings, refusals: Refusals | None = None) -> Guard:
+    return Guard(app, settings, refusals or Refusals(Journal(":memory:")))
+
+
 async def test_what_is_refused_never_reaches_the_application(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -279,7 +283,7 @@ async def test_what_is_refused_never_reaches_the_application(
             yield b"x" * 100
 
     settings = guard_settings("127.0.0.1", callers={"": TOKEN})
-    small = Guard(app, GuardSettings(**{**vars(settings), "max_body_bytes": 250}))
+    small = guarded(app, dataclasses.replace(settings, max_body_bytes=250))
     transport = httpx.ASGITransport(app=small)
     good = {"authorization": f"Bearer {TOKEN}"}
     with caplog.at_level(logging.WARNING):
@@ -323,7 +327,7 @@ async def test_a_refusal_is_heard_since_the_body_is_thrown_away_first() -> None:
 
     host = [(b"host", b"evil.example")]
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": host}
-    await Guard(app, guard_settings("127.0.0.1"))(scope, receive, send)
+    await guarded(app, guard_settings("127.0.0.1"))(scope, receive, send)
     assert happened == ["read", "read", "http.response.start", "http.response.body"]
 
 
@@ -358,7 +362,7 @@ def crowded(app: Any, refusals: Refusals | None = None) -> httpx.AsyncClient:
     settings = guard_settings(
         "127.0.0.1", callers={"": TOKEN}, approvers={"ada": APPROVER}, own_login=("/approvals",)
     )
-    guard = Guard(app, dataclasses.replace(settings, most_of_programs=2), refusals)
+    guard = guarded(app, dataclasses.replace(settings, most_of_programs=2), refusals)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=guard, raise_app_exceptions=False),
         base_url="http://127.0.0.1:9090",

@@ -108,7 +108,7 @@ class Settings:
     def forgotten(self) -> bool:
         """Whether the journal ends with this command."""
         url = self.journal or os.environ.get("HMS_JOURNAL") or "default"
-        return url.removeprefix("sqlite://").strip("/") in ("", ":memory:")
+        return url.removeprefix("sqlite:///") == ":memory:"
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:

@@ -23,8 +23,8 @@ from starlette.responses import RedirectResponse
 
 from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals, note_refusal
-from hms_active_rooms.serve.problems import problem
+from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals
+from hms_active_rooms.serve.problems import problem, refuse
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -371,11 +371,9 @@ def hashed(secret: str) -> bytes:
 
 class Guard:
     """ASGI wrapper around everything the server answers. Refused requests, those of `app` too, go
-    on record in `refusals`; None: in the log alone."""
+    on record in `refusals`."""
 
-    def __init__(
-        self, app: ASGIApp, settings: GuardSettings, refusals: Refusals | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app
         self._settings = settings
         self._refusals = refusals
@@ -390,6 +388,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         _take_origin_form(scope)
+        scope[KEY] = self._refusals
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -414,7 +413,6 @@ class Guard:
             await self._refuse(first, scope, receive, send)
             return
         scope[PRINCIPAL_KEY] = verdict
-        scope[KEY] = self._refusals
         self._of_programs[verdict.name] += program
         try:
             await self._app(scope, handing_on(first, receive), send)
@@ -445,9 +443,7 @@ class Guard:
         return Refusal(408, "The request did not arrive in time.", "slow")
 
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-        # The path without its query: a login link's secret is in the query.
-        client = str((scope.get("client") or ("?", 0))[0])
-        note_refusal(self._refusals, refusal.word, scope["method"], scope["path"], client)
+        refuse(scope, refusal.word)
         hint = _HINTS.get(refusal.word, "")
         answer = problem(refusal.status, refusal.word, refusal.text, hint)
         answer.headers["connection"] = "close"

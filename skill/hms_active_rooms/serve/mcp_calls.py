@@ -26,8 +26,7 @@ from pydantic import ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
-from hms_active_rooms.gate.deciding import Decided
+from hms_active_rooms.gate.approval import Approve, BadAnswerError, Decided, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Way
 from hms_active_rooms.gate.wording import describe
