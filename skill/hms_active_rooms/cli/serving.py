@@ -92,8 +92,8 @@ def mcp(
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
-    ("name=token,name=token"). One of the two must be set when others than this machine can reach
-    the server.
+    ("name=token,name=token"). One of the two must be set when other machines can reach the
+    server.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
