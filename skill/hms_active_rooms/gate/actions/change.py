@@ -117,7 +117,7 @@ class StateChange(Arguments, ABC):
     tool: ClassVar[str]
     """Its name in the contract."""
     noun: ClassVar[str]
-    """What is sent, in one word: "the {noun} was sent"."""
+    """What is sent, in one word: "the message may have reached the room"."""
     words: ClassVar[frozenset[str]]
     """Fields the approving person may edit: text others read, never a target."""
     visible: ClassVar[bool] = True
