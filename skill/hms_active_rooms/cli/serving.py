@@ -146,7 +146,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     from hms_active_rooms.serve.app import serve as run
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
-    from hms_active_rooms.serve.page import PATH, page_routes
+    from hms_active_rooms.serve.page import PATH, Page
 
     log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
@@ -155,7 +155,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     listener = listen(where.host, where.port)
     bound = address(listener)
     base = reached_at(bound, where, settings.environ())
-    page = page_routes(toolkit) if people is not None else None
+    page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
     server = build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)
     entries = [
