@@ -26,13 +26,7 @@ from hms_active_rooms.gate.journal.records import FINAL, State, Way
 from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.decisions import decide_and_run, list_actions, show, told
 from hms_active_rooms.serve.guard import hashed
-from hms_active_rooms.serve.page.feed import (
-    Feed,
-    PageSettings,
-    action_view,
-    event_view,
-    people_view,
-)
+from hms_active_rooms.serve.page.feed import Feed, PageSettings, action_view, event_view
 from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
 from hms_active_rooms.untrusted import escaped
 
@@ -252,9 +246,10 @@ class Page:
         return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
 
     async def _people(self, request: Request, _: Session) -> dict[str, Any]:
-        now = self._feed.room(request.query_params.get("room", ""))
-        find = request.query_params.get("find", "")[:MAX_FIND_CHARS]
-        return await asyncio.to_thread(people_view, now, find)
+        given = request.query_params
+        return await self._feed.people(
+            given.get("room", ""), given.get("find", "")[:MAX_FIND_CHARS]
+        )
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
         shown = await show(self._gate, request.path_params["action_id"])
