@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -47,10 +47,8 @@ from hms_active_rooms.tools.read_data import (
     room_data,
 )
 from hms_active_rooms.tools.roster import render_room, shown
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 MAX_OPEN: Final = 100
 """Our choice: twice what the approvals page shows. More questions at once nobody reads."""

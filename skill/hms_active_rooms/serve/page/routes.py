@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import Any, Final, get_args
 from urllib.parse import quote
 
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -28,12 +29,8 @@ from hms_active_rooms.serve.decisions import decide_and_run, list_actions, show,
 from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.page.feed import Feed, PageSettings, action_view, event_view
 from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import escaped
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 PATH: Final = "/approvals"
 KEY_HEADER: Final = "x-approvals-key"
