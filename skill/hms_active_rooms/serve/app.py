@@ -27,11 +27,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.serve.callers import CONNECTIONS
-from hms_active_rooms.serve.decisions import run_approved
+from hms_active_rooms.serve.decisions import (
+    all_ended,
+    run_approved,
+)
 from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
 from hms_active_rooms.serve.problems import HANDLERS, LastResort
-from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 

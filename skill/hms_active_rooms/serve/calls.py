@@ -34,8 +34,8 @@ from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key,
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.gate.wording import for_model
 from hms_active_rooms.serve.callers import Caller, threads_of
+from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
-from hms_active_rooms.serve.running import run, to_the_end
 from hms_active_rooms.tools.active_rooms import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
 from hms_active_rooms.tools.read_data import (

@@ -33,9 +33,13 @@ from hms_active_rooms.gate.journal.records import Action, Way
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.callers import Caller, caller
 from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
-from hms_active_rooms.serve.decisions import NoAnswer, already_decided, decide_and_run
+from hms_active_rooms.serve.decisions import (
+    NoAnswer,
+    already_decided,
+    decide_and_run,
+    meanwhile,
+)
 from hms_active_rooms.serve.problems import place_of
-from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
 

@@ -21,8 +21,8 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
+from hms_active_rooms.serve.decisions import meanwhile
 from hms_active_rooms.serve.problems import place_of
-from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.tools.roster import Roster, select
 from hms_active_rooms.untrusted import cut, same_looks
 
