@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from cli.running import control
 from hms_active_rooms import blocking
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.cli.conversation import Conversation
+from hms_active_rooms.cli.conversation import Conversation, Transcript
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import ApprovalRequest
@@ -31,13 +30,11 @@ REMOVE = "hms-remove-peers"
 END = "hms-end-active-room"
 
 
-class Talk:
+class Talk(Transcript):
     """A person who types these lines, whatever for, and what they see."""
 
-    cannot_ask = ""
-    settings = Settings()
-
     def __init__(self, *lines: str) -> None:
+        super().__init__(Settings(), piped_answers=True, go_on="")
         self._lines = list(lines)
         self.events: list[Mapping[str, Any]] = []
         self.questions: list[tuple[str, int, int]] = []
@@ -50,8 +47,8 @@ class Talk:
     def read(self, _prompt: str) -> str | None:
         return self.message()
 
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
-        self.questions.append((request.text, number, total))
+    def question(self, request: ApprovalRequest) -> None:
+        self.questions.append((request.text, *self.place))
         self.meanwhile(request)
 
     def notice(self, text: str) -> None:
@@ -62,10 +59,6 @@ class Talk:
 
     def of(self, kind: str) -> list[Mapping[str, Any]]:
         return [event for event in self.events if event["type"] == kind]
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        yield
 
 
 Converse = Callable[..., str]

@@ -222,9 +222,9 @@ def reject(
 
 
 def _ask_here(gate: Gate, action: Action, settings: Settings, notices: Sequence[str] = ()) -> int:
-    from hms_active_rooms.cli.person import Interrupted, Terminal, finish, still_open
+    from hms_active_rooms.cli.person import Desk, Interrupted, finish, still_open
 
-    desk = Terminal(settings)
+    desk = Desk(settings)
     for text in notices:
         desk.notice(text)
     try:

@@ -21,9 +21,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -40,8 +40,6 @@ from hms_active_rooms.cli.person import (
     finish,
     line_from,
     next_step,
-    prompted,
-    question_text,
     still_open,
 )
 from hms_active_rooms.cli.settings import Settings
@@ -69,22 +67,6 @@ _SPEAKER = "moderator: "
 _INDENT = " " * len(_SPEAKER)
 
 
-class Io(Desk, Protocol):
-    """Where the conversation takes place."""
-
-    cannot_ask: str
-    """Why nobody can be asked here; "" when somebody can."""
-
-    def message(self) -> str | None:
-        """The person's next message; None when there is no more input."""
-
-    def emit(self, event: Event) -> None:
-        """Show one event."""
-
-    def busy(self) -> AbstractContextManager[None]:
-        """Show that work goes on, until a question or an event is shown."""
-
-
 class Conversation:
     """One thread of the moderator graph, which has a checkpointer that works asynchronously.
     `gate`: the one behind its tools; `approver`: who answers, for the record."""
@@ -93,7 +75,7 @@ class Conversation:
         self,
         graph: CompiledStateGraph[Any, Any, Any, Any],
         gate: Gate,
-        io: Io,
+        io: Transcript,
         *,
         thread: str,
         approver: str,
@@ -261,8 +243,8 @@ class Conversation:
                 return False
             # What went wrong is told by the graph, which tries an open approval once more.
             with suppress(ActiveRoomsError):
-                place = {"number": number, "total": len(waiting)}
-                ended = finish(self._gate, row, self._io, way="interrupt", session=True, **place)
+                self._io.place = (number, len(waiting))
+                ended = finish(self._gate, row, self._io)
                 if ended.state in FINAL:
                     self._tell(ended)
                 elif ended.state == "proposed":
@@ -287,19 +269,23 @@ class _ModelFailures(BaseCallbackHandler):
         self.last = error
 
 
-class Transcript:
-    """`Io` on this process's streams, with `json` one JSON object a line.
+class Transcript(Desk):
+    """A conversation on this process's streams, with `json` one JSON object a line.
     `piped_answers`: an input that is no terminal may answer approvals too; `go_on`: how to go on
-    with the conversation later, "" if it cannot."""
+    with the conversation later, "" if it cannot; `cannot_ask`: why nobody can be asked here, ""
+    when somebody can."""
+
+    way = "interrupt"
+    session = True
 
     def __init__(self, settings: Settings, *, piped_answers: bool, go_on: str) -> None:
         self.settings, self._as_json, self._go_on = settings, settings.json, go_on
         self._typed = screen.is_terminal(sys.stdin)
         watched = not self._as_json and screen.is_terminal(sys.stdout)
         # Where the person looks. A question goes there even when the output goes to a file.
-        self._looked_at = sys.stdout if watched or not self._typed else sys.stderr
+        self.shown = sys.stdout if watched or not self._typed else sys.stderr
         self.cannot_ask = ""
-        if self._typed and not screen.is_terminal(self._looked_at):
+        if self._typed and not screen.is_terminal(self.shown):
             self.cannot_ask = "Nobody can be asked: the output is no terminal."
         elif not self._typed and not piped_answers:
             self.cannot_ask = (
@@ -311,6 +297,7 @@ class Transcript:
         self.busy = self._progress.shown
 
     def message(self) -> str | None:
+        """The person's next message; None when there is no more input."""
         self._outcome = ""
         if not self._typed:
             line = line_from(sys.stdin)
@@ -318,8 +305,8 @@ class Transcript:
                 line = line.removeprefix("\ufeff")  # Windows begins a text with it
                 self.emit({"type": "you", "text": line})
             return line
-        if self._looked_at is not sys.stdout:
-            self._look_at(_PROMPT)
+        if self.shown is not sys.stdout:
+            screen.write(self.shown, _PROMPT)
             return line_from(sys.stdin)
         with suppress(ImportError):  # not on Windows, whose terminal edits lines itself
             import readline  # noqa: F401 - gives input() line editing
@@ -329,33 +316,33 @@ class Transcript:
             screen.out()
             return None
 
+    @property
+    def _programs(self) -> bool:
+        return self._as_json and not self._typed
+
     def read(self, prompt: str) -> str | None:
-        if self._as_json and not self._typed:
+        if self._programs:
             self.emit({"type": "question", "text": prompt.strip()})
             return line_from(sys.stdin)
-        line = prompted(prompt, self._looked_at)
-        if not self._as_json and (line is None or not self._typed):
-            # Echoed, or ended: either way the line with the prompt is over.
-            self._look_at(screen.told(line or "") + "\n")
+        line = super().read(prompt)
+        if line is not None and not self._typed:
+            self.notice(screen.told(line))
         return line
 
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+    def question(self, request: ApprovalRequest) -> None:
         if self._as_json:
             told = {"action_id": request.action_id, "tool": request.tool, "text": request.text}
             told |= {"gate": request.gate, "deadline": request.deadline.isoformat()}
-            place = {"number": number, "total": total}
+            place = dict(zip(("number", "total"), self.place, strict=True))
             self.emit({"type": "approval", **told, "arguments": dict(request.arguments), **place})
-        if not self._as_json or self._typed:
-            self._look_at("\n" + question_text(request, number, total, self._looked_at) + "\n")
+        if not self._programs:
+            super().question(request)
 
     def notice(self, text: str) -> None:
-        if self._as_json and not self._typed:
+        if self._programs:
             self.emit({"type": "notice", "text": text})
         else:
-            self._look_at(text + "\n")
-
-    def _look_at(self, text: str) -> None:
-        screen.write(self._looked_at, screen.wrapped(text, self._looked_at))
+            super().notice(text)
 
     def emit(self, event: Event) -> None:
         self._progress.stop()

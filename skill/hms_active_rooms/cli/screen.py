@@ -48,17 +48,19 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace" if number else "replace")
 
 
+def say(stream: TextIO, text: str = "") -> None:
+    """One text and the end of its line, at once, so that piped output keeps its order."""
+    write(stream, wrapped(text, stream) + "\n")
+
+
 def out(text: str = "") -> None:
-    """One text to standard output, at once, so that piped output keeps its order."""
-    write(sys.stdout, wrapped(text, sys.stdout) + "\n")
+    """One text to standard output."""
+    say(sys.stdout, text)
 
 
 def err(text: str = "") -> None:
-    """One text to standard error; if nobody can read it there, the command goes on without."""
-    try:
-        write(sys.stderr, wrapped(text, sys.stderr) + "\n")
-    except OutputLost:
-        let_go(sys.stderr)
+    """One text to standard error."""
+    say(sys.stderr, text)
 
 
 def wrapped(text: str, stream: TextIO) -> str:
@@ -104,12 +106,15 @@ def let_go(stream: TextIO) -> None:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """The text as it is, at once; OutputLost: it cannot be written."""
+    """The text as it is, at once; OutputLost: it cannot be written. If nobody can read what goes to
+    standard error, the command goes on without."""
     try:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        raise OutputLost(error) from None
+        if stream is not sys.stderr:
+            raise OutputLost(error) from None
+        let_go(stream)
 
 
 def written(value: object) -> str:
