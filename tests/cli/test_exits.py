@@ -31,7 +31,7 @@ def test_each_error_has_the_code_of_what_to_do_next(
 
 
 def test_every_state_has_a_code_and_only_done_is_zero() -> None:
-    codes = {state: exits.of_state(state) for state in get_args(State)}
+    codes = {state: exits.BY_STATE[state] for state in get_args(State)}
     assert [state for state, code in codes.items() if code == 0] == ["done"]
     assert codes["proposed"] == 3
     assert codes["rejected"] == codes["expired"] == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,10 +62,20 @@ def actions(
         return
     if refused:
         refuse_idle(ctx, "--refused", "state", "room")
-    wanted, room_id = _state(state), parse_room_id(room) if room is not None else None
+    wanted = next((known for known in exits.BY_STATE if known == state), None)
+    if state is not None and wanted is None:
+        states = f"States: {', '.join(exits.BY_STATE)}."
+        raise InvalidCall(f"--state {quoted(state)} is no state.", hint=states)
+    room_id = parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
         if refused:
-            _show_refused(reading.refused_requests(limit=limit), as_json=json)
+            requests = reading.refused_requests(limit=limit)
+            if json:
+                screen.document({"refused": list(map(_event, requests))})
+            elif not requests:
+                screen.err("No request was refused.")
+            for event in () if json else requests:
+                screen.out(_event_line(event))
             return
         rows = reading.actions(state=wanted, room_id=room_id, limit=limit)
         now = reading.now()
@@ -75,33 +85,11 @@ def actions(
         views = [view(row, people=_LISTED_PEOPLE) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
-    elif rows:
-        heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
-        screen.table(heads, [_cells(row, now) for row in rows])
-    else:
-        which = "no such actions" if state or room else "no actions"
-        screen.err(f"There are {which} in the journal {book.place}.")
-
-
-def _state(text: str | None) -> records.State | None:
-    from hms_active_rooms.gate.journal.records import State
-
-    known: dict[str, State] = {state: state for state in get_args(State)}
-    if text is not None and text not in known:
-        raise InvalidCall(
-            f"--state {quoted(text)} is no state.", hint=f"States: {', '.join(known)}."
-        )
-    return None if text is None else known[text]
-
-
-def _show_refused(found: list[records.Event], *, as_json: bool) -> None:
-    if as_json:
-        screen.document({"refused": [_event(event) for event in found]})
         return
-    for event in found:
-        screen.out(_event_line(event))
-    if not found:
-        screen.err("No request was refused.")
+    heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
+    which = "no such actions" if state or room else "no actions"
+    nothing = f"There are {which} in the journal {book.place}."
+    screen.table(heads, [_cells(row, now) for row in rows], nothing)
 
 
 def _cells(action: records.Action, now: datetime) -> tuple[str, ...]:
@@ -138,8 +126,6 @@ def show(
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import decider, describe, outcome
 
-    if all:
-        screen.refuse_a_terminal()
     if wait is not None and not 0 <= wait <= 86_400:
         raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
     with open_journal(Settings(journal=journal)) as book:
@@ -152,7 +138,7 @@ def show(
             time.sleep(min(_POLL_S, left_s))
         newest = book.latest(row.call_key) or row
         events, now = book.events(row.id), book.now()
-    code = exits.DONE if wait is None else exits.of_state(row.state)
+    code = exits.DONE if wait is None else exits.BY_STATE[row.state]
     if all or json:
         # Whole: with everybody it hits, and with the journal's other columns.
         columns = {name: _plain(value) for name, value in row_of(row).items()} if all else {}
@@ -202,10 +188,8 @@ def export(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
                 hint="Name a new file: an old one is never replaced.",
             ) from None
-    if json:
-        screen.document({"file": file, "actions": count})
-    else:
-        screen.out(f"Wrote {count:,} action{'s' if count != 1 else ''} to {quoted(file, 200)}.")
+    text = f"Wrote {screen.counted(count, 'action')} to {quoted(file, 200)}."
+    screen.result({"file": file, "actions": count}, text, as_json=json)
 
 
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
@@ -216,13 +200,9 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
-    if json:
-        screen.document({"deleted": pruned.actions, "left": pruned.left})
-        return
-    screen.out(
-        f"Deleted {pruned.actions:,} action{'s' if pruned.actions != 1 else ''} from the journal {book.place}."
-    )
-    if pruned.left:
+    text = f"Deleted {screen.counted(pruned.actions, 'action')} from the journal {book.place}."
+    screen.result({"deleted": pruned.actions, "left": pruned.left}, text, as_json=json)
+    if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
             f"{pruned.left:,} more ended by then, and are not exported as they are now. "

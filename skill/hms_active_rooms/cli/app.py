@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
+from hms_active_rooms.cli import actions, changing, chat, reading, serving, simulator, skill
 from hms_active_rooms.cli.exits import EPILOG
 from hms_active_rooms.cli.settings import spread
 
@@ -76,6 +76,6 @@ _actions.callback()(actions.actions)
 _actions.command("show", epilog=EPILOG)(actions.show)
 _actions.command("export", epilog=EPILOG)(actions.export)
 _actions.command("prune", epilog=EPILOG)(actions.prune)
-_chats.callback()(chats.chats)
-_chats.command("prune", epilog=EPILOG)(chats.prune)
+_chats.callback()(chat.chats)
+_chats.command("prune", epilog=EPILOG)(chat.prune)
 _skill.command(epilog=EPILOG)(skill.install)

@@ -243,7 +243,7 @@ def _report(action: Action, settings: Settings) -> int:
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import outcome
 
-    code = exits.of_state(action.state)
+    code = exits.BY_STATE[action.state]
     if settings.json:
         screen.document(view(action).model_dump(mode="json"))
         return code

@@ -1,39 +1,49 @@
-"""`chat` and `demo`: the moderator in a terminal, in a live room or in a simulated one.
+"""`chat`, `demo`, `chats`: the moderator in a terminal, in a live room or in a simulated one.
 
-A chat is kept on disk, so that a pause outlives the process; nothing of a demo leaves it.
+A chat is kept on disk, so that a pause outlives the process: LangGraph's checkpoints in
+`chat.sqlite`, in the user's state directory, beside the journal. That file stays bounded: of each
+conversation it holds the newest checkpoints, and of the conversations those that are not too old,
+and not too many. Nothing of a demo leaves the process.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
-from uuid import uuid4
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from uuid import UUID, uuid4
 
+import platformdirs
 import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import chats, exits, screen
+from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli.screen import at
 from hms_active_rooms.cli.settings import (
-    JsonLines,
+    Json,
     Model,
     Room,
     Scene,
     Settings,
     journal_of,
     person_here,
+    refuse_idle,
     room_policy,
 )
 from hms_active_rooms.cli.simulator import simulator_errors
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
     from hms_active_rooms.cli.conversation import Conversation, Transcript
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -44,6 +54,29 @@ _INTRO: Final = (
     "This room is simulated; nothing you do here reaches anybody.",
     'Try: "who is here", "kick Spam Bot", "help". Ctrl-D ends it.',
 )
+
+
+KEPT_DAYS: Final = 90
+KEPT_MB: Final = 200
+KEPT_CHECKPOINTS: Final = 50
+"""Of one conversation, after each message: some turns, though only the newest is ever read."""
+
+_UUID_EPOCH: Final = datetime(1582, 10, 15, tzinfo=UTC)
+
+_Days = Annotated[float, typer.Option(min=0, help="Delete those not used for this many days.")]
+_Mb = Annotated[
+    float,
+    typer.Option(min=0, help="Delete the oldest until all together take at most this many MB."),
+]
+
+
+class Chat(NamedTuple):
+    """A conversation: its name (`chat --thread`), its room, when it was written last, its size."""
+
+    thread: str
+    room_id: str
+    used: datetime
+    bytes: int
 
 
 def chat(
@@ -91,7 +124,7 @@ def chat(
     also = ("--model", model) if model else ()
     resume = settings.command("chat", room_id, "--thread", name, *also)
     io = Transcript(settings, piped_answers=approve_from_stdin, go_on=resume)
-    with chats.saver() as saver, _talking(toolkit, io, model, saver, name, room_id) as talk:
+    with _saver() as kept, _talking(toolkit, io, model, kept, name, room_id) as talk:
         about = talk.room_of_thread()
         if about not in (None, room_id):
             raise InvalidCall(
@@ -108,12 +141,12 @@ def chat(
         try:
             ended = talk.run(new=thread is None)
         except Interrupted as stopped:
-            return exits.of_state(stopped.action.state)
-    chats.keep_newest(name)
+            return exits.BY_STATE[stopped.action.state]
+    _keep_newest(name)
     return exits.WAITING if ended == "waiting" else exits.DONE
 
 
-def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = False) -> int:
+def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) -> int:
     """Talk to the moderator in a simulated room. Needs no account, key or language model."""
     _load_only_known_types()
     with simulator_errors():
@@ -177,3 +210,146 @@ def _talking(
         )
     finally:
         blocking.run(toolkit.aclose)
+
+
+# --- the conversations on disk --------------------------------------------------------------
+
+
+def chats(ctx: typer.Context, json: Json = False) -> None:
+    """List the conversations of `chat`, newest first. `chats prune` deletes old ones."""
+    if ctx.invoked_subcommand is not None:
+        refuse_idle(ctx, ctx.invoked_subcommand)
+        return
+    with _connected() as db:
+        found = _chats(db)
+    if json:
+        rows = [{**chat._asdict(), "used": chat.used.isoformat()} for chat in found]
+        screen.document({"file": str(path()), "chats": rows})
+        return
+    cells = [
+        (shortened(c.thread, 64), shortened(c.room_id, 40), at(c.used), f"{c.bytes / 1024:,.0f}")
+        for c in found
+    ]
+    nothing = f"There are no conversations in {_place()}."
+    screen.table(("THREAD", "ROOM", "LAST USED", "KB"), cells, nothing)
+
+
+def prune(days: _Days = KEPT_DAYS, mb: _Mb = KEPT_MB, json: Json = False) -> None:
+    """Delete old conversations. The journal keeps what was asked and done in them."""
+    with _connected() as db:
+        gone = _prune(db, days, mb)
+        db.execute("VACUUM")
+    told = {"file": str(path()), "deleted": [chat.thread for chat in gone]}
+    text = f"Deleted {screen.counted(len(gone), 'conversation')} from {_place()}."
+    screen.result(told, text, as_json=json)
+
+
+def path() -> Path:
+    """The file of all conversations."""
+    return platformdirs.user_state_path("hms-active-rooms") / "chat.sqlite"
+
+
+def _place() -> str:
+    return quoted(str(path()), 200)
+
+
+def _chats(db: sqlite3.Connection) -> list[Chat]:
+    """The conversations, the one used last first."""
+    rows = db.execute(
+        "SELECT c.thread_id, max(c.checkpoint_id), max(json_extract(c.metadata, '$.room_id')),"
+        " sum(length(c.checkpoint) + length(c.metadata)) + coalesce((SELECT sum(length(w.value))"
+        " FROM writes w WHERE w.thread_id = c.thread_id), 0) FROM checkpoints c GROUP BY 1"
+    )
+    found = [Chat(thread, room or "", _made(newest), size) for thread, newest, room, size in rows]
+    return sorted(found, key=lambda chat: chat.used, reverse=True)
+
+
+def _made(checkpoint_id: str) -> datetime:
+    """When a checkpoint was made: its id is a UUID of version 6, which holds the time."""
+    bits = UUID(checkpoint_id).int
+    ticks = (bits >> 80) << 12 | (bits >> 64) & 0xFFF
+    return _UUID_EPOCH + timedelta(microseconds=ticks // 10)
+
+
+def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    found, left = _chats(db), mb * 1024 * 1024
+    try:
+        since = datetime.now(UTC) - timedelta(days=days)
+    except OverflowError:
+        raise InvalidCall(f"--days {days:g} is too large.", hint="") from None
+    gone = []
+    for chat in found:
+        left -= chat.bytes
+        if chat.used < since or left < 0:
+            gone.append(chat)
+    for chat in gone:
+        SqliteSaver(db).delete_thread(chat.thread)
+    return gone
+
+
+def _keep_newest(thread: str) -> None:
+    """Delete all but the newest checkpoints of a conversation."""
+    with _connected() as db:
+        for table in ("checkpoints", "writes"):
+            db.execute(
+                f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id < (SELECT"  # noqa: S608
+                " min(checkpoint_id) FROM (SELECT checkpoint_id FROM checkpoints WHERE"
+                " thread_id = ? ORDER BY checkpoint_id DESC LIMIT ?))",
+                (thread, thread, KEPT_CHECKPOINTS),
+            )
+        db.commit()
+
+
+@contextmanager
+def _saver() -> Iterator[AsyncSqliteSaver]:
+    """Where the moderator keeps its conversations; old ones are deleted first."""
+    import aiosqlite
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    async def opened() -> AsyncSqliteSaver:
+        saver = AsyncSqliteSaver(await aiosqlite.connect(path()))
+        await saver.setup()
+        return saver
+
+    with _connected() as db:
+        _prune(db, KEPT_DAYS, KEPT_MB)
+    with _errors():
+        made = blocking.run(opened)
+        try:
+            yield made
+        finally:
+            blocking.run(made.conn.close)
+
+
+@contextmanager
+def _connected() -> Iterator[sqlite3.Connection]:
+    """The file, made if it is not there; only its owner can read it."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    with _errors():
+        path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path().touch(mode=0o600, exist_ok=True)
+        db = sqlite3.connect(path())
+        try:
+            SqliteSaver(db).setup()
+            yield db
+        finally:
+            db.close()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"The conversations cannot be kept in {_place()}: {error.strerror or error}.",
+            hint="Set XDG_STATE_HOME to a folder that can be written.",
+        ) from None
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"The conversations in {_place()} cannot be read or written: {error}.",
+            hint="Move the file away; the journal is another file and is not touched.",
+        ) from None

@@ -41,7 +41,7 @@ Exit codes:
   5  it may have been executed; look at the room, never send it again
 """
 
-_BY_STATE: Final[dict[str, int]] = {
+BY_STATE: Final[dict[State, int]] = {
     "done": DONE,
     "failed": FAILED,
     "proposed": WAITING,
@@ -51,6 +51,7 @@ _BY_STATE: Final[dict[str, int]] = {
     "sent": UNKNOWN,
     "unknown": UNKNOWN,
 }
+"""For an action that ended, or was left, in this state."""
 
 
 def of_error(error: ActiveRoomsError) -> int:
@@ -63,8 +64,3 @@ def of_error(error: ActiveRoomsError) -> int:
         case OutcomeUnknown():
             return UNKNOWN
     return FAILED if error.executed == "no" else UNKNOWN
-
-
-def of_state(state: State) -> int:
-    """The exit code of an action that ended, or was left, in this state."""
-    return _BY_STATE[state]

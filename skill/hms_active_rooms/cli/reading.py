@@ -42,8 +42,6 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
     """Show the running session of a room."""
     from hms_active_rooms.tools.read_data import room_data
 
-    if all:
-        screen.refuse_a_terminal()
     with open_gate(Settings(policy=policy), room, only_reads=True) as gate, _reading():
         live = blocking.run(gate.active_room(room))
     if all or json:
@@ -94,10 +92,8 @@ def peers(
     from hms_active_rooms.tools.roster import default_budget, same_names, select, unread
 
     refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
-    if all:
-        if limit is not None or offset:
-            raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
-        screen.refuse_a_terminal()
+    if all and (limit is not None or offset):
+        raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
     rows = limit if limit is not None else DEFAULT_ROWS if json else _TABLE_ROWS
     if json and rows > MAX_ROWS:
         raise InvalidCall(

@@ -15,7 +15,7 @@ import textwrap
 import threading
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import zip_longest
@@ -127,13 +127,27 @@ def document(value: object) -> None:
     write(sys.stdout, written(value) + "\n")
 
 
-def refuse_a_terminal() -> None:
-    """Before records are written whole, as `--all` does; InvalidCall: to a terminal."""
-    if is_terminal(sys.stdout):
+def result(value: object, text: str, *, as_json: bool) -> None:
+    """What a command did: as a JSON document, or as a text for a person."""
+    if as_json:
+        document(value)
+    else:
+        out(text)
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of them, in words."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def refuse_a_terminal(wanted: bool) -> bool:
+    """Of `--all`, which writes records whole; InvalidCall: to a terminal."""
+    if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
             "--all writes records whole, whatever strangers wrote in them: not to a terminal.",
             hint="Write them to a file (> FILE) or a pipe (| jq .).",
         )
+    return wanted
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
@@ -221,23 +235,25 @@ def indented(text: str, first: str, rest: str, stream: TextIO | None = None) -> 
     return "\n".join((first if not n else rest) + line for n, line in enumerate(lines))
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table to standard output: aligned on a terminal, else with tabs between the columns.
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
+    """A table to standard output: aligned on a terminal, else with tabs between the columns; or to
+    standard error the sentence that says that there are no rows.
 
     The cells must be safe already. A cell that is too wide goes on in the next line, at a space.
     """
-    whole = [tuple(heads), *map(tuple, rows)]
-    if not is_terminal(sys.stdout):
-        for row in whole:
-            write(sys.stdout, "\t".join(row) + "\n")
+    if nothing and not rows:
+        err(nothing)
         return
-    columns = list(zip(*whole, strict=True))
+    if not is_terminal(sys.stdout):
+        write(sys.stdout, "".join("\t".join(row) + "\n" for row in (heads, *rows)))
+        return
+    columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(_cells, column)) for column in columns]
     least = [max(_cells(word) for cell in c for word in cell.split(" ")) for c in columns]
     room = _columns() - 2 * (len(widths) - 1)
     for number in sorted(range(len(widths)), key=lambda n: least[n] - widths[n]):
         widths[number] -= min(max(sum(widths) - room, 0), widths[number] - least[number])
-    for count, row in enumerate(whole):
+    for row in (heads, *rows):
         parts = [
             [cell] if _cells(cell) <= width else _lines(cell, width)
             for cell, width in zip(row, widths, strict=True)
@@ -245,7 +261,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for line in zip_longest(*parts, fillvalue=""):
             padded = (c + " " * (w - _cells(c)) for c, w in zip(line, widths, strict=True))
             text = "  ".join(padded).rstrip()
-            write(sys.stdout, (text if count else bold(text, sys.stdout)) + "\n")
+            write(sys.stdout, (bold(text, sys.stdout) if row is heads else text) + "\n")
 
 
 def _cells(text: str) -> int:

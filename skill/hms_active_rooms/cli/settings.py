@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -36,10 +36,11 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one
 All = Annotated[
     bool,
     typer.Option(
-        "--all", help="Print every record whole, as JSON Lines: redirect it to a file or a pipe."
+        "--all",
+        callback=screen.refuse_a_terminal,
+        help="Print every record whole, as JSON Lines: redirect it to a file or a pipe.",
     ),
 ]
-JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 JournalUrl = Annotated[
     str | None,
     typer.Option(
@@ -133,14 +134,9 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     return journal
 
 
-@contextmanager
-def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journal]:
+def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
     """The journal alone: enough to look at actions and to reject one, without credentials."""
-    journal = journal_of(settings, create=create)
-    try:
-        yield journal
-    finally:
-        journal.close()
+    return closing(journal_of(settings, create=create))
 
 
 def existing(journal: Journal, action_id: str) -> Action:

@@ -117,11 +117,10 @@ def install(
         ) from None
     there = target.resolve()
     command = there / "scripts" / NAME
-    if json:
-        told = {"installed": str(there), "version": __version__, "files": len(made)}
-        screen.document({**told, "command": str(command)})
-    else:
-        screen.out(f"Installed {NAME} {__version__}: {there} ({len(made)} files).")
+    told = {"installed": str(there), "version": __version__, "files": len(made)}
+    text = f"Installed {NAME} {__version__}: {there} ({len(made)} files)."
+    screen.result({**told, "command": str(command)}, text, as_json=json)
+    if not json:
         screen.err(f"Its command: python3 {command} --help")
     return exits.DONE
 
