@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import BY_STATE, DONE
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import (
     ActionId,
@@ -62,9 +63,9 @@ def actions(
         return
     if refused:
         refuse_idle(ctx, "--refused", "state", "room")
-    wanted = next((known for known in exits.BY_STATE if known == state), None)
+    wanted = next((known for known in BY_STATE if known == state), None)
     if state is not None and wanted is None:
-        states = f"States: {', '.join(exits.BY_STATE)}."
+        states = f"States: {', '.join(BY_STATE)}."
         raise InvalidCall(f"--state {quoted(state)} is no state.", hint=states)
     room_id = parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
@@ -138,7 +139,7 @@ def show(
             time.sleep(min(_POLL_S, left_s))
         newest = book.latest(row.call_key) or row
         events, now = book.events(row.id), book.now()
-    code = exits.DONE if wait is None else exits.BY_STATE[row.state]
+    code = DONE if wait is None else BY_STATE[row.state]
     if all or json:
         # Whole: with everybody it hits, and with the journal's other columns.
         columns = {name: _plain(value) for name, value in row_of(row).items()} if all else {}

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import actions, changing, chat, reading, serving, simulator, skill
-from hms_active_rooms.cli.exits import EPILOG
+from hms_active_rooms.cli import actions, changing, chat, reading, serving, skill
+from hms_active_rooms.cli.main import EPILOG
 from hms_active_rooms.cli.settings import spread
 
 _SETTINGS: Final = """\b
@@ -68,7 +68,7 @@ for command in (
     *(reading.room, reading.peers),
     *(changing.send, changing.remove, changing.end),
     *(changing.approve, changing.reject),
-    *(chat.chat, chat.demo, simulator.sim),
+    *(chat.chat, chat.demo, serving.sim),
     *(serving.mcp, serving.serve),
 ):
     app.command(epilog=EPILOG)(spread(command))

@@ -14,7 +14,8 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_peer_ref
-from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, REFUSED, UNKNOWN
 from hms_active_rooms.cli.settings import (
     ActionId,
     JournalUrl,
@@ -202,13 +203,11 @@ def reject(
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import already, outcome
 
+    # A no reads no room and sends nothing, so the journal alone is enough.
     with open_journal(Settings(journal=journal)) as book:
-        wanted, no = existing(book, action).id, Reject(reason)
-        # A no reads no room and sends nothing, so the journal alone is enough.
+        wanted, by, no = existing(book, action).id, person_here(), Reject(reason)
         with book.write() as tx:
-            decided = record_decision(
-                tx, wanted, no, by=person_here(), way="terminal", policy=Policy()
-            )
+            decided = record_decision(tx, wanted, no, by=by, way="terminal", policy=Policy())
     row = decided.action
     if json:
         screen.document(view(row).model_dump(mode="json"))
@@ -216,9 +215,8 @@ def reject(
         screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
     else:
         screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
-    if row.state in ("rejected", "expired"):
-        return exits.DONE
-    return exits.UNKNOWN if row.state in ("sent", "unknown") else exits.FAILED
+    code = BY_STATE[row.state]
+    return DONE if code == REFUSED else UNKNOWN if code == UNKNOWN else FAILED
 
 
 def _ask_here(gate: Gate, action: Action, settings: Settings, notices: Sequence[str] = ()) -> int:
@@ -232,7 +230,7 @@ def _ask_here(gate: Gate, action: Action, settings: Settings, notices: Sequence[
     except Interrupted as stopped:
         if left := still_open(stopped.action, settings):
             desk.notice(left)
-            return exits.INTERRUPTED
+            return INTERRUPTED
         action = stopped.action
     return _report(action, settings)
 
@@ -243,11 +241,11 @@ def _report(action: Action, settings: Settings) -> int:
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import outcome
 
-    code = exits.BY_STATE[action.state]
+    code = BY_STATE[action.state]
     if settings.json:
         screen.document(view(action).model_dump(mode="json"))
         return code
-    say = screen.out if code == exits.DONE else screen.err
+    say = screen.out if code == DONE else screen.err
     say(outcome(action))
     if action.state == "proposed":
         # On standard output alone, so that a script can take it.

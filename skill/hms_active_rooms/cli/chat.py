@@ -23,8 +23,10 @@ import typer
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import BY_STATE, DONE, WAITING
 from hms_active_rooms.cli.screen import at
+from hms_active_rooms.cli.serving import simulator_errors
 from hms_active_rooms.cli.settings import (
     Json,
     Model,
@@ -36,7 +38,6 @@ from hms_active_rooms.cli.settings import (
     refuse_idle,
     room_policy,
 )
-from hms_active_rooms.cli.simulator import simulator_errors
 from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
@@ -139,14 +140,14 @@ def chat(
             screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
         talk.show_history()
         try:
-            ended = talk.run(new=thread is None)
+            waiting = talk.run(new=thread is None)
         except Interrupted as stopped:
-            return exits.BY_STATE[stopped.action.state]
+            return BY_STATE[stopped.action.state]
     _keep_newest(name)
-    return exits.WAITING if ended == "waiting" else exits.DONE
+    return WAITING if waiting else DONE
 
 
-def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) -> int:
+def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) -> None:
     """Talk to the moderator in a simulated room. Needs no account, key or language model."""
     _load_only_known_types()
     with simulator_errors():
@@ -182,7 +183,6 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
                     "\n".join(_INTRO if model not in (None, "commands") else (_OFFLINE, *_INTRO))
                 )
             talk.run(new=True)
-    return exits.DONE
 
 
 def _load_only_known_types() -> None:
@@ -205,9 +205,7 @@ def _talking(
 
     try:
         graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
-        yield Conversation(
-            graph, toolkit.gate, io, thread=thread, approver=person_here(), room_id=room_id
-        )
+        yield Conversation(graph, toolkit.gate, io, thread=thread, room_id=room_id)
     finally:
         blocking.run(toolkit.aclose)
 
@@ -343,6 +341,8 @@ def _connected() -> Iterator[sqlite3.Connection]:
 def _errors() -> Iterator[None]:
     try:
         yield
+    except screen.OutputLost:
+        raise
     except OSError as error:
         raise ConfigurationError(
             f"The conversations cannot be kept in {_place()}: {error.strerror or error}.",

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -42,14 +42,13 @@ from hms_active_rooms.cli.person import (
     next_step,
     still_open,
 )
-from hms_active_rooms.cli.settings import Settings
+from hms_active_rooms.cli.settings import Settings, person_here
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, Way, by_person
-from hms_active_rooms.gate.wording import outcome
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, by_person
+from hms_active_rooms.gate.view import view
 
 Event = Mapping[str, Any]
 """`type` says what it is."""
@@ -69,7 +68,7 @@ _INDENT = " " * len(_SPEAKER)
 
 class Conversation:
     """One thread of the moderator graph, which has a checkpointer that works asynchronously.
-    `gate`: the one behind its tools; `approver`: who answers, for the record."""
+    `gate`: the one behind its tools."""
 
     def __init__(
         self,
@@ -78,14 +77,13 @@ class Conversation:
         io: Transcript,
         *,
         thread: str,
-        approver: str,
         room_id: str,
     ) -> None:
         self._graph, self._gate, self._io, self._thread = graph, gate, io, thread
         self._failures = _ModelFailures()
         self._told: set[str] = set()
         self._config = RunnableConfig(
-            configurable={"thread_id": thread, "approver": approver},
+            configurable={"thread_id": thread, "approver": person_here()},
             metadata={"room_id": room_id},
             callbacks=[self._failures],
         )
@@ -106,9 +104,9 @@ class Conversation:
             kind = "you" if isinstance(message, HumanMessage) else "message"
             self._io.emit({"type": kind, "text": message.text, "earlier": True})
 
-    def run(self, *, new: bool = False) -> Literal["ended", "waiting"]:
-        """Finish what an earlier process left, then talk until the input ends. "waiting": at
-        least one action still waits for a person; `new`: no earlier process knew this thread.
+    def run(self, *, new: bool = False) -> bool:
+        """Finish what an earlier process left, then talk until the input ends. True: at least one
+        action still waits for a person. `new`: no earlier process knew this thread.
 
         Raises:
             Interrupted: Ctrl-C while a request was on its way; its outcome was told.
@@ -122,7 +120,7 @@ class Conversation:
                 told = "The last turn was not finished; it goes on."
                 self._io.emit({"type": "resumed", "text": told})
                 if not self._turn(None, state.interrupts):
-                    return "waiting"
+                    return True
             else:
                 # Open in the journal, though the graph may not know it.
                 self._pending([row for row in self._rows() if row.state in UNSENT])
@@ -130,12 +128,12 @@ class Conversation:
             if LEAVE.fullmatch(text):
                 break
             if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
-                return "waiting"
-        return "ended"
+                return True
+        return False
 
     def _rows(self) -> list[Action]:
-        with self._gate.journal.read() as view:
-            return view.actions(thread=self._thread, limit=50)
+        with self._gate.journal.read() as reading:
+            return reading.actions(thread=self._thread, limit=50)
 
     def _turn(self, given: object, asked: Sequence[Interrupt] = ()) -> bool:
         """One message of the person and all that follows; False when actions stay pending."""
@@ -143,9 +141,15 @@ class Conversation:
         self._told.clear()
         try:
             while asked or (asked := self._streamed(given)):
-                resume = self._answered(asked)
-                if resume is None:
-                    return False
+                resume = {}
+                for pause in asked:
+                    requests = pause.value["action_requests"]
+                    if not self._decided(requests):
+                        return False
+                    # Decided by now, so these decide nothing: a yes changes no such row, and a no
+                    # would take back a yes that was not sent yet.
+                    yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
+                    resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
         except KeyboardInterrupt:
             self._tell_what_is_left(since)
@@ -180,7 +184,7 @@ class Conversation:
             with self._io.busy():
                 blocking.run(stream)
         except ActiveRoomsError as error:
-            self._io.emit({"type": "error", **screen.error_document(error)["error"]})
+            self._io.emit(failed | screen.error_document(error)["error"])
         except GraphRecursionError:
             text = "The moderator took too many steps and was stopped."
             self._io.emit({**failed, "code": "steps", "message": text})
@@ -188,7 +192,9 @@ class Conversation:
             # No pause travels as an exception here: LangGraph turns it into an update above.
             if error is not self._failures.last:
                 raise
-            text = f"The model failed: {type(error).__name__} {quoted(str(error), 300)}."
+            words = " ".join(str(error).split())
+            shown = f"{words[:300]}…" if len(words) > 300 else words
+            text = f'The model failed: {type(error).__name__} "{screen.told(shown)}".'
             self._io.emit({**failed, "code": "model", "message": text})
         return asked
 
@@ -198,44 +204,27 @@ class Conversation:
         elif isinstance(message, ToolMessage) and message.name in CALLS:
             # By code and not in the model's words: the record's text is for whoever reads it,
             # the message's may tell a model what to do next.
-            record = message.artifact if isinstance(message.artifact, dict) else {}
-            if (action_id := record.get("action_id")) not in self._told:
-                self._outcome(
-                    record.get("state", "failed"),
-                    record.get("decided_way", ""),
-                    action_id,
-                    record.get("executed", "no"),
-                    record.get("text", message.text),
-                )
+            told = {"state": "failed", "executed": "no", "text": message.text}
+            self._outcome(told | (message.artifact or {}))
 
     def _tell(self, row: Action) -> None:
         """How an action that was asked about here ended; the graph's own words come too late."""
+        self._outcome(view(row).model_dump(mode="json"), next_step(row, self._io.settings))
         self._told.add(row.id)
-        hint = next_step(row, self._io.settings)
-        self._outcome(row.state, row.decided_way, row.id, row.executed, outcome(row), hint)
 
-    def _outcome(
-        self, state: str, way: str, action_id: str | None, executed: str, text: str, hint: str = ""
-    ) -> None:
-        label = "refused" if state == "rejected" and not by_person(cast(Way, way)) else state
-        told = {"action_id": action_id, "executed": executed, "text": text, "hint": hint}
-        self._io.emit({"type": "outcome", "state": label, **told})
+    def _outcome(self, record: Mapping[str, Any], hint: str = "") -> None:
+        """What became of an action, by its `ActionView`, unless it was told before."""
+        if (action_id := record.get("action_id")) in self._told:
+            return
+        state = record["state"]
+        if state == "rejected" and not by_person(record["decided_way"]):
+            state = "refused"
+        told = {"action_id": action_id, "executed": record["executed"], "text": record["text"]}
+        self._io.emit({"type": "outcome", "state": state, **told, "hint": hint})
 
-    def _answered(self, interrupts: Sequence[Interrupt]) -> dict[str, Any] | None:
-        """What to resume with, by interrupt; None when the input ended: nothing is decided."""
-        resume: dict[str, Any] = {}
-        for pause in interrupts:
-            asked = pause.value["action_requests"]
-            if not self._decided([str(one["action_id"]) for one in asked]):
-                return None
-            # Decided by now, so these decide nothing: a yes changes no such row, and a no would
-            # take back a yes that was not sent yet.
-            answers = [{"type": "approve", "digest": one["digest"]} for one in asked]
-            resume[pause.id] = {"decisions": answers}
-        return resume
-
-    def _decided(self, ids: Sequence[str]) -> bool:
-        rows = [blocking.run(self._gate.get(action_id)) for action_id in ids]
+    def _decided(self, requests: Sequence[Mapping[str, Any]]) -> bool:
+        """Ask about each of these; False when the input ended: nothing is decided."""
+        rows = [blocking.run(self._gate.get(request["action_id"])) for request in requests]
         waiting = [row for row in rows if row.state == "proposed"]
         for number, row in enumerate(waiting, 1):
             if self._io.cannot_ask:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,14 +28,7 @@ from hms_active_rooms.cli.settings import (
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
-if TYPE_CHECKING:
-    from hms_active_rooms.tools.roster import Roster
-
 _TABLE_ROWS = 100
-_GROUPS_SHOWN = 20
-_NAME_CHARS = 60
-_ROLE_CHARS = 30
-_USER_ID_CHARS = 40
 
 
 def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
@@ -87,9 +80,9 @@ def peers(
     policy: PolicyFile = None,
 ) -> None:
     """List who is in a room."""
+    from hms_active_rooms.tools import roster
     from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
     from hms_active_rooms.tools.read_data import peers_within
-    from hms_active_rooms.tools.roster import default_budget, same_names, select, unread
 
     refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
@@ -103,50 +96,26 @@ def peers(
     with open_gate(Settings(policy=policy), room, only_reads=True) as gate, _reading():
         everyone = blocking.run(gate.peers(room))
     rows = len(everyone) if all else rows
-    view = select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
-    if view.unreadable:
-        screen.err(unread(view))
+    view = roster.select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
+    if (json or all) and view.unreadable:
+        screen.err(roster.unread(view))
     if all:
         for row in view.rows:
             screen.document({**row.peer.model_dump(mode="json"), "short_id": row.short_id})
         return
     if json:
-        told = peers_within(parse_room_id(room), view, default_budget(rows), screen.written)
-        screen.document(told)
+        budget = roster.default_budget(rows)
+        screen.document(peers_within(parse_room_id(room), view, budget, screen.written))
         return
-    screen.err(_summary(view))
-    screen.table(
-        ("ID", "NAME", "ROLE", "USER ID"),
-        [
-            (
-                row.short_id,
-                quoted(row.peer.name, _NAME_CHARS),
-                quoted(row.peer.role, _ROLE_CHARS),
-                quoted(row.peer.user_id, _USER_ID_CHARS),
-            )
-            for row in view.rows
-        ],
-    )
-    alike = same_names(
-        view.rows,
-        lambda row: f"{quoted(row.peer.name, _NAME_CHARS)} ({row.short_id})",
-        most=_GROUPS_SHOWN,
+    found, shown = view.matching, len(view.rows)
+    here = f"{offset + 1:,} to {offset + shown:,}" if shown else "none"
+    page = [f"Shown: {here} (see --limit, --offset)."] if shown < found else []
+    screen.err(" ".join([*roster.counts(view), *page]))
+    people = [(row.short_id, row.peer) for row in view.rows]
+    cells = [(id, quoted(p.name), quoted(p.role, 30), quoted(p.user_id, 40)) for id, p in people]
+    screen.table(("ID", "NAME", "ROLE", "USER ID"), cells)
+    alike = roster.same_names(
+        view.rows, lambda row: f"{quoted(row.peer.name)} ({row.short_id})", most=20
     )
     if alike:
         screen.err(f"Take care, these names are the same or look the same: {alike}. Use ids.")
-
-
-def _summary(view: Roster) -> str:
-    from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
-
-    roles = ", ".join(f"{quoted(r, _ROLE_CHARS)} {n:,}" for r, n in view.by_role[:SHOWN_ROLES])
-    others = len(view.by_role) - SHOWN_ROLES
-    more = f" and {others} other roles" if others > 0 else ""
-    text = f"{view.total:,} in the room" + (f": {roles}{more}." if roles else ".")
-    found, rows, offset = view.matching, view.rows, view.offset
-    if found != view.total:
-        text += f" {found:,} match."
-    if len(rows) < found:
-        here = f"{offset + 1:,} to {offset + len(rows):,}" if rows else "none"
-        text += f" Shown: {here} (see --limit, --offset)."
-    return text

@@ -91,12 +91,8 @@ def _columns() -> int:
     return max(shutil.get_terminal_size().columns, 20)
 
 
-class OutputLost(Exception):
-    """What we say cannot be written: a full disk, or whoever read it is gone (`closed`)."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror or type(error).__name__)
-        self.closed = isinstance(error, BrokenPipeError)
+class OutputLost(OSError):
+    """What we say cannot be written: a full disk, or whoever read it is gone."""
 
 
 def let_go(stream: TextIO) -> None:
@@ -113,7 +109,7 @@ def write(stream: TextIO, text: str) -> None:
         stream.flush()
     except OSError as error:
         if stream is not sys.stderr:
-            raise OutputLost(error) from None
+            raise OutputLost(error.errno, error.strerror) from None
         let_go(stream)
 
 

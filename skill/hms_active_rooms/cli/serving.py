@@ -1,4 +1,5 @@
-"""`mcp` and `serve`: the tools for other programs, and the approvals page for people."""
+"""`mcp`, `serve` and `sim`, which run until Ctrl-C: the tools for other programs, the approvals page
+for people, and the simulated 100ms."""
 
 from __future__ import annotations
 
@@ -8,21 +9,23 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.settings import Settings, extra, journal_of, refuse_idle
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import SIGNALS
+from hms_active_rooms.cli.settings import Json, Scene, Settings, extra, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
-from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.untrusted import escaped, quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.serve.guard import GuardSettings
+    from hms_active_rooms.sim.server import Simulation
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
@@ -87,7 +90,7 @@ def mcp(
     ] = False,
     *,
     settings: Settings,
-) -> int:
+) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
@@ -98,8 +101,8 @@ def mcp(
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
         from hms_active_rooms.serve.notify import notifying
     if not stdio:
-        return _listening(settings, where, people=None)
-
+        _listening(settings, where, people=None)
+        return
     refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin", "json")
     log_to_stderr()
     guard_from(settings, where)
@@ -107,13 +110,12 @@ def mcp(
     notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=not where.no_elicitation)
 
-    for number in exits.SIGNALS:
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             # A thread waits for standard input, and nothing else than a client ends that.
             signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
-    return exits.DONE
 
 
 def serve(
@@ -127,7 +129,7 @@ def serve(
     ] = None,
     *,
     settings: Settings,
-) -> int:
+) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
     HMS_SERVER_TOKEN: the bearer token of programs that call the tools; HMS_SERVER_TOKENS: several
@@ -136,10 +138,10 @@ def serve(
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
-    return _listening(settings, where, people=person or ())
+    _listening(settings, where, people=person or ())
 
 
-def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> int:
+def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
     from hms_active_rooms.serve.app import ASKED, Entry, OnSignal, address, create_app, listen
     from hms_active_rooms.serve.app import serve as run
@@ -150,69 +152,62 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
-    elicit, as_json = not where.no_elicitation, settings.json
+    elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
     listener = listen(where.host, where.port)
     bound = address(listener)
     base = reached_at(bound, where, settings.environ())
     page = page_routes(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
-    server = build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)
     entries = [
         Entry(lifespan=lambda: aclosing(toolkit)),
         *(Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
-        entry(server),
+        entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
     ]
-    allowed = list(toolkit.gate.policy.rooms)
     told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
 
-    def links() -> Mapping[str, str]:
-        return page.new_links(base, people or ()) if page else {}
+    def links(**also: object) -> None:
+        logins = page.new_links(base, people or ()) if page else {}
+        if settings.json:
+            screen.document(also | ({"logins": logins} if page else {}))
+        for name, link in () if settings.json else logins.items():
+            whose = f"for {quoted(name)}" if name else "for one person"
+            screen.err(f"Approvals page, {whose}, once: {link}")
+
+    def new_links() -> None:
+        with suppress(screen.OutputLost):  # whoever read it may be gone, and the server goes on
+            links()
 
     def announce() -> None:
-        if as_json:
-            screen.document(told | ({"logins": links()} if page else {}))
-        else:
+        if not settings.json:
             screen.err(f"Rooms: {', '.join(allowed)}.")
             if base != bound:
                 screen.err(f"Listens at {bound}.")
-            ways = f"MCP at {base}/mcp" + (f", REST at {base}/v1" if page else "")
+            rest = f", REST at {base}/v1" if page else ""
             token = (
                 f"bearer token from {TOKEN_VARIABLE}" if guard.callers else "no token needed here"
             )
-            screen.err(f"{ways}, {token}.")
+            screen.err(f"MCP at {base}/mcp{rest}, {token}.")
             if page:
                 screen.err(f"Approvers by REST: {len(guard.approvers) or 'none'}.")
-                _print_links(links(), as_json=False)
-                if ASKED is not None:
-                    screen.err(f"New links: kill -USR1 {os.getpid()}")
+        links(**told)
+        if not settings.json:
+            if page and ASKED is not None:
+                screen.err(f"New links: kill -USR1 {os.getpid()}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
             answers = ", and its client may answer for the person" if elicit else ""
-            screen.err(
-                f"Warning: without {TOKEN_VARIABLE} any program on this machine may call{answers}."
-            )
+            warning = f"without {TOKEN_VARIABLE} any program on this machine may call{answers}."
+            screen.err(f"Warning: {warning}")
 
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
         told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
         told |= {"pid": os.getpid()}
-        asked = OnSignal(lambda: _print_links(links(), as_json=as_json))
-        entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=asked.running)]
+        lifespan = OnSignal(new_links).running
+        entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=lifespan)]
     app = create_app(toolkit, *entries, guard=guard)
     run(app, listener, announce, page.close if page else None)
-    return exits.DONE
-
-
-def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
-    with suppress(
-        screen.OutputLost
-    ):  # whoever read what we print may be gone, and the server goes on
-        if as_json:
-            screen.document({"logins": links})
-        for name, link in () if as_json else links.items():
-            whose = f"for {quoted(name)}" if name else "for one person"
-            screen.err(f"Approvals page, {whose}, once: {link}")
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
@@ -302,3 +297,67 @@ def log_to_stderr() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
+
+
+@contextmanager
+def simulator_errors() -> Iterator[None]:
+    """Turn what stops a simulator, or keeps it from being imported, into errors of ours."""
+    with extra("sim", "simulator", "jwt", "uvicorn"):
+        from hms_active_rooms.sim.scenes import SceneError
+        from hms_active_rooms.sim.server import ServerError
+    try:
+        with extra("sim", "simulator", "uvicorn"):
+            yield
+    except SceneError as error:
+        raise InvalidCall(
+            f"The scene cannot be used: {escaped(str(error)[:500])}.", hint=""
+        ) from None
+    except ServerError as error:
+        raise ConfigurationError(
+            f"The simulator {error}.",
+            hint="Choose another --host or --port; 0 takes any free port.",
+        ) from None
+
+
+def sim(
+    scene: Scene = "classroom",
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 8100,
+    delay_s: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show."),
+    ] = 0.3,
+    foreign_room: Annotated[
+        Literal["403", "404"], typer.Option(help="HTTP status for a room of another account.")
+    ] = "403",
+    json: Json = False,
+) -> None:
+    """Run a simulated 100ms on this machine, until Ctrl-C."""
+
+    def announce(sim: Simulation) -> None:
+        token = sim.management_token()
+        if json:
+            told = {"base_url": sim.base_url, "control_url": sim.control_url}
+            told |= {"room_id": sim.room_id, "scene": scene, "management_token": token}
+            screen.document({**told, "environment": environment(sim)})
+            return
+        screen.err(f"A simulated 100ms at {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
+        screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
+        screen.err("Paste this into another terminal:")
+        for line in paste_lines(sim):
+            screen.out(line)
+        screen.err(f"A client without a key pair takes this management token: {token}")
+
+    with simulator_errors():
+        from hms_active_rooms.sim.server import environment, paste_lines
+        from hms_active_rooms.sim.server import serve as run
+        from hms_active_rooms.sim.settings import Settings as Simulated
+
+        settings = Simulated(
+            removal_delay_s=delay_s,
+            ending_delay_s=delay_s,
+            foreign_room_status=404 if foreign_room == "404" else 403,
+        )
+        run(scene, host, port, settings=settings, announce=announce)
