@@ -20,7 +20,6 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Origin
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from scripted import ScriptedModel, calls, text
@@ -82,9 +81,7 @@ def converse(sim: Simulation, toolkit: ActiveRoomsToolkit) -> Converse:
     saver = InMemorySaver()
 
     def run(model: ScriptedModel, io: Talk) -> bool:
-        graph = build_moderator(model, toolkit, room_id=sim.room_id, checkpointer=saver)
-        talk = Conversation(graph, toolkit.gate, io, thread="t", room_id=sim.room_id)
-        return talk.run()
+        return Conversation(toolkit, io, model, saver, thread="t", room_id=sim.room_id).run()
 
     return run
 

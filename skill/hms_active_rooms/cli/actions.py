@@ -1,4 +1,4 @@
-"""`actions`: the journal in a person's hands: the list, one action, the archive."""
+"""`actions`, `approve`, `reject`: the record in a person's hands, and their yes or no."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.main import BY_STATE, DONE
+from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, REFUSED, UNKNOWN
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import (
     ActionId,
@@ -20,6 +20,7 @@ from hms_active_rooms.cli.settings import (
     Json,
     Settings,
     existing,
+    open_gate,
     open_journal,
     person_here,
     refuse_idle,
@@ -28,6 +29,7 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
+    from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.gate.journal import records
 
 _LISTED_PEOPLE = 3
@@ -239,3 +241,93 @@ def _event_line(event: records.Event) -> str:
 def _plain(value: object) -> object:
     # The database holds UTC without saying so.
     return value.replace(tzinfo=UTC).isoformat() if isinstance(value, datetime) else value
+
+
+# --- a person's yes or no ----------------------------------------------------------------------
+
+
+def approve(action: ActionId, settings: Settings) -> int:
+    """Decide on an action that waits; a yes runs it. Needs a person at a terminal."""
+    from hms_active_rooms.cli.person import somebody_here
+    from hms_active_rooms.gate.journal.records import FINAL
+    from hms_active_rooms.gate.wording import already
+
+    if not somebody_here():
+        raise ConfigurationError(
+            "Approving needs a person at a terminal; nothing was decided.",
+            hint="Run this command in a terminal, without pipes."
+            " To say no from anywhere: hms-active-rooms reject ACTION",
+        )
+    with open_journal(settings) as book:
+        row = existing(book, action)
+    if row.state in FINAL:
+        if words := already(row):
+            screen.err(words)
+        return report(row, settings)
+    with open_gate(settings, row.room_id) as gate:
+        screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")
+        if row.state == "approved":
+            screen.err(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
+        return ask_here(gate, row, settings)
+
+
+def reject(
+    action: ActionId,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
+    json: Json = False,
+    journal: JournalUrl = None,
+) -> int:
+    """Say no to an action that waits. Works without a terminal."""
+    from hms_active_rooms.gate.approval import Reject
+    from hms_active_rooms.gate.deciding import record_decision
+    from hms_active_rooms.gate.policy import Policy
+    from hms_active_rooms.gate.view import view
+    from hms_active_rooms.gate.wording import already, outcome
+
+    # A no reads no room and sends nothing, so the journal alone is enough.
+    with open_journal(Settings(journal=journal)) as book:
+        wanted, by, no = existing(book, action).id, person_here(), Reject(reason)
+        with book.write() as tx:
+            decided = record_decision(tx, wanted, no, by=by, way="terminal", policy=Policy())
+    row = decided.action
+    if json:
+        screen.document(view(row).model_dump(mode="json"))
+    elif decided.counted:
+        screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
+    else:
+        screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
+    code = BY_STATE[row.state]
+    return DONE if code == REFUSED else UNKNOWN if code == UNKNOWN else FAILED
+
+
+def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
+    from hms_active_rooms.cli.person import Desk, Interrupted, finish, still_open
+
+    try:
+        action = finish(gate, action, Desk(settings))
+    except Interrupted as stopped:
+        if left := still_open(stopped.action, settings):
+            screen.err(left)
+            return INTERRUPTED
+        action = stopped.action
+    return report(action, settings)
+
+
+def report(action: records.Action, settings: Settings) -> int:
+    """How an action ended, or what it waits for, told and as the exit code."""
+    from hms_active_rooms.cli.person import next_step
+    from hms_active_rooms.gate.view import view
+    from hms_active_rooms.gate.wording import outcome
+
+    code = BY_STATE[action.state]
+    if settings.json:
+        screen.document(view(action).model_dump(mode="json"))
+        return code
+    say = screen.out if code == DONE else screen.err
+    say(outcome(action))
+    if action.state == "proposed":
+        # On standard output alone, so that a script can take it.
+        screen.out(action.id)
+    if then := next_step(action, settings):
+        screen.err(then)
+    return code

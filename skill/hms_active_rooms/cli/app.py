@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import actions, changing, chat, reading, serving, skill
+from hms_active_rooms.cli import actions, chat, rooms, serving, skill
 from hms_active_rooms.cli.main import EPILOG
 from hms_active_rooms.cli.settings import spread
 
@@ -65,9 +65,9 @@ app.add_typer(_actions, name="actions")
 app.add_typer(_chats, name="chats")
 app.add_typer(_skill, name="skill")
 for command in (
-    *(reading.room, reading.peers),
-    *(changing.send, changing.remove, changing.end),
-    *(changing.approve, changing.reject),
+    *(rooms.room, rooms.peers),
+    *(rooms.send, rooms.remove, rooms.end),
+    *(actions.approve, actions.reject),
     *(chat.chat, chat.demo, serving.sim),
     *(serving.mcp, serving.serve),
 ):

@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
@@ -43,11 +43,7 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    from hms_active_rooms.cli.conversation import Conversation, Transcript
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 _THREAD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OFFLINE: Final = "No language model is in this demo: plain sentences become commands."
@@ -56,19 +52,12 @@ _INTRO: Final = (
     'Try: "who is here", "kick Spam Bot", "help". Ctrl-D ends it.',
 )
 
-
 KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
 KEPT_CHECKPOINTS: Final = 50
-"""Of one conversation, after each message: some turns, though only the newest is ever read."""
+"""Of one conversation: some turns, though only the newest is ever read."""
 
 _UUID_EPOCH: Final = datetime(1582, 10, 15, tzinfo=UTC)
-
-_Days = Annotated[float, typer.Option(min=0, help="Delete those not used for this many days.")]
-_Mb = Annotated[
-    float,
-    typer.Option(min=0, help="Delete the oldest until all together take at most this many MB."),
-]
 
 
 class Chat(NamedTuple):
@@ -111,7 +100,7 @@ def chat(
     allowed = room_policy(environ, room_id)
     _load_only_known_types()
     from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.cli.conversation import Transcript
+    from hms_active_rooms.cli.conversation import Conversation, Transcript
     from hms_active_rooms.cli.person import Interrupted
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -125,7 +114,9 @@ def chat(
     also = ("--model", model) if model else ()
     resume = settings.command("chat", room_id, "--thread", name, *also)
     io = Transcript(settings, piped_answers=approve_from_stdin, go_on=resume)
-    with _saver() as kept, _talking(toolkit, io, model, kept, name, room_id) as talk:
+    with _saver(name) as saver, ExitStack() as stack:
+        stack.callback(blocking.run, toolkit.aclose)
+        talk = Conversation(toolkit, io, model, saver, thread=name, room_id=room_id)
         about = talk.room_of_thread()
         if about not in (None, room_id):
             raise InvalidCall(
@@ -143,7 +134,6 @@ def chat(
             waiting = talk.run(new=thread is None)
         except Interrupted as stopped:
             return BY_STATE[stopped.action.state]
-    _keep_newest(name)
     return WAITING if waiting else DONE
 
 
@@ -156,7 +146,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
         from hms_active_rooms.api.auth import SignedTokens
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.api.transport import to_app
-        from hms_active_rooms.cli.conversation import Transcript
+        from hms_active_rooms.cli.conversation import Conversation, Transcript
         from hms_active_rooms.gate.policy import Policy
         from hms_active_rooms.sim.server import in_process
         from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -175,7 +165,10 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
             journal=":memory:",
             requester=f"demo:{person_here()}",
         )
-        with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
+        with ExitStack() as stack:
+            stack.callback(blocking.run, toolkit.aclose)
+            saver = InMemorySaver()
+            talk = Conversation(toolkit, io, model, saver, thread="demo", room_id=sim.room_id)
             if json:
                 io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
             else:
@@ -188,26 +181,6 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
 def _load_only_known_types() -> None:
     """LangGraph reads this when it is imported; from a checkpoint it then loads known types only."""
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
-
-
-@contextmanager
-def _talking(
-    toolkit: ActiveRoomsToolkit,
-    io: Transcript,
-    model: str | None,
-    saver: BaseCheckpointSaver[str],
-    thread: str,
-    room_id: str,
-) -> Iterator[Conversation]:
-    """A conversation with the person here; the toolkit is closed afterwards."""
-    from hms_active_rooms.cli.conversation import Conversation
-    from hms_active_rooms.moderator import build_moderator
-
-    try:
-        graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
-        yield Conversation(graph, toolkit.gate, io, thread=thread, room_id=room_id)
-    finally:
-        blocking.run(toolkit.aclose)
 
 
 # --- the conversations on disk --------------------------------------------------------------
@@ -232,7 +205,16 @@ def chats(ctx: typer.Context, json: Json = False) -> None:
     screen.table(("THREAD", "ROOM", "LAST USED", "KB"), cells, nothing)
 
 
-def prune(days: _Days = KEPT_DAYS, mb: _Mb = KEPT_MB, json: Json = False) -> None:
+def prune(
+    days: Annotated[
+        float, typer.Option(min=0, max=100_000, help="Delete those not used for this many days.")
+    ] = KEPT_DAYS,
+    mb: Annotated[
+        float,
+        typer.Option(min=0, help="Delete the oldest until all together take at most this many MB."),
+    ] = KEPT_MB,
+    json: Json = False,
+) -> None:
     """Delete old conversations. The journal keeps what was asked and done in them."""
     with _connected() as db:
         gone = _prune(db, days, mb)
@@ -272,13 +254,8 @@ def _made(checkpoint_id: str) -> datetime:
 def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
-    found, left = _chats(db), mb * 1024 * 1024
-    try:
-        since = datetime.now(UTC) - timedelta(days=days)
-    except OverflowError:
-        raise InvalidCall(f"--days {days:g} is too large.", hint="") from None
-    gone = []
-    for chat in found:
+    gone, left, since = [], mb * 1024 * 1024, datetime.now(UTC) - timedelta(days=days)
+    for chat in _chats(db):
         left -= chat.bytes
         if chat.used < since or left < 0:
             gone.append(chat)
@@ -287,9 +264,25 @@ def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
     return gone
 
 
-def _keep_newest(thread: str) -> None:
-    """Delete all but the newest checkpoints of a conversation."""
+@contextmanager
+def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
+    """Where the moderator keeps its conversations. Old ones are deleted first, and at the end all but
+    the newest checkpoints of this one."""
+    import aiosqlite
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    async def opened() -> AsyncSqliteSaver:
+        saver = AsyncSqliteSaver(await aiosqlite.connect(path()))
+        await saver.setup()
+        return saver
+
     with _connected() as db:
+        _prune(db, KEPT_DAYS, KEPT_MB)
+        made = blocking.run(opened)
+        try:
+            yield made
+        finally:
+            blocking.run(made.conn.close)
         for table in ("checkpoints", "writes"):
             db.execute(
                 f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id < (SELECT"  # noqa: S608
@@ -301,46 +294,16 @@ def _keep_newest(thread: str) -> None:
 
 
 @contextmanager
-def _saver() -> Iterator[AsyncSqliteSaver]:
-    """Where the moderator keeps its conversations; old ones are deleted first."""
-    import aiosqlite
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    async def opened() -> AsyncSqliteSaver:
-        saver = AsyncSqliteSaver(await aiosqlite.connect(path()))
-        await saver.setup()
-        return saver
-
-    with _connected() as db:
-        _prune(db, KEPT_DAYS, KEPT_MB)
-    with _errors():
-        made = blocking.run(opened)
-        try:
-            yield made
-        finally:
-            blocking.run(made.conn.close)
-
-
-@contextmanager
 def _connected() -> Iterator[sqlite3.Connection]:
     """The file, made if it is not there; only its owner can read it."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
-    with _errors():
+    try:
         path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path().touch(mode=0o600, exist_ok=True)
-        db = sqlite3.connect(path())
-        try:
+        with closing(sqlite3.connect(path())) as db:
             SqliteSaver(db).setup()
             yield db
-        finally:
-            db.close()
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
     except screen.OutputLost:
         raise
     except OSError as error:

@@ -26,10 +26,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphRecursionError
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from hms_active_rooms import blocking
@@ -46,12 +47,15 @@ from hms_active_rooms.cli.settings import Settings, person_here
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, by_person
 from hms_active_rooms.gate.view import view
+from hms_active_rooms.moderator.moderator import ModeratorState, build_moderator
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 Event = Mapping[str, Any]
 """`type` says what it is."""
+
+Given = ModeratorState | Command[dict[str, Any]] | None
 
 LEAVE: Final = re.compile(
     r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"
@@ -67,19 +71,21 @@ _INDENT = " " * len(_SPEAKER)
 
 
 class Conversation:
-    """One thread of the moderator graph, which has a checkpointer that works asynchronously.
-    `gate`: the one behind its tools."""
+    """One thread of the moderator, about one room. `model`: as `build_moderator` takes it; `saver`
+    works asynchronously."""
 
     def __init__(
         self,
-        graph: CompiledStateGraph[Any, Any, Any, Any],
-        gate: Gate,
+        toolkit: ActiveRoomsToolkit,
         io: Transcript,
+        model: BaseChatModel | str | None,
+        saver: BaseCheckpointSaver[str],
         *,
         thread: str,
         room_id: str,
     ) -> None:
-        self._graph, self._gate, self._io, self._thread = graph, gate, io, thread
+        self._graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
+        self._gate, self._io, self._thread = toolkit.gate, io, thread
         self._failures = _ModelFailures()
         self._told: set[str] = set()
         self._config = RunnableConfig(
@@ -135,7 +141,7 @@ class Conversation:
         with self._gate.journal.read() as reading:
             return reading.actions(thread=self._thread, limit=50)
 
-    def _turn(self, given: object, asked: Sequence[Interrupt] = ()) -> bool:
+    def _turn(self, given: Given, asked: Sequence[Interrupt] = ()) -> bool:
         """One message of the person and all that follows; False when actions stay pending."""
         since = self._gate.journal.now()
         self._told.clear()
@@ -165,7 +171,7 @@ class Conversation:
         if unclear := [row for row in sent if row.executed == "maybe"]:
             raise Interrupted(unclear[0]) from None
 
-    def _streamed(self, given: object) -> Sequence[Interrupt]:
+    def _streamed(self, given: Given) -> Sequence[Interrupt]:
         asked: list[Interrupt] = []
 
         async def stream() -> None:

@@ -8,7 +8,7 @@ without a decision are a refusal, and no line at all decides nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TextIO
@@ -233,7 +233,7 @@ def ask(
     return NO_VALID_ANSWER
 
 
-def _edit(request: ApprovalRequest, words: list[str], desk: Desk) -> Edit | None:
+def _edit(request: ApprovalRequest, words: Sequence[str], desk: Desk) -> Edit | None:
     changes: dict[str, str] = {}
     for word in words:
         line = desk.read(f"New {word} (empty: as it is): ")

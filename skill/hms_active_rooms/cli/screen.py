@@ -24,6 +24,7 @@ from typing import TextIO
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.untrusted import escaped
 
+_FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
 _MAX_LINE_CHARS = 4000
 """A model's line longer than this is cut: nobody reads it, and a terminal chokes on it."""
 
@@ -148,16 +149,10 @@ def refuse_a_terminal(wanted: bool) -> bool:
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
     """An error as a JSON value: code, message, executed, hint and what programs can use besides."""
-    body: dict[str, object] = {
-        "code": error.code,
-        "message": str(error),
-        "executed": error.executed,
-        "hint": error.hint,
-    }
-    for name in ("status", "request_id", "retry_after_s", "action_id"):
-        if (value := getattr(error, name, None)) is not None:
-            body[name] = value
-    return {"error": body}
+    body = {"code": error.code, "message": str(error), "executed": error.executed}
+    more = {name: getattr(error, name, None) for name in _FOR_PROGRAMS}
+    known = {name: value for name, value in more.items() if value is not None}
+    return {"error": {**body, "hint": error.hint, **known}}
 
 
 def error_text(error: ActiveRoomsError) -> str:
@@ -273,17 +268,16 @@ class Progress:
     """A line on a terminal while work goes on: after half a second, with the seconds so far."""
 
     def __init__(self, text: str, stream: TextIO | None) -> None:
-        self._text = text
-        self._stream = stream if stream is not None and colours(stream) else None
+        self._text, self._stream = text, stream
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show it until the block ends, or until `stop`."""
-        if self._stream is not None:
-            self._stopped.clear()
-            self._thread = threading.Thread(target=self._show, args=(self._stream,), daemon=True)
+        self._stopped.clear()
+        if (stream := self._stream) is not None and colours(stream):
+            self._thread = threading.Thread(target=self._show, args=(stream,), daemon=True)
             self._thread.start()
         try:
             yield
@@ -293,8 +287,8 @@ class Progress:
     def stop(self) -> None:
         """Take it away: nothing may move beside what a person reads or types."""
         self._stopped.set()
-        if (thread := self._thread) is not None:
-            thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _show(self, stream: TextIO) -> None:
         begun, pause_s = time.monotonic(), 0.5

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -76,24 +77,15 @@ Model = Annotated[
 
 @dataclass(frozen=True)
 class Settings:
-    """What a command was told, besides its arguments: options of the commands that change rooms.
-
-    Attributes:
-        json: results as JSON.
-        journal: URL of the journal; None: `HMS_JOURNAL`, else the file in the state directory.
-        policy: a TOML file; None: `HMS_POLICY_FILE`.
-    """
+    """What a command was told, besides its arguments: options of the commands that change rooms."""
 
     json: Json = False
     journal: JournalUrl = None
     policy: PolicyFile = None
 
     def environ(self) -> dict[str, str]:
-        """The environment, with the options in it.
-
-        Raises:
-            ConfigurationError: a variable that begins with `HMS_` and that nothing reads.
-        """
+        """The environment, with the options in it; ConfigurationError: a variable that begins with
+        `HMS_` and that nothing reads."""
         refuse_unknown(os.environ)
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
@@ -151,20 +143,30 @@ def existing(journal: Journal, action_id: str) -> Action:
 
 
 @contextmanager
-def open_gate(settings: Settings, room: str, *, only_reads: bool = False) -> Iterator[Gate]:
-    """A gate for one room; one that only reads needs no journal."""
+def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
+    """A gate for one room."""
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.gate import Gate
 
     environ = settings.environ()
     policy = room_policy(environ, room)
     client = ActiveRoomsClient.from_env(environ)
-    kept = Settings(journal=":memory:") if only_reads else settings
-    with open_journal(kept, create=True) as journal:
+    with open_journal(settings, create=True) as journal:
         try:
             yield Gate(client, policy, journal)
         finally:
             blocking.run(client.aclose)
+
+
+def seen(
+    settings: Settings, room: str, look: Callable[[Gate], Coroutine[None, None, Result]]
+) -> Result:
+    """What a look at a room finds, which needs no journal."""
+    with (
+        open_gate(replace(settings, journal=":memory:"), room) as gate,
+        screen.Progress("Reading the room", sys.stderr).shown(),
+    ):
+        return blocking.run(look(gate))
 
 
 def person_here() -> str:
@@ -192,12 +194,8 @@ def extra(name: str, what: str, *modules: str) -> Iterator[None]:
 
 
 def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
-    """Refuse typed options that the command would ignore, because `beside` was typed too.
-    `names`: the parameters it ignores then; without any, all that it has.
-
-    Raises:
-        InvalidCall: one of them was typed, and would do nothing.
-    """
+    """InvalidCall for a typed option that the command would ignore, because `beside` was typed too.
+    `names`: the parameters it ignores then; without any, all that it has."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         typed = source is not None and source.name == "COMMANDLINE"
@@ -222,17 +220,13 @@ def spread(command: Callable[..., Result]) -> Callable[..., Result]:
 
     So options that several commands share, and what is done with them, stand once.
     """
-    groups: dict[str, type[Any]] = {}
-    options: list[Parameter] = []
     hints = get_type_hints(command, include_extras=True)
-    for parameter in signature(command).parameters.values():
-        kind = hints[parameter.name]
-        if isinstance(kind, type) and is_dataclass(kind):
-            groups[parameter.name] = kind
-            options += signature(kind).parameters.values()
-            hints |= get_type_hints(kind, include_extras=True)
-        else:
-            options.append(parameter)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    options: list[Parameter] = []
+    for name, parameter in signature(command).parameters.items():
+        kind = groups.get(name)
+        options += signature(kind).parameters.values() if kind else [parameter]
+        hints |= get_type_hints(kind, include_extras=True) if kind else {}
 
     @wraps(command)
     def called(**given: Any) -> Result:
