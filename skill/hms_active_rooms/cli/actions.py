@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Context, Option
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
@@ -39,22 +39,18 @@ _POLL_S = 0.2
 
 Before = Annotated[
     str,
-    typer.Option(
-        "--before", metavar="DATE", help="A date in your time zone, or a time with its zone."
-    ),
+    Option("--before", metavar="DATE", help="A date in your time zone, or a time with its zone."),
 ]
 
 
 def actions(
-    ctx: typer.Context,
-    state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
-    room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
+    ctx: Context,
+    state: Annotated[str | None, Option(help="Only this state, e.g. proposed.")] = None,
+    room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
+    limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
         bool,
-        typer.Option(
-            "--refused", help="List HTTP requests that a server refused, instead of actions."
-        ),
+        Option("--refused", help="List HTTP requests that a server refused, instead of actions."),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
@@ -71,51 +67,51 @@ def actions(
         raise InvalidCall(f"--state {quoted(state)} is no state.", hint=states)
     room_id = parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
-        if refused:
-            requests = reading.refused_requests(limit=limit)
-            if json:
-                screen.document({"refused": list(map(_event, requests))})
-            elif not requests:
-                screen.err("No request was refused.")
-            for event in () if json else requests:
-                screen.out(_event_line(event))
-            return
-        rows = reading.actions(state=wanted, room_id=room_id, limit=limit)
+        requests = reading.refused_requests(limit=limit) if refused else []
+        rows = [] if refused else reading.actions(state=wanted, room_id=room_id, limit=limit)
         now = reading.now()
-    if json:
+    if json and refused:
+        screen.document({"refused": list(map(_event, requests))})
+    elif refused:
+        lines = [(_event_line(event),) for event in requests]
+        screen.table(("REFUSED REQUESTS",), lines, "No request was refused.")
+    elif json:
         from hms_active_rooms.gate.view import view
 
         views = [view(row, people=_LISTED_PEOPLE) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
-        return
-    heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
-    which = "no such actions" if state or room else "no actions"
-    nothing = f"There are {which} in the journal {book.place}."
-    screen.table(heads, [_cells(row, now) for row in rows], nothing)
+    else:
+        cells = [
+            (
+                row.id,
+                _state(row, now),
+                row.tool.removeprefix("hms-"),
+                row.impact.whom() if row.impact else "nobody: refused",
+                row.room_id,
+                shortened(row.requester, 30),
+                at(row.created_at),
+            )
+            for row in rows
+        ]
+        which = "no such actions" if state or room else "no actions"
+        nothing = f"There are {which} in the journal {book.place}."
+        heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
+        screen.table(heads, cells, nothing)
 
 
-def _cells(action: records.Action, now: datetime) -> tuple[str, ...]:
-    return (
-        action.id,
-        f"{action.state} ({left})" if (left := _left(action, now)) else action.state,
-        action.tool.removeprefix("hms-"),
-        action.impact.whom() if action.impact else "nobody: refused",
-        action.room_id,
-        shortened(action.requester, 30),
-        at(action.created_at),
-    )
-
-
-def _left(action: records.Action, now: datetime) -> str:
-    return time_left(action.expires_at, now) if action.state == "proposed" else ""
+def _state(action: records.Action, now: datetime) -> str:
+    left = f" ({time_left(action.expires_at, now)})" if action.state == "proposed" else ""
+    return action.state + left
 
 
 def show(
     action: ActionId,
     wait: Annotated[
         float | None,
-        typer.Option(
+        Option(
+            min=0,
+            max=86_400,
             metavar="SECONDS",
             help="Wait up to SECONDS for the action to end; the exit code then says how it ended.",
         ),
@@ -125,21 +121,18 @@ def show(
     journal: JournalUrl = None,
 ) -> int:
     """Show one action and everything that happened to it."""
-    from hms_active_rooms.gate.journal.records import row_of
+    from hms_active_rooms.gate.journal.records import UNSENT, row_of
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import decider, describe, outcome
 
-    if wait is not None and not 0 <= wait <= 86_400:
-        raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
+    until = time.monotonic() + (wait or 0)
     with open_journal(Settings(journal=journal)) as book:
-        row, until = existing(book, action), time.monotonic() + (wait or 0)
-        while wait is not None:
-            row = book.latest(row.call_key) or row
-            left_s = until - time.monotonic()
-            if row.ended or left_s <= 0:
-                break
-            time.sleep(min(_POLL_S, left_s))
+        row = existing(book, action)
         newest = book.latest(row.call_key) or row
+        while wait and not newest.ended and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(_POLL_S, left_s))
+            newest = book.latest(row.call_key) or row
+        row = row if wait is None else newest
         events, now = book.events(row.id), book.now()
     code = DONE if wait is None else BY_STATE[row.state]
     if all or json:
@@ -152,27 +145,20 @@ def show(
         return code
     values = {
         "Action": row.id,
-        "State": ", ".join(filter(None, (row.state, _left(row, now)))),
+        "State": _state(row, now),
         "What": describe(row),
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
+        "Decided": decider(row),
+        "Outcome": "" if row.state in UNSENT else screen.told(outcome(row)),
+        "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
+        "Events": "\n".join(map(_event_line, events)),
     }
-    if decided := decider(row):
-        values["Decided"] = decided
-    if row.state not in ("proposed", "approved"):
-        values["Outcome"] = screen.told(outcome(row))
-    if newest.id != row.id:
-        values["Went on as"] = f"{newest.id} ({newest.state})"
     screen.fields(values)
-    screen.out("Events")
-    for event in events:
-        screen.out("  " + _event_line(event))
     return code
 
 
 def export(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A new file; one JSON object a line.")
-    ],
+    file: Annotated[str, Argument(metavar="FILE", help="A new file; one JSON object a line.")],
     before: Before,
     json: Json = False,
     journal: JournalUrl = None,
@@ -273,7 +259,7 @@ def approve(action: ActionId, settings: Settings) -> int:
 
 def reject(
     action: ActionId,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
+    reason: Annotated[str, Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from uuid import UUID, uuid4
 
 import platformdirs
-import typer
+from typer import Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
@@ -74,14 +74,14 @@ def chat(
     model: Model = None,
     thread: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="Go on with this conversation, or begin one by this name; `chats` lists them.",
         ),
     ] = None,
     approve_from_stdin: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--approve-from-stdin",
             help="Take yes and no from piped input too. Whatever writes to the pipe approves for you.",
         ),
@@ -186,7 +186,7 @@ def _load_only_known_types() -> None:
 # --- the conversations on disk --------------------------------------------------------------
 
 
-def chats(ctx: typer.Context, json: Json = False) -> None:
+def chats(ctx: Context, json: Json = False) -> None:
     """List the conversations of `chat`, newest first. `chats prune` deletes old ones."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
@@ -207,11 +207,11 @@ def chats(ctx: typer.Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, typer.Option(min=0, max=100_000, help="Delete those not used for this many days.")
+        float, Option(min=0, max=100_000, help="Delete those not used for this many days.")
     ] = KEPT_DAYS,
     mb: Annotated[
         float,
-        typer.Option(min=0, help="Delete the oldest until all together take at most this many MB."),
+        Option(min=0, help="Delete the oldest until all together take at most this many MB."),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:

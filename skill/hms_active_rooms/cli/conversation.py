@@ -55,7 +55,7 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 Event = Mapping[str, Any]
 """`type` says what it is."""
 
-Given = ModeratorState | Command[dict[str, Any]] | None
+Given = ModeratorState | Command[Any] | None
 
 LEAVE: Final = re.compile(
     r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"

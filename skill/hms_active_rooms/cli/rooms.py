@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
-import typer
+from typer import Argument, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
@@ -72,16 +72,14 @@ def _running_since(created: datetime | None) -> str:
 
 def peers(
     room: Room,
-    role: Annotated[str | None, typer.Option(help="Only this role.")] = None,
-    user_id: Annotated[str | None, typer.Option(help="Only this user id.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only people whose name contains this.")] = None,
+    role: Annotated[str | None, Option(help="Only this role.")] = None,
+    user_id: Annotated[str | None, Option(help="Only this user id.")] = None,
+    name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Rows to show. Default: 100; with --json 50, fewer if they are long."
-        ),
+        Option(min=1, help="Rows to show. Default: 100; with --json 50, fewer if they are long."),
     ] = None,
-    offset: Annotated[int, typer.Option(min=0, help="Rows to skip.")] = 0,
+    offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,
     json: Json = False,
     policy: PolicyFile = None,
@@ -133,13 +131,11 @@ _SHOWN = 10
 
 def send(
     room: Room,
-    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The text to send.")],
-    to: Annotated[
-        str | None, typer.Option(metavar="PEER", help="One peer: its id, or its name.")
-    ] = None,
-    role: Annotated[str | None, typer.Option(help="Everyone with this role.")] = None,
+    message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
+    to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
+    role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
     type: Annotated[
-        str, typer.Option(help="Message type; clients show chat in their chat panel.")
+        str, Option(help="Message type; clients show chat in their chat panel.")
     ] = "chat",
     *,
     settings: Settings,
@@ -153,8 +149,8 @@ def send(
 
 def remove(
     room: Room,
-    peer: Annotated[str | None, typer.Argument(metavar="PEER", help="Its id, or its name.")] = None,
-    role: Annotated[str | None, typer.Option(help="Everyone with this role now.")] = None,
+    peer: Annotated[str | None, Argument(metavar="PEER", help="Its id, or its name.")] = None,
+    role: Annotated[str | None, Option(help="Everyone with this role now.")] = None,
     reason: Reason = None,
     *,
     settings: Settings,
@@ -171,9 +167,7 @@ def remove(
 def end(
     room: Room,
     reason: Reason = None,
-    lock: Annotated[
-        bool, typer.Option("--lock", help="Also disable the room: nobody can join.")
-    ] = False,
+    lock: Annotated[bool, Option("--lock", help="Also disable the room: nobody can join.")] = False,
     *,
     settings: Settings,
 ) -> int:

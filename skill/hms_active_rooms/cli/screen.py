@@ -303,7 +303,8 @@ class Progress:
 
 
 def fields(values: Mapping[str, str]) -> None:
-    """Names and values to standard output, aligned."""
-    width = max(len(name) for name in values)
-    for name, value in values.items():
+    """Names and values to standard output, aligned; those without a value are left out."""
+    known = {name: value for name, value in values.items() if value}
+    width = max(map(len, known))
+    for name, value in known.items():
         out(indented(value, f"{name:<{width}}  ", " " * (width + 2)))

@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-import typer
+from typer import Context, Option
 
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.main import SIGNALS
@@ -48,18 +48,18 @@ class Where:
 
     room: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="ROOM",
             help="A room the tools may act on (repeatable); needed, unless the policy names rooms.",
         ),
     ] = None
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+        int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
     ] = 9090
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN or"
             " HMS_SERVER_TOKENS.",
@@ -67,14 +67,14 @@ class Where:
     ] = None
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="URL",
             help="Also accept this browser Origin, e.g. https://rooms.example (repeatable).",
         ),
     ] = None
     no_elicitation: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--no-elicitation",
             help="Never ask through MCP clients; people decide in a terminal or, with `serve`, on"
             " its page or by REST.",
@@ -83,10 +83,10 @@ class Where:
 
 
 def mcp(
-    ctx: typer.Context,
+    ctx: Context,
     where: Where,
     stdio: Annotated[
-        bool, typer.Option("--stdio", help="Serve one client by standard input and output.")
+        bool, Option("--stdio", help="Serve one client by standard input and output.")
     ] = False,
     *,
     settings: Settings,
@@ -122,7 +122,7 @@ def serve(
     where: Where,
     person: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="Print a one-time login link for NAME (repeatable). Without it: one link, no name.",
         ),
@@ -321,16 +321,16 @@ def simulator_errors() -> Iterator[None]:
 
 def sim(
     scene: Scene = "classroom",
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
+    host: Annotated[str, Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+        int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
     ] = 8100,
     delay_s: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show."),
+        Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show."),
     ] = 0.3,
     foreign_room: Annotated[
-        Literal["403", "404"], typer.Option(help="HTTP status for a room of another account.")
+        Literal["403", "404"], Option(help="HTTP status for a room of another account.")
     ] = "403",
     json: Json = False,
 ) -> None:

@@ -13,7 +13,7 @@ from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
-import typer
+from typer import Argument, Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
-ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one document a line.")]
+Room = Annotated[str, Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
+ActionId = Annotated[str, Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
+Json = Annotated[bool, Option("--json", help="JSON on standard output, one document a line.")]
 All = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--all",
         callback=screen.refuse_a_terminal,
         help="Print every record whole, as JSON Lines: redirect it to a file or a pipe.",
@@ -44,7 +44,7 @@ All = Annotated[
 ]
 JournalUrl = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="URL",
         help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If no journal"
         " is there, send, remove, end, chat, mcp and serve create it; other commands end with an"
@@ -52,21 +52,19 @@ JournalUrl = Annotated[
     ),
 ]
 PolicyFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
+    str | None, Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
 ]
-Reason = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Why. The people in the room see it.")
-]
+Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in the room see it.")]
 Scene = Annotated[
     str,
-    typer.Option(
+    Option(
         metavar="NAME",
         help="classroom, webinar, arena, hostile, idle, or a .yaml file of your own.",
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="NAME",
         envvar="HMS_MODEL",
         help='A chat model as "provider:model" (extra "models"). Without it no language model'
@@ -193,7 +191,7 @@ def extra(name: str, what: str, *modules: str) -> Iterator[None]:
         ) from None
 
 
-def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
+def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
     """InvalidCall for a typed option that the command would ignore, because `beside` was typed too.
     `names`: the parameters it ignores then; without any, all that it has."""
     for option in ctx.command.params:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
+from typer import Argument, Option
 
 from hms_active_rooms import __version__
 from hms_active_rooms.cli import screen
@@ -65,13 +65,11 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 def install(
     folder: Annotated[
         str,
-        typer.Argument(
-            metavar="DIR", help="Where your agent looks for skills, e.g. ~/.claude/skills."
-        ),
+        Argument(metavar="DIR", help="Where your agent looks for skills, e.g. ~/.claude/skills."),
     ],
     force: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--force", help="Replace an install that was changed, or another copy of this skill."
         ),
     ] = False,
