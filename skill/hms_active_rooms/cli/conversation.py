@@ -210,7 +210,7 @@ class Conversation:
         elif isinstance(message, ToolMessage) and message.name in CALLS:
             # By code and not in the model's words: the record's text is for whoever reads it,
             # the message's may tell a model what to do next.
-            told = {"state": "failed", "executed": "no", "text": message.text}
+            told = {"state": "failed", "decided_way": "", "executed": "no", "text": message.text}
             self._outcome(told | (message.artifact or {}))
 
     def _tell(self, row: Action) -> None:

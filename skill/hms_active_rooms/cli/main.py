@@ -123,7 +123,7 @@ def _ended(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # typer's own way to end then
+        if isinstance(ended.__context__, OSError):  # typer's own way to end then
             raise ended.__context__ from None
         raise
     return code if isinstance(code, int) else DONE

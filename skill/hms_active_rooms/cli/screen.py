@@ -50,8 +50,13 @@ def prepare_streams() -> None:
 
 
 def say(stream: TextIO, text: str = "") -> None:
-    """One text and the end of its line, at once, so that piped output keeps its order."""
-    write(stream, wrapped(text, stream) + "\n")
+    """One text and the end of its line, at once, so that piped output keeps its order. On a terminal,
+    lines that do not fit go on in indented ones: none of them begins where ours do."""
+    lines = text.split("\n")
+    if is_terminal(stream):
+        indents = [" " * (len(line) - len(line.lstrip(" ")) + 2) for line in lines]
+        lines = [p for n, line in enumerate(lines) for p in _lines(line, _columns(), indents[n])]
+    write(stream, "\n".join(lines) + "\n")
 
 
 def out(text: str = "") -> None:
@@ -64,19 +69,10 @@ def err(text: str = "") -> None:
     say(sys.stderr, text)
 
 
-def wrapped(text: str, stream: TextIO) -> str:
-    """The text as it is; on a terminal, lines that do not fit go on in indented ones, so that
-    no word is broken and none of them begins where ours do."""
-    if not is_terminal(stream):
-        return text
-    width, shown = _columns(), []
-    for line in text.split("\n"):
-        indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
-        shown += [line] if len(line) <= width else _lines(line, width, indent)
-    return "\n".join(shown)
-
-
 def _lines(line: str, width: int, indent: str = "") -> list[str]:
+    """The line in lines that fit; no word is broken."""
+    if len(line) <= width:
+        return [line]
     return textwrap.wrap(
         line,
         max(width, 1),
@@ -245,11 +241,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = ""
     for number in sorted(range(len(widths)), key=lambda n: least[n] - widths[n]):
         widths[number] -= min(max(sum(widths) - room, 0), widths[number] - least[number])
     for row in (heads, *rows):
-        parts = [
-            [cell] if _cells(cell) <= width else _lines(cell, width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        for line in zip_longest(*parts, fillvalue=""):
+        for line in zip_longest(*map(_lines, row, widths), fillvalue=""):
             padded = (c + " " * (w - _cells(c)) for c, w in zip(line, widths, strict=True))
             text = "  ".join(padded).rstrip()
             write(sys.stdout, (bold(text, sys.stdout) if row is heads else text) + "\n")

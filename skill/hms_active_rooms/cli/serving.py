@@ -164,6 +164,11 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
     ]
     told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
+    if page:
+        told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
+        told |= {"pid": os.getpid()}
+
+    token = f"bearer token from {TOKEN_VARIABLE}" if guard.callers else "no token needed here"
 
     def links(**also: object) -> None:
         logins = page.new_links(base, people or ()) if page else {}
@@ -179,16 +184,12 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
     def announce() -> None:
         if not settings.json:
-            screen.err(f"Rooms: {', '.join(allowed)}.")
-            if base != bound:
-                screen.err(f"Listens at {bound}.")
-            rest = f", REST at {base}/v1" if page else ""
-            token = (
-                f"bearer token from {TOKEN_VARIABLE}" if guard.callers else "no token needed here"
-            )
-            screen.err(f"MCP at {base}/mcp{rest}, {token}.")
+            listens = f" Listens at {bound}." if base != bound else ""
+            screen.err(f"Rooms: {', '.join(allowed)}.{listens}")
+            screen.err(f"MCP at {base}/mcp, {token}.")
             if page:
-                screen.err(f"Approvers by REST: {len(guard.approvers) or 'none'}.")
+                approvers = len(guard.approvers) or "none"
+                screen.err(f"REST at {base}/v1, {token}. Approvers by REST: {approvers}.")
         links(**told)
         if not settings.json:
             if page and ASKED is not None:
@@ -202,8 +203,6 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
-        told |= {"pid": os.getpid()}
         lifespan = OnSignal(new_links).running
         entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=lifespan)]
     app = create_app(toolkit, *entries, guard=guard)
@@ -281,15 +280,10 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
 def guides() -> dict[str, str]:
     """The skill's files for programs to read, by path; none when they did not come along."""
-    try:
-        found = files()
-    except ConfigurationError:
-        return {}
-    return {
-        path: content.decode()
-        for path, content in found.items()
-        if path == "SKILL.md" or path.startswith("references/")
-    }
+    with suppress(ConfigurationError):
+        read = ("SKILL.md", "references/")
+        return {path: text.decode() for path, text in files().items() if path.startswith(read)}
+    return {}
 
 
 def log_to_stderr() -> None:
