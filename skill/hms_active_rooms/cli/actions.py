@@ -38,8 +38,7 @@ _LISTED_PEOPLE = 3
 _POLL_S = 0.2
 
 Before = Annotated[
-    str,
-    Option("--before", metavar="DATE", help="A date in your time zone, or a time with its zone."),
+    str, Option("--before", metavar="DATE", help="A date (your time zone) or a time with its zone.")
 ]
 
 
@@ -49,8 +48,7 @@ def actions(
     room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
-        bool,
-        Option("--refused", help="List HTTP requests that a server refused, instead of actions."),
+        bool, Option("--refused", help="List refused HTTP requests instead.")
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
@@ -109,18 +107,13 @@ def show(
     action: ActionId,
     wait: Annotated[
         float | None,
-        Option(
-            min=0,
-            max=86_400,
-            metavar="SECONDS",
-            help="Wait up to SECONDS for the action to end; the exit code then says how it ended.",
-        ),
+        Option(min=0, max=86_400, metavar="SECONDS", help="Wait so long for it to end."),
     ] = None,
     all: All = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and everything that happened to it."""
+    """Show one action and everything that happened to it. With --wait the exit code is the action's."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import decider, describe, outcome
@@ -158,7 +151,7 @@ def show(
 
 
 def export(
-    file: Annotated[str, Argument(metavar="FILE", help="A new file; one JSON object a line.")],
+    file: Annotated[str, Argument(metavar="FILE", help="A new file, in JSON Lines.")],
     before: Before,
     json: Json = False,
     journal: JournalUrl = None,

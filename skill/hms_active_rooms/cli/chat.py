@@ -70,24 +70,18 @@ class Chat(NamedTuple):
 
 
 def chat(
+    settings: Settings,
     room: Room,
     model: Model = None,
     thread: Annotated[
-        str | None,
-        Option(
-            metavar="NAME",
-            help="Go on with this conversation, or begin one by this name; `chats` lists them.",
-        ),
+        str | None, Option(metavar="NAME", help="The conversation to go on with, or to begin.")
     ] = None,
     approve_from_stdin: Annotated[
         bool,
         Option(
-            "--approve-from-stdin",
-            help="Take yes and no from piped input too. Whatever writes to the pipe approves for you.",
+            "--approve-from-stdin", help="Take yes and no from a pipe too: its writer approves."
         ),
     ] = False,
-    *,
-    settings: Settings,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
     room_id = parse_room_id(room)
@@ -207,12 +201,9 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete those not used for this many days.")
+        float, Option(min=0, max=100_000, help="Delete those unused for so many days.")
     ] = KEPT_DAYS,
-    mb: Annotated[
-        float,
-        Option(min=0, help="Delete the oldest until all together take at most this many MB."),
-    ] = KEPT_MB,
+    mb: Annotated[float, Option(min=0, help="Keep the newest, up to so many MB.")] = KEPT_MB,
     json: Json = False,
 ) -> None:
     """Delete old conversations. The journal keeps what was asked and done in them."""

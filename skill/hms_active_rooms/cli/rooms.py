@@ -76,8 +76,7 @@ def peers(
     user_id: Annotated[str | None, Option(help="Only this user id.")] = None,
     name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
-        int | None,
-        Option(min=1, help="Rows to show. Default: 100; with --json 50, fewer if they are long."),
+        int | None, Option(min=1, help="Rows to show. Default: 100, with --json 50.")
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,
@@ -130,15 +129,12 @@ _SHOWN = 10
 
 
 def send(
+    settings: Settings,
     room: Room,
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
     role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
-    type: Annotated[
-        str, Option(help="Message type; clients show chat in their chat panel.")
-    ] = "chat",
-    *,
-    settings: Settings,
+    type: Annotated[str, Option(help="Message type; clients show chat.")] = "chat",
 ) -> int:
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:
@@ -148,12 +144,11 @@ def send(
 
 
 def remove(
+    settings: Settings,
     room: Room,
     peer: Annotated[str | None, Argument(metavar="PEER", help="Its id, or its name.")] = None,
     role: Annotated[str | None, Option(help="Everyone with this role now.")] = None,
     reason: Reason = None,
-    *,
-    settings: Settings,
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
@@ -165,11 +160,10 @@ def remove(
 
 
 def end(
+    settings: Settings,
     room: Room,
     reason: Reason = None,
     lock: Annotated[bool, Option("--lock", help="Also disable the room: nobody can join.")] = False,
-    *,
-    settings: Settings,
 ) -> int:
     """End the running session for everyone. Asks first."""
     return _change("hms-end-active-room", room, {"--reason": reason, "--lock": lock}, settings)

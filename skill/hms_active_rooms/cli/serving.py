@@ -36,8 +36,6 @@ URL_VARIABLE: Final = "HMS_SERVER_URL"
 _URL: Final = re.compile(
     r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
 )
-_PORTS: Final = {"http": "80", "https": "443"}
-
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 
@@ -47,49 +45,29 @@ class Where:
     and whether it asks through MCP clients."""
 
     room: Annotated[
-        list[str] | None,
-        Option(
-            metavar="ROOM",
-            help="A room the tools may act on (repeatable); needed, unless the policy names rooms.",
-        ),
+        list[str] | None, Option(metavar="ROOM", help="A room the tools may act on (repeatable).")
     ] = None
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[
-        int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
-    ] = 9090
+    port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9090
     allow_host: Annotated[
-        list[str] | None,
-        Option(
-            metavar="NAME",
-            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN or"
-            " HMS_SERVER_TOKENS.",
-        ),
+        list[str] | None, Option(metavar="NAME", help="Accept this Host header too (repeatable).")
     ] = None
     allow_origin: Annotated[
-        list[str] | None,
-        Option(
-            metavar="URL",
-            help="Also accept this browser Origin, e.g. https://rooms.example (repeatable).",
-        ),
+        list[str] | None, Option(metavar="URL", help="Accept this browser Origin too (repeatable).")
     ] = None
     no_elicitation: Annotated[
         bool,
-        Option(
-            "--no-elicitation",
-            help="Never ask through MCP clients; people decide in a terminal or, with `serve`, on"
-            " its page or by REST.",
-        ),
+        Option("--no-elicitation", help="Never ask through MCP clients: people decide elsewhere."),
     ] = False
 
 
 def mcp(
     ctx: Context,
     where: Where,
+    settings: Settings,
     stdio: Annotated[
         bool, Option("--stdio", help="Serve one client by standard input and output.")
     ] = False,
-    *,
-    settings: Settings,
 ) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
@@ -120,15 +98,14 @@ def mcp(
 
 def serve(
     where: Where,
+    settings: Settings,
     person: Annotated[
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Print a one-time login link for NAME (repeatable). Without it: one link, no name.",
+            help="Print a one-time login link for NAME (repeatable); without it, one for no name.",
         ),
     ] = None,
-    *,
-    settings: Settings,
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
@@ -240,7 +217,8 @@ def public_url(environ: Mapping[str, str]) -> str:
         )
     scheme, host, port = match.groups()
     # Browsers leave the usual port out of Origin.
-    return f"{scheme}://{host}" + (f":{port}" if port and port != _PORTS[scheme] else "")
+    usual = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != usual else "")
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
@@ -320,8 +298,7 @@ def sim(
         int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
     ] = 8100,
     delay_s: Annotated[
-        float,
-        Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show."),
+        float, Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show.")
     ] = 0.3,
     foreign_room: Annotated[
         Literal["403", "404"], Option(help="HTTP status for a room of another account.")

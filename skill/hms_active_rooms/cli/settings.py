@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 from typer import Argument, Context, Option
@@ -39,17 +39,12 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Print every record whole, as JSON Lines: redirect it to a file or a pipe.",
+        help="Print whole records as JSON Lines, to a file or a pipe.",
     ),
 ]
 JournalUrl = Annotated[
     str | None,
-    Option(
-        metavar="URL",
-        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If no journal"
-        " is there, send, remove, end, chat, mcp and serve create it; other commands end with an"
-        " error.",
-    ),
+    Option(metavar="URL", help="The journal, e.g. sqlite:///FILE, instead of HMS_JOURNAL."),
 ]
 PolicyFile = Annotated[
     str | None, Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
@@ -58,8 +53,7 @@ Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in t
 Scene = Annotated[
     str,
     Option(
-        metavar="NAME",
-        help="classroom, webinar, arena, hostile, idle, or a .yaml file of your own.",
+        metavar="NAME", help="classroom, webinar, arena, hostile, idle, or your own .yaml file."
     ),
 ]
 Model = Annotated[
@@ -67,8 +61,7 @@ Model = Annotated[
     Option(
         metavar="NAME",
         envvar="HMS_MODEL",
-        help='A chat model as "provider:model" (extra "models"). Without it no language model'
-        " is used: plain sentences become commands.",
+        help='A chat model as "provider:model". Without it plain sentences become commands.',
     ),
 ]
 
@@ -214,17 +207,15 @@ def refuse_empty(given: Mapping[str, object]) -> None:
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """The command with each dataclass among its parameters spread into options: one a field.
-
-    So options that several commands share, and what is done with them, stand once.
-    """
+    """The command with each dataclass among its parameters spread into options, behind its own: so
+    options that several commands share, and what is done with them, stand once."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    options: list[Parameter] = []
-    for name, parameter in signature(command).parameters.items():
-        kind = groups.get(name)
-        options += signature(kind).parameters.values() if kind else [parameter]
-        hints |= get_type_hints(kind, include_extras=True) if kind else {}
+    own = signature(command).parameters
+    options = [parameter for name, parameter in own.items() if name not in groups]
+    for kind in groups.values():
+        options += signature(kind).parameters.values()
+        hints |= get_type_hints(kind, include_extras=True)
 
     @wraps(command)
     def called(**given: Any) -> Result:

@@ -63,19 +63,11 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 
 
 def install(
-    folder: Annotated[
-        str,
-        Argument(metavar="DIR", help="Where your agent looks for skills, e.g. ~/.claude/skills."),
-    ],
-    force: Annotated[
-        bool,
-        Option(
-            "--force", help="Replace an install that was changed, or another copy of this skill."
-        ),
-    ] = False,
+    folder: Annotated[str, Argument(metavar="DIR", help="Where your agent looks for skills.")],
+    force: Annotated[bool, Option("--force", help="Replace it even if it was changed.")] = False,
     json: Json = False,
 ) -> None:
-    """Install the skill as DIR/hms-active-rooms.
+    """Install the skill as DIR/hms-active-rooms; DIR may be ~/.claude/skills.
 
     The package is copied too, with a command that runs from there.
     """
