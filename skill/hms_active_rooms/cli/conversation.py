@@ -35,14 +35,7 @@ from langgraph.types import Command, Interrupt, StateSnapshot
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.person import (
-    Desk,
-    Interrupted,
-    finish,
-    line_from,
-    next_step,
-    still_open,
-)
+from hms_active_rooms.cli.person import Desk, Interrupted, finish, line_from, next_step, still_open
 from hms_active_rooms.cli.settings import Settings, person_here
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
@@ -276,6 +269,7 @@ class Transcript(Desk):
     def __init__(self, settings: Settings, *, piped_answers: bool, go_on: str) -> None:
         self.settings, self._as_json, self._go_on = settings, settings.json, go_on
         self._typed = screen.is_terminal(sys.stdin)
+        self._programs = self._as_json and not self._typed
         watched = not self._as_json and screen.is_terminal(sys.stdout)
         # Where the person looks. A question goes there even when the output goes to a file.
         self.shown = sys.stdout if watched or not self._typed else sys.stderr
@@ -283,10 +277,8 @@ class Transcript(Desk):
         if self._typed and not screen.is_terminal(self.shown):
             self.cannot_ask = "Nobody can be asked: the output is no terminal."
         elif not self._typed and not piped_answers:
-            self.cannot_ask = (
-                "Nobody was asked: the input is no terminal, and yes and no are taken from it only"
-                " with --approve-from-stdin."
-            )
+            only = "yes and no are taken from it only with --approve-from-stdin"
+            self.cannot_ask = f"Nobody was asked: the input is no terminal, and {only}."
         self._progress = screen.Progress("working", None if self._as_json else sys.stdout)
         self._outcome = ""
         self.busy = self._progress.shown
@@ -310,10 +302,6 @@ class Transcript(Desk):
         except EOFError:
             screen.out()
             return None
-
-    @property
-    def _programs(self) -> bool:
-        return self._as_json and not self._typed
 
     def read(self, prompt: str) -> str | None:
         if self._programs:
@@ -347,24 +335,21 @@ class Transcript(Desk):
         text = screen.told(str(event.get("text", "")))
         match event["type"]:
             case "you":
-                self._say(text, _PROMPT, "  ")
+                screen.out(text, _PROMPT, "  ")
             case "message":
                 # The offline model ends with the outcome it was told; once is enough.
                 if text.removeprefix("Nothing was done.\n") != self._outcome:
-                    self._say(text.strip("\n"), _SPEAKER, _INDENT)
+                    screen.out(text.strip("\n"), _SPEAKER, _INDENT)
             case "outcome":
                 self._outcome = text
                 then = f"\n{event['hint']}" if event.get("hint") else ""
-                self._say(text + then, f"[{event['state']}] ", "  ")
+                screen.out(text + then, f"[{event['state']}] ", "  ")
             case "error":
                 parts = (event["message"], event.get("hint"))
-                self._say(screen.told(" ".join(filter(None, parts))), "error: ", "  ")
+                screen.out(screen.told(" ".join(filter(None, parts))), "error: ", "  ")
             case "resumed":
                 screen.out(text)
             case "pending" if self._go_on:
                 screen.out(f"{text}\nOr go on with: {self._go_on}")
             case "pending":
                 screen.out("Nothing was decided and nothing was sent.")
-
-    def _say(self, text: str, first: str, rest: str) -> None:
-        screen.out(screen.indented(text, first, rest, sys.stdout))

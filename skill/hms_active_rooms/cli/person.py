@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
@@ -19,32 +20,24 @@ from hms_active_rooms.cli.screen import at, bold, time_left
 from hms_active_rooms.cli.settings import Settings, person_here
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.approval import (
-    ApprovalRequest,
-    BadAnswerError,
-    Decision,
-    Edit,
-    Refuse,
-)
+from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, Decision, Edit, Refuse
 from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
 from hms_active_rooms.gate.wording import already
 from hms_active_rooms.untrusted import quoted
 
-MAX_BAD_ANSWERS: Final = 3
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")
 
 # Of the words a person may edit, those they are asked for; a message's type is for programs.
 _ASKED_WORDS: Final = ("message", "reason")
 
 
+@dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C while `action` was asked about or sent: the person has to be told of it."""
 
-    def __init__(self, action: Action) -> None:
-        super().__init__()
-        self.action = action
+    action: Action
 
 
 class Desk:
@@ -211,7 +204,7 @@ def ask(
     if desk.session and request.gate == "soft":
         answers.append("session")
     desk.question(request)
-    for _ in range(MAX_BAD_ANSWERS):
+    for _ in range(3):
         line = desk.read(f"Approve? [{'/'.join(answers)}] ")
         if line is None:
             return None

@@ -59,9 +59,13 @@ def say(stream: TextIO, text: str = "") -> None:
     write(stream, "\n".join(lines) + "\n")
 
 
-def out(text: str = "") -> None:
-    """One text to standard output."""
-    say(sys.stdout, text)
+def out(text: str = "", first: str = "", rest: str = "") -> None:
+    """One text to standard output, behind a label: every further line begins with `rest`, so that
+    none can pass for ours."""
+    lines = text.split("\n")
+    if rest and is_terminal(sys.stdout):
+        lines = [part for line in lines for part in _lines(line, _columns() - len(rest))]
+    say(sys.stdout, "\n".join((rest if n else first) + line for n, line in enumerate(lines)))
 
 
 def err(text: str = "") -> None:
@@ -213,15 +217,6 @@ def time_left(deadline: datetime, now: datetime) -> str:
     return f"{left_s / 60:.0f} min left" if left_s < 5400 else f"{left_s / 3600:.0f} h left"
 
 
-def indented(text: str, first: str, rest: str, stream: TextIO | None = None) -> str:
-    """The text behind a label; every further line is indented, so that none can pass for ours."""
-    lines = text.split("\n")
-    if stream is not None and is_terminal(stream):
-        width = _columns() - len(rest)
-        lines = [part for line in lines for part in _lines(line, width)]
-    return "\n".join((first if not n else rest) + line for n, line in enumerate(lines))
-
-
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
     """A table to standard output: aligned on a terminal, else with tabs between the columns; or to
     standard error the sentence that says that there are no rows.
@@ -299,4 +294,4 @@ def fields(values: Mapping[str, str]) -> None:
     known = {name: value for name, value in values.items() if value}
     width = max(map(len, known))
     for name, value in known.items():
-        out(indented(value, f"{name:<{width}}  ", " " * (width + 2)))
+        out(value, f"{name:<{width}}  ", " " * (width + 2))

@@ -129,11 +129,8 @@ def _record(target: Path) -> dict[str, str] | None:
 
 
 def _is_this_skill(target: Path) -> bool:
-    try:
-        head = (target / "SKILL.md").read_text(encoding="utf-8").split("\n", 3)
-    except (OSError, UnicodeDecodeError):
-        return False
-    return head[:2] == ["---", f"name: {NAME}"]
+    guide = target / "SKILL.md"
+    return guide.is_file() and guide.read_bytes().startswith(f"---\nname: {NAME}\n".encode())
 
 
 def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
@@ -148,21 +145,16 @@ def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:
     """Write it beside the target, then swap: a loader never sees half a skill."""
+    hashes = {name: _hash(content) for name, content in made.items()}
+    record = jsons.dumps({"skill": NAME, "version": __version__, "files": hashes}, indent=1)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as scratch:
-        new = Path(scratch) / "new"
-        for name, content in made.items():
+        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        for name, content in {**made, RECORD: f"{record}\n".encode()}.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod(0o755 if name.startswith("scripts/") else 0o644)
-        record = {
-            "skill": NAME,
-            "version": __version__,
-            "files": {name: _hash(content) for name, content in made.items()},
-        }
-        (new / RECORD).write_text(jsons.dumps(record, indent=1) + "\n", encoding="utf-8")
-        old = Path(scratch) / "old"
         if target.exists():
             target.replace(old)
         try:
