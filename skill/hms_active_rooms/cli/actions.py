@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.gate.journal import records
 
-_LISTED_PEOPLE = 3
-"""Of each action in a list, which leaves out its question: that names up to 50."""
-
-_POLL_S = 0.2
-
 Before = Annotated[
     str, Option("--before", metavar="DATE", help="A date (your time zone) or a time with its zone.")
 ]
@@ -76,7 +71,8 @@ def actions(
     elif json:
         from hms_active_rooms.gate.view import view
 
-        views = [view(row, people=_LISTED_PEOPLE) for row in rows]
+        # A few people of each, and no question: that names up to 50.
+        views = [view(row, people=3) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
     else:
@@ -123,7 +119,7 @@ def show(
         row = existing(book, action)
         newest = book.latest(row.call_key) or row
         while wait and not newest.ended and (left_s := until - time.monotonic()) > 0:
-            time.sleep(min(_POLL_S, left_s))
+            time.sleep(min(0.2, left_s))
             newest = book.latest(row.call_key) or row
         row = row if wait is None else newest
         events, now = book.events(row.id), book.now()

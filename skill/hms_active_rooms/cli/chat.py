@@ -57,8 +57,6 @@ KEPT_MB: Final = 200
 KEPT_CHECKPOINTS: Final = 50
 """Of one conversation: some turns, though only the newest is ever read."""
 
-_UUID_EPOCH: Final = datetime(1582, 10, 15, tzinfo=UTC)
-
 
 class Chat(NamedTuple):
     """A conversation: its name (`chat --thread`), its room, when it was written last, its size."""
@@ -77,10 +75,7 @@ def chat(
         str | None, Option(metavar="NAME", help="The conversation to go on with, or to begin.")
     ] = None,
     approve_from_stdin: Annotated[
-        bool,
-        Option(
-            "--approve-from-stdin", help="Take yes and no from a pipe too: its writer approves."
-        ),
+        bool, Option("--approve-from-stdin", help="Take answers from a pipe: its writer approves.")
     ] = False,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
@@ -99,12 +94,9 @@ def chat(
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
     name = thread or f"chat-{uuid4().hex[:12]}"
-    toolkit = ActiveRoomsToolkit(
-        ActiveRoomsClient.from_env(environ),
-        allowed,
-        journal=journal_of(settings),
-        requester=f"chat:{person_here()}",
-    )
+    client = ActiveRoomsClient.from_env(environ)
+    journal, who = journal_of(settings), f"chat:{person_here()}"
+    toolkit = ActiveRoomsToolkit(client, allowed, journal=journal, requester=who)
     also = ("--model", model) if model else ()
     resume = settings.command("chat", room_id, "--thread", name, *also)
     io = Transcript(settings, piped_answers=approve_from_stdin, go_on=resume)
@@ -149,12 +141,9 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
         settings = Settings(json=json, journal=":memory:")
         refuse_unknown(os.environ)
         io, sim = Transcript(settings, piped_answers=True, go_on=""), in_process(scene)
+        auth = SignedTokens(sim.access_key, sim.secret)
         toolkit = ActiveRoomsToolkit(
-            ActiveRoomsClient(
-                SignedTokens(sim.access_key, sim.secret),
-                base_url=sim.base_url,
-                transport=to_app(sim.app),
-            ),
+            ActiveRoomsClient(auth, base_url=sim.base_url, transport=to_app(sim.app)),
             Policy.build(rooms=(sim.room_id,)),
             journal=":memory:",
             requester=f"demo:{person_here()}",
@@ -239,7 +228,7 @@ def _made(checkpoint_id: str) -> datetime:
     """When a checkpoint was made: its id is a UUID of version 6, which holds the time."""
     bits = UUID(checkpoint_id).int
     ticks = (bits >> 80) << 12 | (bits >> 64) & 0xFFF
-    return _UUID_EPOCH + timedelta(microseconds=ticks // 10)
+    return datetime(1582, 10, 15, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
 
 
 def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:

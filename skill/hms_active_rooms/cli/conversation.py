@@ -55,12 +55,8 @@ LEAVE: Final = re.compile(
     r"(?:exit|quit|q|wq|log ?out|(?:good ?)?bye(?:[ -]bye)?|ciao|see you)\W*",
     re.IGNORECASE,
 )
-HISTORY_SHOWN: Final = 10
-
 
 _PROMPT = "> "
-_SPEAKER = "moderator: "
-_INDENT = " " * len(_SPEAKER)
 
 
 class Conversation:
@@ -99,7 +95,7 @@ class Conversation:
         """The last messages of the thread."""
         messages = self._state().values.get("messages", [])
         said = [m for m in messages if isinstance(m, (HumanMessage, AIMessage)) and m.text.strip()]
-        for message in said[-HISTORY_SHOWN:]:
+        for message in said[-10:]:
             kind = "you" if isinstance(message, HumanMessage) else "message"
             self._io.emit({"type": kind, "text": message.text, "earlier": True})
 
@@ -339,7 +335,7 @@ class Transcript(Desk):
             case "message":
                 # The offline model ends with the outcome it was told; once is enough.
                 if text.removeprefix("Nothing was done.\n") != self._outcome:
-                    screen.out(text.strip("\n"), _SPEAKER, _INDENT)
+                    screen.out(text.strip("\n"), "moderator: ", " " * 11)
             case "outcome":
                 self._outcome = text
                 then = f"\n{event['hint']}" if event.get("hint") else ""

@@ -40,8 +40,6 @@ from hms_active_rooms.untrusted import lookalikes, quoted, short_ids, shortened
 if TYPE_CHECKING:
     from hms_active_rooms.api.models import Peer
 
-_TABLE_ROWS = 100
-
 
 def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
     """Show the running session of a room."""
@@ -90,8 +88,8 @@ def peers(
 
     refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
-        raise InvalidCall("--all has no pages: leave out --limit and --offset.", hint="")
-    rows = limit if limit is not None else DEFAULT_ROWS if json else _TABLE_ROWS
+        raise InvalidCall("--all has no pages: leave out --limit and --offset.")
+    rows = limit if limit is not None else DEFAULT_ROWS if json else 100
     if json and rows > MAX_ROWS:
         raise InvalidCall(
             f"--limit is at most {MAX_ROWS} with --json.",
@@ -124,10 +122,6 @@ def peers(
         screen.err(f"Take care, these names are the same or look the same: {alike}. Use ids.")
 
 
-_SHOWN = 10
-"""Of the peers whose name somebody may have meant."""
-
-
 def send(
     settings: Settings,
     room: Room,
@@ -138,7 +132,7 @@ def send(
 ) -> int:
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:
-        raise InvalidCall("Give --to or --role, not both.", hint="")
+        raise InvalidCall("Give --to or --role, not both.")
     given = {"message": message, "--role": role, "--type": type}
     return _change("hms-send-message", room, given, settings, to)
 
@@ -152,9 +146,7 @@ def remove(
 ) -> int:
     """Remove a peer, or everyone with a role. Asks first. They can join again."""
     if (peer is None) == (role is None):
-        raise InvalidCall(
-            "Say whom to remove: after ROOM give either a peer or --role, not both.", hint=""
-        )
+        raise InvalidCall("Say whom to remove: after ROOM give either a peer or --role, not both.")
     given = {"--role": role, "--reason": reason}
     return _change("hms-remove-peers", room, given, settings, peer)
 
@@ -232,7 +224,7 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
             f"Nobody in the room has the name {name}.",
             hint="List them with: hms-active-rooms peers ROOM",
         )
-    shorts = short_ids([p.id for p in peers])
-    rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:_SHOWN]]
-    more = [f"  ... and {len(fit) - _SHOWN} more"] if len(fit) > _SHOWN else []
+    shorts, most = short_ids([p.id for p in peers]), 10
+    rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:most]]
+    more = [f"  ... and {len(fit) - most} more"] if len(fit) > most else []
     raise InvalidCall("\n".join([head, *rows, *more]), hint="Give the id of the one you mean.")

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from hms_active_rooms.sim.server import Simulation
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
-
 URL_VARIABLE: Final = "HMS_SERVER_URL"
 """Where people and programs reach the server, when that is not the address it binds."""
 
@@ -145,7 +143,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
         told |= {"pid": os.getpid()}
 
-    token = f"bearer token from {TOKEN_VARIABLE}" if guard.callers else "no token needed here"
+    token = "bearer token from HMS_SERVER_TOKEN" if guard.callers else "no token needed here"
 
     def links(**also: object) -> None:
         logins = page.new_links(base, people or ()) if page else {}
@@ -174,7 +172,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
             answers = ", and its client may answer for the person" if elicit else ""
-            warning = f"without {TOKEN_VARIABLE} any program on this machine may call{answers}."
+            warning = f"without HMS_SERVER_TOKEN any program on this machine may call{answers}."
             screen.err(f"Warning: {warning}")
 
     if page:
@@ -281,9 +279,7 @@ def simulator_errors() -> Iterator[None]:
         with extra("sim", "simulator", "uvicorn"):
             yield
     except SceneError as error:
-        raise InvalidCall(
-            f"The scene cannot be used: {escaped(str(error)[:500])}.", hint=""
-        ) from None
+        raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
     except ServerError as error:
         raise ConfigurationError(
             f"The simulator {error}.",

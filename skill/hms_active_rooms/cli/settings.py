@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
@@ -17,6 +17,7 @@ from typer import Argument, Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.blocking import Work
 from hms_active_rooms.cli import screen
 from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
@@ -51,10 +52,7 @@ PolicyFile = Annotated[
 ]
 Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in the room see it.")]
 Scene = Annotated[
-    str,
-    Option(
-        metavar="NAME", help="classroom, webinar, arena, hostile, idle, or your own .yaml file."
-    ),
+    str, Option(metavar="NAME", help="classroom, webinar, arena, hostile, idle, or a .yaml file.")
 ]
 Model = Annotated[
     str | None,
@@ -149,9 +147,7 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
             blocking.run(client.aclose)
 
 
-def seen(
-    settings: Settings, room: str, look: Callable[[Gate], Coroutine[None, None, Result]]
-) -> Result:
+def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
     """What a look at a room finds, which needs no journal."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
@@ -179,9 +175,7 @@ def extra(name: str, what: str, *modules: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in modules:
             raise
-        raise ConfigurationError(
-            f"The {what} needs an extra: {how_to_install(name)}.", hint=""
-        ) from None
+        raise ConfigurationError(f"The {what} needs an extra: {how_to_install(name)}.") from None
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
@@ -202,8 +196,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     script's variable that holds nothing."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            choice = ", or leave the option out" if name.startswith("--") else ""
-            raise InvalidCall(f"The {name} is empty.", hint=f"Give some text{choice}.")
+            raise InvalidCall(f"The {name} is empty.", hint="Give some text, or leave it out.")
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

@@ -29,8 +29,6 @@ _KINDS: Final = frozenset(
 )
 """Kinds of files that belong to the skill. Everything else stays: settings, journals, caches."""
 
-_SHOWN: Final = 5
-
 
 def files(package: Path = _PACKAGE) -> dict[str, bytes]:
     """Every file of an install, by its path in the skill's folder.
@@ -78,7 +76,7 @@ def install(
             f"{quoted(folder, 200)} is a skill itself.", hint="Give the folder that holds skills."
         )
     if refusal := _refusal(target, force=force):
-        raise InvalidCall(f"{quoted(str(target), 300)} {refusal} Nothing was changed.", hint="")
+        raise InvalidCall(f"{quoted(str(target), 300)} {refusal} Nothing was changed.")
     made = files()
     try:
         _write(target, made)
@@ -113,8 +111,8 @@ def _refusal(target: Path, *, force: bool) -> str:
         return "was not put there by this command. --force replaces it."
     if not (changed := _changed(target, record)):
         return ""
-    names = ", ".join(quoted(name, 80) for name in changed[:_SHOWN])
-    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    names = ", ".join(quoted(name, 80) for name in changed[:5])
+    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
     return f"was changed since it was installed: {names}{more}. --force replaces it."
 
 
