@@ -43,7 +43,7 @@ def actions(
     room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
-        bool, Option("--refused", help="List refused HTTP requests instead.")
+        bool, Option("--refused", help="List refused HTTP requests instead of actions.")
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
@@ -103,13 +103,15 @@ def show(
     action: ActionId,
     wait: Annotated[
         float | None,
-        Option(min=0, max=86_400, metavar="SECONDS", help="Wait so long for it to end."),
+        Option(
+            min=0, max=86_400, metavar="SECONDS", help="Wait up to SECONDS for the action to end."
+        ),
     ] = None,
     all: All = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and everything that happened to it. With --wait the exit code is the action's."""
+    """Show one action and everything that happened to it. --wait exits with the action's code."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import decider, describe, outcome

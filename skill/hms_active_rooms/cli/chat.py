@@ -75,7 +75,7 @@ def chat(
         str | None, Option(metavar="NAME", help="The conversation to go on with, or to begin.")
     ] = None,
     approve_from_stdin: Annotated[
-        bool, Option("--approve-from-stdin", help="Take answers from a pipe: its writer approves.")
+        bool, Option("--approve-from-stdin", help="Take yes and no from piped input as your own.")
     ] = False,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
@@ -190,9 +190,9 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete those unused for so many days.")
+        float, Option(min=0, max=100_000, help="Delete those not used for this many days.")
     ] = KEPT_DAYS,
-    mb: Annotated[float, Option(min=0, help="Keep the newest, up to so many MB.")] = KEPT_MB,
+    mb: Annotated[float, Option(min=0, help="Keep the newest, up to this many MB.")] = KEPT_MB,
     json: Json = False,
 ) -> None:
     """Delete old conversations. The journal keeps what was asked and done in them."""

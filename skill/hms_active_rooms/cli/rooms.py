@@ -50,13 +50,12 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
         screen.document(live.model_dump(mode="json") if all else room_data(live))
         return
     session = live.session
-    screen.fields(
-        {
-            "Room": f"{quoted(live.name)} (id {shortened(live.id, 40)})",
-            "Session": shortened(session.id, 40) + _running_since(session.created),
-            "People": f"{len(session.peers):,}",
-        }
-    )
+    values = {
+        "Room": f"{quoted(live.name)} (id {shortened(live.id, 40)})",
+        "Session": shortened(session.id, 40) + _running_since(session.created),
+        "People": f"{len(session.peers):,}",
+    }
+    screen.fields(values)
 
 
 def _running_since(created: datetime | None) -> str:
@@ -128,7 +127,7 @@ def send(
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
     role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
-    type: Annotated[str, Option(help="Message type; clients show chat.")] = "chat",
+    type: Annotated[str, Option(help="Message type. Clients show type chat to people.")] = "chat",
 ) -> int:
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:

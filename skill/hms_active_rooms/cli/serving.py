@@ -48,10 +48,10 @@ class Where:
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9090
     allow_host: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Accept this Host header too (repeatable).")
+        list[str] | None, Option(metavar="NAME", help="Also accept this Host header (repeatable).")
     ] = None
     allow_origin: Annotated[
-        list[str] | None, Option(metavar="URL", help="Accept this browser Origin too (repeatable).")
+        list[str] | None, Option(metavar="URL", help="Also accept this Origin header (repeatable).")
     ] = None
     no_elicitation: Annotated[
         bool,
