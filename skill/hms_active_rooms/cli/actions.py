@@ -48,7 +48,7 @@ def actions(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """List actions: what was asked, decided and done. `actions show ID` for one."""
+    """List actions: what was asked, decided and done. `actions show ACTION` shows one."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
@@ -111,7 +111,7 @@ def show(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and everything that happened to it. --wait exits with the action's code."""
+    """Show one action and its events. With --wait, the exit code says how it ended."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import decider, describe, outcome

@@ -40,7 +40,7 @@ app = _group(
 )
 _actions = _group(invoke_without_command=True, epilog=EPILOG)
 _chats = _group(invoke_without_command=True, epilog=EPILOG)
-_skill = _group(help="Install the Agent Skill (SKILL.md), for agents that work by command line.")
+_skill = _group(help="Install the Agent Skill (SKILL.md).")
 
 
 def _version(wanted: bool) -> None:

@@ -72,10 +72,10 @@ def chat(
     room: Room,
     model: Model = None,
     thread: Annotated[
-        str | None, Option(metavar="NAME", help="The conversation to go on with, or to begin.")
+        str | None, Option(metavar="NAME", help="Name of a conversation to continue or to start.")
     ] = None,
     approve_from_stdin: Annotated[
-        bool, Option("--approve-from-stdin", help="Take yes and no from piped input as your own.")
+        bool, Option("--approve-from-stdin", help="Accept approvals from piped input, as if typed.")
     ] = False,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""

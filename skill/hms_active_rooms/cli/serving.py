@@ -55,7 +55,7 @@ class Where:
     ] = None
     no_elicitation: Annotated[
         bool,
-        Option("--no-elicitation", help="Never ask through MCP clients: people decide elsewhere."),
+        Option("--no-elicitation", help="Never ask the MCP client's user to decide."),
     ] = False
 
 
@@ -70,8 +70,8 @@ def mcp(
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
-    ("name=token,name=token"). One of the two must be set when others than this machine can reach
-    the server.
+    ("name=token,name=token"). One of the two must be set when other machines can reach the
+    server.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -101,7 +101,7 @@ def serve(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Print a one-time login link for NAME (repeatable); without it, one for no name.",
+            help="Print a one-time login link for NAME (repeatable). Default: one without a name.",
         ),
     ] = None,
 ) -> None:

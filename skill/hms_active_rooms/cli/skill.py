@@ -61,11 +61,11 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 
 
 def install(
-    folder: Annotated[str, Argument(metavar="DIR", help="Where your agent looks for skills.")],
+    folder: Annotated[str, Argument(metavar="DIR", help="For example ~/.claude/skills.")],
     force: Annotated[bool, Option("--force", help="Replace it even if it was changed.")] = False,
     json: Json = False,
 ) -> None:
-    """Install the skill as DIR/hms-active-rooms; DIR may be ~/.claude/skills.
+    """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
     The package is copied too, with a command that runs from there.
     """
