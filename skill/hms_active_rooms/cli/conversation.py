@@ -44,6 +44,7 @@ from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, by_pers
 from hms_active_rooms.gate.view import view
 from hms_active_rooms.moderator.moderator import ModeratorState, build_moderator
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+from hms_active_rooms.untrusted import message_of
 
 Event = Mapping[str, Any]
 """`type` says what it is."""
@@ -187,9 +188,7 @@ class Conversation:
             # No pause travels as an exception here: LangGraph turns it into an update above.
             if error is not self._failures.last:
                 raise
-            words = " ".join(str(error).split())
-            shown = f"{words[:300]}…" if len(words) > 300 else words
-            text = f'The model failed: {type(error).__name__} "{screen.told(shown)}".'
+            text = f'The model failed: {type(error).__name__} "{message_of(error)}".'
             self._io.emit({**failed, "code": "model", "message": text})
         return asked
 

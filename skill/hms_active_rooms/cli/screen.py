@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -22,16 +21,11 @@ from itertools import zip_longest
 from typing import TextIO
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
-from hms_active_rooms.untrusted import escaped
+from hms_active_rooms.untrusted import for_terminal
 
 _FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
 _MAX_LINE_CHARS = 4000
 """A model's line longer than this is cut: nobody reads it, and a terminal chokes on it."""
-
-# Outside a JSON string these are only characters; models write Markdown and typeset quotes,
-# and repeat texts that are escaped already.
-_ONLY_CHARACTERS = re.compile(r"[\"\\`<(\[“”″]")
-_SPLIT = re.compile(f"({_ONLY_CHARACTERS.pattern})")
 
 
 def prepare_streams() -> None:
@@ -195,10 +189,8 @@ def told(text: str) -> str:
     """
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
-        cut = line[:_MAX_LINE_CHARS].replace("\t", "    ")
-        # Split there, `escaped` never sees what it escapes only for JSON and for Markdown viewers.
-        parts = (p if _ONLY_CHARACTERS.fullmatch(p) else escaped(p) for p in _SPLIT.split(cut))
-        lines.append("".join(parts) + ("…" if len(line) > _MAX_LINE_CHARS else ""))
+        shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
+        lines.append(shown + ("…" if len(line) > _MAX_LINE_CHARS else ""))
     return "\n".join(lines)
 
 
