@@ -29,6 +29,8 @@ from hms_active_rooms.api.models import (
     Peer,
     PeerDetails,
     Peers,
+    Session,
+    Track,
     as_list,
 )
 from hms_active_rooms.api.wire import Unusable
@@ -82,6 +84,15 @@ _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 _READ: Final = {"peers", "session", "tracks"}
 """What the answer to a read holds, and an acknowledgement does not without its words."""
+
+
+_SEPARATORS: Final = re.compile("[ _.-]")
+_DOCUMENTED: Final = {
+    field
+    for kind in (ActiveRoom, Session, PeerDetails, Track, Acknowledgement)
+    for field in kind.model_fields
+} | {"peers"}
+_SPELT: Final = {field.replace("_", ""): field for field in _DOCUMENTED}
 
 
 class _PeerMap(Document, cache_strings="keys"):
@@ -171,7 +182,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     ):
         raise ValueError("odd")
     names = {name: None for extra in map(_EXTRA, peers) if extra for name in extra}
-    if _OF_OTHER & _named(names).keys():
+    if _OF_OTHER & _named(names).keys() or any(_documented(n) != n for n in (*more, *names)):
         raise ValueError("odd")
     json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
     _refuse_error(more)
@@ -378,8 +389,13 @@ def _finite(digits: str) -> float | str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Any:
-    found = dict(pairs)
+    found = {key if key in _DOCUMENTED else _documented(key): value for key, value in pairs}
     return found if len(found) == len(pairs) else _Twice()
+
+
+def _documented(name: str) -> str:
+    """The field as the docs write it, where another language writes `userId` or `Peers`."""
+    return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
 
 
 def _encodable(value: Any) -> Any:
