@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal import records
 
 Before = Annotated[
-    str, Option("--before", metavar="DATE", help="A date (your time zone) or a time with its zone.")
+    str,
+    Option(
+        "--before",
+        metavar="DATE",
+        help="A date in your time zone (2026-11-01), or a time (2026-11-01T18:00+01:00).",
+    ),
 ]
 
 
@@ -43,7 +48,8 @@ def actions(
     room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
-        bool, Option("--refused", help="List refused HTTP requests instead of actions.")
+        bool,
+        Option("--refused", help="List the HTTP requests that serve and mcp refused, not actions."),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
@@ -185,7 +191,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"{pruned.left:,} more ended by then, and are not exported as they are now. "
+            f"{pruned.left:,} more ended before that, but were not exported, or changed since. "
             f"Export them first: {export}"
         )
 
@@ -255,8 +261,7 @@ def reject(
     journal: JournalUrl = None,
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
-    from hms_active_rooms.gate.approval import Reject
-    from hms_active_rooms.gate.deciding import record_decision
+    from hms_active_rooms.gate.approval import Reject, record_decision
     from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import already, outcome

@@ -73,7 +73,10 @@ def peers(
     user_id: Annotated[str | None, Option(help="Only this user id.")] = None,
     name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
     limit: Annotated[
-        int | None, Option(min=1, help="Rows to show. Default: 100, with --json 50.")
+        int | None,
+        Option(
+            min=1, help="Rows to show. Default: 100; with --json 50, or fewer if rows are long."
+        ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
     all: All = False,

@@ -135,8 +135,8 @@ def refuse_a_terminal(wanted: bool) -> bool:
     """Of `--all`, which writes records whole; InvalidCall: to a terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
-            "--all writes records whole, whatever strangers wrote in them: not to a terminal.",
-            hint="Write them to a file (> FILE) or a pipe (| jq .).",
+            "--all prints what strangers wrote as it is, which could take over a terminal.",
+            hint="Redirect it to a file (> FILE) or a pipe (| jq .).",
         )
     return wanted
 

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from typer import Context, Option
 
+from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.main import SIGNALS
 from hms_active_rooms.cli.settings import Json, Scene, Settings, extra, journal_of, refuse_idle
@@ -25,7 +27,6 @@ from hms_active_rooms.untrusted import escaped, quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.serve.guard import GuardSettings
-    from hms_active_rooms.sim.server import Simulation
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 URL_VARIABLE: Final = "HMS_SERVER_URL"
@@ -236,6 +237,12 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
     environ = settings.environ()
     policy = Policy.from_env(environ)
+    for room in rooms:
+        try:
+            if room != ANY_ROOM:
+                parse_room_id(room)
+        except InvalidCall as error:
+            raise ConfigurationError(f"--room: {error}") from None
     named = () if ANY_ROOM in policy.rooms else policy.rooms
     if named and (foreign := [room for room in rooms if room not in named]):
         raise ConfigurationError(
@@ -303,28 +310,29 @@ def sim(
 ) -> None:
     """Run a simulated 100ms on this machine, until Ctrl-C."""
 
-    def announce(sim: Simulation) -> None:
-        token = sim.management_token()
-        if json:
-            told = {"base_url": sim.base_url, "control_url": sim.control_url}
-            told |= {"room_id": sim.room_id, "scene": scene, "management_token": token}
-            screen.document({**told, "environment": environment(sim)})
-            return
-        screen.err(f"A simulated 100ms at {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
-        screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
-        screen.err("Paste this into another terminal:")
-        for line in paste_lines(sim):
-            screen.out(line)
-        screen.err(f"A client without a key pair takes this management token: {token}")
-
     with simulator_errors():
-        from hms_active_rooms.sim.server import environment, paste_lines
-        from hms_active_rooms.sim.server import serve as run
+        from hms_active_rooms.sim.server import environment, paste_lines, running_sim
         from hms_active_rooms.sim.settings import Settings as Simulated
 
-        settings = Simulated(
-            removal_delay_s=delay_s,
-            ending_delay_s=delay_s,
-            foreign_room_status=404 if foreign_room == "404" else 403,
+        status: Literal[403, 404] = 404 if foreign_room == "404" else 403
+        delays = Simulated(
+            removal_delay_s=delay_s, ending_delay_s=delay_s, foreign_room_status=status
         )
-        run(scene, host, port, settings=settings, announce=announce)
+        with (
+            suppress(KeyboardInterrupt),
+            running_sim(scene, host=host, port=port, settings=delays) as sim,
+        ):
+            token = sim.management_token()
+            if json:
+                told = {"base_url": sim.base_url, "control_url": sim.control_url}
+                told |= {"room_id": sim.room_id, "scene": scene, "management_token": token}
+                screen.document({**told, "environment": environment(sim)})
+            else:
+                at = f"A simulated 100ms at {sim.base_url}, room {sim.room_id}."
+                screen.err(f"{at} Ctrl-C ends it.")
+                screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
+                screen.err("Paste this into another terminal:")
+                screen.out("\n".join(paste_lines(sim)))
+                screen.err(f"A client without a key pair takes this management token: {token}")
+            while True:
+                time.sleep(3600)

@@ -85,22 +85,16 @@ class Roster(BaseModel):
     def with_role(self, role: str) -> tuple[Peer, ...]:
         return tuple(peer for peer in self.peers if peer.role == role)
 
-    def holders(self, role: str) -> tuple[Someone, ...]:
-        """Who has a role: the person, if there is only one, else the role as a group."""
-        count, people = self.by_role[role], self.with_role(role)
-        return people if len(people) == count == 1 else (RoleGroup(role, count),)
-
     def joined(self, parts: Iterable[Roster]) -> Roster:
         """This roster, with the people of other parts of the room added."""
-        people = [*self.peers, *(peer for part in parts for peer in part.peers)]
+        people = [peer for part in (self, *parts) for peer in part.peers]
         return self.model_copy(update={"peers": _unique(people)})
 
     def sought(self, name: str) -> list[tuple[str, str]]:
         """The filters that find everybody whom these words could mean, in a room not shown whole."""
-        text = name.strip("\"' .!").casefold()
-        longest = max(text.split(), key=len, default=text)[:_SHARED_CHARS]
+        text = pattern("article").sub("", name.strip("\"' .!").casefold()).strip()
         roles = [("role", role) for role in self.by_role if _forms(role)[0] in _spaced(text)]
-        return [("name", text), ("name", longest), ("user_id", text), *roles]
+        return [("name", text if " " in text else text[:_SHARED_CHARS]), ("user_id", text), *roles]
 
     def resolve(self, said: str, sentence: str = "") -> Found:
         """Whom the spoken words mean.
@@ -126,16 +120,16 @@ class Roster(BaseModel):
                 return self._sure(named, spoken, "" if is_quoted else sentence)
         if is_quoted:
             return self._near(text)
-        if (group := self._group(text)) or text.lower().endswith(" role"):
+        if (group := self.group(text)) or text.lower().endswith(" role"):
             return group or Found()
-        words, small = _key(bare), pattern("small")
+        words = _key(bare)
         for role in self.by_role if len(words) > 1 else ():
             if _key(role) == words[:1]:
                 found = self.resolve(bare.partition(" ")[2])
                 of_role = all(isinstance(p, Peer) and p.role == role for p in found.options)
                 return found if of_role else Found()
         within = [p for p in peers if _meet(words, p.words)]
-        if within and not all(map(small.fullmatch, words)):
+        if within and not all(map(pattern("common").fullmatch, words)):
             return self._sure(within, bare, sentence)
         begun = [p for p in peers if bare != text and _meet(words, p.words, _SHARED_CHARS)]
         return Found(tuple(begun), len(self._alike(begun)) == 1) if begun else self._near(bare)
@@ -143,9 +137,7 @@ class Roster(BaseModel):
     def _sure(self, found: Sequence[Peer], said: str, sentence: str) -> Found:
         start, named = " ".join(_key(said)), " ".join(_key(sentence))
         names = [(peer, " ".join(peer.words)) for peer in self.peers]
-        longer = [
-            p for p, name in names if f" {start} " in f" {name} " != f" {start} " and name in named
-        ]
+        longer = [p for p, name in names if f" {start} " in f" {name} " and name in named]
         if not set(longer) <= set(found):
             return Found(_unique([*found, *longer]))
         options, own = self._alike(found), " ".join(_key(f"{found[0].name} {found[0].user_id}"))
@@ -155,53 +147,48 @@ class Roster(BaseModel):
         looks = {skeleton(peer.name) for peer in found} - {""}
         return _unique([*found, *(p for p in self.peers if skeleton(p.name) in looks)])
 
-    def _group(self, text: str) -> Found | None:
-        """A role, by its plural or with "all" before it; or the one person who has it."""
-        every = pattern("every").fullmatch(text)
-        told = pattern("by_role", "macros").fullmatch(text) and pattern("of_role").fullmatch(text)
-        all_of = told or (every and every[1].lower() not in ("the", "my", "our"))
-        said = (told[1] or told[2]) if told else every[2] if every else text
-        for role, count in self.by_role.items():
-            (one, *plural), group = _forms(role), (RoleGroup(role, count),)
-            if (words := _spaced(said)) in plural or (words == one and (all_of or one[-1:] == "s")):
-                named_so = [p for p in self.peers if p.words in (_key(said), _key(text))]
-                return Found((*group, *named_so), sure=not named_so)
-            if words == one and every:
-                people = self.with_role(role)
-                few = len(people) == count <= _FEW
-                return Found(people if few else group, sure=len(people) == 1 == count)
-        return None
+    def group(self, text: str) -> Found | None:
+        """A role, by its plural or with "all" before it; or the people who have it, if they are few.
 
-    def role(self, name: str) -> str | None:
-        """The role these words name, in singular or plural."""
-        told = pattern("of_role").fullmatch(name)
-        bare = (told[1] or told[2]) if told else pattern("around_role").sub("", name)
-        return next((role for role in self.by_role if _spaced(bare) in _forms(role)), None)
+        Its bare name is asked about.
+        """
+        told = pattern("by_role", "macros").fullmatch(text) and pattern("of_role").fullmatch(text)
+        every = pattern("every").fullmatch(text)
+        all_of = told or (every and every[1].lower() not in ("the", "my", "our"))
+        said = _spaced((told[1] or told[2]) if told else every[2] if every else text)
+        for role, count in self.by_role.items():
+            (one, *plural), people = _forms(role), self.with_role(role)
+            if said in plural or (said == one and (all_of or one[-1:] == "s")):
+                named_so = [p for p in self.peers if p.words in (_key(said), _key(text))]
+                return Found((RoleGroup(role, count), *named_so), sure=not named_so)
+            if said == one:
+                few = every and len(people) == count <= _FEW
+                return Found(people if few else (RoleGroup(role, count),), bool(few) and count == 1)
+        return None
 
     def _near(self, text: str) -> Found:
         """Those whose name, or a word of it, is spelled nearly so: joined words, swapped letters."""
         from rapidfuzz import fuzz
 
-        said, looks, near = "".join(_key(text)), skeleton(text), dict[Peer, float]()
+        words, looks, near = _key(text), skeleton(text), dict[Peer, float]()
+        said = "".join(words)
         for peer in self.peers if len(said) > 2 else ():
             pairs = map("".join, pairwise(peer.words))
             keys = ["".join(peer.words), "".join(_key(peer.user_id)), *peer.words, *pairs]
             best = max(fuzz.ratio(said, key[:60]) for key in keys)
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
                 near[peer] = -best
-        options, words = tuple(sorted(near, key=lambda peer: near[peer])), _key(text)
+        options = tuple(sorted(near, key=lambda peer: near[peer]))
         # A whole name with a slip in it: one word right, and nobody else comes near.
         sure = len(options) == 1 < len(words) == len(options[0].words)
-        sure = sure and any(map(str.__eq__, words, options[0].words))
-        slips = sure and all(
-            a == b or slip(a, b) for a, b in zip(words, options[0].words, strict=True)
-        )
-        return Found(options, sure=slips, near=not slips)
+        both = list(zip(words, options[0].words, strict=True)) if sure else []
+        sure = any(a == b for a, b in both) and all(a == b or slip(a, b) for a, b in both)
+        return Found(options, sure=sure, near=not sure)
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
-        words = _key(re.sub(r"['’]s\b", "", text))
-        told = f" {' '.join(words)} "
+        text = re.sub(r"['’]s\b", "", text)
+        told = f" {' '.join(_key(text))} "
         whole = [p for p in self.peers if f" {' '.join(p.words)} " in told]
         for peer in whole:
             told = told.replace(f" {' '.join(peer.words)} ", "  ")

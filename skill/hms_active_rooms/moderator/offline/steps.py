@@ -47,10 +47,9 @@ _MAX_TURNS_BACK: Final = 8
 """Earlier turns that are read again, so that a long thread costs little."""
 
 _MAX_LOOKS: Final = 16
-_FILTERS: Final = ("name", "role", "user_id")
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_LOOKING: Final = ("look", "status", "verify", *CHANGES)
+_ORDINALS: Final = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -103,8 +102,8 @@ def next_step(
     if not history:
         return _message(say("help"))
     last = history[-1]
-    if changed := [result for result in last.results if result.tool in turns.CHANGING]:
-        return _message("\n".join(map(replies.outcome, changed)))
+    if last.changes:
+        return _message("\n".join(map(replies.outcome, last.changes)))
     if any(result.answer is None for result in last.results):
         return _message(say("no_answer"))
     plan, closing, system = Plan(), None, turns.room_of_system(messages) or ""
@@ -115,9 +114,8 @@ def next_step(
             plan = _Turn(turn, before, turn.said or "").plan(room_id, system)
         except _Instead as instead:
             plan = instead.plan
-        made = [result for result in turn.results if result.tool in turns.CHANGING]
-        changes = (made[-1].tool, made[-1].state) if made else before.changed
-        plan = replace(plan, changed=changes, room_id=plan.room_id or before.room_id)
+        changed = [(made.tool, made.state) for made in turn.changes[-1:]] or [before.changed]
+        plan = replace(plan, changed=changed[0], room_id=plan.room_id or before.room_id)
         closing = turn.closing
     if not plan.calls:
         return _message(plan.text)
@@ -161,7 +159,7 @@ class _Turn:
         """
         before = self.before
         if self.turn.said is None:
-            return Plan(say("text_only"))
+            raise self._stop("text_only")
         reading, here = read(self.said), replace(self, room=before.room_id)
         if before.asks and (answer := here._answer(reading.orders, reading.why)) is not None:
             return answer
@@ -169,21 +167,14 @@ class _Turn:
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable", "question")
             raise self._stop(reading.why, heard=self.said if heard else "")
-        if orders[0].verb == "end_it" and before.order and before.order.verb == "status":
-            orders = (Order("end"),)
-        messaged = before.changed[0] in ("", SendMessage.tool)
-        if orders[0].verb not in _LOOKING or (orders[0].verb == "verify" and messaged):
+        ended = before.changed[0] not in ("", SendMessage.tool)
+        if orders[0].verb not in ("look", "status", *CHANGES, "verify" if ended else ""):
             return here._without_looking(orders[0])
-        if len(reading.rooms) > 1:
-            return Plan(say("two_rooms"))
-        if fixed and reading.rooms - {fixed}:
-            return Plan(say("other_room"))
         room = fixed or next(iter(reading.rooms), system or before.room_id)
-        if not room:
-            return Plan(say("which_room"))
+        if not room or reading.rooms - {room}:
+            raise self._stop("other_room" if room else "which_room")
         if before.room_id not in ("", room):
-            fresh = Plan(room_id=room, changed=before.changed)
-            return replace(self, before=fresh).plan(fixed, system)
+            here = replace(here, before=Plan(changed=before.changed))
         return replace(replace(here, room=room)._carried_out(orders), room_id=room)
 
     def _stop(self, text: str, **left: Any) -> _Instead:
@@ -202,8 +193,7 @@ class _Turn:
         if verb in ("no", "undo"):
             raise self._stop("not_executed" if tool and verb == "undo" else "nothing_pending")
         if verb == "verify":
-            kind = state if state in ("done", "unknown") else "failed"
-            raise self._stop(f"message_{kind}" if tool else "not_changed")
+            raise self._stop(f"message_{state}" if tool else "not_changed")
         if verb != "other":
             raise self._stop(verb)
         if not (last and self.room and len(others) + 1 == len(self.before.options) == 2):
@@ -222,7 +212,7 @@ class _Turn:
             raise self._look({}, tool=turns.RETRIEVE_ROOM)
         last, artifact = answers[-1], answers[-1].answer and answers[-1].answer.artifact
         text = replies.outcome(last) if last.failed else replies.status(artifact, self.room)
-        return self._stop(text, order=Order("status")).plan
+        raise self._stop(text)
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
         """What this turn has read of the room, enough to tell whom these names or this role mean."""
@@ -230,30 +220,22 @@ class _Turn:
         if not answers:
             # Without a filter: roles, look-alikes and similar names are seen only in the whole.
             raise self._look({})
-        everyone, parts = None, dict[tuple[str, str], Roster]()
-        for result in answers:
-            if result.failed:
-                raise self._stop(replies.outcome(result))
-            if (read := read_roster(result.answer and result.answer.artifact, self.room)) is None:
-                raise self._stop("no_roster")
-            filters = {(k, str(v)): read for k, v in result.arguments.items() if k in _FILTERS}
-            parts |= filters
-            everyone = everyone if filters else read
-        if everyone is None or everyone.matching != everyone.total:
+        if failed := [result for result in answers if result.failed]:
+            raise self._stop(replies.outcome(failed[0]))
+        read = [read_roster(one.answer and one.answer.artifact, self.room) for one in answers]
+        everyone, parts = read[0], [part for part in read[1:] if part]
+        if everyone is None or everyone.matching != everyone.total or len(parts) + 1 < len(read):
             raise self._stop("no_roster")
         looks = [look for name in names for look in everyone.sought(name)]
-        looks += [("role", found)] if role and (found := everyone.role(role)) else []
-        if len(answers) == 1 and looks and not everyone.is_whole:
+        group = everyone.group(role) if role else None
+        looks += [("role", group.options[0].role)] if group else []
+        if not everyone.is_whole and looks and not parts:
             raise self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
-        seen, whole = everyone.joined(parts.values()), {k for k, v in parts.items() if v.is_whole}
-        for name in names if not everyone.is_whole else ():
-            exact, loose, _, *roles = everyone.sought(name)
-            options = seen.resolve(name).options
-            # A whole name comes first, so the looser way needs no look once somebody has it.
-            named = exact in whole and options and {*options} <= {*parts[exact].peers}
-            sure = whole.issuperset(roles) and (loose in whole or named)
-            if not sure and not any(isinstance(one, RoleGroup) for one in options):
-                raise self._stop("too_many_alike")
+        seen = everyone.joined(parts)
+        seen_all = everyone.is_whole or group or all(part.is_whole for part in parts)
+        options = chain(*(seen.resolve(name).options for name in (() if seen_all else names)))
+        if not seen_all and not any(isinstance(one, RoleGroup) for one in options):
+            raise self._stop("too_many_alike")
         return seen
 
     def _seen(self, order: Order) -> Plan:
@@ -261,23 +243,24 @@ class _Turn:
         named = [name for name in about if not is_pronoun(name)]
         one, count = about[0] if len(about) == 1 else "", order.manner == "count"
         roster = self._roster(role=one) if one and order.manner != "find" else self._roster(named)
-        role, focus = roster.role(one), self.before.focus if len(named) < len(about) else ()
-        if not about or role:
+        group, focus = roster.group(one), self.before.focus if len(named) < len(about) else ()
+        if not about or group:
+            role = group.options[0].role if group else None
+            held = roster.group(f"all {role}") or group
             told = replies.who_is_here(roster, role, count=count)
-            return self._stop(told, focus=roster.holders(role) if role else self.before.focus).plan
+            raise self._stop(told, focus=held.options if held else self.before.focus)
         if len(named) < len(about) and not focus:
             raise self._stop("who")
         found = {name: roster.resolve(name).options for name in named}
         gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
         here = [*chain(*found.values()), *(one for one in focus if one not in gone)]
-        if not here and not gone and order.manner in ("who", "count"):
-            raise self._stop(f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}")
-        if not here and order.manner == "list":
-            raise self._stop("not_understood")
+        if not here and not gone and order.manner != "find":
+            unseen = f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}"
+            raise self._stop("not_understood" if order.manner == "list" else unseen)
         lines = [replies.found(here, roster)] if here else []
         lines += [say("gone", name=quoted(one.name)) for one in gone]
         lines += [replies.nobody(name, roster) for name, options in found.items() if not options]
-        return self._stop("\n".join(lines), focus=tuple(here) or self.before.focus).plan
+        raise self._stop("\n".join(lines), focus=tuple(here) or self.before.focus)
 
     # --- orders -----------------------------------------------------------------------------------
 
@@ -339,11 +322,10 @@ class _Turn:
             if not found.options:
                 raise self._stop(replies.nobody(name.strip("\"'"), roster))
             if not found.sure:
-                text = replies.which(found.options, roster)
-                if len(order.who) > 1:
-                    raise self._stop(f"{text}\n{say('several')}")
+                text, one = replies.which(found.options, roster), len(order.who) == 1
+                text = text if one else f"{text}\n{say('several')}"
                 options = found.options[: replies.MAX_OPTIONS]
-                raise _Instead(Plan(text, asks=True, order=order, options=options))
+                raise self._stop(text, asks=one, order=order, options=options)
             chosen += found.options
         spared = roster.resolve(order.spared).options if order.spared else ()
         if order.spared and (not spared or set(spared) & set(chosen)):
@@ -418,17 +400,16 @@ class _Turn:
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
     """The options an answer chooses; () if it is unclear, None if it is no answer."""
-    if verb == "yes":
-        return options if len(options) == 1 else ()
-    text = pattern("answering").sub("", plainly(said)).strip(" ,.!")
-    people = tuple(option for option in options if isinstance(option, Peer))
     if said.rstrip().endswith("?"):
         return ()
-    if (place := _NUMBERED.fullmatch(text)) and text not in [one.name for one in people]:
+    if verb == "yes":
+        return options if len(options) == 1 else ()
+    text = pattern("answering").sub("", plainly(said)).strip(" ,.!#)")
+    people = tuple(option for option in options if isinstance(option, Peer))
+    if place := pattern("place").fullmatch(text):
         word = place[1].lower()
-        ordinal = _ORDINALS.index(word) + 1 if word in _ORDINALS else word
-        number = len(options) if word == "last" else int(ordinal)
-        return options[number - 1 : number] if number else ()
+        number = len(options) if word == "last" else 1 + [*_ORDINALS, *"12345678"].index(word) % 8
+        return options[number - 1 : number]
     if pattern("all_of_them").fullmatch(text):
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
         return options if fits else ()
@@ -437,17 +418,7 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     by_role = Counter(one.role for one in people)
     by_role |= Counter({o.role: o.count for o in options if isinstance(o, RoleGroup)})
     shown = Roster(peers=people, total=len(people), by_role=dict(by_role))
-    chosen = list[Someone]()
-    for name in audience.names(text):
-        found = shown.resolve(re.sub(r"(?i)^(the .+) one$", r"\1", name)).options
-        if not is_name(name) or len(found) != 1 or found[0] not in options:
-            return () if found and is_name(name) and verb != "remove" else None
-        chosen += found
-    return tuple(dict.fromkeys(chosen)) or None
-
-
-_ORDINALS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-_NUMBERED: Final = re.compile(
-    rf"(?i)(?:the )?(?:number |no\. |option |#)?(\d{{1,2}}|{'|'.join(_ORDINALS)}|last)(?:st|nd|rd|th)?"
-    r"(?: (?:one|person|option))?[.)]?"
-)
+    found = [shown.resolve(name).options for name in audience.names(text) if is_name(name)]
+    if found and all(len(one) == 1 and one[0] in options for one in found):
+        return tuple(dict.fromkeys(chain(*found)))
+    return () if any(found) and verb != "remove" else None

@@ -66,6 +66,10 @@ class Turn:
         )
 
     @property
+    def changes(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.tool in CHANGING)
+
+    @property
     def rounds(self) -> int:
         """Model messages of this turn that called tools."""
         return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in self.rest)
