@@ -16,19 +16,12 @@ from hms_active_rooms.moderator.offline.roster import Roster
 _MAX_NAME_WORDS: Final = 9
 _QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")
 _MARK: Final = re.compile(
-    r"(?i)\s*(?:(?:\(?only\)?|privately|in private)\s*)?(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])"
-    r"|,(?=\s*(?:please|pls|kindly)\b))\s*"
+    r"(?i)\s*(?:only|privately|in private)?\s*"
+    r"(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])|,(?=\s*(?:please|pls)\b))\s*"
 )
 _JOIN: Final = re.compile(
-    r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when|who|which)\b[\s:]+"
+    r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when)\b\s+"
 )
-_BARS: Final = (
-    ("taken_back", "negation", True),
-    ("hard_exception", "exception", False),
-    ("hard_condition", "condition", False),
-    ("asking", "question", False),
-)
-"""What a message does not hold, the reply, and whether that also goes for words behind a mark."""
 
 
 class Unclear(Exception):
@@ -44,9 +37,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
-    """The order with its audience (nobody named: everyone) and words apart.
-
-    Its manner is then "told" or, if the words ask something of the audience, "asked".
+    """The order with its audience (nobody named: everyone) and words apart, its manner "told".
 
     Args:
         order: to tell somebody something.
@@ -55,25 +46,19 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
     Raises:
         Unclear: even the roster does not tell, or the words hold a condition or a question.
     """
-    text, manner = order.words.strip(), order.manner
-    if manner in ("told", "asked"):
+    text = order.words.strip()
+    if order.manner == "told":
         return replace(order, words=text)
-    if manner == "let":
+    if order.manner == "let":
         head, know, tail = text.partition(" know")
         if not know:
             raise Unclear("no_end")
         text = head + re.sub("^(?: that)?(?= |$)(?! about)", " that", tail)
-    if pattern("us").match(text):
-        raise Unclear("reported")
-    # "Sam Lee, not Sam Patel, that ...": the other one is left out.
     text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
-    text = re.sub(r"(?i)^([^,:]+), not [^,:]+,\s+", r"\1 ", text)
     by_role = pattern("by_role", "macros").match(text)
     everyone = None if by_role else pattern("everyone").match(text)
     rest = re.sub("^,(?= [^ ,]+ )", "", text[everyone.end() :]) if everyone else ""
-    if everyone and (
-        everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest) or not rest
-    ):
+    if everyone and (everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest)):
         return _told(rest, (), order)
     before = text.partition(":")[0]
     roster = look(order.who or re.findall(r'"[^"]+"|[^\s:,]+', text)[:1])
@@ -94,28 +79,27 @@ def split(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
 
 def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
     # "send Ann a message asking her to ..." is "ask Ann to ...".
-    if asks := re.match(
-        r"(?i)[\s,]*(tell|ask|remind|inform|warn|thank)ing(?: (?:him|her|them))?\b", rest
-    ):
+    if asks := re.match(r"(?i)[\s,]*(tell|ask|remind)ing(?: (?:him|her|them))?\b", rest):
         order, rest = replace(order, manner=asks[1].lower()), rest[asks.end() :]
     rest = rest.rstrip() if rest.strip(" .!") else ""
     mark = _MARK.match(rest) if rest else None
     said = rest[mark.end() :].strip() if mark else f"{order.manner}{rest}"
-    order = replace(order, who=who, words="", manner="told")
+    order, asking = replace(order, who=who, words="", manner="told"), order.manner == "ask"
     if quoted := _QUOTED.fullmatch(said.rstrip(" .!")):
         return replace(order, words=quoted[0][1:-1].strip())
     for form, words in () if mark else rows("told"):
         if match := re.fullmatch(form, said, re.IGNORECASE):
             if words.startswith("!"):
                 raise Unclear(words[1:])
-            said = words.format(match[0], *match.groups())
-            order = order if words == "{1}" else replace(order, manner="asked")
+            said = words.format(match[0], *match.groups()).strip()
             break
     if pattern("no_words").fullmatch(said.rstrip(" .!?")):
         if said:
             raise Unclear("no_message")
         return order
-    for kind, reply, always in _BARS:
-        if (always or not mark) and pattern(kind).search(re.sub(r'"[^"]*"', '""', said)):
-            raise Unclear(reply)
+    outside = re.sub(r'"[^"]*"', '""', said)
+    if pattern("unsaid").fullmatch(outside) or (not mark and pattern("unasked").fullmatch(outside)):
+        raise Unclear("negation" if pattern("unsaid").fullmatch(outside) else "question")
+    if not mark and not asking and pattern("unless").search(outside):
+        raise Unclear("condition")
     return replace(order, words=said)

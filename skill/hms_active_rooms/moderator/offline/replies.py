@@ -74,7 +74,6 @@ def which(options: Sequence[Someone], roster: Roster) -> str:
     """A numbered question; the options shown are those an answer can choose from."""
     called = [f"{'called ' * isinstance(o, Peer)}{_one(o, roster)}" for o in options[:MAX_OPTIONS]]
     lines = [f"{place}. {one}" for place, one in enumerate(called, 1)]
-    lines += [say("more_options", left=left)] if (left := len(options) - MAX_OPTIONS) > 0 else []
     return say("this_one" if len(options) == 1 else "which_one", lines="\n".join(lines))
 
 
@@ -96,8 +95,8 @@ def status(artifact: object, room_id: str) -> str:
             "session": {"id": str(of), "created_at": str(at)},
         }:
             told = {"session": quoted(of, 40), "since": quoted(at, 40), "people": people(total)}
-            return say("live", **told) if found == room_id else say("no_room_state")
-    return say("no_room_state")
+            return say("live", **told) if found == room_id else say("unreadable_answer")
+    return say("unreadable_answer")
 
 
 def outcome(result: Result) -> str:

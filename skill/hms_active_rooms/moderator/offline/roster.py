@@ -129,7 +129,7 @@ class Roster(BaseModel):
                 of_role = all(isinstance(p, Peer) and p.role == role for p in found.options)
                 return found if of_role else Found()
         within = [p for p in peers if _meet(words, p.words)]
-        if within and not all(map(pattern("common").fullmatch, words)):
+        if within and not all(map(pattern("small").fullmatch, words)):
             return self._sure(within, bare, sentence)
         begun = [p for p in peers if bare != text and _meet(words, p.words, _SHARED_CHARS)]
         return Found(tuple(begun), len(self._alike(begun)) == 1) if begun else self._near(bare)

@@ -193,7 +193,7 @@ class _Turn:
         if verb in ("no", "undo"):
             raise self._stop("not_executed" if tool and verb == "undo" else "nothing_pending")
         if verb == "verify":
-            raise self._stop(f"message_{state}" if tool else "not_changed")
+            raise self._stop(say("message" if tool else "not_changed", state=state))
         if verb != "other":
             raise self._stop(verb)
         if not (last and self.room and len(others) + 1 == len(self.before.options) == 2):
@@ -225,7 +225,7 @@ class _Turn:
         read = [read_roster(one.answer and one.answer.artifact, self.room) for one in answers]
         everyone, parts = read[0], [part for part in read[1:] if part]
         if everyone is None or everyone.matching != everyone.total or len(parts) + 1 < len(read):
-            raise self._stop("no_roster")
+            raise self._stop("unreadable_answer")
         looks = [look for name in names for look in everyone.sought(name)]
         group = everyone.group(role) if role else None
         looks += [("role", group.options[0].role)] if group else []
@@ -327,9 +327,6 @@ class _Turn:
                 options = found.options[: replies.MAX_OPTIONS]
                 raise self._stop(text, asks=one, order=order, options=options)
             chosen += found.options
-        spared = roster.resolve(order.spared).options if order.spared else ()
-        if order.spared and (not spared or set(spared) & set(chosen)):
-            raise self._stop("negation")
         return tuple(dict.fromkeys(chosen))
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
@@ -394,7 +391,7 @@ class _Turn:
         last, match = self.before.order, pattern("same").fullmatch(self.said.strip(" .!"))
         name = next(filter(None, match.groups())) if match else ""
         if last and last.verb in ("tell", "remove") and is_name(name):
-            return (replace(last, who=(name,), about="", reason=None, spared=""),)
+            return (replace(last, who=(name,), about="", reason=None),)
         return ()
 
 
