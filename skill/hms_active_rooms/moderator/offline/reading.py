@@ -7,6 +7,7 @@ a taking back, a look or courtesy; if one is none of these, nothing is ordered.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,10 +20,13 @@ from hms_active_rooms.untrusted import escaped
 if TYPE_CHECKING:
     from lark import Lark
 
+    from hms_active_rooms.moderator.offline.roster import Roster
+
 _HERE: Final = Path(__file__).parent
 _MAX_CHARS: Final = 2000
 _MAX_CUTS: Final = 12
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
+_QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")
 
 CHANGES: Final = frozenset({"remove", "tell", "end"})
 
@@ -37,25 +41,25 @@ def _file() -> Any:
 
 @cache
 def filled(text: str) -> str:
-    """A pattern with its macros filled in, and its lines as alternatives.
+    """A pattern with its macros filled in; a new line, but for the last, is one more alternative.
 
     The groups written in the pattern itself capture; those that come from a macro do not.
     """
 
     def put(macro: re.Match[str]) -> str:
-        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", filled(_file()["macros"][macro[1]]))
+        told = filled(_file()["macros"][macro[1]].strip().replace("\n", "|"))
+        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", told)
 
-    return re.sub(r"\{([a-z_]+)\}", put, text.strip().replace("\n", "|"))
+    return re.sub(r"\{([a-z_]+)\}", put, text)
 
 
 def whole(text: str) -> str:
-    return rf"(?<![\w'-])(?:{filled(text)})(?![\w'-])"
+    return rf"(?<![\w'-])(?:{filled(text.strip().replace(chr(10), '|'))})(?![\w'-])"
 
 
 @cache
 def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
-    told = _file()[section][kind]
-    return re.compile(filled(told) if section == "macros" else whole(told), re.IGNORECASE)
+    return re.compile(whole(_file()[section][kind]), re.IGNORECASE)
 
 
 @cache
@@ -93,6 +97,14 @@ def is_name(text: str) -> bool:
     return bool(told) and not pattern("verbs").match(text)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """The names in a list such as "Ann, Bob and Cy"."""
+    if _QUOTED.fullmatch(text.strip()):
+        return (text.strip(),)
+    parts = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))
+    return tuple(filter(None, parts))
+
+
 def slip(word: str, known: str) -> bool:
     """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
     from rapidfuzz.distance import OSA
@@ -112,7 +124,7 @@ class Order:
             has under `talk` do not.
         who: the names, as spoken.
         words: for `tell` the audience and then the message, for `look` what is looked for.
-        manner: the word a message or a look began with.
+        manner: the word a message or a look began with; "told" once its audience is apart.
         about: what was said before it, where a pronoun finds its person.
     """
 
@@ -146,7 +158,7 @@ def read(text: str) -> Reading:
     return Reading(orders, "" if orders else _why_not(line), rooms)
 
 
-def fits(text: str, *kinds_of_why: str) -> bool:
+def _fits(text: str, *kinds_of_why: str) -> bool:
     """Whether the text outside its quotes shows one of these reasons not to take it as an order."""
     return any(pattern(kind, "why").search(_unquoted(text)) for kind in kinds_of_why)
 
@@ -167,7 +179,7 @@ def _without_rooms(line: str) -> tuple[str, frozenset[str]]:
     first = re.match(room, line)
     rest = line[first.end() :].strip() if first else line
     head, colon, tail = rest.partition(":")
-    found = [] if not colon and re.match(whole("{message}"), rest) else re.findall(room, head)
+    found = [] if not colon and pattern("message", "macros").match(rest) else re.findall(room, head)
     ids = [told[1] for told in found] + ([first[2]] if first else [])
     line = re.sub(room, r"\1the room", head) + colon + tail if found else rest
     return line, frozenset(map(str.lower, ids))
@@ -202,11 +214,8 @@ _Part = tuple[str, str, Order]
 """What joins it to the part before, its kind, and its order, whose words are the part."""
 
 _HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
-_REASONS: Final = {
-    "why": _HARD,
-    "for": (*_HARD, "negation", "mood", "reported"),
-    "which": (*_HARD, "negation", "mood", "reported"),
-}
+_SOFT: Final = ("negation", "mood", "reported")
+_REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SOFT)}
 """What a reason must not show, by how it is joined to the order."""
 
 
@@ -218,8 +227,8 @@ def _cut() -> re.Pattern[str]:
         rf"|(?P<for>\s+{joint}\s+|\s*\((?=[^()]+\)))"
         r"|(?P<which>\s+(?:who|that|which)(?=(?:'?s| is| keeps| has been) ))"
         r"|(?P<and>,?\s+(?:and then|and|&|plus|n)\s+(?:also |then )?)"
-        r"|(?P<mark>\s*(?:[,;.!?]+|…)\s+(?:(?:then|so|and)\s+)?|\s[-–—]+\s+|\s*[—…]\s*|,?\s+(?:then|so)\s+"
-        rf"|\s+(?={subject}))"
+        r"|(?P<mark>\s*(?:[,;.!?]+|…)\s+(?:(?:then|so|and)\s+)?|\s[-–—]+\s+|\s*[—…]\s*"
+        rf"|,?\s+(?:then|so)\s+|\s+(?={subject}))"
     )
 
 
@@ -229,19 +238,16 @@ def _combined(line: str) -> tuple[Order, ...]:
     edges = [0, *(edge for one in cuts for edge in one.span()), len(line)]
     joints = ["", *(str(one.lastgroup) for one in cuts)]
     places = [
-        (a, b, joint)
-        for a, b, joint in zip(edges[::2], edges[1::2], joints, strict=True)
-        if line[a:b].strip()
+        p for p in zip(edges[::2], edges[1::2], joints, strict=True) if line[p[0] : p[1]].strip()
     ]
 
     @cache
     def parts(first: int) -> list[_Part] | None:
         for last in range(len(places), first, -1):
-            start, end, joint = places[first][0], places[last - 1][1], places[first][2]
+            (start, _, joint), end = places[first], places[last - 1][1]
             asked = line[end:].lstrip()[:1] == "?" or line[start:end].endswith("?")
-            part = _part(
-                line[start:end], line[:start], joint, single=last == first + 1, asked=asked
-            )
+            single = last == first + 1
+            part = _part(line[start:end], line[:start], joint, single=single, asked=asked)
             if part and (rest := parts(last)) is not None:
                 return [(joint, *part), *rest]
         return [] if first == len(places) else None
@@ -251,11 +257,8 @@ def _combined(line: str) -> tuple[Order, ...]:
         last = orders[-1] if orders else Order("")
         if joint == "and" and kind == "order" and before not in ("order", "courtesy"):
             return ()
-        if joint == "for" and last.verb == "end":
-            return ()
-        if joint == "which" and re.match(
-            r"(?i)(?:all|any|both|each|every)|.*s$|$", "".join(last.who[-1:])
-        ):
+        plural = re.match(r"(?i)(?:all|any|both|each|every)|.*s$|$", "".join(last.who[-1:]))
+        if (joint == "for" and last.verb == "end") or (joint == "which" and plural):
             return ()
         if kind in ("order", "instead", "look"):
             if last.verb == "end" and what.verb in ("end", "end_it", "lock_only"):
@@ -284,46 +287,47 @@ def _part(
     text: str, before: str, joint: str, *, single: bool, asked: bool
 ) -> tuple[str, Order] | None:
     plain, none = plainly(text), Order("", words=text.strip(" .!)"))
+    back = pattern("back").pattern
+    taken = re.match(rf"(?i){back}(?:[\s,]+{back})*", text)
     if joint in _REASONS:
-        barred = asked or fits(f"{joint} {text}", *_REASONS[joint]) or _joins_order(f". {text}")
-        back = pattern("back").match(text)
-        return ("reason", none) if single and not barred and not back else None
-    bare = before and re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text)
-    if not bare and (order := _order(text.rstrip("?") + "?" * asked)):
+        barred = bool(taken) or asked or _fits(f"{joint} {text}", *_REASONS[joint])
+        return ("reason", none) if single and not barred and not _joins_order(text) else None
+    if before and re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text):
+        return "back", none
+    if order := _order(text.rstrip("?") + "?" * asked):
         return "order", replace(order, about=before)
     if not plain and not (before and pattern("back").search(text)):
         polite = not asked or re.search(f"(?i){whole('{please}')}", text)
-        return ("courtesy", none) if polite and not fits(text, "unquoted") else None
-    if bare or not single:
-        return ("back", none) if bare else None
-    back = pattern("back").pattern
-    if before and (match := re.match(rf"(?i){back}(?:[\s,]+{back})*", text)):
+        return ("courtesy", none) if polite and not _fits(text, "unquoted") else None
+    if not single:
+        return None
+    if before and taken:
         # What follows may be nothing, another order, or a name.
-        rest, negated = text[match.end() :].strip(" ,:-–—"), re.search(r"(?i)n[o']t\b", match[0])
-        if (again := _order(rest)) and again.verb in CHANGES:
-            return None if negated else ("instead", again)
+        rest, negated = text[taken.end() :].strip(" ,:-–—"), re.search(r"(?i)n[o']t\b", taken[0])
         name = rest.rstrip(" .!")
-        if name and (negated or not is_name(name)):
+        if (again := _order(rest)) and again.verb in CHANGES and not negated:
+            return "instead", again
+        if name and (again or negated or not is_name(name)):
             return None
         return "back", replace(none, who=(name,) if name else ())
     if asked or re.match(r"(?i)(?:list|show|count|check|who|how many)\b", plain):
-        barred = re.match(r"(?i)(?:is|was) (?:that|this|it)\b", text)
-        barred = barred or fits(text, "condition", "delay", "negation", "mood")
-        look = () if barred else _look(text)
+        of_order = re.match(r"(?i)(?:is|was) (?:that|this|it)\b", text)
+        look = (
+            () if of_order or _fits(text, "condition", "delay", "negation", "mood") else _look(text)
+        )
         return ("look", look[0]) if look else None
     told = _is_statement(text) and not (plainly(before) and re.match("(?i)(that|this) ", text))
     return ("reason", none) if told else None
 
 
 def _is_statement(text: str) -> bool:
-    barred = fits(text, *_HARD, "reported", "mood") or pattern("asks", "macros").match(text)
-    told = pattern("statement").match(text)
-    return bool(told) and not barred and not _joins_order(f". {text}")
+    barred = _fits(text, *_HARD, "reported", "mood") or pattern("asks", "macros").match(text)
+    return bool(pattern("statement").match(text)) and not barred and not _joins_order(text)
 
 
-def _joins_order(text: str) -> bool:
+def _joins_order(text: str, begin: str = ". ") -> bool:
     joint = r"(?:\b(?:and|then|plus|also|or)|[,;&+.!?]|->)(?: (?:then|also|please|just|to|not|so))*"
-    return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", _unquoted(text)))
+    return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", begin + _unquoted(text)))
 
 
 # --- one order ------------------------------------------------------------------------------------
@@ -333,18 +337,11 @@ def _joins_order(text: str) -> bool:
 def _parser() -> Lark:
     from lark import Lark
 
-    text = re.sub(r"(?m)^//.*\n", "", (_HERE / "orders.lark").read_text(encoding="utf-8"))
-    text = text.replace("{cannot}", "|".join(told for told, _ in rows("cannot")))
-    # Texts in quotes that stand side by side are one pattern of whole words, which loads fast.
-    pieces = re.split(r"(?<=[\s:(|])(/(?:\\.|[^/\n])+/i?s?)", text)
-    pieces[1::2] = map(filled, pieces[1::2])
-    pieces[::2] = [re.sub(r'"[^"\n]+"(?:\s+"[^"\n]+")*', _listed, piece) for piece in pieces[::2]]
-    return Lark("".join(pieces), parser="lalr", g_regex_flags=re.ASCII)
-
-
-def _listed(match: re.Match[str]) -> str:
-    told = whole("|".join(re.findall('"([^"]+)"', match[0])))
-    return f"/{told}/i"
+    cannot = "|".join(told for told, _ in rows("cannot"))
+    terms = {name: whole(one.replace("{cannot}", cannot)) for name, one in _file()["terms"].items()}
+    rules = filled((_HERE / "orders.lark").read_text(encoding="utf-8"))
+    text = rules + "".join(f"\n{name}: /{one}/i" for name, one in terms.items())
+    return Lark(text, parser="lalr", g_regex_flags=re.ASCII)
 
 
 def _bare(text: str) -> tuple[str, bool]:
@@ -386,13 +383,13 @@ def _order(text: str) -> Order | None:
     if verb == "tell":
         return _message(said["MESSAGE"][0], asked=asked)
     left = re.sub(rf"(?i){whole('{unlocked}|{lock}')}", "", plainly(text))
-    if (text.rstrip(" .!").endswith("?") and not asked) or fits(left, "negation", *_HARD):
+    if (text.rstrip(" .!").endswith("?") and not asked) or _fits(left, "negation", *_HARD):
         return None
     listed = any(joint != "," for joint in said.get("AND", ()))
     others = [one for one in who[1:] if not listed and _is_statement(one)]
     if others or any(map(pattern("verbs").match, who[1:])):
         return None
-    return Order(verb, who, lock="LOCK" in said or "LOCK_AND" in said)
+    return Order(verb, who, lock="LOCK" in said)
 
 
 def _message(said: str, *, asked: bool) -> Order | None:
@@ -403,13 +400,12 @@ def _message(said: str, *, asked: bool) -> Order | None:
     if match is None:
         return None
     text = to.format(*(said[start:end] for start, end in match.regs))
-    manner = re.split(r"[ (:]", said.lower())[0]
     plain = _unquoted(text).strip(" .!")
     inner = re.search(r'".*"', plain)
     marked = inner or re.search(r"(?i):|\b(?:that|saying)\b", plain)
-    barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain)
+    barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain, "")
     barred = barred or bool(re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain))
-    return None if barred else Order("tell", words=text, manner=manner)
+    return None if barred else Order("tell", words=text, manner=re.split("[ (:]", said.lower())[0])
 
 
 # --- what is no order -----------------------------------------------------------------------------
@@ -437,4 +433,84 @@ def _why_not(line: str) -> str:
     foreign = sum(ord(char) > 0x3FF and char.isalpha() for char in text)
     if (count >= 2 and not pattern("english").search(text)) or (count and foreign > 3):
         return f'{says} ("remove Sam Lee", "end the room".) Nothing was done.'
-    return next((kind for kind in kinds("why") if fits(line, kind)), "not_understood")
+    return next((kind for kind in kinds("why") if _fits(line, kind)), "not_understood")
+
+
+# --- whom a message is for -------------------------------------------------------------------------
+
+_MARK: Final = re.compile(
+    r"(?i)\s*(?:only|privately|in private)?\s*"
+    r"(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])|,(?=\s*(?:please|pls)\b))\s*"
+)
+_JOIN: Final = re.compile(
+    r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when)\b\s+"
+)
+
+
+class Unclear(Exception):
+    """Not clear whom a message is for, or what it says. The text is the reply that says so."""
+
+
+def addressed(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
+    """The order to say something with its audience (nobody named: everyone) and words apart.
+
+    A colon, quotes, "that" or "to" mark the words. Without a mark, who is in the room decides.
+
+    Args:
+        look: who is in the room, for the names it gets; called if only that tells.
+
+    Raises:
+        Unclear: even the roster does not tell, or the words hold a condition or a question.
+    """
+    text = order.words.strip()
+    if order.manner == "told":
+        return replace(order, words=text)
+    if order.manner == "let":
+        head, know, tail = text.partition(" know")
+        if not know:
+            raise Unclear("no_end")
+        text = head + re.sub("^(?: that)?(?= |$)(?! about)", " that", tail)
+    text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
+    by_role = pattern("by_role", "macros").match(text)
+    everyone = None if by_role else pattern("everyone").match(text)
+    rest = re.sub("^,(?= [^ ,]+ )", "", text[everyone.end() :]) if everyone else ""
+    if everyone and (everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest)):
+        return _told(rest, (), order)
+    roster = look(order.who or re.findall(r'"[^"]+"|[^\s:,]+', text)[:1])
+    if not (end := roster.audience(text)):
+        mark = _MARK.search(text) or _JOIN.search(text)
+        end = mark.start() if mark else 0
+    if not end:
+        raise Unclear("no_end")
+    return _told(text[end:], names(text[:end]), order)
+
+
+def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
+    manner = order.manner
+    # "send Ann a message asking her to ..." is "ask Ann to ...".
+    if asks := re.match(r"(?i)[\s,]*(tell|ask|remind)ing(?: (?:him|her|them))?\b", rest):
+        manner, rest = asks[1].lower(), rest[asks.end() :]
+    rest = rest.rstrip() if rest.strip(" .!") else ""
+    mark = _MARK.match(rest) if rest else None
+    said = rest[mark.end() :].strip() if mark else f"{manner}{rest}"
+    order = replace(order, who=who, words="", manner="told")
+    if quoted := _QUOTED.fullmatch(said.rstrip(" .!")):
+        return replace(order, words=quoted[0][1:-1].strip())
+    for form, words in () if mark else rows("told"):
+        if match := re.fullmatch(form, said, re.IGNORECASE):
+            if words.startswith("!"):
+                raise Unclear(words[1:])
+            said = words.format(match[0], *match.groups()).strip()
+            break
+    if pattern("no_words").fullmatch(said.rstrip(" .!?")):
+        if said:
+            raise Unclear("no_message")
+        return order
+    outside = re.sub(r'"[^"]*"', '""', said)
+    if pattern("unsaid").fullmatch(outside):
+        raise Unclear("negation")
+    if not mark and pattern("unasked").fullmatch(outside):
+        raise Unclear("question")
+    if not mark and manner != "ask" and pattern("unless").search(outside):
+        raise Unclear("condition")
+    return replace(order, words=said)
