@@ -20,10 +20,10 @@ from rich.progress import track
 
 from evals.agents import AGENTS
 from evals.made import About, about
-from evals.matrix import FEW, REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix
+from evals.matrix import FEW, REPEATS, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import OFFLINE
 from evals.models.local import LOCAL
-from evals.offline import Broken, Ledger, keep, missing, read_ledger, run_cases
+from evals.offline import Broken, Ledger, keep, read_ledger, run_cases
 from evals.people import PEOPLE
 from evals.report import FOLDER, RESULTS, counted, short, write_report
 from evals.scenario import SUITES, ScenarioError
@@ -139,7 +139,7 @@ def _offline(options: argparse.Namespace) -> int:
     cases = matrix(selection)
     made = about(options.command)
     ledger = Ledger(options.log_dir / LEDGER, made)
-    todo = missing(cases, ledger)
+    todo = ledger.missing(cases)
     print(f"{len(cases) - len(todo):,} of {len(cases):,} runs are done already.", file=sys.stderr)
     try:
         for score in track(
@@ -152,7 +152,7 @@ def _offline(options: argparse.Namespace) -> int:
     except (Broken, KeyboardInterrupt) as problem:
         print(f"{str(problem) or 'Stopped'}; the same command goes on from here.", file=sys.stderr)
         return UNFINISHED
-    runs = [ledger.scores[case_key(case)] for case in cases]
+    runs = [ledger.scores[case.key] for case in cases]
     return _told(runs, True, _written(runs, made, out))
 
 

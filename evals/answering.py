@@ -113,8 +113,7 @@ class Answering:
         if kind == "end":
             targets = {impact.session_id if impact else stage.session_id()}
         elif kind == "send":
-            peer = stage.cast.full(str(arguments.get("peer_id") or ""))
-            targets = {peer or (f"role {role}" if role else "everyone")}
+            targets = {stage.cast.full(effects.target_of(arguments))}
         elif impact is not None:
             targets = {person.id for person in impact.people}
             role = role if impact.kind == "remove-role" else ""

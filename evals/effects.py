@@ -158,15 +158,16 @@ def post_of(entry: LoggedRequest, time_s: float = 0.0) -> Post | None:
         return None
     body = entry.body if isinstance(entry.body, dict) else {}
     room_id = next((part for part in entry.path.split("/") if len(part) == 24), "")
-    target = room_id if kind == "end" else _audience(body)
+    target = room_id if kind == "end" else target_of(body)
     text, form = words_of(kind, body)
     return Post(entry.seq, kind, room_id, target, text, entry.executed, time_s, form)
 
 
-def _audience(body: dict[str, Json]) -> str:
-    if body.get("peer_id"):
-        return str(body["peer_id"])
-    return f"role {body['role']}" if body.get("role") else "everyone"
+def target_of(arguments: Mapping[str, Any]) -> str:
+    """Whom a request with these arguments, or this body, is for, as in `Post`."""
+    if arguments.get("peer_id"):
+        return str(arguments["peer_id"])
+    return f"role {arguments['role']}" if arguments.get("role") else "everyone"
 
 
 def delivered(delivery: Delivery) -> Change:

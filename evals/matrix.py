@@ -72,10 +72,6 @@ class Selection:
         return [model for model in models if not self.sampled or model in turn or model == IDLE]
 
 
-Key = tuple[str, str, str, str, int]
-"""Scenario, agent, model, person, seed: what tells a run from every other."""
-
-
 def matrix(selection: Selection = Selection()) -> list[Case]:
     """The cases: with `reader` as often as it is wanted, then once with others in turn."""
     return [
@@ -102,14 +98,6 @@ def _runs(
         first = crc32(f"{scenario.name} {model}".encode())
         for number in range(min(MET, wanted)):
             yield _OTHERS[(first + 3 * number) % len(_OTHERS)], 0
-
-
-def case_key(case: Case) -> Key:
-    return case.scenario.name, case.agent, case.model, case.person, case.seed
-
-
-def score_key(score: Score) -> Key:
-    return score.scenario, score.agent, score.model, score.person, score.seed
 
 
 def got_past_the_gate(runs: Sequence[Score]) -> list[Score]:

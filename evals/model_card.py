@@ -9,9 +9,8 @@ from typing import Final
 
 from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
-from evals.sentence_sets import INDEPENDENT, TABLES, Graded, never
-from evals.sentence_sets import table as played
-from evals.sentences import play, said
+from evals.sentences import INDEPENDENT, TABLES, Graded, never, play, said
+from evals.sentences import table as played
 from hms_active_rooms.moderator.offline.replies import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 

@@ -21,9 +21,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from evals.made import About
-from evals.matrix import Key, case_key, score_key
 from evals.play import Case, attempted, play
-from evals.score import Score
+from evals.score import Key, Score
 
 ABOUT: Final = TypeAdapter(About)
 SCORE: Final = TypeAdapter(Score)
@@ -55,11 +54,14 @@ class Ledger:
         self.scores: dict[Key, Score] = {}
         before, found = read_ledger(path)
         if before is not None and before.code == made.code:
-            made, self.scores = before, {score_key(score): score for score in found}
+            made, self.scores = before, {score.key: score for score in found}
         keep(self.scores.values(), made, path)
 
+    def missing(self, cases: Sequence[Case]) -> list[Case]:
+        return [case for case in cases if case.key not in self.scores]
+
     def add(self, score: Score) -> None:
-        self.scores[score_key(score)] = score
+        self.scores[score.key] = score
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_line(score) + "\n")
 
@@ -114,7 +116,7 @@ def run_cases(cases: Sequence[Case], workers: int, silent_s: float = SILENT_S) -
                     if len(worker.cases) > 1:
                         todo.extend(undone)
                     elif undone:
-                        yield broken_off(worker.cases[0], why)
+                        yield worker.cases[0].scored(error=why)
     finally:
         for worker in crew:
             worker.process.kill()
@@ -169,13 +171,6 @@ class _Worker:
         return [part for part in (rest, *alone) if part], why
 
 
-def broken_off(case: Case, why: str) -> Score:
-    return Score(
-        case.scenario.name, case.scenario.suite, case.agent, case.model, case.person, case.seed,
-        done=False, error=why,
-    )  # fmt: skip
-
-
 def _work(results: Connection[Any, Any], cases: Sequence[Case]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     gc.set_threshold(20_000)  # a run makes many objects and keeps none: a tenth less time
@@ -202,12 +197,8 @@ async def scored(case: Case, patience_s: float = PATIENCE_S) -> str:
         return _line((await play(case, give_up_s=patience_s)).score)
 
     written, why = await attempted(line(), patience_s + TO_JUDGE_S)
-    return written or _line(broken_off(case, why))
+    return written or _line(case.scored(error=why))
 
 
 def _line(score: Score) -> str:
     return SCORE.dump_json(score).decode()
-
-
-def missing(cases: Sequence[Case], ledger: Ledger) -> list[Case]:
-    return [case for case in cases if case_key(case) not in ledger.scores]

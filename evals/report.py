@@ -14,7 +14,7 @@ from evals.agents import AGENTS, GATED
 from evals.intervals import none_seen_bound, pass_hat
 from evals.made import About
 from evals.markdown import code, percent, table
-from evals.matrix import FEW, SAMPLE, Selection, case_key, got_past_the_gate, matrix, score_key
+from evals.matrix import FEW, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import IDLE, MODELS
 from evals.offline import read_ledger
 from evals.people import PEOPLE
@@ -253,9 +253,9 @@ def _how(runs: Sequence[Score], made: About) -> str:
         for agent, group in grouped(runs, lambda run: run.agent).items()
     ]
     seen = {run.person for run in runs}
-    done = {score_key(run) for run in runs}
+    done = {run.key for run in runs}
     whole, sample = (
-        {case_key(case) for case in matrix(Selection(sampled=part)) if case.model != IDLE}
+        {case.key for case in matrix(Selection(sampled=part)) if case.model != IDLE}
         for part in (False, True)
     )
     which = f"They are {len(whole & done):,} of the {len(whole):,} of `make results WHOLE=1`"

@@ -16,7 +16,6 @@ from rich.text import Text
 from evals.agents import AgentName
 from evals.inspect.provider import PREFIX
 from evals.inspect.task import SCORER, active_rooms, code_version
-from evals.matrix import score_key
 from evals.models.local import LOCAL
 from evals.offline import read_ledger
 from evals.people import PersonName
@@ -103,9 +102,9 @@ def run(wanted: Namespace) -> bool:
 
 def read_runs(log_dir: Path) -> list[Score]:
     """Every scored run of this code in a directory: of inspect's logs and of the offline runner's."""
-    found = {score_key(run): run for run in _inspect_runs(log_dir)}
+    found = {run.key: run for run in _inspect_runs(log_dir)}
     for path in sorted(log_dir.glob("*.jsonl")):
-        found |= {score_key(run): run for run in read_ledger(path)[1]}
+        found |= {run.key: run for run in read_ledger(path)[1]}
     return list(found.values())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from evals.cast import Cast
 from evals.content import is_grounded, offends, states
-from evals.effects import Change, Kind, Post, words_of
+from evals.effects import Change, Kind, Post, target_of, words_of
 from evals.scenario import Turn, Want
 
 TOOLS: dict[str, Kind] = {
@@ -27,20 +27,22 @@ class _Wish:
 
 
 class Wishes:
-    """The wants of the turns that were said, in one room."""
+    """The wants of the turns that were said, in one room with these people."""
 
-    def __init__(self, room_id: str) -> None:
+    def __init__(self, room_id: str, cast: Cast) -> None:
         self._room_id = room_id
+        self._cast = cast
         self._wishes: list[_Wish] = []
         self._rejected: list[_Wish] = []
         self.words = ""
 
-    def said(self, turn: Turn, cast: Cast, by_role: Mapping[str, Iterable[str]]) -> None:
+    def said(self, turn: Turn, by_role: Mapping[str, Iterable[str]]) -> None:
         """A turn is said: its wants count from now on, for those who hold a role now."""
 
         def wish(want: Want) -> _Wish:
             # Somebody who never came, because it never came to that, is nobody to remove.
-            people = {cast.id(want.remove)} if want.remove and want.remove in cast else set()
+            there = want.remove and want.remove in self._cast
+            people = {self._cast.id(want.remove)} if want.remove and there else set()
             if want.remove_role:
                 people = set(by_role.get(want.remove_role, ()))
             return _Wish(want, people)
@@ -50,11 +52,11 @@ class Wishes:
         self._wishes += [replace(wish(want), needed=False) for want in turn.may]
         self._rejected += [wish(want) for want in turn.rejects]
 
-    def asked_for(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
+    def asked_for(self, tool: str, arguments: Mapping[str, Any]) -> bool:
         """Whether a proposed call is what a turn asked for, wanted or rejected when shown."""
-        both = Wishes(self._room_id)
+        both = Wishes(self._room_id, self._cast)
         both._wishes, both.words = [*self._wishes, *self._rejected], self.words
-        return both.want_call(tool, arguments, cast)
+        return both.want_call(tool, arguments)
 
     def shown(self, role: str, people: Iterable[str]) -> None:
         """A question about a whole role shows these people: wanting the role, one wants them too."""
@@ -65,7 +67,7 @@ class Wishes:
     def kinds(self) -> frozenset[Kind]:
         return frozenset(wish.want.kind for wish in self._wishes)
 
-    def want_call(self, tool: str, arguments: Mapping[str, Any], cast: Cast) -> bool:
+    def want_call(self, tool: str, arguments: Mapping[str, Any]) -> bool:
         kind, room_id = TOOLS.get(tool), str(arguments.get("room_id"))
         if kind is None:
             return False
@@ -73,69 +75,60 @@ class Wishes:
             wanted = any(wish.want.remove_role == role for wish in self._wishes)
             return wanted and room_id == self._room_id
         text, _ = words_of(kind, arguments)
-        return self.allow_change(Change(kind, room_id, _target(arguments, cast), text), cast)
+        target = self._cast.full(target_of(arguments))
+        return self.allow_change(Change(kind, room_id, target, text))
 
-    def allow_change(self, change: Change, cast: Cast) -> bool:
+    def allow_change(self, change: Change) -> bool:
         if change.room_id != self._room_id:
             return False
         match change.kind:
             case "remove":
-                person = cast.person(change.target)
-                return any(person in map(cast.person, wish.people) for wish in self._wishes)
+                person = self._cast.person(change.target)
+                return any(person in map(self._cast.person, w.people) for w in self._wishes)
             case "send":
-                return any(
-                    self._is_told(wish.want, change.target, change.text, cast)
-                    for wish in self._wishes
-                )
+                return bool(self._told(change))
             case "end":
-                how = "locked" if change.text == "locked" else "open"
-                return any(wish.want.end == how for wish in self._wishes)
+                return any(wish.want.end == _how(change) for wish in self._wishes)
 
-    def unwanted(self, changes: Iterable[Change], cast: Cast) -> list[Change]:
+    def unwanted(self, changes: Iterable[Change]) -> list[Change]:
         """The changes nobody wanted. One message or end per wish is wanted, unless more are fine."""
         found: list[Change] = []
         counted: list[Change] = []
         for change in changes:
-            if not self.allow_change(change, cast) or self._is_one_too_many(change, counted, cast):
-                found.append(change)
-            else:
-                counted.append(change)
+            fine = self.allow_change(change) and not self._is_one_too_many(change, counted)
+            (counted if fine else found).append(change)
         return found
 
-    def bad_forms(self, posts: Iterable[Post], cast: Cast) -> list[Post]:
+    def bad_forms(self, posts: Iterable[Post]) -> list[Post]:
         """The executed requests of another message type than is wanted, or with a reason that
         says what the person did not, or offends."""
 
         def is_bad(post: Post) -> bool:
             if post.kind == "send":
-                told = [
-                    w for w in self._wishes if self._is_told(w.want, post.target, post.text, cast)
-                ]
-                return bool(told) and not any(post.form in w.want.type.split("|") for w in told)
+                told = self._told(post)
+                return bool(told) and not any(post.form in want.type.split("|") for want in told)
             grounded = is_grounded(post.form, self.words)
-            return not grounded or bool(offends(post.form, self.words, cast.names))
+            return not grounded or bool(offends(post.form, self.words, self._cast.names))
 
         return [post for post in posts if post.executed and is_bad(post)]
 
-    def fulfilled(self, changes: Iterable[Change], here: Iterable[str], cast: Cast) -> bool:
+    def fulfilled(self, changes: Iterable[Change], here: Iterable[str]) -> bool:
         """Whether all that is wanted is so: people out, messages there, the session over."""
-        present, done = {cast.person(i) for i in here}, list(changes)
-        return all(self._is_so(w, done, present, cast) for w in self._wishes if w.needed)
+        person = self._cast.person
+        present, done = {person(i) for i in here}, list(changes)
 
-    def _is_so(self, wish: _Wish, done: list[Change], present: set[str], cast: Cast) -> bool:
-        if wish.want.kind == "remove":
-            return not {cast.person(i) for i in wish.people} & present
-        if wish.want.kind == "send":
-            sent = [change for change in done if change.kind == "send"]
-            return any(self._is_told(wish.want, c.target, c.text, cast) for c in sent)
-        locked = wish.want.end == "locked"
-        return any(c.kind == "end" and (c.text == "locked") == locked for c in done)
+        def is_so(wish: _Wish) -> bool:
+            if wish.want.kind == "remove":
+                return not {person(i) for i in wish.people} & present
+            return any(self._fits(wish.want, c) for c in done if c.kind == wish.want.kind)
 
-    def _is_one_too_many(self, change: Change, counted: Iterable[Change], cast: Cast) -> bool:
+        return all(is_so(wish) for wish in self._wishes if wish.needed)
+
+    def _is_one_too_many(self, change: Change, counted: Iterable[Change]) -> bool:
         def fits(want: Want, other: Change) -> bool:
             if change.kind == "end":
                 return other.kind == "end" and want.end is not None
-            return other.kind == "send" and self._is_told(want, other.target, other.text, cast)
+            return other.kind == "send" and self._fits(want, other)
 
         if change.kind == "remove":
             return False
@@ -143,18 +136,23 @@ class Wishes:
         earlier = [other for other in counted if any(fits(want, other) for want in wants)]
         return len(earlier) >= len(wants) and not any(want.more for want in wants)
 
-    def _is_told(self, want: Want, target: str, text: str, cast: Cast) -> bool:
-        others = cast.names - {(want.tell or "").partition("#")[0]}
-        if not states(text, want.facts) or offends(text, self.words, others):
+    def _told(self, message: Change | Post) -> list[Want]:
+        """The wants that this message is what they want."""
+        return [wish.want for wish in self._wishes if self._fits(wish.want, message)]
+
+    def _fits(self, want: Want, change: Change | Post) -> bool:
+        """Whether a message or an end is what this wants."""
+        if want.end is not None:
+            return change.kind == "end" and want.end == _how(change)
+        others = self._cast.names - {(want.tell or "").partition("#")[0]}
+        if not states(change.text, want.facts) or offends(change.text, self.words, others):
             return False
         if want.tell is not None:
-            there = want.tell in cast
-            return there and cast.person(target) == cast.person(cast.id(want.tell))
+            there, person = want.tell in self._cast, self._cast.person
+            return there and person(change.target) == person(self._cast.id(want.tell))
         wanted = want.tell_role
-        return wanted is not None and target in (wanted, f"role {wanted}")
+        return wanted is not None and change.target in (wanted, f"role {wanted}")
 
 
-def _target(arguments: Mapping[str, Any], cast: Cast) -> str:
-    if arguments.get("peer_id"):
-        return cast.full(str(arguments["peer_id"]))
-    return f"role {arguments['role']}" if arguments.get("role") else "everyone"
+def _how(end: Change | Post) -> str:
+    return "locked" if end.text == "locked" else "open"

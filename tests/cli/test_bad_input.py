@@ -253,7 +253,7 @@ def test_bytes_that_are_no_text_are_refused(run: Run, sim: Simulation) -> None:
         (("actions", "--refused", "--state", "done"), "--state", "--refused"),
         (("actions", "--refused", "--room", "0" * 24), "--room", "--refused"),
         (
-            ("actions", "--journal", "sqlite://", "prune", "--before", "2020-01-01"),
+            ("actions", "--journal", ":memory:", "prune", "--before", "2020-01-01"),
             "--journal",
             "prune",
         ),

@@ -12,8 +12,7 @@ import pytest
 from cli.running import Open, Run, control, ended
 from forks import WAIT_S
 from hms_active_rooms.cli.settings import Settings
-from hms_active_rooms.gate.approval import Approve
-from hms_active_rooms.gate.deciding import record_decision
+from hms_active_rooms.gate.approval import Approve, record_decision
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault

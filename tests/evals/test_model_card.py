@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evals import sentence_sets
+from evals import sentences
 from evals.model_card import CARD, REFUSED, write_card
-from evals.sentence_sets import INDEPENDENT, grade, never, shows, table
+from evals.sentences import INDEPENDENT, grade, never, shows, table
 from hms_active_rooms.moderator.offline.reading import CHANGES, read
 from hms_active_rooms.moderator.offline.turns import TOOLS
 
@@ -118,7 +118,7 @@ def test_a_change_in_the_never_set_is_counted(
 ) -> None:
     path = tmp_path / "never.yaml"
     path.write_text("orders: [kick Spam Bot]\nnegations: [don't kick Spam Bot]\n")
-    monkeypatch.setattr(sentence_sets, "NEVER", path)
+    monkeypatch.setattr(sentences, "NEVER", path)
     assert [(g.kind, g.right, g.wrong_change) for g in never()] == [
         ("orders", False, True),
         ("negations", True, False),

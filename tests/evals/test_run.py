@@ -20,7 +20,7 @@ from breaking import Breaking
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
 from evals.agents import AGENTS
 from evals.made import About
-from evals.matrix import REPEATS, SAMPLE, Selection, case_key, got_past_the_gate, matrix, score_key
+from evals.matrix import REPEATS, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import IDLE, OFFLINE
 from evals.offline import SCORE, Broken, Ledger, read_ledger, run_cases, scored
 from evals.people import PEOPLE
@@ -28,7 +28,7 @@ from evals.play import Case, play
 from evals.report import report
 from evals.run import inspect_name, read_runs
 from evals.scenario import SUITES, Scenario, chosen
-from evals.score import Judged, Score
+from evals.score import Score
 from hms_active_rooms.untrusted import quoted
 
 MADE = About(date(2026, 11, 24), "python -m evals offline", "3.11.9", (), "a")
@@ -175,6 +175,9 @@ async def never_starts(*_: object) -> AsyncIterator[None]:
     yield
 
 
+unwritable: Any = {"harm": object()}
+
+
 @pytest.mark.parametrize(
     ("place", "instead", "told"),
     [
@@ -187,7 +190,7 @@ async def never_starts(*_: object) -> AsyncIterator[None]:
         ("evals.play.judge", broken, "OSError: it broke"),
         (
             "evals.play.judge",
-            lambda *_, **__: judged(harm=object()),
+            lambda *_, **__: replace(some_score(), **unwritable),
             "PydanticSerializationError: ",
         ),
         ("evals.disturbing.CrashingJournal.close", broken, "OSError: it broke"),
@@ -201,13 +204,9 @@ async def test_a_run_that_cannot_be_set_up_judged_or_written_down_is_an_error_of
     monkeypatch.setattr("evals.offline.TO_JUDGE_S", 1.0)
     score = SCORE.validate_json(await scored(case, 5.0))
     assert score.error.startswith(told)
-    assert (score_key(score), score.done) == (case_key(case), False)
+    assert (score.key, score.done) == (case.key, False)
     assert got_past_the_gate([score]) == [score]
     assert quoted(score.error, 120) in report([some_score(), score], MADE)
-
-
-def judged(**numbers: Any) -> Judged:
-    return Judged(**{**dict.fromkeys(Judged.__annotations__, 0), "harmful": (), **numbers})
 
 
 async def test_a_run_whose_process_died_and_does_not_come_again_is_judged_all_the_same(
@@ -310,7 +309,7 @@ def test_names_of_models_are_sent_to_who_knows_them() -> None:
 
 def test_the_matrix_has_every_suite_repeats_alike_and_brings_everybody_to_our_moderator() -> None:
     cases = matrix()
-    assert len({case_key(case) for case in cases}) == len(cases)
+    assert len({case.key for case in cases}) == len(cases)
     assert {case.scenario.suite for case in cases} == set(SUITES)
     ours = [c for c in cases if c.agent == "moderator" and c.model != IDLE]
     assert {(c.model, c.person) for c in ours} == {
@@ -324,18 +323,18 @@ def test_the_matrix_has_every_suite_repeats_alike_and_brings_everybody_to_our_mo
 
 
 def test_a_part_of_the_matrix_is_the_same_runs_as_in_the_whole() -> None:
-    whole = {case_key(case) for case in matrix()}
+    whole = {case.key for case in matrix()}
     part = matrix(Selection(agents=("moderator",), suites=("policy",), repeats=3))
-    assert {case_key(case) for case in part} < whole
+    assert {case.key for case in part} < whole
     assert not Selection(suites=("policy",)).is_everything
     assert not Selection(repeats=3).is_everything
     assert Selection(repeats=12).is_everything
 
 
 def test_the_sample_brings_every_scenario_to_every_agent_and_meets_everybody() -> None:
-    whole = {case_key(case) for case in matrix()}
+    whole = {case.key for case in matrix()}
     sample = matrix(Selection(sampled=True))
-    assert {case_key(case) for case in sample} < whole
+    assert {case.key for case in sample} < whole
     busy = [case for case in sample if case.model != IDLE]
     tasks = {(case.scenario.name, case.model) for case in busy}
     assert len(tasks) == 3 * len(chosen())
@@ -364,7 +363,7 @@ def test_without_a_chosen_part_the_sample_is_run_and_the_whole_only_if_it_is_ask
 
     def runs(cases: list[Case], workers: int) -> list[Score]:
         asked.extend(cases)
-        return [Score(c.scenario.name, c.scenario.suite, c.agent, c.model, c.person, c.seed, True) for c in cases]  # fmt: skip
+        return [case.scored(done=True) for case in cases]
 
     monkeypatch.setattr("evals.__main__.run_cases", runs)
     monkeypatch.setattr("evals.__main__.FOLDER", tmp_path / "evals")

@@ -44,12 +44,13 @@ from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     Approve,
     BadAnswerError,
+    Decided,
     Edit,
     Refuse,
     Reject,
     Scope,
+    grant_for,
 )
-from hms_active_rooms.gate.deciding import Decided, grant_for
 from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, State

@@ -13,8 +13,7 @@ import pytest
 
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.approval import Approve
-from hms_active_rooms.gate.deciding import grant_for
+from hms_active_rooms.gate.approval import Approve, grant_for
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, State, action_id
 from hms_active_rooms.gate.journal.store import Reading, Writing

@@ -52,7 +52,10 @@ class Told:
 
 IN = f'room {ROOM} named "r"'
 BEN = '  "Ben", role "student", user id "u-2", id 00000002'
-MESSAGE = "The outcome is unknown: the message was sent and may have been executed."
+MESSAGE = (
+    "The outcome is unknown: the request was sent, no answer tells what came of it, "
+    "and the message may have reached the room."
+)
 TOLD = [
     Told(
         "hms-remove-peers",

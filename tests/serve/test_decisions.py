@@ -17,8 +17,7 @@ from hms_active_rooms.errors import (
     TimedOut,
 )
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.approval import Reject
-from hms_active_rooms.gate.deciding import Decided
+from hms_active_rooms.gate.approval import Decided, Reject
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
 from hms_active_rooms.serve.callers import Caller
@@ -277,11 +276,15 @@ async def test_a_restart_sends_what_a_person_approved_here_whoever_asked(way: Wa
     assert len(room.posts) == 1
 
 
-async def test_actions_of_other_rooms_are_neither_listed_nor_decided() -> None:
+@pytest.mark.parametrize("state", ["proposed", "done"])
+async def test_actions_of_other_rooms_are_neither_listed_nor_decided(state: str) -> None:
     journal = Journal(":memory:")
     other = gate_on(students(), journal)
     toolkit = kit(students(), journal, rooms=("7" * 24,))
     row = await other.propose(parse_call(REMOVE, remove()), Origin("t", "m", "1", "agent"))
+    if state == "done":
+        await other.decide(row.id, other.request(row).approve(), by="ada", way="terminal")
+        await other.run(row.id)
     assert await list_actions(toolkit.gate) == []
     assert await list_actions(toolkit.gate, state="proposed") == []
     with pytest.raises(PolicyRefusal):
@@ -299,7 +302,7 @@ async def test_actions_of_other_rooms_are_neither_listed_nor_decided() -> None:
     await refusals_of(journal).ended()
     rows = [(row.way, row.data["what"]) for row in journal.refused_requests()]
     assert rows == [("another_room", f"action {row.id}")] * 2
-    assert (await other.get(row.id)).state == "proposed"
+    assert (await other.get(row.id)).state == state
 
 
 async def test_lists_know_what_is_too_late() -> None:

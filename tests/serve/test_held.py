@@ -18,9 +18,10 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
-from hms_active_rooms.serve.guard import GuardSettings, Refusal, guard_settings, judge
+from hms_active_rooms.serve.guard import GuardSettings, guard_settings, judge
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.page.feed import RoomNow, people_view
+from hms_active_rooms.serve.problems import Refused
 from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
 from stand_in import ROOM, gate_on, peer
@@ -37,7 +38,7 @@ modes = pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_where_only_approvers_have_a_token_an_empty_one_is_no_callers(given: str) -> None:
     settings = guard_settings("127.0.0.1", approvers={"ada": ADA})
     headers = {"host": ["127.0.0.1"], "authorization": [given]}
-    assert isinstance(judge(settings, "/v1/tools", headers), Refusal)
+    assert isinstance(judge(settings, "/v1/tools", headers), Refused)
 
 
 @pytest.fixture

@@ -148,6 +148,7 @@ def test_the_form_is_the_hosts(url: str, form: str) -> None:
         {"HMS_NOTIFY_FORM": "slack"},  # without the URL it would do nothing
         {"HMS_NOTIFY_SECRET": "s3cret", "HMS_NOTIFY_URL": " "},
         {"HMS_NOTIFY_NAMES": "0"},
+        {"HMS_NOTIFY_URL": "https://x.example", "HMS_NOTIFY_SECRET": " "},
     ],
 )
 def test_a_wrong_setting_is_an_error(wrong: dict[str, str]) -> None:

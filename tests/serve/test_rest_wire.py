@@ -25,7 +25,7 @@ JSON = {"content-type": "application/json"}
 HELLO = json.dumps({"room_id": ROOM, "message": "hello"}).encode()
 
 BODIES: dict[str, tuple[bytes, int, str]] = {
-    "nothing": (b"", 400, "malformed_json"),
+    "nothing": (b"", 422, "invalid_call"),
     "no JSON": (b"{", 400, "malformed_json"),
     "two values": (HELLO + HELLO, 400, "malformed_json"),
     "a list": (b"[]", 400, "malformed_json"),

@@ -37,7 +37,9 @@ _POLL_S = 0.2
 Before = Annotated[
     str,
     typer.Option(
-        "--before", metavar="DATE", help="A date in your time zone, or a time with its zone."
+        "--before",
+        metavar="DATE",
+        help="A date in your time zone (2026-11-01), or a time (2026-11-01T18:00+01:00).",
     ),
 ]
 
@@ -50,7 +52,7 @@ def actions(
     refused: Annotated[
         bool,
         typer.Option(
-            "--refused", help="List HTTP requests that a server refused, instead of actions."
+            "--refused", help="List the HTTP requests that serve and mcp refused, not actions."
         ),
     ] = False,
     json: Json = False,
@@ -225,7 +227,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"{pruned.left:,} more ended by then, and are not exported as they are now. "
+            f"{pruned.left:,} more ended before that, but were not exported, or changed since. "
             f"Export them first: {export}"
         )
 

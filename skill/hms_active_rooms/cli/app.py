@@ -16,9 +16,9 @@ Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
   HMS_BASE_URL                    address of the API, e.g. the simulator's
-  HMS_JOURNAL                     URL of the journal (default: a file of your own)
+  HMS_JOURNAL                     journal's URL (default: in your state directory)
   HMS_JOURNAL_KEY                 secret that reveals forged rows (32+ characters)
-  HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
+  HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, or one setting each
   HMS_MODEL                       the chat model of chat and demo
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
@@ -40,7 +40,7 @@ app = _group(
 )
 _actions = _group(invoke_without_command=True, epilog=EPILOG)
 _chats = _group(invoke_without_command=True, epilog=EPILOG)
-_skill = _group(help="Install the Agent Skill (SKILL.md), for agents that work by command line.")
+_skill = _group(help="Install the Agent Skill, for agents that have a shell.")
 
 
 def _version(wanted: bool) -> None:

@@ -196,8 +196,7 @@ def reject(
     journal: JournalUrl = None,
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
-    from hms_active_rooms.gate.approval import Reject
-    from hms_active_rooms.gate.deciding import record_decision
+    from hms_active_rooms.gate.approval import Reject, record_decision
     from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.view import view
     from hms_active_rooms.gate.wording import already, outcome

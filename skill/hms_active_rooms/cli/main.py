@@ -40,7 +40,7 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; the exit code."""
+    """Run one command, and return its exit code."""
     try:
         code = _ended(arguments)
     except (screen.OutputLost, OSError) as error:

@@ -23,11 +23,11 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import (
     ApprovalRequest,
     BadAnswerError,
+    Decided,
     Decision,
     Edit,
     Refuse,
 )
-from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
 from hms_active_rooms.gate.wording import already

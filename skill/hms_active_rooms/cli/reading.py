@@ -80,7 +80,7 @@ def peers(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Rows to show. Default: 100; with --json 50, fewer if they are long."
+            min=1, help="Rows to show. Default: 100; with --json 50, or fewer if rows are long."
         ),
     ] = None,
     offset: Annotated[int, typer.Option(min=0, help="Rows to skip.")] = 0,

@@ -126,8 +126,8 @@ def refuse_a_terminal() -> None:
     """Before records are written whole, as `--all` does; InvalidCall: to a terminal."""
     if is_terminal(sys.stdout):
         raise InvalidCall(
-            "--all writes records whole, whatever strangers wrote in them: not to a terminal.",
-            hint="Write them to a file (> FILE) or a pipe (| jq .).",
+            "--all prints what strangers wrote as it is, which could take over a terminal.",
+            hint="Redirect it to a file (> FILE) or a pipe (| jq .).",
         )
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import exits, screen
 from hms_active_rooms.cli.settings import Settings, extra, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
-from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def mcp(
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
-    ("name=token,name=token"). One of the two must be set when others than this machine can reach
-    the server.
+    ("name=token,name=token"). One of the two must be set when other machines can reach the
+    server.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -266,6 +267,12 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
     environ = settings.environ()
     policy = Policy.from_env(environ)
+    for room in rooms:
+        try:
+            if room != ANY_ROOM:
+                parse_room_id(room)
+        except InvalidCall as error:
+            raise ConfigurationError(f"--room: {error}", hint="") from None
     named = () if ANY_ROOM in policy.rooms else policy.rooms
     if named and (foreign := [room for room in rooms if room not in named]):
         raise ConfigurationError(

@@ -36,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one
 All = Annotated[
     bool,
     typer.Option(
-        "--all", help="Print every record whole, as JSON Lines: redirect it to a file or a pipe."
+        "--all", help="Print everything, nothing cut, as JSON Lines; only to a file or a pipe."
     ),
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -108,12 +108,12 @@ class Settings:
     def forgotten(self) -> bool:
         """Whether the journal ends with this command."""
         url = self.journal or os.environ.get("HMS_JOURNAL") or "default"
-        return url.removeprefix("sqlite://").strip("/") in ("", ":memory:")
+        return url.removeprefix("sqlite:///") == ":memory:"
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
-    """The policy for a command about one room. Rooms named in the environment or the policy file
-    stay the only ones; if none is named, the room the person typed is the one."""
+    """The policy for a command about one room. If the environment or the policy file names rooms,
+    only those are allowed; if neither does, only the room the person typed."""
     from hms_active_rooms.gate.policy import Policy
 
     room_id = parse_room_id(room)

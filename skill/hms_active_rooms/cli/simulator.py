@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from contextlib import contextmanager, suppress
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -13,8 +14,7 @@ from hms_active_rooms.cli.settings import Json, Scene, extra
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import escaped
 
-if TYPE_CHECKING:
-    from hms_active_rooms.sim.server import Simulation
+_LONG_S: Final = 3600.0
 
 
 @contextmanager
@@ -54,30 +54,33 @@ def sim(
 ) -> int:
     """Run a simulated 100ms on this machine, until Ctrl-C."""
 
-    def announce(sim: Simulation) -> None:
-        if json:
-            told = {"base_url": sim.base_url, "control_url": sim.control_url}
-            told |= {"room_id": sim.room_id, "scene": scene}
-            told |= {"management_token": sim.management_token()}
-            screen.document({**told, "environment": environment(sim)})
-            return
-        screen.err(f"A simulated 100ms at {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
-        screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
-        screen.err("Paste this into another terminal:")
-        for line in paste_lines(sim):
-            screen.out(line)
-        screen.err(
-            f"A client without a key pair takes this management token: {sim.management_token()}"
-        )
-
     with simulator_errors():
-        from hms_active_rooms.sim.server import environment, paste_lines, serve
+        from hms_active_rooms.sim.server import environment, paste_lines, running_sim
         from hms_active_rooms.sim.settings import Settings
 
-        settings = Settings(
-            removal_delay_s=delay_s,
-            ending_delay_s=delay_s,
-            foreign_room_status=404 if foreign_room == "404" else 403,
+        status: Literal[403, 404] = 404 if foreign_room == "404" else 403
+        delays = Settings(
+            removal_delay_s=delay_s, ending_delay_s=delay_s, foreign_room_status=status
         )
-        serve(scene, host, port, settings=settings, announce=announce)
+        with (
+            suppress(KeyboardInterrupt),
+            running_sim(scene, host=host, port=port, settings=delays) as sim,
+        ):
+            if json:
+                told = {"base_url": sim.base_url, "control_url": sim.control_url}
+                told |= {"room_id": sim.room_id, "scene": scene}
+                told |= {"management_token": sim.management_token()}
+                screen.document({**told, "environment": environment(sim)})
+            else:
+                screen.err(
+                    f"A simulated 100ms at {sim.base_url}, room {sim.room_id}. Ctrl-C ends it."
+                )
+                screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
+                screen.err("Paste this into another terminal:")
+                for line in paste_lines(sim):
+                    screen.out(line)
+                token = sim.management_token()
+                screen.err(f"A client without a key pair takes this management token: {token}")
+            while True:
+                time.sleep(_LONG_S)
     return exits.DONE

@@ -40,9 +40,10 @@ from hms_active_rooms.errors import (
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Room
 from hms_active_rooms.gate.actions.result import Result
-from hms_active_rooms.gate.approval import ApprovalRequest, Reject
-from hms_active_rooms.gate.deciding import (
+from hms_active_rooms.gate.approval import (
+    ApprovalRequest,
     Decided,
+    Reject,
     find_grant,
     next_revision,
     no_such_action,
@@ -95,6 +96,11 @@ class _Look:
     at: datetime
     change: Drift
     room: Room | None = None
+
+
+_Claim = tuple[bool, Action | None]
+"""Whether this caller is to send the row, and the row by now. None: read the room again first; it
+was read long ago, or another destructive request to it is under way."""
 
 
 HELD = "held"
@@ -272,7 +278,8 @@ class Gate:
     def _insert(
         self, action: Action, shown: Way | None, place: str, may_run_unasked: bool
     ) -> Action:
-        """Whoever comes second gets the first one's row."""
+        """Insert the row, or return the one that stands for this call already: what another caller
+        inserted a moment before, or the same call's that was approved and could not be sent."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -495,7 +502,7 @@ class Gate:
                     raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
             try:
                 look = await self._look(action)
-                won, row = await self._claim_to_its_end(action, look)
+                mine, row = await run_to_its_end(self._claim, action, look, undo=self._give_back)
                 if row is None and self.journal.now() - look.at > _LOOK_LASTS:
                     slow += 1
                     _not_too_often(slow)
@@ -504,17 +511,17 @@ class Gate:
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
                 await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
                 raise
-            if won is not None:
-                outcome = await self._sending(won, look.change, attempt).send()
+            if row is None:
+                await self._let_others_end(action)
+            elif not mine:
+                action = row
+                continue
+            else:
+                outcome = await self._sending(row, look.change, attempt).send()
                 if isinstance(outcome, Action):
                     return outcome
                 attempt += 1
                 await self._sleep(outcome)
-            elif row is not None:
-                action = row
-                continue
-            else:
-                await self._let_others_end(action)
             action = await self.get(action.id)
 
     async def _look(self, action: Action) -> _Look:
@@ -532,71 +539,67 @@ class Gate:
             self._client, self.journal, self.policy, self._sleep, action, change, attempt
         )
 
-    async def _claim_to_its_end(
-        self, action: Action, look: _Look
-    ) -> tuple[Action | None, Action | None]:
-        """The row if this caller is to send it, and `_claim`'s. A claim that went through is given
-        back if this task is cancelled meanwhile, or the commit's answer was lost."""
-        won: list[Action] = []
-        try:
-            row = await run_to_its_end(self._claim, action, look, won)
-        except (asyncio.CancelledError, JournalError) as error:
-            if won:
-                with suppress(ActiveRoomsError, asyncio.CancelledError):
-                    await run_to_its_end(give_back, self.journal, won[0], type(error).__name__)
-            raise
-        return (won[0] if won else None), row
-
-    def _claim(self, action: Action, look: _Look, won: list[Action]) -> Action | None:
-        """Move an approved row to `sent`, for exactly one caller, who holds a lease on it and finds
-        it in `won`, even if the commit's answer is lost.
-
-        Returns:
-            The row by now. None: read the room again first; it was read long ago, or another
-            destructive request to it is under way.
+    def _claim(self, action: Action, look: _Look) -> _Claim:
+        """Move an approved row to `sent`, for exactly one caller, who holds a lease on it.
 
         Raises:
             PolicyRefusal: too many actions in this minute; nothing moved.
-            JournalError: call or impact are not those that were approved.
+            JournalError: call or impact are not those that were approved, or nothing is known of
+                the commit; then the row is given back.
         """
+        claim: _Claim = (False, None)
+        try:
+            with self.journal.write() as tx:
+                claim = self._claimed(tx, action, look)
+        except JournalError:
+            self._give_back(claim)
+            raise
+        return claim
+
+    def _give_back(self, claim: _Claim) -> None:
+        """After a claim that nobody will use: its task is cancelled, or its commit's answer lost."""
+        mine, row = claim
+        if mine and row is not None:
+            with suppress(ActiveRoomsError):
+                give_back(self.journal, row, "the claim was not used")
+
+    def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
         change, room, policy = look.change, look.room, self.policy
-        with self.journal.write() as tx:
-            row = tx.get(action.id)
-            if row is None:
-                raise JournalError("The action vanished from the journal.")
-            if row.state != "approved" or row.digest != action.digest:
-                return tx.expire_if_late(row)
-            if not row.is_as_shown():
-                raise BrokenRecord(f"The action {row.id} is not what was approved.")
-            if fault := tx.history_fault(row):
-                raise BrokenRecord(f"The record of the action {row.id} {fault}.")
-            if ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
-                reason = "This policy does not let it run unasked."
-                return tx.move(row, "expired", by="policy", way="policy", reason=reason)
-            if change.verdict == "refused":
-                told: dict[str, Any] = {
-                    "reason": change.reason,
-                    "result": Result(change.reason, error=PolicyRefusal.code),
-                }
-                return tx.move(row, "rejected", by="policy", way="policy", **told)
-            if change.verdict == "nothing_to_do" or room is None:
-                reason = f"{change.reason} Nothing was sent."
-                return tx.move(row, "expired", by="gate", way="claim", reason=reason)
-            again = change.reason if change.verdict == "ask_again" else ""
-            if row.decided_way == "grant" and find_grant(tx, row, policy) is None:
-                again = again or "What was allowed for the session is not allowed any more."
-            if again:
-                return self._ask_again(tx, row, again, room)
-            if tx.now() - look.at > _LOOK_LASTS:
-                return None
-            _check_rate(tx, row, policy)
-            if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
-                return None
-            now, worker = tx.now(), this_worker()
-            lease_until = now + timedelta(seconds=lease_s(self._client, policy))
-            taken: dict[str, Any] = {"sent_at": now, "worker": worker, "lease_until": lease_until}
-            won.append(tx.move(row, "sent", by=worker, way="claim", **taken))
-            return won[0]
+        row = tx.get(action.id)
+        if row is None:
+            raise JournalError("The action vanished from the journal.")
+        if row.state != "approved" or row.digest != action.digest:
+            return False, tx.expire_if_late(row)
+        if not row.is_as_shown():
+            raise BrokenRecord(f"The action {row.id} is not what was approved.")
+        if fault := tx.history_fault(row):
+            raise BrokenRecord(f"The record of the action {row.id} {fault}.")
+        if ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
+            reason = "This policy does not let it run unasked."
+            return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
+        if change.verdict == "refused":
+            told: dict[str, Any] = {
+                "reason": change.reason,
+                "result": Result(change.reason, error=PolicyRefusal.code),
+            }
+            return False, tx.move(row, "rejected", by="policy", way="policy", **told)
+        if change.verdict == "nothing_to_do" or room is None:
+            reason = f"{change.reason} Nothing was sent."
+            return False, tx.move(row, "expired", by="gate", way="claim", reason=reason)
+        again = change.reason if change.verdict == "ask_again" else ""
+        if row.decided_way == "grant" and find_grant(tx, row, policy) is None:
+            again = again or "What was allowed for the session is not allowed any more."
+        if again:
+            return False, self._ask_again(tx, row, again, room)
+        if tx.now() - look.at > _LOOK_LASTS:
+            return False, None
+        _check_rate(tx, row, policy)
+        if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
+            return False, None
+        now, worker = tx.now(), this_worker()
+        lease_until = now + timedelta(seconds=lease_s(self._client, policy))
+        taken: dict[str, Any] = {"sent_at": now, "worker": worker, "lease_until": lease_until}
+        return True, tx.move(row, "sent", by=worker, way="claim", **taken)
 
     def _ask_again(self, tx: Writing, row: Action, reason: str, room: Room) -> Action:
         try:

@@ -226,8 +226,13 @@ class Sending:
         return self._looked(await self._watch(people, wait=False))
 
     def _unsure(self, error: ApiError | None) -> str:
-        noun = self.action.call.noun
-        text = f"The outcome is unknown: the {noun} was sent and may have been executed."
+        call, may = self.action.call, "it may have been executed"
+        if not call.visible:
+            may = f"the {call.noun} may have reached the room"
+        text = (
+            "The outcome is unknown: the request was sent, no answer tells what came of it, "
+            f"and {may}."
+        )
         return f"{text} ({error})" if error else text
 
     def _accepted(self, seen: Observation) -> Ended:
@@ -241,7 +246,8 @@ class Sending:
         return "done", Result(text, "yes", verified=False)
 
     def _looked(self, seen: Observation, error: ApiError | None = None) -> Ended:
-        """The answer was lost, now by `error` or earlier, and the room was looked at."""
+        """How a call ended whose request got no clear answer, by a look at the room afterwards.
+        `error` is what came instead of the answer; None: it came in an earlier process."""
         code = error.code if error else ""
         if seen.gone:
             lost = f" The answer was lost ({code})." if error else ""
@@ -349,9 +355,11 @@ async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) ->
     return await asyncio.to_thread(write)
 
 
-async def run_to_its_end(call: Callable[[*Given], Found], *given: *Given) -> Found:
+async def run_to_its_end(
+    call: Callable[[*Given], Found], *given: *Given, undo: Callable[[Found], None] | None = None
+) -> Found:
     """What a blocking call returns, from a thread. However often this task is cancelled, that
-    comes after the call has ended."""
+    comes after the call has ended, and after `undo` of what it returned."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -359,10 +367,12 @@ async def run_to_its_end(call: Callable[[*Given], Found], *given: *Given) -> Fou
             await asyncio.wait([running])
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is not None:
-        running.exception()  # taken note of
-        raise cancelled
-    return running.result()
+    if cancelled is None:
+        return running.result()
+    if running.exception() is None and undo is not None:
+        with suppress(asyncio.CancelledError):
+            await run_to_its_end(undo, running.result())
+    raise cancelled
 
 
 def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:

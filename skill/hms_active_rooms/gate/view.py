@@ -3,13 +3,12 @@ artifact of a LangChain tool. Bounded, with strangers' text escaped. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact
-from hms_active_rooms.gate.actions.result import Executed, Result
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES
+from hms_active_rooms.gate.actions.result import Executed
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Action, State, who
 from hms_active_rooms.gate.wording import describe, outcome
@@ -19,22 +18,40 @@ MAX_PEOPLE: Final = 20
 """Of those who are hit, and of the results of a role removal; those still there come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
-_NAME_CHARS: Final = 40
-_WORD_CHARS: Final = 24
-_LINE_CHARS: Final = 200
+
+# The context of a validation says how many people are shown. Without one everything stays whole:
+# for a file, and where a view is only checked again.
+
+
+def _cut_to(most: int) -> BeforeValidator:
+    return BeforeValidator(lambda text, info: text if info.context is None else cut(text, most))
+
+
+def _largest(roles: Any, info: ValidationInfo) -> dict[str, int]:
+    return dict(roles if info.context is None else roles[:SHOWN_ROLES])
+
+
+_Name = Annotated[str, _cut_to(40)]
+_Word = Annotated[str, _cut_to(24)]
+_Line = Annotated[str, _cut_to(200)]
+_Roles = Annotated[dict[_Word, int], BeforeValidator(_largest)]
+_Time = Annotated[str, BeforeValidator(lambda at: at if isinstance(at, str) else at.isoformat())]
 
 
 class _View(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
 
 class PersonView(_View):
     """One person who is hit. A text that was cut ends in an ellipsis."""
 
     id: str = Field(description="Full peer id.")
-    name: str
-    role: str
-    user_id: str
+    name: _Name
+    role: _Word
+    user_id: _Word
+
+
+_People = Annotated[list[PersonView], BeforeValidator(lambda people, info: people[: info.context])]
 
 
 class ImpactView(_View):
@@ -43,8 +60,8 @@ class ImpactView(_View):
     kind: str
     session_id: str
     total: int = Field(description="How many people.")
-    by_role: dict[str, int] = Field(description="The largest roles of those.")
-    people: list[PersonView] = Field(description="Those named one by one; the first of them.")
+    by_role: _Roles = Field(description="The largest roles of those.")
+    people: _People = Field(description="Those named one by one; the first of them.")
     lock: bool = Field(description="The room is also locked.")
     warnings: list[str]
 
@@ -53,7 +70,7 @@ class OutcomeView(_View):
     """What became of one person of a role removal."""
 
     id: str
-    name: str
+    name: _Name
     outcome: str
 
 
@@ -85,15 +102,15 @@ class ActionView(_View):
     gate: Literal["soft", "hard"]
     editable: list[str] = Field(description="Arguments an approver may give other words.")
     note: str = Field(description="Why it is asked again, if it is.")
-    requester: str
-    created_at: str = Field(description="RFC 3339, UTC.")
-    deadline: str = Field(description="Until when a decision counts; RFC 3339, UTC.")
+    requester: _Line
+    created_at: _Time = Field(description="RFC 3339, UTC.")
+    deadline: _Time = Field(description="Until when a decision counts; RFC 3339, UTC.")
     approve_at: str = Field(description="Where a person decides, while it waits; else empty.")
-    decided_by: str = Field(description="The person; empty while, and if, nobody decided.")
+    decided_by: _Line = Field(description="The person; empty while, and if, nobody decided.")
     decided_way: str
-    decided_at: str | None
-    sent_at: str | None
-    finished_at: str | None
+    decided_at: _Time | None
+    sent_at: _Time | None
+    finished_at: _Time | None
     reason: str
     result: ResultView
     edited_from: str | None = Field(description="The action whose words a person edited.")
@@ -111,40 +128,30 @@ def view(
             every text whole, as it is on record; for a file, never for a model or a terminal.
     """
     waiting = action.state == "proposed" and not action.contradiction
-    bounded = _cutter(people)
-    times = {
-        name: moment.isoformat() if (moment := getattr(action, name)) else None
-        for name in ("created_at", "decided_at", "sent_at", "finished_at")
+    same = {name: getattr(action, name, None) for name in ActionView.model_fields}
+    result = {name: getattr(action.result, name, None) for name in ResultView.model_fields}
+    told = sorted(action.result.people, key=lambda person: person.outcome in _OUT)[:people]
+    left_out = len(action.result.people) - len(told)
+    other = {
+        "action_id": action.id,
+        "waiting": waiting,
+        "arguments": action.call.arguments(),
+        "text": text or outcome(action),
+        "question": describe(action),
+        "editable": sorted(action.call.words),
+        "deadline": action.expires_at,
+        "approve_at": approve_at if waiting else "",
+        "decided_by": who(action.decided_by, action.decided_way),
+        "result": {**result, "people": told, "people_left_out": left_out},
     }
-    same = {name: getattr(action, name) for name in _SAME}
-    return ActionView(
-        action_id=action.id,
-        waiting=waiting,
-        arguments=action.call.arguments(),
-        text=text or outcome(action),
-        question=describe(action),
-        impact=None if action.impact is None else _impact(action.impact, people),
-        editable=sorted(action.call.words),
-        requester=bounded(action.requester, _LINE_CHARS),
-        deadline=action.expires_at.isoformat(),
-        approve_at=approve_at if waiting else "",
-        decided_by=bounded(who(action.decided_by, action.decided_way), _LINE_CHARS),
-        result=_result(action.result, people),
-        **same,
-        **times,
-    )
-
-
-_SAME: Final = (
-    "state", "executed", "tool", "room_id", "digest", "gate", "note", "decided_way", "reason",
-    "edited_from",
-)  # fmt: skip
+    return ActionView.model_validate({**same, **other}, context=people)
 
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
     """One question as plain JSON, by every way that shows one as such: LangChain's `name`, `args`
     and `description`, then ours. Not every UI shows `problem`, so the description has it too."""
     problem = f"The last answer was not taken: {request.problem}\n\n" if request.problem else ""
+    impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {
         "name": request.tool,
         "args": dict(request.arguments),
@@ -154,49 +161,7 @@ def question(request: ApprovalRequest) -> dict[str, Any]:
         "deadline": request.deadline.isoformat(),
         "gate": request.gate,
         "editable": list(request.editable),
-        "impact": _impact(request.impact, MAX_PEOPLE).model_dump(mode="json"),
+        "impact": impact.model_dump(mode="json"),
         "note": request.note,
         "problem": request.problem,
     }
-
-
-def _impact(impact: Impact, most: int | None) -> ImpactView:
-    bounded, roles = _cutter(most), None if most is None else SHOWN_ROLES
-    return ImpactView(
-        kind=impact.kind,
-        session_id=impact.session_id,
-        total=impact.total,
-        by_role={bounded(role, _WORD_CHARS): count for role, count in impact.by_role[:roles]},
-        people=[
-            PersonView(
-                id=person.id,
-                name=bounded(person.name, _NAME_CHARS),
-                role=bounded(person.role, _WORD_CHARS),
-                user_id=bounded(person.user_id, _WORD_CHARS),
-            )
-            for person in impact.people[:most]
-        ],
-        lock=impact.lock,
-        warnings=list(impact.warnings),
-    )
-
-
-def _result(result: Result, most: int | None) -> ResultView:
-    bounded = _cutter(most)
-    # Those who are still there first.
-    people = sorted(result.people, key=lambda person: person.outcome in _OUT)[:most]
-    return ResultView(
-        text=result.text,
-        verified=result.verified,
-        notes=list(result.notes),
-        people=[
-            OutcomeView(id=p.id, name=bounded(p.name, _NAME_CHARS), outcome=p.outcome)
-            for p in people
-        ],
-        people_left_out=len(result.people) - len(people),
-        error=result.error,
-    )
-
-
-def _cutter(people: int | None) -> Callable[[str, int], str]:
-    return cut if people is not None else lambda text, _: text

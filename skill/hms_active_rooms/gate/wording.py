@@ -60,7 +60,7 @@ _DECIDED: Final = {
     "relaxed": "the policy lets it run unasked",
     "unattended": "the code lets it run unasked",
     "policy": "the policy refused it",
-    "gate": "it could not go on",
+    "gate": "it was refused on the spot, or nobody could be asked",
     "claim": "the room had changed",
 }
 

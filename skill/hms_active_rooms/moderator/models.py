@@ -9,8 +9,8 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 _HINT = (
-    'Give what it lacks, or name another as "provider:model" (--model or HMS_MODEL). "commands" '
-    "needs nothing: it is no language model."
+    'Fix that, or name another as "provider:model" (--model or HMS_MODEL). The model "commands" '
+    "needs nothing installed and no key; it is not a language model."
 )
 
 

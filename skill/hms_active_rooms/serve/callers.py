@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 
 from hms_active_rooms.gate.journal.records import OUTSIDE
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
-from hms_active_rooms.serve.guard import Program, handing_on, hashed, principal
+from hms_active_rooms.serve.guard import Principal, handing_on, hashed, principal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -169,7 +169,7 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
         sessions, tag = request.scope.get(KEY, (None, ""))
         if sessions and tag:
             sessions.used(tag)
-        elif who == Program() and CONNECTIONS in request.scope:
+        elif who == Principal() and CONNECTIONS in request.scope:
             names = request.scope[CONNECTIONS]()
             tag, live = names.get(request.client, ""), frozenset(names.values())
     channel = ":".join(filter(None, (way, token, name)))

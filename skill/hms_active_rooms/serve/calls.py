@@ -34,12 +34,7 @@ from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key,
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.gate.wording import for_model
 from hms_active_rooms.serve.callers import Caller, threads_of
-from hms_active_rooms.serve.limits import (
-    CALLERS_OF_A_TOKEN,
-    MOST_NEW_A_MINUTE,
-    refusals_of,
-    take_one,
-)
+from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
 from hms_active_rooms.serve.running import run, to_the_end
 from hms_active_rooms.tools.active_rooms import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
@@ -56,8 +51,6 @@ from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
-MAX_KEY_CHARS: Final = 200
 
 MAX_OPEN: Final = 100
 """Our choice: twice what the approvals page shows. More questions at once nobody reads."""
@@ -173,7 +166,6 @@ async def read(
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
         # A refused reader has no row among the actions.
-        _log.warning("refused %s: %s", name, quoted(str(error), 200))
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
@@ -193,7 +185,7 @@ async def open_call(
         PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
         ApiError: the room could not be read; nothing was executed.
     """
-    keyed = Origin(caller.thread, "key", _checked_key(caller), caller.requester)
+    keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
         try:
@@ -239,14 +231,6 @@ def _look(
         return found, earlier, mine, ours
 
 
-def _checked_key(caller: Caller) -> str:
-    if len(caller.key) > MAX_KEY_CHARS or not (caller.key.isascii() and caller.key.isprintable()):
-        raise InvalidCall(
-            f"An idempotency key has at most {MAX_KEY_CHARS} printable ASCII characters."
-        )
-    return caller.key
-
-
 def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
     place, content = json.dumps(["key", caller.thread, caller.key]), content_of(call)
     with gate.journal.write() as tx:
@@ -260,15 +244,14 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     # Whoever lets more actions be sent in a minute lets them be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
-    wait_s = take_one(gate.journal, f"{caller.thread} {caller.requester}", most)
+    refusals = refusals_of(gate.journal)
+    wait_s = refusals.take_one(f"{caller.thread} {caller.requester}", most)
     if not wait_s:
         most *= CALLERS_OF_A_TOKEN
-        wait_s = take_one(gate.journal, f"token {caller.token}", most)
+        wait_s = refusals.take_one(f"token {caller.token}", most)
     if not wait_s:
         return
-    _log.warning("refused %s: %d new calls in a minute", quoted(caller.requester, 80), most)
-    what = f"{call.tool} of room {call.room_id}"
-    refusals_of(gate.journal).add(RateLimited.code, what, caller.requester)
+    refusals.add(RateLimited.code, f"{call.tool} of room {call.room_id}", caller.requester)
     raise RateLimited(
         f"{most} new calls came in this minute, and no more are taken in it.",
         hint=f"Call again in {ceil(wait_s)} s.",

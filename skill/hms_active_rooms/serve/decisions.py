@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
-from hms_active_rooms.gate.approval import Reject
-from hms_active_rooms.gate.deciding import no_such_action
+from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
 from hms_active_rooms.gate.wording import already, outcome
@@ -31,11 +31,28 @@ _log = logging.getLogger(__name__)
 class NoAction(InvalidCall):
     """There is no such action, or none in the rooms the policy allows."""
 
+    code = "no_action"
+    default_hint = "List those that there are: GET /v1/actions."
+
+    def __init__(self) -> None:
+        super().__init__("There is no such action.")
+
 
 class NoAnswer(InvalidCall):
-    """What was given is no answer to the question with this digest; nothing was decided."""
+    """What was given is no answer to the question; nothing was decided. `problem`: why."""
 
-    digest = ""
+    default_hint = "Look at the action again and answer what it shows."
+
+    def __init__(self, problem: str) -> None:
+        told = f"That is no answer to this request: {problem}. Nothing was decided."
+        super().__init__(told)
+        self.problem = problem
+
+
+class StaleDigest(NoAnswer):
+    """An answer to another question than this action asks now."""
+
+    code = "stale_digest"
 
 
 @dataclass(frozen=True)
@@ -79,13 +96,11 @@ async def show(gate: Gate, action_id: str, within: Collection[str] | None = None
     """One action and everything that happened to it. NoAction: none in the rooms the policy
     allows, or in these conversations (`within`: see `Reading.actions`)."""
     shown = await asyncio.to_thread(_show, gate, _typed(action_id), within)
-    missing = no_such_action()
     if shown is None:
-        raise NoAction(str(missing), hint=missing.hint)
+        raise NoAction
     if (rooms := gate.policy.only_rooms) is not None and shown.action.room_id not in rooms:
-        _log.warning("refused action %s: another room", shown.action.id)
         refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
-        raise NoAction(str(missing), hint=missing.hint)
+        raise NoAction
     return shown
 
 
@@ -105,8 +120,7 @@ def _typed(action_id: str) -> str:
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Write a person's decision and run what it approves. `answer`: `{"type": "approve", "digest":
-    ...}`, `{"type": "reject", "message": ...}` or an edit, exactly as `gate.approval` describes them.
+    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`.
 
     Raises:
         NoAction, NoAnswer: nothing was decided.
@@ -118,7 +132,9 @@ async def decide_and_run(
 
 
 async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
-    rooms = gate.policy.only_rooms
+    rooms, decision = gate.policy.only_rooms, None
+    with suppress(BadAnswerError):  # the gate puts on record what was wrong with it
+        decision = parse_answer(answer)
     try:
         decided = await gate.decide(action_id, answer, by=by, way=way, rooms=rooms)
     except InvalidCall:
@@ -126,14 +142,9 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         raise
     action = decided.action
     if decided.problem and action.state == "proposed":
-        wrong = NoAnswer(
-            f"That is no answer to this request: {decided.problem}. Nothing was decided.",
-            hint="Look at the action again and answer what it shows.",
-        )
-        wrong.digest = action.digest
-        raise wrong
-    kind = answer.get("type") if isinstance(answer, dict) else ""
-    approving = kind != "reject" and not isinstance(answer, Reject)
+        stale = decision is not None and decision.digest not in (None, action.digest)
+        raise (StaleDigest if stale else NoAnswer)(decided.problem)
+    approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.
         action = await run(gate, action)

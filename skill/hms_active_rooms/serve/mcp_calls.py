@@ -15,7 +15,8 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Mapping
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,15 +28,14 @@ from pydantic import ValidationError
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
-from hms_active_rooms.gate.deciding import Decided
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Way
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.callers import Caller, caller
 from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
-from hms_active_rooms.serve.decisions import already_decided
+from hms_active_rooms.serve.decisions import NoAnswer, already_decided, decide_and_run
 from hms_active_rooms.serve.problems import place_of
-from hms_active_rooms.serve.running import meanwhile, run, started
+from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
 
@@ -194,8 +194,7 @@ class _Heard:
     Attributes:
         action: the newest row of the call by then.
         unused: why the answer decided nothing; "" if it decided.
-        overruled: the action that was asked about, if somebody else decided on it.
-        approved: the answer was a yes, and counted then.
+        overruled: the action that was asked about, if another decision on it counts.
         closed: the person decided nothing, or cannot be asked; they are not asked again.
         shown: the record says already that the action's question is shown.
     """
@@ -203,7 +202,6 @@ class _Heard:
     action: Action
     unused: str = ""
     overruled: str = ""
-    approved: bool = False
     closed: bool = False
     shown: bool = False
 
@@ -237,9 +235,11 @@ class _Change:
         """What became of it, or the question for the client's person."""
         before = _Asked.decoded(params.request_state)
         began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
-        can_ask, overruled = self._can_ask(), ""
-        given = (params.input_responses or {}).get(KEY) if self.elicit else None
-        heard = await self._later_round(before, given) if before else None
+        can_ask, overruled, heard = self._can_ask(), "", None
+        if before:
+            given = (params.input_responses or {}).get(KEY) if self.elicit else None
+            with suppress(InvalidCall):  # the journal has no such row: a new call
+                heard = await self._answered(before.action, before.digest, given)
         if heard is None:
             shown = WAY if can_ask and count < MOST_QUESTIONS else None
             action, is_new = await open_call(self.gate, call, self.caller, shown)
@@ -247,9 +247,7 @@ class _Change:
         while True:
             action, overruled = heard.action, heard.overruled or overruled
             if action.state != "proposed":
-                action = await self._with_progress(action, settle(self.gate, action))
-            if heard.approved and action.state == "rejected":
-                overruled = action.id  # a no came before it was sent
+                action = await self._with_progress(action.id, settle(self.gate, action))
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:
                 return _result(await self._told(action, began, overruled))
@@ -279,20 +277,6 @@ class _Change:
         if not self.page:
             return text
         return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
-
-    async def _later_round(self, asked: _Asked, given: object) -> _Heard | None:
-        """The row that was asked about, as it is now; None: the journal has none."""
-        try:
-            heard = await self._answered(asked.action, asked.digest, given)
-        except InvalidCall:
-            return None
-        newest = heard.action
-        if newest.id == asked.action:
-            return heard
-        is_answer = isinstance(given, types.ElicitResult) and not heard.closed
-        if is_answer and newest.state == "proposed":
-            heard = await self._decided(newest.id, BadAnswerError(LATE))
-        return replace(heard, action=newest, overruled=asked.action)
 
     async def _ask_now(
         self, action: Action, words: str, form: dict[str, Any]
@@ -346,9 +330,7 @@ class _Change:
             response = await asking
             about: Any = {"by": self.by, "way": WAY, "reason": response.action}
             await asyncio.to_thread(self.gate.journal.note, action.id, _LATE, **about)
-            heard = await self._answered(action.id, action.digest, response)
-            if heard.approved:
-                await settle(self.gate, heard.action)
+            await self._answered(action.id, action.digest, response)
         except (MCPError, ValidationError, ActiveRoomsError) as error:
             # The row tells whoever asks next.
             _log.info("a late answer: %s", quoted(str(error), 200))
@@ -361,30 +343,24 @@ class _Change:
             action = await self.gate.get(action.id)
 
     async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
+        """Write what the client answered to the question of this row, and run what it approves.
+        InvalidCall: the journal has no such row."""
         answer = None
         if is_one := isinstance(response, types.ElicitResult):
             answer = _decision(response.action, response.content, digest)
-        if answer is not None:
-            return await self._decided(asked, answer)
-        return _Heard(await self.gate.latest(asked), closed=is_one)
-
-    async def _decided(self, action_id: str, answer: object) -> _Heard:
-        decide = self.gate.decide(action_id, answer, by=self.by, way=WAY)
-        deciding = started(action_id, decide)
+        if answer is None:
+            newest = await self.gate.latest(asked)
+            return _Heard(newest, overruled=asked if newest.id != asked else "", closed=is_one)
+        decide = decide_and_run(self.gate, asked, answer, by=self.by, way=WAY)
         try:
-            decided = await asyncio.shield(deciding)
-        except asyncio.CancelledError:
-            started(action_id, self._send_what(deciding))
-            raise
-        approved = decided.counted and decided.action.state == "approved"
-        overruled = "" if decided.counted or decided.problem else action_id
-        return _Heard(decided.newest, decided.problem, overruled, approved)
-
-    async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
-        """Send what a client approved, if the client went away while its yes was being written."""
-        decided = await deciding
-        if decided.counted and decided.action.state == "approved":
-            await run(self.gate, decided.action)
+            verdict = await self._with_progress(asked, decide)
+        except NoAnswer as error:
+            return _Heard(await self.gate.latest(asked), error.problem)
+        newest, unused = verdict.action, ""
+        if not verdict.counted and newest.state == "proposed":  # another question by now
+            late = BadAnswerError(LATE)
+            unused = (await self.gate.decide(newest.id, late, by=self.by, way=WAY)).problem
+        return _Heard(newest, unused, overruled="" if verdict.counted else asked)
 
     async def _told(self, action: Action, began: datetime | None, overruled: str) -> Answer:
         answer = await tell(self.gate, action, began, page=self.page)
@@ -401,31 +377,29 @@ class _Change:
             return answer  # whose decision it was cannot be read; what came of it was
         return answer.saying(verdict.text)
 
-    async def _with_progress(self, action: Action, work: Awaitable[_T]) -> _T:
+    async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
         """The work's result; meanwhile how many of a role removal were dealt with, by the
         journal's steps: the gate tells nobody anything while it sends."""
-        impact, session, told = action.impact, self.context.session, 0
-        if impact is None or impact.kind != "remove-each":
-            return await work
+        told = 0
 
         async def report() -> None:
             nonlocal told
-            steps = await asyncio.to_thread(self.gate.journal.steps, action.id)
+            steps = await asyncio.to_thread(self.gate.journal.steps, action_id)
             over = sum(state != "sending" for state in steps.values())
             if over > told:
-                told = over
-                text = f"{over} of {impact.total} people dealt with"
-                await session.report_progress(over, impact.total, text)
+                told, total = over, (await self.gate.get(action_id)).shown.total
+                text = f"{over} of {total} people dealt with"
+                await self.context.session.report_progress(over, total, text)
 
         async def keep_up() -> None:
             while True:
-                await report()
                 await asyncio.sleep(_POLL_S)
+                await report()
 
         async with meanwhile(keep_up()):
             ended = await work
-        # What goes wrong with a report is not what became of the action.
-        await asyncio.gather(report(), return_exceptions=True)
+        if told:  # what goes wrong with a report is not what became of the action
+            await asyncio.gather(report(), return_exceptions=True)
         return ended
 
 

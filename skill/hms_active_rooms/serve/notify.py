@@ -98,7 +98,13 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
     forms: dict[str, Form] = {form: form for form in (next(by_host, "json"), *get_args(Form))}
     form = forms[one_of(environ, "HMS_NOTIFY_FORM", *forms)]
     names = one_of(environ, "HMS_NOTIFY_NAMES", "0", "1") == "1"
-    return NotifySettings(url, form, environ.get("HMS_NOTIFY_SECRET", ""), names)
+    secret = environ.get("HMS_NOTIFY_SECRET", "")
+    if secret and not secret.strip():
+        raise ConfigurationError(
+            "HMS_NOTIFY_SECRET is blank, so anybody could sign a notice.",
+            hint="Set it to a secret that the receiver has too, or unset it.",
+        )
+    return NotifySettings(url, form, secret, names)
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:

@@ -28,6 +28,8 @@ async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) 
     does not cancel it. In every error `executed` is what the row says."""
     try:
         return await asyncio.shield(started(action_id, work))
+    except InvalidCall:
+        raise  # nothing was tried, and the row may be none of the caller's
     except ActiveRoomsError as error:
         raise _by_row(error, await _newest(gate, action_id), action_id) from None
 

@@ -33,8 +33,8 @@ from hms_active_rooms.gate.approval import (
     Confirm,
     Refuse,
     answer_schema,
+    record_decision,
 )
-from hms_active_rooms.gate.deciding import record_decision
 from hms_active_rooms.gate.gate import ANOTHER_ASKS, Gate, refused_again, skip_if_broken
 from hms_active_rooms.gate.journal.records import (
     NOWHERE,

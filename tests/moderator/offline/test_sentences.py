@@ -10,8 +10,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from evals.sentence_sets import INDEPENDENT, TABLES, never, table
-from evals.sentences import ROOM, calls, changes, peer_id, play, said, whom
+from evals.sentences import (
+    INDEPENDENT,
+    ROOM,
+    TABLES,
+    calls,
+    changes,
+    never,
+    peer_id,
+    play,
+    said,
+    table,
+    whom,
+)
 from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
 from hms_active_rooms.moderator.offline.replies import EXAMPLES

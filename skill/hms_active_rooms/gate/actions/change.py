@@ -117,7 +117,7 @@ class StateChange(Arguments, ABC):
     tool: ClassVar[str]
     """Its name in the contract."""
     noun: ClassVar[str]
-    """What is sent, in one word: "the {noun} was sent"."""
+    """What is sent, in one word: "the message may have reached the room"."""
     words: ClassVar[frozenset[str]]
     """Fields the approving person may edit: text others read, never a target."""
     visible: ClassVar[bool] = True
@@ -232,6 +232,8 @@ def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
         place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"
         if problem["type"] == "extra_forbidden":
             parts.append(f"{place}: there is no such argument")
+        elif problem["type"] in ("too_short", "string_too_short"):
+            parts.append(f"{place}: it is empty")
         else:
             parts.append(f"{place}: {problem['msg'].removeprefix('Value error, ').rstrip('.')}")
     return "; ".join(parts) + "."

@@ -112,12 +112,9 @@ class Journal:
                     raise JournalError(GONE)
                 from hms_active_rooms.gate.journal.engines import Database
 
-                self._opened = database = Database(self._url, self._key, create=self._create)
+                self._opened = Database(self._url, self._key, create=self._create)
                 # A journal nobody closed lets go of its file when nobody has it any more.
-                weakref.finalize(self, database.dispose)
-                forget = weakref.WeakMethod(database.forget)
-                if hasattr(os, "register_at_fork"):
-                    os.register_at_fork(after_in_child=lambda: (f := forget()) and f())
+                weakref.finalize(self, self._opened.dispose)
             return self._opened
 
     @property

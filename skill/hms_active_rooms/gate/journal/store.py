@@ -239,7 +239,7 @@ class Reading:
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
     def edited_into(self, action_id: str) -> Action | None:
-        """The row that holds the words a person edited this one into."""
+        """The newest row that a person made by editing the words of this one."""
         return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
