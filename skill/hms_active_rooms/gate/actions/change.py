@@ -224,6 +224,8 @@ def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
         place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"
         if problem["type"] == "extra_forbidden":
             parts.append(f"{place}: there is no such argument")
+        elif problem["type"] in ("too_short", "string_too_short"):
+            parts.append(f"{place}: it is empty")
         else:
             parts.append(f"{place}: {problem['msg'].removeprefix('Value error, ').rstrip('.')}")
     return "; ".join(parts) + "."
