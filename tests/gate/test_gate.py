@@ -58,8 +58,7 @@ from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.sending import give_back
-from hms_active_rooms.gate.view import view
-from hms_active_rooms.gate.wording import already, for_model, outcome
+from hms_active_rooms.gate.view import already, for_model, outcome, view
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer, row
 
 HERE = Origin("thread", "message", "call", "agent")

@@ -73,7 +73,7 @@ from hms_active_rooms.gate.sending import (
     run_to_its_end,
     write_in_thread,
 )
-from hms_active_rooms.gate.wording import describe, sent_before
+from hms_active_rooms.gate.view import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
 if TYPE_CHECKING:
