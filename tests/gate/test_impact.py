@@ -68,7 +68,9 @@ def drift(
 CLASS = [peer(1, "Anna", "teacher"), peer(2, "Ben"), peer(3, "Spam Bot"), peer(4, "Dora")]
 
 
-@pytest.mark.parametrize("misspelled", ["teachr", "Teachers", "tеacher", "teacher:"])
+@pytest.mark.parametrize(
+    "misspelled", ["teachr", "Teachers", "tеacher", "teacher:", "host teacher"]
+)
 def test_a_role_that_is_nearly_a_protected_one_is_pointed_out(misspelled: str) -> None:
     policy = Policy(rooms=(ROOM,), protected_roles={misspelled, "host"})
     for call in (remove(peer_id=CLASS[0].id), remove(role="teacher")):

@@ -128,12 +128,13 @@ class Room:
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
         """What to say of a role that a protected one, which nobody has here, is nearly the name of."""
-        held = {folded(p.role) for p in self.people}
+        name, held = folded(role), {folded(p.role) for p in self.people}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
             f"The policy protects the role {quoted(unseen[near])}, which nobody has here; "
             f"{quoted(role)} is not protected."
-            for near in get_close_matches(folded(role), unseen, n=1, cutoff=_NEAR)
+            for near in get_close_matches(name, unseen, n=1, cutoff=_NEAR)
+            or [words for words in unseen if name in words.split()][:1]
         )
 
     def person(self, ref: str) -> Person:
