@@ -30,9 +30,8 @@ from sqlalchemy.engine import CreateEnginePlugin
 from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject, grant_for
-from hms_active_rooms.gate.journal import Journal, engines
+from hms_active_rooms.gate.journal import Journal, default_url, engines
 from hms_active_rooms.gate.journal.archive import Pruned
-from hms_active_rooms.gate.journal.journal import default_url
 from hms_active_rooms.gate.journal.records import (
     FINAL,
     REQUESTS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -40,47 +40,47 @@ def gate_for(hints: Hints) -> Gate:
     return "none" if hints.read_only else "soft"
 
 
-def _names(given: object) -> frozenset[str]:
-    if isinstance(given, str):
-        raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
-    if not isinstance(given, Collection) or isinstance(given, Mapping):
-        given = [given]
-    texts = [text for text in given if isinstance(text, str) and text.strip()]
-    if len(texts) < len(given):
-        raise ValueError("give a list of texts that are not empty")
-    return frozenset(texts)
+def _texts(
+    check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
+) -> PlainValidator:
+    """Takes several texts, each of which passes the check, and keeps them as what cannot change."""
+
+    def checked(given: object) -> Collection[str]:
+        if isinstance(given, str):
+            raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
+        listed = isinstance(given, Collection) and not isinstance(given, Mapping)
+        texts: list[Any] = list(given) if listed else [given]
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError("give a list of texts that are not empty")
+        try:
+            return kind(map(check, texts))
+        except InvalidCall as error:
+            raise ValueError(str(error).removesuffix(".")) from None
+
+    return PlainValidator(checked)
 
 
-def _room_ids(given: object) -> tuple[str, ...]:
-    _names(given)
-    assert isinstance(given, Collection)
-    try:
-        return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in given)
-    except InvalidCall as error:
-        raise ValueError(str(error).removesuffix(".")) from None
+def _room(name: str) -> str:
+    return name if name == ANY_ROOM else parse_room_id(name)
 
 
-def _tools(given: object) -> frozenset[str]:
-    names = _names(given)
-    if unknown := sorted(names - {tool.name for tool in capability().tools}):
-        known = ", ".join(tool.name for tool in capability().tools)
-        raise ValueError(f"there is no tool {quoted(unknown[0])}; the tools are {known}")
-    return names
+def _tool(name: str) -> str:
+    if name not in (known := [tool.name for tool in capability().tools]):
+        raise ValueError(f"there is no tool {quoted(name)}; the tools are {', '.join(known)}")
+    return name
 
 
-def _soft_tools(given: object) -> frozenset[str]:
-    names = _tools(given)
-    for name in sorted(names):
-        if gate_for(capability().tool(name).hints) == "hard":
-            raise ValueError(f"{name} is destructive: {_CODE_ONLY}")
-    return names
+def _soft_tool(name: str) -> str:
+    if gate_for(capability().tool(_tool(name)).hints) == "hard":
+        raise ValueError(f"{name} is destructive: {_CODE_ONLY}")
+    return name
 
 
-# `Collection[str]`, so that a list or a set is the right type too; kept as what cannot change.
-_Rooms = Annotated[Collection[str], PlainValidator(_room_ids)]
-_Names = Annotated[Collection[str], PlainValidator(_names)]
-_Tools = Annotated[Collection[str], PlainValidator(_tools)]
-_SoftTools = Annotated[Collection[str], PlainValidator(_soft_tools)]
+# `Collection[str]`, so that a list or a set is the right type too.
+_Rooms = Annotated[Collection[str], _texts(_room, tuple)]
+_Names = Annotated[Collection[str], _texts()]
+_Tools = Annotated[Collection[str], _texts(_tool)]
+_SoftTools = Annotated[Collection[str], _texts(_soft_tool)]
 
 
 class Policy(BaseModel):

@@ -14,30 +14,28 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.serve.callers import CONNECTIONS
-from hms_active_rooms.serve.decisions import run_approved
-from hms_active_rooms.serve.guard import Guard
+from hms_active_rooms.serve.decisions import (
+    all_ended,
+    run_approved,
+)
+from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
 from hms_active_rooms.serve.problems import HANDLERS, LastResort
-from hms_active_rooms.serve.running import all_ended
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.serve.guard import GuardSettings
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9090

@@ -12,18 +12,16 @@ import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms.gate.journal.records import OUTSIDE
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.serve.guard import Principal, handing_on, hashed, principal
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -34,8 +34,8 @@ from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key,
 from hms_active_rooms.gate.view import ActionView, view
 from hms_active_rooms.gate.wording import for_model
 from hms_active_rooms.serve.callers import Caller, threads_of
+from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
-from hms_active_rooms.serve.running import run, to_the_end
 from hms_active_rooms.tools.active_rooms import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
 from hms_active_rooms.tools.read_data import (
@@ -47,10 +47,8 @@ from hms_active_rooms.tools.read_data import (
     room_data,
 )
 from hms_active_rooms.tools.roster import render_room, shown
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 MAX_OPEN: Final = 100
 """Our choice: twice what the approvals page shows. More questions at once nobody reads."""
@@ -208,7 +206,7 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        row = await gate.propose_new(call, origin, shown=shown, always_ask=again)
+        row = await gate.propose(call, origin, is_new=True, shown=shown, always_ask=again)
         return row, True
     except REFUSED:
         refused = await gate.find(call, origin)

@@ -16,19 +16,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals
 from hms_active_rooms.serve.problems import Refused, note, told
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES: Final = 256 * 1024
 """Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""

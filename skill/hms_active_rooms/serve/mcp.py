@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import mcp_types as types
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
@@ -23,9 +24,12 @@ from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, Streamable
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import KEPT
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.callers import IDLE_S, TWICE, Sessions
@@ -33,16 +37,9 @@ from hms_active_rooms.serve.calls import MCP_DATA, input_schema
 from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.mcp_calls import answer
 from hms_active_rooms.tools.active_rooms import hints
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-if TYPE_CHECKING:
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-    from starlette.types import Receive, Scope, Send
-
-    from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.gate.journal import Journal
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
-    Context = ServerRequestContext[Any, Any]
+Context = ServerRequestContext[Any, Any]
 
 NAME: Final = "active-rooms-mcp"
 """The contract's namespace; a test compares."""

@@ -31,7 +31,7 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.app import Lifespan
-from hms_active_rooms.serve.running import meanwhile
+from hms_active_rooms.serve.decisions import meanwhile
 from hms_active_rooms.untrusted import cut
 
 Form = Literal["slack", "teams", "discord", "json"]

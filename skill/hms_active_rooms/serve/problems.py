@@ -14,23 +14,20 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms import errors
 from hms_active_rooms.gate.actions.result import Executed
+from hms_active_rooms.gate.view import ActionView
 from hms_active_rooms.serve.decisions import NoAction, StaleDigest
 from hms_active_rooms.serve.limits import KEY
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from hms_active_rooms.gate.view import ActionView
 
 MEDIA_TYPE: Final = "application/problem+json"
 

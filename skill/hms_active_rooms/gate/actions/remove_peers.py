@@ -53,8 +53,7 @@ class RemovePeers(StateChange):
     gone_text: ClassVar[str] = "100ms says that they had already left."
 
     peer_id: PeerRef | None = Field(
-        default=None,
-        description="An id from hms-list-peers, short or full.",
+        default=None, description="An id from hms-list-peers, short or full."
     )
     role: Role | None = Field(default=None, description="Everyone who has this role now.")
     reason: Reason | None = None
