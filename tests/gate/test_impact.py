@@ -18,6 +18,7 @@ from hms_active_rooms.gate.actions.impact import Drift, Impact, Room
 from hms_active_rooms.gate.gate import drift as drift_of
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.untrusted import quoted
 from stand_in import Clock, insert, row
 
 ROOM = "6" * 24
@@ -65,6 +66,20 @@ def drift(
 
 
 CLASS = [peer(1, "Anna", "teacher"), peer(2, "Ben"), peer(3, "Spam Bot"), peer(4, "Dora")]
+
+
+@pytest.mark.parametrize(
+    "misspelled", ["teachr", "Teachers", "tеacher", "teacher:", "host teacher"]
+)
+def test_a_role_that_is_nearly_a_protected_one_is_pointed_out(misspelled: str) -> None:
+    policy = Policy(rooms=(ROOM,), protected_roles={misspelled, "host"})
+    for call in (remove(peer_id=CLASS[0].id), remove(role="teacher")):
+        [told] = assess(call, room(), CLASS, policy)[1].warnings
+        assert (quoted(misspelled) in told, '"teacher" is not protected' in told) == (True, True)
+    # Where both roles are held, they are two roles; others are far from it.
+    both = [*CLASS, peer(5, "Ed", misspelled)]
+    assert assess(remove(peer_id=CLASS[0].id), room(), both, policy)[1].warnings == ()
+    assert assess(remove(peer_id=CLASS[1].id), room(), CLASS, policy)[1].warnings == ()
 
 
 def test_a_short_id_becomes_the_full_one() -> None:

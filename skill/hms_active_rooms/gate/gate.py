@@ -118,6 +118,9 @@ _POLL_S = 0.2
 _LOOK_LASTS = timedelta(seconds=10)
 """A look at the room that is older, because a read or a lock took long, claims nothing."""
 
+_LONGEST_LEASE = timedelta(hours=2)
+"""Longer than any worker's."""
+
 _SLOW_LOOKS: Final = 3
 """After so many looks that are too old, that is said instead of looking once more."""
 
@@ -656,7 +659,9 @@ class Gate:
         return looked
 
     def _may_be_sending(self, action: Action) -> bool:
-        in_time = action.lease_until is not None and self.journal.now() < action.lease_until
+        now, lease_until = self.journal.now(), action.lease_until
+        # One that ends much later is of a machine whose clock is wrong, or forged.
+        in_time = lease_until is not None and now < lease_until < now + _LONGEST_LEASE
         return in_time and worker_may_live(action.worker)
 
     def _give_up(self, action: Action) -> Action:

@@ -6,6 +6,7 @@ source, and hard ones only from code that names the tool (`unattended`).
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -47,7 +48,8 @@ def _texts(
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
             raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
-        texts: list[Any] = list(given) if isinstance(given, Collection) else [given]
+        listed = isinstance(given, Collection) and not isinstance(given, Mapping)
+        texts: list[Any] = list(given) if listed else [given]
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError("give a list of texts that are not empty")
         try:
@@ -171,7 +173,8 @@ class Policy(BaseModel):
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
                 variables[field] = variable
-                values[field] = text if field in _NUMBERS else _list(variable, text)
+                plain = _IN_ROLES if field == "protected_roles" else _IN_LISTS
+                values[field] = text if field in _NUMBERS else _list(variable, text, plain)
         _validated(values, variables)
         return _validated({**values, **overrides})
 
@@ -206,6 +209,10 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 """Settings that have bounds; the others are lists."""
 
 
+_IN_ROLES: Final = r"[\w ,.-]*"
+_IN_LISTS: Final = r"[\w ,.|/:@*+=-]*"
+"""What a variable's list may hold without quotes: the characters of user ids, room ids and tools."""
+
 _NOT_TOML: Final = (ValueError, RecursionError)
 """Also bytes that are no text, a number of thousands of digits, and lists in lists without an end."""
 
@@ -213,7 +220,7 @@ _NOT_TOML: Final = (ValueError, RecursionError)
 def _read(path: str | Path) -> dict[str, Any]:
     source = f"Policy file {quoted(str(path), 200)}"
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, *_NOT_TOML) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         what = "" if isinstance(error, OSError) else " is not TOML"
@@ -223,10 +230,10 @@ def _read(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def _list(variable: str, text: str) -> list[str]:
+def _list(variable: str, text: str, plain: str) -> list[str]:
     """A variable's list: with commas, or as TOML writes one, where a name can be any text."""
     text = text.strip()
-    if not set(text) & set("\"'[];#\n"):
+    if re.fullmatch(plain, text):
         return [item.strip() for item in text.split(",") if item.strip()]
     try:
         found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]

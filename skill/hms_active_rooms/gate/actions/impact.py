@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from operator import attrgetter
 from typing import Literal
@@ -17,6 +18,7 @@ from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
 from hms_active_rooms.gate.digest import short_name
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.looks import folded
 from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
 
 MAX_TEXT_CHARS = 200
@@ -29,6 +31,7 @@ SHOWN_ROLES = 12
 """Largest roles that are told, in a question, in a roster and as data; the others are summed up."""
 
 _SHOWN_TWINS = 5
+_NEAR = 0.8  # of two words, by difflib's measure
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,17 @@ class Room:
             f"Another peer {'has the same name' if twin.name == person.name else 'looks alike'}: "
             f"{twin.brief()}."
             for twin in twins[:_SHOWN_TWINS]
+        )
+
+    def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
+        """What to say of a role that a protected one, which nobody has here, is nearly the name of."""
+        name, held = folded(role), {folded(p.role) for p in self.people}
+        unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
+        return tuple(
+            f"The policy protects the role {quoted(unseen[near])}, which nobody has here; "
+            f"{quoted(role)} is not protected."
+            for near in get_close_matches(name, unseen, n=1, cutoff=_NEAR)
+            or [words for words in unseen if name in words.split()][:1]
         )
 
     def person(self, ref: str) -> Person:
