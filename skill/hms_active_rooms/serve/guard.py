@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals
-from hms_active_rooms.serve.problems import Refused, note, told
+from hms_active_rooms.serve.problems import Refused, last_resort, note, told
 from hms_active_rooms.untrusted import quoted
 
 MAX_BODY_BYTES: Final = 256 * 1024
@@ -114,7 +114,6 @@ class GuardSettings:
         body_s: how long one may take to arrive.
         own_login: path prefixes that check who comes by themselves (the approvals page); a
             person whose browser opens "/" is sent to the first.
-        open_paths: paths that tell nothing and need no token.
         most_of_programs: requests of programs that are answered at a time.
     """
 
@@ -125,7 +124,6 @@ class GuardSettings:
     max_body_bytes: int = MAX_BODY_BYTES
     body_s: float = BODY_S
     own_login: tuple[str, ...] = ()
-    open_paths: tuple[str, ...] = ("/healthz",)
     most_of_programs: int = MOST_OF_PROGRAMS
 
     def __post_init__(self) -> None:
@@ -322,7 +320,7 @@ def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
 
 def _needs_no_token(settings: GuardSettings, path: str) -> bool:
     own = any(path == p or path.startswith(p.rstrip("/") + "/") for p in settings.own_login)
-    return own or path in settings.open_paths
+    return own or path == "/healthz"
 
 
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused | None:
@@ -392,7 +390,7 @@ class Guard:
         scope[PRINCIPAL_KEY] = verdict
         self._of_programs[verdict.name] += program
         try:
-            await self._app(scope, handing_on(first, receive), send)
+            await last_resort(self._app, scope, handing_on(first, receive), send)
         finally:
             self._of_programs[verdict.name] -= program
 
