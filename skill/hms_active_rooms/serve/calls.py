@@ -242,24 +242,24 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     # Whoever lets more actions be sent in a minute lets them be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
-    refusals = refusals_of(gate.journal)
-    wait_s = refusals.take_one(f"{caller.thread} {caller.requester}", most)
-    if not wait_s:
-        most *= CALLERS_OF_A_TOKEN
-        wait_s = refusals.take_one(f"token {caller.token}", most)
-    if not wait_s:
-        return
-    refusals.add(RateLimited.code, f"{call.tool} of room {call.room_id}", caller.requester)
-    raise RateLimited(
-        f"{most} new calls came in this minute, and no more are taken in it.",
-        hint=f"Call again in {ceil(wait_s)} s.",
-        retry_after_s=wait_s,
-    )
+    refusals, who = refusals_of(gate.journal), f"{caller.thread} {caller.requester}"
+    for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
+        if wait_s := refusals.take_one(name, limit):
+            what = f"{call.tool} of room {call.room_id}"
+            refusals.add(RateLimited.code, what, caller.requester)
+            raise RateLimited(
+                f"{limit} new calls came in this minute, and no more are taken in it.",
+                hint=f"Call again in {ceil(wait_s)} s.",
+                retry_after_s=wait_s,
+            )
+
+
+UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
-    if action.state in ("approved", "sent", "unknown"):
+    if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action))
     return action
 

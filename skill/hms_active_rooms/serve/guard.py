@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
-from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms.api.address import is_loopback
@@ -91,25 +90,17 @@ class Principal:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """Where a person's browser is sent instead: what it asked for is for programs."""
-
-    path: str
-
-
-@dataclass(frozen=True)
 class GuardSettings:
     """What the guard lets through.
 
     Attributes:
         hosts: names in Host, without port.
-        origins: where pages of this server's own are opened, as browsers say it
-            ("https://rooms.example:8443"), when a proxy passes on another Host. Pages from
-            elsewhere cannot call: no answer has a CORS header.
+        origins: where browsers open this server's own pages ("https://rooms.example:8443"), when a
+            proxy passes on another Host. Pages from elsewhere cannot call: no answer has a CORS
+            header.
         callers: name for the record to the bearer token that lets a program call; "" for the one
             without a name. None at all: nobody needs one.
-        approvers: name for the record to the token that lets a program of theirs approve, by REST
-            only; never a caller's.
+        approvers: the same of tokens that let a program approve, by REST only.
         max_body_bytes: of one request.
         body_s: how long one may take to arrive.
         own_login: path prefixes that check who comes by themselves (the approvals page); a
@@ -201,14 +192,9 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
-
-    See `GuardSettings` for the rest.
-
-    Raises:
-        ConfigurationError: bound or reached beyond loopback without a token, an address
-            without a name it is reached by, or something that is no host or no origin.
-    """
+    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides; see
+    `GuardSettings` for the rest. ConfigurationError: reached beyond loopback without a token, bound
+    to every address without a name, or something is no host or no origin."""
     names = [_host_name(name) for name in hosts]
     reached = [*names, *(_origin_host(origin) for origin in origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
@@ -267,7 +253,7 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
-) -> Refused | Elsewhere | Principal:
+) -> Refused | Principal:
     """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
@@ -280,7 +266,8 @@ def judge(
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
         return _refused(403, "origin", "Requests from that Origin are not taken.")
     if settings.own_login and path == "/" and _is_opened(method, headers):
-        return Elsewhere(settings.own_login[0])
+        # What it asked for is for programs.
+        return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "Requests from other sites are not taken.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
@@ -299,8 +286,9 @@ def judge(
     return who or Principal()
 
 
-def _refused(status: int, word: str, text: str) -> Refused:
-    headers = {"connection": "close", **_MORE_HEADERS.get(status, {})}
+def _refused(status: int, word: str, text: str, elsewhere: str = "") -> Refused:
+    headers = {"location": elsewhere} if elsewhere else {"connection": "close"}
+    headers |= _MORE_HEADERS.get(status, {})
     return Refused(status, word, text, _HINTS.get(word, ""), headers=headers)
 
 
@@ -358,12 +346,9 @@ class Guard:
         self._of_programs: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI. Websockets are closed: nothing here speaks them."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
+        """See ASGI. Nothing here speaks anything but HTTP."""
         if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1008})
+            await self._app(scope, receive, send)
             return
         _take_origin_form(scope)
         scope[KEY] = self._refusals
@@ -371,13 +356,9 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         verdict = judge(self._settings, scope["path"], headers, scope["method"])
-        if not isinstance(verdict, Principal):
+        if isinstance(verdict, Refused):
             await _drained(receive)
-            if isinstance(verdict, Elsewhere):
-                away = RedirectResponse(verdict.path, 307, {"cache-control": "no-store"})
-                await away(scope, receive, send)
-            else:
-                await _refuse(verdict, scope, receive, send)
+            await _refuse(verdict, scope, receive, send)
             return
         first = await self._whole_body(receive)
         # People come by the page, or by a program of their own with an approver's token.
@@ -419,7 +400,8 @@ class Guard:
 
 
 async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    note(scope, error.code)
+    if error.status_code >= 400:
+        note(scope, error.code)
     await told(error)(scope, receive, send)
 
 

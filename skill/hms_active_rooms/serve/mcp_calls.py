@@ -32,7 +32,15 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Way
 from hms_active_rooms.gate.wording import describe
 from hms_active_rooms.serve.callers import Caller, caller
-from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
+from hms_active_rooms.serve.calls import (
+    UNSETTLED,
+    Answer,
+    open_call,
+    read,
+    settle,
+    tell,
+    where_to_approve,
+)
 from hms_active_rooms.serve.decisions import (
     NoAnswer,
     already_decided,
@@ -236,7 +244,7 @@ class _Change:
             heard = _Heard(action, shown=is_new and shown is not None)
         while True:
             action, overruled = heard.action, heard.overruled or overruled
-            if action.state != "proposed":
+            if action.state in UNSETTLED:
                 action = await self._with_progress(action.id, settle(self.gate, action))
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:
