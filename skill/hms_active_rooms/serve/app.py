@@ -68,13 +68,8 @@ class Entry:
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, behind the guard.
-
-    Args:
-        toolkit: one gate for all ways in; closed by whoever made it.
-        entries: of `serve.mcp`, `serve.rest` and `serve.page`; what else runs, without routes.
-        guard: who may speak to it.
-    """
+    """The application, behind the guard. `entries`: of `serve.mcp`, `serve.rest` and `serve.page`,
+    and what else runs, without routes; whoever made the toolkit closes it."""
     refusals = refusals_of(toolkit.gate.journal)
 
     @asynccontextmanager

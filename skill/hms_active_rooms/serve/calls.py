@@ -123,11 +123,7 @@ async def call_tool(
     """One tool call to its end, or to the point where a person has to decide. `arguments`: checked,
     or as received; `page`: address of the approvals page, if there is one, for those who wait.
 
-    Raises:
-        InvalidCall: no such tool, wrong arguments, or a key used for another call.
-        PolicyRefusal, NotActive, PeerNotFound: refused; on record for state changes.
-        ActiveRoomsError: the room or the journal cannot be read; says whether anything
-            was executed.
+    Raises ActiveRoomsError, of which each says whether anything was executed.
     """
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
@@ -148,12 +144,7 @@ async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
     """The answer of a reader. `table`: a roster's data is `PeersTable`, and costs what it may
-    together with the text.
-
-    Raises:
-        PolicyRefusal: another room than the policy allows; nothing was read, on record.
-        ApiError: the room could not be read.
-    """
+    together with the text. A room that the policy does not allow is refused on record."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await roster(gate, call)
@@ -266,15 +257,8 @@ async def settle(gate: Gate, action: Action) -> Action:
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
     """The answer about a row. An outcome that was told once is not told again to a new call.
-
-    Args:
-        gate: the gate of the row.
-        action: the row.
-        began: when this call came. If the row had ended by then, the answer says that the call was
-            made before. None: an earlier round of this same call was answered about the row, so
-            it is no repetition.
-        page: address of the approvals page; "" for none.
-    """
+    `began`: when this call came. If the row had ended by then, the answer says that the call was made
+    before. None: an earlier round of this same call was answered about it."""
     if action.ended:
         await _told(gate, action)
     answer = action_answer(action, page)

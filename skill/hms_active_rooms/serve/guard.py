@@ -27,12 +27,6 @@ from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals
 from hms_active_rooms.serve.problems import Refused, last_resort, note, told
 from hms_active_rooms.untrusted import quoted
 
-MAX_BODY_BYTES: Final = 256 * 1024
-"""Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
-
-BODY_S: Final = 10.0
-"""Our choice: how long the body of a request may take to arrive."""
-
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-&(-+\--:<-~]{{{MIN_TOKEN_CHARS},}}")
 """No quote, comma or semicolon: a list of tokens that was written otherwise would be one of them."""
@@ -74,48 +68,36 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose token a request carried: a program's that calls, or one that lets somebody approve.
+    """Whose token a request carried: a program's that calls, or one that lets somebody approve."""
 
-    Attributes:
-        name: the token's, for the record; "": it has none, or none is needed.
-        approves: it decides, and calls nothing that changes a room.
-        alone: no other token lets programs call, so what is on record is this one's to read.
-        known: it is one that the server was given.
-    """
-
-    name: str = ""
-    approves: bool = False
-    alone: bool = True
-    known: bool = False
+    name: str = ""  # the token's, for the record; "": it has none, or none is needed
+    approves: bool = False  # it decides, and calls nothing that changes a room
+    alone: bool = True  # no other token lets programs call: what is on record is this one's to read
+    known: bool = False  # it is one that the server was given
 
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard lets through.
-
-    Attributes:
-        hosts: names in Host, without port.
-        origins: where browsers open this server's own pages ("https://rooms.example:8443"), when a
-            proxy passes on another Host. Pages from elsewhere cannot call: no answer has a CORS
-            header.
-        callers: name for the record to the bearer token that lets a program call; "" for the one
-            without a name. None at all: nobody needs one.
-        approvers: the same of tokens that let a program approve, by REST only.
-        max_body_bytes: of one request.
-        body_s: how long one may take to arrive.
-        own_login: path prefixes that check who comes by themselves (the approvals page); a
-            person whose browser opens "/" is sent to the first.
-        most_of_programs: requests of programs that are answered at a time.
-    """
+    """What the guard lets through. Pages from elsewhere cannot call: no answer has a CORS header."""
 
     hosts: tuple[str, ...] = _LOOPBACK
+    """Names in Host, without port."""
     origins: tuple[str, ...] = ()
+    """Where browsers open this server's own pages, when a proxy passes on another Host."""
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Name for the record to the bearer token that lets a program call; "" for the one without a
+    name. None at all: nobody needs one."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    max_body_bytes: int = MAX_BODY_BYTES
-    body_s: float = BODY_S
+    """The same of tokens that let a program approve, by REST only."""
     own_login: tuple[str, ...] = ()
+    """Path prefixes that check who comes by themselves (the approvals page); a person whose browser
+    opens "/" is sent to the first."""
     most_of_programs: int = MOST_OF_PROGRAMS
+    """Requests of programs that are answered at a time."""
+    max_body_bytes: int = 256 * 1024
+    """Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
+    body_s: float = 10.0
+    """Our choice: how long the body of a request may take to arrive."""
 
     def __post_init__(self) -> None:
         tokens = [*self.callers.values(), *self.approvers.values()]

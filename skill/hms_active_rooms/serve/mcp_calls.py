@@ -185,21 +185,13 @@ async def answer(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What became of a question, or of a call that nobody was asked about yet.
+    """What became of a question, or of a call that nobody was asked about yet."""
 
-    Attributes:
-        action: the newest row of the call by then.
-        unused: why the answer decided nothing; "" if it decided.
-        overruled: the action that was asked about, if another decision on it counts.
-        closed: the person decided nothing, or cannot be asked; they are not asked again.
-        shown: the record says already that the action's question is shown.
-    """
-
-    action: Action
-    unused: str = ""
-    overruled: str = ""
-    closed: bool = False
-    shown: bool = False
+    action: Action  # the newest row of the call by then
+    unused: str = ""  # why the answer decided nothing; "" if it decided
+    overruled: str = ""  # the action that was asked about, if another decision on it counts
+    closed: bool = False  # nothing was decided, or nobody can be asked: they are not asked again
+    shown: bool = False  # the record says already that the action's question is shown
 
 
 @dataclass(frozen=True)

@@ -63,19 +63,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Where notices go.
+    """Where notices go."""
 
-    Attributes:
-        url: of the webhook; it is often a secret itself.
-        form: what the receiver takes.
-        secret: signs each notice; "" for none.
-        names: whether the question itself, with names from the room, is told.
-    """
-
-    url: str = field(repr=False)
+    url: str = field(repr=False)  # of the webhook; it is often a secret itself
     form: Form = "json"
-    secret: str = field(default="", repr=False)
-    names: bool = False
+    secret: str = field(default="", repr=False)  # signs each notice; "" for none
+    names: bool = False  # whether the question itself, with names from the room, is told
 
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
