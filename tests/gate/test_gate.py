@@ -58,8 +58,7 @@ from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.sending import give_back
-from hms_active_rooms.gate.view import view
-from hms_active_rooms.gate.wording import already, for_model, outcome
+from hms_active_rooms.gate.view import already, for_model, outcome, view
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer, row
 
 HERE = Origin("thread", "message", "call", "agent")
@@ -1045,8 +1044,8 @@ async def test_edited_words_are_sent_without_another_question() -> None:
 
 async def test_whoever_shows_a_row_that_is_there_has_it_on_record_with_the_same_write() -> None:
     gate = gate_on(classroom())
-    first = await gate.propose_new(remove(), HERE)
-    shown = await gate.propose_new(remove(), HERE, shown="elicitation")
+    first = await gate.propose(remove(), HERE, is_new=True)
+    shown = await gate.propose(remove(), HERE, shown="elicitation", is_new=True)
     assert shown == first
     [asked] = [e for e in gate.journal.events(first.id) if e.kind == "asked"]
     assert (asked.way, asked.data["digest"]) == ("elicitation", first.digest)
@@ -1068,8 +1067,8 @@ async def test_whoever_decides_too_late_is_told_what_the_call_came_to() -> None:
 async def test_one_question_at_a_place_of_a_graph() -> None:
     room = classroom()
     gate = gate_on(room)
-    first = await gate.propose_new(send(), HERE, shown="interrupt", place="here")
-    second = await gate.propose_new(send("x"), HERE, shown="interrupt", place="here")
+    first = await gate.propose(send(), HERE, shown="interrupt", place="here", is_new=True)
+    second = await gate.propose(send("x"), HERE, shown="interrupt", place="here", is_new=True)
     assert (first.state, second.state, second.reason) == (
         "proposed",
         "rejected",
@@ -1138,7 +1137,7 @@ async def test_what_runs_unasked_says_so_and_is_asked_about_where_the_program_al
     action = await gate.propose(call, HERE)
     assert (action.state, action.decided_by, action.decided_way) == ("approved", "policy", way)
     assert kinds(gate, action) == ["proposed", "approved"]
-    asked = await gate.propose_new(call, call_number(2), always_ask=True)
+    asked = await gate.propose(call, call_number(2), always_ask=True, is_new=True)
     assert await gate.run(asked.id) == asked
     assert (asked.state, room.posts) == ("proposed", [])
     assert (await gate.run(action.id)).state == "done"

@@ -31,8 +31,7 @@ from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key, content_of
-from hms_active_rooms.gate.view import ActionView, view
-from hms_active_rooms.gate.wording import for_model
+from hms_active_rooms.gate.view import ActionView, for_model, view
 from hms_active_rooms.serve.callers import Caller, threads_of
 from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
@@ -197,7 +196,7 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        row = await gate.propose_new(call, origin, shown=shown, always_ask=again)
+        row = await gate.propose(call, origin, is_new=True, shown=shown, always_ask=again)
         return row, True
     except REFUSED:
         refused = await gate.find(call, origin)

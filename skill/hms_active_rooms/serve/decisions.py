@@ -19,7 +19,7 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError,
 from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, State, Way
-from hms_active_rooms.gate.wording import already, outcome
+from hms_active_rooms.gate.view import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
 
 MAX_LISTED = 500
@@ -168,8 +168,8 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
 
 
 def told(action: Action, newest: Action) -> str:
-    """Whose decision counted, and what came of it: for somebody who still has the question of
-    `action`. `newest`: the newest revision of the same call. Pure."""
+    """What a person reads who answers the question of `action` after it was decided: whose decision
+    counted, and what came of it. `newest`: the newest revision of the same call. Pure."""
     if words := already(action, edited=newest.edited_from == action.id):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""

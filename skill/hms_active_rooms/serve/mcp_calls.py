@@ -30,7 +30,7 @@ from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Way
-from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.callers import Caller, caller
 from hms_active_rooms.serve.calls import (
     UNSETTLED,

@@ -29,7 +29,7 @@ from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.app import Lifespan
 from hms_active_rooms.serve.decisions import meanwhile
 from hms_active_rooms.untrusted import cut
