@@ -254,7 +254,7 @@ class Stage:
     def peer_ever(self, peer_id: str) -> Peer:
         with self.sim.world.lock:
             room = self.sim.world.room(self.sim.room_id)
-            sessions = [*room.past, *([room.session] if room.session else [])]
+            sessions = [*room.past_sessions, *([room.session] if room.session else [])]
             everyone = [p for s in sessions for p in (*s.peers.values(), *s.left)]
         return next(peer for peer in everyone if peer.id == peer_id)
 
@@ -288,6 +288,6 @@ async def staged(scenario: Scenario, rng: random.Random, seed: int) -> AsyncIter
 def _add_other_room(sim: Simulation) -> None:
     world = sim.world
     roles = (Role("host", ("audio", "video")), Role("guest"))
-    world.add_room(name="Board meeting", room_id=OTHER_ROOM, roles=roles)
+    world.add_room(name="Board meeting", id=OTHER_ROOM, roles=roles)
     world.join(OTHER_ROOM, name="Vera Lindqvist", role="host", user_id="vera")
     world.join(OTHER_ROOM, name="Ben Osei", role="guest", user_id="ben")

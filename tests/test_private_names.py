@@ -30,7 +30,7 @@ PROJECT = PACKAGE.parent.parent
 OVERRIDDEN = {"_to_args_and_kwargs", "_filter_injected_args"}
 """Private methods of dependencies that our classes override."""
 
-MEANT_TO_BE_OVERRIDDEN = {"_generate", "_identifying_params", "_llm_type", "_arun"}
+MEANT_TO_BE_OVERRIDDEN = {"_generate", "_identifying_params", "_llm_type", "_run", "_arun"}
 """LangChain's guides for models and tools of one's own tell everybody to override these."""
 
 ADDED_BY_PYTHON = {"_abc_impl", "_is_protocol"}

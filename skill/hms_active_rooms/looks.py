@@ -94,7 +94,8 @@ def may_hold(part: str, names: Sequence[str]) -> list[int]:
 
 @cache
 def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
-    """`_look` of plain ASCII: a table of one for one, which is the quick one, and the others."""
+    """What `_look` gives for each ASCII character: a table for `str.translate` of those that become
+    one character, which is quick, and a dictionary of the others."""
     looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
     longer = {char: like for char, like in looks.items() if len(like) != 1}
     return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer

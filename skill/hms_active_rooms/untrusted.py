@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -45,6 +46,9 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 # What ends our string, or looks so. Not `\"`: Markdown drops the backslash and shows the quote.
 # U+05F4 stays: Hebrew spells with it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
+
+# Outside JSON and Markdown these are only characters, and what other programs write is full of them.
+_ONLY_CHARACTERS: Final = re.compile(r"([\"\\`<(\[“”″])")
 
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -113,6 +117,19 @@ def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
     return safe if len(shown) == len(text) else f"{safe}…"
 
 
+def for_terminal(text: str) -> str:
+    """`escaped` for a terminal alone, where quotes, backticks, tags and links are only characters."""
+    # Split there, `escaped` never sees what it escapes for JSON and Markdown.
+    parts = _ONLY_CHARACTERS.split(text)
+    return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
+
+
+def message_of(error: BaseException) -> str:
+    """What another program's error says, on one line for a terminal, cut to 300 characters."""
+    line = " ".join(str(error).split())
+    return for_terminal(line[:300]) + ("…" if len(line) > 300 else "")
+
+
 def cut(text: str, most: int) -> str:
     """`shortened` to as many code points as tokens."""
     return shortened(text, most, tokens=most)
@@ -153,10 +170,15 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
     """The keys whose names are equal or look alike, in groups of two and more, in one pass."""
+    known = [(key, _looks(name)) for key, name in names]
+    often = Counter([looks for _, looks in known])
+    if len(often) == len(known):
+        return []
     groups: dict[str, list[K]] = {}
-    for key, name in names:
-        groups.setdefault(_looks(name), []).append(key)
-    return [keys for keys in groups.values() if len(keys) > 1]
+    for key, looks in known:
+        if often[looks] > 1:
+            groups.setdefault(looks, []).append(key)
+    return list(groups.values())
 
 
 # A room is read again and again, and its names stay.
@@ -173,21 +195,19 @@ def short_ids(
     An id that another one begins with is its own short id.
     """
     # Only ids that begin alike can be mistaken for one another.
-    heads: dict[str, list[str]] = {full[:least]: [] for full in ids}
-    for full in [id for id in (ids if among is None else among) if id[:least] in heads]:
-        heads[full[:least]].append(full)
-    short = {}
-    for head, alike in heads.items():
-        if len(alike) == 1 and not head.endswith("-"):
-            short[alike[0]] = head
-            continue
-        ordered = sorted(set(alike))
-        shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
-        for place, full in enumerate(ordered):
-            end = max(least, shared[place] + 1, shared[place + 1] + 1)
-            while full[:end].endswith("-") and end < len(full):
-                end += 1
-            short[full] = full[:end]
+    heads = {full: full[:least] for full in ids}
+    wanted = set(heads.values())
+    near = {full for full in (ids if among is None else among) if full[:least] in wanted}
+    often = Counter([full[:least] for full in near])
+    crowded = {head for head in wanted if often[head] > 1 or head.endswith("-")}
+    short = heads if not crowded else {f: h for f, h in heads.items() if h not in crowded}
+    ordered = sorted(full for full in near if full[:least] in crowded) if crowded else []
+    shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
+    for place, full in enumerate(ordered):
+        end = max(least, shared[place] + 1, shared[place + 1] + 1)
+        while full[:end].endswith("-") and end < len(full):
+            end += 1
+        short[full] = full[:end]
     return short
 
 

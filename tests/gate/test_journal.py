@@ -30,9 +30,8 @@ from sqlalchemy.engine import CreateEnginePlugin
 from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject, grant_for
-from hms_active_rooms.gate.journal import Journal, engines
+from hms_active_rooms.gate.journal import Journal, default_url, engines
 from hms_active_rooms.gate.journal.archive import Pruned
-from hms_active_rooms.gate.journal.journal import default_url
 from hms_active_rooms.gate.journal.records import (
     FINAL,
     REQUESTS,
@@ -363,6 +362,20 @@ async def test_a_clock_that_is_wrong_on_another_machine_keeps_no_end_waiting(
     assert len(reads) <= 3
 
 
+async def test_a_sender_with_a_clock_a_day_ahead_that_died_keeps_nobody_waiting_for_a_day(
+    tmp_path: Path,
+) -> None:
+    url, clock = f"sqlite:///{tmp_path / 'j.sqlite'}", Clock()
+    ahead = Clock(clock.now + timedelta(days=1))
+    there, here = Journal(url, clock=ahead), Journal(url, clock=clock)
+    sent = insert(there, row(ahead(), state="approved", gate="hard"))
+    lease = ahead() + timedelta(seconds=30)
+    move(there, sent, "sent", sent_at=ahead(), worker="elsewhere", lease_until=lease)
+    begun, gate = clock(), gate_on(StandInRoom([peer(1)]), here, clock)
+    assert (await gate.run(sent.id)).state == "unknown"
+    assert clock() - begun < timedelta(minutes=1)
+
+
 # --- steps and questions ------------------------------------------------------------------------
 
 
@@ -525,12 +538,6 @@ class WritesWithoutWaiting(KeepsItsPragma):
     pragma = "synchronous=OFF"
 
 
-class WaitsForNoLock(KeepsItsPragma):
-    """It gives up at once when the file is locked."""
-
-    pragma = "busy_timeout=0"
-
-
 def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -539,11 +546,11 @@ def test_where_sqlite_does_not_wait_for_the_disk_it_is_refused_when_it_is_opened
         Journal(f"sqlite:///{tmp_path / 'j.sqlite'}?plugin=unwaiting")
 
 
-def test_a_lock_that_never_ends_is_a_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.timeout(25)  # without a word about it SQLite is waited for 30 s
+def test_a_lock_that_never_ends_is_a_clear_error_after_the_timeout_of_the_url(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setitem(plugins.impls, "impatient", lambda: WaitsForNoLock)
-    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}?plugin=impatient")
+    journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}?timeout=0")
     with closing(sqlite3.connect(tmp_path / "j.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalError, match="kept it open for writing") as error:
@@ -579,6 +586,20 @@ async def test_a_copy_that_can_only_be_read_is_looked_at_and_says_so_when_writte
         await gate_on(room, journal).run(action)
     assert room.posts == []
     journal.close()
+
+
+@pytest.mark.parametrize("which", ["", "-wal", "-shm"])
+def test_a_file_of_another_user_is_named_with_whose_it_is(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "j.sqlite"
+    with closing(Journal(f"sqlite:///{file}")) as journal:
+        journal.note("x", "seen")
+        monkeypatch.setattr(os, "access", lambda path, _: str(path) != f"{file}{which}")
+        with pytest.raises(JournalError, match=f"j.sqlite{which}") as told:
+            Journal(f"sqlite:///{file}")
+    assert f'belongs to "{file.owner()}"' in str(told.value)
+    assert "run this as that user" in told.value.hint
 
 
 def test_a_copy_of_an_earlier_release_is_brought_up_to_date_where_it_can_be_written(
@@ -1057,28 +1078,54 @@ def test_the_default_is_a_file_in_the_users_state_directory(tmp_path: Path) -> N
 
 
 FORKS = """
-import os
+import os, sys, threading
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal import Journal
-journal = Journal(":memory:")
+url, mode = sys.argv[1:]
+journal = Journal(url)
+begun, forking = threading.Event(), threading.Event()
+os.register_at_fork(before=forking.set)
+
+def work():
+    with journal.write() if mode == "write" else journal.read() as tx:
+        tx.count()
+        begun.set()
+        forking.wait()
+
+if mode != "idle":
+    threading.Thread(target=work).start()
+    begun.wait()
 if (child := os.fork()) == 0:
     try:
-        journal.actions()
+        journal.note("x", "seen")
+        Journal(url).close()
     except JournalError as error:
         print(error, flush=True)
     os._exit(0)
 os.waitpid(child, 0)
-print(journal.actions())
+print(len(journal.events("x")))
 """
+
+
+def told_by_forks(url: str, mode: str) -> list[str]:
+    command = [sys.executable, "-c", FORKS, url, mode]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=25)
+    return done.stdout.splitlines()
 
 
 @pytest.mark.slow
 def test_one_in_memory_stays_with_its_process_and_a_forked_child_is_told() -> None:
-    command = [sys.executable, "-c", FORKS]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told, parent = done.stdout.splitlines()
+    told, parent = told_by_forks(":memory:", "idle")
     assert "or of another process" in told
-    assert parent == "[]"
+    assert parent == "0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["idle", "write", "read"])
+def test_a_fork_during_another_threads_transaction_leaves_a_child_that_can_write(
+    mode: str, tmp_path: Path
+) -> None:
+    assert told_by_forks(f"sqlite:///{tmp_path / 'j.sqlite'}", mode) == ["1"]
 
 
 @pytest.mark.timeout(25)  # who waits in the pool in vain gives up after 30 s
@@ -1108,6 +1155,8 @@ def test_closing_one_in_memory_keeps_nobody_waiting_and_says_that_it_is_gone() -
 @pytest.mark.parametrize(
     "url",
     ["not a url", "nosuchdb://x", "postgresql+nosuchdriver://x/y"]
+    # In memory, and nobody would see it.
+    + ["sqlite://", "sqlite:///", "sqlite+pysqlite:///"]
     + ["sqlite:///j.sqlite?timeout=soon", "sqlite:///j%00.sqlite", "sqlite:///~/j.sqlite"]
     # What SQLAlchemy or SQLite would ignore, so that the journal would be another file.
     + ["sqlite:///what?.sqlite", "sqlite:///j.sqlite?nolock=1", "sqlite:///j.sqlite?cache=shared"]
@@ -1157,6 +1206,8 @@ def test_a_file_named_as_a_uri_is_as_private_as_any(tmp_path: Path) -> None:
     for number, host in enumerate(("", "//", "//localhost")):
         Journal(f"sqlite:///file:{host}{tmp_path}/{number}.sqlite?uri=true").close()
         assert stat.S_IMODE((tmp_path / f"{number}.sqlite").stat().st_mode) == 0o600
+    Journal(f"sqlite:///file:{tmp_path}/a%2520b%252523.sqlite?uri=true").close()
+    assert stat.S_IMODE((tmp_path / "a b%23.sqlite").stat().st_mode) == 0o600
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
@@ -1216,6 +1267,56 @@ def test_a_closed_journal_holds_none_of_its_files_open(tmp_path: Path) -> None:
     assert log.exists()
     journal.close()
     assert not log.exists()  # SQLite deletes it with the last connection
+
+
+def taken_away(file: Path, real: Path, how: str) -> None:
+    match how:
+        case "renamed":
+            real.rename(f"{real}-old")
+        case "deleted":
+            real.unlink()
+        case "copied over":
+            (copy := Path(f"{real}-copy")).write_bytes(real.read_bytes())
+            copy.replace(real)
+        case "emptied":
+            real.write_bytes(b"")
+        case "folder":
+            real.parent.rename(f"{real.parent}-old")
+        case "link":
+            file.unlink()
+            Journal(f"sqlite:///{file}").close()
+        case _:
+            Path(f"{real}-{how}").unlink()
+
+
+@pytest.mark.parametrize(
+    "how", ["renamed", "deleted", "copied over", "emptied", "folder", "link", "wal", "shm"]
+)
+async def test_a_file_that_is_not_where_it_was_opened_is_told_and_nothing_is_sent(
+    how: str, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "state").mkdir()
+    (file := folder / "j.sqlite").symlink_to(real := folder / "real.sqlite")
+    journal, room = Journal(f"sqlite:///{file}"), StandInRoom([peer(1)])
+    gate, action = gate_on(room, journal), at(journal, "approved", journal.now())
+    taken_away(file, real, how)
+    with pytest.raises(JournalError, match="was moved, replaced or emptied") as told:
+        await gate.run(action)
+    assert str(file) in str(told.value)
+    assert "Nothing is sent" in told.value.hint
+    assert room.posts == []
+
+
+async def test_a_file_that_is_put_back_serves_again(tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    journal, room = Journal(f"sqlite:///{file}"), StandInRoom([peer(1)])
+    gate, action = gate_on(room, journal), at(journal, "approved", journal.now())
+    file.rename(away := tmp_path / "away")
+    with pytest.raises(JournalError, match="was moved"):
+        await gate.run(action)
+    away.replace(file)
+    await gate.run(action)
+    assert len(room.posts) == 1
 
 
 def test_a_journal_says_where_it_is_as_a_person_would_look_for_it(tmp_path: Path) -> None:

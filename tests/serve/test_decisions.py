@@ -24,13 +24,13 @@ from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import (
     Verdict,
+    all_ended,
     decide_and_run,
     list_actions,
     run_approved,
     show,
 )
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import all_ended
 from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, gate_on, peer
 
@@ -276,11 +276,15 @@ async def test_a_restart_sends_what_a_person_approved_here_whoever_asked(way: Wa
     assert len(room.posts) == 1
 
 
-async def test_actions_of_other_rooms_are_neither_listed_nor_decided() -> None:
+@pytest.mark.parametrize("state", ["proposed", "done"])
+async def test_actions_of_other_rooms_are_neither_listed_nor_decided(state: str) -> None:
     journal = Journal(":memory:")
     other = gate_on(students(), journal)
     toolkit = kit(students(), journal, rooms=("7" * 24,))
     row = await other.propose(parse_call(REMOVE, remove()), Origin("t", "m", "1", "agent"))
+    if state == "done":
+        await other.decide(row.id, other.request(row).approve(), by="ada", way="terminal")
+        await other.run(row.id)
     assert await list_actions(toolkit.gate) == []
     assert await list_actions(toolkit.gate, state="proposed") == []
     with pytest.raises(PolicyRefusal):
@@ -298,7 +302,7 @@ async def test_actions_of_other_rooms_are_neither_listed_nor_decided() -> None:
     await refusals_of(journal).ended()
     rows = [(row.way, row.data["what"]) for row in journal.refused_requests()]
     assert rows == [("another_room", f"action {row.id}")] * 2
-    assert (await other.get(row.id)).state == "proposed"
+    assert (await other.get(row.id)).state == state
 
 
 async def test_lists_know_what_is_too_late() -> None:

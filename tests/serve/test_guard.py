@@ -13,17 +13,15 @@ import pytest
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.guard import (
-    Approver,
-    Elsewhere,
     Guard,
     GuardSettings,
-    Program,
-    Refusal,
+    Principal,
     guard_settings,
     judge,
     principal,
 )
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, Refusals
+from hms_active_rooms.serve.problems import Refused
 from stand_in import Clock
 
 TOKEN = "caller-token-0123456789"
@@ -38,9 +36,9 @@ def verdict(
     for name, value in headers.items():
         given[name.replace("_", "-")] = value if isinstance(value, list) else [value]
     found = judge(settings, path, given, method)
-    if isinstance(found, Program):
+    if isinstance(found, Principal):
         return found.name
-    return found.word if isinstance(found, Refusal) else found
+    return found.code
 
 
 @pytest.mark.parametrize(
@@ -119,10 +117,12 @@ def test_an_approvers_token_opens_nothing_but_rest(path: str) -> None:
         "127.0.0.1", callers={"": TOKEN}, approvers={"bob": "x" * 20, "ada": APPROVER}
     )
     headers = {"host": ["127.0.0.1"], "authorization": [f"Bearer {APPROVER}"]}
-    assert judge(settings, "/v1/actions/a/approve", headers) == Approver("ada")
+    assert judge(settings, "/v1/actions/a/approve", headers) == Principal(
+        "ada", approves=True, known=True
+    )
     refused = judge(settings, path, headers)
-    assert isinstance(refused, Refusal)
-    assert refused.status == 403
+    assert isinstance(refused, Refused)
+    assert refused.status_code == 403
 
 
 def test_an_empty_token_is_nobodys() -> None:
@@ -155,7 +155,7 @@ def test_a_browser_at_the_root_is_sent_to_the_page(token: str, given: dict[str, 
     settings = guard_settings(
         "127.0.0.1", callers={"": token} if token else None, own_login=("/approvals",)
     )
-    assert verdict(settings, "/", method="GET", **given) == Elsewhere("/approvals")
+    assert verdict(settings, "/", method="GET", **given) == "page"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_browser_at_the_root_is_sent_to_the_page(token: str, given: dict[str, 
 )
 def test_nobody_else_is(path: str, method: str, more: dict[str, Any]) -> None:
     settings = guard_settings("127.0.0.1", callers={"": TOKEN}, own_login=("/approvals",))
-    assert isinstance(verdict(settings, path, method=method, **{**BROWSER, **more}), str)
+    assert verdict(settings, path, method=method, **{**BROWSER, **more}) != "page"
 
 
 def test_without_a_page_a_browser_is_sent_nowhere() -> None:
@@ -263,6 +263,10 @@ def test_tokens_are_not_in_the_repr() -> None:
 # --- the wrapper --------------------------------------------------------------------------------
 
 
+def guarded(app: Any, settings: GuardSettings, refusals: Refusals | None = None) -> Guard:
+    return Guard(app, settings, refusals or Refusals(Journal(":memory:")))
+
+
 async def test_what_is_refused_never_reaches_the_application(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -279,7 +283,7 @@ async def test_what_is_refused_never_reaches_the_application(
             yield b"x" * 100
 
     settings = guard_settings("127.0.0.1", callers={"": TOKEN})
-    small = Guard(app, GuardSettings(**{**vars(settings), "max_body_bytes": 250}))
+    small = guarded(app, dataclasses.replace(settings, max_body_bytes=250))
     transport = httpx.ASGITransport(app=small)
     good = {"authorization": f"Bearer {TOKEN}"}
     with caplog.at_level(logging.WARNING):
@@ -292,7 +296,7 @@ async def test_what_is_refused_never_reaches_the_application(
             assert (await http.post("/mcp", headers=good, content=chunks())).status_code == 413
             assert seen == []
             assert (await http.post("/mcp", headers=good, content=b"{}")).text == "ok"
-    assert seen == [(Program(known=True), b"{}")]
+    assert seen == [(Principal(known=True), b"{}")]
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
         "token",
         "origin",
@@ -323,7 +327,7 @@ async def test_a_refusal_is_heard_since_the_body_is_thrown_away_first() -> None:
 
     host = [(b"host", b"evil.example")]
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": host}
-    await Guard(app, guard_settings("127.0.0.1"))(scope, receive, send)
+    await guarded(app, guard_settings("127.0.0.1"))(scope, receive, send)
     assert happened == ["read", "read", "http.response.start", "http.response.body"]
 
 
@@ -358,7 +362,7 @@ def crowded(app: Any, refusals: Refusals | None = None) -> httpx.AsyncClient:
     settings = guard_settings(
         "127.0.0.1", callers={"": TOKEN}, approvers={"ada": APPROVER}, own_login=("/approvals",)
     )
-    guard = Guard(app, dataclasses.replace(settings, most_of_programs=2), refusals)
+    guard = guarded(app, dataclasses.replace(settings, most_of_programs=2), refusals)
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app=guard, raise_app_exceptions=False),
         base_url="http://127.0.0.1:9090",

@@ -58,6 +58,20 @@ async def test_an_approvers_token_calls_nothing_that_changes_a_room(tool: str) -
     assert toolkit.gate.journal.actions() == []
 
 
+@pytest.mark.parametrize("headers", [{}, {"content-type": "application/json"}])
+async def test_a_rejection_without_a_body_is_one_without_a_reason(headers: dict[str, str]) -> None:
+    toolkit = kit(students())
+    async with speaking(rest_app(toolkit), CALLER, ADA) as (me, ada):
+        action = (await me.tool(REMOVE, remove())).json()["data"]
+        where = f"/v1/actions/{action['action_id']}"
+        told = problem(await ada.post(f"{where}/approve", headers=headers), 422, "invalid_call")
+        done = await ada.post(f"{where}/reject", headers=headers)
+    assert "digest" in told["detail"]
+    assert (done.status_code, done.json()["action"]["state"]) == (200, "rejected")
+    row = await toolkit.gate.get(action["action_id"])
+    assert (row.decided_by, row.reason) == ("ada", "")
+
+
 # --- several at once ----------------------------------------------------------------------------
 
 

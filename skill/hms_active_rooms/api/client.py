@@ -210,7 +210,8 @@ class ActiveRoomsClient:
         """Send a message to one peer, to a role, or (neither given) to everyone.
 
         Args:
-            message: the text; 100ms documents 4 KB for a client's custom event.
+            message: the text. No size is checked here. 100ms documents a limit (4 KB) only for the
+                custom events of its client SDKs.
             type: clients show "chat" in their chat panel; the API's default is not documented.
 
         Raises:

@@ -29,6 +29,8 @@ from hms_active_rooms.api.models import (
     Peer,
     PeerDetails,
     Peers,
+    Session,
+    Track,
     as_list,
 )
 from hms_active_rooms.api.wire import Unusable
@@ -45,8 +47,10 @@ _LONGEST_NUMBER: Final = 4000
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
 _ZERO_ID: Final = str(UUID(int=0))
 _LETTERS: Final = re.compile(r"[^a-z]")
-_FIELDS: Final = operator.attrgetter("model_fields_set")
-_EXTRA: Final = operator.attrgetter("model_extra")
+_OTHER_ESCAPE: Final = re.compile(rb'\\[^"]')
+# Of `model_fields_set` and `model_extra`, which are functions in Python, what is behind them.
+_FIELDS: Final = operator.attrgetter("__pydantic_fields_set__")
+_EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
 # How a list says that it is not the whole, in the names that are used for it, without case and
 # separators. By the docs' general page a list has `limit` and `last`.
@@ -82,6 +86,15 @@ _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 _READ: Final = {"peers", "session", "tracks"}
 """What the answer to a read holds, and an acknowledgement does not without its words."""
+
+
+_SEPARATORS: Final = re.compile("[ _.-]")
+_DOCUMENTED: Final = {
+    field
+    for kind in (ActiveRoom, Session, PeerDetails, Track, Acknowledgement)
+    for field in kind.model_fields
+} | {"peers"}
+_SPELT: Final = {field.replace("_", ""): field for field in _DOCUMENTED}
 
 
 class _PeerMap(Document, cache_strings="keys"):
@@ -156,28 +169,36 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
         if collects:
             gc.enable()
     peers, more = Peers(found.peers.values()), found.model_extra or {}
-    ids = [peer.id for peer in peers]
+    ids, extras = [peer.id for peer in peers], [extra for extra in map(_EXTRA, peers) if extra]
     fields = len(more) + sum(map(len, map(_FIELDS, peers)))
-    extra = itertools.chain(more.values(), *[e.values() for e in map(_EXTRA, peers) if e])
-    others = [value for value in extra if not isinstance(value, str)]
-    # Of a name that is there twice pydantic-core keeps the last, so the text has more strings.
-    # A quote ends or begins one, unless a single backslash is before it.
-    bare = body.replace(b"\\\\", b"")
+    names = dict.fromkeys(itertools.chain(*extras))
+    values = itertools.chain(more.values(), *[extra.values() for extra in extras])
+    others = [value for value in values if not isinstance(value, str)]
     if (
         ids != list(found.peers)
-        or bare.count(b'"') - bare.count(b'\\"') != 2 * (1 + len(peers) + 2 * fields - len(others))
+        # Of a name that is there twice pydantic-core keeps the last, so the text has more strings.
+        or _quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Much faster for all ids at once than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
+        or _OF_OTHER & _named(names).keys()
+        or any(_documented(name) != name for name in (*more, *names))
     ):
         raise ValueError("odd")
-    names = {name: None for extra in map(_EXTRA, peers) if extra for name in extra}
-    if _OF_OTHER & _named(names).keys():
-        raise ValueError("odd")
-    json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
-    _refuse_error(more)
-    _refuse_other(more, asked)
-    _refuse_page(more, len(peers))
+    if others:
+        json.dumps(others, allow_nan=False)  # what is no JSON number is a ValueError
+    if more:
+        _refuse_error(more)
+        _refuse_other(more, asked)
+        _refuse_page(more, len(peers))
     return peers
+
+
+def _quotes(body: bytes) -> int:
+    """How many quotes begin or end a string: those that are not behind a single backslash."""
+    if _OTHER_ESCAPE.search(body):
+        body = body.replace(b"\\\\", b"")
+        return body.count(b'"') - body.count(b'\\"')
+    return body.count(b'"') - body.count(b"\\")  # five times as fast
 
 
 def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
@@ -293,6 +314,7 @@ def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
 
 
 def _refuse_error(found: Fields) -> None:
+    """Raises BadResponse for a body that came with a success status and says that the call failed."""
     said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
@@ -378,8 +400,13 @@ def _finite(digits: str) -> float | str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Any:
-    found = dict(pairs)
+    found = {key if key in _DOCUMENTED else _documented(key): value for key, value in pairs}
     return found if len(found) == len(pairs) else _Twice()
+
+
+def _documented(name: str) -> str:
+    """The field as the docs write it, where another language writes `userId` or `Peers`."""
+    return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
 
 
 def _encodable(value: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
-from hms_active_rooms.cli.exits import EPILOG
+from hms_active_rooms.cli import actions, chat, rooms, serving, skill
+from hms_active_rooms.cli.main import EPILOG
 from hms_active_rooms.cli.settings import spread
 
 _SETTINGS: Final = """\b
@@ -16,9 +16,9 @@ Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
   HMS_BASE_URL                    address of the API, e.g. the simulator's
-  HMS_JOURNAL                     URL of the journal (default: a file of your own)
+  HMS_JOURNAL                     journal's URL (default: in your state directory)
   HMS_JOURNAL_KEY                 secret that reveals forged rows (32+ characters)
-  HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, single settings
+  HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, or one setting each
   HMS_MODEL                       the chat model of chat and demo
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
@@ -40,7 +40,7 @@ app = _group(
 )
 _actions = _group(invoke_without_command=True, epilog=EPILOG)
 _chats = _group(invoke_without_command=True, epilog=EPILOG)
-_skill = _group(help="Install the Agent Skill (SKILL.md), for agents that work by command line.")
+_skill = _group(help="Install the Agent Skill, for agents that have a shell.")
 
 
 def _version(wanted: bool) -> None:
@@ -65,10 +65,10 @@ app.add_typer(_actions, name="actions")
 app.add_typer(_chats, name="chats")
 app.add_typer(_skill, name="skill")
 for command in (
-    *(reading.room, reading.peers),
-    *(changing.send, changing.remove, changing.end),
-    *(changing.approve, changing.reject),
-    *(chat.chat, chat.demo, simulator.sim),
+    *(rooms.room, rooms.peers),
+    *(rooms.send, rooms.remove, rooms.end),
+    *(actions.approve, actions.reject),
+    *(chat.chat, chat.demo, serving.sim),
     *(serving.mcp, serving.serve),
 ):
     app.command(epilog=EPILOG)(spread(command))
@@ -76,6 +76,6 @@ _actions.callback()(actions.actions)
 _actions.command("show", epilog=EPILOG)(actions.show)
 _actions.command("export", epilog=EPILOG)(actions.export)
 _actions.command("prune", epilog=EPILOG)(actions.prune)
-_chats.callback()(chats.chats)
-_chats.command("prune", epilog=EPILOG)(chats.prune)
+_chats.callback()(chat.chats)
+_chats.command("prune", epilog=EPILOG)(chat.prune)
 _skill.command(epilog=EPILOG)(skill.install)

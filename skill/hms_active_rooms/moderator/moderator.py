@@ -1,5 +1,7 @@
 """The moderator: model -> gate -> a task for each call that reads -> model, on LangGraph.
 
+When the person writes, the model node first withdraws what the conversation still asks.
+
 The gate node proposes every state-changing call of a turn, puts all that need a person into one
 interrupt, records the decisions and runs what was approved. It is run again from its start when
 the graph goes on; the journal decides what was asked, what may run, and what has run.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from importlib.resources import files
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
@@ -20,7 +22,7 @@ from langchain_core.messages import (
     ToolCall,
     ToolMessage,
 )
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import ToolException
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import START, StateGraph
@@ -54,6 +56,7 @@ _BEFORE_IT_WAS_SENT = "the person wrote a new message before it was sent"
 
 _READERS = frozenset(tool.name for tool in capability().tools if tool.hints.read_only)
 
+Node = Callable[[Any, RunnableConfig], Any]
 AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
@@ -103,23 +106,49 @@ def build_moderator(
         resolve_model(model, room_id), toolkit, room_id, max_steps, max_prompts, plain_answers
     )
     graph = StateGraph(ModeratorState)
-    graph.add_node("enter", _both(nodes.enter))
-    graph.add_node("model", RunnableLambda(nodes.call_model, afunc=nodes.acall_model))
-    graph.add_node("gate", _both(nodes.gate), destinations=("tools", "model"))
-    graph.add_node("tools", _both(nodes.tools), input_schema=CallTask)
-    graph.add_edge(START, "enter")
-    graph.add_edge("enter", "model")
+    graph.add_node("model", _Node(nodes.acall_model, nodes.call_model))
+    graph.add_node("gate", _Node(nodes.gate), destinations=("tools", "model"))
+    graph.add_node("tools", _Node(nodes.tools), input_schema=CallTask)
+    graph.add_edge(START, "model")
     graph.add_conditional_edges("model", _after_model, ["gate", "__end__"])
     graph.add_edge("tools", "model")
     compiled = graph.compile(checkpointer=checkpointer, name="moderator")
     return compiled.with_config(recursion_limit=3 * max_steps + 10)
 
 
-def _both(node: AsyncNode) -> RunnableLambda[Any, Any]:
-    def blocking_node(state: Any, config: RunnableConfig) -> Any:
-        return blocking.run(node(state, config))
+class _Node(Runnable[Any, Any]):
+    """A function for both kinds of callers. LangGraph traces each node: `RunnableLambda` would do so
+    once more, and look the function's signature up at each call."""
 
-    return RunnableLambda(blocking_node, afunc=node, name=getattr(node, "__name__", None))
+    def __init__(self, awaited: AsyncNode, called: Node | None = None) -> None:
+        self._awaited = awaited
+        self._called = called or (lambda state, config: blocking.run(awaited(state, config)))
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
+        return self._called(input, config or {})
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
+        return await self._awaited(input, config or {})
+
+
+def _is_new_turn(state: ModeratorState) -> bool:
+    """Whether the model is not just told what its calls came to."""
+    found = history.last_calls(state["messages"])
+    told = found is not None and not found.calls and isinstance(state["messages"][-1], ToolMessage)
+    return not told or "run" not in state
+
+
+def _heard(state: ModeratorState, new: dict[str, Any]) -> list[AnyMessage]:
+    """The messages with those of an update."""
+    if not (updates := new.get("messages")):
+        return state["messages"]
+    before: list[Any] = list(state["messages"])
+    return cast(list[AnyMessage], add_messages(before, updates))
+
+
+def _said(messages: Sequence[AnyMessage], new: dict[str, Any], answer: AIMessage) -> dict[str, Any]:
+    said = history.with_unique_call_ids(answer, messages)
+    return {**new, "messages": [*new.get("messages", ()), said]}
 
 
 def _after_model(state: ModeratorState) -> Literal["gate", "__end__"]:
@@ -148,10 +177,36 @@ class _Nodes:
         self._max_steps, self._max_prompts = max_steps, max_prompts
         self._plain_answers = plain_answers
 
-    # --- enter: a new message of the person ------------------------------------------------
+    # --- model -----------------------------------------------------------------------------
 
-    async def enter(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Withdraw what this conversation still asks, and keep the thread bounded."""
+    def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
+        """The model's next message, or a closing one when a limit is reached."""
+        new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
+        heard = _heard(state, new)
+        said = self._limit(heard) or self._model.invoke(self._told(heard))
+        return _said(heard, new, said)
+
+    async def acall_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
+        """`call_model`, asynchronously."""
+        new = await self._entered(state, config) if _is_new_turn(state) else {}
+        heard = _heard(state, new)
+        said = self._limit(heard) or await self._model.ainvoke(self._told(heard))
+        return _said(heard, new, said)
+
+    def _told(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+        return [self._system, *history.for_model(messages)]
+
+    def _limit(self, messages: Sequence[AnyMessage]) -> AIMessage | None:
+        if history.refusals_in_a_row(messages) >= self._gate.policy.refusals_in_a_row:
+            said = "I stopped: too many actions in a row were refused. Tell me what to do next."
+        elif history.steps_taken(messages) >= self._max_steps:
+            said = f"I stopped after {self._max_steps} steps. Tell me what to do next."
+        else:
+            return None
+        return AIMessage(said)
+
+    async def _entered(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
+        """Of a new turn: withdraw what this conversation still asks, and keep the thread bounded."""
         updates = history.pruned(state["messages"], _READERS)
         if (found := history.last_calls(state["messages"])) is not None:
             for call in found.calls:
@@ -198,33 +253,6 @@ class _Nodes:
             return None
         return await self._gate.find(change, self._origin(message, call, state, config))
 
-    # --- model -----------------------------------------------------------------------------
-
-    def call_model(self, state: ModeratorState) -> dict[str, Any]:
-        """The model's next message, or a closing one when a limit is reached."""
-        stop = self._limit(state)
-        return self._said(state, stop or self._model.invoke(self._heard(state)))
-
-    async def acall_model(self, state: ModeratorState) -> dict[str, Any]:
-        """`call_model`, asynchronously."""
-        stop = self._limit(state)
-        return self._said(state, stop or await self._model.ainvoke(self._heard(state)))
-
-    def _heard(self, state: ModeratorState) -> list[AnyMessage]:
-        return [self._system, *history.for_model(state["messages"])]
-
-    def _said(self, state: ModeratorState, answer: AIMessage) -> dict[str, Any]:
-        return {"messages": [history.with_unique_call_ids(answer, state["messages"])]}
-
-    def _limit(self, state: ModeratorState) -> AIMessage | None:
-        if history.refusals_in_a_row(state["messages"]) >= self._gate.policy.refusals_in_a_row:
-            said = "I stopped: too many actions in a row were refused. Tell me what to do next."
-        elif history.steps_taken(state["messages"]) >= self._max_steps:
-            said = f"I stopped after {self._max_steps} steps. Tell me what to do next."
-        else:
-            return None
-        return AIMessage(said)
-
     # --- gate ------------------------------------------------------------------------------
 
     async def gate(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
@@ -270,18 +298,20 @@ class _Nodes:
         pending: list[tuple[ToolCall, Action]] = []
         asked = 0
         for call, change, origin in changes:
+            refusal = "" if place.can_interrupt else NOBODY.reason
+            if prompts + asked >= self._max_prompts:
+                refusal = f"more than {self._max_prompts} actions were asked for in this turn"
             try:
                 row = rows.get(call_key(change, origin))
-                if row is None:
-                    row = await self._gate.propose_new(change, origin)
+                if row is None and len(changes) == 1 and not refusal:
+                    row = await asks.propose(change, origin)
+                elif row is None:
+                    row = await self._gate.propose(change, origin, is_new=True)
                 action = refused_again(row)
             except ActiveRoomsError as error:
                 refused = {"state": "rejected", "reason": error.code, "text": error.for_person()}
                 results.append(_result(call, error.for_model(), refused, failed=True))
                 continue
-            refusal = "" if place.can_interrupt else NOBODY.reason
-            if prompts + asked >= self._max_prompts:
-                refusal = f"more than {self._max_prompts} actions were asked for in this turn"
             if action.state == "proposed" and refusal:
                 no = Reject(refusal)
                 action = (await self._gate.decide(action.id, no, by="gate", way="gate")).action

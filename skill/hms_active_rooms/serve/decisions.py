@@ -1,23 +1,26 @@
 """Decisions from people who use another program: list, show, approve, reject, and run.
 
 The first decision counts, whichever way it came; whoever comes second is told which one it was.
-Whoever decides may go away at any moment: a yes that is on record is sent.
+Whoever decides or calls may go away at any moment: what is approved is sent to its end, and what
+comes back is what the row tells: an error of the journal after the request left is no sign that
+nothing was executed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
-from hms_active_rooms.gate.approval import Reject, no_such_action
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, OutcomeUnknown
+from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
-from hms_active_rooms.gate.wording import already, outcome
+from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, State, Way
+from hms_active_rooms.gate.view import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import run, to_the_end
 
 MAX_LISTED = 500
 
@@ -26,15 +29,36 @@ _SENT_HERE: tuple[Way, ...] = ("page", "rest")
 
 _log = logging.getLogger(__name__)
 
+_running: set[asyncio.Task[Any]] = set()
+
+_T = TypeVar("_T")
+
 
 class NoAction(InvalidCall):
     """There is no such action, or none in the rooms the policy allows."""
 
+    code = "no_action"
+    default_hint = "List those that there are: GET /v1/actions."
+
+    def __init__(self) -> None:
+        super().__init__("There is no such action.")
+
 
 class NoAnswer(InvalidCall):
-    """What was given is no answer to the question with this digest; nothing was decided."""
+    """What was given is no answer to the question; nothing was decided. `problem`: why."""
 
-    digest = ""
+    default_hint = "Look at the action again and answer what it shows."
+
+    def __init__(self, problem: str) -> None:
+        told = f"That is no answer to this request: {problem}. Nothing was decided."
+        super().__init__(told)
+        self.problem = problem
+
+
+class StaleDigest(NoAnswer):
+    """An answer to another question than this action asks now."""
+
+    code = "stale_digest"
 
 
 @dataclass(frozen=True)
@@ -78,13 +102,11 @@ async def show(gate: Gate, action_id: str, within: Collection[str] | None = None
     """One action and everything that happened to it. NoAction: none in the rooms the policy
     allows, or in these conversations (`within`: see `Reading.actions`)."""
     shown = await asyncio.to_thread(_show, gate, _typed(action_id), within)
-    missing = no_such_action()
     if shown is None:
-        raise NoAction(str(missing), hint=missing.hint)
+        raise NoAction
     if (rooms := gate.policy.only_rooms) is not None and shown.action.room_id not in rooms:
-        _log.warning("refused action %s: another room", shown.action.id)
         refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
-        raise NoAction(str(missing), hint=missing.hint)
+        raise NoAction
     return shown
 
 
@@ -104,8 +126,7 @@ def _typed(action_id: str) -> str:
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Write a person's decision and run what it approves. `answer`: `{"type": "approve", "digest":
-    ...}`, `{"type": "reject", "message": ...}` or an edit, exactly as `gate.approval` describes them.
+    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`.
 
     Raises:
         NoAction, NoAnswer: nothing was decided.
@@ -117,7 +138,9 @@ async def decide_and_run(
 
 
 async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
-    rooms = gate.policy.only_rooms
+    rooms, decision = gate.policy.only_rooms, None
+    with suppress(BadAnswerError):  # the gate puts on record what was wrong with it
+        decision = parse_answer(answer)
     try:
         decided = await gate.decide(action_id, answer, by=by, way=way, rooms=rooms)
     except InvalidCall:
@@ -125,14 +148,9 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         raise
     action = decided.action
     if decided.problem and action.state == "proposed":
-        wrong = NoAnswer(
-            f"That is no answer to this request: {decided.problem}. Nothing was decided.",
-            hint="Look at the action again and answer what it shows.",
-        )
-        wrong.digest = action.digest
-        raise wrong
-    kind = answer.get("type") if isinstance(answer, dict) else ""
-    approving = kind != "reject" and not isinstance(answer, Reject)
+        stale = decision is not None and decision.digest not in (None, action.digest)
+        raise (StaleDigest if stale else NoAnswer)(decided.problem)
+    approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.
         action = await run(gate, action)
@@ -150,8 +168,8 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
 
 
 def told(action: Action, newest: Action) -> str:
-    """Whose decision counted, and what came of it: for somebody who still has the question of
-    `action`. `newest`: the newest revision of the same call. Pure."""
+    """What a person reads who answers the question of `action` after it was decided: whose decision
+    counted, and what came of it. `newest`: the newest revision of the same call. Pure."""
     if words := already(action, edited=newest.edited_from == action.id):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -183,3 +201,85 @@ async def run_approved(gate: Gate) -> list[Action]:
             # Still approved, or unknown: the row tells whoever asks.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)
     return rows
+
+
+# --- sending to the end -------------------------------------------------------------------------
+
+
+async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of work that may send the action, from a task of its own: a cancelled caller
+    does not cancel it. In every error `executed` is what the row says."""
+    task = asyncio.create_task(work, name=f"send {action_id}")
+    _running.add(task)
+    task.add_done_callback(_forget)
+    try:
+        return await asyncio.shield(task)
+    except InvalidCall:
+        raise  # nothing was tried, and the row may be none of the caller's
+    except ActiveRoomsError as error:
+        raise _by_row(error, await _newest(gate, action_id), action_id) from None
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # taken note of: the row tells what happened, whoever still listens
+
+
+async def run(gate: Gate, action: Action) -> Action:
+    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it."""
+    try:
+        return await gate.run(action)
+    except ActiveRoomsError:
+        row = await _newest(gate, action.id)
+        if row is None or row.state not in FINAL:
+            raise
+        return row
+
+
+def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
+    """The error, or one that says what the row says was executed. No row: it cannot be read."""
+    if row is None:
+        hidden = isinstance(error, JournalError) and error.executed == "no"
+        text = f"Whether the action {action_id} was sent cannot be read."
+        return OutcomeUnknown(f"{error} {text}") if hidden else error
+    if row.executed == "no" or error.executed != "no":
+        return error
+    text = f"The action {row.id} was sent. {error}"
+    if row.executed == "maybe":
+        return OutcomeUnknown(text)
+    return JournalError(text, executed="yes", hint="Do not send it again; look at the action.")
+
+
+async def _newest(gate: Gate, action_id: str) -> Action | None:
+    try:
+        return await gate.latest(action_id)
+    except (JournalError, InvalidCall):
+        return None
+
+
+@asynccontextmanager
+async def meanwhile(
+    work: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], None] | None = None
+) -> AsyncIterator[None]:
+    """Run `work` beside the block, and cancel it when the block ends. An error in `work` ends
+    neither the block nor its caller. `ended` is called with the task of `work` once that is over."""
+    task = asyncio.create_task(work)
+    if ended is not None:
+        task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def all_ended(timeout_s: float) -> None:
+    """Wait for what is being sent in this loop; what is not done by then is called unknown."""
+    loop = asyncio.get_running_loop()
+    if mine := {task for task in _running if task.get_loop() is loop}:
+        _, late = await asyncio.wait(mine, timeout=timeout_s)
+        for task in late:
+            _log.warning("stopped before its end: %s; look at the room", task.get_name())
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

@@ -13,28 +13,19 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
-from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals, note_refusal
-from hms_active_rooms.serve.problems import problem
+from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals
+from hms_active_rooms.serve.problems import Refused, last_resort, note, told
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-MAX_BODY_BYTES: Final = 256 * 1024
-"""Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
-
-BODY_S: Final = 10.0
-"""Our choice: how long the body of a request may take to arrive."""
 
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-&(-+\--:<-~]{{{MIN_TOKEN_CHARS},}}")
@@ -64,140 +55,87 @@ _HINTS: Final = {
     "token": "Send Authorization: Bearer TOKEN, with a token that the server was given.",
     "proxy": "Whoever runs the server sets HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
-_TRY_AGAIN_S: Final = 5
-"""Our choice: what takes long waits for a person, or for 100ms."""
+_TOO_LARGE: Final = "The request is too large."
+_TOO_MANY: Final = "Too many requests of programs are open. Nothing was executed; try again later."
+_MORE_HEADERS: Final = {
+    401: {"www-authenticate": "Bearer"},
+    503: {"retry-after": "5"},  # our choice: what takes long waits for a person, or for 100ms
+}
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 """A request target that names the host too, as a proxy is sent it."""
 
 
 @dataclass(frozen=True)
-class Program:
-    """A program that calls.
+class Principal:
+    """Whose token a request carried: a program's that calls, or one that lets somebody approve."""
 
-    Attributes:
-        name: its token's, for the record; "": that token has none, or none is needed.
-        alone: no other token lets programs call, so what is on record is this one's to read.
-        known: it brought a token that the server was given.
-    """
-
-    name: str = ""
-    alone: bool = True
-    known: bool = False
-
-
-@dataclass(frozen=True)
-class Approver:
-    """Somebody whose token lets their program approve, by the name for the record."""
-
-    name: str
-
-
-Principal = Program | Approver
-"""Whose token a request carried."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a request is not let through: HTTP status, a sentence, a word for the log."""
-
-    status: int
-    text: str
-    word: str
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """Where a person's browser is sent instead: what it asked for is for programs."""
-
-    path: str
-
-
-_BUSY: Final = Refusal(
-    503, "Too many requests of programs are open. Nothing was executed; try again later.", BUSY
-)
+    name: str = ""  # the token's, for the record; "": it has none, or none is needed
+    approves: bool = False  # it decides, and calls nothing that changes a room
+    alone: bool = True  # no other token lets programs call: what is on record is this one's to read
+    known: bool = False  # it is one that the server was given
 
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard lets through.
-
-    Attributes:
-        hosts: names in Host, without port.
-        origins: where pages of this server's own are opened, as browsers say it
-            ("https://rooms.example:8443"), when a proxy passes on another Host. Pages from
-            elsewhere cannot call: no answer has a CORS header.
-        callers: name for the record to the bearer token that lets a program call; "" for the one
-            without a name. None at all: nobody needs one.
-        approvers: name for the record to the token that lets a program of theirs approve, by REST
-            only; never a caller's.
-        max_body_bytes: of one request.
-        body_s: how long one may take to arrive.
-        own_login: path prefixes that check who comes by themselves (the approvals page); a
-            person whose browser opens "/" is sent to the first.
-        open_paths: paths that tell nothing and need no token.
-        most_of_programs: requests of programs that are answered at a time.
-    """
+    """What the guard lets through. Pages from elsewhere cannot call: no answer has a CORS header."""
 
     hosts: tuple[str, ...] = _LOOPBACK
+    """Names in Host, without port."""
     origins: tuple[str, ...] = ()
+    """Where browsers open this server's own pages, when a proxy passes on another Host."""
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Name for the record to the bearer token that lets a program call; "" for the one without a
+    name. None at all: nobody needs one."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    max_body_bytes: int = MAX_BODY_BYTES
-    body_s: float = BODY_S
+    """The same of tokens that let a program approve, by REST only."""
     own_login: tuple[str, ...] = ()
-    open_paths: tuple[str, ...] = ("/healthz",)
+    """Path prefixes that check who comes by themselves (the approvals page); a person whose browser
+    opens "/" is sent to the first."""
     most_of_programs: int = MOST_OF_PROGRAMS
+    """Requests of programs that are answered at a time."""
+    max_body_bytes: int = 256 * 1024
+    """Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
+    body_s: float = 10.0
+    """Our choice: how long the body of a request may take to arrive."""
 
     def __post_init__(self) -> None:
-        by_approvers = f"{APPROVER_VARIABLE} or {APPROVER_VARIABLE}_<NAME>"
-        for whose, who, tokens, variables in (
-            ("server", "callers", self.callers, "HMS_SERVER_TOKEN or HMS_SERVER_TOKENS"),
-            ("approver", "approvers", self.approvers, by_approvers),
-        ):
-            for token in tokens.values():
-                if not _TOKEN.fullmatch(token):
-                    raise ConfigurationError(
-                        f"The {whose} token needs at least {MIN_TOKEN_CHARS} ASCII characters, "
-                        "no spaces, quotes, commas or semicolons.",
-                        hint=f"It comes from {variables}: set another there.",
-                    )
-            if len(set(tokens.values())) < len(tokens):
-                raise ConfigurationError(
-                    f"Two {who} have the same token.",
-                    hint="The record tells them apart by it: give each their own.",
-                )
-        if set(self.callers.values()) & set(self.approvers.values()):
+        tokens = [*self.callers.values(), *self.approvers.values()]
+        if not all(map(_TOKEN.fullmatch, tokens)):
             raise ConfigurationError(
-                "An approver and a caller have the same token.",
-                hint="Whoever calls must not be able to approve: give the approver another "
-                "(HMS_APPROVER_TOKEN).",
+                f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces, quotes, "
+                "commas or semicolons.",
+                hint=f"Set another in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
+            )
+        if len(set(tokens)) < len(tokens):
+            raise ConfigurationError(
+                "Two callers or approvers have the same token.",
+                hint="The record tells them apart by it, and nobody both asks and approves: give "
+                "each their own.",
             )
 
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     """The callers of `HMS_SERVER_TOKEN` (one, without a name) and `HMS_SERVER_TOKENS`
     ("name=token", by comma or space), by name."""
-    found = {"": token} if (token := environ.get("HMS_SERVER_TOKEN", "")) else {}
     listed = environ.get("HMS_SERVER_TOKENS", "")
-    for pair in listed.replace(",", " ").split() or ([""] if listed.strip() else []):
-        name, _, token = pair.partition("=")
-        if not token or not _NAME.fullmatch(name):
-            # The pair may be a bare token, which no message may tell.
-            raise ConfigurationError(
-                "HMS_SERVER_TOKENS is not a list of name=token.",
-                hint="Write agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
-                "dashes and underscores.",
-            )
-        if name in found:
-            raise ConfigurationError(f"HMS_SERVER_TOKENS names {quoted(name)} twice.")
-        found[name] = token
-    return found
+    pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
+    wrong = [name for name, token in pairs if not token or not _NAME.fullmatch(name)]
+    if wrong or (listed.strip() and not pairs):
+        # A pair may be a bare token, which no message may tell.
+        raise ConfigurationError(
+            "HMS_SERVER_TOKENS is not a list of name=token.",
+            hint="Write agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
+            "dashes and underscores.",
+        )
+    alone = environ.get("HMS_SERVER_TOKEN", "")
+    entries = [("HMS_SERVER_TOKEN", "", alone)] if alone else []
+    return _by_name(entries + [("HMS_SERVER_TOKENS", *pair) for pair in pairs])
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     """The token of each approver by REST, by the name that goes on record."""
-    found: dict[str, tuple[str, str]] = {}
+    entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
         if match is None or not token:
@@ -209,10 +147,18 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
                 hint=f"{APPROVER_VARIABLE}_ and up to 40 letters, digits, dots, dashes and"
                 " underscores.",
             )
+        entries.append((variable, name, token))
+    return _by_name(entries)
+
+
+def _by_name(entries: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """The tokens by name, of entries of variable, name and token."""
+    found: dict[str, tuple[str, str]] = {}
+    for variable, name, token in entries:
         if name in found:
+            places = dict.fromkeys(quoted(each, 70) for each in (found[name][0], variable))
             raise ConfigurationError(
-                f"{quoted(variable, 70)} and {quoted(found[name][0], 70)} are two variables for"
-                f" the approver {quoted(name)}.",
+                f"Two tokens have the name {quoted(name)}: {' and '.join(places)}.",
                 hint="Names are compared without case. Keep one of them.",
             )
         found[name] = variable, token
@@ -228,14 +174,9 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
-
-    See `GuardSettings` for the rest.
-
-    Raises:
-        ConfigurationError: bound or reached beyond loopback without a token, an address
-            without a name it is reached by, or something that is no host or no origin.
-    """
+    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides; see
+    `GuardSettings` for the rest. ConfigurationError: reached beyond loopback without a token, bound
+    to every address without a name, or something is no host or no origin."""
     names = [_host_name(name) for name in hosts]
     reached = [*names, *(_origin_host(origin) for origin in origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
@@ -288,42 +229,49 @@ def _origin_host(text: str) -> str:
 
 def principal(scope: Mapping[str, Any]) -> Principal:
     """Whose token the guard found on this request."""
-    found: Principal = scope.get(PRINCIPAL_KEY, Program())
+    found: Principal = scope.get(PRINCIPAL_KEY, Principal())
     return found
 
 
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
-) -> Refusal | Elsewhere | Principal:
+) -> Refused | Principal:
     """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
-        return Refusal(421, "This server is not reached by that Host.", "host")
+        return _refused(421, "host", "This server is not reached by that Host.")
     if int(match[2] or 0) > _LAST_PORT:
-        return Refusal(421, "No server is reached by that port.", "host")
+        return _refused(421, "host", "No server is reached by that port.")
     origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
-        return Refusal(403, "Requests from that Origin are not taken.", "origin")
+        return _refused(403, "origin", "Requests from that Origin are not taken.")
     if settings.own_login and path == "/" and _is_opened(method, headers):
-        return Elsewhere(settings.own_login[0])
+        # What it asked for is for programs.
+        return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
-        return Refusal(403, "Requests from other sites are not taken.", "site")
+        return _refused(403, "site", "Requests from other sites are not taken.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
         # Whoever is behind the proxy looks as local as the proxy.
-        return Refusal(403, "Behind a proxy this server needs a token.", "proxy")
+        return _refused(403, "proxy", "Behind a proxy this server needs a token.")
     lengths = headers.get("content-length", [])
     if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
-        return Refusal(400, "The Content-Length is malformed.", "length")
+        return _refused(400, "length", "The Content-Length is malformed.")
     if lengths and (len(lengths[0]) > 12 or int(lengths[0]) > settings.max_body_bytes):
-        return Refusal(413, "The request is too large.", "size")
+        return _refused(413, "size", _TOO_LARGE)
     who = _token_of(settings, headers.get("authorization", []))
-    if isinstance(who, Approver) and not path.startswith("/v1/"):
-        return Refusal(403, "An approver's token is for REST only.", "approver")
+    if isinstance(who, Principal) and who.approves and not path.startswith("/v1/"):
+        return _refused(403, "approver", "An approver's token is for REST only.")
     if who is None and settings.callers and not _needs_no_token(settings, path):
-        return Refusal(401, "A bearer token is needed.", "token")
-    return who or Program()
+        return _refused(401, "token", "A bearer token is needed.")
+    return who or Principal()
+
+
+def _refused(status: int, word: str, text: str, elsewhere: str = "") -> Refused:
+    headers = {"location": elsewhere} if elsewhere else {"connection": "close"}
+    headers |= _MORE_HEADERS.get(status, {})
+    return Refused(status, word, text, _HINTS.get(word, ""), headers=headers)
 
 
 def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
@@ -342,24 +290,24 @@ def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
 
 def _needs_no_token(settings: GuardSettings, path: str) -> bool:
     own = any(path == p or path.startswith(p.rstrip("/") + "/") for p in settings.own_login)
-    return own or path in settings.open_paths
+    return own or path == "/healthz"
 
 
-def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refusal | None:
+def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused | None:
     alone = len(settings.callers) < 2
-    known: list[tuple[Principal, str]] = [
-        *((Program(name, alone, known=True), token) for name, token in settings.callers.items()),
-        *((Approver(name), token) for name, token in settings.approvers.items()),
+    known = [
+        *((Principal(n, alone=alone, known=True), t) for n, t in settings.callers.items()),
+        *((Principal(n, approves=True, known=True), t) for n, t in settings.approvers.items()),
     ]
     if not values or not known:
         return None
     scheme, _, given = values[0].partition(" ")
-    found: Principal | None = None
+    found = None
     for who, token in known:  # all are compared, so that time tells nothing
         if hmac.compare_digest(hashed(given.strip()), hashed(token)):
             found = who
     if found is None or len(values) > 1 or scheme.lower() != "bearer":
-        return Refusal(401, "The bearer token is not the right one.", "token")
+        return _refused(401, "token", "The bearer token is not the right one.")
     return found
 
 
@@ -371,53 +319,41 @@ def hashed(secret: str) -> bytes:
 
 class Guard:
     """ASGI wrapper around everything the server answers. Refused requests, those of `app` too, go
-    on record in `refusals`; None: in the log alone."""
+    on record in `refusals`."""
 
-    def __init__(
-        self, app: ASGIApp, settings: GuardSettings, refusals: Refusals | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app
         self._settings = settings
         self._refusals = refusals
         self._of_programs: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI. Websockets are closed: nothing here speaks them."""
-        if scope["type"] == "lifespan":
+        """See ASGI. Nothing here speaks anything but HTTP."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1008})
-            return
         _take_origin_form(scope)
+        scope[KEY] = self._refusals
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         verdict = judge(self._settings, scope["path"], headers, scope["method"])
-        if isinstance(verdict, Refusal | Elsewhere):
+        if isinstance(verdict, Refused):
             await _drained(receive)
-        if isinstance(verdict, Elsewhere):
-            away = RedirectResponse(verdict.path, 307, {"cache-control": "no-store"})
-            await away(scope, receive, send)
-            return
-        if isinstance(verdict, Refusal):
-            await self._refuse(verdict, scope, receive, send)
+            await _refuse(verdict, scope, receive, send)
             return
         first = await self._whole_body(receive)
         # People come by the page, or by a program of their own with an approver's token.
-        program = isinstance(verdict, Program) and not _needs_no_token(
-            self._settings, scope["path"]
-        )
-        if not isinstance(first, Refusal) and program and self._is_busy(verdict.name):
-            first = _BUSY
-        if isinstance(first, Refusal):
-            await self._refuse(first, scope, receive, send)
+        program = not verdict.approves and not _needs_no_token(self._settings, scope["path"])
+        if program and self._is_busy(verdict.name) and not isinstance(first, Refused):
+            first = _refused(503, BUSY, _TOO_MANY)
+        if isinstance(first, Refused):
+            await _refuse(first, scope, receive, send)
             return
         scope[PRINCIPAL_KEY] = verdict
-        scope[KEY] = self._refusals
         self._of_programs[verdict.name] += program
         try:
-            await self._app(scope, handing_on(first, receive), send)
+            await last_resort(self._app, scope, handing_on(first, receive), send)
         finally:
             self._of_programs[verdict.name] -= program
 
@@ -428,7 +364,7 @@ class Guard:
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
 
-    async def _whole_body(self, receive: Receive) -> Message | Refusal:
+    async def _whole_body(self, receive: Receive) -> Message | Refused:
         body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.body_s):
@@ -438,24 +374,17 @@ class Guard:
                     if len(body) > self._settings.max_body_bytes:
                         if more:
                             await _drained(receive)
-                        return Refusal(413, "The request is too large.", "size")
+                        return _refused(413, "size", _TOO_LARGE)
                     if not more:
                         return {**message, "body": bytes(body), "more_body": False}
                 return message
-        return Refusal(408, "The request did not arrive in time.", "slow")
+        return _refused(408, "slow", "The request did not arrive in time.")
 
-    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-        # The path without its query: a login link's secret is in the query.
-        client = str((scope.get("client") or ("?", 0))[0])
-        note_refusal(self._refusals, refusal.word, scope["method"], scope["path"], client)
-        hint = _HINTS.get(refusal.word, "")
-        answer = problem(refusal.status, refusal.word, refusal.text, hint)
-        answer.headers["connection"] = "close"
-        if refusal.status == 401:
-            answer.headers["www-authenticate"] = "Bearer"
-        if refusal.status == 503:
-            answer.headers["retry-after"] = str(_TRY_AGAIN_S)
-        await answer(scope, receive, send)
+
+async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    if error.status_code >= 400:
+        note(scope, error.code)
+    await told(error)(scope, receive, send)
 
 
 def _take_origin_form(scope: Scope) -> None:

@@ -11,15 +11,13 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.untrusted import cut, quoted
-
-if TYPE_CHECKING:
-    from hms_active_rooms.gate.journal import Journal
 
 MOST_NEW_A_MINUTE: Final = 60
 """Our choice: one a second, which nobody who reads what they ask for exceeds."""
@@ -61,40 +59,39 @@ MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2
 """Our choice: the other half is for people, whatever programs do."""
 
 
-_minutes: WeakKeyDictionary[Journal, tuple[int, Counter[str]]] = WeakKeyDictionary()
-
-
-def take_one(journal: Journal, who: str, most: int) -> float:
-    """Count one more new action of somebody, at most `most` a minute by the journal's clock.
-    Returns 0 if it may be made, else the seconds to wait."""
-    moment_s = journal.now().timestamp()
-    number = int(moment_s // _MINUTE_S)
-    if journal not in _minutes or _minutes[journal][0] != number:
-        _minutes[journal] = (number, Counter())
-    _, new = _minutes[journal]
-    if new[who] >= most:
-        return (number + 1) * _MINUTE_S - moment_s
-    new[who] += 1
-    return 0.0
-
-
 class Refusals:
-    """What one journal is told about refused requests, in one loop at a time."""
+    """Counts the new calls and the refused requests of one journal, minute by minute, and tells it
+    of the refused ones; in one loop at a time."""
 
     def __init__(self, journal: Journal) -> None:
         self._note = journal.note
         self._now = journal.now
         self._minute = 0
+        self._new: Counter[str] = Counter()
         self._written: Counter[str] = Counter()
         self._more: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
 
+    def take_one(self, who: str, most: int) -> float:
+        """Count one more new action of somebody, at most `most` a minute by the journal's clock.
+        Returns 0 if it may be made, else the seconds to wait."""
+        moment_s = self._begin_minute()
+        if self._new[who] >= most:
+            return (self._minute + 1) * _MINUTE_S - moment_s
+        self._new[who] += 1
+        return 0.0
+
     def add(self, word: str, what: str, by: str) -> None:
-        """Write a refusal down, or count it when there were many for this reason in this minute.
-        `word`: why, one of the few in the log ("token", "origin"), never a stranger's."""
+        """Log a refusal and write it down, or count it when there were many for this reason in this
+        minute. `word`: why, one of a few ("token", "origin"), never a stranger's; `what` is without
+        query, headers and body."""
         self._begin_minute()
-        if self._written[word] >= MOST_A_MINUTE:
+        many = self._written[word] >= MOST_A_MINUTE
+        # Whoever is told to try again does: of those the log has no more than the record.
+        if word != BUSY or not many:
+            _log.warning("refused %s from %s: %s", quoted(what, _MAX_CHARS), quoted(by), word)
+        if many:
             self._more[word] += 1
             if self._timer is None:
                 loop = asyncio.get_running_loop()
@@ -103,22 +100,18 @@ class Refusals:
         self._written[word] += 1
         self._write(word, what, by)
 
-    def are_many(self, word: str) -> bool:
-        """Whether there were so many for this reason in this minute that more are counted."""
-        self._begin_minute()
-        return self._written[word] >= MOST_A_MINUTE
-
     async def ended(self) -> None:
         """Everything so far is written, or could not be."""
         self._tell_more()
         while self._writing:
             await asyncio.wait(set(self._writing))
 
-    def _begin_minute(self) -> None:
-        minute = int(self._now().timestamp()) // _MINUTE_S
-        if minute != self._minute:
+    def _begin_minute(self) -> float:
+        moment_s = self._now().timestamp()
+        if (minute := int(moment_s // _MINUTE_S)) != self._minute:
             self._tell_more()
-            self._minute, self._written = minute, Counter()
+            self._minute, self._new, self._written = minute, Counter(), Counter()
+        return moment_s
 
     def _tell_more(self) -> None:
         if self._timer is not None:
@@ -150,13 +143,3 @@ def refusals_of(journal: Journal) -> Refusals:
     if journal not in _by_journal:
         _by_journal[journal] = Refusals(journal)
     return _by_journal[journal]
-
-
-def note_refusal(refusals: Refusals | None, word: str, method: str, path: str, client: str) -> None:
-    """Log a refused request and put it on record, without its query, headers and body."""
-    # Whoever is told to try again does: of those the log has no more than the record.
-    if word != BUSY or refusals is None or not refusals.are_many(word):
-        named = quoted(method, 10)[1:-1], quoted(path, 100), quoted(client, 50)[1:-1]
-        _log.warning("refused %s %s from %s: %s", *named, word)
-    if refusals is not None:
-        refusals.add(word, f"{method[:10]} {path}", client)

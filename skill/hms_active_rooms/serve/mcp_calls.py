@@ -11,37 +11,47 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import re
 from collections.abc import Awaitable, Mapping
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import mcp_types as types
+from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
-from hms_active_rooms.gate.approval import Approve, BadAnswerError, Decided, Reject
+from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Way
-from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.callers import Caller, caller
-from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
-from hms_active_rooms.serve.decisions import already_decided
+from hms_active_rooms.serve.calls import (
+    UNSETTLED,
+    Answer,
+    open_call,
+    read,
+    settle,
+    tell,
+    where_to_approve,
+)
+from hms_active_rooms.serve.decisions import (
+    NoAnswer,
+    already_decided,
+    decide_and_run,
+    meanwhile,
+)
 from hms_active_rooms.serve.problems import place_of
-from hms_active_rooms.serve.running import meanwhile, run, started
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
 
-if TYPE_CHECKING:
-    from mcp.server.context import ServerRequestContext
-
-    Context = ServerRequestContext[Any, Any]
+Context = ServerRequestContext[Any, Any]
 
 WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"
@@ -69,31 +79,18 @@ MOST_LATE: Final = 100
 """Our choice: of the calls with one token that were given up, whose answers are still taken. Each
 looks at the journal until its question is over, and giving up costs a client nothing."""
 
-_late: dict[asyncio.Task[None], str] = {}
+_late: dict[asyncio.Task[_Heard], str] = {}
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Which question a client is answering: row, digest of what was shown, and how many questions
-    there were about this call, this one included."""
+class _Asked(BaseModel):
+    """Which question a client is answering, as a request state: row, digest of what was shown, and
+    how many questions there were about this call, this one included."""
 
     action: str
     digest: str
     count: int
-
-    def encoded(self) -> str:
-        """As a request state."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def decoded(cls, text: str | None) -> _Asked | None:
-        """What `encoded` wrote, read back; None if the text is anything else."""
-        try:
-            return cls(**json.loads(text or ""))
-        except (ValueError, TypeError):
-            return None
 
 
 def _client_name(given: str) -> str:
@@ -188,23 +185,13 @@ async def answer(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What became of a question, or of a call that nobody was asked about yet.
+    """What became of a question, or of a call that nobody was asked about yet."""
 
-    Attributes:
-        action: the newest row of the call by then.
-        unused: why the answer decided nothing; "" if it decided.
-        overruled: the action that was asked about, if somebody else decided on it.
-        approved: the answer was a yes, and counted then.
-        closed: the person decided nothing, or cannot be asked; they are not asked again.
-        shown: the record says already that the action's question is shown.
-    """
-
-    action: Action
-    unused: str = ""
-    overruled: str = ""
-    approved: bool = False
-    closed: bool = False
-    shown: bool = False
+    action: Action  # the newest row of the call by then
+    unused: str = ""  # why the answer decided nothing; "" if it decided
+    overruled: str = ""  # the action that was asked about, if another decision on it counts
+    closed: bool = False  # nothing was decided, or nobody can be asked: they are not asked again
+    shown: bool = False  # the record says already that the action's question is shown
 
 
 @dataclass(frozen=True)
@@ -234,21 +221,23 @@ class _Change:
         self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
         """What became of it, or the question for the client's person."""
-        before = _Asked.decoded(params.request_state)
+        before = None
+        if params.request_state:
+            before = _Asked.model_validate_json(params.request_state)  # it was sealed by us
         began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
-        can_ask, overruled = self._can_ask(), ""
-        given = (params.input_responses or {}).get(KEY) if self.elicit else None
-        heard = await self._later_round(before, given) if before else None
+        can_ask, overruled, heard = self._can_ask(), "", None
+        if before:
+            given = (params.input_responses or {}).get(KEY) if self.elicit else None
+            with suppress(InvalidCall):  # the journal has no such row: a new call
+                heard = await self._answered(before.action, before.digest, given)
         if heard is None:
             shown = WAY if can_ask and count < MOST_QUESTIONS else None
             action, is_new = await open_call(self.gate, call, self.caller, shown)
             heard = _Heard(action, shown=is_new and shown is not None)
         while True:
             action, overruled = heard.action, heard.overruled or overruled
-            if action.state != "proposed":
-                action = await self._with_progress(action, settle(self.gate, action))
-            if heard.approved and action.state == "rejected":
-                overruled = action.id  # a no came before it was sent
+            if action.state in UNSETTLED:
+                action = await self._with_progress(action.id, settle(self.gate, action))
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:
                 return _result(await self._told(action, began, overruled))
@@ -257,17 +246,13 @@ class _Change:
                 await self.gate.asked(action, WAY)
             words, form = self._question(action, heard.unused), _form(action.digest)
             if self._modern:
+                asked = _Asked(action=action.id, digest=action.digest, count=count)
                 question = types.ElicitRequestFormParams(message=words, requested_schema=form)
                 return types.InputRequiredResult(
                     input_requests={KEY: types.ElicitRequest(params=question)},
-                    request_state=_Asked(action.id, action.digest, count).encoded(),
+                    request_state=asked.model_dump_json(),
                 )
-            response = await self._ask_now(action, words, form)
-            if response is None:
-                newest = await self.gate.latest(action)
-                heard = _Heard(newest, overruled=action.id, closed=True)
-            else:
-                heard = await self._answered(action.id, action.digest, response)
+            heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
         """What is asked, with what tells it from every other question; `before`: why the last
@@ -279,50 +264,46 @@ class _Change:
             return text
         return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
 
-    async def _later_round(self, asked: _Asked, given: object) -> _Heard | None:
-        """The row that was asked about, as it is now; None: the journal has none."""
-        try:
-            heard = await self._answered(asked.action, asked.digest, given)
-        except InvalidCall:
-            return None
-        newest = heard.action
-        if newest.id == asked.action:
-            return heard
-        is_answer = isinstance(given, types.ElicitResult) and not heard.closed
-        if is_answer and newest.state == "proposed":
-            heard = await self._decided(newest.id, BadAnswerError(LATE))
-        return replace(heard, action=newest, overruled=asked.action)
+    async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
+        """Ask during the call. If the client gives the call up, often after a timeout of its own,
+        the form is still before its person, and what they say counts while the question is open."""
+        given_up = asyncio.Event()
+        hearing = asyncio.create_task(self._hear(action, words, form, given_up))
+        async with meanwhile(self._say_that_it_waits()):
+            try:
+                return await asyncio.shield(hearing)
+            except asyncio.CancelledError:
+                given_up.set()
+                hearing.add_done_callback(_note_error)
+                if list(_late.values()).count(self.caller.token) < MOST_LATE:
+                    _late[hearing] = self.caller.token
+                    hearing.add_done_callback(_late.pop)
+                else:
+                    hearing.cancel()
+                raise
 
-    async def _ask_now(
-        self, action: Action, words: str, form: dict[str, Any]
-    ) -> types.ElicitResult | None:
-        """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
+    async def _hear(
+        self, action: Action, words: str, form: dict[str, Any], given_up: asyncio.Event
+    ) -> _Heard:
         session, number = self.context.session, self.context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
         decided = asyncio.create_task(self._until_decided(action))
-        waiting = asyncio.create_task(self._say_that_it_waits())
         try:
             await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            # The client gave the call up, often after a timeout of its own. The form is still
-            # before its person, and what they say counts as long as the question is open.
-            waiting.cancel()
-            token = self.caller.token
-            if list(_late.values()).count(token) < MOST_LATE:
-                late = asyncio.create_task(self._late(action, asking, decided))
-                _late[late] = token
-                late.add_done_callback(_late.pop)
-            else:
-                asking.cancel()
-                decided.cancel()
-            raise
-        try:
-            return await asking if asking.done() else None
+            response = await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
-            return None
+            response = None
         finally:
-            await _stopped(asking, decided, waiting)
+            for task in (asking, decided):
+                task.cancel()
+            await asyncio.gather(asking, decided, return_exceptions=True)
+        if response is None:  # or it was decided elsewhere meanwhile
+            return _Heard(await self.gate.latest(action), overruled=action.id, closed=True)
+        if given_up.is_set():
+            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
+            await asyncio.to_thread(self.gate.journal.note, action.id, _LATE, **about)
+        return await self._answered(action.id, action.digest, response)
 
     async def _say_that_it_waits(self) -> None:
         """Progress while a person is asked, so that a client which counts it does not give up."""
@@ -332,58 +313,30 @@ class _Change:
             progress = 1 - 1 / (count + 1)
             await self.context.session.report_progress(progress, None, "A person is asked.")
 
-    async def _late(
-        self,
-        action: Action,
-        asking: asyncio.Task[types.ElicitResult],
-        decided: asyncio.Task[None],
-    ) -> None:
-        try:
-            await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                return
-            response = await asking
-            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
-            await asyncio.to_thread(self.gate.journal.note, action.id, _LATE, **about)
-            heard = await self._answered(action.id, action.digest, response)
-            if heard.approved:
-                await settle(self.gate, heard.action)
-        except (MCPError, ValidationError, ActiveRoomsError) as error:
-            # The row tells whoever asks next.
-            _log.info("a late answer: %s", quoted(str(error), 200))
-        finally:
-            await _stopped(asking, decided)
-
     async def _until_decided(self, action: Action) -> None:
         while action.state == "proposed":
             await asyncio.sleep(_POLL_S)
             action = await self.gate.get(action.id)
 
     async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
+        """Write what the client answered to the question of this row, and run what it approves.
+        InvalidCall: the journal has no such row."""
         answer = None
         if is_one := isinstance(response, types.ElicitResult):
             answer = _decision(response.action, response.content, digest)
-        if answer is not None:
-            return await self._decided(asked, answer)
-        return _Heard(await self.gate.latest(asked), closed=is_one)
-
-    async def _decided(self, action_id: str, answer: object) -> _Heard:
-        decide = self.gate.decide(action_id, answer, by=self.by, way=WAY)
-        deciding = started(action_id, decide)
+        if answer is None:
+            newest = await self.gate.latest(asked)
+            return _Heard(newest, overruled=asked if newest.id != asked else "", closed=is_one)
+        decide = decide_and_run(self.gate, asked, answer, by=self.by, way=WAY)
         try:
-            decided = await asyncio.shield(deciding)
-        except asyncio.CancelledError:
-            started(action_id, self._send_what(deciding))
-            raise
-        approved = decided.counted and decided.action.state == "approved"
-        overruled = "" if decided.counted or decided.problem else action_id
-        return _Heard(decided.newest, decided.problem, overruled, approved)
-
-    async def _send_what(self, deciding: asyncio.Task[Decided]) -> None:
-        """Send what a client approved, if the client went away while its yes was being written."""
-        decided = await deciding
-        if decided.counted and decided.action.state == "approved":
-            await run(self.gate, decided.action)
+            verdict = await self._with_progress(asked, decide)
+        except NoAnswer as error:
+            return _Heard(await self.gate.latest(asked), error.problem)
+        newest, unused = verdict.action, ""
+        if not verdict.counted and newest.state == "proposed":  # another question by now
+            late = BadAnswerError(LATE)
+            unused = (await self.gate.decide(newest.id, late, by=self.by, way=WAY)).problem
+        return _Heard(newest, unused, overruled="" if verdict.counted else asked)
 
     async def _told(self, action: Action, began: datetime | None, overruled: str) -> Answer:
         answer = await tell(self.gate, action, began, page=self.page)
@@ -400,38 +353,36 @@ class _Change:
             return answer  # whose decision it was cannot be read; what came of it was
         return answer.saying(verdict.text)
 
-    async def _with_progress(self, action: Action, work: Awaitable[_T]) -> _T:
+    async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
         """The work's result; meanwhile how many of a role removal were dealt with, by the
         journal's steps: the gate tells nobody anything while it sends."""
-        impact, session, told = action.impact, self.context.session, 0
-        if impact is None or impact.kind != "remove-each":
-            return await work
+        told = 0
 
         async def report() -> None:
             nonlocal told
-            steps = await asyncio.to_thread(self.gate.journal.steps, action.id)
+            steps = await asyncio.to_thread(self.gate.journal.steps, action_id)
             over = sum(state != "sending" for state in steps.values())
             if over > told:
-                told = over
-                text = f"{over} of {impact.total} people dealt with"
-                await session.report_progress(over, impact.total, text)
+                told, total = over, (await self.gate.get(action_id)).shown.total
+                text = f"{over} of {total} people dealt with"
+                await self.context.session.report_progress(over, total, text)
 
         async def keep_up() -> None:
             while True:
-                await report()
                 await asyncio.sleep(_POLL_S)
+                await report()
 
         async with meanwhile(keep_up()):
             ended = await work
-        # What goes wrong with a report is not what became of the action.
-        await asyncio.gather(report(), return_exceptions=True)
+        if told:  # what goes wrong with a report is not what became of the action
+            await asyncio.gather(report(), return_exceptions=True)
         return ended
 
 
-async def _stopped(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _note_error(hearing: asyncio.Task[_Heard]) -> None:
+    """Nobody waits for it any more; the row tells whoever asks next."""
+    if not hearing.cancelled() and (error := hearing.exception()):
+        _log.info("a late answer: %s", place_of(error))
 
 
 def _result(answer: Answer) -> types.CallToolResult:

@@ -14,22 +14,20 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms import errors
 from hms_active_rooms.gate.actions.result import Executed
-from hms_active_rooms.serve.limits import KEY, note_refusal
+from hms_active_rooms.gate.view import ActionView
+from hms_active_rooms.serve.decisions import NoAction, StaleDigest
+from hms_active_rooms.serve.limits import KEY
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from hms_active_rooms.gate.view import ActionView
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -47,6 +45,8 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     errors.InvalidRequest: 422,
     errors.RateLimited: 429,
     errors.TimedOut: 504,
+    NoAction: 404,
+    StaleDigest: 409,
 }
 """A class that is not named has the status of its base."""
 
@@ -68,18 +68,16 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """A request is answered with a problem. Nothing was executed."""
+    """A request is answered with a problem. Nothing was executed. `action`: the one that it is
+    about, where another decision came first."""
+
+    action: ActionView | None = None
 
     def __init__(
-        self, status: int, code: str, detail: str, hint: str = "", action: ActionView | None = None
+        self, status: int, code: str, detail: str, hint: str = "", **more: Mapping[str, str]
     ) -> None:
-        super().__init__(status, detail)
-        self.code, self.hint, self.action = code, hint, action
-
-    @classmethod
-    def no_action(cls) -> Refused:
-        """No such action, or none in the rooms of this server."""
-        return cls(404, "no_action", "There is no such action.", "See GET /v1/actions.")
+        super().__init__(status, detail, **more)
+        self.code, self.hint = code, hint
 
 
 def problem(
@@ -93,17 +91,16 @@ def problem(
 
 async def on_error(request: Request, error: Exception) -> Json:
     """The error as a problem; a refusal is put on record."""
-    answer, code = _told(request, error)
+    answer, code = told(error, request.url.path), getattr(error, "code", "")
     # A call that the policy refused is on record already, with the room; a list is not.
     noted = code == errors.PolicyRefusal.code and request.method == "POST"
-    if answer.status_code in (401, 403):
-        client = request.client.host if request.client else "?"
-        refusals = None if noted else request.scope.get(KEY)
-        note_refusal(refusals, code, request.method, request.url.path, client)
+    if answer.status_code in (401, 403) and not noted:
+        note(request.scope, code)
     return answer
 
 
-def _told(request: Request, error: Exception) -> tuple[Json, str]:
+def told(error: Exception, path: str = "") -> Json:
+    """The answer to a request for `path` that ended in this error."""
     code, detail, hint, more = "malformed_json", "The body is not JSON.", "", dict[str, Any]()
     status, headers = 400, dict[str, str]()
     if isinstance(error, HTTPException):
@@ -118,12 +115,18 @@ def _told(request: Request, error: Exception) -> tuple[Json, str]:
             more = {"action": action.model_dump(mode="json")} if action else {}
         case HTTPException(status_code=404):
             status, code, detail = 404, "not_found", "There is no such resource."
-            hint = "See /v1/openapi.json." if request.url.path.startswith("/v1") else ""
+            hint = "See /v1/openapi.json." if path.startswith("/v1") else ""
         case HTTPException(status_code=405):
             status, code, detail = 405, "method_not_allowed", "This resource has no such method."
     answer = problem(status, code, detail, hint, **more)
     answer.headers.update(headers)
-    return answer, code
+    return answer
+
+
+def note(scope: Scope, word: str) -> None:
+    """Put a request that is refused on record, without its query: a login link's secret is there."""
+    client = str((scope.get("client") or ("?", 0))[0])
+    scope[KEY].add(word, f"{scope['method'][:10]} {scope['path']}", client)
 
 
 async def failed(_: Request, __: Exception) -> Json:
@@ -147,38 +150,30 @@ HANDLERS: Final[dict[Any, Any]] = {
 """The `exception_handlers` of an application."""
 
 
-class LastResort:
-    """ASGI wrapper that answers where the application did not, with one line in the log."""
+async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the application for one request: of a bug of ours one line is logged, and a request that
+    the end of the server cuts off is answered."""
+    started = False
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def noted(message: Message) -> None:
+        nonlocal started
+        started = True
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except asyncio.CancelledError:
-            # The server stops and waits no longer; nothing awaits this task's result.
-            if not started:
-                await _unknown(503, "The server stops.")(scope, receive, send)
-        except Exception as error:  # noqa: BLE001
-            # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would
-            # log its text, which may hold a secret, and no graph's pause passes here. The path is
-            # told without its query for the same reason.
-            named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
-            _log.error("failed %s %s: %s", *named, place_of(error))
-            if not started:
-                await _unknown(500, "The server failed.")(scope, receive, send)
+    try:
+        await app(scope, receive, noted)
+    except asyncio.CancelledError:
+        # The server stops and waits no longer; nothing awaits this task's result.
+        if not started:
+            await _unknown(503, "The server stops.")(scope, receive, send)
+    except Exception as error:  # noqa: BLE001
+        # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would log
+        # its text, which may hold a secret, and no graph's pause passes here. The path
+        # is told without its query for the same reason.
+        named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
+        _log.error("failed %s %s: %s", *named, place_of(error))
+        if not started:
+            await _unknown(500, "The server failed.")(scope, receive, send)
 
 
 def place_of(error: BaseException) -> str:
@@ -189,16 +184,19 @@ def place_of(error: BaseException) -> str:
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body: one JSON object, each key once; `Refused` if it is none, or not said to be JSON."""
+    """The body: one JSON object, each key once, by default empty; `Refused` if it is something
+    else, or not said to be JSON."""
+    body = await request.body()
     kinds = [kind.partition(";")[0].strip() for kind in request.headers.getlist("content-type")]
-    if [kind.lower() for kind in kinds] != ["application/json"]:
+    if (kinds or body) and [kind.lower() for kind in kinds] != ["application/json"]:
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A program in between that decodes it would read another body than we do.
         raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
     try:
-        text = (await request.body()).decode()
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_json)
+        value = json.loads(
+            body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_not_json
+        )
     except (ValueError, RecursionError):  # also what is not UTF-8
         value = None
     if not isinstance(value, dict):

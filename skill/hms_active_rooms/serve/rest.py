@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from fastapi import FastAPI, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
@@ -30,12 +30,11 @@ from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to
 from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
     NoAction,
-    NoAnswer,
     decide_and_run,
     list_actions,
     show,
 )
-from hms_active_rooms.serve.guard import Approver, principal
+from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.problems import (
     HANDLERS,
     MEDIA_TYPE,
@@ -46,10 +45,8 @@ from hms_active_rooms.serve.problems import (
 )
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import escaped
-
-if TYPE_CHECKING:
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 WAY: Final[Way] = "rest"
 MAX_EVENTS: Final = 200
@@ -108,6 +105,9 @@ class Rejection(_Model):
 
     reason: ReasonText = Field(default="", max_length=2000, description="Told to whoever asked.")
     digest: Digest | None = Field(default=None, description="Of the request; may be left out.")
+
+
+_NO_REASON: Final = Rejection()
 
 
 class ToolData(_Model):
@@ -182,6 +182,7 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
         responses={"default": {"model": Problem, "description": "Refused, or it failed."}},
         exception_handlers={**HANDLERS, RequestValidationError: _on_invalid},
         default_response_class=Json,
+        strict_content_type=False,  # `_Route` looks at it
     )
     app.state.page, app.router.route_class = page, _Route
 
@@ -230,15 +231,18 @@ def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
     found = error.errors()
     if any(each["loc"][0] == "path" for each in found):  # no id has such characters
-        return await on_error(request, Refused.no_action())
+        return await on_error(request, NoAction())
     where = [{**each, "loc": each["loc"][1:]} for each in found]
-    return await on_error(request, Refused(422, InvalidCall.code, explain_all(where)))
+    return await on_error(request, InvalidCall(explain_all(where)))
 
 
 class _Read(Request):
-    """A request whose body was read already."""
+    """A request whose body was read already; where there was none, FastAPI sees an empty object."""
 
     content: dict[str, Any]
+
+    async def body(self) -> bytes:
+        return b"{}"
 
     async def json(self) -> dict[str, Any]:
         return self.content
@@ -257,12 +261,12 @@ class _Route(APIRoute):
             _check_who(request, taken)
             given = [name for name, _ in request.query_params.multi_items()]
             if len(given) > len(known.intersection(given)):
-                raise Refused(422, InvalidCall.code, "A query parameter is unknown or given twice.")
+                raise InvalidCall("A query parameter is unknown or given twice.")
             if len(request.headers.getlist("idempotency-key")) > 1:
-                raise Refused(422, InvalidCall.code, "The Idempotency-Key is given twice.")
+                raise InvalidCall("The Idempotency-Key is given twice.")
             read = _Read(request.scope, request.receive)
             if request.method == "POST":
-                read.content = await json_object(read)
+                read.content = await json_object(request)
             return await handle(read)
 
         return strict
@@ -270,7 +274,7 @@ class _Route(APIRoute):
 
 def _check_who(request: Request, taken: Collection[str]) -> None:
     """`taken`: whose tokens this operation takes, of `_BEARERS`."""
-    if _approver(request):
+    if principal(request.scope).approves:
         if "approver" not in taken:
             told = "An approver's token does not call what changes a room."
             hint = "Use the caller's token; nobody both asks and approves."
@@ -317,10 +321,7 @@ class _Rest:
         return Json(Actions(actions=[self._data(action) for action in found]))
 
     async def action(self, id: Id, request: Request) -> Json:
-        try:
-            shown = await show(self._gate, id, _may_read(request))
-        except NoAction:
-            raise Refused.no_action() from None
+        shown = await show(self._gate, id, _may_read(request))
         events = [EventData.model_validate(event) for event in shown.events[-MAX_EVENTS:]]
         data = self._data(shown.action)
         return Json(ShownAction(action=data, events=events, newest_id=shown.newest.id))
@@ -329,29 +330,22 @@ class _Rest:
         decision: Decision = Approve(given.digest, scope=given.scope)
         if given.words is not None:
             if given.scope != "once":
-                told = "An approval for the session cannot have other words."
-                raise Refused(422, InvalidCall.code, told)
+                raise InvalidCall("An approval for the session cannot have other words.")
             decision = Edit(given.digest, {str(k): text for k, text in given.words.items()})
-        return await self._decided(id, decision, given.digest, request)
+        return await self._decided(id, decision, request)
 
-    async def reject(self, id: Id, given: Rejection, request: Request) -> Json:
-        answer = {"type": "reject", "message": given.reason, "digest": given.digest}
-        decision = Reject(given.reason) if given.digest is None else answer
-        return await self._decided(id, decision, given.digest, request)
+    async def reject(self, id: Id, request: Request, given: Rejection = _NO_REASON) -> Json:
+        return await self._decided(id, Reject(given.reason, digest=given.digest), request)
 
-    async def _decided(self, id: str, answer: object, digest: str | None, request: Request) -> Json:
-        try:
-            verdict = await decide_and_run(self._gate, id, answer, by=_approver(request), way=WAY)
-        except NoAction:
-            raise Refused.no_action() from None
-        except NoAnswer as error:
-            if digest in (None, error.digest):
-                raise
-            raise Refused(409, "stale_digest", str(error), error.hint) from None
+    async def _decided(self, id: str, decision: Decision, request: Request) -> Json:
+        by = principal(request.scope).name
+        verdict = await decide_and_run(self._gate, id, decision, by=by, way=WAY)
         data = self._data(verdict.action)
         if not verdict.counted:
             hint = "Your decision changed nothing."
-            raise Refused(409, "already_decided", verdict.text, hint, data)
+            late = Refused(409, "already_decided", verdict.text, hint)
+            late.action = data
+            raise late
         return _pointing(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 
     def _data(self, action: Action) -> ActionView:
@@ -380,9 +374,4 @@ def _tool_data(tool: Tool) -> ToolData:
 def _may_read(request: Request) -> Collection[str] | None:
     """The threads whose actions may be read with this token; None: any."""
     who = principal(request.scope)
-    return None if isinstance(who, Approver) or who.alone else threads_of(who.name)
-
-
-def _approver(request: Request) -> str:
-    who = principal(request.scope)
-    return who.name if isinstance(who, Approver) else ""
+    return None if who.approves or who.alone else threads_of(who.name)

@@ -11,8 +11,7 @@ from typing import Any, Final, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hms_active_rooms.sim.clock import IdSource
-from hms_active_rooms.sim.records import PeerKind, Role, Seconds
+from hms_active_rooms.sim.records import IdSource, PeerKind, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
 from hms_active_rooms.sim.world import World
 
@@ -41,15 +40,9 @@ class SceneRoom(_Part):
     """The room. `id` is for scenes of your own; the built-in ones have theirs."""
 
     name: str
-    id: str | None = Field(default=None, pattern=r"^[0-9a-f]{24}$")
+    id: RoomId = ""
     enabled: bool = True
-    roles: tuple[Role, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _roles_differ(self) -> Self:
-        if len({role.name for role in self.roles}) < len(self.roles):
-            raise ValueError("roles: two have the same name")
-        return self
+    roles: Roles
 
 
 class ScenePerson(_Part):
@@ -133,8 +126,8 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def room_id_of(scene: Scene) -> str:
     """The id of a scene's room: its own, the built-in scene's, or one made from the name."""
-    own = scene.room.id or ROOM_IDS.get(scene.name)
-    return own or IdSource(f"room/{scene.name}").object_id()
+    given = scene.room.id or ROOM_IDS.get(scene.name)
+    return given or IdSource(f"room/{scene.name}").object_id()
 
 
 def build_world(
@@ -152,8 +145,7 @@ def build_world(
 
 
 def _populate(world: World, scene: Scene) -> None:
-    room_id, roles = room_id_of(scene), scene.room.roles
-    room = world.add_room(name=scene.room.name, room_id=room_id, roles=roles)
+    room = world.add_room(name=scene.room.name, id=room_id_of(scene), roles=scene.room.roles)
     seen: Counter[str] = Counter()
     # Whoever came first joins first: it is their join that opens the session.
     for person in sorted(scene.people, key=lambda person: -person.minutes_ago):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from inspect import signature
+from typing import Any, no_type_check
 from uuid import uuid4
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel
 
@@ -17,8 +18,7 @@ from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import Confirm
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
-from hms_active_rooms.gate.view import view
-from hms_active_rooms.gate.wording import already, for_model, outcome
+from hms_active_rooms.gate.view import already, for_model, outcome, view
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.asking import outside, perform, place_of
 from hms_active_rooms.tools.roster import (
@@ -65,14 +65,13 @@ class ActiveRoomsTool(StructuredTool):
         # None is injected; LangChain's own looks all annotations up anew at each call.
         return tool_input
 
-    async def _arun(self, *args: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        # LangChain's own works out the function's type hints anew at each call.
-        assert self.coroutine is not None
-        return await self.coroutine(*args, config=config, **kwargs)
+    @property
+    def _run(self) -> Any:
+        return self.func
 
-
-# LangChain looks annotations up anew at each call; strings would be compiled each time.
-ActiveRoomsTool._arun.__annotations__ = {"config": RunnableConfig}
+    @property
+    def _arun(self) -> Any:
+        return self.coroutine
 
 
 def _with_id(given: Any) -> Any:
@@ -94,18 +93,18 @@ def build_tools(
     """
     nowhere = outside()
 
-    async def room(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
+    async def room(call: Arguments, _: str | None) -> Answered:
         live = await gate.active_room(call.room_id)
         return render_room(live), room_artifact(live)
 
-    async def peers(call: Arguments, _config: RunnableConfig, _id: str | None) -> Answered:
+    async def peers(call: Arguments, _: str | None) -> Answered:
         assert isinstance(call, ListPeers)
         text, view = shown(*await roster(gate, call))
         return text, artifact(call.room_id, view)
 
-    async def change(call: Arguments, config: RunnableConfig, call_id: str | None) -> Answered:
+    async def change(call: Arguments, call_id: str | None) -> Answered:
         assert isinstance(call, StateChange)
-        place = place_of(config)
+        place = place_of(ensure_config())
         # A node may invoke the tool without a call id; it must be the same when it runs again.
         # Outside a graph nothing runs again, and the same id is another call.
         identity = (call_id or "") if place.task else str(uuid4())
@@ -119,7 +118,15 @@ def build_tools(
 async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
     """Who a call asks about, and the tokens that telling it may cost."""
     everyone = await gate.peers(call.room_id)
-    return select(everyone, **call.model_dump(exclude={"room_id"})), default_budget(call.limit)
+    found = select(
+        everyone,
+        role=call.role,
+        user_id=call.user_id,
+        name=call.name,
+        limit=call.limit,
+        offset=call.offset,
+    )
+    return found, default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
@@ -139,22 +146,26 @@ def report(ended: Action | ActiveRoomsError) -> Answered:
     return text, view(ended, text=whose + outcome(ended)).model_dump(mode="json")
 
 
-Body = Callable[[Arguments, RunnableConfig, "str | None"], Awaitable[Answered]]
+Body = Callable[[Arguments, "str | None"], Awaitable[Answered]]
 
 
 def _tool(tool: Tool, body: Body) -> StructuredTool:
     model = ARGUMENTS[tool.name]
 
-    async def acall(
-        config: RunnableConfig, arguments: object, tool_call_id: str | None
-    ) -> Answered:
+    async def acall(arguments: object, tool_call_id: str | None) -> Answered:
         try:
-            return await body(model.parse(arguments), config, tool_call_id)
+            return await body(model.parse(arguments), tool_call_id)
         except ActiveRoomsError as error:
             return report(error)
 
-    def call(config: RunnableConfig, arguments: object, tool_call_id: str | None) -> Answered:
-        return blocking.run(acall(config, arguments, tool_call_id))
+    def call(arguments: object, tool_call_id: str | None) -> Answered:
+        return blocking.run(acall(arguments, tool_call_id))
+
+    for each in (call, acall):
+        # LangChain works both out at each call, to find a parameter for the config. It is in the
+        # context too.
+        setattr(each, "__signature__", signature(each))  # noqa: B010 - declared nowhere
+        no_type_check(each)
 
     return ActiveRoomsTool(
         name=tool.name,

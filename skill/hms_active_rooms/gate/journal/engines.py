@@ -21,14 +21,15 @@ from contextlib import (
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.journal.journal import GONE, file_url
+from hms_active_rooms.gate.journal import GONE, file_url
 from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, prepare
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
@@ -46,6 +47,7 @@ _SETTINGS: dict[Mode, dict[str, str]] = {
 statement anew, so connections that read and connections that write are kept apart."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
+_LONGEST_WAIT_S: Final = 30
 _NO_WAL = "WAL mode, which locks and shares the file, is not possible here: "
 
 _ONE_WRITER = 0x686D73
@@ -92,21 +94,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
-    """A journal's database, open. Safe from many threads.
-
-    Args:
-        url: a SQLAlchemy URL, or ":memory:".
-        key: see `records.seal`.
-        create: make the journal if there is none; else that is an error.
-
-    Attributes:
-        place: its file or address, for a person to read; never a password.
-        begun: there was no journal before.
-
-    Raises:
-        ConfigurationError: a URL nothing can be made of, or there is no journal.
-        JournalError: the database cannot be opened, or is of a newer release.
-    """
+    """The database of a `Journal`, open. Safe from many threads."""
 
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
         self.place, self._key = _place(url), key
@@ -123,23 +111,23 @@ class Database:
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
                 hint = f"HMS_JOURNAL or --journal must be a URL. For that file, give: {path}."
             raise ConfigurationError(
-                f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
-                hint=hint,
+                f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
         engine = self._modes["reads"]
         self._in_memory = _is_in_memory(engine.url)
         self._driver_error = engine.dialect.loaded_dbapi.Error
         # A lock of our own: a thread that waits in the pool's queue while the pool is closed
         # is never woken, and gives up after 30 s.
-        self._turn = threading.Lock()
+        self._turn, self._process = threading.Lock(), os.getpid()
         self._gone = self.begun = False
+        _opened.add(self)
         with ExitStack() as unless_opened:
             unless_opened.callback(self.dispose)
             self._prepare(create)
             unless_opened.pop_all()
 
     def _engines(self, url: str, create: bool) -> dict[Mode, sa.Engine]:
-        parsed = sa.make_url("sqlite://" if url == ":memory:" else url)
+        parsed = sa.make_url("sqlite:///:memory:" if url == ":memory:" else url)
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_dialect().is_async:
@@ -154,10 +142,12 @@ class Database:
             )
         elif parsed.get_backend_name() != "sqlite":
             raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
+        elif not parsed.database:
+            raise sa.exc.ArgumentError("without a name it would be in memory, unseen")
         elif _is_in_memory(parsed):
             reads = writes = _sqlite(parsed, "memory")
         else:
-            name = parsed.database or ""
+            name = parsed.database
             path = _path(parsed, name)
             if name.startswith("~"):
                 raise ConfigurationError(
@@ -167,11 +157,16 @@ class Database:
             read_only = parsed.query.get("mode") == "ro"
             if (read_only or not create) and not _holds_tables(path):
                 raise self._missing()
-            if read_only or (path.exists() and not os.access(path, os.W_OK)):
+            read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
+            _refuse_foreign(path, os.R_OK)
+            for beside in ("wal", "shm"):
+                _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
+            if read_only:
                 return {
                     "reads": _sqlite(_copy(parsed, path), None).execution_options(hms_mode="reads")
                 }
-            reads, writes = _sqlite(parsed, "wal"), _sqlite(parsed, "wal")
+            files = _Files(path)
+            reads, writes = _sqlite(parsed, "wal", files), _sqlite(parsed, "wal", files)
             _make_private(path)
         of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
@@ -205,16 +200,10 @@ class Database:
             self.dispose()
             self._gone = self._in_memory
 
-    def dispose(self, *, close: bool = True) -> None:
-        """Let go of the connections that nobody uses now. With `close` False they stay open."""
-        for engine in self._modes.values():
-            engine.dispose(close=close)
-
-    def forget(self) -> None:
-        """Use none of the connections, which belong to the process that this one was forked from."""
-        self.dispose(close=False)
-        self._turn = threading.Lock()
-        self._gone = self._in_memory
+    def dispose(self, *, kept: bool = False) -> None:
+        """Close the connections that nobody uses now. With `kept`, not one that is the database."""
+        for engine in () if kept and self._in_memory else self._modes.values():
+            engine.dispose()
 
     def _in_turn(self) -> AbstractContextManager[object]:
         """All threads share the one connection of a memory database in turn."""
@@ -228,8 +217,8 @@ class Database:
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",
                 hint="Nothing is sent without a record; use a journal that can be written.",
             )
-        with self._in_turn():
-            if self._gone:
+        with _without_fork(), self._in_turn():
+            if self._gone or (self._in_memory and self._process != os.getpid()):
                 raise JournalError(GONE)
             try:
                 with self._modes[mode].begin() as db:
@@ -249,6 +238,40 @@ class Database:
         return JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
 
 
+# SQLite counts the locks of a process, and a forked child goes on with that count, without the
+# locks. So no fork takes an open file along, and none happens during a transaction.
+
+_opened = WeakSet[Database]()
+_busy: list[int] = []  # the threads that are in a transaction
+_calm = threading.Condition()
+
+
+@contextmanager
+def _without_fork() -> Iterator[None]:
+    thread = threading.get_ident()
+    with _calm:
+        _busy.append(thread)
+    try:
+        yield
+    finally:
+        with _calm:
+            _busy.remove(thread)
+            _calm.notify_all()
+
+
+def _before_fork() -> None:
+    thread = threading.get_ident()
+    _calm.acquire()
+    _calm.wait_for(lambda: not {*_busy} - {thread}, timeout=_LONGEST_WAIT_S)
+    for database in [*_opened]:
+        database.dispose(kept=True)
+
+
+if hasattr(os, "register_at_fork"):
+    after = _calm.release
+    os.register_at_fork(before=_before_fork, after_in_parent=after, after_in_child=after)
+
+
 def _place(url: str) -> str:
     try:
         parsed = sa.make_url(url)
@@ -264,7 +287,7 @@ def _place(url: str) -> str:
 
 
 def _is_in_memory(url: sa.URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+    return url.get_backend_name() == "sqlite" and url.database == ":memory:"
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
@@ -323,20 +346,56 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 # --- SQLite -------------------------------------------------------------------------------------
 
 
-def _sqlite(url: sa.URL, journal_mode: str | None) -> sa.Engine:
+class _Files:
+    """The files of an open journal. Once others are in their place, whoever opens the path has
+    another journal, in which a request was not sent yet."""
+
+    def __init__(self, path: Path) -> None:
+        real = path.resolve()
+        self._paths = (path.absolute(), Path(f"{real}-wal"), Path(f"{real}-shm"))
+        self._journal = list[tuple[int, int]]()
+
+    def _there(self) -> list[tuple[int, int]]:
+        try:
+            found = [path.stat() for path in self._paths]
+        except OSError:
+            return []
+        return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
+
+    def opened(self, _: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        """Note what a new connection has open."""
+        record.info["files"] = found = self._there()
+        self._journal = self._journal or found[:1]
+
+    def check(self, connection: sa.Connection) -> None:
+        """Raises JournalError if that is not what is there now."""
+        found = self._there()
+        if found != connection.info["files"] or found[:1] != self._journal:
+            raise JournalError(
+                "The journal's file was moved, replaced or emptied while this program had it open.",
+                hint=_UNSENT + "put its files back, or start this program again, which opens "
+                "those that are there now.",
+            )
+
+
+def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
     """An engine whose connections are in this journal mode; None: they only read."""
     in_memory = journal_mode == "memory"
+    wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
         url,
         poolclass=QueuePool,
         # A memory database lives in its one connection; elsewhere nobody waits for one.
         pool_size=1 if in_memory else 5,
         max_overflow=0 if in_memory else -1,
-        connect_args={"check_same_thread": False, "timeout": 30},
+        connect_args={"check_same_thread": False, **wait},
         paramstyle="named",
     )
     sa.event.listen(engine, "connect", lambda opened, _: _prepare_sqlite(opened, journal_mode))
     sa.event.listen(engine, "begin", _begin_sqlite)
+    if files is not None:
+        sa.event.listen(engine, "connect", files.opened)
+        sa.event.listen(engine, "begin", files.check)
     return engine
 
 
@@ -359,7 +418,6 @@ def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) ->
     connection.text_factory = lambda raw: raw.decode(errors="replace")
     with ExitStack() as unless_kept:
         unless_kept.callback(connection.close)
-        _pragma(connection, "busy_timeout=30000")
         if journal_mode is not None:
             _keep_safely(connection, journal_mode)
         unless_kept.pop_all()
@@ -379,6 +437,7 @@ def _keep_safely(connection: sqlite3.Connection, journal_mode: str) -> None:
     _pragma(connection, "synchronous=FULL")
     if _pragma(connection, "synchronous") != _FULL:
         raise _refused("A commit does not wait for the disk here")
+    _pragma(connection, "user_version")  # reads, so that all its files are there
 
 
 def _pragma(connection: sqlite3.Connection, pragma: str) -> object:
@@ -399,7 +458,7 @@ def _path(url: sa.URL, name: str) -> Path:
     if not name.startswith("file:"):
         known = set(url.query) <= _SQLITE_HAS
     elif known := "uri" in url.query and not set("?#") & set(name):
-        name = re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:"))
+        name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
     if not known:
         raise sa.exc.ArgumentError("a part of the URL would be ignored")
     return Path(name)
@@ -427,6 +486,20 @@ def _holds_tables(path: Path) -> bool:
     except sqlite3.DatabaseError:
         return True
     return any(name.startswith("hms_") for (name,) in found)
+
+
+def _refuse_foreign(file: Path, needs: int) -> None:
+    if file.exists() and not os.access(file, needs):
+        try:
+            owner = file.owner()
+        except (KeyError, NotImplementedError):
+            owner = "somebody else"
+        raise JournalError(
+            f"The file {quoted(str(file), 300)} belongs to {quoted(owner)}, and this user may not "
+            f"{'read' if needs == os.R_OK else 'read and write'} it.",
+            hint=_UNSENT + "run this as that user, or let that user end what keeps the journal "
+            "open and give both of you the rights to it.",
+        )
 
 
 def _make_private(path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, people_count
-from hms_active_rooms.gate.wording import NOT_AGAIN
+from hms_active_rooms.gate.view import NOT_AGAIN
 from hms_active_rooms.moderator.offline.reading import kinds, say
 from hms_active_rooms.moderator.offline.roster import Peer, Roster, Someone
 from hms_active_rooms.moderator.offline.turns import Result
@@ -32,8 +32,7 @@ def nobody(name: str, roster: Roster) -> str:
     """No one has this name."""
     role = name.removeprefix("the ").removesuffix(" role")
     if role != name and role in roster.by_role:
-        everyone = quoted(f"remove everyone with role {role}")
-        return say("only_a_role", role=quoted(role, 30), everyone=everyone)
+        return say("only_a_role", role=quoted(role, 30))
     return say("nobody", name=quoted(name), roles=_roles(roster))
 
 
@@ -45,17 +44,17 @@ def _roles(roster: Roster) -> str:
 
 def who_is_here(roster: Roster, role: str | None = None, *, count: bool = False) -> str:
     """How many are here, or have a role, and up to 20 names."""
-    peers = roster.peers if role is None else roster.with_role(role)
+    peers = [peer for peer in roster.peers if role in (None, peer.role)]
     total = roster.total if role is None else roster.by_role[role]
     held = f". {_roles(roster)}" if role is None else f" with the role {quoted(role, 30)}."
-    if not roster.total or count or not peers:
-        return f"{people(total)} here{held}" if roster.total else say("empty")
+    text = f"{people(total)} here{held}" if roster.total else say("empty")
+    if count or not peers:
+        return text
     # Commas read better than the word that keeps right-to-left text apart: here only the order
     # of such names can look turned, and nothing depends on it.
     names = ", ".join(quoted(peer.name) for peer in peers[:_MAX_NAMES])
     left = total - min(len(peers), _MAX_NAMES)
-    more = f" and {left:,} more" if left > 0 else ""
-    return f"{people(total)} here{held}\nNames: {names}{more}."
+    return f"{text}\nNames: {names}{f' and {left:,} more' if left > 0 else ''}."
 
 
 def people(count: int) -> str:
@@ -72,10 +71,9 @@ def found(options: Sequence[Someone], roster: Roster) -> str:
 
 def which(options: Sequence[Someone], roster: Roster) -> str:
     """A numbered question; the options shown are those an answer can choose from."""
-    called = [f"{'called ' * isinstance(o, Peer)}{_one(o, roster)}" for o in options[:MAX_OPTIONS]]
-    lines = [f"{place}. {one}" for place, one in enumerate(called, 1)]
-    lines += [say("more_options", left=left)] if (left := len(options) - MAX_OPTIONS) > 0 else []
-    return say("this_one" if len(options) == 1 else "which_one", lines="\n".join(lines))
+    shown = [_one(option, roster) for option in options[:MAX_OPTIONS]]
+    lines = "\n".join(f"{place}. called {one}" for place, one in enumerate(shown, 1))
+    return say("this_one" if len(options) == 1 else "which_one", lines=lines)
 
 
 def _one(option: Someone, roster: Roster) -> str:
@@ -91,13 +89,13 @@ def status(artifact: object, room_id: str) -> str:
     """The live state of a room from the artifact of hms-retrieve-active-room."""
     match artifact:
         case {
-            "id": str(found),
+            "id": str(id),
             "total": int(total),
             "session": {"id": str(of), "created_at": str(at)},
         }:
             told = {"session": quoted(of, 40), "since": quoted(at, 40), "people": people(total)}
-            return say("live", **told) if found == room_id else say("no_room_state")
-    return say("no_room_state")
+            return say("live" if id == room_id else "unreadable_answer", **told)
+    return say("unreadable_answer")
 
 
 def outcome(result: Result) -> str:
