@@ -195,7 +195,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     script's variable that holds nothing."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            raise InvalidCall(f"The {name} is empty.", hint="Give some text, or leave it out.")
+            raise InvalidCall(f"The {name} is empty.", hint="Give text, or drop the option.")
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
