@@ -352,4 +352,4 @@ def test_the_next_question_about_the_same_says_that_the_last_one_may_have_been_e
     assert "Note:" not in shown[0]
     for text in shown[1:]:
         assert "Note: The same was sent" in text
-        assert "may have been executed" in " ".join(text.split())
+        assert "may have reached the room" in " ".join(text.split())

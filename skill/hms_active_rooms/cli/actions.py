@@ -119,8 +119,7 @@ def show(
 ) -> int:
     """Show one action and its events. With --wait, the exit code says how it ended."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
-    from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import decider, describe, outcome
+    from hms_active_rooms.gate.view import decider, describe, outcome, view
 
     until = time.monotonic() + (wait or 0)
     with open_journal(Settings(journal=journal)) as book:
@@ -233,7 +232,7 @@ def approve(action: ActionId, settings: Settings) -> int:
     """Decide on an action that waits; a yes runs it. Needs a person at a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL
-    from hms_active_rooms.gate.wording import already
+    from hms_active_rooms.gate.view import already
 
     if not somebody_here():
         raise ConfigurationError(
@@ -263,8 +262,7 @@ def reject(
     """Say no to an action that waits. Works without a terminal."""
     from hms_active_rooms.gate.approval import Reject, record_decision
     from hms_active_rooms.gate.policy import Policy
-    from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import already, outcome
+    from hms_active_rooms.gate.view import already, outcome, view
 
     # A no reads no room and sends nothing, so the journal alone is enough.
     with open_journal(Settings(journal=journal)) as book:
@@ -298,8 +296,7 @@ def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
 def report(action: records.Action, settings: Settings) -> int:
     """How an action ended, or what it waits for, told and as the exit code."""
     from hms_active_rooms.cli.person import next_step
-    from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import outcome
+    from hms_active_rooms.gate.view import outcome, view
 
     code = BY_STATE[action.state]
     if settings.json:

@@ -118,11 +118,11 @@ def serve(
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
-    from hms_active_rooms.serve.app import ASKED, Entry, OnSignal, address, create_app, listen
+    from hms_active_rooms.serve.app import ASKED, Entry, address, create_app, listen, on_signal
     from hms_active_rooms.serve.app import serve as run
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
-    from hms_active_rooms.serve.page import PATH, page_routes
+    from hms_active_rooms.serve.page import PATH, Page
 
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
@@ -130,7 +130,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     listener = listen(where.host, where.port)
     bound = address(listener)
     base = reached_at(bound, where, settings.environ())
-    page = page_routes(toolkit) if people is not None else None
+    page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
     entries = [
         Entry(lifespan=lambda: aclosing(toolkit)),
@@ -177,7 +177,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        lifespan = OnSignal(new_links).running
+        lifespan = on_signal(new_links)
         entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=lifespan)]
     app = create_app(toolkit, *entries, guard=guard)
     run(app, listener, announce, page.close if page else None)

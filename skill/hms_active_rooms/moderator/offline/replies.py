@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, people_count
-from hms_active_rooms.gate.wording import NOT_AGAIN
+from hms_active_rooms.gate.view import NOT_AGAIN
 from hms_active_rooms.moderator.offline.reading import kinds, say
 from hms_active_rooms.moderator.offline.roster import Peer, Roster, Someone
 from hms_active_rooms.moderator.offline.turns import Result
