@@ -382,7 +382,8 @@ class _Turn:
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
-    """The options an answer chooses; () if it is unclear, None if it is no answer."""
+    """The options that the person's words choose; () if that is unclear, None if they choose nothing
+    and say something else."""
     if said.rstrip().endswith("?"):
         return ()
     if verb == "yes":
@@ -391,9 +392,11 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     people = tuple(option for option in options if isinstance(option, Peer))
     if place := pattern("place").fullmatch(text):
         word = place[1].lower()
+        # The eight ordinals and the eight digits stand in one list, so `% 8` is the place.
         number = len(options) if word == "last" else 1 + [*_ORDINALS, *"12345678"].index(word) % 8
         return options[number - 1 : number]
     if pattern("all_of_them").fullmatch(text):
+        # "both" fits two people only.
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
         return options if fits else ()
     if pattern("unclear").match(said.strip()):
