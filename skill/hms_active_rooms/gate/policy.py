@@ -48,8 +48,9 @@ def _texts(
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
             raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
-        listed = isinstance(given, Collection) and not isinstance(given, Mapping)
-        texts: list[Any] = list(given) if listed else [given]
+        texts: list[Any] = [given]
+        if isinstance(given, Collection) and not isinstance(given, Mapping):
+            texts = [*given]
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError("give a list of texts that are not empty")
         try:

@@ -39,6 +39,7 @@ from hms_active_rooms.serve.decisions import (
     decide_and_run,
     meanwhile,
 )
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
@@ -86,8 +87,12 @@ class _Asked(BaseModel):
 
 
 def _client_name(given: str) -> str:
-    """A client's name for itself as one plain word, so that it reads like nothing else."""
-    return _NOT_IN_A_NAME.sub("_", given[: 10 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS] or "unnamed"
+    """A client's name for itself as one plain word, so that it reads like nothing else; with a mark,
+    if it was another, since whoever has the same name can be told what was asked for."""
+    plain = _NOT_IN_A_NAME.sub("_", given[: 10 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS]
+    if plain == given:
+        return plain or "unnamed"
+    return f"{plain}~{hashed(given).hex()[:6]}"
 
 
 def _form(digest: str) -> dict[str, Any]:
