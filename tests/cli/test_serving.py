@@ -17,16 +17,7 @@ import httpx
 import pytest
 
 from cli.running import Open, Run, ended
-from e2e.server import (
-    APPROVER,
-    CALLER,
-    WAIT_S,
-    Browser,
-    Program,
-    guarded,
-    serving,
-    settings,
-)
+from e2e.server import APPROVER, CALLER, WAIT_S, Browser, Program, guarded, serving, settings
 from hms_active_rooms.cli.serving import Where, guides, public_url, reached_at
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
