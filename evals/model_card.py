@@ -11,7 +11,7 @@ from evals.intervals import none_seen_bound, wilson
 from evals.markdown import percent, table
 from evals.sentences import INDEPENDENT, TABLES, Graded, never, play, said
 from evals.sentences import table as played
-from hms_active_rooms.moderator.offline.replies import EXAMPLES
+from hms_active_rooms.moderator.offline.reading import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 
 CARD: Final = Path(__file__).with_name("MODEL_CARD.md")

@@ -15,7 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import field_validator
 
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.moderator.offline.replies import CAPABILITIES_TEXT
+from hms_active_rooms.moderator.offline.reading import CAPABILITIES_TEXT
 from hms_active_rooms.moderator.offline.steps import next_step
 from hms_active_rooms.moderator.offline.turns import TOOLS
 

@@ -86,6 +86,12 @@ def say(reply: str, **parts: object) -> str:
     return f"{text[:-1]}Nothing was done." if text.endswith(" -") else text
 
 
+EXAMPLES: Final = kinds("examples")
+"""Sentences that are understood, every one tested. Some are shown when another is not."""
+
+CAPABILITIES_TEXT: Final = say("help")
+
+
 def is_pronoun(name: str) -> bool:
     """Whether the words stand for somebody named before."""
     return pattern("pronoun").fullmatch(name.strip(" .!")) is not None

@@ -23,9 +23,17 @@ from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.moderator.offline import reading as r
-from hms_active_rooms.moderator.offline import replies, turns
+from hms_active_rooms.moderator.offline import turns
 from hms_active_rooms.moderator.offline.reading import Order, is_name, is_pronoun, pattern, say
-from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
+from hms_active_rooms.moderator.offline.roster import (
+    MAX_OPTIONS,
+    Peer,
+    RoleGroup,
+    Roster,
+    Someone,
+    people,
+    read_roster,
+)
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -92,7 +100,7 @@ def next_step(
         return _message(say("help"))
     last = history[-1]
     if last.changes:
-        return _message("\n".join(map(replies.outcome, last.changes)))
+        return _message("\n".join(change.told for change in last.changes))
     if any(result.answer is None for result in last.results):
         return _message(say("no_answer"))
     plan, closing, system = Plan(), None, turns.room_of_system(messages)
@@ -202,8 +210,19 @@ class _Turn:
             self._look({}, tool=tool)
         for result in results:
             if result.failed:
-                self._stop(replies.outcome(result))
+                self._stop(result.told)
         return [result.answer and result.answer.artifact for result in results]
+
+    def _room_state(self, artifact: object) -> NoReturn:
+        match artifact:
+            case {
+                "id": self.room,
+                "total": int(n),
+                "session": {"id": str(of), "created_at": str(at)},
+            }:
+                told = {"session": quoted(of, 40), "since": quoted(at, 40), "people": people(n)}
+                self._stop(say("live", **told))
+        self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
         """What this turn has read of the room, enough to tell whom these names or this role mean."""
@@ -234,7 +253,7 @@ class _Turn:
         if not about or group:
             role = group.options[0].role if group else None
             held = roster.group(f"all {role}") or group
-            told = replies.who_is_here(roster, role, count=count)
+            told = roster.who_is_here(role, count=count)
             self._stop(told, focus=held.options if held else self.before.focus)
         if len(named) < len(about) and not focus:
             self._stop("who")
@@ -242,11 +261,11 @@ class _Turn:
         gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
         here = [*chain(*found.values()), *(one for one in focus if one not in gone)]
         if not here and not gone and order.manner != "find":
-            unseen = f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}"
+            unseen = f"{say('chat_unseen')}\n{roster.who_is_here(count=count)}"
             self._stop("not_understood" if order.manner == "list" else unseen)
-        lines = [replies.found(here, roster)] if here else []
+        lines = [roster.found(here)] if here else []
         lines += [say("gone", name=quoted(one.name)) for one in gone]
-        lines += [replies.nobody(name, roster) for name, options in found.items() if not options]
+        lines += [roster.nobody(name) for name, options in found.items() if not options]
         self._stop("\n".join(lines), focus=tuple(here) or self.before.focus)
 
     # --- orders -----------------------------------------------------------------------------------
@@ -267,7 +286,7 @@ class _Turn:
     def _one(self, order: Order) -> Plan:
         verb, before = order.verb, self.before
         if verb == "status" or (verb == "verify" and before.changed[0] == EndRoom.tool):
-            self._stop(replies.status(self._answers(turns.RETRIEVE_ROOM)[-1], self.room))
+            self._room_state(self._answers(turns.RETRIEVE_ROOM)[-1])
         if verb == "tell":
             return self._tell(order)
         if verb == "end":
@@ -305,11 +324,11 @@ class _Turn:
                 # Ids cannot be looked for; the gate finds whose it is, or nobody's.
                 found = found._replace(options=(Peer(name, "", "", ""),), sure=True)
             if not found.options:
-                self._stop(replies.nobody(name.strip("\"'"), roster))
+                self._stop(roster.nobody(name.strip("\"'")))
             if not found.sure:
-                text, one = replies.which(found.options, roster), len(order.who) == 1
+                text, one = roster.which(found.options), len(order.who) == 1
                 text = text if one else f"{text}\n{say('several')}"
-                options = found.options[: replies.MAX_OPTIONS]
+                options = found.options[:MAX_OPTIONS]
                 self._stop(text, asks=one, order=order, options=options)
             chosen += found.options
         return tuple(dict.fromkeys(chosen))
