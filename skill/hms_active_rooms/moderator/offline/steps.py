@@ -46,7 +46,7 @@ _MAX_TURNS_BACK: Final = 8
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_ORDINALS: Final = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
+_PLACES: Final = {"first": 1, "second": 2, "third": 3}
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -186,9 +186,9 @@ class _Turn:
             )
             self._stop(say(verb, what=next(told)))
         if verb in ("no", "undo") and state in ("done", "unknown"):
-            self._stop(say("cannot_undo", next=say(f"after_{tool}")))
+            self._stop("cannot_undo")
         if verb in ("no", "undo"):
-            self._stop("not_executed" if tool and verb == "undo" else "nothing_pending")
+            self._stop("nothing_pending")
         if verb == "verify":
             self._stop(say("message" if tool else "not_changed", state=state))
         if verb != "other":
@@ -410,7 +410,7 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     people = tuple(option for option in options if isinstance(option, Peer))
     if place := pattern("place").fullmatch(text):
         word = place[1].lower()
-        number = len(options) if word == "last" else 1 + [*_ORDINALS, *"12345678"].index(word) % 8
+        number = _PLACES.get(word) or int(word) if word != "last" else len(options)
         return options[number - 1 : number]
     if pattern("all_of_them").fullmatch(text):
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
