@@ -62,6 +62,11 @@ def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
     return re.compile(whole(_file()[section][kind]), re.IGNORECASE)
 
 
+def begins(text: str, words: str) -> re.Match[str] | None:
+    """The words of a pattern at the beginning of a text."""
+    return re.match(f"(?i){whole(words)}", text)
+
+
 @cache
 def rows(section: str) -> tuple[tuple[str, str], ...]:
     """The lines "pattern => text" of a section; the patterns are not filled."""
@@ -356,8 +361,8 @@ def _bare(text: str) -> tuple[str, bool]:
     while plain != text:
         plain = text = text.lstrip(" ,.!")
         for kind in ("ask", "front", "please"):
-            if match := re.match(rf"(?i){whole('{' + kind + '}')}[\s,.!:–—-]*", text):
-                asked, text = asked or kind == "ask", text[match.end() :]
+            if match := begins(text, f"{{{kind}}}"):
+                asked, text = asked or kind == "ask", text[match.end() :].lstrip(" ,.!:–—-")
                 break
     if asked and (match := re.match(r"(?i)(\w+?)ing\b", text)):
         stem = match[1].lower()

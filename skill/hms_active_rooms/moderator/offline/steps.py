@@ -162,12 +162,11 @@ class _Turn:
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable", "question")
             self._stop(reading.why, heard=self.said if heard else "")
-        looks = before.changed[0] not in ("", SendMessage.tool) and orders[0].verb == "verify"
-        if not looks and orders[0].verb not in ("look", "status", *r.CHANGES):
-            return self._without_looking(orders[0])
         room = fixed or next(iter(reading.rooms), system or before.room_id)
-        if not room or reading.rooms - {room}:
-            self._stop("other_room" if room else "which_room")
+        if reading.rooms - {room}:
+            self._stop("other_room")
+        if not room and orders[0].verb in ("look", "status", *r.CHANGES):
+            self._stop("which_room")
         if before.room_id not in ("", room):
             before = Plan(changed=before.changed)
         return replace(self, room=room, before=before)._carried_out(orders)
@@ -176,26 +175,6 @@ class _Turn:
         """Ends the turn with a reply. It leaves whom the conversation is about, and no question."""
         fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
         raise _Stop(replace(self.before, text=say(text), room_id=self.room, **fresh))
-
-    def _without_looking(self, order: Order) -> Plan:
-        verb, (tool, state), last = order.verb, self.before.changed, self.before.order
-        others = tuple(one for one in self.before.options if one not in self.before.focus)
-        if verb == "cannot":
-            told = (
-                why for what, why in r.rows(verb) if re.match(f"(?i){r.whole(what)}", order.words)
-            )
-            self._stop(say(verb, what=next(told)))
-        if verb in ("no", "undo") and state in ("done", "unknown"):
-            self._stop("cannot_undo")
-        if verb in ("no", "undo"):
-            self._stop("nothing_pending")
-        if verb == "verify":
-            self._stop(say("message" if tool else "not_changed", state=state))
-        if verb != "other":
-            self._stop(verb)
-        if not (last and self.room and len(others) + 1 == len(self.before.options) == 2):
-            self._stop("who")
-        return self._acted(last, others)
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -213,15 +192,14 @@ class _Turn:
                 self._stop(result.told)
         return [result.answer and result.answer.artifact for result in results]
 
-    def _room_state(self, artifact: object) -> NoReturn:
-        match artifact:
-            case {
-                "id": self.room,
-                "total": int(n),
-                "session": {"id": str(of), "created_at": str(at)},
-            }:
-                told = {"session": quoted(of, 40), "since": quoted(at, 40), "people": people(n)}
-                self._stop(say("live", **told))
+    def _room_state(self) -> NoReturn:
+        seen = self._answers(turns.RETRIEVE_ROOM)[-1]
+        match (
+            seen.get("session") if isinstance(seen, dict) and seen.get("id") == self.room else None
+        ):
+            case {"id": str(session), "created_at": str(since)} if isinstance(seen["total"], int):
+                told = {"session": quoted(session, 40), "since": quoted(since, 40)}
+                self._stop(say("live", people=people(seen["total"]), **told))
         self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
@@ -284,21 +262,36 @@ class _Turn:
         return replace(plan, calls=tuple(calls))
 
     def _one(self, order: Order) -> Plan:
-        verb, before = order.verb, self.before
-        if verb == "status" or (verb == "verify" and before.changed[0] == EndRoom.tool):
-            self._room_state(self._answers(turns.RETRIEVE_ROOM)[-1])
-        if verb == "tell":
-            return self._tell(order)
-        if verb == "end":
-            return replace(self._acted(order, (None,)), focus=())
-        if verb != "remove":
-            self._seen(order)
-        names = [name for name in order.who if not is_pronoun(name)]
-        if names and pattern("everyone").fullmatch(names[0]):
-            self._stop("everyone")
-        if not (names or before.focus or order.about or before.heard):
-            self._stop("who", asks=True, order=order, options=())
-        return self._acted(order, self._people(order, self._roster(names)))
+        before, (tool, state) = self.before, self.before.changed
+        match order.verb:
+            case "tell":
+                return self._tell(order)
+            case "end":
+                return replace(self._acted(order, (None,)), focus=())
+            case "remove":
+                names = [name for name in order.who if not is_pronoun(name)]
+                if names and pattern("everyone").fullmatch(names[0]):
+                    self._stop("everyone")
+                if not (names or before.focus or order.about or before.heard):
+                    self._stop("who", asks=True, order=order, options=())
+                return self._acted(order, self._people(order, self._roster(names)))
+            case "verify" if tool in ("", SendMessage.tool):
+                self._stop(say("message" if tool else "not_changed", state=state))
+            case "status" | "verify" if order.verb == "status" or tool == EndRoom.tool:
+                self._room_state()
+            case "look" | "verify":
+                self._seen(order)
+            case "no" | "undo":
+                self._stop("cannot_undo" if state in ("done", "unknown") else "nothing_pending")
+            case "cannot":
+                ways = (why for told, why in r.rows("cannot") if r.begins(order.words, told))
+                self._stop(say("cannot", what=next(ways)))
+            case "other":
+                others = tuple(one for one in before.options if one not in before.focus)
+                if before.order and self.room and len(others) + 1 == len(before.options) == 2:
+                    return self._acted(before.order, others)
+                self._stop("who")
+        return self._stop(order.verb)
 
     def _acted(
         self, order: Order, who: Sequence[Someone | None], options: tuple[Someone, ...] = ()
@@ -360,9 +353,8 @@ class _Turn:
         # Whom the message leaves the conversation about: a person it names, else its audience.
         named = tuple(p for p in roster.mentioned(order.words) if p not in who)
         of_before = re.search(r"(?i)\b(?:s?he|him|s?he's)\b", order.words)
-        return replace(
-            self._acted(order, who), focus=named or (self.before.focus if of_before else who)
-        )
+        focus = named or (self.before.focus if of_before else who)
+        return replace(self._acted(order, who), focus=focus)
 
     # --- what refers to the turn before -----------------------------------------------------------
 
