@@ -47,6 +47,9 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 # U+05F4 stays: Hebrew spells with it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
+# Outside JSON and Markdown these are only characters, and what other programs write is full of them.
+_ONLY_CHARACTERS: Final = re.compile(r"([\"\\`<(\[“”″])")
+
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNSEEN: Final = frozenset({*_SHORT_ESCAPES, *_QUOTES}) | BLANKS | IGNORED
@@ -112,6 +115,19 @@ def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
         shown = shown[: min(len(shown) - 1, len(shown) * 3 // 4)]
         safe = escaped(shown)
     return safe if len(shown) == len(text) else f"{safe}…"
+
+
+def for_terminal(text: str) -> str:
+    """`escaped` for a terminal alone, where quotes, backticks, tags and links are only characters."""
+    # Split there, `escaped` never sees what it escapes for JSON and Markdown.
+    parts = _ONLY_CHARACTERS.split(text)
+    return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
+
+
+def message_of(error: BaseException) -> str:
+    """What another program's error says, on one line for a terminal, cut to 300 characters."""
+    line = " ".join(str(error).split())
+    return for_terminal(line[:300]) + ("…" if len(line) > 300 else "")
 
 
 def cut(text: str, most: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, ended
+from cli.running import QUESTION, Open, Run, answered, ended, executed
 from forks import WAIT_S
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
@@ -17,8 +17,6 @@ from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tokens import token_bound
 from simulated import peer_id, posts
-
-QUESTION = r"Approve\? \[yes/no/edit\]"
 
 
 @pytest.fixture
@@ -87,10 +85,7 @@ def test_a_no_after_the_deadline_is_told_that_it_had_expired(sim: Simulation, ca
 def test_what_was_done_cannot_be_rejected(
     sim: Simulation, waiting: str, call: Run, terminal: Open
 ) -> None:
-    child = terminal("approve", waiting)
-    child.expect(QUESTION)
-    child.sendline("yes")
-    assert ended(child)[0] == 0
+    assert answered(terminal("approve", waiting), "yes")[0] == 0
     done = call("reject", waiting)
     assert done.code == 1
     assert "Too late to reject" in done.err
@@ -166,10 +161,7 @@ def test_waiting_ends_with_the_code_of_how_the_action_ended(
 ) -> None:
     assert call("actions", "show", waiting, "--wait", "0").code == 3
     watcher = terminal("actions", "show", waiting, "--wait", "60", "--json")
-    child = terminal("approve", waiting)
-    child.expect(QUESTION)
-    child.sendline("yes")
-    assert ended(child)[0] == 0
+    assert answered(terminal("approve", waiting), "yes")[0] == 0
     code, rest = ended(watcher)
     assert code == 0
     assert '"state": "done"' in rest
@@ -206,14 +198,8 @@ def test_an_action_another_worker_approved_is_sent_without_a_second_question(
 ) -> None:
     # The limit of one action per minute leaves the second one approved and not sent.
     limit = {"HMS_POLICY_ACTIONS_PER_MINUTE": "1"}
-    first = terminal("send", sim.room_id, "hello", **limit)
-    first.expect(QUESTION)
-    first.sendline("yes")
-    assert ended(first)[0] == 0
-    second = terminal("approve", waiting, **limit)
-    second.expect(QUESTION)
-    second.sendline("yes")
-    code, rest = ended(second)
+    assert answered(terminal("send", sim.room_id, "hello", **limit), "yes")[0] == 0
+    code, rest = answered(terminal("approve", waiting, **limit), "yes")
     assert code == 4
     assert "still approved and was not sent" in rest
     third = terminal("approve", waiting)
@@ -256,7 +242,7 @@ def test_ctrl_c_while_an_approved_request_is_on_its_way_says_that_it_may_have_be
     child = terminal("approve", waiting)
     child.expect(QUESTION)
     child.sendline("yes")
-    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    executed(sim)
     child.sendintr()
     code, rest = ended(child)
     assert code == 5
@@ -311,7 +297,7 @@ def test_requests_that_a_server_refused_are_listed_newest_first(
         what = {"what": "GET /v1/tools\x1b[2J"}
         journal.note(REQUESTS, "refused", by=address, way="token", **what)
     journal.close()
-    shown = call("actions", "--refused").out.splitlines()
+    _, *shown = call("actions", "--refused").out.splitlines()
     assert ["10.0.0.2" in shown[0], "10.0.0.1" in shown[1]] == [True, True]
     assert "\x1b" not in shown[0]
     [newest] = call("actions", "--refused", "--limit", "1", "--json").json["refused"]

@@ -79,7 +79,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("actions", "--room", "x"), "is not a room id"),
         (("actions", "show", "nope"), "There is no action"),
         (("actions", "show", "nope", "--wait", "-1"), "--wait"),
-        (("actions", "show", "nope", "--wait", "nan"), "--wait"),
+        (("actions", "show", "nope", "--wait", "86401"), "--wait"),
         (("reject", "nope"), "There is no action"),
         (("reject", ""), "There is no action"),
         (("reject", "\udcff"), "There is no action"),

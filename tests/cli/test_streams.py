@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from cli.running import COMMAND, Open, ended
-from forks import WAIT_S, Ended
+from cli.running import COMMAND, Open, ended, executed, process
+from forks import Ended
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from simulated import posts
@@ -20,10 +19,8 @@ def shell(environ: dict[str, str], redirection: str, *arguments: str) -> Ended:
     """The command in a shell that closes or redirects a stream of it."""
     environ = {name: text for name, text in environ.items() if name != "PYTHONUNBUFFERED"}
     line = f"{shlex.join([*COMMAND, *arguments])} {redirection}"
-    done = subprocess.run(
-        ["/bin/sh", "-c", line], capture_output=True, env=environ, timeout=WAIT_S, check=False
-    )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    done = process(["/bin/sh", "-c", line], environ)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ def test_a_signal_while_it_is_sent_says_that_it_may_have_been_executed(
     child = terminal("remove", sim.room_id, "Spam Bot")
     child.expect(r"Approve\?")
     child.sendline("yes")
-    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    executed(sim)
     child.signal(signal.SIGTERM)
     code, rest = ended(child)
     assert code == 5

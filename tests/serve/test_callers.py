@@ -29,11 +29,11 @@ from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import callers, calls, mcp_calls
 from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
+from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
 from hms_active_rooms.serve.rest import rest_entry
-from hms_active_rooms.serve.running import all_ended
 from serve.people import YES, Person, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom

@@ -24,13 +24,13 @@ from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import (
     Verdict,
+    all_ended,
     decide_and_run,
     list_actions,
     run_approved,
     show,
 )
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import all_ended
 from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, gate_on, peer
 

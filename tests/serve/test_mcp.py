@@ -24,9 +24,9 @@ from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.app import DEFAULT_PORT
 from hms_active_rooms.serve.calls import DATA, input_schema
+from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, refusals_of
 from hms_active_rooms.serve.mcp import NAME, URI, build_server, serve_stdio
-from hms_active_rooms.serve.running import all_ended
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.read_data import PeersTable
 from serve.people import (

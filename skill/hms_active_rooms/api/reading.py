@@ -314,6 +314,7 @@ def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
 
 
 def _refuse_error(found: Fields) -> None:
+    """Raises BadResponse for a body that came with a success status and says that the call failed."""
     said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]

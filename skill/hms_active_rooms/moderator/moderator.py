@@ -306,7 +306,7 @@ class _Nodes:
                 if row is None and len(changes) == 1 and not refusal:
                     row = await asks.propose(change, origin)
                 elif row is None:
-                    row = await self._gate.propose_new(change, origin)
+                    row = await self._gate.propose(change, origin, is_new=True)
                 action = refused_again(row)
             except ActiveRoomsError as error:
                 refused = {"state": "rejected", "reason": error.code, "text": error.for_person()}

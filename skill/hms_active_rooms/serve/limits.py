@@ -11,15 +11,13 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from hms_active_rooms.errors import JournalError
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.untrusted import cut, quoted
-
-if TYPE_CHECKING:
-    from hms_active_rooms.gate.journal import Journal
 
 MOST_NEW_A_MINUTE: Final = 60
 """Our choice: one a second, which nobody who reads what they ask for exceeds."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from fastapi import FastAPI, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
@@ -45,10 +45,8 @@ from hms_active_rooms.serve.problems import (
 )
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import escaped
-
-if TYPE_CHECKING:
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 WAY: Final[Way] = "rest"
 MAX_EVENTS: Final = 200

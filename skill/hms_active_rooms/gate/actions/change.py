@@ -14,14 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
 from hms_active_rooms.errors import InvalidCall, NotActive, NotFound, PeerNotFound
@@ -66,8 +59,7 @@ RoomId = Annotated[str, _checked(parse_room_id), Field(description="Room id: 24 
 PeerRef = Annotated[str, _checked(parse_peer_ref)]
 Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
-    Text,
-    Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others."),
+    Text, Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others.")
 ]
 
 

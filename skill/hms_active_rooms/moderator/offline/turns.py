@@ -11,7 +11,7 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from hms_active_rooms.gate.actions import CALLS
-from hms_active_rooms.gate.wording import NOT_AGAIN
+from hms_active_rooms.gate.view import NOT_AGAIN
 from hms_active_rooms.moderator.offline.reading import say
 from hms_active_rooms.untrusted import escaped
 
