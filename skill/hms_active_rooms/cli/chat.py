@@ -54,8 +54,6 @@ _INTRO: Final = (
 
 KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
-KEPT_CHECKPOINTS: Final = 50
-"""Of one conversation: some turns, though only the newest is ever read."""
 
 
 class Chat(NamedTuple):
@@ -268,7 +266,7 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
                 f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id < (SELECT"  # noqa: S608
                 " min(checkpoint_id) FROM (SELECT checkpoint_id FROM checkpoints WHERE"
                 " thread_id = ? ORDER BY checkpoint_id DESC LIMIT ?))",
-                (thread, thread, KEPT_CHECKPOINTS),
+                (thread, thread, 50),
             )
         db.commit()
 

@@ -90,7 +90,7 @@ def peers(
 
     refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
-        raise InvalidCall("--all has no pages: leave out --limit and --offset.")
+        raise InvalidCall("--all prints everybody: leave out --limit and --offset.")
     rows = limit if limit is not None else DEFAULT_ROWS if json else 100
     if json and rows > MAX_ROWS:
         raise InvalidCall(
