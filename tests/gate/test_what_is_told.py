@@ -22,8 +22,15 @@ from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin
-from hms_active_rooms.gate.view import MAX_PEOPLE, view
-from hms_active_rooms.gate.wording import NOT_AGAIN, describe, for_model, outcome, sent_before
+from hms_active_rooms.gate.view import (
+    MAX_PEOPLE,
+    NOT_AGAIN,
+    describe,
+    for_model,
+    outcome,
+    sent_before,
+    view,
+)
 from stand_in import ROOM, StandInRoom, gate_on, peer, row
 
 LOST = TimedOut("No answer.", executed="maybe")

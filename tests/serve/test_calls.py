@@ -23,7 +23,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.store import Writing
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.view import outcome
 from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import Answer, call_tool, settle

@@ -63,7 +63,7 @@ def actions(
     wanted = next((known for known in BY_STATE if known == state), None)
     if state is not None and wanted is None:
         states = f"States: {', '.join(BY_STATE)}."
-        raise InvalidCall(f"--state {quoted(state)} is no state.", hint=states)
+        raise InvalidCall(f"--state {quoted(state)} is not a state.", hint=states)
     room_id = parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
         requests = reading.refused_requests(limit=limit) if refused else []
@@ -119,8 +119,7 @@ def show(
 ) -> int:
     """Show one action and its events. With --wait, the exit code says how it ended."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
-    from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import decider, describe, outcome
+    from hms_active_rooms.gate.view import decider, describe, outcome, view
 
     until = time.monotonic() + (wait or 0)
     with open_journal(Settings(journal=journal)) as book:
@@ -163,7 +162,7 @@ def export(
     """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
     if file == "-":
-        raise InvalidCall("- would be a file of that name.", hint="Name a new file.")
+        raise InvalidCall('"-" would be a file of that name here.', hint="Name a new file.")
     with open_journal(Settings(journal=journal)) as book:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -172,7 +171,7 @@ def export(
         except OSError as error:
             raise ConfigurationError(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
-                hint="Name a new file: an old one is never replaced.",
+                hint="Name a new file. An existing one is never replaced.",
             ) from None
     text = f"Wrote {screen.counted(count, 'action')} to {quoted(file, 200)}."
     screen.result({"file": file, "actions": count}, text, as_json=json)
@@ -202,7 +201,7 @@ def _moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidCall(
-            f"--before {quoted(text, 60)} is no date.",
+            f"--before {quoted(text, 60)} is not a date.",
             hint="Write it like 2026-11-01 or 2026-11-01T18:00+01:00.",
         ) from None
 
@@ -233,13 +232,13 @@ def approve(action: ActionId, settings: Settings) -> int:
     """Decide on an action that waits; a yes runs it. Needs a person at a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL
-    from hms_active_rooms.gate.wording import already
+    from hms_active_rooms.gate.view import already
 
     if not somebody_here():
         raise ConfigurationError(
             "Approving needs a person at a terminal; nothing was decided.",
             hint="Run this command in a terminal, without pipes."
-            " To say no from anywhere: hms-active-rooms reject ACTION",
+            " Rejecting needs no terminal: hms-active-rooms reject ACTION",
         )
     with open_journal(settings) as book:
         row = existing(book, action)
@@ -263,8 +262,7 @@ def reject(
     """Say no to an action that waits. Works without a terminal."""
     from hms_active_rooms.gate.approval import Reject, record_decision
     from hms_active_rooms.gate.policy import Policy
-    from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import already, outcome
+    from hms_active_rooms.gate.view import already, outcome, view
 
     # A no reads no room and sends nothing, so the journal alone is enough.
     with open_journal(Settings(journal=journal)) as book:
@@ -298,8 +296,7 @@ def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
 def report(action: records.Action, settings: Settings) -> int:
     """How an action ended, or what it waits for, told and as the exit code."""
     from hms_active_rooms.cli.person import next_step
-    from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import outcome
+    from hms_active_rooms.gate.view import outcome, view
 
     code = BY_STATE[action.state]
     if settings.json:

@@ -30,7 +30,7 @@ from hms_active_rooms.gate.approval import (
 )
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
-from hms_active_rooms.gate.wording import already
+from hms_active_rooms.gate.view import already
 from hms_active_rooms.untrusted import quoted
 
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")

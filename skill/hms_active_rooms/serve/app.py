@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import uvicorn
@@ -33,7 +33,7 @@ from hms_active_rooms.serve.decisions import (
 )
 from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
-from hms_active_rooms.serve.problems import HANDLERS, LastResort
+from hms_active_rooms.serve.problems import HANDLERS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
@@ -49,9 +49,6 @@ _LAST_SENDS_S: Final = 30.0
 
 _GRACE_S: Final = 5
 """For answers on their way, after `_LAST_SENDS_S`."""
-
-_WAITING: Final = 2048
-"""Connections that the system keeps until they are accepted."""
 
 _POLL_S: Final = 0.1
 
@@ -71,13 +68,8 @@ class Entry:
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, behind the guard.
-
-    Args:
-        toolkit: one gate for all ways in; closed by whoever made it.
-        entries: of `serve.mcp`, `serve.rest` and `serve.page`; what else runs, without routes.
-        guard: who may speak to it.
-    """
+    """The application, behind the guard. `entries`: of `serve.mcp`, `serve.rest` and `serve.page`,
+    and what else runs, without routes; whoever made the toolkit closes it."""
     refusals = refusals_of(toolkit.gate.journal)
 
     @asynccontextmanager
@@ -88,7 +80,7 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
     routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
-    return Guard(LastResort(app), guard, refusals)
+    return Guard(app, guard, refusals)
 
 
 @asynccontextmanager
@@ -124,7 +116,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(_WAITING)
+        listener.listen(2048)  # connections that wait until they are accepted, as in uvicorn
     except (OSError, OverflowError) as problem:
         listener.close()
         reason = getattr(problem, "strerror", None) or problem
@@ -161,7 +153,6 @@ class _Server(uvicorn.Server):
             limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,
-            backlog=_WAITING,
             server_header=False,
             proxy_headers=False,
         )
@@ -215,42 +206,37 @@ async def serving(
     closing: Callable[[], None] | None = None,
 ) -> AsyncIterator[str]:
     """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
-    listener = listen(host, port)
     server = _Server(app, closing)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield address(listener)
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+    with listen(host, port) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield address(listener)
+        finally:
+            server.should_exit = True
+            await task
 
 
-class OnSignal:
-    """Does the work whenever `ASKED` comes, in the server's loop between its tasks. It catches the
-    signal as soon as it is made: one that nobody catches ends the process."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self._early = False
-        if ASKED is not None:
-            signal.signal(ASKED, self._too_early)
-
-    def _too_early(self, *_: Any) -> None:
-        self._early = True
+def on_signal(work: Callable[[], None]) -> Lifespan:
+    """What does the work whenever `ASKED` comes while a server serves, in its loop between its
+    tasks. The signal is caught from now on: one that nobody catches ends the process. What came
+    before the server is done first."""
+    early: list[object] = []
+    if ASKED is not None:
+        signal.signal(ASKED, lambda *given: early.append(given))
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Listen while the block runs; what came before is done first."""
+    async def running() -> AsyncIterator[None]:
         if ASKED is None:
             yield
             return
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(ASKED, self._work)
-        if self._early:
-            self._work()
+        loop.add_signal_handler(ASKED, work)
+        if early:
+            work()
         try:
             yield
         finally:
             loop.remove_signal_handler(ASKED)
             signal.signal(ASKED, signal.SIG_IGN)  # a server that stops finishes its work
+
+    return running

@@ -31,8 +31,7 @@ from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key, content_of
-from hms_active_rooms.gate.view import ActionView, view
-from hms_active_rooms.gate.wording import for_model
+from hms_active_rooms.gate.view import ActionView, for_model, view
 from hms_active_rooms.serve.callers import Caller, threads_of
 from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
@@ -123,11 +122,7 @@ async def call_tool(
     """One tool call to its end, or to the point where a person has to decide. `arguments`: checked,
     or as received; `page`: address of the approvals page, if there is one, for those who wait.
 
-    Raises:
-        InvalidCall: no such tool, wrong arguments, or a key used for another call.
-        PolicyRefusal, NotActive, PeerNotFound: refused; on record for state changes.
-        ActiveRoomsError: the room or the journal cannot be read; says whether anything
-            was executed.
+    Raises ActiveRoomsError, of which each says whether anything was executed.
     """
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
@@ -148,12 +143,7 @@ async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
     """The answer of a reader. `table`: a roster's data is `PeersTable`, and costs what it may
-    together with the text.
-
-    Raises:
-        PolicyRefusal: another room than the policy allows; nothing was read, on record.
-        ApiError: the room could not be read.
-    """
+    together with the text. A room that the policy does not allow is refused on record."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await roster(gate, call)
@@ -242,39 +232,32 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     # Whoever lets more actions be sent in a minute lets them be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
-    refusals = refusals_of(gate.journal)
-    wait_s = refusals.take_one(f"{caller.thread} {caller.requester}", most)
-    if not wait_s:
-        most *= CALLERS_OF_A_TOKEN
-        wait_s = refusals.take_one(f"token {caller.token}", most)
-    if not wait_s:
-        return
-    refusals.add(RateLimited.code, f"{call.tool} of room {call.room_id}", caller.requester)
-    raise RateLimited(
-        f"{most} new calls came in this minute, and no more are taken in it.",
-        hint=f"Call again in {ceil(wait_s)} s.",
-        retry_after_s=wait_s,
-    )
+    refusals, who = refusals_of(gate.journal), f"{caller.thread} {caller.requester}"
+    for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
+        if wait_s := refusals.take_one(name, limit):
+            what = f"{call.tool} of room {call.room_id}"
+            refusals.add(RateLimited.code, what, caller.requester)
+            raise RateLimited(
+                f"{limit} new calls came in this minute, and no more are taken in it.",
+                hint=f"Call again in {ceil(wait_s)} s.",
+                retry_after_s=wait_s,
+            )
+
+
+UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
-    if action.state in ("approved", "sent", "unknown"):
+    if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
     """The answer about a row. An outcome that was told once is not told again to a new call.
-
-    Args:
-        gate: the gate of the row.
-        action: the row.
-        began: when this call came. If the row had ended by then, the answer says that the call was
-            made before. None: an earlier round of this same call was answered about the row, so
-            it is no repetition.
-        page: address of the approvals page; "" for none.
-    """
+    `began`: when this call came. If the row had ended by then, the answer says that the call was made
+    before. None: an earlier round of this same call was answered about it."""
     if action.ended:
         await _told(gate, action)
     answer = action_answer(action, page)

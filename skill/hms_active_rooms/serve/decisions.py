@@ -19,7 +19,7 @@ from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError,
 from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, State, Way
-from hms_active_rooms.gate.wording import already, outcome
+from hms_active_rooms.gate.view import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
 
 MAX_LISTED = 500

@@ -72,13 +72,7 @@ def listed(tool: Tool) -> types.Tool:
         description=tool.description,
         input_schema=input_schema(tool.name),
         output_schema=MCP_DATA[tool.name].model_json_schema(),
-        annotations=types.ToolAnnotations(
-            title=told["title"],
-            read_only_hint=told["readOnlyHint"],
-            destructive_hint=told["destructiveHint"],
-            idempotent_hint=told["idempotentHint"],
-            open_world_hint=told["openWorldHint"],
-        ),
+        annotations=types.ToolAnnotations.model_validate(told),
     )
 
 
@@ -97,7 +91,14 @@ def build_server(
         guides: the skill's files to read, by path ("SKILL.md", "references/examples/x.py").
         elicit: whether people are asked through their client. The client could answer for them.
     """
-    files = dict(guides or {})
+    files = {
+        URI + name: types.TextResourceContents(uri=URI + name, text=text, mime_type=_kind(name))
+        for name, text in (guides or {}).items()
+    }
+    resources = [
+        types.Resource(name=uri.removeprefix(URI), uri=uri, mime_type=file.mime_type)
+        for uri, file in files.items()
+    ]
     tools = [listed(tool) for tool in capability().tools]
     schemas = {tool.name: tool.input_schema for tool in tools}
 
@@ -105,7 +106,7 @@ def build_server(
         return types.ListToolsResult(tools=tools)
 
     async def list_resources(_: Context, __: object) -> types.ListResourcesResult:
-        return types.ListResourcesResult(resources=[_resource(name) for name in files])
+        return types.ListResourcesResult(resources=resources)
 
     async def list_templates(_: Context, __: object) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=[])
@@ -114,11 +115,9 @@ def build_server(
         _: Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
         uri = str(params.uri)
-        text = files.get(uri.removeprefix(URI)) if uri.startswith(URI) else None
-        if text is None:
+        if uri not in files:
             raise MCPError(types.INVALID_PARAMS, "There is no such resource.", {"uri": uri[:300]})
-        part = types.TextResourceContents(uri=uri, text=text, mime_type=_kind(uri))
-        return types.ReadResourceResult(contents=[part])
+        return types.ReadResourceResult(contents=[files[uri]])
 
     server: Server[Any] = Server(
         NAME,
@@ -151,10 +150,6 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
         raise MCPError(
             error.error.code, f"{error.error.message}. {_NOTHING}", error.error.data
         ) from None
-
-
-def _resource(name: str) -> types.Resource:
-    return types.Resource(name=name, uri=URI + name, mime_type=_kind(name))
 
 
 def _kind(name: str) -> str:

@@ -30,9 +30,17 @@ from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Way
-from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.callers import Caller, caller
-from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
+from hms_active_rooms.serve.calls import (
+    UNSETTLED,
+    Answer,
+    open_call,
+    read,
+    settle,
+    tell,
+    where_to_approve,
+)
 from hms_active_rooms.serve.decisions import (
     NoAnswer,
     already_decided,
@@ -182,21 +190,13 @@ async def answer(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What became of a question, or of a call that nobody was asked about yet.
+    """What became of a question, or of a call that nobody was asked about yet."""
 
-    Attributes:
-        action: the newest row of the call by then.
-        unused: why the answer decided nothing; "" if it decided.
-        overruled: the action that was asked about, if another decision on it counts.
-        closed: the person decided nothing, or cannot be asked; they are not asked again.
-        shown: the record says already that the action's question is shown.
-    """
-
-    action: Action
-    unused: str = ""
-    overruled: str = ""
-    closed: bool = False
-    shown: bool = False
+    action: Action  # the newest row of the call by then
+    unused: str = ""  # why the answer decided nothing; "" if it decided
+    overruled: str = ""  # the action that was asked about, if another decision on it counts
+    closed: bool = False  # nothing was decided, or nobody can be asked: they are not asked again
+    shown: bool = False  # the record says already that the action's question is shown
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class _Change:
             heard = _Heard(action, shown=is_new and shown is not None)
         while True:
             action, overruled = heard.action, heard.overruled or overruled
-            if action.state != "proposed":
+            if action.state in UNSETTLED:
                 action = await self._with_progress(action.id, settle(self.gate, action))
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:

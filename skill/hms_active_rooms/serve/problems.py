@@ -150,38 +150,30 @@ HANDLERS: Final[dict[Any, Any]] = {
 """The `exception_handlers` of an application."""
 
 
-class LastResort:
-    """ASGI wrapper that answers where the application did not, with one line in the log."""
+async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the application for one request: of a bug of ours one line is logged, and a request that
+    the end of the server cuts off is answered."""
+    started = False
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def noted(message: Message) -> None:
+        nonlocal started
+        started = True
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except asyncio.CancelledError:
-            # The server stops and waits no longer; nothing awaits this task's result.
-            if not started:
-                await _unknown(503, "The server stops.")(scope, receive, send)
-        except Exception as error:  # noqa: BLE001
-            # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would
-            # log its text, which may hold a secret, and no graph's pause passes here. The path is
-            # told without its query for the same reason.
-            named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
-            _log.error("failed %s %s: %s", *named, place_of(error))
-            if not started:
-                await _unknown(500, "The server failed.")(scope, receive, send)
+    try:
+        await app(scope, receive, noted)
+    except asyncio.CancelledError:
+        # The server stops and waits no longer; nothing awaits this task's result.
+        if not started:
+            await _unknown(503, "The server stops.")(scope, receive, send)
+    except Exception as error:  # noqa: BLE001
+        # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would log
+        # its text, which may hold a secret, and no graph's pause passes here. The path
+        # is told without its query for the same reason.
+        named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
+        _log.error("failed %s %s: %s", *named, place_of(error))
+        if not started:
+            await _unknown(500, "The server failed.")(scope, receive, send)
 
 
 def place_of(error: BaseException) -> str:

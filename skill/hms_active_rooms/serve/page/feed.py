@@ -42,22 +42,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PageSettings:
-    """How long links and sessions of the page live, and how often it looks; in seconds.
+    """How long links and sessions of the page live, and how often it looks; in seconds."""
 
-    Attributes:
-        link_s: how long a login link can be used, once.
-        session_s: how long a login lasts.
-        journal_s: between two looks into the journal, one for all viewers.
-        room_s: between two looks into a room; longer where a look takes long.
-        beat_s: the longest silence on a stream; the page takes three of them for a lost
-            connection.
-    """
-
-    link_s: float = 12 * 3600.0
-    session_s: float = 12 * 3600.0
-    journal_s: float = 1.0
-    room_s: float = 2.0
-    beat_s: float = 10.0
+    link_s: float = 12 * 3600.0  # a login link can be used, once
+    session_s: float = 12 * 3600.0  # a login lasts
+    journal_s: float = 1.0  # between two looks into the journal, one for all viewers
+    room_s: float = 2.0  # between two looks into a room; longer where a look takes long
+    beat_s: float = 10.0  # the longest silence on a stream; after three the page calls it lost
 
 
 class Feed:

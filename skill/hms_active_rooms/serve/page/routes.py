@@ -152,12 +152,7 @@ def person_name(text: str) -> str:
 
 
 class Page:
-    """The page, at `PATH` and below; the guard's `own_login` must name `PATH`.
-
-    Attributes:
-        entry: for `create_app`.
-        close: ends the open streams, so that a server that stops need not wait for them.
-    """
+    """The page, at `PATH` and below; the guard's `own_login` must name `PATH`."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
         self._gate = toolkit.gate
@@ -180,7 +175,7 @@ class Page:
             *(_route(*place, self._of_person(work)) for place, work in works.items()),
         ]
         self.entry = Entry(routes, self._feed.running)
-        self.close = self._feed.close
+        self.close = self._feed.close  # a server that stops need not wait for the open streams
 
     def login_link(self, base_url: str, name: str = "") -> str:
         """A link that logs one person in, once. Its secret is behind the #, which browsers
