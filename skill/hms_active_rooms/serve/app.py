@@ -37,10 +37,6 @@ from hms_active_rooms.serve.problems import HANDLERS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 9090
-"""The contract's port of the MCP server."""
-
 KEEP_ALIVE_S: Final = 75
 """Longer than clients keep idle connections, so that it is never us who close under a request."""
 
@@ -201,7 +197,7 @@ def serve(
 @asynccontextmanager
 async def serving(
     app: ASGIApp,
-    host: str = DEFAULT_HOST,
+    host: str = "127.0.0.1",
     port: int = 0,
     closing: Callable[[], None] | None = None,
 ) -> AsyncIterator[str]:

@@ -151,13 +151,8 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """One call, or one round of it; MCPError for no such tool, or a bug of ours.
-
-    Args:
-        gate: the gate.
-        page: address of the approvals page; "" for none.
-        elicit: whether a client is asked to put the question to its user, and may answer it.
-    """
+    """One call, or one round of it; MCPError for no such tool, or a bug of ours. `page`: address of
+    the approvals page; `elicit`: whether a client is asked, and may answer, for its person."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:
