@@ -326,10 +326,9 @@ class _Rest:
         return Json(Actions(actions=[self._data(action) for action in found]))
 
     async def action(self, id: Id, request: Request) -> Json:
-        shown = await show(self._gate, id, _may_read(request))
-        events = [EventData.model_validate(event) for event in shown.events[-MAX_EVENTS:]]
-        data = self._data(shown.action)
-        return Json(ShownAction(action=data, events=events, newest_id=shown.newest.id))
+        action, events, newest = await show(self._gate, id, _may_read(request))
+        told = [EventData.model_validate(event) for event in events[-MAX_EVENTS:]]
+        return Json(ShownAction(action=self._data(action), events=told, newest_id=newest.id))
 
     async def approve(self, id: Id, given: Approval, request: Request) -> Json:
         decision: Decision = Approve(given.digest, scope=given.scope)
