@@ -462,9 +462,9 @@ class Gate:
         def take_back(tx: Writing) -> list[Action]:
             no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
             tx.revoke_grants(thread)
-            for row_id in tx.ids(*UNSENT, thread=thread):
-                with skip_if_broken(row_id):
-                    decided = record_decision(tx, row_id, no, by=by, way="message", policy=policy)
+            for row in tx.actions(*UNSENT, thread=thread, limit=None):
+                with skip_if_broken(row.id):
+                    decided = record_decision(tx, row.id, no, by=by, way="message", policy=policy)
                     taken.append(decided.action)
             return taken
 
@@ -641,21 +641,17 @@ class Gate:
         """
 
         def left() -> list[Action]:
-            found = list[Action]()
             with self.journal.read() as view:
-                for row_id in view.ids("sent", "unknown", rooms=self.policy.only_rooms):
-                    with skip_if_broken(row_id):
-                        action = _there(view.get(row_id))
-                        action.check()
-                        sent = action.state == "sent"
-                        if not self._may_be_sending(action) if sent else action.call.visible:
-                            found.append(action)
-            return found
+                rooms = self.policy.only_rooms
+                return view.actions("sent", "unknown", rooms=rooms, limit=None)
 
         looked = []
         for action in await asyncio.to_thread(left):
-            with suppress(ActiveRoomsError):
-                looked.append(await self._settle(action))
+            with suppress(ActiveRoomsError), skip_if_broken(action.id):
+                action.check()
+                sent = action.state == "sent"
+                if not self._may_be_sending(action) if sent else action.call.visible:
+                    looked.append(await self._settle(action))
         return looked
 
     def _may_be_sending(self, action: Action) -> bool:

@@ -48,8 +48,9 @@ def _texts(
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
             raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
-        listed = isinstance(given, Collection) and not isinstance(given, Mapping)
-        texts: list[Any] = list(given) if listed else [given]
+        texts: list[Any] = [given]
+        if isinstance(given, Collection) and not isinstance(given, Mapping):
+            texts = list(given)
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError("give a list of texts that are not empty")
         try:
@@ -188,7 +189,7 @@ class Policy(BaseModel):
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
-                hint="Use a room the person named; do not try others.",
+                hint="Only rooms that the policy names are allowed; do not try others.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:

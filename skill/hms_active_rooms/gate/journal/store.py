@@ -254,19 +254,19 @@ class Reading:
         return next(iter(self._actions(newest)), None), sum(each["calls"] for each in found)
 
     def actions(
-        self, *, oldest_first: bool = False, limit: int = 50, **which: Unpack[Which]
+        self,
+        *states: State,
+        oldest_first: bool = False,
+        limit: int | None = 50,
+        **which: Unpack[Which],
     ) -> list[Action]:
-        """At most `limit` rows, see `Which`, the newest ones first."""
+        """At most `limit` rows, see `Which`, the newest ones first; those in one of these states."""
+        any_of = [self._filters({**which, "state": state}) for state in states]
+        fit = any_of or [self._filters(which)]
         age = actions.c.created_at
-        order = age if oldest_first else age.desc()
-        query = _ROW.where(*self._filters(which)).order_by(order, actions.c.id)
+        query = _ROW.where(sa.or_(*(sa.and_(sa.true(), *filters) for filters in fit)))
+        query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
         return self._actions(self.found(query.limit(limit)))
-
-    def ids(self, *states: State, **which: Unpack[Which]) -> list[str]:
-        """The ids of the rows in one of these states, the newest first."""
-        fit = [sa.and_(*self._filters({**which, "state": state})) for state in states]
-        query = sa.select(actions.c.id).where(sa.or_(*fit)).order_by(actions.c.created_at.desc())
-        return [row["id"] for row in self.found(query)]
 
     def count(self, **which: Unpack[Which]) -> int:
         """How many rows there are; see `Which`."""
