@@ -20,9 +20,9 @@ from mcp.shared.exceptions import MCPError
 import hms_active_rooms
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.capability import capability
+from hms_active_rooms.cli.serving import Where
 from hms_active_rooms.errors import JournalError, ServerError, TimedOut
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.serve.app import DEFAULT_PORT
 from hms_active_rooms.serve.calls import DATA, input_schema
 from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, refusals_of
@@ -56,7 +56,7 @@ modes = pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_name_and_port_are_the_contracts() -> None:
     file = Path(hms_active_rooms.__file__).with_name("capability.yaml")
     exposed = yaml.safe_load(file.read_text())["capability"]["exposes"][0]
-    assert (exposed["namespace"], exposed["port"]) == (NAME, DEFAULT_PORT)
+    assert (exposed["namespace"], exposed["port"]) == (NAME, Where().port)
     assert list(DATA) == [tool.name for tool in capability().tools]
 
 
