@@ -116,16 +116,6 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, parts))
 
 
-def slip(word: str, known: str) -> bool:
-    """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
-    from rapidfuzz.distance import OSA
-
-    if len(word) < 3 or OSA.distance(word, known, score_cutoff=1) != 1:
-        return False
-    doubled = re.sub(r"(.)\1", r"\1", word) == re.sub(r"(.)\1", r"\1", known)
-    return len(word) < len(known) or doubled or sorted(word) == sorted(known)
-
-
 @dataclass(frozen=True)
 class Order:
     """One thing that is asked for.
@@ -206,16 +196,20 @@ def _talk(line: str) -> tuple[Order, ...]:
 
 def _mended(line: str) -> tuple[Order, ...]:
     """The line as it is also said, its known words mended if a letter is missing, doubled or moved."""
+    from rapidfuzz.distance import OSA
+
     spoken = line
     for told, text in rows("spoken"):
         spoken = re.sub(told, text, spoken, count=1, flags=re.IGNORECASE)
     head = re.split('[:"]', spoken)[0]
 
     def known(match: re.Match[str]) -> str:
-        word, words = match[0], () if pattern("verbs").match(match[0]) else kinds("mended")
-        return next((one for one in words if slip(word.lower(), one)), word)
+        word, words = match[0].lower(), () if pattern("verbs").match(match[0]) else kinds("mended")
+        near = (one for one in words if OSA.distance(word, one, score_cutoff=1) == 1)
+        fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
+        return next(fits, match[0])
 
-    fixed = re.sub(r"[^\W\d_]{3,}", known, head) + spoken[len(head) :]
+    fixed = re.sub(r"(?!bot\b)[^\W\d_]{3,}", known, head) + spoken[len(head) :]
     return (_combined(fixed) or _look(fixed)) if fixed != line else ()
 
 
