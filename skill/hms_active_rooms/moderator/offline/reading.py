@@ -218,6 +218,7 @@ def _mended(line: str) -> tuple[Order, ...]:
 _Part = tuple[str, str, Order]
 """What joins it to the part before, its kind, and its order, whose words are the part."""
 
+_ORDERED: Final = ("order", "courtesy")
 _HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
 _SOFT: Final = ("negation", "mood", "reported")
 _REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SOFT)}
@@ -259,7 +260,8 @@ def _combined(line: str) -> tuple[Order, ...]:
     orders, reasons, taken, before = list[Order](), list[str](), False, "order"
     for joint, kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
-        if joint == "and" and kind == "order" and before not in ("order", "courtesy"):
+        # What is joined to a statement by "and" is part of it, and so is a statement of an order.
+        if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
             return ()
         plural = re.match(r"(?i)(?:all|any|both|each|every)|.*s$|$", "".join(last.who[-1:]))
         if (joint == "for" and last.verb == "end") or (joint == "which" and plural):
@@ -461,11 +463,6 @@ def addressed(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
     text = order.words.strip()
     if order.manner == "told":
         return replace(order, words=text)
-    if order.manner == "let":
-        head, know, tail = text.partition(" know")
-        if not know:
-            raise Unclear("no_end")
-        text = head + re.sub("^(?: that)?(?= |$)(?! about)", " that", tail)
     text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
     by_role = pattern("by_role", "macros").match(text)
     everyone = None if by_role else pattern("everyone").match(text)
