@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from evals.intervals import none_seen_bound, wilson
-from evals.markdown import percent, table
+from evals.figures import none_seen_bound, percent, table, wilson
 from evals.sentences import INDEPENDENT, TABLES, Graded, never, play, said
 from evals.sentences import table as played
-from hms_active_rooms.moderator.offline.replies import EXAMPLES
+from hms_active_rooms.moderator.offline.reading import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 
 CARD: Final = Path(__file__).with_name("MODEL_CARD.md")
@@ -34,6 +33,8 @@ REFUSED: Final = (
 """One sentence a kind; the answer in the card is the model's own."""
 
 _LISTED: Final = tuple(TABLES)[2:]
+_KIND: Final = ("kind", "sentences", "right", "wrong changes")
+_MEASURED: Final = ("set", *_KIND[1:], "right, 95 % interval", "wrong, at most")
 
 _HEAD: Final = """\
 # Model card: `commands`
@@ -68,8 +69,9 @@ _LIMITS: Final = """\
 
 
 def card() -> str:
-    own, forbidden = played(INDEPENDENT), never()
+    own = played(INDEPENDENT)
     tables = {name: played(path) for name, path in TABLES.items()}
+    sets = {"independent": own, **tables}.items()
     blocks = [
         _HEAD.rstrip(),
         "\n".join(f"- {quoted(example, 100)}" for example in EXAMPLES),
@@ -90,18 +92,10 @@ def card() -> str:
         "Right: exactly what should happen was proposed. "
         "Wrong change: a message, a removal or an end that should not be.",
         table(
-            (
-                "set",
-                "sentences",
-                "right",
-                "wrong changes",
-                "right, 95 % interval",
-                "wrong, at most",
-            ),
+            _MEASURED,
             [
-                (*_counted("independent", own), *_sampled(own)),
-                *((*_counted(name, graded), *_sampled(graded)) for name, graded in tables.items()),
-                (*_counted("never", forbidden), "-", "-"),
+                *((name, *_counted(all_of_it), *_sampled(all_of_it)) for name, all_of_it in sets),
+                ("never", *_counted(never()), "-", "-"),
             ],
         ),
         "The interval is Wilson's, the 95 % bound Clopper and Pearson's. Both take the sentences as a random sample of what people say, which they are not quite; `never` is none at all, as the grammar is changed until all of it is right.",
@@ -131,10 +125,9 @@ def _about(path: Path) -> str:
     return f"`tests/moderator/offline/{path.name}`. {about}{right}"
 
 
-def _counted(name: str, graded: Sequence[Graded]) -> tuple[str, ...]:
-    right = sum(g.right for g in graded)
-    share = percent(right / len(graded))
-    return name, str(len(graded)), f"{right} ({share})", str(sum(g.wrong_change for g in graded))
+def _counted(graded: Sequence[Graded]) -> tuple[str, ...]:
+    right, wrong = sum(g.right for g in graded), sum(g.wrong_change for g in graded)
+    return str(len(graded)), f"{right} ({percent(right / len(graded))})", str(wrong)
 
 
 def _sampled(graded: Sequence[Graded]) -> tuple[str, str]:
@@ -152,7 +145,3 @@ def _by_kind(graded: Sequence[Graded]) -> str:
         ("kind", "sentences", "right", "wrong changes"),
         [(kind, str(n), str(right[kind]), str(wrong[kind])) for kind, n in asked.most_common()],
     )
-
-
-def write_card(path: Path = CARD) -> None:
-    path.write_text(card(), encoding="utf-8")

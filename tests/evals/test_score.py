@@ -11,15 +11,14 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.types import Interrupt
 
-from evals.cast import Cast
+from evals.answering import questions, resume_with
 from evals.content import false_claims
 from evals.effects import Change, Post, Yes, bypasses
 from evals.people import GARBAGE, NEAR_MISSES, PEOPLE, Garbage, NearMiss, No, Nothing, reply
 from evals.people import Yes as SaysYes
-from evals.questions import questions, resume_with
 from evals.scenario import Turn, Want
 from evals.score import Score, breaches, judge, refusals, too_often
-from evals.stage import RunClock
+from evals.stage import Cast, RunClock
 from evals.wishes import Wishes
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.gate.actions import parse_call

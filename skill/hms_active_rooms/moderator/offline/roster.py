@@ -15,13 +15,16 @@ from typing import Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, people_count
 from hms_active_rooms.looks import skeleton
-from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, slip
-from hms_active_rooms.untrusted import resolve_short_id
+from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, say, slip
+from hms_active_rooms.untrusted import quoted, resolve_short_id, short_ids
 
+MAX_OPTIONS: Final = 8
 _SHARED_CHARS: Final = 4
 _FEW: Final = 8
 _MAX_NAME_WORDS: Final = 9
+_MAX_NAMES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,59 @@ class Roster(BaseModel):
                 if near and all(one.sure if least == "sure" else one.options for one in found):
                     return end
         return 0
+
+    # Said of people. Between two texts that a stranger wrote, and between one and a number, stands
+    # a Latin word, so that a right-to-left name cannot reorder the line (see `untrusted`).
+
+    def nobody(self, name: str) -> str:
+        """No one has this name."""
+        role = name.removeprefix("the ").removesuffix(" role")
+        if role != name and role in self.by_role:
+            return say("only_a_role", role=quoted(role, 30))
+        return say("nobody", name=quoted(name), roles=self._roles())
+
+    def _roles(self) -> str:
+        shown = [f"{count:,} as {quoted(role, 30)}" for role, count in self.by_role.items()]
+        left = f" and {len(shown) - SHOWN_ROLES} other roles" if len(shown) > SHOWN_ROLES else ""
+        return f"By role: {' and '.join(shown[:SHOWN_ROLES])}{left}." if shown else say("empty")
+
+    def who_is_here(self, role: str | None = None, *, count: bool = False) -> str:
+        """How many are here, or have a role, and up to 20 names."""
+        peers = [peer for peer in self.peers if role in (None, peer.role)]
+        total = self.total if role is None else self.by_role[role]
+        held = f". {self._roles()}" if role is None else f" with the role {quoted(role, 30)}."
+        text = f"{people(total)} here{held}" if self.total else say("empty")
+        if count or not peers:
+            return text
+        # With commas only the order of right-to-left names can look turned; nothing depends on it.
+        names = ", ".join(quoted(peer.name) for peer in peers[:_MAX_NAMES])
+        left = total - min(len(peers), _MAX_NAMES)
+        return f"{text}\nNames: {names}{f' and {left:,} more' if left > 0 else ''}."
+
+    def found(self, options: Sequence[Someone]) -> str:
+        """The people a search found, a line each."""
+        lines = [f"{self._one(option)} is here." for option in options[:MAX_OPTIONS]]
+        left = len(options) - MAX_OPTIONS
+        return "\n".join([*lines, f"And {left} more."] if left > 0 else lines)
+
+    def which(self, options: Sequence[Someone]) -> str:
+        """A numbered question; the options shown are those an answer can choose from."""
+        shown = [self._one(option) for option in options[:MAX_OPTIONS]]
+        lines = "\n".join(f"{place}. called {one}" for place, one in enumerate(shown, 1))
+        return say("this_one" if len(options) == 1 else "which_one", lines=lines)
+
+    def _one(self, option: Someone) -> str:
+        role = quoted(option.role, 30)
+        if not isinstance(option, Peer):
+            return f"everyone with the role {role}, that is {people_count(option.count)}"
+        short = short_ids([peer.id for peer in self.peers])[option.id]
+        named, user_id = quoted(option.name), quoted(option.user_id, 40)
+        return f"{named} with the role {role}, user id {user_id} and id {short}"
+
+
+def people(count: int) -> str:
+    """How many people there are."""
+    return f"{people_count(count)} {'is' if count == 1 else 'are'}"
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
