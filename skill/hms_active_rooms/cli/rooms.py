@@ -95,7 +95,7 @@ def peers(
     if json and rows > MAX_ROWS:
         raise InvalidCall(
             f"--limit is at most {MAX_ROWS} with --json.",
-            hint="Go on with --offset, or write everybody to a file or a pipe with --all.",
+            hint="Use --offset for the next ones, or --all for everybody, to a file or a pipe.",
         )
     everyone = seen(Settings(policy=policy), room, lambda gate: gate.peers(room))
     rows = len(everyone) if all else rows

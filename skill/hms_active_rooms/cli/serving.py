@@ -125,7 +125,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     from hms_active_rooms.serve.app import serve as run
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
-    from hms_active_rooms.serve.page import PATH, Page
+    from hms_active_rooms.serve.page.routes import PATH, Page
 
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
@@ -212,7 +212,7 @@ def public_url(environ: Mapping[str, str]) -> str:
     match = _URL.fullmatch(given.rstrip("/").lower())
     if match is None:
         raise ConfigurationError(
-            f"{URL_VARIABLE} is {quoted(given, 100)}, which is no address.",
+            f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
             hint="Write https://rooms.example, without a path.",
         )
     scheme, host, port = match.groups()
@@ -250,7 +250,7 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
     if named and (foreign := [room for room in rooms if room not in named]):
         raise ConfigurationError(
             f"The policy does not name room {quoted(foreign[0])}.",
-            hint="Leave --room away, or add it to the policy.",
+            hint="Leave out --room, or add the room to the policy.",
         )
     if rooms:
         policy = Policy.from_env(environ, rooms=tuple(rooms))

@@ -73,7 +73,7 @@ def install(
     target = parent / NAME
     if (parent / "SKILL.md").is_file():
         raise InvalidCall(
-            f"{quoted(folder, 200)} is a skill itself.", hint="Give the folder that holds skills."
+            f"{quoted(folder, 200)} is itself a skill.", hint="Give the folder that holds skills."
         )
     if refusal := _refusal(target, force=force):
         raise InvalidCall(f"{quoted(str(target), 300)} {refusal} Nothing was changed.")

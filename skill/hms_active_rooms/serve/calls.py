@@ -84,12 +84,6 @@ class Answer:
         """The same in other words."""
         return replace(self, text=text, data={**self.data, "text": text})
 
-    @property
-    def failed(self) -> bool:
-        """It was approved and tried, and surely not executed."""
-        row = self.action
-        return row is not None and row.state == "failed" and row.executed == "no"
-
 
 def where_to_approve(action_id: str, page: str = "") -> str:
     """What a person does elsewhere to decide. `page`: address of the approvals page, if any."""
@@ -289,10 +283,8 @@ async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
     now = gate.journal.now()
     if action.state != "unknown":
         return action.told_at is not None or now - action.ended_at > TOLD_WITHIN
-    if action.told_at is None:
-        return False
-    if now - action.told_at > TOLD_WITHIN:
-        return True
+    if action.told_at is None or now - action.told_at > TOLD_WITHIN:
+        return action.told_at is not None
     # An unknown outcome is given up once another session runs.
     with suppress(ActiveRoomsError):
         session = (await gate.active_room(action.room_id)).session

@@ -40,7 +40,6 @@ PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
-_LAST_PORT: Final = 65535
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
 _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
@@ -56,7 +55,6 @@ _HINTS: Final = {
     "proxy": "Whoever runs the server sets HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
 _TOO_LARGE: Final = "The request is too large."
-_TOO_MANY: Final = "Too many requests of programs are open. Nothing was executed; try again later."
 _MORE_HEADERS: Final = {
     401: {"www-authenticate": "Bearer"},
     503: {"retry-after": "5"},  # our choice: what takes long waits for a person, or for 100ms
@@ -241,7 +239,7 @@ def judge(
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
         return _refused(421, "host", "This server is not reached by that Host.")
-    if int(match[2] or 0) > _LAST_PORT:
+    if int(match[2] or 0) > 65535:
         return _refused(421, "host", "No server is reached by that port.")
     origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
@@ -346,7 +344,8 @@ class Guard:
         # People come by the page, or by a program of their own with an approver's token.
         program = not verdict.approves and not _needs_no_token(self._settings, scope["path"])
         if program and self._is_busy(verdict.name) and not isinstance(first, Refused):
-            first = _refused(503, BUSY, _TOO_MANY)
+            text = "Too many requests of programs are open. Nothing was executed; try again later."
+            first = _refused(503, BUSY, text)
         if isinstance(first, Refused):
             await _refuse(first, scope, receive, send)
             return

@@ -244,22 +244,21 @@ class Page:
         )
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
-        shown = await show(self._gate, request.path_params["action_id"])
-        action, newest = shown.action, shown.newest
+        action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
         # The journal's rows open as questions too.
-        seen = any(event.kind == "asked" and event.way == WAY for event in shown.events)
+        seen = any(event.kind == "asked" and event.way == WAY for event in events)
         if action.state == "proposed" and not seen:
             await self._gate.asked(action, WAY)
         return {
             **action_view(action),
             "told": told(action, newest),
             "ended": newest.state in FINAL,
-            "events": [event_view(event) for event in shown.events],
+            "events": [event_view(event) for event in events],
         }
 
     async def _decide(self, request: Request, who: Session) -> dict[str, Any]:
         body = await _sent(request)
-        action_id = request.path_params["action_id"]
+        action_id = request.path_params["action_id"].lower()
         try:
             verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
         finally:
