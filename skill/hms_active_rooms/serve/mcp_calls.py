@@ -47,6 +47,7 @@ from hms_active_rooms.serve.decisions import (
     decide_and_run,
     meanwhile,
 )
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
@@ -150,9 +151,11 @@ async def answer(
     try:
         call = checked(params.name, params.arguments or {})
         info = context.session.client_params
-        name = info.client_info.name if info else "client"
-        # One plain word, so that it reads like nothing else.
-        name = _NOT_IN_A_NAME.sub("_", name[:400])[:_MAX_NAME_CHARS] or "unnamed"
+        given = info.client_info.name if info else "client"
+        # One plain word, so that it reads like nothing else; with a mark if the name was another,
+        # since whoever has the same name can be told what was asked for.
+        name = _NOT_IN_A_NAME.sub("_", given[:400])[:_MAX_NAME_CHARS] or "unnamed"
+        name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
         if isinstance(call, StateChange):
             # A client said what was decided. Which person it asked is not known.

@@ -116,16 +116,6 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, parts))
 
 
-def slip(word: str, known: str) -> bool:
-    """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
-    from rapidfuzz.distance import OSA
-
-    if len(word) < 3 or OSA.distance(word, known, score_cutoff=1) != 1:
-        return False
-    doubled = re.sub(r"(.)\1", r"\1", word) == re.sub(r"(.)\1", r"\1", known)
-    return len(word) < len(known) or doubled or sorted(word) == sorted(known)
-
-
 @dataclass(frozen=True)
 class Order:
     """One thing that is asked for.
@@ -206,16 +196,20 @@ def _talk(line: str) -> tuple[Order, ...]:
 
 def _mended(line: str) -> tuple[Order, ...]:
     """The line as it is also said, its known words mended if a letter is missing, doubled or moved."""
+    from rapidfuzz.distance import OSA
+
     spoken = line
     for told, text in rows("spoken"):
         spoken = re.sub(told, text, spoken, count=1, flags=re.IGNORECASE)
     head = re.split('[:"]', spoken)[0]
 
     def known(match: re.Match[str]) -> str:
-        word, words = match[0], () if pattern("verbs").match(match[0]) else kinds("mended")
-        return next((one for one in words if slip(word.lower(), one)), word)
+        word, words = match[0].lower(), () if pattern("verbs").match(match[0]) else kinds("mended")
+        near = (one for one in words if OSA.distance(word, one, score_cutoff=1) == 1)
+        fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
+        return next(fits, match[0])
 
-    fixed = re.sub(r"[^\W\d_]{3,}", known, head) + spoken[len(head) :]
+    fixed = re.sub(r"(?!bot\b)[^\W\d_]{3,}", known, head) + spoken[len(head) :]
     return (_combined(fixed) or _look(fixed)) if fixed != line else ()
 
 
@@ -224,6 +218,7 @@ def _mended(line: str) -> tuple[Order, ...]:
 _Part = tuple[str, str, Order]
 """What joins it to the part before, its kind, and its order, whose words are the part."""
 
+_ORDERED: Final = ("order", "courtesy")
 _HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
 _SOFT: Final = ("negation", "mood", "reported")
 _REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SOFT)}
@@ -265,7 +260,8 @@ def _combined(line: str) -> tuple[Order, ...]:
     orders, reasons, taken, before = list[Order](), list[str](), False, "order"
     for joint, kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
-        if joint == "and" and kind == "order" and before not in ("order", "courtesy"):
+        # What is joined to a statement by "and" is part of it, and so is a statement of an order.
+        if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
             return ()
         plural = re.match(r"(?i)(?:all|any|both|each|every)|.*s$|$", "".join(last.who[-1:]))
         if (joint == "for" and last.verb == "end") or (joint == "which" and plural):
@@ -467,11 +463,6 @@ def addressed(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
     text = order.words.strip()
     if order.manner == "told":
         return replace(order, words=text)
-    if order.manner == "let":
-        head, know, tail = text.partition(" know")
-        if not know:
-            raise Unclear("no_end")
-        text = head + re.sub("^(?: that)?(?= |$)(?! about)", " that", tail)
     text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
     by_role = pattern("by_role", "macros").match(text)
     everyone = None if by_role else pattern("everyone").match(text)

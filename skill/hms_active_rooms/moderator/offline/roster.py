@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, people_count
 from hms_active_rooms.looks import skeleton
-from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, say, slip
+from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, say
 from hms_active_rooms.untrusted import quoted, resolve_short_id, short_ids
 
 MAX_OPTIONS: Final = 8
@@ -84,11 +84,6 @@ class Roster(BaseModel):
     def is_whole(self) -> bool:
         """Everyone who matches was shown."""
         return len(self.peers) >= (self.total if self.matching is None else self.matching)
-
-    def joined(self, parts: Iterable[Roster]) -> Roster:
-        """This roster, with the people of other parts of the room added."""
-        people = [peer for part in (self, *parts) for peer in part.peers]
-        return self.model_copy(update={"peers": _unique(people)})
 
     def sought(self, name: str) -> list[tuple[str, str]]:
         """The filters that find everybody whom these words could mean, in a room not shown whole."""
@@ -177,11 +172,7 @@ class Roster(BaseModel):
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
                 near[peer] = -best
         options = tuple(sorted(near, key=lambda peer: near[peer]))
-        # A whole name with a slip in it: one word right, and nobody else comes near.
-        sure = len(options) == 1 < len(words) == len(options[0].words)
-        both = list(zip(words, options[0].words, strict=True)) if sure else []
-        sure = any(a == b for a, b in both) and all(a == b or slip(a, b) for a, b in both)
-        return Found(options, sure=sure, near=not sure)
+        return Found(options, near=True)
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
@@ -277,15 +268,18 @@ def read_roster(artifact: object, room_id: str) -> Roster | None:
     return seen.model_copy(update={"matching": matching, "by_role": dict(ordered)})
 
 
-def _meet(said: Sequence[str], name: Sequence[str], shared: int = 99) -> bool:
+def _meet(said: Sequence[str], name: Sequence[str], least: int = 99) -> bool:
     """Whether each spoken word is one of the name, its first letter, or shares a beginning."""
 
-    def same(one: str, other: str) -> bool:
-        short, long = sorted((one, other), key=len)
-        enough = len(short) >= shared or (len(one) == 1 and len(said) > 1)
-        return one == other or (enough and long.startswith(short))
+    few = len(said)
 
-    return len(said) <= len(name) and all(any(same(one, other) for other in name) for one in said)
+    def same(one: str, other: str) -> bool:
+        begins = one.startswith(other) or other.startswith(one)
+        return one == other or (
+            begins and (least <= min(len(one), len(other)) or len(one) == 1 < few)
+        )
+
+    return few <= len(name) and all(any(same(one, other) for other in name) for one in said)
 
 
 def _key(text: str) -> tuple[str, ...]:

@@ -215,7 +215,8 @@ class _Turn:
         looks += [("role", group.options[0].role)] if group else []
         if looks and not parts:
             self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
-        seen = everyone.joined(parts)
+        people = {peer.id: peer for part in (everyone, *parts) for peer in part.peers}
+        seen = everyone.model_copy(update={"peers": tuple(people.values())})
         meant = [one for name in names for one in seen.resolve(name).options]
         sure = group or all(part.is_whole for part in parts)
         if not sure and not any(isinstance(one, RoleGroup) for one in meant):
