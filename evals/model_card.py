@@ -10,7 +10,7 @@ from typing import Final
 from evals.figures import none_seen_bound, percent, table, wilson
 from evals.sentences import INDEPENDENT, TABLES, Graded, never, play, said
 from evals.sentences import table as played
-from hms_active_rooms.moderator.offline.replies import EXAMPLES
+from hms_active_rooms.moderator.offline.reading import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 
 CARD: Final = Path(__file__).with_name("MODEL_CARD.md")
@@ -34,7 +34,9 @@ REFUSED: Final = (
 
 _LISTED: Final = tuple(TABLES)[2:]
 _KIND: Final = ("kind", "sentences", "right", "wrong changes")
-_MEASURED: Final = ("set", *_KIND[1:], "right, 95 % interval", "wrong, at most")
+_MEASURED: Final = ("set", *_KIND[1:], "right before", "right, 95 % interval", "wrong, at most")
+_BEFORE: Final = (63, 166, 113, 146, 155, 199, 103, 101, 83, 156, 128, 179)
+"""How many of each set were right with a third more words, before they were cut."""
 
 _HEAD: Final = """\
 # Model card: `commands`
@@ -50,7 +52,7 @@ It needs no network and no key, and nothing in it is random: the same conversati
 It is for the demo, for tests, and for moderators who type short orders.
 It is not for free conversation, other languages, or judging what people say.
 
-A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. A new phrase is a line in `orders.lark` or `words.yaml`.
+A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. `orders.lark` holds the shape of an order, `words.yaml` the words: a new phrase is a line there.
 What tools answer and what people in the room wrote is never read as an order.
 Every change it proposes goes through the gate, like that of any model.
 
@@ -90,12 +92,17 @@ def card() -> str:
             )
         ),
         "Right: exactly what should happen was proposed. "
-        "Wrong change: a message, a removal or an end that should not be.",
+        "Wrong change: a message, a removal or an end that should not be. "
+        "Right before: with a longer list of phrases, before special cases became general rules and "
+        "phrases that hardly anybody says were taken out; it made no wrong change either.",
         table(
             _MEASURED,
             [
-                *((name, *_counted(all_of_it), *_sampled(all_of_it)) for name, all_of_it in sets),
-                ("never", *_counted(never()), "-", "-"),
+                *(
+                    (name, *_counted(graded), str(before), *_sampled(graded))
+                    for (name, graded), before in zip(sets, _BEFORE, strict=True)
+                ),
+                ("never", *_counted(never()), "316", "-", "-"),
             ],
         ),
         "The interval is Wilson's, the 95 % bound Clopper and Pearson's. Both take the sentences as a random sample of what people say, which they are not quite; `never` is none at all, as the grammar is changed until all of it is right.",

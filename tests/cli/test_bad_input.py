@@ -73,7 +73,7 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("peers", ROOM, "--limit", "0"), "--limit"),
         (("peers", ROOM, "--offset", "-1"), "--offset"),
         (("peers", ROOM, "--limit", "many"), "--limit"),
-        (("actions", "--state", "finished"), "is no state"),
+        (("actions", "--state", "finished"), "is not a state"),
         (("actions", "--limit", "0"), "--limit"),
         (("actions", "--limit", "9" * 20), "--limit"),
         (("actions", "--room", "x"), "is not a room id"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import QUESTION, Open, Run, answered, control, ended, executed
+from cli.running import QUESTION, Open, Run, answered, control, ended
 from forks import WAIT_S
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.approval import Approve, record_decision
@@ -186,19 +186,6 @@ def test_a_yes_that_was_typed_and_not_entered_is_no_answer(sim: Simulation, term
     assert posts(sim) == []
 
 
-def test_ctrl_c_at_the_question_decides_nothing(sim: Simulation, call: Run, terminal: Open) -> None:
-    child = terminal("end", sim.room_id)
-    child.expect(QUESTION)
-    child.sendintr()
-    code, rest = ended(child)
-    assert code == 130
-    assert "Nothing was decided and nothing was sent" in rest
-    assert "Traceback" not in rest
-    (row,) = call("actions", "--json").json["actions"]
-    assert row["state"] == "proposed"
-    assert posts(sim) == []
-
-
 def test_an_answer_after_the_deadline_sends_nothing(sim: Simulation, terminal: Open) -> None:
     child = terminal("end", sim.room_id, HMS_POLICY_APPROVAL_TTL_S="0.001")
     child.expect("too late to answer")
@@ -297,22 +284,6 @@ def test_a_lost_answer_is_told_as_unknown_and_not_sent_again(
     assert code == 5
     assert "The outcome is unknown" in rest
     assert "Ask somebody in the room whether the message arrived." in rest
-    assert len(posts(sim)) == 1
-
-
-def test_ctrl_c_while_it_is_sent_says_that_it_may_have_been_executed(
-    sim: Simulation, terminal: Open
-) -> None:
-    sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
-    child = terminal("remove", sim.room_id, "Spam Bot")
-    child.expect(QUESTION)
-    child.sendline("yes")
-    executed(sim)
-    child.sendintr()
-    code, rest = ended(child)
-    assert code == 5
-    assert "it may have been executed" in rest
-    assert "Traceback" not in rest
     assert len(posts(sim)) == 1
 
 

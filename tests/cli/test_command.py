@@ -209,9 +209,7 @@ def test_a_locale_without_our_letters_is_no_obstacle(
     assert (done.returncode, "Jos\\xe9" in done.stdout) == (0, True)
 
 
-def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
-    environ: dict[str, str],
-) -> None:
+def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(environ: dict[str, str]) -> None:
     child = subprocess.Popen(
         [*COMMAND, "sim", "--port", "0", "--foreign-room", "404", "--delay-s", "0", "--json"],
         stdout=subprocess.PIPE,

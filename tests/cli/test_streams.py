@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import COMMAND, Open, ended, executed, process
-from forks import Ended
+from cli.running import COMMAND, QUESTION, Open, Run, ended, executed, process
+from forks import Ended, Terminal
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from simulated import posts
@@ -54,29 +54,38 @@ def test_help_on_a_full_disk_says_so(environ: dict[str, str]) -> None:
     assert done.err.startswith("error: The output cannot be written: No space left on device.")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def stop(child: Terminal, sent: signal.Signals) -> tuple[int | None, str]:
+    """Ctrl-C, or a signal from elsewhere; how the command ended."""
+    child.sendintr() if sent == signal.SIGINT else child.signal(sent)
+    code, rest = ended(child)
+    assert "Traceback" not in rest
+    return code, rest
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_at_the_question_decides_nothing_and_says_so(
-    sim: Simulation, terminal: Open, sent: signal.Signals
+    sim: Simulation, call: Run, terminal: Open, sent: signal.Signals
 ) -> None:
     child = terminal("end", sim.room_id)
-    child.expect(r"Approve\?")
-    child.signal(sent)
-    code, rest = ended(child)
+    child.expect(QUESTION)
+    code, rest = stop(child, sent)
     assert code == 128 + sent
     assert "Nothing was decided and nothing was sent" in rest
-    assert posts(sim) == []
+    (row,) = call("actions", "--json").json["actions"]
+    assert (row["state"], posts(sim)) == ("proposed", [])
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_is_sent_says_that_it_may_have_been_executed(
-    sim: Simulation, terminal: Open
+    sim: Simulation, terminal: Open, sent: signal.Signals
 ) -> None:
     sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
     child = terminal("remove", sim.room_id, "Spam Bot")
-    child.expect(r"Approve\?")
+    child.expect(QUESTION)
     child.sendline("yes")
     executed(sim)
-    child.signal(signal.SIGTERM)
-    code, rest = ended(child)
+    code, rest = stop(child, sent)
     assert code == 5
     assert "it may have been executed" in rest
     assert f"hms-active-rooms peers {sim.room_id}" in rest
+    assert len(posts(sim)) == 1

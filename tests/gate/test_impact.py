@@ -82,6 +82,17 @@ def test_a_role_that_is_nearly_a_protected_one_is_pointed_out(misspelled: str) -
     assert assess(remove(peer_id=CLASS[1].id), room(), CLASS, policy)[1].warnings == ()
 
 
+def test_somebody_whose_role_is_not_told_is_not_removed_where_roles_are_protected() -> None:
+    for told in ({}, {"role": None}, {"role": " "}, {"role_name": "teacher"}):
+        people = [CLASS[1], Peer.model_validate({"id": CLASS[0].id, "name": "Anna", **told})]
+        call, open_to_all = remove(peer_id=CLASS[0].id), Policy(rooms=(ROOM,))
+        _, shown = assess(call, room(), people, open_to_all)
+        with pytest.raises(PolicyRefusal, match="does not tell the role"):
+            assess(call, room(), people, POLICY)
+        with pytest.raises(PolicyRefusal, match="does not tell the role"):
+            drift(call, shown, room(), people, POLICY)
+
+
 def test_a_short_id_becomes_the_full_one() -> None:
     call, impact = assess(remove(peer_id=CLASS[2].id[:8]), room(), CLASS, POLICY)
     assert call.arguments()["peer_id"] == CLASS[2].id

@@ -250,6 +250,24 @@ async def test_an_outcome_is_not_told_to_the_client_of_another_machines_server(
     assert told["waiting"]
 
 
+@pytest.mark.parametrize(
+    ("one", "two"), [("клиент", "客户端"), ("a b", "a(b"), ("x" * 41, "x" * 42)]
+)
+async def test_what_a_session_asked_for_is_not_told_to_a_client_whose_name_looks_alike_on_record(
+    one: str, two: str
+) -> None:
+    toolkit = kit(students())
+    async with served(toolkit) as url:
+        async with connected(url, name=one) as mcp:
+            asked = (await mcp.call_tool(REMOVE, remove())).structured_content
+        async with connected(url, name=two) as mcp:
+            again = (await mcp.call_tool(REMOVE, remove())).structured_content
+        async with connected(url, name=one) as mcp:
+            mine = (await mcp.call_tool(REMOVE, remove())).structured_content
+    assert asked["action_id"] != again["action_id"]
+    assert asked["action_id"] == mine["action_id"]
+
+
 async def test_what_a_session_asked_for_is_told_to_the_next_one_once_it_has_ended() -> None:
     """Some clients open a session for each call."""
     toolkit = kit(students())

@@ -459,8 +459,8 @@ async def test_what_was_not_sent_is_not_executed(monkeypatch: pytest.MonkeyPatch
 async def test_one_action_is_shown_with_its_events() -> None:
     toolkit = kit(students())
     action = await waiting(toolkit)
-    shown = await show(toolkit.gate, action.id.upper())
-    assert shown.action == shown.newest == action
-    assert [e.kind for e in shown.events] == ["proposed"]
+    shown, events, newest = await show(toolkit.gate, action.id)
+    assert shown == newest == action
+    assert [e.kind for e in events] == ["proposed"]
     with pytest.raises(InvalidCall):
         await show(toolkit.gate, "nothing")

@@ -17,7 +17,7 @@ from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.guard import GuardSettings, guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
-from hms_active_rooms.serve.page import Page
+from hms_active_rooms.serve.page.routes import Page
 from hms_active_rooms.serve.rest import rest_entry
 from serve.people import kit, remove, students
 from serve.rest_callers import ADA, CALLER, Client, rest_app

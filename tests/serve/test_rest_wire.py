@@ -14,7 +14,7 @@ from hms_active_rooms import errors
 from hms_active_rooms.errors import ActiveRoomsError, RateLimited
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.app import create_app
-from hms_active_rooms.serve.page import Page
+from hms_active_rooms.serve.page.routes import Page
 from hms_active_rooms.serve.rest import rest_entry
 from serve.people import broken, kit, remove, students
 from serve.rest_callers import ADA, CALLER, GUARDED, OPEN, problem, rest_app, speaking

@@ -49,7 +49,10 @@ def actions(
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
         bool,
-        Option("--refused", help="List the HTTP requests that serve and mcp refused, not actions."),
+        Option(
+            "--refused",
+            help="Instead of actions, list the HTTP requests that serve and mcp refused.",
+        ),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
@@ -63,7 +66,7 @@ def actions(
     wanted = next((known for known in BY_STATE if known == state), None)
     if state is not None and wanted is None:
         states = f"States: {', '.join(BY_STATE)}."
-        raise InvalidCall(f"--state {quoted(state)} is no state.", hint=states)
+        raise InvalidCall(f"--state {quoted(state)} is not a state.", hint=states)
     room_id = parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
         requests = reading.refused_requests(limit=limit) if refused else []
@@ -162,7 +165,7 @@ def export(
     """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
     if file == "-":
-        raise InvalidCall("- would be a file of that name.", hint="Name a new file.")
+        raise InvalidCall('"-" would be a file of that name here.', hint="Name a new file.")
     with open_journal(Settings(journal=journal)) as book:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -171,7 +174,7 @@ def export(
         except OSError as error:
             raise ConfigurationError(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
-                hint="Name a new file: an old one is never replaced.",
+                hint="Name a new file. An existing one is never replaced.",
             ) from None
     text = f"Wrote {screen.counted(count, 'action')} to {quoted(file, 200)}."
     screen.result({"file": file, "actions": count}, text, as_json=json)
@@ -190,8 +193,8 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"{pruned.left:,} more ended before that, but were not exported, or changed since. "
-            f"Export them first: {export}"
+            f"Not deleted: {screen.counted(pruned.left, 'action')}, not exported or changed since. "
+            f"Export them, then prune again: {export}"
         )
 
 
@@ -201,7 +204,7 @@ def _moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidCall(
-            f"--before {quoted(text, 60)} is no date.",
+            f"--before {quoted(text, 60)} is not a date.",
             hint="Write it like 2026-11-01 or 2026-11-01T18:00+01:00.",
         ) from None
 
@@ -238,7 +241,7 @@ def approve(action: ActionId, settings: Settings) -> int:
         raise ConfigurationError(
             "Approving needs a person at a terminal; nothing was decided.",
             hint="Run this command in a terminal, without pipes."
-            " To say no from anywhere: hms-active-rooms reject ACTION",
+            " Rejecting needs no terminal: hms-active-rooms reject ACTION",
         )
     with open_journal(settings) as book:
         row = existing(book, action)

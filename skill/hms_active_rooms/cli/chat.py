@@ -54,8 +54,6 @@ _INTRO: Final = (
 
 KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
-KEPT_CHECKPOINTS: Final = 50
-"""Of one conversation: some turns, though only the newest is ever read."""
 
 
 class Chat(NamedTuple):
@@ -83,7 +81,7 @@ def chat(
     if thread is not None and not _THREAD.fullmatch(thread):
         raise InvalidCall(
             f"--thread {quoted(thread)} cannot be the name of a conversation.",
-            hint="Up to 64 letters, digits, dots, dashes and underscores.",
+            hint="Use up to 64 letters, digits, dots, dashes and underscores.",
         )
     environ = settings.environ()
     allowed = room_policy(environ, room_id)
@@ -268,7 +266,7 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
                 f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id < (SELECT"  # noqa: S608
                 " min(checkpoint_id) FROM (SELECT checkpoint_id FROM checkpoints WHERE"
                 " thread_id = ? ORDER BY checkpoint_id DESC LIMIT ?))",
-                (thread, thread, KEPT_CHECKPOINTS),
+                (thread, thread, 50),
             )
         db.commit()
 
@@ -288,11 +286,11 @@ def _connected() -> Iterator[sqlite3.Connection]:
         raise
     except OSError as error:
         raise ConfigurationError(
-            f"The conversations cannot be kept in {_place()}: {error.strerror or error}.",
+            f"The conversations cannot be saved in {_place()}: {error.strerror or error}.",
             hint="Set XDG_STATE_HOME to a folder that can be written.",
         ) from None
     except sqlite3.Error as error:
         raise ConfigurationError(
             f"The conversations in {_place()} cannot be read or written: {error}.",
-            hint="Move the file away; the journal is another file and is not touched.",
+            hint="Move that file away. The journal is a different file and stays as it is.",
         ) from None

@@ -46,9 +46,6 @@ from hms_active_rooms.moderator.moderator import ModeratorState, build_moderator
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import message_of
 
-Event = Mapping[str, Any]
-"""`type` says what it is."""
-
 Given = ModeratorState | Command[Any] | None
 
 LEAVE: Final = re.compile(
@@ -322,7 +319,8 @@ class Transcript(Desk):
         else:
             super().notice(text)
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Show an event; `type` says what it is."""
         self._progress.stop()
         if self._as_json:
             screen.document(event)

@@ -90,12 +90,12 @@ def peers(
 
     refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
-        raise InvalidCall("--all has no pages: leave out --limit and --offset.")
+        raise InvalidCall("--all prints everybody: leave out --limit and --offset.")
     rows = limit if limit is not None else DEFAULT_ROWS if json else 100
     if json and rows > MAX_ROWS:
         raise InvalidCall(
             f"--limit is at most {MAX_ROWS} with --json.",
-            hint="Go on with --offset, or write everybody to a file or a pipe with --all.",
+            hint="Use --offset for the next ones, or --all for everybody, to a file or a pipe.",
         )
     everyone = seen(Settings(policy=policy), room, lambda gate: gate.peers(room))
     rows = len(everyone) if all else rows
@@ -157,7 +157,13 @@ def end(
     settings: Settings,
     room: Room,
     reason: Reason = None,
-    lock: Annotated[bool, Option("--lock", help="Also disable the room: nobody can join.")] = False,
+    lock: Annotated[
+        bool,
+        Option(
+            "--lock",
+            help="Also disable the room: nobody can join until it is enabled again, in the dashboard or by API.",
+        ),
+    ] = False,
 ) -> int:
     """End the running session for everyone. Asks first."""
     return _change("hms-end-active-room", room, {"--reason": reason, "--lock": lock}, settings)

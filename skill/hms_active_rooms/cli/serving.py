@@ -56,7 +56,10 @@ class Where:
     ] = None
     no_elicitation: Annotated[
         bool,
-        Option("--no-elicitation", help="Never ask the MCP client's user to decide."),
+        Option(
+            "--no-elicitation",
+            help="Never ask through the MCP client; people decide elsewhere, e.g. with `approve`.",
+        ),
     ] = False
 
 
@@ -81,7 +84,6 @@ def mcp(
         _listening(settings, where, people=None)
         return
     refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin", "json")
-    log_to_stderr()
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())
     notices = notifying(toolkit.gate, settings.environ())
@@ -102,7 +104,7 @@ def serve(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Print a one-time login link for NAME (repeatable). Default: one without a name.",
+            help="Print a one-time login link for NAME (repeatable). Default: one link, without a name.",
         ),
     ] = None,
 ) -> None:
@@ -123,9 +125,8 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     from hms_active_rooms.serve.app import serve as run
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
-    from hms_active_rooms.serve.page import PATH, Page
+    from hms_active_rooms.serve.page.routes import PATH, Page
 
-    log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
@@ -172,7 +173,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"New links: kill -USR1 {os.getpid()}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
-            answers = ", and its client may answer for the person" if elicit else ""
+            answers = ", and answer its own question in a person's place" if elicit else ""
             warning = f"without HMS_SERVER_TOKEN any program on this machine may call{answers}."
             screen.err(f"Warning: {warning}")
 
@@ -211,7 +212,7 @@ def public_url(environ: Mapping[str, str]) -> str:
     match = _URL.fullmatch(given.rstrip("/").lower())
     if match is None:
         raise ConfigurationError(
-            f"{URL_VARIABLE} is {quoted(given, 100)}, which is no address.",
+            f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
             hint="Write https://rooms.example, without a path.",
         )
     scheme, host, port = match.groups()
@@ -231,23 +232,25 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones."""
+    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones.
+    Refused requests and trouble are logged to standard error, since output may be the protocol."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
+    shape = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=shape)
     environ = settings.environ()
     policy = Policy.from_env(environ)
-    for room in rooms:
+    for room in sorted({*rooms} - {ANY_ROOM}):
         try:
-            if room != ANY_ROOM:
-                parse_room_id(room)
+            parse_room_id(room)
         except InvalidCall as error:
             raise ConfigurationError(f"--room: {error}") from None
     named = () if ANY_ROOM in policy.rooms else policy.rooms
     if named and (foreign := [room for room in rooms if room not in named]):
         raise ConfigurationError(
             f"The policy does not name room {quoted(foreign[0])}.",
-            hint="Leave --room away, or add it to the policy.",
+            hint="Leave out --room, or add the room to the policy.",
         )
     if rooms:
         policy = Policy.from_env(environ, rooms=tuple(rooms))
@@ -267,13 +270,6 @@ def guides() -> dict[str, str]:
         read = ("SKILL.md", "references/")
         return {path: text.decode() for path, text in files().items() if path.startswith(read)}
     return {}
-
-
-def log_to_stderr() -> None:
-    """Refused requests and trouble, one line each. Standard output may be the protocol."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
-    )
 
 
 @contextmanager
@@ -328,8 +324,7 @@ def sim(
                 told |= {"room_id": sim.room_id, "scene": scene, "management_token": token}
                 screen.document({**told, "environment": environment(sim)})
             else:
-                at = f"A simulated 100ms at {sim.base_url}, room {sim.room_id}."
-                screen.err(f"{at} Ctrl-C ends it.")
+                screen.err(f"Simulated 100ms: {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
                 screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
                 screen.err("Paste this into another terminal:")
                 screen.out("\n".join(paste_lines(sim)))

@@ -183,8 +183,7 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
     `names`: the parameters it ignores then; without any, all that it has."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
-        typed = source is not None and source.name == "COMMANDLINE"
-        if typed and (not names or option.name in names):
+        if source and source.name == "COMMANDLINE" and (not names or option.name in names):
             raise InvalidCall(
                 f"{option.opts[0]} does nothing with {beside}.",
                 hint="Leave it out, or put it after the command that uses it.",
@@ -196,7 +195,9 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     script's variable that holds nothing."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            raise InvalidCall(f"The {name} is empty.", hint="Give some text, or leave it out.")
+            raise InvalidCall(
+                f"The {name} is empty.", hint="Give text, or leave it out if optional."
+            )
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

@@ -67,13 +67,13 @@ def install(
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    The package is copied too, with a command that runs from there.
+    The package is copied there too. The skill has its own command, which this one prints.
     """
     parent = Path(folder).expanduser()
     target = parent / NAME
     if (parent / "SKILL.md").is_file():
         raise InvalidCall(
-            f"{quoted(folder, 200)} is a skill itself.", hint="Give the folder that holds skills."
+            f"{quoted(folder, 200)} is itself a skill.", hint="Give the folder that holds skills."
         )
     if refusal := _refusal(target, force=force):
         raise InvalidCall(f"{quoted(str(target), 300)} {refusal} Nothing was changed.")

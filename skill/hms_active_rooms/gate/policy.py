@@ -189,7 +189,7 @@ class Policy(BaseModel):
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
-                hint="Use a room the person named; do not try others.",
+                hint="Only rooms that the policy names are allowed; do not try others.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:

@@ -37,20 +37,8 @@ from hms_active_rooms.serve.problems import HANDLERS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 9090
-"""The contract's port of the MCP server."""
-
-KEEP_ALIVE_S: Final = 75
-"""Longer than clients keep idle connections, so that it is never us who close under a request."""
-
 _LAST_SENDS_S: Final = 30.0
 """How long the end of the server waits for what is being sent to the room."""
-
-_GRACE_S: Final = 5
-"""For answers on their way, after `_LAST_SENDS_S`."""
-
-_POLL_S: Final = 0.1
 
 ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
 """None where the system has no such signal (Windows)."""
@@ -70,28 +58,22 @@ class Entry:
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
     """The application, behind the guard. `entries`: of `serve.mcp`, `serve.rest` and `serve.page`,
     and what else runs, without routes; whoever made the toolkit closes it."""
-    refusals = refusals_of(toolkit.gate.journal)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with at_work(toolkit.gate, [each.lifespan for each in entries if each.lifespan]):
-            yield
-
+    lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
+    app = Starlette(
+        routes=routes,
+        lifespan=lambda _: at_work(toolkit.gate, lifespans),
+        exception_handlers=HANDLERS,
+    )
     app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
-    return Guard(app, guard, refusals)
+    return Guard(app, guard, refusals_of(toolkit.gate.journal))
 
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
     """What runs while a server serves, by any transport. At its start, actions that were approved
-    earlier are sent; at its end, requests that are on their way get time to finish. `lifespans` are
-    entered before and left last.
-
-    Several servers may share the journal. Each approved row is claimed by one of them, and a row
-    that is being sent is nobody else's.
-    """
+    earlier are sent, each by one of the servers that share the journal; at its end, requests that
+    are on their way get time to finish. `lifespans` are entered before and left last."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())
@@ -151,8 +133,8 @@ class _Server(uvicorn.Server):
             log_level="warning",
             access_log=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=75,  # longer than clients: we never close under a request
+            timeout_graceful_shutdown=5,  # for answers on their way, after `_LAST_SENDS_S`
             server_header=False,
             proxy_headers=False,
         )
@@ -174,7 +156,7 @@ class _Server(uvicorn.Server):
             server.close()
         sends = asyncio.create_task(all_ended(_LAST_SENDS_S))
         while not sends.done() and not self.force_exit:
-            await asyncio.wait({sends}, timeout=_POLL_S)
+            await asyncio.wait({sends}, timeout=0.1)
         sends.cancel()
         if self.force_exit:
             await all_ended(0)
@@ -201,7 +183,7 @@ def serve(
 @asynccontextmanager
 async def serving(
     app: ASGIApp,
-    host: str = DEFAULT_HOST,
+    host: str = "127.0.0.1",
     port: int = 0,
     closing: Callable[[], None] | None = None,
 ) -> AsyncIterator[str]:

@@ -84,12 +84,6 @@ class Answer:
         """The same in other words."""
         return replace(self, text=text, data={**self.data, "text": text})
 
-    @property
-    def failed(self) -> bool:
-        """It was approved and tried, and surely not executed."""
-        row = self.action
-        return row is not None and row.state == "failed" and row.executed == "no"
-
 
 def where_to_approve(action_id: str, page: str = "") -> str:
     """What a person does elsewhere to decide. `page`: address of the approvals page, if any."""
@@ -120,10 +114,8 @@ async def call_tool(
     page: str = "",
 ) -> Answer:
     """One tool call to its end, or to the point where a person has to decide. `arguments`: checked,
-    or as received; `page`: address of the approvals page, if there is one, for those who wait.
-
-    Raises ActiveRoomsError, of which each says whether anything was executed.
-    """
+    or as received; `page`: address of the approvals page, if there is one, for those who wait. In
+    each ActiveRoomsError `executed` says whether anything was."""
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -165,14 +157,8 @@ async def open_call(
 ) -> tuple[Action, bool]:
     """The row for this call by this caller, and whether it is new. An earlier row serves while it
     is open, or while its outcome was not told yet. `shown`: the way in which the question of a new
-    row is shown to a person at once; None: it is not.
-
-    Raises:
-        RateLimited: too many new calls of this caller in this minute; not proposed.
-        PolicyRefusal: too many questions of this caller wait; not proposed.
-        PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
-        ApiError: the room could not be read; nothing was executed.
-    """
+    row is shown to a person at once; None: it is not. Raises what `Gate.propose` does, and for too
+    many new calls (RateLimited) or waiting questions (PolicyRefusal) without a row."""
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
@@ -289,10 +275,8 @@ async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
     now = gate.journal.now()
     if action.state != "unknown":
         return action.told_at is not None or now - action.ended_at > TOLD_WITHIN
-    if action.told_at is None:
-        return False
-    if now - action.told_at > TOLD_WITHIN:
-        return True
+    if action.told_at is None or now - action.told_at > TOLD_WITHIN:
+        return action.told_at is not None
     # An unknown outcome is given up once another session runs.
     with suppress(ActiveRoomsError):
         session = (await gate.active_room(action.room_id)).session

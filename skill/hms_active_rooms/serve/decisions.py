@@ -62,15 +62,6 @@ class StaleDigest(NoAnswer):
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One action, what happened to it, oldest first, and the newest revision of its call."""
-
-    action: Action
-    events: tuple[Event, ...]
-    newest: Action
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What became of a decision: whether it is the one that counts, the newest revision of its
     action by now, and both in words."""
@@ -98,42 +89,32 @@ async def list_actions(
     )
 
 
-async def show(gate: Gate, action_id: str, within: Collection[str] | None = None) -> Shown:
-    """One action and everything that happened to it. NoAction: none in the rooms the policy
-    allows, or in these conversations (`within`: see `Reading.actions`)."""
-    shown = await asyncio.to_thread(_show, gate, _typed(action_id), within)
-    if shown is None:
+async def show(
+    gate: Gate, action_id: str, within: Collection[str] | None = None
+) -> tuple[Action, list[Event], Action]:
+    """One action, what happened to it, oldest first, and the newest revision of its call. NoAction:
+    none in the rooms the policy allows, or in these conversations (see `Reading.actions`)."""
+
+    def look() -> tuple[Action, list[Event], Action]:
+        with gate.journal.read() as view:
+            action = view.get(action_id)
+            mine = within is None or view.count(id=action_id, within=within)
+            if action is None or not mine:
+                raise NoAction
+            return action, view.events(action.id), view.latest(action.call_key) or action
+
+    action, events, newest = await asyncio.to_thread(look)
+    if (rooms := gate.policy.only_rooms) is not None and action.room_id not in rooms:
+        refusals_of(gate.journal).add("another_room", f"action {action.id}", "")
         raise NoAction
-    if (rooms := gate.policy.only_rooms) is not None and shown.action.room_id not in rooms:
-        refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
-        raise NoAction
-    return shown
-
-
-def _show(gate: Gate, action_id: str, within: Collection[str] | None) -> Shown | None:
-    with gate.journal.read() as view:
-        action = view.get(action_id)
-        if action is None or (within is not None and not view.count(id=action_id, within=within)):
-            return None
-        newest = view.latest(action.call_key) or action
-        return Shown(action, tuple(view.events(action.id)), newest)
-
-
-def _typed(action_id: str) -> str:
-    return action_id.strip().lower()[:64]
+    return action, events, newest
 
 
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`.
-
-    Raises:
-        NoAction, NoAnswer: nothing was decided.
-        PolicyRefusal: too many actions a minute (approved, not sent).
-        ActiveRoomsError: `executed` is what the row says.
-    """
-    action_id = _typed(action_id)
+    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`. NoAction,
+    NoAnswer: nothing was decided; in every other error `executed` is what the row says."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 
@@ -184,12 +165,9 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Look for what became of what was left half sent, and send what was approved and not sent
-    before a restart; the rows that were sent.
-
-    That is what programs asked for by MCP or REST, and what a person approved on the page or
-    by REST, whoever asked: they were told that it runs. All else is sent by whoever asked.
-    """
+    """Look for what became of what was left half sent, and send what was approved before a restart:
+    what programs asked for by MCP or REST, and what a person approved on the page or by REST, who was
+    told that it runs. All else is sent by whoever asked. Returns the rows that were sent."""
     await gate.look_again()
     rows = []
     for action in await list_actions(gate, state="approved", limit=MAX_LISTED):

@@ -40,7 +40,6 @@ PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
-_LAST_PORT: Final = 65535
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
 _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
@@ -56,7 +55,6 @@ _HINTS: Final = {
     "proxy": "Whoever runs the server sets HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
 _TOO_LARGE: Final = "The request is too large."
-_TOO_MANY: Final = "Too many requests of programs are open. Nothing was executed; try again later."
 _MORE_HEADERS: Final = {
     401: {"www-authenticate": "Bearer"},
     503: {"retry-after": "5"},  # our choice: what takes long waits for a person, or for 100ms
@@ -241,7 +239,7 @@ def judge(
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
         return _refused(421, "host", "This server is not reached by that Host.")
-    if int(match[2] or 0) > _LAST_PORT:
+    if int(match[2] or 0) > 65535:
         return _refused(421, "host", "No server is reached by that port.")
     origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
@@ -338,24 +336,28 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         verdict = judge(self._settings, scope["path"], headers, scope["method"])
+        first: Message | Refused
         if isinstance(verdict, Refused):
             await _drained(receive)
-            await _refuse(verdict, scope, receive, send)
-            return
-        first = await self._whole_body(receive)
+            first, who = verdict, Principal()
+        else:
+            first, who = await self._whole_body(receive), verdict
         # People come by the page, or by a program of their own with an approver's token.
-        program = not verdict.approves and not _needs_no_token(self._settings, scope["path"])
-        if program and self._is_busy(verdict.name) and not isinstance(first, Refused):
-            first = _refused(503, BUSY, _TOO_MANY)
+        program = not who.approves and not _needs_no_token(self._settings, scope["path"])
+        if program and self._is_busy(who.name) and not isinstance(first, Refused):
+            text = "Too many requests of programs are open. Nothing was executed; try again later."
+            first = _refused(503, BUSY, text)
         if isinstance(first, Refused):
-            await _refuse(first, scope, receive, send)
+            if first.status_code >= 400:
+                note(scope, first.code)
+            await told(first)(scope, receive, send)
             return
-        scope[PRINCIPAL_KEY] = verdict
-        self._of_programs[verdict.name] += program
+        scope[PRINCIPAL_KEY] = who
+        self._of_programs[who.name] += program
         try:
             await last_resort(self._app, scope, handing_on(first, receive), send)
         finally:
-            self._of_programs[verdict.name] -= program
+            self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
         """Whether a caller of this token has to wait. Where there are several, none may keep
@@ -379,12 +381,6 @@ class Guard:
                         return {**message, "body": bytes(body), "more_body": False}
                 return message
         return _refused(408, "slow", "The request did not arrive in time.")
-
-
-async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    if error.status_code >= 400:
-        note(scope, error.code)
-    await told(error)(scope, receive, send)
 
 
 def _take_origin_form(scope: Scope) -> None:

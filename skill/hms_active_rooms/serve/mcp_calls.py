@@ -47,6 +47,7 @@ from hms_active_rooms.serve.decisions import (
     decide_and_run,
     meanwhile,
 )
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
@@ -93,17 +94,9 @@ class _Asked(BaseModel):
     count: int
 
 
-def _client_name(given: str) -> str:
-    """A client's name for itself as one plain word, so that it reads like nothing else."""
-    return _NOT_IN_A_NAME.sub("_", given[: 10 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS] or "unnamed"
-
-
 def _form(digest: str) -> dict[str, Any]:
-    """What the client shows below the question with this digest.
-
-    Each decision names the question; `enumNames` is what a client shows for it, if it knows
-    that. No default: nobody approves by pressing Enter.
-    """
+    """What the client shows below the question with this digest: each decision names it, and
+    `enumNames` is what is shown for that. No default: nobody approves by pressing Enter."""
     reason = {"title": "Reason", "description": "Told to the model when you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
@@ -151,19 +144,18 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """One call, or one round of it; MCPError for no such tool, or a bug of ours.
-
-    Args:
-        gate: the gate.
-        page: address of the approvals page; "" for none.
-        elicit: whether a client is asked to put the question to its user, and may answer it.
-    """
+    """One call, or one round of it; MCPError for no such tool, or a bug of ours. `page`: address of
+    the approvals page; `elicit`: whether a client is asked, and may answer, for its person."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:
         call = checked(params.name, params.arguments or {})
         info = context.session.client_params
-        name = _client_name(info.client_info.name if info else "client")
+        given = info.client_info.name if info else "client"
+        # One plain word, so that it reads like nothing else; with a mark if the name was another,
+        # since whoever has the same name can be told what was asked for.
+        name = _NOT_IN_A_NAME.sub("_", given[:400])[:_MAX_NAME_CHARS] or "unnamed"
+        name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
         if isinstance(call, StateChange):
             # A client said what was decided. Which person it asked is not known.
@@ -274,7 +266,8 @@ class _Change:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
                 given_up.set()
-                hearing.add_done_callback(_note_error)
+                # Nobody waits for its error any more; the row tells whoever asks next.
+                hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
                 if list(_late.values()).count(self.caller.token) < MOST_LATE:
                     _late[hearing] = self.caller.token
                     hearing.add_done_callback(_late.pop)
@@ -379,18 +372,10 @@ class _Change:
         return ended
 
 
-def _note_error(hearing: asyncio.Task[_Heard]) -> None:
-    """Nobody waits for it any more; the row tells whoever asks next."""
-    if not hearing.cancelled() and (error := hearing.exception()):
-        _log.info("a late answer: %s", place_of(error))
-
-
 def _result(answer: Answer) -> types.CallToolResult:
-    return types.CallToolResult(
-        content=[types.TextContent(text=answer.text)],
-        structured_content=answer.data,
-        is_error=answer.failed,
-    )
+    row, text = answer.action, types.TextContent(text=answer.text)
+    failed = row is not None and row.state == "failed" and row.executed == "no"
+    return types.CallToolResult(content=[text], structured_content=answer.data, is_error=failed)
 
 
 def _error(error: ActiveRoomsError) -> types.CallToolResult:

@@ -71,11 +71,8 @@ class Refused(HTTPException):
     """A request is answered with a problem. Nothing was executed. `action`: the one that it is
     about, where another decision came first."""
 
-    action: ActionView | None = None
-
-    def __init__(
-        self, status: int, code: str, detail: str, hint: str = "", **more: Mapping[str, str]
-    ) -> None:
+    def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
+        self.action: ActionView | None = more.pop("action", None)
         super().__init__(status, detail, **more)
         self.code, self.hint = code, hint
 

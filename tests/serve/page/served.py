@@ -15,7 +15,8 @@ from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import guard_settings
-from hms_active_rooms.serve.page import PATH, Page, PageSettings
+from hms_active_rooms.serve.page.feed import PageSettings
+from hms_active_rooms.serve.page.routes import PATH, Page
 from serve.people import remove
 
 T = TypeVar("T")

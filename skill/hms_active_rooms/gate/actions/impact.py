@@ -280,6 +280,10 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
     """Raises PolicyRefusal if the policy protects one of them."""
     for person in people:
+        if policy.protected_roles and not folded(person.role):
+            raise PolicyRefusal(
+                f"100ms does not tell the role of {quoted(person.name)}, and the policy protects some."
+            )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(
                 f"{quoted(person.name)}, role {quoted(person.role)}, user id "

@@ -26,7 +26,7 @@ _HERE: Final = Path(__file__).parent
 _MAX_CHARS: Final = 2000
 _MAX_CUTS: Final = 12
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
-_QUOTED: Final = re.compile(r"\"[^\"]+\"|“[^”]+”|'(?:[^']|(?<=\w)'(?=\w))+'|‘[^’]+’")
+_QUOTED: Final = re.compile(r"\"[^\"]+\"|'(?:[^']|(?<=\w)'(?=\w))+'")
 
 CHANGES: Final = frozenset({"remove", "tell", "end"})
 
@@ -62,6 +62,11 @@ def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
     return re.compile(whole(_file()[section][kind]), re.IGNORECASE)
 
 
+def begins(text: str, words: str) -> re.Match[str] | None:
+    """The words of a pattern at the beginning of a text."""
+    return re.match(f"(?i){whole(words)}", text)
+
+
 @cache
 def rows(section: str) -> tuple[tuple[str, str], ...]:
     """The lines "pattern => text" of a section; the patterns are not filled."""
@@ -86,6 +91,12 @@ def say(reply: str, **parts: object) -> str:
     return f"{text[:-1]}Nothing was done." if text.endswith(" -") else text
 
 
+EXAMPLES: Final = kinds("examples")
+"""Sentences that are understood, every one tested. Some are shown when another is not."""
+
+CAPABILITIES_TEXT: Final = say("help")
+
+
 def is_pronoun(name: str) -> bool:
     """Whether the words stand for somebody named before."""
     return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
@@ -103,16 +114,6 @@ def names(text: str) -> tuple[str, ...]:
         return (text.strip(),)
     parts = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))
     return tuple(filter(None, parts))
-
-
-def slip(word: str, known: str) -> bool:
-    """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
-    from rapidfuzz.distance import OSA
-
-    if len(word) < 3 or OSA.distance(word, known, score_cutoff=1) != 1:
-        return False
-    doubled = re.sub(r"(.)\1", r"\1", word) == re.sub(r"(.)\1", r"\1", known)
-    return len(word) < len(known) or doubled or sorted(word) == sorted(known)
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ class Reading:
 @lru_cache(maxsize=256)
 def read(text: str) -> Reading:
     """What a text asks for."""
-    line = re.sub(" +", " ", text.strip())
-    seen = re.sub(r'["`<&\\\]]', "", line.translate(_QUOTES))
+    line = re.sub(" +", " ", text.strip()).translate(_QUOTES)
+    seen = re.sub(r'["`<&\\\]]', "", line)
     if not line or len(line) > _MAX_CHARS or escaped(seen) != seen:
         return Reading(why="unreadable")
     line, rooms = _without_rooms(line)
@@ -164,7 +165,7 @@ def _fits(text: str, *kinds_of_why: str) -> bool:
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r'"[^"]*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text.translate(_QUOTES))
+    return re.sub(r'"[^"]*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
 
 
 def plainly(text: str) -> str:
@@ -195,16 +196,20 @@ def _talk(line: str) -> tuple[Order, ...]:
 
 def _mended(line: str) -> tuple[Order, ...]:
     """The line as it is also said, its known words mended if a letter is missing, doubled or moved."""
+    from rapidfuzz.distance import OSA
+
     spoken = line
     for told, text in rows("spoken"):
         spoken = re.sub(told, text, spoken, count=1, flags=re.IGNORECASE)
     head = re.split('[:"]', spoken)[0]
 
     def known(match: re.Match[str]) -> str:
-        word, words = match[0], () if pattern("verbs").match(match[0]) else kinds("mended")
-        return next((one for one in words if slip(word.lower(), one)), word)
+        word, words = match[0].lower(), () if pattern("verbs").match(match[0]) else kinds("mended")
+        near = (one for one in words if OSA.distance(word, one, score_cutoff=1) == 1)
+        fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
+        return next(fits, match[0])
 
-    fixed = re.sub(r"[^\W\d_]{3,}", known, head) + spoken[len(head) :]
+    fixed = re.sub(r"(?!bot\b)[^\W\d_]{3,}", known, head) + spoken[len(head) :]
     return (_combined(fixed) or _look(fixed)) if fixed != line else ()
 
 
@@ -213,6 +218,7 @@ def _mended(line: str) -> tuple[Order, ...]:
 _Part = tuple[str, str, Order]
 """What joins it to the part before, its kind, and its order, whose words are the part."""
 
+_ORDERED: Final = ("order", "courtesy")
 _HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
 _SOFT: Final = ("negation", "mood", "reported")
 _REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SOFT)}
@@ -237,9 +243,8 @@ def _combined(line: str) -> tuple[Order, ...]:
     cuts = list(_cut().finditer(_unquoted(line)))[:_MAX_CUTS]
     edges = [0, *(edge for one in cuts for edge in one.span()), len(line)]
     joints = ["", *(str(one.lastgroup) for one in cuts)]
-    places = [
-        p for p in zip(edges[::2], edges[1::2], joints, strict=True) if line[p[0] : p[1]].strip()
-    ]
+    spans = zip(edges[::2], edges[1::2], joints, strict=True)
+    places = [span for span in spans if line[span[0] : span[1]].strip()]
 
     @cache
     def parts(first: int) -> list[_Part] | None:
@@ -255,7 +260,8 @@ def _combined(line: str) -> tuple[Order, ...]:
     orders, reasons, taken, before = list[Order](), list[str](), False, "order"
     for joint, kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
-        if joint == "and" and kind == "order" and before not in ("order", "courtesy"):
+        # What is joined to a statement by "and" is part of it, and so is a statement of an order.
+        if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
             return ()
         plural = re.match(r"(?i)(?:all|any|both|each|every)|.*s$|$", "".join(last.who[-1:]))
         if (joint == "for" and last.verb == "end") or (joint == "which" and plural):
@@ -274,9 +280,7 @@ def _combined(line: str) -> tuple[Order, ...]:
             taken = bool(orders)
         before = kind
     changes = [order for order in orders if order.verb in CHANGES]
-    if taken or (
-        len(orders) > 1 and any(o.verb not in ("look", "status", *CHANGES) for o in orders)
-    ):
+    if taken or any(o.verb not in ("look", "status", *CHANGES) for o in orders[1:] and orders):
         return ()
     reason = "; ".join(reasons) or None
     told = [o if o.verb == "tell" else replace(o, reason=reason) for o in changes]
@@ -312,10 +316,8 @@ def _part(
         return "back", replace(none, who=(name,) if name else ())
     if asked or re.match(r"(?i)(?:list|show|count|check|who|how many)\b", plain):
         of_order = re.match(r"(?i)(?:is|was) (?:that|this|it)\b", text)
-        look = (
-            () if of_order or _fits(text, "condition", "delay", "negation", "mood") else _look(text)
-        )
-        return ("look", look[0]) if look else None
+        barred = of_order is not None or _fits(text, "condition", "delay", "negation", "mood")
+        return ("look", look[0]) if not barred and (look := _look(text)) else None
     told = _is_statement(text) and not (plainly(before) and re.match("(?i)(that|this) ", text))
     return ("reason", none) if told else None
 
@@ -350,8 +352,8 @@ def _bare(text: str) -> tuple[str, bool]:
     while plain != text:
         plain = text = text.lstrip(" ,.!")
         for kind in ("ask", "front", "please"):
-            if match := re.match(rf"(?i){whole('{' + kind + '}')}[\s,.!:–—-]*", text):
-                asked, text = asked or kind == "ask", text[match.end() :]
+            if match := begins(text, f"{{{kind}}}"):
+                asked, text = asked or kind == "ask", text[match.end() :].lstrip(" ,.!:–—-")
                 break
     if asked and (match := re.match(r"(?i)(\w+?)ing\b", text)):
         stem = match[1].lower()
@@ -368,14 +370,13 @@ def _order(text: str) -> Order | None:
 
     text, asked = _bare(text)
     try:
-        tree = _parser().parse(text.translate(_QUOTES))
+        tree = _parser().parse(text)
     except UnexpectedInput:
         return None
     rule, *tails = (child for child in tree.children if isinstance(child, Tree))
     said: dict[str, list[str]] = {}
     for token in rule.scan_values(lambda _: True):
-        # The grammar sees plain quotes; a name and a message keep theirs.
-        said.setdefault(token.type, []).append(text[token.start_pos : token.end_pos].strip())
+        said.setdefault(token.type, []).append(str(token).strip())
     asked = asked or len(tails) + 1 < len(tree.children)
     verb, who = str(rule.data), tuple(said.get("WHO", ()))
     if verb == "cannot":
@@ -394,18 +395,15 @@ def _order(text: str) -> Order | None:
 
 def _message(said: str, *, asked: bool) -> Order | None:
     said = said.rstrip("?") if asked else said
-    plain = said.translate(_QUOTES)
-    ways = ((re.fullmatch(filled(form), plain, re.IGNORECASE), to) for form, to in rows("messages"))
-    match, to = next((way for way in ways if way[0]), (None, ""))
-    if match is None:
-        return None
-    text = to.format(*(said[start:end] for start, end in match.regs))
+    ways = ((re.fullmatch(filled(form), said, re.IGNORECASE), to) for form, to in rows("messages"))
+    text = next((to.format(way[0], *way.groups()) for way, to in ways if way), "")
     plain = _unquoted(text).strip(" .!")
     inner = re.search(r'".*"', plain)
     marked = inner or re.search(r"(?i):|\b(?:that|saying)\b", plain)
     barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain, "")
-    barred = barred or bool(re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain))
-    return None if barred else Order("tell", words=text, manner=re.split("[ (:]", said.lower())[0])
+    if barred or not text or re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain):
+        return None
+    return Order("tell", words=text, manner=re.split("[ (:]", said.lower())[0])
 
 
 # --- what is no order -----------------------------------------------------------------------------
@@ -440,7 +438,7 @@ def _why_not(line: str) -> str:
 
 _MARK: Final = re.compile(
     r"(?i)\s*(?:only|privately|in private)?\s*"
-    r"(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"“'‘])|,(?=\s*(?:please|pls)\b))\s*"
+    r"(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"'])|,(?=\s*(?:please|pls)\b))\s*"
 )
 _JOIN: Final = re.compile(
     r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when)\b\s+"
@@ -465,11 +463,6 @@ def addressed(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
     text = order.words.strip()
     if order.manner == "told":
         return replace(order, words=text)
-    if order.manner == "let":
-        head, know, tail = text.partition(" know")
-        if not know:
-            raise Unclear("no_end")
-        text = head + re.sub("^(?: that)?(?= |$)(?! about)", " that", tail)
     text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
     by_role = pattern("by_role", "macros").match(text)
     everyone = None if by_role else pattern("everyone").match(text)

@@ -15,13 +15,16 @@ from typing import Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, people_count
 from hms_active_rooms.looks import skeleton
-from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, slip
-from hms_active_rooms.untrusted import resolve_short_id
+from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, say
+from hms_active_rooms.untrusted import quoted, resolve_short_id, short_ids
 
+MAX_OPTIONS: Final = 8
 _SHARED_CHARS: Final = 4
 _FEW: Final = 8
 _MAX_NAME_WORDS: Final = 9
+_MAX_NAMES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,6 @@ class Roster(BaseModel):
     def is_whole(self) -> bool:
         """Everyone who matches was shown."""
         return len(self.peers) >= (self.total if self.matching is None else self.matching)
-
-    def joined(self, parts: Iterable[Roster]) -> Roster:
-        """This roster, with the people of other parts of the room added."""
-        people = [peer for part in (self, *parts) for peer in part.peers]
-        return self.model_copy(update={"peers": _unique(people)})
 
     def sought(self, name: str) -> list[tuple[str, str]]:
         """The filters that find everybody whom these words could mean, in a room not shown whole."""
@@ -174,11 +172,7 @@ class Roster(BaseModel):
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
                 near[peer] = -best
         options = tuple(sorted(near, key=lambda peer: near[peer]))
-        # A whole name with a slip in it: one word right, and nobody else comes near.
-        sure = len(options) == 1 < len(words) == len(options[0].words)
-        both = list(zip(words, options[0].words, strict=True)) if sure else []
-        sure = any(a == b for a, b in both) and all(a == b or slip(a, b) for a, b in both)
-        return Found(options, sure=sure, near=not sure)
+        return Found(options, near=True)
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
@@ -203,6 +197,59 @@ class Roster(BaseModel):
                     return end
         return 0
 
+    # Said of people. Between two texts that a stranger wrote, and between one and a number, stands
+    # a Latin word, so that a right-to-left name cannot reorder the line (see `untrusted`).
+
+    def nobody(self, name: str) -> str:
+        """No one has this name."""
+        role = name.removeprefix("the ").removesuffix(" role")
+        if role != name and role in self.by_role:
+            return say("only_a_role", role=quoted(role, 30))
+        return say("nobody", name=quoted(name), roles=self._roles())
+
+    def _roles(self) -> str:
+        shown = [f"{count:,} as {quoted(role, 30)}" for role, count in self.by_role.items()]
+        left = f" and {len(shown) - SHOWN_ROLES} other roles" if len(shown) > SHOWN_ROLES else ""
+        return f"By role: {' and '.join(shown[:SHOWN_ROLES])}{left}." if shown else say("empty")
+
+    def who_is_here(self, role: str | None = None, *, count: bool = False) -> str:
+        """How many are here, or have a role, and up to 20 names."""
+        peers = [peer for peer in self.peers if role in (None, peer.role)]
+        total = self.total if role is None else self.by_role[role]
+        held = f". {self._roles()}" if role is None else f" with the role {quoted(role, 30)}."
+        text = f"{people(total)} here{held}" if self.total else say("empty")
+        if count or not peers:
+            return text
+        # With commas only the order of right-to-left names can look turned; nothing depends on it.
+        names = ", ".join(quoted(peer.name) for peer in peers[:_MAX_NAMES])
+        left = total - min(len(peers), _MAX_NAMES)
+        return f"{text}\nNames: {names}{f' and {left:,} more' if left > 0 else ''}."
+
+    def found(self, options: Sequence[Someone]) -> str:
+        """The people a search found, a line each."""
+        lines = [f"{self._one(option)} is here." for option in options[:MAX_OPTIONS]]
+        left = len(options) - MAX_OPTIONS
+        return "\n".join([*lines, f"And {left} more."] if left > 0 else lines)
+
+    def which(self, options: Sequence[Someone]) -> str:
+        """A numbered question; the options shown are those an answer can choose from."""
+        shown = [self._one(option) for option in options[:MAX_OPTIONS]]
+        lines = "\n".join(f"{place}. called {one}" for place, one in enumerate(shown, 1))
+        return say("this_one" if len(options) == 1 else "which_one", lines=lines)
+
+    def _one(self, option: Someone) -> str:
+        role = quoted(option.role, 30)
+        if not isinstance(option, Peer):
+            return f"everyone with the role {role}, that is {people_count(option.count)}"
+        short = short_ids([peer.id for peer in self.peers])[option.id]
+        named, user_id = quoted(option.name), quoted(option.user_id, 40)
+        return f"{named} with the role {role}, user id {user_id} and id {short}"
+
+
+def people(count: int) -> str:
+    """How many people there are."""
+    return f"{people_count(count)} {'is' if count == 1 else 'are'}"
+
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
     """What this artifact tells of this room; None if it is another's, or not readable."""
@@ -221,15 +268,18 @@ def read_roster(artifact: object, room_id: str) -> Roster | None:
     return seen.model_copy(update={"matching": matching, "by_role": dict(ordered)})
 
 
-def _meet(said: Sequence[str], name: Sequence[str], shared: int = 99) -> bool:
+def _meet(said: Sequence[str], name: Sequence[str], least: int = 99) -> bool:
     """Whether each spoken word is one of the name, its first letter, or shares a beginning."""
 
-    def same(one: str, other: str) -> bool:
-        short, long = sorted((one, other), key=len)
-        enough = len(short) >= shared or (len(one) == 1 and len(said) > 1)
-        return one == other or (enough and long.startswith(short))
+    few = len(said)
 
-    return len(said) <= len(name) and all(any(same(one, other) for other in name) for one in said)
+    def same(one: str, other: str) -> bool:
+        begins = one.startswith(other) or other.startswith(one)
+        return one == other or (
+            begins and (least <= min(len(one), len(other)) or len(one) == 1 < few)
+        )
+
+    return few <= len(name) and all(any(same(one, other) for other in name) for one in said)
 
 
 def _key(text: str) -> tuple[str, ...]:

@@ -23,9 +23,17 @@ from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.moderator.offline import reading as r
-from hms_active_rooms.moderator.offline import replies, turns
+from hms_active_rooms.moderator.offline import turns
 from hms_active_rooms.moderator.offline.reading import Order, is_name, is_pronoun, pattern, say
-from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
+from hms_active_rooms.moderator.offline.roster import (
+    MAX_OPTIONS,
+    Peer,
+    RoleGroup,
+    Roster,
+    Someone,
+    people,
+    read_roster,
+)
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -38,7 +46,7 @@ _MAX_TURNS_BACK: Final = 8
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_ORDINALS: Final = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
+_PLACES: Final = {"first": 1, "second": 2, "third": 3}
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -92,7 +100,7 @@ def next_step(
         return _message(say("help"))
     last = history[-1]
     if last.changes:
-        return _message("\n".join(map(replies.outcome, last.changes)))
+        return _message("\n".join(change.told for change in last.changes))
     if any(result.answer is None for result in last.results):
         return _message(say("no_answer"))
     plan, closing, system = Plan(), None, turns.room_of_system(messages)
@@ -154,12 +162,11 @@ class _Turn:
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable", "question")
             self._stop(reading.why, heard=self.said if heard else "")
-        looks = before.changed[0] not in ("", SendMessage.tool) and orders[0].verb == "verify"
-        if not looks and orders[0].verb not in ("look", "status", *r.CHANGES):
-            return self._without_looking(orders[0])
         room = fixed or next(iter(reading.rooms), system or before.room_id)
-        if not room or reading.rooms - {room}:
-            self._stop("other_room" if room else "which_room")
+        if reading.rooms - {room}:
+            self._stop("other_room")
+        if not room and orders[0].verb in ("look", "status", *r.CHANGES):
+            self._stop("which_room")
         if before.room_id not in ("", room):
             before = Plan(changed=before.changed)
         return replace(self, room=room, before=before)._carried_out(orders)
@@ -168,26 +175,6 @@ class _Turn:
         """Ends the turn with a reply. It leaves whom the conversation is about, and no question."""
         fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
         raise _Stop(replace(self.before, text=say(text), room_id=self.room, **fresh))
-
-    def _without_looking(self, order: Order) -> Plan:
-        verb, (tool, state), last = order.verb, self.before.changed, self.before.order
-        others = tuple(one for one in self.before.options if one not in self.before.focus)
-        if verb == "cannot":
-            told = (
-                why for what, why in r.rows(verb) if re.match(f"(?i){r.whole(what)}", order.words)
-            )
-            self._stop(say(verb, what=next(told)))
-        if verb in ("no", "undo") and state in ("done", "unknown"):
-            self._stop(say("cannot_undo", next=say(f"after_{tool}")))
-        if verb in ("no", "undo"):
-            self._stop("not_executed" if tool and verb == "undo" else "nothing_pending")
-        if verb == "verify":
-            self._stop(say("message" if tool else "not_changed", state=state))
-        if verb != "other":
-            self._stop(verb)
-        if not (last and self.room and len(others) + 1 == len(self.before.options) == 2):
-            self._stop("who")
-        return self._acted(last, others)
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -202,8 +189,18 @@ class _Turn:
             self._look({}, tool=tool)
         for result in results:
             if result.failed:
-                self._stop(replies.outcome(result))
+                self._stop(result.told)
         return [result.answer and result.answer.artifact for result in results]
+
+    def _room_state(self) -> NoReturn:
+        seen = self._answers(turns.RETRIEVE_ROOM)[-1]
+        match (
+            seen.get("session") if isinstance(seen, dict) and seen.get("id") == self.room else None
+        ):
+            case {"id": str(session), "created_at": str(since)} if isinstance(seen["total"], int):
+                told = {"session": quoted(session, 40), "since": quoted(since, 40)}
+                self._stop(say("live", people=people(seen["total"]), **told))
+        self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
         """What this turn has read of the room, enough to tell whom these names or this role mean."""
@@ -218,7 +215,8 @@ class _Turn:
         looks += [("role", group.options[0].role)] if group else []
         if looks and not parts:
             self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
-        seen = everyone.joined(parts)
+        people = {peer.id: peer for part in (everyone, *parts) for peer in part.peers}
+        seen = everyone.model_copy(update={"peers": tuple(people.values())})
         meant = [one for name in names for one in seen.resolve(name).options]
         sure = group or all(part.is_whole for part in parts)
         if not sure and not any(isinstance(one, RoleGroup) for one in meant):
@@ -234,7 +232,7 @@ class _Turn:
         if not about or group:
             role = group.options[0].role if group else None
             held = roster.group(f"all {role}") or group
-            told = replies.who_is_here(roster, role, count=count)
+            told = roster.who_is_here(role, count=count)
             self._stop(told, focus=held.options if held else self.before.focus)
         if len(named) < len(about) and not focus:
             self._stop("who")
@@ -242,11 +240,11 @@ class _Turn:
         gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
         here = [*chain(*found.values()), *(one for one in focus if one not in gone)]
         if not here and not gone and order.manner != "find":
-            unseen = f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}"
+            unseen = f"{say('chat_unseen')}\n{roster.who_is_here(count=count)}"
             self._stop("not_understood" if order.manner == "list" else unseen)
-        lines = [replies.found(here, roster)] if here else []
+        lines = [roster.found(here)] if here else []
         lines += [say("gone", name=quoted(one.name)) for one in gone]
-        lines += [replies.nobody(name, roster) for name, options in found.items() if not options]
+        lines += [roster.nobody(name) for name, options in found.items() if not options]
         self._stop("\n".join(lines), focus=tuple(here) or self.before.focus)
 
     # --- orders -----------------------------------------------------------------------------------
@@ -265,21 +263,36 @@ class _Turn:
         return replace(plan, calls=tuple(calls))
 
     def _one(self, order: Order) -> Plan:
-        verb, before = order.verb, self.before
-        if verb == "status" or (verb == "verify" and before.changed[0] == EndRoom.tool):
-            self._stop(replies.status(self._answers(turns.RETRIEVE_ROOM)[-1], self.room))
-        if verb == "tell":
-            return self._tell(order)
-        if verb == "end":
-            return replace(self._acted(order, (None,)), focus=())
-        if verb != "remove":
-            self._seen(order)
-        names = [name for name in order.who if not is_pronoun(name)]
-        if names and pattern("everyone").fullmatch(names[0]):
-            self._stop("everyone")
-        if not (names or before.focus or order.about or before.heard):
-            self._stop("who", asks=True, order=order, options=())
-        return self._acted(order, self._people(order, self._roster(names)))
+        before, (tool, state) = self.before, self.before.changed
+        match order.verb:
+            case "tell":
+                return self._tell(order)
+            case "end":
+                return replace(self._acted(order, (None,)), focus=())
+            case "remove":
+                names = [name for name in order.who if not is_pronoun(name)]
+                if names and pattern("everyone").fullmatch(names[0]):
+                    self._stop("everyone")
+                if not (names or before.focus or order.about or before.heard):
+                    self._stop("who", asks=True, order=order, options=())
+                return self._acted(order, self._people(order, self._roster(names)))
+            case "verify" if tool in ("", SendMessage.tool):
+                self._stop(say("message" if tool else "not_changed", state=state))
+            case "status" | "verify" if order.verb == "status" or tool == EndRoom.tool:
+                self._room_state()
+            case "look" | "verify":
+                self._seen(order)
+            case "no" | "undo":
+                self._stop("cannot_undo" if state in ("done", "unknown") else "nothing_pending")
+            case "cannot":
+                ways = (why for told, why in r.rows("cannot") if r.begins(order.words, told))
+                self._stop(say("cannot", what=next(ways)))
+            case "other":
+                others = tuple(one for one in before.options if one not in before.focus)
+                if before.order and self.room and len(others) + 1 == len(before.options) == 2:
+                    return self._acted(before.order, others)
+                self._stop("who")
+        return self._stop(order.verb)
 
     def _acted(
         self, order: Order, who: Sequence[Someone | None], options: tuple[Someone, ...] = ()
@@ -305,11 +318,11 @@ class _Turn:
                 # Ids cannot be looked for; the gate finds whose it is, or nobody's.
                 found = found._replace(options=(Peer(name, "", "", ""),), sure=True)
             if not found.options:
-                self._stop(replies.nobody(name.strip("\"'"), roster))
+                self._stop(roster.nobody(name.strip("\"'")))
             if not found.sure:
-                text, one = replies.which(found.options, roster), len(order.who) == 1
+                text, one = roster.which(found.options), len(order.who) == 1
                 text = text if one else f"{text}\n{say('several')}"
-                options = found.options[: replies.MAX_OPTIONS]
+                options = found.options[:MAX_OPTIONS]
                 self._stop(text, asks=one, order=order, options=options)
             chosen += found.options
         return tuple(dict.fromkeys(chosen))
@@ -341,9 +354,8 @@ class _Turn:
         # Whom the message leaves the conversation about: a person it names, else its audience.
         named = tuple(p for p in roster.mentioned(order.words) if p not in who)
         of_before = re.search(r"(?i)\b(?:s?he|him|s?he's)\b", order.words)
-        return replace(
-            self._acted(order, who), focus=named or (self.before.focus if of_before else who)
-        )
+        focus = named or (self.before.focus if of_before else who)
+        return replace(self._acted(order, who), focus=focus)
 
     # --- what refers to the turn before -----------------------------------------------------------
 
@@ -382,7 +394,8 @@ class _Turn:
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
-    """The options an answer chooses; () if it is unclear, None if it is no answer."""
+    """The options that the person's words choose; () if that is unclear, None if they choose nothing
+    and say something else."""
     if said.rstrip().endswith("?"):
         return ()
     if verb == "yes":
@@ -391,9 +404,10 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     people = tuple(option for option in options if isinstance(option, Peer))
     if place := pattern("place").fullmatch(text):
         word = place[1].lower()
-        number = len(options) if word == "last" else 1 + [*_ORDINALS, *"12345678"].index(word) % 8
+        number = _PLACES.get(word) or int(word) if word != "last" else len(options)
         return options[number - 1 : number]
     if pattern("all_of_them").fullmatch(text):
+        # "both" fits two people only.
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
         return options if fits else ()
     if pattern("unclear").match(said.strip()):

@@ -11,11 +11,16 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from hms_active_rooms.gate.actions import CALLS
+from hms_active_rooms.gate.view import NOT_AGAIN
+from hms_active_rooms.moderator.offline.reading import say
+from hms_active_rooms.untrusted import escaped
 
 RETRIEVE_ROOM: Final = "hms-retrieve-active-room"
 LIST_PEERS: Final = "hms-list-peers"
 CHANGING: Final = frozenset(CALLS)
 TOOLS: Final = CHANGING | {RETRIEVE_ROOM, LIST_PEERS}
+_MAX_LINES: Final = 8
+_MAX_CHARS: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,21 @@ class Result:
         artifact = self.answer and self.answer.artifact
         told = artifact.get("state") if isinstance(artifact, dict) else None
         return str(told or ("failed" if self.failed else "done"))
+
+    @property
+    def told(self) -> str:
+        """What came of the call, in the tool's own words, and whether nothing was done.
+
+        What our tools wrote comes out unchanged, but bounded, with nothing that acts in a terminal,
+        and without what is for a model only.
+        """
+        if self.answer is None:
+            return say("no_answer")
+        told = str(self.answer.text).removesuffix(NOT_AGAIN)[:_MAX_CHARS].splitlines()
+        lines = [re.sub(r'[^"\\]+', lambda match: escaped(match[0]), one) for one in told]
+        text = "\n".join(lines[:_MAX_LINES]) or ("" if self.failed else say("no_outcome"))
+        refused = not self.failed and self.state in ("rejected", "expired", "refused")
+        return f"Nothing was done.\n{text}" if refused else text
 
 
 @dataclass(frozen=True)

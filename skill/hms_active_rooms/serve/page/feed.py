@@ -67,7 +67,7 @@ class Feed:
         self._viewers = 0
         self._watched = asyncio.Event()
         self._changed = asyncio.Event()
-        self._pokes: list[asyncio.Event] = []
+        self._poke = asyncio.Event()
         self._closed = False
 
     @asynccontextmanager
@@ -91,8 +91,8 @@ class Feed:
 
     def look_now(self) -> None:
         """Something was decided: read again at once."""
-        for poke in self._pokes:
-            poke.set()
+        self._poke.set()
+        self._poke = asyncio.Event()
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
         """The first people of a room, as it was read last, in whose name, role, user id or id this
@@ -107,12 +107,10 @@ class Feed:
         pause_s: float,
         gentle: float = 0.0,
     ) -> None:
-        loop, poke = asyncio.get_running_loop(), asyncio.Event()
-        self._pokes.append(poke)
+        loop = asyncio.get_running_loop()
         while True:
             await self._watched.wait()
-            poke.clear()
-            started = loop.time()
+            poke, started = self._poke, loop.time()
             await read()
             self._publish()
             with suppress(TimeoutError):

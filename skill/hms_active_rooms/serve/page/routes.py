@@ -103,11 +103,8 @@ class Logins:
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
         """Use a link up: a new session and its two halves, cookie and key, to be told to the browser
-        and to nobody else. The name is the link's, if it has one.
-
-        Raises:
-            InvalidCall: used, too old or never made; or not a name, and the link stays usable.
-        """
+        and to nobody else. The name is the link's, if it has one. InvalidCall: used, too old or never
+        made; or not a name, and the link stays usable."""
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
@@ -238,28 +235,25 @@ class Page:
         return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
 
     async def _people(self, request: Request, _: Session) -> dict[str, Any]:
-        given = request.query_params
-        return await self._feed.people(
-            given.get("room", ""), given.get("find", "")[:MAX_FIND_CHARS]
-        )
+        room, find = (request.query_params.get(name, "") for name in ("room", "find"))
+        return await self._feed.people(room, find[:MAX_FIND_CHARS])
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
-        shown = await show(self._gate, request.path_params["action_id"])
-        action, newest = shown.action, shown.newest
+        action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
         # The journal's rows open as questions too.
-        seen = any(event.kind == "asked" and event.way == WAY for event in shown.events)
+        seen = any(event.kind == "asked" and event.way == WAY for event in events)
         if action.state == "proposed" and not seen:
             await self._gate.asked(action, WAY)
         return {
             **action_view(action),
             "told": told(action, newest),
             "ended": newest.state in FINAL,
-            "events": [event_view(event) for event in shown.events],
+            "events": [event_view(event) for event in events],
         }
 
     async def _decide(self, request: Request, who: Session) -> dict[str, Any]:
         body = await _sent(request)
-        action_id = request.path_params["action_id"]
+        action_id = request.path_params["action_id"].lower()
         try:
             verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
         finally:
