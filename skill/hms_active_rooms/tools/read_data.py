@@ -149,7 +149,12 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
         data.update(_details(fewer))
         return render_roster(fewer), _in_json(data)
 
-    _, (text, _) = fitting(view, budget, written, lambda row: f"{row.line}\n{_in_json(row.cells)},")
+    def twice(row: Row) -> str:
+        # In the line everything is escaped but backslashes.
+        in_json = row.line.replace("\\", "\\\\")
+        return f"{row.line}\n{in_json},"
+
+    _, (text, _) = fitting(view, budget, written, twice)
     return text, data
 
 
