@@ -36,8 +36,8 @@ is what counts for emoji and escapes. Ordinary values are shorter."""
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
 _CHARS: Final = [chars for chars, _ in _MOST]
 
-_LIKELY_CHARS: Final = 1.6
-"""So many characters of rows cost a token; ordinary ones two."""
+_LIKELY_CHARS: Final = 2
+"""So many characters of ordinary rows cost a token."""
 _FEW_ROWS: Final = 8
 
 _ROLE_LIST_TOKENS: Final = 160
