@@ -166,14 +166,14 @@ def _details(view: Roster) -> dict[str, Any]:
     if view.matching > MOST_DETAILED:
         return {}
     details = [
-        PeerDetail(
-            id=cell(row.peer.id, NAME),
-            joined_at=cell(row.peer.joined_at, NAME),
-            metadata=cell(row.peer.metadata, _METADATA),
-        )
+        {
+            "id": cell(row.peer.id, NAME),
+            "joined_at": cell(row.peer.joined_at, NAME),
+            "metadata": cell(row.peer.metadata, _METADATA),
+        }
         for row in view.rows
     ]
-    return {"details": [dict(detail) for detail in details]}
+    return {"details": details}
 
 
 def _data(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:
