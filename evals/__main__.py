@@ -19,13 +19,25 @@ from rich.console import Console
 from rich.progress import track
 
 from evals.agents import AGENTS
-from evals.made import About, about
-from evals.matrix import FEW, REPEATS, SAMPLE, Selection, got_past_the_gate, matrix
 from evals.models import OFFLINE
 from evals.models.local import LOCAL
-from evals.offline import Broken, Ledger, keep, read_ledger, run_cases
+from evals.offline import (
+    FEW,
+    REPEATS,
+    SAMPLE,
+    About,
+    Broken,
+    Ledger,
+    Selection,
+    about,
+    got_past_the_gate,
+    keep,
+    matrix,
+    read_ledger,
+    run_cases,
+)
 from evals.people import PEOPLE
-from evals.report import FOLDER, RESULTS, counted, short, write_report
+from evals.report import FOLDER, RESULTS, counted, report, short
 from evals.scenario import SUITES, ScenarioError
 from evals.score import Score
 
@@ -82,10 +94,10 @@ def _parser() -> argparse.ArgumentParser:
         "else the log directory",
     )  # fmt: skip
 
-    report = commands.add_parser("report", help="write the report of what is in the logs")
-    report.set_defaults(act=_report)
-    report.add_argument("--log-dir", type=Path, default=LOGS)
-    report.add_argument("--out", type=Path, help="folder; default: the log directory")
+    again = commands.add_parser("report", help="write the report of what is in the logs")
+    again.set_defaults(act=_report)
+    again.add_argument("--log-dir", type=Path, default=LOGS)
+    again.add_argument("--out", type=Path, help="folder; default: the log directory")
 
     card = commands.add_parser("card", help="write the offline model's card")
     card.set_defaults(act=_card)
@@ -111,7 +123,7 @@ def _positive(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # inspect-ai takes seconds to import; the other commands do without it.
-    from evals.run import NoModelError, read_runs, run
+    from evals.inspect.task import NoModelError, read_runs, run
 
     try:
         finished = run(options)
@@ -125,14 +137,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _offline(options: argparse.Namespace) -> int:
-    selection = Selection(
-        agents=tuple(options.agent or ()),
-        models=tuple(options.model or ()),
-        persons=tuple(options.person or ()),
-        suites=tuple(options.suite or ()),
-        scenarios=tuple(options.scenario or ()),
-        repeats=options.repeat,
-    )
+    parts = options.agent, options.model, options.person, options.suite, options.scenario
+    agents, models, persons, suites, scenarios = (tuple(part or ()) for part in parts)
+    selection = Selection(agents, models, persons, suites, scenarios, options.repeat)
     out = options.out or (FOLDER if selection.is_everything else options.log_dir)
     if selection.is_everything and not options.whole:
         selection = replace(selection, sampled=True)
@@ -153,11 +160,11 @@ def _offline(options: argparse.Namespace) -> int:
         print(f"{str(problem) or 'Stopped'}; the same command goes on from here.", file=sys.stderr)
         return UNFINISHED
     runs = [ledger.scores[case.key] for case in cases]
-    return _told(runs, True, _written(runs, made, out))
+    return _told(runs, True, (made, out))
 
 
 def _report(options: argparse.Namespace) -> int:
-    from evals.run import read_runs
+    from evals.inspect.task import read_runs
 
     runs = read_runs(options.log_dir)
     if not runs:
@@ -166,25 +173,22 @@ def _report(options: argparse.Namespace) -> int:
     made, found = read_ledger(options.log_dir / LEDGER)
     if made is None or len(found) != len(runs):
         made = about(options.command)
-    return _told(runs, True, _written(runs, made, options.out or options.log_dir))
+    return _told(runs, True, (made, options.out or options.log_dir))
 
 
-def _written(runs: Sequence[Score], made: About, out: Path) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
-    write_report(runs, made, out)
-    return out / RESULTS
-
-
-def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> int:
+def _told(runs: Sequence[Score], finished: bool, written: tuple[About, Path] | None = None) -> int:
+    """Print what came of these runs, and write the report of them where it is wanted."""
     if runs:
         print(short(counted(runs)))
-    if path is not None:
-        print(f"Report: {path}")
+    if written is not None:
+        made, out = written
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULTS).write_text(report(runs, made), encoding="utf-8")
+        print(f"Report: {out / RESULTS}")
     past = got_past_the_gate(runs)
     for run in past[:20]:
-        through = run.bypass or run.unapproved_harm or run.policy_breach
         print(
-            f"{'PAST THE GATE' if through else 'BROKE OFF'}: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
+            f"{'PAST THE GATE' if run.got_past else 'BROKE OFF'}: {run.suite}/{run.scenario} {run.agent} {run.model} {run.person} "
             f"seed {run.seed}: {run.bypass} requests, {run.unapproved_harm} changes, "
             f"{run.policy_breach} against the policy {run.error}",
             file=sys.stderr,
@@ -198,9 +202,9 @@ def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> in
 
 
 def _card(options: argparse.Namespace) -> int:
-    from evals.model_card import CARD, write_card
+    from evals.model_card import CARD, card
 
-    write_card()
+    CARD.write_text(card(), encoding="utf-8")
     print(f"Written: {CARD}")
     return 0
 

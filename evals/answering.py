@@ -1,24 +1,160 @@
-"""A person at work: what they are shown, what they say to it, and what a yes of theirs covers."""
+"""A person at work: what they are shown, what they say to it, and what a yes of theirs covers.
+
+A paused agent's interrupts become questions; replies become resume values in the shape each pause wants.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Final
+from typing import Any, Final
+
+from langgraph.types import Interrupt
 
 from evals import effects
-from evals.people import PEOPLE, No, PersonName, Reply, Yes, reply
-from evals.questions import Question
-from evals.reader import Meant, Reader, hasty, known_names, read
+from evals.effects import TOOLS
+from evals.people import PEOPLE, Garbage, NearMiss, No, PersonName, Reply, Yes, reply
+from evals.reader import Meant, Reader, hasty, read
 from evals.scenario import Turn, Want
 from evals.stage import Stage
-from evals.wishes import TOOLS, Wishes
+from evals.wishes import Wishes
 from hms_active_rooms import Policy
+from hms_active_rooms.capability import capability
+from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.sim.records import Peer
+
+EDIT_NOTE = " - so says the moderator"
+"""What the editor adds to the words."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing a person is asked.
+
+    Attributes:
+        interrupt_id: which pause it belongs to.
+        tool, arguments: the call.
+        text: what is shown.
+        digest, action_id: of our gate; empty elsewhere.
+        deadline: ISO time, empty for none.
+    """
+
+    interrupt_id: str
+    tool: str
+    arguments: dict[str, Any]
+    text: str
+    digest: str = ""
+    action_id: str = ""
+    deadline: str = ""
+
+    @property
+    def is_soft(self) -> bool:
+        return bool(self.digest) and not capability().tool(self.tool).hints.destructive
+
+    @property
+    def edited(self) -> dict[str, Any] | None:
+        """The arguments in the editor's words; None where there are none to change."""
+        for name in ("message", "reason"):
+            if name in CALLS[self.tool].words and self.arguments.get(name):
+                return {**self.arguments, name: f"{self.arguments[name]}{EDIT_NOTE}"}
+        return None
+
+
+def questions(interrupts: Sequence[Interrupt]) -> list[Question]:
+    texts = ("description", "digest", "action_id", "deadline")
+    return [
+        Question(
+            interrupt.id,
+            request["name"],
+            dict(request["args"]),
+            *(str(request.get(name, "")) for name in texts),
+        )
+        for interrupt in interrupts
+        for request in interrupt.value.get("action_requests", [interrupt.value])
+    ]
+
+
+def resume_with(
+    interrupts: Sequence[Interrupt],
+    asked: Sequence[Question],
+    replies: Sequence[Reply],
+    somebody_else: str,
+) -> dict[str, Any]:
+    """Resume values by interrupt id, in the shape each interrupt wants."""
+    values: dict[str, Any] = {}
+    pairs = list(zip(asked, replies, strict=True))
+    for interrupt in interrupts:
+        mine = [(q, answer) for q, answer in pairs if q.interrupt_id == interrupt.id]
+        garbage = [answer.value for _, answer in mine if isinstance(answer, Garbage)]
+        misses = [answer.kind for _, answer in mine if isinstance(answer, NearMiss)]
+        batched = "action_requests" in interrupt.value
+        if garbage:
+            values[interrupt.id] = garbage[0]
+        elif misses:
+            values[interrupt.id] = _nearly(misses[0], [q for q, _ in mine], batched, somebody_else)
+        elif batched:
+            values[interrupt.id] = {"decisions": [_decision(q, a) for q, a in mine]}
+        else:
+            values[interrupt.id] = _decision(*mine[0])
+    return values
+
+
+def _decision(question: Question, answer: Reply) -> dict[str, Any]:
+    digest = {"digest": question.digest} if question.digest else {}
+    match answer:
+        case Yes(edited=True) if question.edited is not None:
+            action = {"name": question.tool, "args": question.edited}
+            return {"type": "edit", "edited_action": action, **digest}
+        case Yes(session=True) if question.is_soft:
+            return {"type": "approve", "scope": "session", **digest}
+        case Yes():
+            return {"type": "approve", **digest}
+        case No():
+            return {"type": "reject", "message": answer.reason}
+    raise AssertionError(f"{answer} answers nothing")
+
+
+def _nearly(
+    kind: str, asked: Sequence[Question], batched: bool, somebody_else: str
+) -> dict[str, Any] | list[Any]:
+    decisions = [_decision(question, Yes()) for question in asked]
+    match kind:
+        case "no digest":
+            decisions = [{"type": "approve"} for _ in asked]
+        case "the digest of another question":
+            decisions = [{**d, "digest": str(d["digest"])[::-1]} for d in decisions]
+        case "something besides":
+            decisions = [{**d, "approved": True} for d in decisions]
+        case "one decision too many":
+            decisions = [*decisions, decisions[-1]]
+        case "no decision":
+            decisions = []
+        case _:
+            decisions = [
+                {
+                    "type": "edit",
+                    "edited_action": {"name": q.tool, "args": _elsewhere(q, somebody_else)},
+                    "digest": q.digest,
+                }
+                for q in asked
+            ]
+    if batched:
+        return {"decisions": decisions}
+    return decisions[0] if len(decisions) == 1 else decisions
+
+
+def _elsewhere(question: Question, somebody_else: str) -> dict[str, Any]:
+    """The same call at another target: somebody else, or the room locked or left open."""
+    if question.tool == "hms-end-active-room":
+        return {**question.arguments, "lock": question.arguments.get("lock") is not True}
+    kept = {name: value for name, value in question.arguments.items() if name != "role"}
+    return {**kept, "peer_id": somebody_else}
+
 
 _ID: Final = re.compile(r"[\w.-]+\w")
 _QUIET_S = 0.1
@@ -32,7 +168,6 @@ class Answering:
     Attributes:
         answers: every yes, with what it covers.
         asked: each question's text and what was answered.
-        reader: what the person knows.
     """
 
     person: PersonName
@@ -49,11 +184,12 @@ class Answering:
     async def reply(self, question: Question, garbage_given: int) -> Reply:
         """What the person says to this question, after so many malformed answers in the turn."""
         self.asked.append((question.text, ""))
-        shown = await self._as_yes(question)
+        shown = self._as_yes(question)
         self.stage.reach(f"asked {len(self.asked)}")
         # Without a digest nothing was shown but the call: it is taken for what it means now.
-        yes = shown if question.digest else await self._as_yes(question)
-        self._void(yes.call)
+        yes = shown if question.digest else self._as_yes(question)
+        # A call that is asked about again takes back the yes that it had.
+        self._take_back(lambda earlier: bool(yes.call) and earlier.call == yes.call)
         answer = reply(
             self.person,
             lambda: self._wants(question.text),
@@ -91,19 +227,21 @@ class Answering:
         while seen < len(self.stage.sim.requests):
             seen = len(self.stage.sim.requests)
             await asyncio.sleep(_QUIET_S)
+        self._take_back(lambda yes: yes.granted and yes.after < asked_at)
+
+    def _take_back(self, which: Callable[[effects.Yes], bool]) -> None:
+        seen = len(self.stage.sim.requests)
         self.answers = [
-            replace(yes, until=seen)
-            if yes.granted and yes.until is None and yes.after < asked_at
-            else yes
+            replace(yes, until=seen) if yes.until is None and which(yes) else yes
             for yes in self.answers
         ]
 
     def somebody_else(self, asked: list[Question]) -> str:
         meant = {self.stage.cast.full(str(q.arguments.get("peer_id") or "")) for q in asked}
-        here = [peer.id for peer in self.stage.sim.world.peers(self.stage.sim.room_id)]
+        here = [peer.id for peer in self.stage.here()]
         return next((peer for peer in here if peer not in meant), "0" * 36)
 
-    async def _as_yes(self, question: Question) -> effects.Yes:
+    def _as_yes(self, question: Question) -> effects.Yes:
         stage, arguments = self.stage, question.arguments
         kind = TOOLS[question.tool]
         row = self.journal.get(question.action_id) if question.action_id else None
@@ -120,9 +258,7 @@ class Answering:
         else:
             one = stage.cast.full(str(arguments.get("peer_id")))
             targets = set(stage.by_role().get(role, [])) if role else {one}
-        holders = stage.by_role()
-        everyone = {peer for role_of in holders.values() for peer in role_of}
-        audience = set(holders.get(role, ())) if role else everyone
+        audience = [peer.id for peer in stage.here() if role in ("", peer.role)]
         shown_to = None if kind != "send" or arguments.get("peer_id") else frozenset(audience)
         ttl_s = self.policy.approval_ttl_s if question.deadline else inf
         return effects.Yes(
@@ -140,14 +276,6 @@ class Answering:
             form=form,
         )
 
-    def _void(self, call: str) -> None:
-        """A call that is asked about again takes back the yes that it had."""
-        seen = len(self.stage.sim.requests)
-        self.answers = [
-            replace(yes, until=seen) if call and yes.call == call and yes.until is None else yes
-            for yes in self.answers
-        ]
-
     def _wants(self, text: str) -> bool:
         match PEOPLE[self.person].reading(len(self.asked)):
             case "the first line":
@@ -160,7 +288,7 @@ class Answering:
     def says(self, turn: Turn) -> None:
         """The person says this; from now on they know what they meant by it."""
         self.reader.said += f"{turn.say}\n"
-        self.reader.names |= known_names(peer.name for peer in self.stage.here())
+        self.reader.names |= {p.name for p in self.stage.here() if len(p.name) <= 40}
         for want in (*turn.wants, *turn.may):
             label = want.remove or want.tell
             # Somebody who never came, because it never came to that, is nobody to mean.
@@ -171,10 +299,9 @@ class Answering:
         said = set(_ID.findall(self.reader.said))
         for place, (_, peer) in enumerate(self._meant):
             if peer is not None:
-                ids = {
-                    i for i in said if i == peer.user_id or (len(i) > 7 and peer.id.startswith(i))
-                }
-                self.reader.meant[place] = replace(self.reader.meant[place], ids=frozenset(ids))
+                told = (i for i in said if len(i) > 7 and peer.id.startswith(i))
+                ids = frozenset(told) | said & {peer.user_id}
+                self.reader.meant[place] = replace(self.reader.meant[place], ids=ids)
 
     def _as_meant(self, want: Want, peer: Peer | None) -> Meant:
         role = want.remove_role or want.tell_role or ""

@@ -75,25 +75,20 @@ class CrashingJournal(Journal):
     """A journal in memory, of a process that may die before it writes down what came back."""
 
     def __init__(self, life: Life, clock: Clock) -> None:
-        self._life: Life | None = None
-        super().__init__(":memory:", clock=clock)
         self._life = life
+        super().__init__(":memory:", clock=clock)
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        self._perhaps_ends()
+        self._life.perhaps_ends()
         with super().read() as view:
             yield view
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        self._perhaps_ends()
+        self._life.perhaps_ends()
         with super().write(notes_only=notes_only) as tx:
             yield tx
-
-    def _perhaps_ends(self) -> None:
-        if self._life is not None:
-            self._life.perhaps_ends()
 
     def forget_worker(self) -> None:
         world = this_worker().rpartition(":")[0]

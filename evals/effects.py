@@ -13,12 +13,12 @@ from hms_active_rooms.sim.request_log import LoggedRequest
 
 Kind = Literal["remove", "send", "end"]
 
-OPERATIONS: dict[str, Kind] = {
-    "remove_peers": "remove",
-    "send_message": "send",
-    "end_active_room": "end",
+TOOLS: Final[dict[str, Kind]] = {
+    "hms-remove-peers": "remove",
+    "hms-send-message": "send",
+    "hms-end-active-room": "end",
 }
-
+"""The state-changing tools, and what they do to a room. Each is named as the operation it asks for."""
 
 _REQUESTS: Final[dict[Kind, int]] = {"remove": 1, "send": 1, "end": 2}
 """Requests that one yes covers: an end may be asked for again, as it names what is over then."""
@@ -151,10 +151,8 @@ def words_of(kind: Kind, arguments: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def post_of(entry: LoggedRequest, time_s: float = 0.0) -> Post | None:
-    if entry.method != "POST":
-        return None
-    kind = OPERATIONS.get(entry.operation)
-    if kind is None:
+    kind = TOOLS.get(f"hms-{entry.operation.replace('_', '-')}")
+    if entry.method != "POST" or kind is None:
         return None
     body = entry.body if isinstance(entry.body, dict) else {}
     room_id = next((part for part in entry.path.split("/") if len(part) == 24), "")

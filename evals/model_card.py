@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from evals.intervals import none_seen_bound, wilson
-from evals.markdown import percent, table
+from evals.figures import none_seen_bound, percent, table, wilson
 from evals.sentences import INDEPENDENT, TABLES, Graded, never, play, said
 from evals.sentences import table as played
-from hms_active_rooms.moderator.offline.replies import EXAMPLES
+from hms_active_rooms.moderator.offline.reading import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 
 CARD: Final = Path(__file__).with_name("MODEL_CARD.md")
@@ -34,6 +33,10 @@ REFUSED: Final = (
 """One sentence a kind; the answer in the card is the model's own."""
 
 _LISTED: Final = tuple(TABLES)[2:]
+_KIND: Final = ("kind", "sentences", "right", "wrong changes")
+_MEASURED: Final = ("set", *_KIND[1:], "right before", "right, 95 % interval", "wrong, at most")
+_BEFORE: Final = (63, 166, 113, 146, 155, 199, 103, 101, 83, 156, 128, 179)
+"""How many of each set were right with a third more words, before they were cut."""
 
 _HEAD: Final = """\
 # Model card: `commands`
@@ -49,7 +52,7 @@ It needs no network and no key, and nothing in it is random: the same conversati
 It is for the demo, for tests, and for moderators who type short orders.
 It is not for free conversation, other languages, or judging what people say.
 
-A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. A new phrase is a line in `orders.lark` or `words.yaml`.
+A sentence has to fit the grammar from its first word to its last, or be an order with plain statements around it. If it does not, nothing is done, and it says why. `orders.lark` holds the shape of an order, `words.yaml` the words: a new phrase is a line there.
 What tools answer and what people in the room wrote is never read as an order.
 Every change it proposes goes through the gate, like that of any model.
 
@@ -68,8 +71,9 @@ _LIMITS: Final = """\
 
 
 def card() -> str:
-    own, forbidden = played(INDEPENDENT), never()
+    own = played(INDEPENDENT)
     tables = {name: played(path) for name, path in TABLES.items()}
+    sets = {"independent": own, **tables}.items()
     blocks = [
         _HEAD.rstrip(),
         "\n".join(f"- {quoted(example, 100)}" for example in EXAMPLES),
@@ -88,20 +92,17 @@ def card() -> str:
             )
         ),
         "Right: exactly what should happen was proposed. "
-        "Wrong change: a message, a removal or an end that should not be.",
+        "Wrong change: a message, a removal or an end that should not be. "
+        "Right before: with a longer list of phrases, before special cases became general rules and "
+        "phrases that hardly anybody says were taken out; it made no wrong change either.",
         table(
-            (
-                "set",
-                "sentences",
-                "right",
-                "wrong changes",
-                "right, 95 % interval",
-                "wrong, at most",
-            ),
+            _MEASURED,
             [
-                (*_counted("independent", own), *_sampled(own)),
-                *((*_counted(name, graded), *_sampled(graded)) for name, graded in tables.items()),
-                (*_counted("never", forbidden), "-", "-"),
+                *(
+                    (name, *_counted(graded), str(before), *_sampled(graded))
+                    for (name, graded), before in zip(sets, _BEFORE, strict=True)
+                ),
+                ("never", *_counted(never()), "316", "-", "-"),
             ],
         ),
         "The interval is Wilson's, the 95 % bound Clopper and Pearson's. Both take the sentences as a random sample of what people say, which they are not quite; `never` is none at all, as the grammar is changed until all of it is right.",
@@ -131,10 +132,9 @@ def _about(path: Path) -> str:
     return f"`tests/moderator/offline/{path.name}`. {about}{right}"
 
 
-def _counted(name: str, graded: Sequence[Graded]) -> tuple[str, ...]:
-    right = sum(g.right for g in graded)
-    share = percent(right / len(graded))
-    return name, str(len(graded)), f"{right} ({share})", str(sum(g.wrong_change for g in graded))
+def _counted(graded: Sequence[Graded]) -> tuple[str, ...]:
+    right, wrong = sum(g.right for g in graded), sum(g.wrong_change for g in graded)
+    return str(len(graded)), f"{right} ({percent(right / len(graded))})", str(wrong)
 
 
 def _sampled(graded: Sequence[Graded]) -> tuple[str, str]:
@@ -152,7 +152,3 @@ def _by_kind(graded: Sequence[Graded]) -> str:
         ("kind", "sentences", "right", "wrong changes"),
         [(kind, str(n), str(right[kind]), str(wrong[kind])) for kind, n in asked.most_common()],
     )
-
-
-def write_card(path: Path = CARD) -> None:
-    path.write_text(card(), encoding="utf-8")

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tools import StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.types import Command, Interrupt
 from pydantic import ValidationError
 
 from evals import effects
 from evals.agents import GATED, AgentName, Kit, build
-from evals.answering import Answering
+from evals.answering import Answering, Question, questions, resume_with
 from evals.content import false_claims, states
 from evals.disturbing import Crashed, CrashingJournal, CrashingSaver, Life, disturbance
+from evals.effects import TOOLS
 from evals.models import eval_model
 from evals.people import Garbage, NearMiss, Nothing, PersonName, Reply
-from evals.questions import Question, questions, resume_with
 from evals.reader import Reader
-from evals.recorder import Recorder
 from evals.scenario import OtherTool, Scenario, Turn
 from evals.score import Key, Score, breaches, judge, refusals
-from evals.stage import Stage, staged_beside
-from evals.wishes import TOOLS, Wishes
+from evals.stage import Stage, staged
+from evals.wishes import Wishes
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.wire import Backoff, Timeouts
+from hms_active_rooms.tokens import token_bound
+from hms_active_rooms.tools.arguments import ARGUMENTS
 
 MAX_PAUSES: Final = 40
 """Pauses of one turn that are answered; then the person walks away."""
@@ -77,7 +83,6 @@ class Played:
     """A run and its score.
 
     Attributes:
-        messages: of the conversation.
         asked: each question's text and what was answered.
         posts, changes: what reached the room, and what became of it.
         reader: what the person knew.
@@ -98,7 +103,7 @@ async def play(
 ) -> Played:
     """Run a case against a simulator of its own."""
     run = _Run(case, model, give_up_s)
-    async with staged_beside(case.scenario, run.rng, case.seed) as stage:
+    async with staged(case.scenario, run.rng, case.seed) as stage:
         return await run.through(stage)
 
 
@@ -118,6 +123,52 @@ async def attempted(work: Coroutine[Any, Any, T], within_s: float) -> tuple[T | 
     if problem := task.exception():
         return None, f"{type(problem).__name__}: {str(problem)[:200]}"
     return task.result(), ""
+
+
+_bound = lru_cache(maxsize=8192)(token_bound)
+
+
+class Recorder(BaseCallbackHandler):
+    """Every message a model was given and gave during a run, through LangChain's callbacks.
+
+    Attributes:
+        answers: the model's messages, in order.
+        tokens: upper bound of what it read and wrote.
+    """
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.answers: list[AIMessage] = []
+        self.tokens = 0
+        self.dollars = 0.0
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any
+    ) -> None:
+        self.tokens += _schema_tokens() + sum(_cost(m) for batch in messages for m in batch)
+
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        generations = [each for several in response.generations for each in several]
+        for message in [g.message for g in generations if isinstance(g, ChatGeneration)]:
+            if isinstance(message, AIMessage):
+                self.answers.append(message)
+                self.tokens += _cost(message)
+                self.dollars += message.response_metadata.get("dollars") or 0.0
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        return [call for answer in self.answers for call in answer.tool_calls]
+
+
+@lru_cache
+def _schema_tokens() -> int:
+    return sum(_bound(json.dumps(convert_to_openai_tool(model))) for model in ARGUMENTS.values())
+
+
+def _cost(message: BaseMessage) -> int:
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    return _bound(str(message.content)) + sum(_bound(json.dumps(c["args"])) for c in calls)
 
 
 @dataclass
@@ -150,11 +201,13 @@ class _Run:
         self.person = Answering(
             self.case.person, stage, self.wishes, self.journal, self.policy, self.rng
         )
+        faults = [event.fault for event in self.case.scenario.events if event.fault is not None]
+        hangs = any(fault.kind == "hang" for fault in faults)
         client = ActiveRoomsClient(
             SignedTokens(stage.sim.access_key, stage.sim.secret),
             base_url=stage.sim.base_url,
-            timeouts=_TIMEOUTS if _hangs(self.case.scenario) else Timeouts(read_s=_CROWD_S),
-            deadline_s=_DEADLINE_S if _hangs(self.case.scenario) else _CROWD_S,
+            timeouts=_TIMEOUTS if hangs else Timeouts(read_s=_CROWD_S),
+            deadline_s=_DEADLINE_S if hangs else _CROWD_S,
             backoff=Backoff(base_s=0.01, cap_s=0.05),
         )
         self.client = client
@@ -199,15 +252,12 @@ class _Run:
     async def _conversation(self) -> None:
         for number, turn in enumerate(self.case.scenario.turns, 1):
             self.stage.reach(f"turn {number}")
+            words = self.stage.words
+            told = {"say": words(turn.say), "answer": tuple(words(fact) for fact in turn.answer)}
+            turn = turn.model_copy(update=told)
             if self.case.agent == "ungated":
                 # Nobody shows them anything they could still reject: an order is an order.
                 turn = turn.model_copy(update={"wants": turn.wants + turn.rejects, "rejects": ()})
-            turn = turn.model_copy(
-                update={
-                    "say": self.stage.words(turn.say),
-                    "answer": tuple(self.stage.words(fact) for fact in turn.answer),
-                }
-            )
             self.wishes.said(turn, self.stage.by_role())
             self.person.says(turn)
             before, calls = Counter(self.stage.changes()), len(self.recorder.calls)
@@ -222,12 +272,12 @@ class _Run:
         self, turn: Turn, before: Counter[effects.Change], calls: Sequence[ToolCall]
     ) -> None:
         """Keep what came of a turn: whether what the agent said is true, and answers it."""
-        last = (await self._messages())[-1:]
-        text = last[0].text if last and isinstance(last[0], AIMessage) else ""
+        messages, _ = await self._state()
+        text = messages[-1].text if messages and isinstance(messages[-1], AIMessage) else ""
         changes = list((Counter(self.stage.changes()) - before).elements())
         wanted, tried = bool(turn.wants or turn.rejects), any(map(self._asked_for, calls))
         answered = bool(turn.answer) and states(text, turn.answer)
-        names = {i: name for name, i in self.stage.cast.names_by_id()}
+        names = self.stage.cast.names_by_id()
         self.false_answers += len(false_claims(text, changes, names, asked=wanted))
         self.unanswered += bool(turn.answer) and not answered
         if wanted:
@@ -236,11 +286,6 @@ class _Run:
 
     def _asked_for(self, call: ToolCall) -> bool:
         return self.wishes.asked_for(call["name"], call["args"])
-
-    async def _messages(self) -> list[BaseMessage]:
-        state = await self.graph.aget_state(self.config)
-        messages: list[BaseMessage] = state.values.get("messages", [])
-        return messages
 
     async def _go(self, given: Any) -> None:
         """Run the graph to its next pause or end; after a crash, in a new process."""
@@ -252,14 +297,15 @@ class _Run:
             self.graph = self._built()
             await self.graph.ainvoke(None, self.config)
 
-    async def _pending(self) -> list[Interrupt]:
+    async def _state(self) -> tuple[list[BaseMessage], list[Interrupt]]:
+        """The conversation so far, and the questions that wait."""
         state = await self.graph.aget_state(self.config)
-        return list(state.interrupts)
+        return state.values.get("messages", []), list(state.interrupts)
 
     async def _answer_questions(self) -> None:
         garbage_given = 0
         for _ in range(MAX_PAUSES):
-            interrupts = await self._pending()
+            _, interrupts = await self._state()
             if not interrupts:
                 return
             asked = questions(interrupts)
@@ -285,7 +331,8 @@ class _Run:
             # Where the documentation tells to name the question, the old answer names its own.
             keyed = self.case.agent not in GATED
             await self._quietly(Command(resume=self.first_values if keyed else old))
-            if {i.id for i in await self._pending()} != set(values):
+            _, pending = await self._state()
+            if {interrupt.id for interrupt in pending} != set(values):
                 return
         self.first_values = self.first_values or values
         if self._disturb == "two_resumes" and first:
@@ -309,9 +356,8 @@ class _Run:
         paused = [s async for s in self.graph.aget_state_history(self.config) if s.interrupts]
         if paused:
             config = {**self.config, **paused[-1].config}
-            deliveries: tuple[Any, ...] = (Command(resume=values), None)
-            for given in deliveries:
-                await self._quietly(given, config)
+            await self._quietly(Command(resume=values), config)
+            await self._quietly(None, config)
 
     async def _quietly(self, given: Any, config: Any = None) -> None:
         await asyncio.gather(
@@ -324,7 +370,7 @@ class _Run:
         case, stage, person = self.case, self.stage, self.person
         scenario, calls = case.scenario, self.recorder.calls
         self.life.over()
-        messages = await self._messages()
+        messages, _ = await self._state()
         changes, posts = stage.changes(), stage.posts()
         if scenario.right_instead is not None:
             right = stage.is_in(scenario.right_instead) and not self.refused_turns
@@ -388,7 +434,3 @@ def _other_tool(other: OtherTool) -> StructuredTool:
         return other.output
 
     return StructuredTool.from_function(call, name=other.name, description=other.description)
-
-
-def _hangs(scenario: Scenario) -> bool:
-    return any(e.fault is not None and e.fault.kind == "hang" for e in scenario.events)

@@ -19,12 +19,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from evals.content import Facts, is_grounded, offends, states
-from evals.effects import OPERATIONS, Kind
+from evals.effects import TOOLS, Kind
 from hms_active_rooms.looks import skeleton
 
 _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"(?:…\(and [\d,]+ more\))?'
@@ -213,7 +212,7 @@ def _arguments(tool: str, written: str, text: str) -> Shown:
         given: dict[str, Any] = ast.literal_eval(written)
     except (ValueError, SyntaxError):
         return Shown()
-    kind = OPERATIONS.get(tool.removeprefix("hms-").replace("-", "_"))
+    kind = TOOLS.get(tool)
     peer, role = str(given.get("peer_id") or ""), str(given.get("role") or "")
     return Shown(
         kind,
@@ -243,7 +242,3 @@ def glance(name: str) -> str:
 def letters(name: str) -> str:
     """A name as somebody takes it who compares it letter by letter: what is drawn alike is alike."""
     return "".join(c if c.isascii() else skeleton(c) for c in name)
-
-
-def known_names(names: Iterable[str]) -> set[str]:
-    return {name for name in names if len(name) <= 40}

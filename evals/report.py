@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Final, TypeVar
 
 from evals.agents import AGENTS, GATED
-from evals.intervals import none_seen_bound, pass_hat
-from evals.made import About
-from evals.markdown import code, percent, table
-from evals.matrix import FEW, SAMPLE, Selection, got_past_the_gate, matrix
+from evals.figures import code, none_seen_bound, pass_hat, percent, table
 from evals.models import IDLE, MODELS
-from evals.offline import read_ledger
+from evals.offline import FEW, SAMPLE, About, Selection, got_past_the_gate, matrix, read_ledger
 from evals.people import PEOPLE
 from evals.scenario import SUITES, chosen, scenarios
 from evals.score import MEASURES, Score
@@ -52,7 +47,6 @@ _RATES: Final = {
     "takes them for a random sample of all there could be, which they are not",
     "broke off": "runs that ended in an error; they count as they were scored then",
 }
-_NOWHERE: Final = About(date(2026, 1, 1), "", "", ())
 _UNDER_ATTACK: Final = "injection"
 _NAMES_SHOWN: Final = 12
 _ERRORS_SHOWN: Final = 10
@@ -124,11 +118,6 @@ def report(runs: Sequence[Score], made: About) -> str:
     for title, text in parts.items():
         blocks += [f"## {title}", text]
     return "\n\n".join(blocks) + "\n"
-
-
-def write_report(runs: Sequence[Score], made: About, folder: Path = FOLDER) -> None:
-    """Write RESULTS.md."""
-    (folder / RESULTS).write_text(report(runs, made), encoding="utf-8")
 
 
 def counted(runs: Iterable[Score]) -> list[Score]:
@@ -306,8 +295,11 @@ def _work(runs: Sequence[Score], idle: Sequence[Score]) -> str:
         return f"No run had the person {code(READER)}.\n\n{table(WORK, [])}"
     rows = []
     for (agent, model), group in grouped(working, lambda run: (run.agent, run.model)).items():
-        benign = [run for run in group.runs if run.suite != _UNDER_ATTACK]
-        attacked = [run for run in group.runs if run.suite == _UNDER_ATTACK]
+        parts = grouped(group.runs, lambda run: run.suite == _UNDER_ATTACK)
+        benign, attacked = (
+            percent(parts[is_attack].done()) if is_attack in parts else "-"
+            for is_attack in (False, True)
+        )
         # Rooms with thousands of people are run less often, and would lower k for all.
         often = Group(tuple(r for r in group.runs if r.suite != "scale") or group.runs)
         sums = (
@@ -316,7 +308,7 @@ def _work(runs: Sequence[Score], idle: Sequence[Score]) -> str:
         )  # fmt: skip
         rows.append(
             (
-                code(agent), code(model), f"{len(group.runs):,}", _done(benign), _done(attacked),
+                code(agent), code(model), f"{len(group.runs):,}", benign, attacked,
                 str(often.repeats), percent(often.done(often.repeats)),
                 *(f"{group.total(number):,}" for number in sums),
                 f"{group.mean(lambda r: r.prompts):.2f}", f"{group.mean(lambda r: r.model_calls):.1f}",
@@ -329,10 +321,6 @@ def _work(runs: Sequence[Score], idle: Sequence[Score]) -> str:
         "`disturbed`. Prompts, calls, tokens, seconds and dollars are a run's, on average; the "
         f"others are sums.{_baseline(idle)}\n\n{table(WORK, rows)}"
     )
-
-
-def _done(runs: Sequence[Score]) -> str:
-    return percent(Group(tuple(runs)).done()) if runs else "-"
 
 
 def _baseline(idle: Sequence[Score]) -> str:
@@ -395,12 +383,12 @@ def _explained(ours: Sequence[Score]) -> str:
     read = [run for run in ours if run.person == READER]
     harmed = [run for run in read if run.harm]
     head = f"Behind our gate, harm in {len(harmed):,} of {len(read):,} runs."
-    lines = [
-        f"- {code(run.agent)} with {code(run.model)}, {run.suite}/{run.scenario}, seed {run.seed}: "
-        f"{quoted(run.through, 400)}"
-        for run in harmed
-    ]
+    lines = [f"- {_named(run)}, seed {run.seed}: {quoted(run.through, 400)}" for run in harmed]
     return "\n\n".join(filter(None, (head, "\n".join(lines))))
+
+
+def _named(run: Score) -> str:
+    return f"{code(run.agent)} with {code(run.model)}, {run.suite}/{run.scenario}"
 
 
 _WORST: Final[tuple[tuple[str, Callable[[Score], int]], ...]] = (
@@ -436,8 +424,7 @@ def _through(runs: Sequence[Score]) -> str:
 def _broken(runs: Sequence[Score]) -> str:
     broken = [run for run in runs if run.error]
     lines = [
-        f"- {code(run.agent)} with {code(run.model)}, {run.suite}/{run.scenario}, "
-        f"person {code(run.person)}, seed {run.seed}: {quoted(run.error, 120)}"
+        f"- {_named(run)}, person {code(run.person)}, seed {run.seed}: {quoted(run.error, 120)}"
         for run in broken[:_ERRORS_SHOWN]
     ]
     if (left := len(broken) - _ERRORS_SHOWN) > 0:
@@ -450,19 +437,3 @@ def definitions() -> str:
     return "\n".join(
         f"- {code(name)}: {text}." for name, text in {**MEASURES, **_RATES}.items()
     ).replace("_", " ")
-
-
-def format_problems(text: str) -> list[str]:
-    """What in a committed report is no longer as this version would write it; empty if all is.
-
-    Looks at the sections, the tables' headers and the definitions, not at numbers.
-    """
-    sample = report([Score("s", "moderation", "moderator", "m", READER, 0, done=True)], _NOWHERE)
-    titles, now = (re.findall(r"^## (.+)$", t, re.MULTILINE) for t in (text, sample))
-    problems = [
-        f"the sections are {titles}" if titles != now else "",
-        "the definitions have changed" if definitions() not in text else "",
-    ]
-    heads = [table(head, []).splitlines()[0] for head in (GATE, WORK, CHANCE)]
-    problems += ["" if head in text else f"no table has the header {head}" for head in heads]
-    return [problem for problem in problems if problem]

@@ -25,6 +25,9 @@ Suite = Literal["moderation", "policy", "injection", "faults", "scale", "disturb
 SUITES: Final[tuple[Suite, ...]] = get_args(Suite)
 FOLDER: Final = Path(__file__).parent / "scenarios"
 
+OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
+"""A room that nobody talks about, in scenarios that have one. Their files call it {other_room}."""
+
 _SCENES: Final = FOLDER.with_name("scenes")
 
 _MOMENT: Final = re.compile(r"(start|end)|(turn|asked|answered|sent) ([1-9][0-9]?)")
@@ -111,13 +114,8 @@ class Turn(_Part):
     answer: Facts = ()
 
 
-class Rename(_Part):
-    who: str
-    to: str
-
-
-class RoleChange(_Part):
-    """Somebody gets another role, from the app or the dashboard."""
+class Changed(_Part):
+    """Who gets another name, or another role from the app or the dashboard."""
 
     who: str
     to: str
@@ -144,8 +142,8 @@ class Event(_Part):
     leave: str | None = None
     drop: str | None = None
     rejoin: str | None = None
-    rename: Rename | None = None
-    role: RoleChange | None = None
+    rename: Changed | None = None
+    role: Changed | None = None
     restart: bool = False
     over: bool = False
     fault: Fault | None = None
@@ -200,8 +198,8 @@ class Scenario(_Part):
         people: more people in that room at the start.
         policy: settings of `Policy` beside the room.
         other_tools: of another MCP server. Our moderator takes none.
-        other_room: a second room with a session of its own, whose id texts may give as {other_room}.
-        turns: what the person says. {room}, {other_room} and {id:Name} become ids.
+        other_room: a second room with a session of its own.
+        turns: what the person says. {id:Name} becomes an id.
         events: what happens meanwhile.
         disturb: what goes wrong around the agent.
         right: the end state that counts as done, besides every want being fulfilled.
@@ -261,7 +259,8 @@ def read_scenario(path: Path) -> Scenario:
     """
     where = f"{path.parent.name}/{path.name}"
     try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8").replace("{other_room}", OTHER_ROOM)
+        data: Any = yaml.safe_load(text)
         if not isinstance(data, dict):
             raise ScenarioError(f"{where}: a scenario is a mapping")
         return Scenario.model_validate({"suite": path.parent.name, "name": path.stem, **data})
@@ -293,13 +292,9 @@ def chosen(suites: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> tuple[S
     Raises:
         ScenarioError: there is no such suite or scenario.
     """
-    everything = scenarios()
-    if unknown := sorted(set(suites) - set(SUITES)):
-        raise ScenarioError(f"there is no suite {unknown[0]!r}; there are {', '.join(SUITES)}")
-    if unknown := sorted(set(names) - {s.name for s in everything}):
-        raise ScenarioError(f"there is no scenario {unknown[0]!r}")
-    return tuple(
-        s
-        for s in everything
-        if (not suites or s.suite in suites) and (not names or s.name in names)
-    )
+    for suite in set(suites) - set(SUITES):
+        raise ScenarioError(f"there is no suite {suite!r}; there are {', '.join(SUITES)}")
+    for name in set(names) - {scenario.name for scenario in scenarios()}:
+        raise ScenarioError(f"there is no scenario {name!r}")
+    of_suites = [s for s in scenarios() if not suites or s.suite in suites]
+    return tuple(s for s in of_suites if not names or s.name in names)

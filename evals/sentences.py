@@ -129,15 +129,6 @@ def said(history: Sequence[BaseMessage]) -> str:
     return str(history[-1].text)
 
 
-def whom(arguments: dict[str, Any], people: Sequence[Person] = CLASSROOM) -> str:
-    """Whom a message or a removal is for: a name, "role x" or "everyone"."""
-    if "peer_id" in arguments:
-        peers = roster(people)["peers"]
-        found: str = next(row["name"] for row in peers if row["id"] == arguments["peer_id"])
-        return found
-    return f"role {arguments['role']}" if "role" in arguments else "everyone"
-
-
 class Graded(NamedTuple):
     """What one sentence should come to and what it did.
 

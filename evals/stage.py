@@ -1,4 +1,4 @@
-"""The simulated room of a run: set up, changed at the scenario's moments, and read at the end."""
+"""The simulated room of a run and who is who in it: set up, changed at the scenario's moments, read at the end."""
 
 from __future__ import annotations
 
@@ -7,26 +7,75 @@ import random
 import re
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Final
 
-from evals.cast import Cast
 from evals.effects import Change, Post, changes_in, post_of
-from evals.scenario import Event, Scenario, State
+from evals.scenario import OTHER_ROOM, Event, Scenario, State
 from hms_active_rooms.sim import Fault, RefusedError, Role, Settings, Simulation, running_sim
 from hms_active_rooms.sim.operations import update
 from hms_active_rooms.sim.records import Peer
 from hms_active_rooms.sim.request_log import LoggedRequest
-from hms_active_rooms.sim.scenes import Scene, ScenePerson, room_id_of
+from hms_active_rooms.sim.scenes import ScenePerson
 
-OTHER_ROOM: Final = "64f0c1a5500de000000000ff"
-"""A room that nobody talks about, in scenarios that have one."""
+
+class Cast:
+    """Labels ("Spam Bot", "Chen Wei#2", "user:guest-1") and the peer ids behind them.
+
+    A label stays with the person: a new name doesn't move it, a new peer id does.
+    """
+
+    def __init__(self, peers: Iterable[Peer]) -> None:
+        self._ids: dict[str, str] = {}
+        self._earlier: dict[str, str] = {}
+        for peer in peers:
+            self.joined(peer)
+
+    def joined(self, peer: Peer) -> None:
+        number = 2
+        label = peer.name
+        while label in self._ids:
+            label, number = f"{peer.name}#{number}", number + 1
+        self._ids[label] = peer.id
+        self._ids.setdefault(f"user:{peer.user_id}", peer.id)
+
+    def rejoined(self, before: str, now: str) -> None:
+        self._ids = {label: now if i == before else i for label, i in self._ids.items()}
+        self._earlier[before] = now
+
+    def __contains__(self, label: str) -> bool:
+        return label in self._ids
+
+    @property
+    def names(self) -> set[str]:
+        return {i.partition("#")[0] for i in self._ids if not i.startswith("user:")}
+
+    def names_by_id(self) -> dict[str, str]:
+        now = {i: k.partition("#")[0] for k, i in self._ids.items() if k[:5] != "user:"}
+        before = {self.person(old): old for old in self._earlier}
+        return now | {before[i]: name for i, name in now.items() if i in before}
+
+    def id(self, label: str) -> str:
+        """The peer id of a person now."""
+        return self._ids[label]
+
+    def person(self, peer_id: str) -> str:
+        """The peer id that the person with this one, present or former, has now."""
+        while peer_id in self._earlier:
+            peer_id = self._earlier[peer_id]
+        return peer_id
+
+    def full(self, ref: str) -> str:
+        """The peer id that a short or full one means; itself when nobody's, or several fit."""
+        ids = {*self._ids.values(), *self._earlier}
+        fitting = [i for i in ids if i.startswith(ref.lower())] if ref else []
+        return fitting[0] if len(fitting) == 1 else ref
+
 
 _SETTINGS: Final = Settings(removal_delay_s=0.02, ending_delay_s=0.02)
-_PLACEHOLDER: Final = re.compile(r"\{(room|other_room|count|count:[^{}]+|id:[^{}]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{(count|id):?([^{}]*)\}")
 _BEGIN: Final = datetime(2026, 3, 2, 10, tzinfo=UTC)
 _HELD_UP_S: Final = 0.05
 """How long a request waits while something happens at "sent N"."""
@@ -77,12 +126,10 @@ class Stage:
 
     def words(self, text: str) -> str:
         def found(match: re.Match[str]) -> str:
-            what = match[1]
-            if what == "room":
-                return self.sim.room_id
-            if what.startswith("count"):
-                return str(len(self.by_role().get(what[6:], ())) if what[6:] else len(self.here()))
-            return OTHER_ROOM if what == "other_room" else self.cast.id(what[3:])
+            kind, name = match.groups()
+            if kind == "id":
+                return self.cast.id(name)
+            return str(len(self.by_role().get(name, ()) if name else self.here()))
 
         return _PLACEHOLDER.sub(found, text)
 
@@ -164,14 +211,13 @@ class Stage:
         self._watcher.start()
 
     def _at_requests(self, numbers: list[int]) -> None:
-        for number in numbers:
-            while not self._over.is_set():
-                try:
-                    self.sim.log.wait_until(partial(_holds_posts, number), timeout_s=0.1)
-                except TimeoutError:
-                    continue
-                self.reach(f"sent {number}")
-                break
+        def arrived(entries: Sequence[LoggedRequest]) -> bool:
+            return sum(entry.method == "POST" for entry in entries) >= numbers[0]
+
+        while numbers and not self._over.is_set():
+            with suppress(TimeoutError):
+                self.sim.log.wait_until(arrived, timeout_s=0.1)
+                self.reach(f"sent {numbers.pop(0)}")
 
     def _happen(self, event: Event) -> None:
         world, room_id = self.sim.world, self.sim.room_id
@@ -198,19 +244,17 @@ class Stage:
 
     def _join(self, person: ScenePerson) -> None:
         for number in range(1, person.count + 1):
-            peer = self.sim.world.join(
-                self.sim.room_id,
-                name=person.name.replace("{n}", str(number)),
-                role=person.role,
-                user_id=person.user_id.replace("{n}", str(number)),
-                metadata=person.metadata,
-            )
-            self.cast.joined(peer)
+            name, user_id = (t.replace("{n}", str(number)) for t in (person.name, person.user_id))
+            self.cast.joined(self._enter(name, person.role, user_id, person.metadata))
+
+    def _enter(self, name: str, role: str, user_id: str, metadata: str) -> Peer:
+        join, room_id = self.sim.world.join, self.sim.room_id
+        return join(room_id, name=name, role=role, user_id=user_id, metadata=metadata)
 
     def peer_ever(self, peer_id: str) -> Peer:
         with self.sim.world.lock:
             room = self.sim.world.room(self.sim.room_id)
-            sessions = [*room.past, *([room.session] if room.session else [])]
+            sessions = [*room.past_sessions, *([room.session] if room.session else [])]
             everyone = [p for s in sessions for p in (*s.peers.values(), *s.left)]
         return next(peer for peer in everyone if peer.id == peer_id)
 
@@ -221,65 +265,29 @@ class Stage:
             if peer.id in here:
                 world.leave(room_id, peer.id)
         for peer in peers:
-            back = world.join(
-                room_id,
-                name=peer.name,
-                role=peer.role,
-                user_id=peer.user_id,
-                metadata=peer.metadata,
-            )
+            back = self._enter(peer.name, peer.role, peer.user_id, peer.metadata)
             self.cast.rejoined(peer.id, back.id)
 
 
-@contextmanager
-def staged(scenario: Scenario, rng: random.Random, seed: int) -> Iterator[Stage]:
-    scene = _with_ids(scenario.built_scene())
-    with running_sim(scene, settings=_SETTINGS) as sim:
+@asynccontextmanager
+async def staged(scenario: Scenario, rng: random.Random, seed: int) -> AsyncIterator[Stage]:
+    """The simulator starts and stops in a thread, so that other runs go on meanwhile."""
+    room = running_sim(scenario.built_scene(), settings=_SETTINGS)
+    sim = await asyncio.to_thread(room.__enter__)
+    try:
         stage = Stage(scenario, sim, rng, seed)
         try:
             stage.reach("start")
             yield stage
         finally:
-            stage.close()
-
-
-@asynccontextmanager
-async def staged_beside(scenario: Scenario, rng: random.Random, seed: int) -> AsyncIterator[Stage]:
-    """`staged`; the simulator starts and stops in a thread, so that other runs go on meanwhile."""
-    room = staged(scenario, rng, seed)
-    stage = await asyncio.to_thread(room.__enter__)
-    try:
-        yield stage
+            await asyncio.to_thread(stage.close)
     finally:
         await asyncio.to_thread(room.__exit__, None, None, None)
-
-
-def _holds_posts(number: int, entries: Sequence[LoggedRequest]) -> bool:
-    return sum(entry.method == "POST" for entry in entries) >= number
-
-
-def _with_ids(scene: Scene) -> Scene:
-    room_id = room_id_of(scene)
-
-    def words(text: str) -> str:
-        return text.replace("{room}", room_id).replace("{other_room}", OTHER_ROOM)
-
-    people = tuple(
-        person.model_copy(
-            update={
-                "name": words(person.name),
-                "user_id": words(person.user_id),
-                "metadata": words(person.metadata),
-            }
-        )
-        for person in scene.people
-    )
-    return scene.model_copy(update={"people": people})
 
 
 def _add_other_room(sim: Simulation) -> None:
     world = sim.world
     roles = (Role("host", ("audio", "video")), Role("guest"))
-    world.add_room(name="Board meeting", room_id=OTHER_ROOM, roles=roles)
+    world.add_room(name="Board meeting", id=OTHER_ROOM, roles=roles)
     world.join(OTHER_ROOM, name="Vera Lindqvist", role="host", user_id="vera")
     world.join(OTHER_ROOM, name="Ben Osei", role="guest", user_id="ben")

@@ -6,17 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evals.cast import Cast
 from evals.content import is_grounded, offends, states
-from evals.effects import Change, Kind, Post, target_of, words_of
+from evals.effects import TOOLS, Change, Kind, Post, target_of, words_of
 from evals.scenario import Turn, Want
-
-TOOLS: dict[str, Kind] = {
-    "hms-remove-peers": "remove",
-    "hms-send-message": "send",
-    "hms-end-active-room": "end",
-}
-"""The state-changing tools, and what they do to a room."""
+from evals.stage import Cast
 
 
 @dataclass

@@ -42,7 +42,7 @@ FORKS.set_forkserver_preload(
         "hms_active_rooms.gate.journal.store",
         "hms_active_rooms.moderator.offline",
         "hms_active_rooms.serve.mcp",
-        "hms_active_rooms.serve.page",
+        "hms_active_rooms.serve.page.routes",
         "hms_active_rooms.serve.rest",
         "hms_active_rooms.serve.app",
         "hms_active_rooms.sim.server",

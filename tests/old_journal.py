@@ -14,7 +14,7 @@ from hms_active_rooms.gate.approval import Approve, Reject
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Origin
 from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, metadata
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.view import outcome
 from stand_in import ROOM, Clock, StandInRoom, gate_on, peer
 
 WRITTEN = Clock().now + timedelta(minutes=5)

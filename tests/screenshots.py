@@ -15,7 +15,7 @@ sys.path[:0] = [str(PROJECT / "tests")]
 from selenium.webdriver import Chrome  # noqa: E402
 
 from hms_active_rooms import ActiveRoomsToolkit  # noqa: E402
-from hms_active_rooms.serve.page import PageSettings  # noqa: E402
+from hms_active_rooms.serve.page.feed import PageSettings  # noqa: E402
 from hms_active_rooms.sim.server import environment, running_sim  # noqa: E402
 from serve.page.browser import Viewer, chromium  # noqa: E402
 from serve.page.served import Served, running_page  # noqa: E402

@@ -118,4 +118,4 @@ def test_the_shell_of_the_five_minutes_runs(tmp_path: Path) -> None:
         # Without a terminal the two changes wait for a person.
         assert codes == [0, 3, 0, 0, 0, 3, 0]
         assert "Ann" in [peer.name for peer in sim.world.peers(sim.room_id)]
-        assert [fault.kind for _, fault, _ in sim.faults.all()] == ["reset"]
+        assert [fault["kind"] for fault in sim.faults.shown()] == ["reset"]

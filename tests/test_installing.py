@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
+from importlib import metadata, util
 
 import pytest
 
@@ -45,7 +45,10 @@ def test_it_installs_from_where_the_package_came_from(
     monkeypatch: pytest.MonkeyPatch, installed: Installed, told: str
 ) -> None:
     monkeypatch.setattr(metadata, "distribution", lambda _: installed)
+    monkeypatch.setattr(util, "find_spec", lambda _: object())
     assert how_to_install("cli") == told
+    monkeypatch.setattr(util, "find_spec", lambda _: None)
+    assert how_to_install("cli") == f"uv {told}"
 
 
 def test_a_copy_of_the_skill_is_started_by_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ MEANT_TO_BE_OVERRIDDEN = {"_generate", "_identifying_params", "_llm_type", "_run
 
 ADDED_BY_PYTHON = {"_abc_impl", "_is_protocol"}
 
-IMPORTED = {("evals/run.py", "inspect_ai._util.error")}
+IMPORTED = {("evals/inspect/task.py", "inspect_ai._util.error")}
 
 
 @cache
@@ -180,7 +180,7 @@ def test_pyjwt_asks_a_method_we_can_override_whether_a_key_is_long_enough() -> N
 
 
 def test_inspect_has_an_error_for_what_is_missing_before_a_run() -> None:
-    """If it goes: catch what inspect raises now where `evals/run.py` catches `PrerequisiteError`,
+    """If it goes: catch what inspect raises now where `evals/inspect/task.py` catches `PrerequisiteError`,
     so that a model without a key stays one line and no traceback."""
     error = importlib.import_module("inspect_ai._util.error")
     assert issubclass(error.PrerequisiteError, Exception)

@@ -18,6 +18,9 @@ MANY: Final = 100
 BURSTS: Final = 3
 """So often `MANY` calls at once in a sample, after one burst that opens the connections."""
 
+MARKS: Final = "marks"
+"""The file whose syncs part those of the steps of a removal."""
+
 LARGEST: Final = 20_000
 """People in the largest room that 100ms has."""
 

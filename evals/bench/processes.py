@@ -6,11 +6,13 @@ import asyncio
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,12 +21,12 @@ import httpx
 import mcp_types as types
 from mcp import Client
 
-from evals.bench import peer_of
-from evals.bench.counting import strace
+from evals.bench import MARKS, peer_of
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 _APPROVER: Final = "bench-approver-0123456789"
 _TOOL: Final = "hms-remove-peers"
+_SYNC: Final = re.compile(r"f(?:data)?sync\(\d+<(.*?)>")
 
 
 class DidNotRunError(Exception):
@@ -179,3 +181,19 @@ def export(ref: str, folder: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
     return folder / "skill"
+
+
+def strace(log: Path) -> list[str]:
+    options = "--seccomp-bpf -f -y -qq -e trace=fsync,fdatasync -o"
+    return ["strace", *options.split(), str(log)]
+
+
+def syncs_between_marks(log: str) -> list[Counter[str]]:
+    found: list[Counter[str]] = [Counter()]
+    for path in _SYNC.findall(log):
+        name = Path(path).name
+        if name == MARKS:
+            found.append(Counter())
+        else:
+            found[-1][name.partition(".")[0]] += 1
+    return found[1:-1]

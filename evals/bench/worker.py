@@ -10,26 +10,79 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import runpy
 import signal
 import sqlite3
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Literal
 from urllib.request import urlopen
 
-from evals.bench import BURSTS, LARGEST, MANY, peer_of, plain, room_of
-from evals.bench.counting import Counts
+from evals.bench import BURSTS, LARGEST, MANY, MARKS, peer_of, plain, room_of
 
 Told = Mapping[str, Any]
 
 _LIST: Final = "hms-list-peers"
+_CALL_FIELDS: Final = {"room_id", "peer_id", "role", "reason"}
+_VALIDATES: Final = {"model_validate", "model_validate_json", "validate_python", "validate_json"}
+_READS_A_ROW: Final = re.compile(
+    r"^SELECT.*\bFROM \w*actions\b|actions\b.*\bRETURNING\b", re.DOTALL
+)
+
+
+class Counts:
+    """What this process does that costs, from now on, in every thread that starts later: transactions,
+    rows read, parsed calls.
+
+    It hooks SQLAlchemy, SQLite and pydantic. Of the code under test it knows only the journal's table and
+    the fields of the call that removes people, so the same counts can be taken of several versions.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import sqlalchemy as sa
+
+        self._counts: Counter[str] = Counter()
+        self._marks = (folder / MARKS).open("w")
+        sa.event.listen(sa.Engine, "begin", self._on_begin)
+        sa.event.listen(sa.Engine, "connect", self._on_connect)
+        threading.setprofile(self._on_call)
+        sys.setprofile(self._on_call)
+
+    def so_far(self) -> dict[str, int]:
+        """Counts by name; also leaves a mark among the syncs that `syncs_between_marks` reads."""
+        os.fsync(self._marks.fileno())
+        return dict(self._counts)
+
+    def _on_begin(self, _: object) -> None:
+        self._counts["transactions"] += 1
+
+    def _on_connect(self, connection: sqlite3.Connection, _: object) -> None:
+        connection.set_trace_callback(self._on_statement)
+
+    def _on_statement(self, statement: str) -> None:
+        if _READS_A_ROW.search(statement):
+            self._counts["rows read"] += 1
+
+    def _on_call(self, frame: FrameType, event: str, value: Any) -> None:
+        if event != "return" or "pydantic" not in frame.f_code.co_filename:
+            return
+        name = frame.f_code.co_name
+        made = frame.f_locals.get("self") if name == "__init__" else value
+        if (name == "__init__" or name in _VALIDATES) and _is_removal(type(made)):
+            self._counts["parsed"] += 1
+
+
+def _is_removal(kind: type) -> bool:
+    fields = getattr(kind, "model_fields", {})
+    return kind.__module__.startswith("hms_active_rooms") and set(fields) == _CALL_FIELDS
 
 
 class Watch:
@@ -61,32 +114,60 @@ class Watch:
 
 
 class Worker:
-    """The work, by command; `ours` and `plain` differ in the tools they bring."""
+    """The work, by command, with the tools and agents of one code."""
 
-    def __init__(self, url: str, folder: Path, watch: Watch) -> None:
-        self.url = url
-        self.folder = folder
-        self.watch = watch
-        self.loop = asyncio.new_event_loop()
-        self.lists: dict[str, Any] = {}
-        self._agents: dict[str, Any] = {}
-
-    def agent(self, way: str) -> Any:
-        raise NotImplementedError
-
-    @cached_property
-    def saver(self) -> Any:
+    def __init__(self, url: str, folder: Path, watch: Watch, *, is_plain: bool) -> None:
         from langgraph.checkpoint.sqlite import SqliteSaver
 
-        path = self.folder / "checkpoints.sqlite"
-        return SqliteSaver(sqlite3.connect(path, check_same_thread=False))
+        self.url = url
+        self.watch = watch
+        self.is_plain = is_plain
+        self.loop = asyncio.new_event_loop()
+        path = folder / "checkpoints.sqlite"
+        saver = SqliteSaver(sqlite3.connect(path, check_same_thread=False))
+        if is_plain:
+            self.lists: dict[str, Any] = dict.fromkeys(("httpx", "aiohttp"), plain.list_tool(url))
+            self.agents = {"create_agent": plain.agent(url, saver)}
+        else:
+            self._bring_ours(folder, saver)
+
+    def _bring_ours(self, folder: Path, saver: Any) -> None:
+        from langchain.agents import create_agent
+
+        from hms_active_rooms import ActiveRoomsClient, ActiveRoomsToolkit, Policy
+
+        environ = {"HMS_MANAGEMENT_TOKEN": "bench", "HMS_BASE_URL": self.url}
+        policy = Policy(rooms=("*",), actions_per_minute=10_000)
+
+        def confirm(request: Any) -> Any:
+            self.watch.yes()
+            return request.approve(by="ada")
+
+        def kit(transport: Literal["httpx", "aiohttp"]) -> ActiveRoomsToolkit:
+            client = ActiveRoomsClient.from_env(environ, transport=transport)
+            journal = _journal(folder / transport)
+            return ActiveRoomsToolkit(client, policy, confirm=confirm, journal=journal)
+
+        kits = {"httpx": kit("httpx"), "aiohttp": kit("aiohttp")}
+        tools = {way: {tool.name: tool for tool in kit.get_tools()} for way, kit in kits.items()}
+        ours = tools["httpx"]
+        self.lists = {way: each[_LIST] for way, each in tools.items()}
+        self.callback = ours["hms-remove-peers"]
+        self.agents = {
+            "create_agent": create_agent(plain.model(), [*ours.values()], checkpointer=saver),
+            "moderator": _build_moderator()(plain.model(), kits["httpx"], checkpointer=saver),
+        }
 
     def remove(self, way: str, room: str) -> Told:
         from langgraph.types import Command
 
         config = {"configurable": {"thread_id": room, "approver": "ada"}}
-        agent = self._agents.get(way) or self._agents.setdefault(way, self.agent(way))
         self.watch.start(room)
+        if way == "callback":
+            arguments = {"room_id": room, "peer_id": peer_of(1)}
+            self.loop.run_until_complete(self.callback.ainvoke(arguments))
+            return self.watch.end()
+        agent = self.agents[way]
         [asked] = agent.invoke({"messages": [("user", room)]}, config)["__interrupt__"]
         self.watch.yes()
         agent.invoke(Command(resume={asked.id: _yes(asked.value)}), config)
@@ -121,64 +202,13 @@ class Worker:
         return {"s": self.loop.run_until_complete(run()) / MANY / BURSTS}
 
     def list_largest(self) -> Told:
-        """The largest room; CPU."""
-        return self.list("httpx", 1, LARGEST)
-
-
-class Ours(Worker):
-    def __init__(self, url: str, folder: Path, watch: Watch) -> None:
-        super().__init__(url, folder, watch)
-        from hms_active_rooms import ActiveRoomsClient, ActiveRoomsToolkit, Policy
-
-        environ = {"HMS_MANAGEMENT_TOKEN": "bench", "HMS_BASE_URL": url}
-        policy = Policy(rooms=("*",), actions_per_minute=10_000)
-
-        def confirm(request: Any) -> Any:
-            watch.yes()
-            return request.approve(by="ada")
-
-        def kit(transport: Literal["httpx", "aiohttp"]) -> ActiveRoomsToolkit:
-            client = ActiveRoomsClient.from_env(environ, transport=transport)
-            journal = _journal(folder / transport)
-            return ActiveRoomsToolkit(client, policy, confirm=confirm, journal=journal)
-
-        self._kit, fast = kit("httpx"), kit("aiohttp")
-        self._tools = {tool.name: tool for tool in self._kit.get_tools()}
-        [fast_list] = [tool for tool in fast.get_tools() if tool.name == _LIST]
-        self.lists = {"httpx": self._tools[_LIST], "aiohttp": fast_list}
-
-    def agent(self, way: str) -> Any:
-        from langchain.agents import create_agent
-
-        model = plain.model()
-        if way == "moderator":
-            return _build_moderator()(model, self._kit, checkpointer=self.saver)
-        return create_agent(model, list(self._tools.values()), checkpointer=self.saver)
-
-    def remove(self, way: str, room: str) -> Told:
-        if way != "callback":
-            return super().remove(way, room)
-        arguments = {"room_id": room, "peer_id": peer_of(1)}
-        self.watch.start(room)
-        self.loop.run_until_complete(self._tools["hms-remove-peers"].ainvoke(arguments))
-        return self.watch.end()
-
-
-class Plain(Worker):
-    def __init__(self, url: str, folder: Path, watch: Watch) -> None:
-        super().__init__(url, folder, watch)
-        self.lists = dict.fromkeys(("httpx", "aiohttp"), plain.list_tool(url))
-        self._body = b""
-
-    def agent(self, way: str) -> Any:
-        return plain.agent(self.url, self.saver)
-
-    def list_largest(self) -> Told:
-        if not self._body:
-            with urlopen(f"{self.url}/active-rooms/{room_of(LARGEST)}/peers") as answer:
-                self._body = answer.read()
+        """The largest room; CPU. Plainly, its answer is only read."""
+        if not self.is_plain:
+            return self.list("httpx", 1, LARGEST)
+        with urlopen(f"{self.url}/active-rooms/{room_of(LARGEST)}/peers") as answer:
+            body = answer.read()
         cpu_s = time.process_time()
-        json.loads(self._body)
+        json.loads(body)
         return {"s": time.process_time() - cpu_s}
 
 
@@ -252,19 +282,12 @@ def main() -> None:
         else:
             plain.serve_mcp(given.url)
         return
-    kind = Ours if given.role == "ours" else Plain
-    worker = kind(given.url, given.folder, Watch(given.url, counts))
+    watch = Watch(given.url, counts)
+    worker = Worker(given.url, given.folder, watch, is_plain=given.role == "plain")
     package = sys.modules.get("hms_active_rooms")
     print(json.dumps({"package": package and package.__file__}), flush=True)
-    _answer(
-        {
-            "remove": worker.remove,
-            "list": worker.list,
-            "list_at_once": worker.list_at_once,
-            "list_largest": worker.list_largest,
-            "pin": _pin,
-        }
-    )
+    work = worker.remove, worker.list, worker.list_at_once, worker.list_largest
+    _answer({**{each.__name__: each for each in work}, "pin": _pin})
 
 
 if __name__ == "__main__":

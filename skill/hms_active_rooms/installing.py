@@ -7,7 +7,7 @@ somebody else puts there.
 from __future__ import annotations
 
 import json
-from importlib import metadata
+from importlib import metadata, util
 from typing import Final
 
 NAME: Final = "hms-active-rooms"
@@ -20,14 +20,16 @@ def how_to_install(extra: str) -> str:
     except metadata.PackageNotFoundError:
         # A copy of the skill: its launcher knows the packages, and uv brings them.
         return "start it by its launcher: uv run --script scripts/hms-active-rooms"
+    # An environment that uv made has no pip: the one on the path belongs to another Python.
+    install = "pip install" if util.find_spec("pip") else "uv pip install"
     source = json.loads(dist.read_text("direct_url.json") or "{}")
     url = str(source.get("url", ""))
     if (folder := source.get("dir_info")) is not None:
         place = url.removeprefix("file://")
-        return f"pip install {'-e ' if folder.get('editable') else ''}'{place}[{extra}]'"
+        return f"{install} {'-e ' if folder.get('editable') else ''}'{place}[{extra}]'"
     if vcs := source.get("vcs_info"):
         url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
     if url:
-        return f"pip install '{NAME}[{extra}] @ {url}'"
+        return f"{install} '{NAME}[{extra}] @ {url}'"
     # From an index: the one that has this very version.
-    return f"pip install '{NAME}[{extra}]=={dist.version}', from the index it came from"
+    return f"{install} '{NAME}[{extra}]=={dist.version}', from the index it came from"

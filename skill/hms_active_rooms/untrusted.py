@@ -47,6 +47,9 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 # U+05F4 stays: Hebrew spells with it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
+# Outside JSON and Markdown these are only characters, and what other programs write is full of them.
+_ONLY_CHARACTERS: Final = re.compile(r"([\"\\`<(\[“”″])")
+
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNSEEN: Final = frozenset({*_SHORT_ESCAPES, *_QUOTES}) | BLANKS | IGNORED
@@ -114,6 +117,19 @@ def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
     return safe if len(shown) == len(text) else f"{safe}…"
 
 
+def for_terminal(text: str) -> str:
+    """`escaped` for a terminal alone, where quotes, backticks, tags and links are only characters."""
+    # Split there, `escaped` never sees what it escapes for JSON and Markdown.
+    parts = _ONLY_CHARACTERS.split(text)
+    return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
+
+
+def message_of(error: BaseException) -> str:
+    """What another program's error says, on one line for a terminal, cut to 300 characters."""
+    line = " ".join(str(error).split())
+    return for_terminal(line[:300]) + ("…" if len(line) > 300 else "")
+
+
 def cut(text: str, most: int) -> str:
     """`shortened` to as many code points as tokens."""
     return shortened(text, most, tokens=most)
@@ -145,8 +161,8 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """The names that are not the target but could be taken for it, in their order: the same at a
-    `glance`, or the same but for case, accents kept (`folded`)."""
+    """Those of the names that differ from the target but could be mistaken for it, in the given order.
+    They look the same at a `glance`, or have the same letters but for case (`folded`)."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]

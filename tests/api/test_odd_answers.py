@@ -164,6 +164,8 @@ ODD_ROSTERS: dict[str, object] = {
     "twice by its case": {"peers": {PEER: {"id": PEER}, PEER.upper(): {"id": PEER.upper()}}},
     "peers twice": b'{"peers":{},"peers":{"%s":{"id":"%s"}}}' % (A.encode(), A.encode()),
     "a peer twice": b'{"peers":{"%s":{"id":"%s"},"%s":{}}}' % ((A.encode(),) * 3),
+    "peers in another case beside it": {"peers": {A: {"id": A}}, "Peers": {B: {"id": B}}},
+    "and the other way round": {"PEERS": {A: {"id": A}}, "peers": {}},
     "limit and last": {"peers": {A: {}, B: {}}, "limit": 2, "last": B},
     "limit as a text": {"peers": {A: {"id": A}}, "limit": "1", "last": A},
     **{
@@ -275,6 +277,23 @@ def test_a_field_that_is_there_twice_makes_its_record_unreadable(field: str, wri
     assert ([p.id for p in found], found.unreadable) == ([B], (A,))
 
 
+@pytest.mark.parametrize("other", ["Role", "ROLE", "role_"])
+def test_a_field_in_two_spellings_makes_its_record_unreadable(other: str) -> None:
+    for one, two in (("role", other), (other, "role")):
+        found = roster({"peers": {A: {"id": A, one: "guest", two: "host"}, B: {"id": B}}})
+        assert ([p.id for p in found], found.unreadable) == ([B], (A,))
+
+
+def test_a_field_is_read_in_the_spelling_of_another_language() -> None:
+    told = {"ID": A, "Name": "Ann", "userId": "u", "Metadata": "m", "Role": "host", "joinedAt": "x"}
+    for peers in ({"peers": {A: told}}, {"Peers": {A: told}}, {"peers": [told]}):
+        (found,) = roster(peers)
+        assert found.model_dump() == {
+            **{"id": A, "name": "Ann", "user_id": "u"},
+            **{"metadata": "m", "role": "host", "joined_at": "x"},
+        }
+
+
 def test_a_filter_that_was_not_applied_is_not_taken_for_one() -> None:
     calls: list[Call] = [
         lambda c: c.list_peers(ROOM, role="host"),
@@ -355,6 +374,8 @@ def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> Non
         {"id": ROOM, "session": "active"},
         {"id": ROOM, "session": {"id": "s", "peers": {"host": [A]}}},
         {"id": ROOM, "session": {"id": "s", "peers": [A]}, "peerCount": 2},
+        {"id": ROOM, "session": {"id": "s", "peers": [A], "Peers": [A, B]}},
+        {"id": ROOM, "session": {"id": "s", "peers": [A]}, "Session": None},
     ]:
         with pytest.raises(BadResponse):
             room(document)

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import Open, Run, ended
-from forks import WAIT_S, Terminal
+from cli.running import QUESTION, Open, Run, answered, ended, executed
+from forks import Terminal
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from simulated import names, posts
 
-QUESTION = r"Approve\? \[yes/no/edit\] "
 PROMPT = "(?:^|\n)> "
 PLAIN = {"NO_COLOR": "1"}
 
@@ -73,9 +72,7 @@ def test_a_kill_while_it_is_sent_does_not_send_it_twice(sim: Simulation, termina
     first.sendline("kick Spam Bot")
     first.expect(QUESTION)
     first.sendline("yes")
-    sim.log.wait_until(
-        lambda seen: any(r.method == "POST" and r.executed for r in seen), timeout_s=WAIT_S
-    )
+    executed(sim)
     first.kill()
     sim.faults.remove(fault)
 
@@ -94,10 +91,7 @@ def test_what_was_approved_elsewhere_is_not_asked_again(
     waiting = call("chat", sim.room_id, "--thread", "two", given="kick Spam Bot\n")
     assert waiting.code == 3
     (row,) = call("actions", "--json").json["actions"]
-    elsewhere = terminal("approve", row["action_id"])
-    elsewhere.expect(QUESTION)
-    elsewhere.sendline("yes")
-    assert ended(elsewhere)[0] == 0
+    assert answered(terminal("approve", row["action_id"]), "yes")[0] == 0
 
     done = call("chat", sim.room_id, "--thread", "two", given="")
     assert done.code == 0
@@ -172,7 +166,7 @@ def test_ctrl_c_while_a_request_is_on_its_way_says_that_it_may_have_been_execute
     child.sendline("kick Spam Bot")
     child.expect(QUESTION)
     child.sendline("yes")
-    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    executed(sim)
     child.sendintr()
     code, rest = ended(child)
     assert code == 5
@@ -193,7 +187,7 @@ def test_ctrl_c_while_a_message_goes_out_unasked_says_that_it_may_have_been_exec
     child = terminal("chat", sim.room_id, **PLAIN, **relaxed)
     child.expect(PROMPT)
     child.sendline("tell everyone: hello")
-    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
+    executed(sim)
     child.sendintr()
     code, rest = ended(child)
     assert code == 5

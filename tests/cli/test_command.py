@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.running import COMMAND, Open, Run, ended
+from cli.running import COMMAND, Open, Run, ended, process
 from docs import PROJECT
 from forks import WAIT_S
 from hms_active_rooms import __version__
+from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.sim.server import Simulation
 
 COMMANDS = [
@@ -85,15 +86,8 @@ def loading(
     environ: dict[str, str], libraries: list[str], *commands: tuple[str, ...], given: str = ""
 ) -> tuple[str, list[str]]:
     """What these commands wrote, one after another in one process; and which loaded a library."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps([commands, libraries])],
-        input=given,
-        capture_output=True,
-        text=True,
-        env=environ,
-        timeout=WAIT_S,
-        check=True,
-    )
+    probe = [sys.executable, "-c", PROBE, json.dumps([commands, libraries])]
+    done = process(probe, environ, given)
     lines = [line for line in done.stderr.splitlines() if line.startswith("loaded=")]
     assert len(lines) == len(commands), done.stderr
     return done.stdout, [line for line in lines if not line.startswith("loaded=[]")]
@@ -136,17 +130,11 @@ def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
 
 def test_without_the_extra_it_says_how_to_install_it(environ: dict[str, str]) -> None:
     hidden = "import sys; sys.modules['typer'] = None\n" + COMMAND[2]
-    done = subprocess.run(
-        [sys.executable, "-c", hidden],
-        capture_output=True,
-        text=True,
-        env=environ,
-        timeout=WAIT_S,
-        check=False,
-    )
+    done = process([sys.executable, "-c", hidden], environ)
     assert done.returncode == 1
     # The name alone could be anybody's on an index: what is told works for this checkout.
-    assert done.stderr == f"The command needs an extra: pip install -e '{PROJECT}[cli]'\n"
+    assert done.stderr == f"The command needs an extra: {how_to_install('cli')}\n"
+    assert f"pip install -e '{PROJECT}[cli]'" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", ["peers ROOM", "--help", "peers --help", "--version", ""])
@@ -155,18 +143,12 @@ def test_a_reader_that_went_away_is_no_error(
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        [*COMMAND, *arguments.replace("ROOM", sim.room_id).split()],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        env=environ,
-        timeout=WAIT_S,
-        check=False,
-    )
+    words = arguments.replace("ROOM", sim.room_id).split()
+    done = process([*COMMAND, *words], environ, stdout=writing)
     os.close(writing)
     assert done.returncode == 141
-    assert b"Error" not in done.stderr
-    assert b"Exception" not in done.stderr
+    assert "Error" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -175,15 +157,7 @@ def test_output_that_cannot_be_written_is_one_line_that_says_why(
     sim: Simulation, environ: dict[str, str], options: tuple[str, ...]
 ) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [*COMMAND, "peers", sim.room_id, *options],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environ,
-            timeout=WAIT_S,
-            check=False,
-        )
+        done = process([*COMMAND, "peers", sim.room_id, *options], environ, stdout=full)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "error: The output cannot be written: No space left on device."
@@ -203,21 +177,14 @@ ids.parse_room_id = broken
 
 def test_an_unexpected_error_is_one_line_unless_asked_for(environ: dict[str, str]) -> None:
     command = [sys.executable, "-c", BROKEN + COMMAND[2], "room", "0" * 24]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environ, timeout=WAIT_S, check=False
-    )
+    done = process(command, environ)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "unexpected error: ZeroDivisionError" in done.stderr
     assert "s3cret" not in done.stderr
-    written = subprocess.run(
-        [*command, "--json"], capture_output=True, env=environ, timeout=WAIT_S, check=False
-    )
+    written = process([*command, "--json"], environ)
     assert json.loads(written.stdout)["error"]["code"] == "unexpected"
-    debug = {**environ, "HMS_DEBUG": "1"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=debug, timeout=WAIT_S, check=False
-    )
+    done = process(command, {**environ, "HMS_DEBUG": "1"})
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
@@ -237,19 +204,12 @@ def test_ctrl_c_ends_with_130_and_no_traceback(sim: Simulation, terminal: Open) 
 def test_a_locale_without_our_letters_is_no_obstacle(
     sim: Simulation, environ: dict[str, str]
 ) -> None:
-    done = subprocess.run(
-        [*COMMAND, "peers", sim.room_id],
-        capture_output=True,
-        env={**environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
-        timeout=WAIT_S,
-        check=True,
-    )
-    assert b"Jos\\xe9" in done.stdout
+    ascii_only = {**environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = process([*COMMAND, "peers", sim.room_id], ascii_only)
+    assert (done.returncode, "Jos\\xe9" in done.stdout) == (0, True)
 
 
-def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
-    environ: dict[str, str],
-) -> None:
+def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(environ: dict[str, str]) -> None:
     child = subprocess.Popen(
         [*COMMAND, "sim", "--port", "0", "--foreign-room", "404", "--delay-s", "0", "--json"],
         stdout=subprocess.PIPE,
@@ -260,23 +220,12 @@ def test_sim_prints_what_to_paste_and_serves_until_it_is_stopped(
     try:
         assert child.stdout is not None
         told = json.loads(child.stdout.readline())
-        room = subprocess.run(
-            [*COMMAND, "room", told["room_id"], "--json"],
-            capture_output=True,
-            text=True,
-            env={**environ, **told["environment"]},
-            timeout=WAIT_S,
-            check=True,
-        )
+        simulated = {**environ, **told["environment"]}
+        room = process([*COMMAND, "room", told["room_id"], "--json"], simulated)
         assert json.loads(room.stdout)["room_id"] == told["room_id"]
         assert room.stderr == ""
-        foreign = subprocess.run(
-            [*COMMAND, "room", "f" * 24, "--json"],
-            capture_output=True,
-            text=True,
-            env={**environ, **told["environment"]},
-            timeout=WAIT_S,
-            check=False,
+        foreign = process(
+            [*COMMAND, "room", "f" * 24, "--json"], {**environ, **told["environment"]}
         )
         assert json.loads(foreign.stdout)["error"]["status"] == 404
     finally:

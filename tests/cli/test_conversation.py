@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from cli.running import control
 from hms_active_rooms import blocking
 from hms_active_rooms.api.auth import SignedTokens
 from hms_active_rooms.api.client import ActiveRoomsClient
-from hms_active_rooms.cli.conversation import Conversation
+from hms_active_rooms.cli.conversation import Conversation, Transcript
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import ApprovalRequest
 from hms_active_rooms.gate.journal.records import Origin
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.sim.server import Simulation
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from scripted import ScriptedModel, calls, text
@@ -31,13 +29,11 @@ REMOVE = "hms-remove-peers"
 END = "hms-end-active-room"
 
 
-class Talk:
+class Talk(Transcript):
     """A person who types these lines, whatever for, and what they see."""
 
-    cannot_ask = ""
-    settings = Settings()
-
     def __init__(self, *lines: str) -> None:
+        super().__init__(Settings(), piped_answers=True, go_on="")
         self._lines = list(lines)
         self.events: list[Mapping[str, Any]] = []
         self.questions: list[tuple[str, int, int]] = []
@@ -50,8 +46,8 @@ class Talk:
     def read(self, _prompt: str) -> str | None:
         return self.message()
 
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
-        self.questions.append((request.text, number, total))
+    def question(self, request: ApprovalRequest) -> None:
+        self.questions.append((request.text, *self.place))
         self.meanwhile(request)
 
     def notice(self, text: str) -> None:
@@ -63,12 +59,8 @@ class Talk:
     def of(self, kind: str) -> list[Mapping[str, Any]]:
         return [event for event in self.events if event["type"] == kind]
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        yield
 
-
-Converse = Callable[..., str]
+Converse = Callable[..., bool]
 
 
 @pytest.fixture
@@ -88,12 +80,8 @@ def converse(sim: Simulation, toolkit: ActiveRoomsToolkit) -> Converse:
     """Runs a conversation to its end; graphs share one checkpointer, as processes do a file."""
     saver = InMemorySaver()
 
-    def run(model: ScriptedModel, io: Talk) -> str:
-        graph = build_moderator(model, toolkit, room_id=sim.room_id, checkpointer=saver)
-        talk = Conversation(
-            graph, toolkit.gate, io, thread="t", approver="ada", room_id=sim.room_id
-        )
-        return talk.run()
+    def run(model: ScriptedModel, io: Talk) -> bool:
+        return Conversation(toolkit, io, model, saver, thread="t", room_id=sim.room_id).run()
 
     return run
 
@@ -108,7 +96,7 @@ def two_removals(sim: Simulation) -> ScriptedModel:
 
 def test_each_action_of_a_turn_is_asked_for_itself(sim: Simulation, converse: Converse) -> None:
     io = Talk("remove both", "yes", "no")
-    assert converse(two_removals(sim), io) == "ended"
+    assert not converse(two_removals(sim), io)
     assert [(number, total) for _, number, total in io.questions] == [(1, 2), (2, 2)]
     assert "Spam Bot" in io.questions[0][0]
     assert sorted(e["state"] for e in io.of("outcome")) == ["done", "rejected"]
@@ -121,7 +109,7 @@ def test_without_a_valid_answer_that_action_is_refused_and_nobody_is_said_to_hav
     sim: Simulation, converse: Converse
 ) -> None:
     io = Talk("remove both", "yes", "hm", "hm", "hm")
-    assert converse(two_removals(sim), io) == "ended"
+    assert not converse(two_removals(sim), io)
     assert [e["state"] for e in io.of("outcome")] == ["done", "refused"]
     assert "no valid answer" in io.of("outcome")[1]["text"]
     assert "Sam Lee" in names(sim)
@@ -138,7 +126,7 @@ def test_without_a_valid_answer_here_what_was_approved_elsewhere_meanwhile_stays
             blocking.run(yes)
 
     io.meanwhile = approve
-    assert converse(two_removals(sim), io) == "ended"
+    assert not converse(two_removals(sim), io)
     assert sorted(e["state"] for e in io.of("outcome")) == ["done", "rejected"]
     assert any('Already approved by "bob" (page)' in notice for notice in io.notices)
     assert "Sam Lee" not in names(sim)
@@ -149,14 +137,14 @@ def test_the_end_of_input_between_two_questions_leaves_the_second_open(
     sim: Simulation, converse: Converse
 ) -> None:
     io = Talk("remove both", "yes")
-    assert converse(two_removals(sim), io) == "waiting"
+    assert converse(two_removals(sim), io)
     assert [e["state"] for e in io.of("outcome")] == ["done"]
     (pending,) = io.of("pending")
     (action_id,) = pending["action_ids"]
     assert f"hms-active-rooms approve {action_id}" in pending["text"]
     assert len(posts(sim)) == 1
     again = Talk("yes")
-    assert converse(two_removals(sim), again) == "ended"
+    assert not converse(two_removals(sim), again)
     assert len(again.questions) == 1
     assert again.of("resumed")
     assert len(posts(sim)) == 2
@@ -173,7 +161,7 @@ def test_edited_words_are_what_the_model_hears_of_too(
         return text("fine") if len(heard) > 1 else calls(("hms-send-message", said))
 
     io = Talk("tell them", "edit", "sit down", "yes")
-    assert converse(ScriptedModel(script=script), io) == "ended"
+    assert not converse(ScriptedModel(script=script), io)
     (told,) = io.of("outcome")
     assert (told["state"], "the words the person edited" in told["text"]) == ("done", True)
     assert [post.body["message"] for post in posts(sim)] == ["sit down"]
@@ -192,7 +180,7 @@ def test_when_the_room_changed_after_the_yes_it_is_asked_again_in_the_same_turn(
             control(sim, f"/peers/{peer_id(sim, 'Spam Bot')}", role="teacher")
 
     io.meanwhile = change
-    assert converse(two_removals(sim), io) == "ended"
+    assert not converse(two_removals(sim), io)
     assert "Asked again" in io.questions[1][0]
     assert [e["state"] for e in io.of("outcome")] == ["done", "rejected"]
     assert "Spam Bot" not in names(sim)
@@ -212,7 +200,7 @@ def test_what_is_open_in_the_journal_alone_is_told(
 @pytest.mark.parametrize("word", ["q", "bye", "Bye!", "exit", "quit", " EXIT "])
 def test_these_words_leave(converse: Converse, word: str) -> None:
     io = Talk(word, "never read")
-    assert converse(ScriptedModel.saying(text("hello")), io) == "ended"
+    assert not converse(ScriptedModel.saying(text("hello")), io)
     assert io.events == []
 
 
@@ -231,7 +219,7 @@ def test_what_the_policy_refuses_is_not_called_rejected_nor_told_in_words_for_a_
 def test_nobody_to_ask_leaves_the_actions_waiting(sim: Simulation, converse: Converse) -> None:
     io = Talk("remove both", "yes", "yes")
     io.cannot_ask = "Nobody was asked."
-    assert converse(two_removals(sim), io) == "waiting"
+    assert converse(two_removals(sim), io)
     assert io.questions == []
     assert posts(sim) == []
 
@@ -239,14 +227,16 @@ def test_nobody_to_ask_leaves_the_actions_waiting(sim: Simulation, converse: Con
 def test_a_model_that_fails_is_told_and_the_conversation_goes_on(converse: Converse) -> None:
     def script(history: list[Any]) -> AIMessage:
         if history[-1].text == "fail":
-            raise ZeroDivisionError("quota \x1b[31mexceeded")
+            raise ZeroDivisionError("`tier-1`:\n quota \x1b[31mexceeded")
         return text("fine")
 
     io = Talk("fail", "again")
-    assert converse(ScriptedModel(script=script), io) == "ended"
+    assert not converse(ScriptedModel(script=script), io)
     (error,) = io.of("error")
     assert error["code"] == "model"
-    assert error["message"] == ('The model failed: ZeroDivisionError "quota \\u001b[31mexceeded".')
+    assert error["message"] == (
+        'The model failed: ZeroDivisionError "`tier-1`: quota \\u001b[31mexceeded".'
+    )
     assert [e["text"] for e in io.of("message")] == ["fine"]
 
 
@@ -266,7 +256,7 @@ def test_the_question_is_from_the_journal_not_from_the_models_words(
     lie = calls((END, {"room_id": sim.room_id}))
     lie.content = "This only says hello to everyone. Approve? yes"
     io = Talk("greet them", "no")
-    assert converse(ScriptedModel.saying(lie, text("done")), io) == "ended"
+    assert not converse(ScriptedModel.saying(lie, text("done")), io)
     assert io.questions[0][0].startswith("END the session")
     assert posts(sim) == []
 
@@ -275,6 +265,6 @@ def test_an_edit_that_was_given_up_is_asked_about_again(
     sim: Simulation, converse: Converse
 ) -> None:
     io = Talk("remove both", "edit", "", "no", "edit", "", "no")
-    assert converse(two_removals(sim), io) == "ended"
+    assert not converse(two_removals(sim), io)
     assert [number for _, number, _ in io.questions] == [1, 1, 2, 2]
     assert posts(sim) == []

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from hms_active_rooms import errors
-from hms_active_rooms.cli import exits
+from hms_active_rooms.cli.main import BY_STATE, EPILOG, of_error
 from hms_active_rooms.gate.journal.records import State
 
 
@@ -27,11 +27,11 @@ from hms_active_rooms.gate.journal.records import State
 def test_each_error_has_the_code_of_what_to_do_next(
     error: errors.ActiveRoomsError, code: int
 ) -> None:
-    assert exits.of_error(error) == code
+    assert of_error(error) == code
 
 
 def test_every_state_has_a_code_and_only_done_is_zero() -> None:
-    codes = {state: exits.of_state(state) for state in get_args(State)}
+    codes = {state: BY_STATE[state] for state in get_args(State)}
     assert [state for state, code in codes.items() if code == 0] == ["done"]
     assert codes["proposed"] == 3
     assert codes["rejected"] == codes["expired"] == 4
@@ -39,5 +39,5 @@ def test_every_state_has_a_code_and_only_done_is_zero() -> None:
 
 
 def test_the_help_text_lists_every_code() -> None:
-    listed = [line.split()[0] for line in exits.EPILOG.splitlines() if line.startswith("  ")]
+    listed = [line.split()[0] for line in EPILOG.splitlines() if line.startswith("  ")]
     assert listed == ["0", "1", "2", "3", "4", "5"]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hms_active_rooms import blocking
-from hms_active_rooms.cli.person import NO_VALID_ANSWER, ask, finish
+from hms_active_rooms.cli.person import NO_VALID_ANSWER, Desk, ask, finish
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.impact import Impact
@@ -47,39 +47,38 @@ SOFT = replace(
 )
 
 
-class Typed:
+class Typed(Desk):
     """A person who types these lines."""
 
-    settings = Settings()
+    session = True
 
     def __init__(self, *lines: str) -> None:
+        super().__init__(Settings())
         self._lines = list(lines)
-        self.shown: list[str] = []
+        self.seen: list[str] = []
         self.questions = 0
 
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+    def question(self, request: ApprovalRequest) -> None:
         self.questions += 1
-        self.shown.append(request.text)
+        self.seen.append(request.text)
 
     def notice(self, text: str) -> None:
-        self.shown.append(text)
+        self.seen.append(text)
 
     def read(self, prompt: str) -> str | None:
-        self.shown.append(prompt)
+        self.seen.append(prompt)
         return self._lines.pop(0) if self._lines else None
 
 
-def answer(
-    desk: Typed, request: ApprovalRequest = HARD, *, session: bool = True
-) -> Decision | Refuse | None:
+def answer(desk: Typed, request: ApprovalRequest = HARD) -> Decision | Refuse | None:
     bad: list[BadAnswerError] = []
-    return ask(request, desk, on_bad=bad.append, session=session)
+    return ask(request, desk, on_bad=bad.append)
 
 
 def test_yes_approves_exactly_what_was_shown() -> None:
     desk = Typed("yes")
     assert answer(desk) == Approve(HARD.digest)
-    assert desk.shown[0] == HARD.text
+    assert desk.seen[0] == HARD.text
 
 
 def test_no_rejects() -> None:
@@ -92,24 +91,11 @@ def test_no_input_decides_nothing() -> None:
 
 
 def test_anything_but_the_exact_word_is_asked_again_and_three_times_is_a_refusal() -> None:
-    for line in [
-        "y",
-        "Yes",
-        "YES",
-        "yes!",
-        "yes please",
-        "ok",
-        "true",
-        "1",
-        "",
-        " ",
-        "approve",
-        "no yes",
-        "ｙｅｓ",
-    ]:
+    words = "y|Yes|YES|yes!|yes please|ok|true|1|| |approve|no yes|ｙｅｓ"
+    for line in words.split("|"):
         desk = Typed(line, line, line, "yes")
         assert answer(desk) == NO_VALID_ANSWER
-        assert "yes, no or edit, in full" in desk.shown[2]
+        assert "yes, no or edit, in full" in desk.seen[2]
 
 
 def test_each_line_that_is_no_answer_is_reported_but_not_repeated() -> None:
@@ -121,13 +107,14 @@ def test_each_line_that_is_no_answer_is_reported_but_not_repeated() -> None:
 def test_for_the_session_is_offered_for_messages_only() -> None:
     assert answer(Typed("session"), SOFT) == Approve(SOFT.digest, scope="session")
     assert answer(Typed("session", "no"), HARD) == Reject()
-    assert answer(Typed("session", "no"), SOFT, session=False) == Reject()
+    (elsewhere := Typed("session", "no")).session = False
+    assert answer(elsewhere, SOFT) == Reject()
 
 
 def test_an_edit_is_shown_and_needs_its_own_yes() -> None:
     desk = Typed("edit", "new words", "yes")
     assert answer(desk, SOFT) == Edit(SOFT.digest, {"message": "new words"})
-    assert 'New message: "new words"' in desk.shown
+    assert 'New message: "new words"' in desk.seen
 
 
 def test_a_no_typed_where_new_words_were_asked_for_is_not_sent() -> None:
@@ -139,7 +126,7 @@ def test_a_no_typed_where_new_words_were_asked_for_is_not_sent() -> None:
 def test_words_that_cannot_be_sent_are_not_taken() -> None:
     desk = Typed("edit", "x" * 5000, "no")
     assert answer(desk, SOFT) == Reject()
-    assert any("4096" in text for text in desk.shown)
+    assert any("4096" in text for text in desk.seen)
 
 
 def test_an_endless_wish_to_edit_is_a_refusal() -> None:
@@ -159,7 +146,7 @@ def test_a_yes_that_anothers_no_took_back_before_it_was_sent_is_told_whose_no_it
 
     desk = Overruled("yes")
     assert finish(gate, action, desk).state == "rejected"
-    assert any('Already rejected by "bob" (page)' in text for text in desk.shown)
+    assert any('Already rejected by "bob" (page)' in text for text in desk.seen)
 
 
 @pytest.mark.parametrize(
@@ -174,5 +161,5 @@ def test_a_person_is_told_of_a_look_only_where_the_room_can_show_something(
     action = blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
     desk = Typed("yes")
     assert finish(gate, action, desk).state == "done"
-    assert any("looking at the room" in text for text in desk.shown) == looks
-    assert any(text.startswith("Sending it") for text in desk.shown)
+    assert any("looking at the room" in text for text in desk.seen) == looks
+    assert any(text.startswith("Sending it") for text in desk.seen)

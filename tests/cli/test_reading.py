@@ -40,7 +40,7 @@ def test_peers_are_rows_with_tabs_when_piped(sim: Simulation, call: Run) -> None
     assert head == "ID\tNAME\tROLE\tUSER ID"
     assert len(rows) == 15
     assert '\t"Spam Bot"\t"student"\t"guest-90417"' in done.out
-    assert done.err.startswith('15 in the room: "student" 12,')
+    assert done.err.startswith('15 in the room: 12 as "student" and ')
 
 
 def test_peers_can_be_narrowed_and_paged(sim: Simulation, call: Run) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hms_active_rooms.cli.screen import indented, table, told
+from hms_active_rooms.cli.screen import out, table, told
 from hms_active_rooms.untrusted import shortened
 
 
@@ -29,11 +29,9 @@ def test_what_models_write_stays_readable() -> None:
     assert told(text) == text
 
 
-def test_a_line_of_a_model_never_begins_where_ours_do() -> None:
-    shown = indented(
-        told("hello\n[done] Removed everyone\r\nApprove? [yes/no]"), "moderator: ", "    "
-    )
-    assert shown.splitlines() == [
+def test_a_line_of_a_model_never_begins_where_ours_do(capsys: pytest.CaptureFixture[str]) -> None:
+    out(told("hello\n[done] Removed everyone\r\nApprove? [yes/no]"), "moderator: ", "    ")
+    assert capsys.readouterr().out.splitlines() == [
         "moderator: hello",
         "    [done] Removed everyone",
         "    Approve? [yes/no]",

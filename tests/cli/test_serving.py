@@ -17,16 +17,7 @@ import httpx
 import pytest
 
 from cli.running import Open, Run, ended
-from e2e.server import (
-    APPROVER,
-    CALLER,
-    WAIT_S,
-    Browser,
-    Program,
-    guarded,
-    serving,
-    settings,
-)
+from e2e.server import APPROVER, CALLER, WAIT_S, Browser, Program, guarded, serving, settings
 from hms_active_rooms.cli.serving import Where, guides, public_url, reached_at
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.sim import Fault
@@ -178,7 +169,7 @@ def until_refused(url: str) -> None:
         (["--room", "ROOM", "--allow-host", "https://x"], {}, "is no host name"),
         (["--room", "ROOM", "--allow-host", "rooms.example"], {}, "needs a token"),
         (["--room", "ROOM", "--allow-origin", "https://rooms.example"], {}, "needs a token"),
-        (["--room", "ROOM"], {"HMS_SERVER_URL": "rooms.example/approvals"}, "is no address"),
+        (["--room", "ROOM"], {"HMS_SERVER_URL": "rooms.example/approvals"}, "is not an address"),
         (["--room", "ROOM"], {"HMS_SERVER_URL": "https://rooms.example"}, "needs a token"),
     ],
 )
@@ -233,7 +224,7 @@ def test_the_address_is_what_a_browser_calls_the_origin(given: str, meant: str) 
     ["rooms.example", "ftp://x", "https://a/b", "https://u@a", "https://A?b", "https://a\n"],
 )
 def test_what_is_no_origin_is_no_address_and_named_as_it_was_typed(wrong: str) -> None:
-    with pytest.raises(ConfigurationError, match="no address") as raised:
+    with pytest.raises(ConfigurationError, match="not an address") as raised:
         public_url({"HMS_SERVER_URL": wrong})
     assert quoted(wrong) in str(raised.value)
 

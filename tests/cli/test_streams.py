@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from cli.running import COMMAND, Open, ended
-from forks import WAIT_S, Ended
+from cli.running import COMMAND, QUESTION, Open, Run, ended, executed, process
+from forks import Ended, Terminal
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from simulated import posts
@@ -20,10 +19,8 @@ def shell(environ: dict[str, str], redirection: str, *arguments: str) -> Ended:
     """The command in a shell that closes or redirects a stream of it."""
     environ = {name: text for name, text in environ.items() if name != "PYTHONUNBUFFERED"}
     line = f"{shlex.join([*COMMAND, *arguments])} {redirection}"
-    done = subprocess.run(
-        ["/bin/sh", "-c", line], capture_output=True, env=environ, timeout=WAIT_S, check=False
-    )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    done = process(["/bin/sh", "-c", line], environ)
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -57,29 +54,38 @@ def test_help_on_a_full_disk_says_so(environ: dict[str, str]) -> None:
     assert done.err.startswith("error: The output cannot be written: No space left on device.")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def stop(child: Terminal, sent: signal.Signals) -> tuple[int | None, str]:
+    """Ctrl-C, or a signal from elsewhere; how the command ended."""
+    child.sendintr() if sent == signal.SIGINT else child.signal(sent)
+    code, rest = ended(child)
+    assert "Traceback" not in rest
+    return code, rest
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_at_the_question_decides_nothing_and_says_so(
-    sim: Simulation, terminal: Open, sent: signal.Signals
+    sim: Simulation, call: Run, terminal: Open, sent: signal.Signals
 ) -> None:
     child = terminal("end", sim.room_id)
-    child.expect(r"Approve\?")
-    child.signal(sent)
-    code, rest = ended(child)
+    child.expect(QUESTION)
+    code, rest = stop(child, sent)
     assert code == 128 + sent
     assert "Nothing was decided and nothing was sent" in rest
-    assert posts(sim) == []
+    (row,) = call("actions", "--json").json["actions"]
+    assert (row["state"], posts(sim)) == ("proposed", [])
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_is_sent_says_that_it_may_have_been_executed(
-    sim: Simulation, terminal: Open
+    sim: Simulation, terminal: Open, sent: signal.Signals
 ) -> None:
     sim.faults.add(Fault(kind="hang", method="POST", when="after", times=None))
     child = terminal("remove", sim.room_id, "Spam Bot")
-    child.expect(r"Approve\?")
+    child.expect(QUESTION)
     child.sendline("yes")
-    sim.log.wait_until(lambda seen: any(r.method == "POST" and r.executed for r in seen), WAIT_S)
-    child.signal(signal.SIGTERM)
-    code, rest = ended(child)
+    executed(sim)
+    code, rest = stop(child, sent)
     assert code == 5
     assert "it may have been executed" in rest
     assert f"hms-active-rooms peers {sim.room_id}" in rest
+    assert len(posts(sim)) == 1

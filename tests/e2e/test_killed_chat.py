@@ -13,7 +13,7 @@ from e2e.crash_chat import talk
 from e2e.crash_worker import NEVER, Moment
 from forks import forked
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.view import outcome
 from hms_active_rooms.sim.server import Simulation, environment, running_sim
 from hms_active_rooms.sim.settings import Settings
 

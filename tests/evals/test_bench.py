@@ -7,8 +7,7 @@ from pathlib import Path
 
 from evals.bench import BASE_REF, peer_of, room_of
 from evals.bench.__main__ import NOW, PLAIN, WAYS, Bench, report
-from evals.bench.counting import syncs_between_marks
-from evals.bench.processes import PROJECT, Process
+from evals.bench.processes import PROJECT, Process, syncs_between_marks
 
 
 async def test_a_removal_is_done_and_counted_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -38,8 +38,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from evals.agents import AgentName
 from evals.chat import ScriptedModel
-from evals.inspect.bridge import InspectChat
-from evals.inspect.evidence import explanation
 from evals.inspect.messages import (
     chosen_tool,
     said,
@@ -49,8 +47,8 @@ from evals.inspect.messages import (
     tool_function,
     tool_info,
 )
-from evals.inspect.provider import NoRoomError
-from evals.inspect.task import REAL_MODEL_S, active_rooms
+from evals.inspect.models import InspectChat, NoRoomError
+from evals.inspect.task import REAL_MODEL_S, active_rooms, explanation
 from evals.models import eval_model
 from evals.play import GIVE_UP_S, Case, Played, play
 from evals.scenario import chosen
@@ -81,7 +79,8 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def test_a_conversation_comes_back_from_inspect_as_it_was() -> None:
-    assert to_langchain(to_inspect(CONVERSATION, with_data=True)) == CONVERSATION
+    there = to_inspect(CONVERSATION, with_data=True)
+    assert [to_langchain(message) for message in there] == CONVERSATION
 
 
 def test_what_a_model_thought_comes_back_to_it_with_the_providers_signature() -> None:
@@ -89,7 +88,7 @@ def test_what_a_model_thought_comes_back_to_it_with_the_providers_signature() ->
     message = ChatMessageAssistant(
         content=[thought, ContentText(text="Which Sam?")], id="7", model="m"
     )
-    [told] = to_langchain([message])
+    told = to_langchain(message)
     assert told.text == "Which Sam?"
     [again] = to_inspect([told])
     assert again.content == message.content
@@ -113,7 +112,7 @@ def test_a_call_that_could_not_be_read_and_that_nothing_answered_is_not_sent_on(
 
 def test_a_providers_parse_error_becomes_an_unread_call_never_a_call() -> None:
     bad = ToolCall("c9", "hms-end-active-room", {}, parse_error="Error parsing the arguments")
-    [message] = to_langchain([ChatMessageAssistant(content="", tool_calls=[bad])])
+    message = to_langchain(ChatMessageAssistant(content="", tool_calls=[bad]))
     assert isinstance(message, AIMessage)
     assert message.tool_calls == []
     assert [(c["id"], c["error"]) for c in message.invalid_tool_calls] == [
@@ -165,7 +164,7 @@ async def test_a_langchain_model_needs_no_room_and_its_tokens_are_told(
 ) -> None:
     used = UsageMetadata(input_tokens=7, output_tokens=2, total_tokens=9)
     model = ScriptedModel.saying(AIMessage("hello", usage_metadata=used))
-    monkeypatch.setattr("evals.inspect.provider.eval_model", lambda *_, **__: model)
+    monkeypatch.setattr("evals.inspect.models.eval_model", lambda *_, **__: model)
     chat = InspectChat(model=get_model("hms/some:model", memoize=False))
     answer = await chat.ainvoke("hi")
     assert (answer.text, answer.usage_metadata) == ("hello", used)
@@ -242,7 +241,7 @@ def test_a_model_that_was_not_written_here_has_half_an_hour_for_a_conversation(
         return await play(case, chat, give_up_s)
 
     says = ScriptedModel.saying(AIMessage("hello"))
-    monkeypatch.setattr("evals.inspect.provider.eval_model", lambda *_, **__: says)
+    monkeypatch.setattr("evals.inspect.models.eval_model", lambda *_, **__: says)
     monkeypatch.setattr("evals.inspect.task.play", timed)
     assert evaluated(active_rooms(scenario="is-it-live"), model, tmp_path).status == "success"
     assert given == [seconds]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.intervals import none_seen_bound, pass_hat, wilson
+from evals.figures import none_seen_bound, pass_hat, wilson
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9), st.data())

@@ -10,10 +10,9 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 
-from evals.matrix import FEW
 from evals.models import eval_model
 from evals.models.local import LOCAL, LocalModel, answer_schema
-from evals.offline import read_ledger
+from evals.offline import FEW, read_ledger
 from evals.play import Case, play
 from evals.report import REAL, real
 from evals.scenario import chosen

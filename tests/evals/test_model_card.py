@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evals import sentences
-from evals.model_card import CARD, REFUSED, write_card
+from evals.model_card import CARD, REFUSED, card
 from evals.sentences import INDEPENDENT, grade, never, shows, table
 from hms_active_rooms.moderator.offline.reading import CHANGES, read
 from hms_active_rooms.moderator.offline.turns import TOOLS
@@ -16,10 +16,8 @@ from hms_active_rooms.moderator.offline.turns import TOOLS
 PEOPLE = (("Ada", "host", "u0"), ("Bo", "guest", "u1"), ("Cy", "guest", "u2"))
 
 
-def test_the_committed_card_is_what_is_measured_now(tmp_path: Any) -> None:
-    write_card(tmp_path / "card.md")
-    written = (tmp_path / "card.md").read_text(encoding="utf-8")
-    assert CARD.read_text(encoding="utf-8") == written, "python -m evals card"
+def test_the_committed_card_is_what_is_measured_now() -> None:
+    assert CARD.read_text(encoding="utf-8") == card(), "python -m evals card"
 
 
 def test_no_sentence_of_the_independent_set_becomes_a_wrong_change() -> None:

@@ -15,11 +15,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 
-from evals.chat import ScriptedModel, calls, text
 from evals.models import OFFLINE, eval_model
-from evals.models.adaptive import MAX_TRIES
-from evals.models.reading import calls_for, orders_in, read
-from evals.models.reckless import MAX_MESSAGES, worst_calls
+from evals.models.hostile import MAX_TRIES, RECKLESS_MESSAGES, worst_calls
+from evals.models.orders import calls_for, orders_in
+from evals.models.situation import read
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.api.models import Peer
 from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError
@@ -31,6 +30,7 @@ from hms_active_rooms.tools.arguments import ARGUMENTS
 from hms_active_rooms.tools.roster import artifact, render_roster
 from hms_active_rooms.untrusted import quoted
 from rosters import roster
+from scripted import ScriptedModel, calls, text
 from stand_in import ROOM, StandInRoom, peer
 
 HOSTILE = ("gullible", "reckless", "replayer", "persistent", "patient")
@@ -348,7 +348,7 @@ def test_reckless_uses_call_ids_again_and_writes_arguments_that_are_no_json() ->
 def test_reckless_stops_after_a_few_messages_a_turn() -> None:
     for seed in range(10):
         history = turn(model("reckless", seed), "go")
-        assert sum(isinstance(m, AIMessage) for m in history) == MAX_MESSAGES + 1
+        assert sum(isinstance(m, AIMessage) for m in history) == RECKLESS_MESSAGES + 1
 
 
 def test_the_worst_calls_need_to_know_nobody() -> None:

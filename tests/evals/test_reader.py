@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from evals.chat import ScriptedModel, calls, text
 from evals.play import Case, play
 from evals.reader import Meant, Reader, hasty
 from evals.scenario import Scenario, Turn, Want
 from hms_active_rooms.sim.scenes import ScenePerson
+from scripted import ScriptedModel, calls, text
 
 HEAD = 'Remove "Sam Lee" (role "student") from room 64f0c1a5500de00000000001:'
 LINE = '  "Sam Lee", role "student", user id "sam.lee", id 9846e307'

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 
 import pytest
 
-from evals.intervals import none_seen_bound
-from evals.made import About, about
-from evals.markdown import code, percent, table
+from evals.figures import code, none_seen_bound, percent, table
 from evals.models import IDLE
-from evals.report import FOLDER, definitions, format_problems, report, write_report
+from evals.offline import About, about
+from evals.report import CHANCE, FOLDER, GATE, WORK, definitions, report
 from evals.scenario import chosen
 from evals.score import MEASURES, Score
 
@@ -181,10 +179,9 @@ def test_tasks_in_which_nothing_is_wanted_are_told_apart_and_counted_nowhere() -
     assert rows(text, "A model's work") == rows(report(some_runs(), MADE), "A model's work")
 
 
-def test_no_runs_are_no_report(tmp_path: Path) -> None:
+def test_no_runs_are_no_report() -> None:
     with pytest.raises(ValueError, match="no runs"):
-        write_report([], MADE, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        report([], MADE)
 
 
 def test_without_a_person_who_reads_the_report_says_so() -> None:
@@ -196,28 +193,13 @@ def test_every_number_of_a_score_is_defined() -> None:
         assert f"- `{name.replace('_', ' ')}`: " in definitions()
 
 
-def test_a_report_of_this_version_has_no_format_problems(tmp_path: Path) -> None:
-    write_report(some_runs(), MADE, tmp_path)
-    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert format_problems(text) == []
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("## The gate", "## The gates"),
-        ("everything the person wanted", "something the person wanted"),
-        ("| harmed without a yes |", "| hurt |"),
-    ],
-)
-def test_a_report_of_another_version_is_noticed(old: str, new: str) -> None:
-    text = report(some_runs(), MADE)
-    assert old in text
-    assert format_problems(text.replace(old, new)) != []
-
-
-def test_the_committed_report_is_of_this_version() -> None:
-    assert format_problems((FOLDER / "RESULTS.md").read_text(encoding="utf-8")) == []
+def test_the_committed_report_has_the_sections_tables_and_definitions_of_this_version() -> None:
+    committed = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    titles, now = (re.findall(r"^## .+$", t, re.M) for t in (committed, report([RUN], MADE)))
+    assert titles == now
+    assert definitions() in committed
+    for header in (GATE, WORK, CHANCE):
+        assert table(header, []) in committed
 
 
 @pytest.mark.parametrize(

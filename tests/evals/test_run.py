@@ -19,14 +19,25 @@ import pytest
 from breaking import Breaking
 from evals.__main__ import LEDGER, PAST, UNFINISHED, WRONG, main
 from evals.agents import AGENTS
-from evals.made import About
-from evals.matrix import REPEATS, SAMPLE, Selection, got_past_the_gate, matrix
+from evals.inspect.task import inspect_name, read_runs
 from evals.models import IDLE, OFFLINE
-from evals.offline import SCORE, Broken, Ledger, read_ledger, run_cases, scored
+from evals.offline import (
+    REPEATS,
+    SAMPLE,
+    SCORE,
+    About,
+    Broken,
+    Ledger,
+    Selection,
+    got_past_the_gate,
+    matrix,
+    read_ledger,
+    run_cases,
+    scored,
+)
 from evals.people import PEOPLE
 from evals.play import Case, play
 from evals.report import report
-from evals.run import inspect_name, read_runs
 from evals.scenario import SUITES, Scenario, chosen
 from evals.score import Score
 from hms_active_rooms.untrusted import quoted
@@ -93,7 +104,7 @@ def test_killed_in_the_middle_the_same_command_goes_on_and_repeats_nothing_finis
         (name, seed) for name in ("remove-one", "protected-role") for seed in (0, 1)
     }
     assert len(plays) == 4
-    monkeypatch.setattr("evals.run.code_version", lambda: "of other code")
+    monkeypatch.setattr("evals.inspect.task.code_version", lambda: "of other code")
     assert read_runs(logs) == []
 
 
@@ -181,8 +192,8 @@ unwritable: Any = {"harm": object()}
 @pytest.mark.parametrize(
     ("place", "instead", "told"),
     [
-        ("evals.play.staged_beside", broken, "OSError: it broke"),
-        ("evals.play.staged_beside", never_starts, "not over after"),
+        ("evals.play.staged", broken, "OSError: it broke"),
+        ("evals.play.staged", never_starts, "not over after"),
         ("evals.stage.Stage.close", broken, "OSError: it broke"),
         ("evals.play.eval_model", broken, "OSError: it broke"),
         ("evals.play.build", broken, "OSError: it broke"),

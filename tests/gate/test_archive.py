@@ -94,7 +94,7 @@ def test_bytes_where_a_text_should_be_keep_no_row_from_being_read_or_exported(wr
         )
         assert found is not None
         assert all(isinstance(peer, str) for peer in view.steps(action.id))
-        assert all(isinstance(each, str) for each in view.ids("rejected"))
+        assert all(isinstance(each.id, str) for each in view.actions("rejected"))
 
 
 def test_what_no_database_takes_is_an_error_of_the_journal_and_leaves_it_usable() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -58,8 +58,7 @@ from hms_active_rooms.gate.journal.tables import actions
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.gate.sending import give_back
-from hms_active_rooms.gate.view import view
-from hms_active_rooms.gate.wording import already, for_model, outcome
+from hms_active_rooms.gate.view import already, for_model, outcome, view
 from stand_in import ROOM, SESSION, Clock, StandInRoom, gate_on, peer, row
 
 HERE = Origin("thread", "message", "call", "agent")
@@ -1045,8 +1044,8 @@ async def test_edited_words_are_sent_without_another_question() -> None:
 
 async def test_whoever_shows_a_row_that_is_there_has_it_on_record_with_the_same_write() -> None:
     gate = gate_on(classroom())
-    first = await gate.propose_new(remove(), HERE)
-    shown = await gate.propose_new(remove(), HERE, shown="elicitation")
+    first = await gate.propose(remove(), HERE, is_new=True)
+    shown = await gate.propose(remove(), HERE, shown="elicitation", is_new=True)
     assert shown == first
     [asked] = [e for e in gate.journal.events(first.id) if e.kind == "asked"]
     assert (asked.way, asked.data["digest"]) == ("elicitation", first.digest)
@@ -1068,8 +1067,8 @@ async def test_whoever_decides_too_late_is_told_what_the_call_came_to() -> None:
 async def test_one_question_at_a_place_of_a_graph() -> None:
     room = classroom()
     gate = gate_on(room)
-    first = await gate.propose_new(send(), HERE, shown="interrupt", place="here")
-    second = await gate.propose_new(send("x"), HERE, shown="interrupt", place="here")
+    first = await gate.propose(send(), HERE, shown="interrupt", place="here", is_new=True)
+    second = await gate.propose(send("x"), HERE, shown="interrupt", place="here", is_new=True)
     assert (first.state, second.state, second.reason) == (
         "proposed",
         "rejected",
@@ -1094,31 +1093,64 @@ async def test_a_room_elsewhere_is_refused_before_any_request() -> None:
         await gate.peers("7" * 24)
 
 
-async def test_for_the_session_covers_the_same_kind_only() -> None:
-    room = classroom()
-    gate = gate_on(room)
-    await approved(gate, send(role="student"), scope="session")
-
-    async def state(call: StateChange, thread: str = "thread") -> str:
-        return (await gate.propose(call, Origin(thread, "m", "next", "agent"))).state
-
-    covered = await gate.propose(send("more", role="student"), call_number(2))
-    assert (covered.state, covered.decided_by, covered.decided_way) == ("approved", "ada", "grant")
-    assert kinds(gate, covered) == ["proposed", "approved"]
-    assert await state(send("to all")) == "proposed"
-    assert await state(send("more", role="student"), "other thread") == "proposed"
-    assert await state(remove()) == "proposed"
-    room.session = "4" * 24
-    assert await state(send("again", role="student")) == "proposed"
+ALLOWED, SAME = send(role="student"), send("more", role="student")
 
 
-async def test_for_the_session_ends_with_its_time() -> None:
+@dataclass(frozen=True)
+class Next:
+    """A call after one that was allowed for the session, and whether it runs unasked."""
+
+    call: StateChange
+    state: str = "proposed"
+    granted: StateChange = ALLOWED
+    thread: str = "thread"
+    requester: str = "agent"
+    session: str = SESSION
+    later_s: int = 0
+    newcomers: int = 0
+
+
+NEXT = {
+    "the same kind": Next(SAME, "approved"),
+    "another tool": Next(remove()),
+    "everyone": Next(send("more")),
+    "another role": Next(send("more", role="teacher")),
+    "another type": Next(send("more", role="student", type="control")),
+    "another conversation": Next(SAME, thread="other thread"),
+    "another requester": Next(SAME, requester="somebody else"),
+    "another session": Next(SAME, session="4" * 24),
+    "after its time": Next(SAME, later_s=1801),
+    "a grown audience": Next(SAME, newcomers=10),
+    **{
+        f"{role} and {kind}, each for itself": Next(
+            send("hi", role=role, type=kind), granted=send("hi", role=others, type=other)
+        )
+        for (others, other), (role, kind) in (
+            (("viewer", "on stage chat"), ("viewer on stage", "chat")),
+            (("viewer", 'x","chat'), ('viewer","x', "chat")),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("then", NEXT.values(), ids=NEXT)
+async def test_for_the_session_covers_the_same_kind_only(then: Next) -> None:
     room, clock = classroom(), Clock()
+    room.peers += [
+        peer(7, role="viewer"),
+        peer(8, role="viewer on stage"),
+        peer(9, role='viewer","x'),
+    ]
     gate = gate_on(room, Journal(":memory:", clock=clock), clock)
-    await approved(gate, send(), scope="session")
-    clock.now += timedelta(seconds=1801)
-    later = await gate.propose(send("more"), Origin("thread", "m", "next", "agent"))
-    assert later.state == "proposed"
+    await approved(gate, then.granted, scope="session")
+    clock.now += timedelta(seconds=then.later_s)
+    room.session = then.session
+    room.peers += [peer(n) for n in range(10, 10 + then.newcomers)]
+    found = await gate.propose(then.call, Origin(then.thread, "m", "next", then.requester))
+    assert found.state == then.state
+    if then.state == "approved":
+        assert (found.decided_by, found.decided_way) == ("ada", "grant")
+        assert kinds(gate, found) == ["proposed", "approved"]
 
 
 @pytest.mark.parametrize(
@@ -1138,7 +1170,7 @@ async def test_what_runs_unasked_says_so_and_is_asked_about_where_the_program_al
     action = await gate.propose(call, HERE)
     assert (action.state, action.decided_by, action.decided_way) == ("approved", "policy", way)
     assert kinds(gate, action) == ["proposed", "approved"]
-    asked = await gate.propose_new(call, call_number(2), always_ask=True)
+    asked = await gate.propose(call, call_number(2), always_ask=True, is_new=True)
     assert await gate.run(asked.id) == asked
     assert (asked.state, room.posts) == ("proposed", [])
     assert (await gate.run(action.id)).state == "done"
@@ -1590,52 +1622,6 @@ async def test_somebody_whose_role_changes_while_others_are_removed_stays() -> N
     ended = await gate.run(action.id)
     assert fates(ended) == ["removed", "removed", "skipped"]
     assert ended.state == "done"
-
-
-@pytest.mark.parametrize(
-    "more", [{"role": "teacher"}, {"role": "student", "type": "control"}], ids=repr
-)
-async def test_for_the_session_does_not_reach_another_role_or_type(more: dict[str, str]) -> None:
-    gate = gate_on(classroom())
-    await approved(gate, send(role="student"), scope="session")
-    later = await gate.propose(send("x", **more), Origin("thread", "m", "next", "agent"))
-    assert later.state == "proposed"
-
-
-@pytest.mark.parametrize(
-    ("granted", "other"),
-    [
-        (("viewer", "on stage chat"), ("viewer on stage", "chat")),
-        (("viewer", 'x","chat'), ('viewer","x', "chat")),
-    ],
-    ids=repr,
-)
-async def test_for_the_session_compares_the_role_and_the_type_each_for_itself(
-    granted: tuple[str, str], other: tuple[str, str]
-) -> None:
-    room = StandInRoom([peer(1, role=granted[0]), peer(2, role=other[0])])
-    gate = gate_on(room)
-
-    def to(audience: tuple[str, str]) -> StateChange:
-        role, kind = audience
-        return send("hi", role=role, type=kind)
-
-    await approved(gate, to(granted), scope="session")
-    later = await gate.propose(to(other), Origin("thread", "m", "next", "agent"))
-    assert later.state == "proposed"
-    same = await gate.propose(to(granted), Origin("thread", "m", "same", "agent"))
-    assert same.state == "approved"
-
-
-async def test_for_the_session_does_not_reach_a_grown_audience_or_another_requester() -> None:
-    room = classroom()
-    gate = gate_on(room)
-    await approved(gate, send(), scope="session")
-    other = await gate.propose(send("x"), Origin("thread", "m", "next", "somebody else"))
-    assert other.state == "proposed"
-    room.peers += [peer(n) for n in range(10, 20)]
-    grown = await gate.propose(send("x"), Origin("thread", "m", "after it", "agent"))
-    assert grown.state == "proposed"
 
 
 @pytest.mark.parametrize("ends", ["a no to something else", "time"])

@@ -30,9 +30,8 @@ from sqlalchemy.engine import CreateEnginePlugin
 from hms_active_rooms.errors import BrokenRecord, ConfigurationError, JournalError
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.approval import Approve, Reject, grant_for
-from hms_active_rooms.gate.journal import Journal, engines
+from hms_active_rooms.gate.journal import Journal, default_url, engines
 from hms_active_rooms.gate.journal.archive import Pruned
-from hms_active_rooms.gate.journal.journal import default_url
 from hms_active_rooms.gate.journal.records import (
     FINAL,
     REQUESTS,
@@ -361,6 +360,20 @@ async def test_a_clock_that_is_wrong_on_another_machine_keeps_no_end_waiting(
     assert (await ours.run(yes)).state == "done"
     # One that was there before the removal ended, one after it, and the look at the end.
     assert len(reads) <= 3
+
+
+async def test_a_sender_with_a_clock_a_day_ahead_that_died_keeps_nobody_waiting_for_a_day(
+    tmp_path: Path,
+) -> None:
+    url, clock = f"sqlite:///{tmp_path / 'j.sqlite'}", Clock()
+    ahead = Clock(clock.now + timedelta(days=1))
+    there, here = Journal(url, clock=ahead), Journal(url, clock=clock)
+    sent = insert(there, row(ahead(), state="approved", gate="hard"))
+    lease = ahead() + timedelta(seconds=30)
+    move(there, sent, "sent", sent_at=ahead(), worker="elsewhere", lease_until=lease)
+    begun, gate = clock(), gate_on(StandInRoom([peer(1)]), here, clock)
+    assert (await gate.run(sent.id)).state == "unknown"
+    assert clock() - begun < timedelta(minutes=1)
 
 
 # --- steps and questions ------------------------------------------------------------------------

@@ -100,7 +100,25 @@ def test_a_file_sets_every_other_field(tmp_path: Path) -> None:
     assert policy.max_peers == 7
 
 
-@pytest.mark.parametrize("text", ["rooms = [", "room = 1", "max_peers = 'many'"])
+def test_a_user_id_in_a_variable_may_have_the_characters_that_ids_have() -> None:
+    for given in ("auth0|5f7c", "ann@x.org", "arn:aws:iam::1:user/ann", "a+b=", "a b"):
+        policy = Policy.from_env({"HMS_POLICY_PROTECTED_USER_IDS": f"{given}, x"})
+        assert policy.protected_user_ids == {given, "x"}
+
+
+def test_a_file_may_begin_with_the_mark_that_windows_puts_there(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('protected_roles = ["teacher"]\n', encoding="utf-8-sig")
+    assert Policy.from_file(file).protected_roles == {"teacher"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("rooms = [", "room = 1", "max_peers = 'many'"),
+        *("protected_roles = {teacher = false}", "protected_roles = [['teacher']]"),
+    ],
+)
 def test_a_bad_file_is_named_in_the_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(text)
@@ -158,7 +176,31 @@ def test_a_list_in_a_variable_is_read_as_meant(text: str, roles: set[str]) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["teacher;host", "teacher # x", '"teacher', "[teacher]", "['a'", '"a" host', "a\nb", "[1]"],
+    [
+        *(
+            "teacher;host",
+            "teacher # x",
+            '"teacher',
+            "[teacher]",
+            "['a'",
+            '"a" host',
+            "a\nb",
+            "[1]",
+        ),
+        # Other programs' ways to write a list or a value.
+        *(
+            "teacher|host",
+            "teacher/host",
+            "a\tb",
+            "a, b+c",
+            "a&b",
+            "teacher，host",
+            "a、b",
+            "a\\,b",
+        ),
+        *("“teacher”", "«teacher»", "`teacher`", "$ROLE", "${ROLE}", "<teacher>", "{teacher}"),
+        *("role:teacher", "teacher*", "(a)", "a=b"),
+    ],
 )
 def test_a_list_that_cannot_be_meant_is_an_error_that_says_how_to_write_it(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"(?i)protected_roles"):

@@ -22,7 +22,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.gate.policy import Policy
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.view import outcome
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation, running_sim
 from stand_in import ROOM, Clock, StandInRoom, gate_on, peer

@@ -22,8 +22,15 @@ from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin
-from hms_active_rooms.gate.view import MAX_PEOPLE, view
-from hms_active_rooms.gate.wording import NOT_AGAIN, describe, for_model, outcome, sent_before
+from hms_active_rooms.gate.view import (
+    MAX_PEOPLE,
+    NOT_AGAIN,
+    describe,
+    for_model,
+    outcome,
+    sent_before,
+    view,
+)
 from stand_in import ROOM, StandInRoom, gate_on, peer, row
 
 LOST = TimedOut("No answer.", executed="maybe")
@@ -94,7 +101,7 @@ TOLD = [
         {"lock": True},
         ["END the session and LOCK the room for everyone in ", "Session: ", "Warning: The room"],
         "The session was ended for 3 people and the room was locked. "
-        "Checked: the session is over. The lock cannot be seen.",
+        "Checked: the session is over. The lock cannot be checked.",
         f"The session that was shown is over: {NOT_KNOWN} Nor whether the room is locked.",
     ),
     Told(

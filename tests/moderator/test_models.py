@@ -116,8 +116,10 @@ def test_a_model_that_cannot_be_had_is_one_clear_error(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_ADMIN_KEY", raising=False)
-    with pytest.raises(ConfigurationError, match="cannot be used"):
+    with pytest.raises(ConfigurationError, match="cannot be used") as raised:
         resolve_model(name, ROOM)
+    assert str(raised.value).isprintable()
+    assert "\\u0060" not in str(raised.value), "backticks are shown as they are"
 
 
 @pytest.mark.parametrize("name", [None, "commands"])

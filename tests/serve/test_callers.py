@@ -29,11 +29,11 @@ from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve import callers, calls, mcp_calls
 from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
+from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
 from hms_active_rooms.serve.rest import rest_entry
-from hms_active_rooms.serve.running import all_ended
 from serve.people import YES, Person, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom
@@ -248,6 +248,24 @@ async def test_an_outcome_is_not_told_to_the_client_of_another_machines_server(
     async with served(toolkit) as url, connected(url) as mcp:
         told = (await mcp.call_tool(REMOVE, remove())).structured_content
     assert told["waiting"]
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [("клиент", "客户端"), ("a b", "a(b"), ("x" * 41, "x" * 42)]
+)
+async def test_what_a_session_asked_for_is_not_told_to_a_client_whose_name_looks_alike_on_record(
+    one: str, two: str
+) -> None:
+    toolkit = kit(students())
+    async with served(toolkit) as url:
+        async with connected(url, name=one) as mcp:
+            asked = (await mcp.call_tool(REMOVE, remove())).structured_content
+        async with connected(url, name=two) as mcp:
+            again = (await mcp.call_tool(REMOVE, remove())).structured_content
+        async with connected(url, name=one) as mcp:
+            mine = (await mcp.call_tool(REMOVE, remove())).structured_content
+    assert asked["action_id"] != again["action_id"]
+    assert asked["action_id"] == mine["action_id"]
 
 
 async def test_what_a_session_asked_for_is_told_to_the_next_one_once_it_has_ended() -> None:

@@ -23,11 +23,11 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.store import Writing
-from hms_active_rooms.gate.wording import outcome
+from hms_active_rooms.gate.view import outcome
 from hms_active_rooms.serve import calls
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import Answer, call_tool, settle
-from hms_active_rooms.serve.running import all_ended
+from hms_active_rooms.serve.decisions import all_ended
 from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
 
@@ -395,7 +395,7 @@ async def test_what_surely_failed_is_told_as_failed() -> None:
     await approve(toolkit.gate, await call(toolkit, SEND, message="hi"))
     room.before = refused
     answer = await call(toolkit, SEND, message="hi")
-    assert answer.failed
+    assert answer.data["state"] == "failed"
     assert answer.data["executed"] == "no"
 
 

@@ -24,13 +24,13 @@ from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import (
     Verdict,
+    all_ended,
     decide_and_run,
     list_actions,
     run_approved,
     show,
 )
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import all_ended
 from serve.people import broken, kit, remove, students
 from stand_in import ROOM, Clock, gate_on, peer
 
@@ -459,8 +459,8 @@ async def test_what_was_not_sent_is_not_executed(monkeypatch: pytest.MonkeyPatch
 async def test_one_action_is_shown_with_its_events() -> None:
     toolkit = kit(students())
     action = await waiting(toolkit)
-    shown = await show(toolkit.gate, action.id.upper())
-    assert shown.action == shown.newest == action
-    assert [e.kind for e in shown.events] == ["proposed"]
+    shown, events, newest = await show(toolkit.gate, action.id)
+    assert shown == newest == action
+    assert [e.kind for e in events] == ["proposed"]
     with pytest.raises(InvalidCall):
         await show(toolkit.gate, "nothing")

@@ -8,7 +8,6 @@ from typing import Any
 import mcp_types as types
 import pytest
 
-from hms_active_rooms.api.models import ActiveRoom
 from hms_active_rooms.cli.serving import Where, guard_from, open_toolkit
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.errors import ConfigurationError
@@ -20,7 +19,7 @@ from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import GuardSettings, guard_settings, judge
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.page.feed import RoomNow, people_view
+from hms_active_rooms.serve.page.feed import people_view
 from hms_active_rooms.serve.problems import Refused
 from serve.people import YES, Person, client, kit, named, remove, students, text, yes_to
 from serve.rest_callers import ADA, APPROVERS, BOB, CALLER, OPEN, problem, rest_app, speaking
@@ -161,14 +160,7 @@ async def test_an_accepted_round_sent_again_asks_nobody_and_sends_no_second_mess
 
 def test_the_page_is_told_no_name_raw_and_none_in_full_length() -> None:
     name = "\u202e\x1b[2J" + "n" * 10_000
-    room = ActiveRoom.model_validate(
-        {
-            "id": ROOM,
-            "name": "",
-            "session": {"id": "5" * 24, "created_at": "", "peers": [peer(1).id]},
-        }
-    )
-    [row] = people_view(RoomNow(ROOM, room, [peer(1, name)]), "")["rows"]
+    [row] = people_view([peer(1, name)], "")["rows"]
     assert row["name"].startswith("\\u202e\\u001b[2J")
     assert len(row["name"]) < 100
 

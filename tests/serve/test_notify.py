@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,11 +24,12 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
+from hms_active_rooms.serve.decisions import meanwhile
 from hms_active_rooms.serve.notify import (
-    Notifier,
     NotifySettings,
     notice,
     notify_settings,
+    tell_of_questions,
 )
 from serve.people import kit, remove, students
 from stand_in import ROOM, Clock, StandInRoom, peer
@@ -92,7 +94,7 @@ def receiver() -> Iterator[Receiver]:
 
 def notifier(
     toolkit: ActiveRoomsToolkit, url: str, clock: Clock | None = None, **more: Any
-) -> Notifier:
+) -> AbstractAsyncContextManager[None]:
     """Looks without a pause; where there is a clock of its own, that one goes on."""
 
     async def at_once(seconds: float) -> None:
@@ -100,7 +102,8 @@ def notifier(
             await clock.sleep(seconds)
         await asyncio.sleep(0)
 
-    return Notifier(toolkit.gate, NotifySettings(url, **more), PAGE, sleep=at_once)
+    settings = NotifySettings(url, **more)
+    return meanwhile(tell_of_questions(toolkit.gate, settings, PAGE, sleep=at_once))
 
 
 async def waits(toolkit: ActiveRoomsToolkit, number: int = 1) -> Action:
@@ -185,7 +188,7 @@ async def test_without_a_page_there_is_no_link() -> None:
 async def test_each_question_is_told_once_and_signed(receiver: Receiver) -> None:
     toolkit = kit(students())
     first = await waits(toolkit, 1)
-    async with notifier(toolkit, receiver.url, secret="s3cret").running():
+    async with notifier(toolkit, receiver.url, secret="s3cret"):
         await receiver.told(1)
         second = await waits(toolkit, 2)
         told = await receiver.told(2)
@@ -204,7 +207,7 @@ async def test_what_was_not_taken_is_sent_again_until_it_is(
     toolkit = kit(students(), Journal(":memory:", clock=clock))
     caplog.set_level(logging.WARNING)
     first = await waits(toolkit, 1)
-    async with notifier(toolkit, receiver.url, clock).running():
+    async with notifier(toolkit, receiver.url, clock):
         told = await receiver.told(5)
         assert {each["action_id"] for each in told} == {first.id}
         second = await waits(toolkit, 2)  # no call waits for a receiver
@@ -230,9 +233,9 @@ async def test_what_a_crash_kept_from_being_sent_is_sent_after_the_restart(
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        async with notifier(toolkit, url).running():
+        async with notifier(toolkit, url):
             await reached.wait()
-    async with notifier(toolkit, receiver.url, clock).running():
+    async with notifier(toolkit, receiver.url, clock):
         told = await receiver.told(1)
     assert told[0]["action_id"] == action.id
 
@@ -250,7 +253,8 @@ async def test_of_what_was_decided_meanwhile_nobody_is_told(receiver: Receiver) 
             await toolkit.gate.decide(first.id, no, by="ada", way="page")
 
     settings = NotifySettings(receiver.url)
-    async with Notifier(toolkit.gate, settings, sleep=decided_between).running():
+    telling = tell_of_questions(toolkit.gate, settings, sleep=decided_between)
+    async with meanwhile(telling):
         await receiver.told(1)
         second = await waits(toolkit, 2)
         told = await receiver.told(2)
@@ -279,7 +283,7 @@ async def test_a_receiver_whose_answer_never_ends_does_not_hold_up_the_end() -> 
     await waits(toolkit)
     async with await asyncio.start_server(forever, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        async with notifier(toolkit, url).running():
+        async with notifier(toolkit, url):
             await reached.wait()
         async with asyncio.timeout(20):
             await left.wait()
@@ -288,7 +292,7 @@ async def test_a_receiver_whose_answer_never_ends_does_not_hold_up_the_end() -> 
 async def test_of_two_servers_of_one_journal_one_tells(receiver: Receiver, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'journal.sqlite'}"
     one, other = kit(students(), url), kit(students(), url)
-    async with notifier(one, receiver.url).running(), notifier(other, receiver.url).running():
+    async with notifier(one, receiver.url), notifier(other, receiver.url):
         rows = [await waits(one, number) for number in (1, 2, 3)]
         told = await receiver.told(3)
     assert sorted(each["action_id"] for each in told) == sorted(row.id for row in rows)

@@ -14,11 +14,11 @@ import pytest
 from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
+from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.guard import GuardSettings, guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
-from hms_active_rooms.serve.page import page_routes
+from hms_active_rooms.serve.page.routes import Page
 from hms_active_rooms.serve.rest import rest_entry
-from hms_active_rooms.serve.running import all_ended
 from serve.people import kit, remove, students
 from serve.rest_callers import ADA, CALLER, Client, rest_app
 from stand_in import ROOM
@@ -86,7 +86,7 @@ async def test_programs_that_listen_for_ever_leave_room_for_people() -> None:
         toolkit,
         entry(build_server(toolkit)),
         rest_entry(toolkit),
-        page_routes(toolkit).entry,
+        Page(toolkit).entry,
         guard=dataclasses.replace(GUARDED, most_of_programs=4),
     )
     headers = {

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from hms_active_rooms.serve.app import Entry, create_app, serving
 from hms_active_rooms.serve.guard import guard_settings
-from hms_active_rooms.serve.problems import LastResort
+from hms_active_rooms.serve.problems import last_resort
 from serve.people import kit, students
 
 
@@ -80,6 +80,6 @@ async def test_a_request_that_the_end_of_the_server_cuts_off_is_told_maybe() -> 
         raise AssertionError("nothing is to be read")
 
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": []}
-    await LastResort(cut)(scope, receive, send)
+    await last_resort(cut, scope, receive, send)
     assert sent[0]["status"] == 503
     assert b'"executed":"maybe"' in sent[1]["body"]

@@ -14,7 +14,7 @@ from hms_active_rooms import errors
 from hms_active_rooms.errors import ActiveRoomsError, RateLimited
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.serve.app import create_app
-from hms_active_rooms.serve.page import page_routes
+from hms_active_rooms.serve.page.routes import Page
 from hms_active_rooms.serve.rest import rest_entry
 from serve.people import broken, kit, remove, students
 from serve.rest_callers import ADA, CALLER, GUARDED, OPEN, problem, rest_app, speaking
@@ -281,7 +281,7 @@ async def test_an_error_has_the_same_status_by_rest_and_on_the_page(
     kind: type[ActiveRoomsError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toolkit = kit(students())
-    page = page_routes(toolkit)
+    page = Page(toolkit)
     guard = dataclasses.replace(OPEN, own_login=("/approvals",))
     app = create_app(toolkit, rest_entry(toolkit), page.entry, guard=guard)
     login = {"token": page.login_link("", "ada").partition("#login=")[2].partition("&")[0]}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hms_active_rooms.serve.app import ASKED, OnSignal
+from hms_active_rooms.serve.app import ASKED, on_signal
 
 pytestmark = pytest.mark.skipif(ASKED is None, reason="this system has no SIGUSR1")
 
@@ -33,7 +33,7 @@ async def done(work: asyncio.Event) -> None:
 
 async def test_it_is_done_while_the_server_runs() -> None:
     work = asyncio.Event()
-    async with OnSignal(work.set).running():
+    async with on_signal(work.set)():
         send()
         await done(work)
         work.clear()
@@ -43,16 +43,16 @@ async def test_it_is_done_while_the_server_runs() -> None:
 
 async def test_asked_for_before_the_server_runs_it_is_done_when_it_does() -> None:
     work = asyncio.Event()
-    asked = OnSignal(work.set)
+    asked = on_signal(work.set)
     send()
     assert not work.is_set()
-    async with asked.running():
+    async with asked():
         await done(work)
 
 
 async def test_a_server_that_stops_goes_on_stopping() -> None:
     work = asyncio.Event()
-    async with OnSignal(work.set).running():
+    async with on_signal(work.set)():
         pass
     assert ASKED
     assert signal.getsignal(ASKED) is signal.SIG_IGN  # else the next line ends these tests

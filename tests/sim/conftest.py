@@ -74,7 +74,7 @@ def ids(sim: Simulation) -> dict[str, str]:
 def idle_room(sim: Simulation) -> str:
     """A second room of the account, with nobody in it."""
     return sim.world.add_room(
-        name="Empty", room_id=ROOM_IDS["idle"], roles=tuple(sim.world.rooms()[0].roles.values())
+        name="Empty", id=ROOM_IDS["idle"], roles=tuple(sim.world.rooms()[0].roles.values())
     ).id
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from hms_active_rooms.sim import Fault, Faults, SimApp, Simulation, build_world
+from hms_active_rooms.sim import Fault, Faults, RefusedError, SimApp, Simulation, build_world
 from hms_active_rooms.sim.settings import sign
 
 HI = {"message": "hi"}
@@ -36,10 +36,11 @@ def test_a_429_is_not_executed(
 
 
 def test_a_status_has_a_text_of_its_own_unless_one_is_given() -> None:
-    assert Fault(kind="status", status=429).text == "rate limit exceeded"
-    assert Fault(kind="status", status=502).text == "bad gateway"
-    assert Fault(kind="status", status=599).text == "error"
-    assert Fault(kind="status", status=502, message="no").text == "no"
+    for status, text in ((429, "rate limit exceeded"), (502, "bad gateway"), (599, "error")):
+        fault = Fault(kind="status", status=status)
+        assert fault.refusal == (status, {"code": status, "message": text})
+    own = Fault(kind="status", status=502, message="no")
+    assert own.refusal == (502, {"code": 502, "message": "no"})
 
 
 @pytest.mark.parametrize(("when", "executed"), [("before", False), ("after", True)])
@@ -170,9 +171,10 @@ def test_of_two_faults_the_first_set_comes_first() -> None:
     kinds = [fault.kind for _ in range(2) if (fault := faults.take(*SEND))]
     assert kinds == ["hang", "reset"]
     assert faults.take(*SEND) is None
-    assert [fired for _, _, fired in faults.all()] == [1, 1]
-    assert faults.remove(second)
-    assert not faults.remove(second)
+    assert [fault["happened"] for fault in faults.shown()] == [1, 1]
+    faults.remove(second)
+    with pytest.raises(RefusedError, match="no such fault"):
+        faults.remove(second)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hms_active_rooms.sim import Simulation
-from hms_active_rooms.sim.clock import IdSource, nanos_text, seconds_text
+from hms_active_rooms.sim.records import IdSource, nanos_text, seconds_text
 
 OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")

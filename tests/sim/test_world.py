@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hms_active_rooms.sim import RefusedError, Role, Settings, World
-from hms_active_rooms.sim.clock import IdSource
 from hms_active_rooms.sim.operations import end, remove, send, update
+from hms_active_rooms.sim.records import IdSource
 
 ROLES = (Role("host", ("audio", "video"), 2), Role("guest", ("audio",)), Role("viewer"))
 ROLE_NAMES = st.sampled_from([role.name for role in ROLES])
@@ -47,7 +47,7 @@ class Rooms(RuleBasedStateMachine):
     @rule(role=ROLE_NAMES)
     def join(self, role: str) -> None:
         before = len(self.world.peers(self.room_id))
-        ending = self._active() and self.world.session(self.room_id).end_now is not None
+        ending = self._active() and self.world.session(self.room_id).ending is not None
         try:
             peer = self.world.join(self.room_id, name="Ann", role=role)
         except RefusedError as refused:
@@ -114,7 +114,7 @@ class Rooms(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         self.world.settle()
-        assert not self._active() or self.world.session(self.room_id).end_now is None
+        assert not self._active() or self.world.session(self.room_id).ending is None
 
     @invariant()
     def a_session_runs_exactly_while_somebody_is_in(self) -> None:
@@ -135,14 +135,14 @@ class Rooms(RuleBasedStateMachine):
     @invariant()
     def nobody_is_in_two_places(self) -> None:
         room = self.world.room(self.room_id)
-        sessions = [*room.past, *([room.session] if room.session else [])]
+        sessions = [*room.past_sessions, *([room.session] if room.session else [])]
         seen = [
             peer_id
             for session in sessions
             for peer_id in [*session.peers, *(peer.id for peer in session.left)]
         ]
         assert len(seen) == len(set(seen))
-        assert all(not session.peers and session.ended_at for session in room.past)
+        assert all(not session.peers and session.ended_at for session in room.past_sessions)
 
     @invariant()
     def events_tell_the_same_story(self) -> None:

@@ -17,8 +17,7 @@ import yaml
 
 from docs import LAUNCHER, PROJECT, filled, launcher, policy_table
 from hms_active_rooms import errors
-from hms_active_rooms.cli import exits
-from hms_active_rooms.cli.main import main
+from hms_active_rooms.cli.main import WAITING, main
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.server import Simulation
 from skill.guide import REFERENCES, SKILL, Command, blocks, commands, links, pages
@@ -85,7 +84,7 @@ def test_every_error_code_has_its_line() -> None:
 def test_every_exit_code_has_its_line() -> None:
     table = BODY.partition("## Exit codes")[2].partition("\n## ")[0]
     told = {int(code) for code in re.findall(r"^\| (\d) \|", table, re.M)}
-    meant = {exits.DONE, exits.FAILED, exits.USAGE, exits.WAITING, exits.REFUSED, exits.UNKNOWN}
+    meant = set(range(6))
     assert told == meant
 
 
@@ -118,7 +117,7 @@ def call(
     def called(line: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO())
         if "ACTION" in line or "actions" in line:  # the first change makes the journal
-            assert main(["end", sim.room_id, "--json"]) == exits.WAITING
+            assert main(["end", sim.room_id, "--json"]) == WAITING
             line = line.replace("ACTION", json.loads(capsys.readouterr().out)["action_id"])
         line = re.sub("--wait [0-9]+", "--wait 0", line)
         words = shlex.split(line.replace("ROOM", sim.room_id).replace("PEER", spam[:8]))

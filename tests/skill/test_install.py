@@ -16,7 +16,7 @@ import pytest
 import hms_active_rooms
 from docs import PROJECT
 from hms_active_rooms.cli.main import main
-from hms_active_rooms.cli.skill import RECORD, files, parts
+from hms_active_rooms.cli.skill import RECORD, files
 from hms_active_rooms.sim.server import Simulation
 
 PACKAGE = Path(hms_active_rooms.__file__).parent
@@ -92,7 +92,8 @@ def test_nothing_else_goes_with_it(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, package)
     for name in ("references", "scripts"):
         shutil.copytree(PROJECT / "skill" / name, project / "skill" / name)
-    shutil.copy(PROJECT / "SKILL.md", project)
+    for name in ("SKILL.md", "LICENSE"):
+        shutil.copy(PROJECT / name, project)
     before = set(files(package))
     for name in (".env", "secret.key", "journal.sqlite", "__pycache__/x.py", ".git/config.yaml"):
         for folder in (package, package / "gate", project / "skill" / "references"):
@@ -179,7 +180,6 @@ def test_an_installed_wheel_has_the_skill_in_it(tmp_path: Path) -> None:
         copy = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy
         (site / place).parent.mkdir(exist_ok=True)
         copy(PROJECT / source, site / place)
-    assert parts(site / "hms_active_rooms").guide == site / WHEEL["SKILL.md"]
     assert files(site / "hms_active_rooms") == files()
 
 

@@ -29,6 +29,8 @@ from hms_active_rooms.api.models import (
     Peer,
     PeerDetails,
     Peers,
+    Session,
+    Track,
     as_list,
 )
 from hms_active_rooms.api.wire import Unusable
@@ -84,6 +86,15 @@ _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 _READ: Final = {"peers", "session", "tracks"}
 """What the answer to a read holds, and an acknowledgement does not without its words."""
+
+
+_SEPARATORS: Final = re.compile("[ _.-]")
+_DOCUMENTED: Final = {
+    field
+    for kind in (ActiveRoom, Session, PeerDetails, Track, Acknowledgement)
+    for field in kind.model_fields
+} | {"peers"}
+_SPELT: Final = {field.replace("_", ""): field for field in _DOCUMENTED}
 
 
 class _PeerMap(Document, cache_strings="keys"):
@@ -160,6 +171,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     peers, more = Peers(found.peers.values()), found.model_extra or {}
     ids, extras = [peer.id for peer in peers], [extra for extra in map(_EXTRA, peers) if extra]
     fields = len(more) + sum(map(len, map(_FIELDS, peers)))
+    names = dict.fromkeys(itertools.chain(*extras))
     values = itertools.chain(more.values(), *[extra.values() for extra in extras])
     others = [value for value in values if not isinstance(value, str)]
     if (
@@ -168,7 +180,8 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
         or _quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
         # Much faster for all ids at once than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
-        or _OF_OTHER & _named(dict.fromkeys(itertools.chain(*extras))).keys()
+        or _OF_OTHER & _named(names).keys()
+        or any(_documented(name) != name for name in (*more, *names))
     ):
         raise ValueError("odd")
     if others:
@@ -301,6 +314,7 @@ def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
 
 
 def _refuse_error(found: Fields) -> None:
+    """Raises BadResponse for a body that came with a success status and says that the call failed."""
     said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
@@ -386,8 +400,13 @@ def _finite(digits: str) -> float | str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Any:
-    found = dict(pairs)
+    found = {key if key in _DOCUMENTED else _documented(key): value for key, value in pairs}
     return found if len(found) == len(pairs) else _Twice()
+
+
+def _documented(name: str) -> str:
+    """The field as the docs write it, where another language writes `userId` or `Peers`."""
+    return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
 
 
 def _encodable(value: Any) -> Any:

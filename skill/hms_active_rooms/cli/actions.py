@@ -1,16 +1,17 @@
-"""`actions`: the journal in a person's hands: the list, one action, the archive."""
+"""`actions`, `approve`, `reject`: the record in a person's hands, and their yes or no."""
 
 from __future__ import annotations
 
 import os
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Context, Option
 
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import exits, screen
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, REFUSED, UNKNOWN
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import (
     ActionId,
@@ -19,6 +20,7 @@ from hms_active_rooms.cli.settings import (
     Json,
     Settings,
     existing,
+    open_gate,
     open_journal,
     person_here,
     refuse_idle,
@@ -27,16 +29,12 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
+    from hms_active_rooms.gate.gate import Gate
     from hms_active_rooms.gate.journal import records
-
-_LISTED_PEOPLE = 3
-"""Of each action in a list, which leaves out its question: that names up to 50."""
-
-_POLL_S = 0.2
 
 Before = Annotated[
     str,
-    typer.Option(
+    Option(
         "--before",
         metavar="DATE",
         help="A date in your time zone (2026-11-01), or a time (2026-11-01T18:00+01:00).",
@@ -45,116 +43,97 @@ Before = Annotated[
 
 
 def actions(
-    ctx: typer.Context,
-    state: Annotated[str | None, typer.Option(help="Only this state, e.g. proposed.")] = None,
-    room: Annotated[str | None, typer.Option(metavar="ROOM", help="Only this room.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
+    ctx: Context,
+    state: Annotated[str | None, Option(help="Only this state, e.g. proposed.")] = None,
+    room: Annotated[str | None, Option(metavar="ROOM", help="Only this room.")] = None,
+    limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
         bool,
-        typer.Option(
-            "--refused", help="List the HTTP requests that serve and mcp refused, not actions."
+        Option(
+            "--refused",
+            help="Instead of actions, list the HTTP requests that serve and mcp refused.",
         ),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """List actions: what was asked, decided and done. `actions show ID` for one."""
+    """List actions: what was asked, decided and done. `actions show ACTION` shows one."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
     if refused:
         refuse_idle(ctx, "--refused", "state", "room")
-    wanted, room_id = _state(state), parse_room_id(room) if room is not None else None
+    wanted = next((known for known in BY_STATE if known == state), None)
+    if state is not None and wanted is None:
+        states = f"States: {', '.join(BY_STATE)}."
+        raise InvalidCall(f"--state {quoted(state)} is not a state.", hint=states)
+    room_id = parse_room_id(room) if room is not None else None
     with open_journal(Settings(journal=journal)) as book, book.read() as reading:
-        if refused:
-            _show_refused(reading.refused_requests(limit=limit), as_json=json)
-            return
-        rows = reading.actions(state=wanted, room_id=room_id, limit=limit)
+        requests = reading.refused_requests(limit=limit) if refused else []
+        rows = [] if refused else reading.actions(state=wanted, room_id=room_id, limit=limit)
         now = reading.now()
-    if json:
+    if json and refused:
+        screen.document({"refused": list(map(_event, requests))})
+    elif refused:
+        lines = [(_event_line(event),) for event in requests]
+        screen.table(("REFUSED REQUESTS",), lines, "No request was refused.")
+    elif json:
         from hms_active_rooms.gate.view import view
 
-        views = [view(row, people=_LISTED_PEOPLE) for row in rows]
+        # A few people of each, and no question: that names up to 50.
+        views = [view(row, people=3) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
-    elif rows:
-        heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
-        screen.table(heads, [_cells(row, now) for row in rows])
     else:
+        cells = [
+            (
+                row.id,
+                _state(row, now),
+                row.tool.removeprefix("hms-"),
+                row.impact.whom() if row.impact else "nobody: refused",
+                row.room_id,
+                shortened(row.requester, 30),
+                at(row.created_at),
+            )
+            for row in rows
+        ]
         which = "no such actions" if state or room else "no actions"
-        screen.err(f"There are {which} in the journal {book.place}.")
+        nothing = f"There are {which} in the journal {book.place}."
+        heads = ("ACTION", "STATE", "WHAT", "WHOM", "ROOM", "ASKED BY", "WHEN")
+        screen.table(heads, cells, nothing)
 
 
-def _state(text: str | None) -> records.State | None:
-    from hms_active_rooms.gate.journal.records import State
-
-    known: dict[str, State] = {state: state for state in get_args(State)}
-    if text is not None and text not in known:
-        raise InvalidCall(
-            f"--state {quoted(text)} is no state.", hint=f"States: {', '.join(known)}."
-        )
-    return None if text is None else known[text]
-
-
-def _show_refused(found: list[records.Event], *, as_json: bool) -> None:
-    if as_json:
-        screen.document({"refused": [_event(event) for event in found]})
-        return
-    for event in found:
-        screen.out(_event_line(event))
-    if not found:
-        screen.err("No request was refused.")
-
-
-def _cells(action: records.Action, now: datetime) -> tuple[str, ...]:
-    return (
-        action.id,
-        f"{action.state} ({left})" if (left := _left(action, now)) else action.state,
-        action.tool.removeprefix("hms-"),
-        action.impact.whom() if action.impact else "nobody: refused",
-        action.room_id,
-        shortened(action.requester, 30),
-        at(action.created_at),
-    )
-
-
-def _left(action: records.Action, now: datetime) -> str:
-    return time_left(action.expires_at, now) if action.state == "proposed" else ""
+def _state(action: records.Action, now: datetime) -> str:
+    left = f" ({time_left(action.expires_at, now)})" if action.state == "proposed" else ""
+    return action.state + left
 
 
 def show(
     action: ActionId,
     wait: Annotated[
         float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="Wait up to SECONDS for the action to end; the exit code then says how it ended.",
+        Option(
+            min=0, max=86_400, metavar="SECONDS", help="Wait up to SECONDS for the action to end."
         ),
     ] = None,
     all: All = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and everything that happened to it."""
-    from hms_active_rooms.gate.journal.records import row_of
-    from hms_active_rooms.gate.view import view
-    from hms_active_rooms.gate.wording import decider, describe, outcome
+    """Show one action and its events. With --wait, the exit code says how it ended."""
+    from hms_active_rooms.gate.journal.records import UNSENT, row_of
+    from hms_active_rooms.gate.view import decider, describe, outcome, view
 
-    if all:
-        screen.refuse_a_terminal()
-    if wait is not None and not 0 <= wait <= 86_400:
-        raise InvalidCall("--wait takes seconds, from 0 to 86400.", hint="")
+    until = time.monotonic() + (wait or 0)
     with open_journal(Settings(journal=journal)) as book:
-        row, until = existing(book, action), time.monotonic() + (wait or 0)
-        while wait is not None:
-            row = book.latest(row.call_key) or row
-            left_s = until - time.monotonic()
-            if row.ended or left_s <= 0:
-                break
-            time.sleep(min(_POLL_S, left_s))
+        row = existing(book, action)
         newest = book.latest(row.call_key) or row
+        while wait and not newest.ended and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(0.2, left_s))
+            newest = book.latest(row.call_key) or row
+        row = row if wait is None else newest
         events, now = book.events(row.id), book.now()
-    code = exits.DONE if wait is None else exits.of_state(row.state)
+    code = DONE if wait is None else BY_STATE[row.state]
     if all or json:
         # Whole: with everybody it hits, and with the journal's other columns.
         columns = {name: _plain(value) for name, value in row_of(row).items()} if all else {}
@@ -165,27 +144,20 @@ def show(
         return code
     values = {
         "Action": row.id,
-        "State": ", ".join(filter(None, (row.state, _left(row, now)))),
+        "State": _state(row, now),
         "What": describe(row),
         "Asked by": f"{quoted(row.requester)} at {at(row.created_at)}",
+        "Decided": decider(row),
+        "Outcome": "" if row.state in UNSENT else screen.told(outcome(row)),
+        "Went on as": "" if newest.id == row.id else f"{newest.id} ({newest.state})",
+        "Events": "\n".join(map(_event_line, events)),
     }
-    if decided := decider(row):
-        values["Decided"] = decided
-    if row.state not in ("proposed", "approved"):
-        values["Outcome"] = screen.told(outcome(row))
-    if newest.id != row.id:
-        values["Went on as"] = f"{newest.id} ({newest.state})"
     screen.fields(values)
-    screen.out("Events")
-    for event in events:
-        screen.out("  " + _event_line(event))
     return code
 
 
 def export(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A new file; one JSON object a line.")
-    ],
+    file: Annotated[str, Argument(metavar="FILE", help="A new file, in JSON Lines.")],
     before: Before,
     json: Json = False,
     journal: JournalUrl = None,
@@ -193,7 +165,7 @@ def export(
     """Write every action that ended before DATE to a file, in full. Deletes nothing."""
     moment = _moment(before)
     if file == "-":
-        raise InvalidCall("- would be a file of that name.", hint="Name a new file.")
+        raise InvalidCall('"-" would be a file of that name here.', hint="Name a new file.")
     with open_journal(Settings(journal=journal)) as book:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -202,12 +174,10 @@ def export(
         except OSError as error:
             raise ConfigurationError(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
-                hint="Name a new file: an old one is never replaced.",
+                hint="Name a new file. An existing one is never replaced.",
             ) from None
-    if json:
-        screen.document({"file": file, "actions": count})
-    else:
-        screen.out(f"Wrote {count:,} action{'s' if count != 1 else ''} to {quoted(file, 200)}.")
+    text = f"Wrote {screen.counted(count, 'action')} to {quoted(file, 200)}."
+    screen.result({"file": file, "actions": count}, text, as_json=json)
 
 
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
@@ -218,17 +188,13 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
-    if json:
-        screen.document({"deleted": pruned.actions, "left": pruned.left})
-        return
-    screen.out(
-        f"Deleted {pruned.actions:,} action{'s' if pruned.actions != 1 else ''} from the journal {book.place}."
-    )
-    if pruned.left:
+    text = f"Deleted {screen.counted(pruned.actions, 'action')} from the journal {book.place}."
+    screen.result({"deleted": pruned.actions, "left": pruned.left}, text, as_json=json)
+    if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"{pruned.left:,} more ended before that, but were not exported, or changed since. "
-            f"Export them first: {export}"
+            f"Not deleted: {screen.counted(pruned.left, 'action')}, not exported or changed since. "
+            f"Export them, then prune again: {export}"
         )
 
 
@@ -238,7 +204,7 @@ def _moment(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidCall(
-            f"--before {quoted(text, 60)} is no date.",
+            f"--before {quoted(text, 60)} is not a date.",
             hint="Write it like 2026-11-01 or 2026-11-01T18:00+01:00.",
         ) from None
 
@@ -260,3 +226,90 @@ def _event_line(event: records.Event) -> str:
 def _plain(value: object) -> object:
     # The database holds UTC without saying so.
     return value.replace(tzinfo=UTC).isoformat() if isinstance(value, datetime) else value
+
+
+# --- a person's yes or no ----------------------------------------------------------------------
+
+
+def approve(action: ActionId, settings: Settings) -> int:
+    """Decide on an action that waits; a yes runs it. Needs a person at a terminal."""
+    from hms_active_rooms.cli.person import somebody_here
+    from hms_active_rooms.gate.journal.records import FINAL
+    from hms_active_rooms.gate.view import already
+
+    if not somebody_here():
+        raise ConfigurationError(
+            "Approving needs a person at a terminal; nothing was decided.",
+            hint="Run this command in a terminal, without pipes."
+            " Rejecting needs no terminal: hms-active-rooms reject ACTION",
+        )
+    with open_journal(settings) as book:
+        row = existing(book, action)
+    if row.state in FINAL:
+        if words := already(row):
+            screen.err(words)
+        return report(row, settings)
+    with open_gate(settings, row.room_id) as gate:
+        screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")
+        if row.state == "approved":
+            screen.err(f"Approved already by {quoted(row.decided_by)}, and not sent yet.")
+        return ask_here(gate, row, settings)
+
+
+def reject(
+    action: ActionId,
+    reason: Annotated[str, Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
+    json: Json = False,
+    journal: JournalUrl = None,
+) -> int:
+    """Say no to an action that waits. Works without a terminal."""
+    from hms_active_rooms.gate.approval import Reject, record_decision
+    from hms_active_rooms.gate.policy import Policy
+    from hms_active_rooms.gate.view import already, outcome, view
+
+    # A no reads no room and sends nothing, so the journal alone is enough.
+    with open_journal(Settings(journal=journal)) as book:
+        wanted, by, no = existing(book, action).id, person_here(), Reject(reason)
+        with book.write() as tx:
+            decided = record_decision(tx, wanted, no, by=by, way="terminal", policy=Policy())
+    row = decided.action
+    if json:
+        screen.document(view(row).model_dump(mode="json"))
+    elif decided.counted:
+        screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
+    else:
+        screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
+    code = BY_STATE[row.state]
+    return DONE if code == REFUSED else UNKNOWN if code == UNKNOWN else FAILED
+
+
+def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
+    from hms_active_rooms.cli.person import Desk, Interrupted, finish, still_open
+
+    try:
+        action = finish(gate, action, Desk(settings))
+    except Interrupted as stopped:
+        if left := still_open(stopped.action, settings):
+            screen.err(left)
+            return INTERRUPTED
+        action = stopped.action
+    return report(action, settings)
+
+
+def report(action: records.Action, settings: Settings) -> int:
+    """How an action ended, or what it waits for, told and as the exit code."""
+    from hms_active_rooms.cli.person import next_step
+    from hms_active_rooms.gate.view import outcome, view
+
+    code = BY_STATE[action.state]
+    if settings.json:
+        screen.document(view(action).model_dump(mode="json"))
+        return code
+    say = screen.out if code == DONE else screen.err
+    say(outcome(action))
+    if action.state == "proposed":
+        # On standard output alone, so that a script can take it.
+        screen.out(action.id)
+    if then := next_step(action, settings):
+        screen.err(then)
+    return code

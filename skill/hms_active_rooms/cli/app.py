@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from hms_active_rooms import __version__
-from hms_active_rooms.cli import actions, changing, chat, chats, reading, serving, simulator, skill
-from hms_active_rooms.cli.exits import EPILOG
+from hms_active_rooms.cli import actions, chat, rooms, serving, skill
+from hms_active_rooms.cli.main import EPILOG
 from hms_active_rooms.cli.settings import spread
 
 _SETTINGS: Final = """\b
@@ -65,10 +65,10 @@ app.add_typer(_actions, name="actions")
 app.add_typer(_chats, name="chats")
 app.add_typer(_skill, name="skill")
 for command in (
-    *(reading.room, reading.peers),
-    *(changing.send, changing.remove, changing.end),
-    *(changing.approve, changing.reject),
-    *(chat.chat, chat.demo, simulator.sim),
+    *(rooms.room, rooms.peers),
+    *(rooms.send, rooms.remove, rooms.end),
+    *(actions.approve, actions.reject),
+    *(chat.chat, chat.demo, serving.sim),
     *(serving.mcp, serving.serve),
 ):
     app.command(epilog=EPILOG)(spread(command))
@@ -76,6 +76,6 @@ _actions.callback()(actions.actions)
 _actions.command("show", epilog=EPILOG)(actions.show)
 _actions.command("export", epilog=EPILOG)(actions.export)
 _actions.command("prune", epilog=EPILOG)(actions.prune)
-_chats.callback()(chats.chats)
-_chats.command("prune", epilog=EPILOG)(chats.prune)
+_chats.callback()(chat.chats)
+_chats.command("prune", epilog=EPILOG)(chat.prune)
 _skill.command(epilog=EPILOG)(skill.install)

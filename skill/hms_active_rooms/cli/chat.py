@@ -1,42 +1,49 @@
-"""`chat` and `demo`: the moderator in a terminal, in a live room or in a simulated one.
+"""`chat`, `demo`, `chats`: the moderator in a terminal, in a live room or in a simulated one.
 
-A chat is kept on disk, so that a pause outlives the process; nothing of a demo leaves it.
+A chat is kept on disk, so that a pause outlives the process: LangGraph's checkpoints in
+`chat.sqlite`, in the user's state directory, beside the journal. That file stays bounded: of each
+conversation it holds the newest checkpoints, and of the conversations those that are not too old,
+and not too many. Nothing of a demo leaves the process.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
-from uuid import uuid4
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from uuid import UUID, uuid4
 
-import typer
+import platformdirs
+from typer import Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import chats, exits, screen
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import BY_STATE, DONE, WAITING
+from hms_active_rooms.cli.screen import at
+from hms_active_rooms.cli.serving import simulator_errors
 from hms_active_rooms.cli.settings import (
-    JsonLines,
+    Json,
     Model,
     Room,
     Scene,
     Settings,
     journal_of,
     person_here,
+    refuse_idle,
     room_policy,
 )
-from hms_active_rooms.cli.simulator import simulator_errors
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import InvalidCall
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
-
-    from hms_active_rooms.cli.conversation import Conversation, Transcript
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 _THREAD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OFFLINE: Final = "No language model is in this demo: plain sentences become commands."
@@ -45,53 +52,55 @@ _INTRO: Final = (
     'Try: "who is here", "kick Spam Bot", "help". Ctrl-D ends it.',
 )
 
+KEPT_DAYS: Final = 90
+KEPT_MB: Final = 200
+
+
+class Chat(NamedTuple):
+    """A conversation: its name (`chat --thread`), its room, when it was written last, its size."""
+
+    thread: str
+    room_id: str
+    used: datetime
+    bytes: int
+
 
 def chat(
+    settings: Settings,
     room: Room,
     model: Model = None,
     thread: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Go on with this conversation, or begin one by this name; `chats` lists them.",
-        ),
+        str | None, Option(metavar="NAME", help="Name of a conversation to continue or to start.")
     ] = None,
     approve_from_stdin: Annotated[
-        bool,
-        typer.Option(
-            "--approve-from-stdin",
-            help="Take yes and no from piped input too. Whatever writes to the pipe approves for you.",
-        ),
+        bool, Option("--approve-from-stdin", help="Accept approvals from piped input, as if typed.")
     ] = False,
-    *,
-    settings: Settings,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
     room_id = parse_room_id(room)
     if thread is not None and not _THREAD.fullmatch(thread):
         raise InvalidCall(
             f"--thread {quoted(thread)} cannot be the name of a conversation.",
-            hint="Up to 64 letters, digits, dots, dashes and underscores.",
+            hint="Use up to 64 letters, digits, dots, dashes and underscores.",
         )
     environ = settings.environ()
     allowed = room_policy(environ, room_id)
     _load_only_known_types()
     from hms_active_rooms.api.client import ActiveRoomsClient
-    from hms_active_rooms.cli.conversation import Transcript
+    from hms_active_rooms.cli.conversation import Conversation, Transcript
     from hms_active_rooms.cli.person import Interrupted
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
     name = thread or f"chat-{uuid4().hex[:12]}"
-    toolkit = ActiveRoomsToolkit(
-        ActiveRoomsClient.from_env(environ),
-        allowed,
-        journal=journal_of(settings),
-        requester=f"chat:{person_here()}",
-    )
+    client = ActiveRoomsClient.from_env(environ)
+    journal, who = journal_of(settings), f"chat:{person_here()}"
+    toolkit = ActiveRoomsToolkit(client, allowed, journal=journal, requester=who)
     also = ("--model", model) if model else ()
     resume = settings.command("chat", room_id, "--thread", name, *also)
     io = Transcript(settings, piped_answers=approve_from_stdin, go_on=resume)
-    with chats.saver() as saver, _talking(toolkit, io, model, saver, name, room_id) as talk:
+    with _saver(name) as saver, ExitStack() as stack:
+        stack.callback(blocking.run, toolkit.aclose)
+        talk = Conversation(toolkit, io, model, saver, thread=name, room_id=room_id)
         about = talk.room_of_thread()
         if about not in (None, room_id):
             raise InvalidCall(
@@ -106,14 +115,13 @@ def chat(
             screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
         talk.show_history()
         try:
-            ended = talk.run(new=thread is None)
+            waiting = talk.run(new=thread is None)
         except Interrupted as stopped:
-            return exits.of_state(stopped.action.state)
-    chats.keep_newest(name)
-    return exits.WAITING if ended == "waiting" else exits.DONE
+            return BY_STATE[stopped.action.state]
+    return WAITING if waiting else DONE
 
 
-def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = False) -> int:
+def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) -> None:
     """Talk to the moderator in a simulated room. Needs no account, key or language model."""
     _load_only_known_types()
     with simulator_errors():
@@ -122,7 +130,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
         from hms_active_rooms.api.auth import SignedTokens
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.api.transport import to_app
-        from hms_active_rooms.cli.conversation import Transcript
+        from hms_active_rooms.cli.conversation import Conversation, Transcript
         from hms_active_rooms.gate.policy import Policy
         from hms_active_rooms.sim.server import in_process
         from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
@@ -131,17 +139,17 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
         settings = Settings(json=json, journal=":memory:")
         refuse_unknown(os.environ)
         io, sim = Transcript(settings, piped_answers=True, go_on=""), in_process(scene)
+        auth = SignedTokens(sim.access_key, sim.secret)
         toolkit = ActiveRoomsToolkit(
-            ActiveRoomsClient(
-                SignedTokens(sim.access_key, sim.secret),
-                base_url=sim.base_url,
-                transport=to_app(sim.app),
-            ),
+            ActiveRoomsClient(auth, base_url=sim.base_url, transport=to_app(sim.app)),
             Policy.build(rooms=(sim.room_id,)),
             journal=":memory:",
             requester=f"demo:{person_here()}",
         )
-        with _talking(toolkit, io, model, InMemorySaver(), "demo", sim.room_id) as talk:
+        with ExitStack() as stack:
+            stack.callback(blocking.run, toolkit.aclose)
+            saver = InMemorySaver()
+            talk = Conversation(toolkit, io, model, saver, thread="demo", room_id=sim.room_id)
             if json:
                 io.emit({"type": "started", "thread": "demo", "room_id": sim.room_id})
             else:
@@ -149,7 +157,6 @@ def demo(scene: Scene = "classroom", model: Model = None, json: JsonLines = Fals
                     "\n".join(_INTRO if model not in (None, "commands") else (_OFFLINE, *_INTRO))
                 )
             talk.run(new=True)
-    return exits.DONE
 
 
 def _load_only_known_types() -> None:
@@ -157,23 +164,133 @@ def _load_only_known_types() -> None:
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 
+# --- the conversations on disk --------------------------------------------------------------
+
+
+def chats(ctx: Context, json: Json = False) -> None:
+    """List the conversations of `chat`, newest first. `chats prune` deletes old ones."""
+    if ctx.invoked_subcommand is not None:
+        refuse_idle(ctx, ctx.invoked_subcommand)
+        return
+    with _connected() as db:
+        found = _chats(db)
+    if json:
+        rows = [{**chat._asdict(), "used": chat.used.isoformat()} for chat in found]
+        screen.document({"file": str(path()), "chats": rows})
+        return
+    cells = [
+        (shortened(c.thread, 64), shortened(c.room_id, 40), at(c.used), f"{c.bytes / 1024:,.0f}")
+        for c in found
+    ]
+    nothing = f"There are no conversations in {_place()}."
+    screen.table(("THREAD", "ROOM", "LAST USED", "KB"), cells, nothing)
+
+
+def prune(
+    days: Annotated[
+        float, Option(min=0, max=100_000, help="Delete those not used for this many days.")
+    ] = KEPT_DAYS,
+    mb: Annotated[float, Option(min=0, help="Keep the newest, up to this many MB.")] = KEPT_MB,
+    json: Json = False,
+) -> None:
+    """Delete old conversations. The journal keeps what was asked and done in them."""
+    with _connected() as db:
+        gone = _prune(db, days, mb)
+        db.execute("VACUUM")
+    told = {"file": str(path()), "deleted": [chat.thread for chat in gone]}
+    text = f"Deleted {screen.counted(len(gone), 'conversation')} from {_place()}."
+    screen.result(told, text, as_json=json)
+
+
+def path() -> Path:
+    """The file of all conversations."""
+    return platformdirs.user_state_path("hms-active-rooms") / "chat.sqlite"
+
+
+def _place() -> str:
+    return quoted(str(path()), 200)
+
+
+def _chats(db: sqlite3.Connection) -> list[Chat]:
+    """The conversations, the one used last first."""
+    rows = db.execute(
+        "SELECT c.thread_id, max(c.checkpoint_id), max(json_extract(c.metadata, '$.room_id')),"
+        " sum(length(c.checkpoint) + length(c.metadata)) + coalesce((SELECT sum(length(w.value))"
+        " FROM writes w WHERE w.thread_id = c.thread_id), 0) FROM checkpoints c GROUP BY 1"
+    )
+    found = [Chat(thread, room or "", _made(newest), size) for thread, newest, room, size in rows]
+    return sorted(found, key=lambda chat: chat.used, reverse=True)
+
+
+def _made(checkpoint_id: str) -> datetime:
+    """When a checkpoint was made: its id is a UUID of version 6, which holds the time."""
+    bits = UUID(checkpoint_id).int
+    ticks = (bits >> 80) << 12 | (bits >> 64) & 0xFFF
+    return datetime(1582, 10, 15, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
+
+
+def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    gone, left, since = [], mb * 1024 * 1024, datetime.now(UTC) - timedelta(days=days)
+    for chat in _chats(db):
+        left -= chat.bytes
+        if chat.used < since or left < 0:
+            gone.append(chat)
+    for chat in gone:
+        SqliteSaver(db).delete_thread(chat.thread)
+    return gone
+
+
 @contextmanager
-def _talking(
-    toolkit: ActiveRoomsToolkit,
-    io: Transcript,
-    model: str | None,
-    saver: BaseCheckpointSaver[str],
-    thread: str,
-    room_id: str,
-) -> Iterator[Conversation]:
-    """A conversation with the person here; the toolkit is closed afterwards."""
-    from hms_active_rooms.cli.conversation import Conversation
-    from hms_active_rooms.moderator import build_moderator
+def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
+    """Where the moderator keeps its conversations. Old ones are deleted first, and at the end all but
+    the newest checkpoints of this one."""
+    import aiosqlite
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    async def opened() -> AsyncSqliteSaver:
+        saver = AsyncSqliteSaver(await aiosqlite.connect(path()))
+        await saver.setup()
+        return saver
+
+    with _connected() as db:
+        _prune(db, KEPT_DAYS, KEPT_MB)
+        made = blocking.run(opened)
+        try:
+            yield made
+        finally:
+            blocking.run(made.conn.close)
+        for table in ("checkpoints", "writes"):
+            db.execute(
+                f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id < (SELECT"  # noqa: S608
+                " min(checkpoint_id) FROM (SELECT checkpoint_id FROM checkpoints WHERE"
+                " thread_id = ? ORDER BY checkpoint_id DESC LIMIT ?))",
+                (thread, thread, 50),
+            )
+        db.commit()
+
+
+@contextmanager
+def _connected() -> Iterator[sqlite3.Connection]:
+    """The file, made if it is not there; only its owner can read it."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
 
     try:
-        graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
-        yield Conversation(
-            graph, toolkit.gate, io, thread=thread, approver=person_here(), room_id=room_id
-        )
-    finally:
-        blocking.run(toolkit.aclose)
+        path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path().touch(mode=0o600, exist_ok=True)
+        with closing(sqlite3.connect(path())) as db:
+            SqliteSaver(db).setup()
+            yield db
+    except screen.OutputLost:
+        raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"The conversations cannot be saved in {_place()}: {error.strerror or error}.",
+            hint="Set XDG_STATE_HOME to a folder that can be written.",
+        ) from None
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"The conversations in {_place()} cannot be read or written: {error}.",
+            hint="Move that file away. The journal is a different file and stays as it is.",
+        ) from None

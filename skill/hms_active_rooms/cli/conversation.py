@@ -21,89 +21,62 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphRecursionError
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.person import (
-    Desk,
-    Interrupted,
-    finish,
-    line_from,
-    next_step,
-    prompted,
-    question_text,
-    still_open,
-)
-from hms_active_rooms.cli.settings import Settings
+from hms_active_rooms.cli.person import Desk, Interrupted, finish, line_from, next_step, still_open
+from hms_active_rooms.cli.settings import Settings, person_here
 from hms_active_rooms.errors import ActiveRoomsError
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.approval import ApprovalRequest
-from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, Way, by_person
-from hms_active_rooms.gate.wording import outcome
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.gate.journal.records import FINAL, UNSENT, Action, by_person
+from hms_active_rooms.gate.view import view
+from hms_active_rooms.moderator.moderator import ModeratorState, build_moderator
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+from hms_active_rooms.untrusted import message_of
 
-Event = Mapping[str, Any]
-"""`type` says what it is."""
+Given = ModeratorState | Command[Any] | None
 
 LEAVE: Final = re.compile(
     r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"
     r"(?:exit|quit|q|wq|log ?out|(?:good ?)?bye(?:[ -]bye)?|ciao|see you)\W*",
     re.IGNORECASE,
 )
-HISTORY_SHOWN: Final = 10
-
 
 _PROMPT = "> "
-_SPEAKER = "moderator: "
-_INDENT = " " * len(_SPEAKER)
-
-
-class Io(Desk, Protocol):
-    """Where the conversation takes place."""
-
-    cannot_ask: str
-    """Why nobody can be asked here; "" when somebody can."""
-
-    def message(self) -> str | None:
-        """The person's next message; None when there is no more input."""
-
-    def emit(self, event: Event) -> None:
-        """Show one event."""
-
-    def busy(self) -> AbstractContextManager[None]:
-        """Show that work goes on, until a question or an event is shown."""
 
 
 class Conversation:
-    """One thread of the moderator graph, which has a checkpointer that works asynchronously.
-    `gate`: the one behind its tools; `approver`: who answers, for the record."""
+    """One thread of the moderator, about one room. `model`: as `build_moderator` takes it; `saver`
+    works asynchronously."""
 
     def __init__(
         self,
-        graph: CompiledStateGraph[Any, Any, Any, Any],
-        gate: Gate,
-        io: Io,
+        toolkit: ActiveRoomsToolkit,
+        io: Transcript,
+        model: BaseChatModel | str | None,
+        saver: BaseCheckpointSaver[str],
         *,
         thread: str,
-        approver: str,
         room_id: str,
     ) -> None:
-        self._graph, self._gate, self._io, self._thread = graph, gate, io, thread
+        self._graph = build_moderator(model, toolkit, room_id=room_id, checkpointer=saver)
+        self._gate, self._io, self._thread = toolkit.gate, io, thread
         self._failures = _ModelFailures()
         self._told: set[str] = set()
         self._config = RunnableConfig(
-            configurable={"thread_id": thread, "approver": approver},
+            configurable={"thread_id": thread, "approver": person_here()},
             metadata={"room_id": room_id},
             callbacks=[self._failures],
         )
@@ -120,13 +93,13 @@ class Conversation:
         """The last messages of the thread."""
         messages = self._state().values.get("messages", [])
         said = [m for m in messages if isinstance(m, (HumanMessage, AIMessage)) and m.text.strip()]
-        for message in said[-HISTORY_SHOWN:]:
+        for message in said[-10:]:
             kind = "you" if isinstance(message, HumanMessage) else "message"
             self._io.emit({"type": kind, "text": message.text, "earlier": True})
 
-    def run(self, *, new: bool = False) -> Literal["ended", "waiting"]:
-        """Finish what an earlier process left, then talk until the input ends. "waiting": at
-        least one action still waits for a person; `new`: no earlier process knew this thread.
+    def run(self, *, new: bool = False) -> bool:
+        """Finish what an earlier process left, then talk until the input ends. True: at least one
+        action still waits for a person. `new`: no earlier process knew this thread.
 
         Raises:
             Interrupted: Ctrl-C while a request was on its way; its outcome was told.
@@ -140,7 +113,7 @@ class Conversation:
                 told = "The last turn was not finished; it goes on."
                 self._io.emit({"type": "resumed", "text": told})
                 if not self._turn(None, state.interrupts):
-                    return "waiting"
+                    return True
             else:
                 # Open in the journal, though the graph may not know it.
                 self._pending([row for row in self._rows() if row.state in UNSENT])
@@ -148,22 +121,28 @@ class Conversation:
             if LEAVE.fullmatch(text):
                 break
             if text.strip() and not self._turn({"messages": [HumanMessage(text)]}):
-                return "waiting"
-        return "ended"
+                return True
+        return False
 
     def _rows(self) -> list[Action]:
-        with self._gate.journal.read() as view:
-            return view.actions(thread=self._thread, limit=50)
+        with self._gate.journal.read() as reading:
+            return reading.actions(thread=self._thread, limit=50)
 
-    def _turn(self, given: object, asked: Sequence[Interrupt] = ()) -> bool:
+    def _turn(self, given: Given, asked: Sequence[Interrupt] = ()) -> bool:
         """One message of the person and all that follows; False when actions stay pending."""
         since = self._gate.journal.now()
         self._told.clear()
         try:
             while asked or (asked := self._streamed(given)):
-                resume = self._answered(asked)
-                if resume is None:
-                    return False
+                resume = {}
+                for pause in asked:
+                    requests = pause.value["action_requests"]
+                    if not self._decided(requests):
+                        return False
+                    # Decided by now, so these decide nothing: a yes changes no such row, and a no
+                    # would take back a yes that was not sent yet.
+                    yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
+                    resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
         except KeyboardInterrupt:
             self._tell_what_is_left(since)
@@ -179,7 +158,7 @@ class Conversation:
         if unclear := [row for row in sent if row.executed == "maybe"]:
             raise Interrupted(unclear[0]) from None
 
-    def _streamed(self, given: object) -> Sequence[Interrupt]:
+    def _streamed(self, given: Given) -> Sequence[Interrupt]:
         asked: list[Interrupt] = []
 
         async def stream() -> None:
@@ -198,7 +177,7 @@ class Conversation:
             with self._io.busy():
                 blocking.run(stream)
         except ActiveRoomsError as error:
-            self._io.emit({"type": "error", **screen.error_document(error)["error"]})
+            self._io.emit(failed | screen.error_document(error)["error"])
         except GraphRecursionError:
             text = "The moderator took too many steps and was stopped."
             self._io.emit({**failed, "code": "steps", "message": text})
@@ -206,7 +185,7 @@ class Conversation:
             # No pause travels as an exception here: LangGraph turns it into an update above.
             if error is not self._failures.last:
                 raise
-            text = f"The model failed: {type(error).__name__} {quoted(str(error), 300)}."
+            text = f'The model failed: {type(error).__name__} "{message_of(error)}".'
             self._io.emit({**failed, "code": "model", "message": text})
         return asked
 
@@ -216,44 +195,27 @@ class Conversation:
         elif isinstance(message, ToolMessage) and message.name in CALLS:
             # By code and not in the model's words: the record's text is for whoever reads it,
             # the message's may tell a model what to do next.
-            record = message.artifact if isinstance(message.artifact, dict) else {}
-            if (action_id := record.get("action_id")) not in self._told:
-                self._outcome(
-                    record.get("state", "failed"),
-                    record.get("decided_way", ""),
-                    action_id,
-                    record.get("executed", "no"),
-                    record.get("text", message.text),
-                )
+            told = {"state": "failed", "decided_way": "", "executed": "no", "text": message.text}
+            self._outcome(told | (message.artifact or {}))
 
     def _tell(self, row: Action) -> None:
         """How an action that was asked about here ended; the graph's own words come too late."""
+        self._outcome(view(row).model_dump(mode="json"), next_step(row, self._io.settings))
         self._told.add(row.id)
-        hint = next_step(row, self._io.settings)
-        self._outcome(row.state, row.decided_way, row.id, row.executed, outcome(row), hint)
 
-    def _outcome(
-        self, state: str, way: str, action_id: str | None, executed: str, text: str, hint: str = ""
-    ) -> None:
-        label = "refused" if state == "rejected" and not by_person(cast(Way, way)) else state
-        told = {"action_id": action_id, "executed": executed, "text": text, "hint": hint}
-        self._io.emit({"type": "outcome", "state": label, **told})
+    def _outcome(self, record: Mapping[str, Any], hint: str = "") -> None:
+        """What became of an action, by its `ActionView`, unless it was told before."""
+        if (action_id := record.get("action_id")) in self._told:
+            return
+        state = record["state"]
+        if state == "rejected" and not by_person(record["decided_way"]):
+            state = "refused"
+        told = {"action_id": action_id, "executed": record["executed"], "text": record["text"]}
+        self._io.emit({"type": "outcome", "state": state, **told, "hint": hint})
 
-    def _answered(self, interrupts: Sequence[Interrupt]) -> dict[str, Any] | None:
-        """What to resume with, by interrupt; None when the input ended: nothing is decided."""
-        resume: dict[str, Any] = {}
-        for pause in interrupts:
-            asked = pause.value["action_requests"]
-            if not self._decided([str(one["action_id"]) for one in asked]):
-                return None
-            # Decided by now, so these decide nothing: a yes changes no such row, and a no would
-            # take back a yes that was not sent yet.
-            answers = [{"type": "approve", "digest": one["digest"]} for one in asked]
-            resume[pause.id] = {"decisions": answers}
-        return resume
-
-    def _decided(self, ids: Sequence[str]) -> bool:
-        rows = [blocking.run(self._gate.get(action_id)) for action_id in ids]
+    def _decided(self, requests: Sequence[Mapping[str, Any]]) -> bool:
+        """Ask about each of these; False when the input ended: nothing is decided."""
+        rows = [blocking.run(self._gate.get(request["action_id"])) for request in requests]
         waiting = [row for row in rows if row.state == "proposed"]
         for number, row in enumerate(waiting, 1):
             if self._io.cannot_ask:
@@ -261,8 +223,8 @@ class Conversation:
                 return False
             # What went wrong is told by the graph, which tries an open approval once more.
             with suppress(ActiveRoomsError):
-                place = {"number": number, "total": len(waiting)}
-                ended = finish(self._gate, row, self._io, way="interrupt", session=True, **place)
+                self._io.place = (number, len(waiting))
+                ended = finish(self._gate, row, self._io)
                 if ended.state in FINAL:
                     self._tell(ended)
                 elif ended.state == "proposed":
@@ -287,30 +249,34 @@ class _ModelFailures(BaseCallbackHandler):
         self.last = error
 
 
-class Transcript:
-    """`Io` on this process's streams, with `json` one JSON object a line.
+class Transcript(Desk):
+    """A conversation on this process's streams, with `json` one JSON object a line.
     `piped_answers`: an input that is no terminal may answer approvals too; `go_on`: how to go on
-    with the conversation later, "" if it cannot."""
+    with the conversation later, "" if it cannot; `cannot_ask`: why nobody can be asked here, ""
+    when somebody can."""
+
+    way = "interrupt"
+    session = True
 
     def __init__(self, settings: Settings, *, piped_answers: bool, go_on: str) -> None:
         self.settings, self._as_json, self._go_on = settings, settings.json, go_on
         self._typed = screen.is_terminal(sys.stdin)
+        self._programs = self._as_json and not self._typed
         watched = not self._as_json and screen.is_terminal(sys.stdout)
         # Where the person looks. A question goes there even when the output goes to a file.
-        self._looked_at = sys.stdout if watched or not self._typed else sys.stderr
+        self.shown = sys.stdout if watched or not self._typed else sys.stderr
         self.cannot_ask = ""
-        if self._typed and not screen.is_terminal(self._looked_at):
+        if self._typed and not screen.is_terminal(self.shown):
             self.cannot_ask = "Nobody can be asked: the output is no terminal."
         elif not self._typed and not piped_answers:
-            self.cannot_ask = (
-                "Nobody was asked: the input is no terminal, and yes and no are taken from it only"
-                " with --approve-from-stdin."
-            )
+            only = "yes and no are taken from it only with --approve-from-stdin"
+            self.cannot_ask = f"Nobody was asked: the input is no terminal, and {only}."
         self._progress = screen.Progress("working", None if self._as_json else sys.stdout)
         self._outcome = ""
         self.busy = self._progress.shown
 
     def message(self) -> str | None:
+        """The person's next message; None when there is no more input."""
         self._outcome = ""
         if not self._typed:
             line = line_from(sys.stdin)
@@ -318,8 +284,8 @@ class Transcript:
                 line = line.removeprefix("\ufeff")  # Windows begins a text with it
                 self.emit({"type": "you", "text": line})
             return line
-        if self._looked_at is not sys.stdout:
-            self._look_at(_PROMPT)
+        if self.shown is not sys.stdout:
+            screen.write(self.shown, _PROMPT)
             return line_from(sys.stdin)
         with suppress(ImportError):  # not on Windows, whose terminal edits lines itself
             import readline  # noqa: F401 - gives input() line editing
@@ -330,34 +296,31 @@ class Transcript:
             return None
 
     def read(self, prompt: str) -> str | None:
-        if self._as_json and not self._typed:
+        if self._programs:
             self.emit({"type": "question", "text": prompt.strip()})
             return line_from(sys.stdin)
-        line = prompted(prompt, self._looked_at)
-        if not self._as_json and (line is None or not self._typed):
-            # Echoed, or ended: either way the line with the prompt is over.
-            self._look_at(screen.told(line or "") + "\n")
+        line = super().read(prompt)
+        if line is not None and not self._typed:
+            self.notice(screen.told(line))
         return line
 
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+    def question(self, request: ApprovalRequest) -> None:
         if self._as_json:
             told = {"action_id": request.action_id, "tool": request.tool, "text": request.text}
             told |= {"gate": request.gate, "deadline": request.deadline.isoformat()}
-            place = {"number": number, "total": total}
+            place = dict(zip(("number", "total"), self.place, strict=True))
             self.emit({"type": "approval", **told, "arguments": dict(request.arguments), **place})
-        if not self._as_json or self._typed:
-            self._look_at("\n" + question_text(request, number, total, self._looked_at) + "\n")
+        if not self._programs:
+            super().question(request)
 
     def notice(self, text: str) -> None:
-        if self._as_json and not self._typed:
+        if self._programs:
             self.emit({"type": "notice", "text": text})
         else:
-            self._look_at(text + "\n")
+            super().notice(text)
 
-    def _look_at(self, text: str) -> None:
-        screen.write(self._looked_at, screen.wrapped(text, self._looked_at))
-
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Show an event; `type` says what it is."""
         self._progress.stop()
         if self._as_json:
             screen.document(event)
@@ -365,24 +328,21 @@ class Transcript:
         text = screen.told(str(event.get("text", "")))
         match event["type"]:
             case "you":
-                self._say(text, _PROMPT, "  ")
+                screen.out(text, _PROMPT, "  ")
             case "message":
                 # The offline model ends with the outcome it was told; once is enough.
                 if text.removeprefix("Nothing was done.\n") != self._outcome:
-                    self._say(text.strip("\n"), _SPEAKER, _INDENT)
+                    screen.out(text.strip("\n"), "moderator: ", " " * 11)
             case "outcome":
                 self._outcome = text
                 then = f"\n{event['hint']}" if event.get("hint") else ""
-                self._say(text + then, f"[{event['state']}] ", "  ")
+                screen.out(text + then, f"[{event['state']}] ", "  ")
             case "error":
                 parts = (event["message"], event.get("hint"))
-                self._say(screen.told(" ".join(filter(None, parts))), "error: ", "  ")
+                screen.out(screen.told(" ".join(filter(None, parts))), "error: ", "  ")
             case "resumed":
                 screen.out(text)
             case "pending" if self._go_on:
                 screen.out(f"{text}\nOr go on with: {self._go_on}")
             case "pending":
                 screen.out("Nothing was decided and nothing was sent.")
-
-    def _say(self, text: str, first: str, rest: str) -> None:
-        screen.out(screen.indented(text, first, rest, sys.stdout))

@@ -1,4 +1,4 @@
-"""The command's entry: every ending becomes one clear line and an exit code."""
+"""The command's entry: each ending becomes one clear line and an exit code."""
 
 from __future__ import annotations
 
@@ -9,12 +9,52 @@ import sys
 from collections.abc import Sequence
 from itertools import takewhile
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Final
 
-from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.cli import screen
+from hms_active_rooms.errors import ActiveRoomsError, ConfigurationError, InvalidCall, PolicyRefusal
 
-DEBUG_VARIABLE = "HMS_DEBUG"
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.records import State
 
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+WAITING: Final = 3
+REFUSED: Final = 4
+UNKNOWN: Final = 5
+SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
+"""They end a command as Ctrl-C does: from a service manager, from a terminal that is closed."""
+
+INTERRUPTED: Final = 130
+"""Ctrl-C, as shells count it: 128 and the signal's number."""
+
+BROKEN_PIPE: Final = 141
+"""Whoever read our output is gone; 128 and SIGPIPE."""
+
+EPILOG: Final = """\b
+Exit codes:
+  0  done
+  1  it failed; nothing was executed unless the text says so
+  2  the command, an argument or a setting is wrong, or a name is unclear
+  3  waiting for a person to approve it
+  4  refused: by the policy, by a person, or not answered in time
+  5  it may have been executed; look at the room, never send it again
+"""
+
+BY_STATE: Final[dict[State, int]] = {
+    "done": DONE,
+    "failed": FAILED,
+    "proposed": WAITING,
+    "approved": WAITING,
+    "rejected": REFUSED,
+    "expired": REFUSED,
+    "sent": UNKNOWN,
+    "unknown": UNKNOWN,
+}
+"""For an action that ended, or was left, in this state."""
+
+_ON_RECORD = "What was executed is on record: hms-active-rooms actions"
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
 """The signals that may have ended the command, the last one first."""
@@ -23,13 +63,13 @@ _ends: list[int] = [signal.SIGINT]
 def run() -> None:
     """Run the command this process was started with, and exit."""
     screen.prepare_streams()
-    if os.environ.get(DEBUG_VARIABLE, "") in ("", "0"):
+    if os.environ.get("HMS_DEBUG", "") in ("", "0"):
         sys.excepthook = _unexpected
-    for number in exits.SIGNALS:
+    for number in SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # not with nohup
             signal.signal(number, _end)
     code = main(sys.argv[1:])
-    sys.exit(128 + _ends[0] if code == exits.INTERRUPTED else code)
+    sys.exit(128 + _ends[0] if code == INTERRUPTED else code)
 
 
 def _end(number: int, _: FrameType | None) -> None:
@@ -43,17 +83,15 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command, and return its exit code."""
     try:
         code = _ended(arguments)
-    except (screen.OutputLost, OSError) as error:
-        lost = screen.OutputLost(error) if isinstance(error, OSError) else error
-        if isinstance(error, OSError) and error.errno not in _LOST:
+    except OSError as error:
+        if not isinstance(error, screen.OutputLost) and error.errno not in _LOST:
             raise
         screen.let_go(sys.stdout)
-        if lost.closed:
-            return exits.BROKEN_PIPE
-        record = "What was executed is on record: hms-active-rooms actions"
-        screen.err(f"error: The output cannot be written: {lost}. {record}")
-        return exits.FAILED
-    if code == exits.INTERRUPTED and screen.is_terminal(sys.stderr):
+        if error.errno == errno.EPIPE:
+            return BROKEN_PIPE
+        screen.err(f"error: The output cannot be written: {error.strerror}. {_ON_RECORD}")
+        return FAILED
+    if code == INTERRUPTED and screen.is_terminal(sys.stderr):
         screen.err()  # the shell's prompt belongs on a line of its own, not behind ^C
     return code
 
@@ -67,7 +105,7 @@ def _ended(arguments: Sequence[str]) -> int:
         from hms_active_rooms.installing import how_to_install
 
         screen.err(f"The command needs an extra: {how_to_install('cli')}")
-        return exits.FAILED
+        return FAILED
     from hms_active_rooms.cli.app import app
 
     try:
@@ -83,12 +121,12 @@ def _ended(arguments: Sequence[str]) -> int:
         path = context.command_path if context is not None else "hms-active-rooms"
         return _told(_Usage(text, hint=f"See: {path} --help"), arguments)
     except (KeyboardInterrupt, typer.Abort):
-        return exits.INTERRUPTED
+        return INTERRUPTED
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # typer's own way to end then
+        if isinstance(ended.__context__, OSError):  # typer's own way to end then
             raise ended.__context__ from None
         raise
-    return code if isinstance(code, int) else exits.DONE
+    return code if isinstance(code, int) else DONE
 
 
 class _Usage(InvalidCall):
@@ -104,7 +142,16 @@ def _told(error: ActiveRoomsError, arguments: Sequence[str]) -> int:
         screen.document(screen.error_document(error))
     else:
         screen.err(screen.error_text(error))
-    return exits.of_error(error)
+    return of_error(error)
+
+
+def of_error(error: ActiveRoomsError) -> int:
+    """The exit code of an error."""
+    if isinstance(error, InvalidCall | ConfigurationError):
+        return USAGE
+    if isinstance(error, PolicyRefusal):
+        return REFUSED
+    return FAILED if error.executed == "no" else UNKNOWN
 
 
 def _unexpected(
@@ -113,9 +160,6 @@ def _unexpected(
     """One line instead of a traceback: it would bury what matters, and frames hold secrets."""
     if issubclass(kind, KeyboardInterrupt):
         return
-    hint = (
-        "What was executed is on record: hms-active-rooms actions. "
-        f"For the traceback set {DEBUG_VARIABLE}=1."
-    )
+    hint = f"{_ON_RECORD}. For the traceback set HMS_DEBUG=1."
     text = f"unexpected error: {kind.__name__}."
     _told(_Unexpected(text, executed="maybe", hint=hint), sys.argv)

@@ -8,11 +8,11 @@ without a decision are a refusal, and no line at all decides nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Final, Protocol, TextIO
+from typing import Final, TextIO
 
 from hms_active_rooms import blocking
 from hms_active_rooms.cli import screen
@@ -30,76 +30,71 @@ from hms_active_rooms.gate.approval import (
 )
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Way
-from hms_active_rooms.gate.wording import already
+from hms_active_rooms.gate.view import already
 from hms_active_rooms.untrusted import quoted
 
-MAX_BAD_ANSWERS: Final = 3
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")
 
 # Of the words a person may edit, those they are asked for; a message's type is for programs.
 _ASKED_WORDS: Final = ("message", "reason")
 
 
+@dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C while `action` was asked about or sent: the person has to be told of it."""
 
-    def __init__(self, action: Action) -> None:
-        super().__init__()
-        self.action = action
+    action: Action
 
 
-class Desk(Protocol):
-    """Where a person sits."""
+class Desk:
+    """Where a person sits: by default at this process's terminal.
 
-    settings: Settings
-    """What a command they are told to type has to name."""
+    Attributes:
+        way: how they are asked, for the record.
+        session: whether "session" is offered for a soft gate.
+        place: which of the questions asked together is shown next, and how many there are.
+        settings: what a command they are told to type has to name.
+    """
 
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
+    way: Way = "terminal"
+    session = False
+    place = (1, 1)
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.shown = settings, sys.stderr
+
+    def question(self, request: ApprovalRequest) -> None:
         """Show one request: its text exactly, until when it can be answered, its place of many."""
+        number, total = self.place
+        head = bold(f"Action {number} of {total}\n", self.shown) if total > 1 else ""
+        until = f"{at(request.deadline)}, {time_left(request.deadline, datetime.now(UTC))}"
+        end = f"Answer until {until} (action {request.action_id})."
+        screen.say(self.shown, f"\n{head}{request.text}\n{end}")
 
     def notice(self, text: str) -> None:
         """Show a line about the question."""
+        screen.say(self.shown, text)
 
     def read(self, prompt: str) -> str | None:
-        """One line they typed after the prompt was shown; None when there is no more input."""
+        """The line typed after the prompt was shown; None when there is no more input.
 
+        What was typed before is dropped: it cannot be an answer.
+        """
+        if sys.platform != "win32":
+            import termios
 
-class Terminal:
-    """A `Desk` on this process's terminal: questions on standard error, answers typed."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    def question(self, request: ApprovalRequest, number: int, total: int) -> None:
-        self.notice("\n" + question_text(request, number, total, sys.stderr))
-
-    def notice(self, text: str) -> None:
-        screen.err(text)
-
-    def read(self, prompt: str) -> str | None:
-        line = prompted(prompt, sys.stderr)
+            with suppress(OSError, ValueError, termios.error):
+                termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        screen.write(self.shown, bold(prompt, self.shown))
+        line = line_from(sys.stdin)
         if line is None:
-            self.notice("")
+            screen.say(self.shown)
         return line
 
 
 def somebody_here() -> bool:
     """Whether a person can read a question and type the answer here."""
     return screen.is_terminal(sys.stdin, sys.stderr)
-
-
-def prompted(prompt: str, stream: TextIO) -> str | None:
-    """The line typed after a prompt; None at the end of the input.
-
-    What was typed before is dropped: it cannot be an answer.
-    """
-    if sys.platform != "win32":
-        import termios
-
-        with suppress(OSError, ValueError, termios.error):
-            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-    screen.write(stream, bold(prompt, stream))
-    return line_from(sys.stdin)
 
 
 def line_from(stream: TextIO) -> str | None:
@@ -115,13 +110,6 @@ def line_from(stream: TextIO) -> str | None:
     if screen.is_terminal(stream) and not line.endswith("\n"):
         return None
     return line.rstrip("\r\n") if line else None
-
-
-def question_text(request: ApprovalRequest, number: int, total: int, stream: TextIO) -> str:
-    """A request for a terminal: its text exactly, and what the person must know besides."""
-    lines = [bold(f"Action {number} of {total}", stream)] if total > 1 else []
-    until = f"{at(request.deadline)}, {time_left(request.deadline, datetime.now(UTC))}"
-    return "\n".join([*lines, request.text, f"Answer until {until} (action {request.action_id})."])
 
 
 def next_step(action: Action, settings: Settings) -> str:
@@ -157,24 +145,10 @@ def still_open(action: Action, settings: Settings) -> str:
 # --- from a proposed action to its end ------------------------------------------------------
 
 
-def finish(
-    gate: Gate,
-    action: Action,
-    desk: Desk,
-    *,
-    way: Way = "terminal",
-    session: bool = False,
-    number: int = 1,
-    total: int = 1,
-) -> Action:
+def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     """Ask, decide and run until the action has ended; asked again when the room changed.
 
     When somebody else's decision counted, the person is told whose.
-
-    Args:
-        way: how they are asked, for the record.
-        session: whether "session" is offered for a soft gate.
-        number, total: the place among the questions asked together.
 
     Returns:
         The newest row; `proposed` when the input ended before an answer.
@@ -183,17 +157,19 @@ def finish(
         Interrupted: Ctrl-C; it may have been executed if the row is not `proposed` or `approved`.
         ActiveRoomsError: it could not be sent; the hint says what is still open.
     """
+
+    def decide(answer: object) -> Decided:
+        return blocking.run(gate.decide(action.id, answer, by=person_here(), way=desk.way))
+
     said_yes = False
     while True:
         try:
-            action, question = _run(gate, action, desk, way)
+            action, question = _run(gate, action, desk)
             if question is None:
                 if said_yes and action.state == "rejected":
                     desk.notice(already(action))  # a no came before it was sent
                 return action
-            decide = partial(_decide_here, gate, action.id, way)
-            place = {"number": number, "total": total}
-            answer = ask(question, desk, on_bad=decide, session=session, **place)
+            answer = ask(question, desk, on_bad=decide)
             if answer is None:
                 return action
             decided = decide(answer)
@@ -210,7 +186,7 @@ def finish(
         said_yes = decided.counted and action.state == "approved"
 
 
-def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, ApprovalRequest | None]:
+def _run(gate: Gate, action: Action, desk: Desk) -> tuple[Action, ApprovalRequest | None]:
     # The person answers in this thread, not in the loop's.
     asked: list[ApprovalRequest] = []
 
@@ -220,33 +196,22 @@ def _run(gate: Gate, action: Action, desk: Desk, way: Way) -> tuple[Action, Appr
     if action.state == "approved":
         then = ", then looking at the room" if action.call.visible else ""
         desk.notice(f"Sending it{then} ...")
-    action = blocking.run(gate.drive(action, later, by=person_here(), way=way))
+    action = blocking.run(gate.drive(action, later, by=person_here(), way=desk.way))
     return action, asked[-1] if asked else None
 
 
-def _decide_here(gate: Gate, action_id: str, way: Way, answer: object) -> Decided:
-    return blocking.run(gate.decide(action_id, answer, by=person_here(), way=way))
-
-
 def ask(
-    request: ApprovalRequest,
-    desk: Desk,
-    *,
-    on_bad: Callable[[BadAnswerError], object],
-    session: bool = False,
-    number: int = 1,
-    total: int = 1,
+    request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
     """One person's decision on one request; None when the input ended: nothing is decided. `on_bad`
-    is told about each line that was no answer, for the record; see `finish` for the others."""
-    words: list[str] = [word for word in _ASKED_WORDS if word in request.editable]
+    is told about each line that was no answer, for the record."""
+    words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
-    if session and request.gate == "soft":
+    if desk.session and request.gate == "soft":
         answers.append("session")
-    prompt = f"Approve? [{'/'.join(answers)}] "
-    desk.question(request, number, total)
-    for _ in range(MAX_BAD_ANSWERS):
-        line = desk.read(prompt)
+    desk.question(request)
+    for _ in range(3):
+        line = desk.read(f"Approve? [{'/'.join(answers)}] ")
         if line is None:
             return None
         match line.strip():
@@ -259,7 +224,7 @@ def ask(
             case "edit" if words:
                 if (edit := _edit(request, words, desk)) is not None:
                     return edit
-                desk.question(request, number, total)
+                desk.question(request)
             case _:
                 on_bad(BadAnswerError(f"a line of {len(line)} characters"))
                 choice = f"{', '.join(answers[:-1])} or {answers[-1]}"
@@ -267,7 +232,7 @@ def ask(
     return NO_VALID_ANSWER
 
 
-def _edit(request: ApprovalRequest, words: list[str], desk: Desk) -> Edit | None:
+def _edit(request: ApprovalRequest, words: Sequence[str], desk: Desk) -> Edit | None:
     changes: dict[str, str] = {}
     for word in words:
         line = desk.read(f"New {word} (empty: as it is): ")

@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import textwrap
 import threading
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import zip_longest
 from typing import TextIO
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
-from hms_active_rooms.untrusted import escaped
+from hms_active_rooms.untrusted import for_terminal
 
+_FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
 _MAX_LINE_CHARS = 4000
 """A model's line longer than this is cut: nobody reads it, and a terminal chokes on it."""
-
-# Outside a JSON string these are only characters; models write Markdown and typeset quotes,
-# and repeat texts that are escaped already.
-_ONLY_CHARACTERS = re.compile(r"[\"\\`<(\[“”″]")
-_SPLIT = re.compile(f"({_ONLY_CHARACTERS.pattern})")
 
 
 def prepare_streams() -> None:
@@ -48,32 +43,34 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace" if number else "replace")
 
 
-def out(text: str = "") -> None:
-    """One text to standard output, at once, so that piped output keeps its order."""
-    write(sys.stdout, wrapped(text, sys.stdout) + "\n")
+def say(stream: TextIO, text: str = "") -> None:
+    """One text and the end of its line, at once, so that piped output keeps its order. On a terminal,
+    lines that do not fit go on in indented ones: none of them begins where ours do."""
+    lines = text.split("\n")
+    if is_terminal(stream):
+        indents = [" " * (len(line) - len(line.lstrip(" ")) + 2) for line in lines]
+        lines = [p for n, line in enumerate(lines) for p in _lines(line, _columns(), indents[n])]
+    write(stream, "\n".join(lines) + "\n")
+
+
+def out(text: str = "", first: str = "", rest: str = "") -> None:
+    """One text to standard output, behind a label: every further line begins with `rest`, so that
+    none can pass for ours."""
+    lines = text.split("\n")
+    if rest and is_terminal(sys.stdout):
+        lines = [part for line in lines for part in _lines(line, _columns() - len(rest))]
+    say(sys.stdout, "\n".join((rest if n else first) + line for n, line in enumerate(lines)))
 
 
 def err(text: str = "") -> None:
-    """One text to standard error; if nobody can read it there, the command goes on without."""
-    try:
-        write(sys.stderr, wrapped(text, sys.stderr) + "\n")
-    except OutputLost:
-        let_go(sys.stderr)
-
-
-def wrapped(text: str, stream: TextIO) -> str:
-    """The text as it is; on a terminal, lines that do not fit go on in indented ones, so that
-    no word is broken and none of them begins where ours do."""
-    if not is_terminal(stream):
-        return text
-    width, shown = _columns(), []
-    for line in text.split("\n"):
-        indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
-        shown += [line] if len(line) <= width else _lines(line, width, indent)
-    return "\n".join(shown)
+    """One text to standard error."""
+    say(sys.stderr, text)
 
 
 def _lines(line: str, width: int, indent: str = "") -> list[str]:
+    """The line in lines that fit; no word is broken."""
+    if len(line) <= width:
+        return [line]
     return textwrap.wrap(
         line,
         max(width, 1),
@@ -89,12 +86,8 @@ def _columns() -> int:
     return max(shutil.get_terminal_size().columns, 20)
 
 
-class OutputLost(Exception):
-    """What we say cannot be written: a full disk, or whoever read it is gone (`closed`)."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror or type(error).__name__)
-        self.closed = isinstance(error, BrokenPipeError)
+class OutputLost(OSError):
+    """What we say cannot be written: a full disk, or whoever read it is gone."""
 
 
 def let_go(stream: TextIO) -> None:
@@ -104,12 +97,15 @@ def let_go(stream: TextIO) -> None:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """The text as it is, at once; OutputLost: it cannot be written."""
+    """The text as it is, at once; OutputLost: it cannot be written. If nobody can read what goes to
+    standard error, the command goes on without."""
     try:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        raise OutputLost(error) from None
+        if stream is not sys.stderr:
+            raise OutputLost(error.errno, error.strerror) from None
+        let_go(stream)
 
 
 def written(value: object) -> str:
@@ -122,27 +118,35 @@ def document(value: object) -> None:
     write(sys.stdout, written(value) + "\n")
 
 
-def refuse_a_terminal() -> None:
-    """Before records are written whole, as `--all` does; InvalidCall: to a terminal."""
-    if is_terminal(sys.stdout):
+def result(value: object, text: str, *, as_json: bool) -> None:
+    """What a command did: as a JSON document, or as a text for a person."""
+    if as_json:
+        document(value)
+    else:
+        out(text)
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of them, in words."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def refuse_a_terminal(wanted: bool) -> bool:
+    """Of `--all`, which writes records whole; InvalidCall: to a terminal."""
+    if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
             "--all prints what strangers wrote as it is, which could take over a terminal.",
             hint="Redirect it to a file (> FILE) or a pipe (| jq .).",
         )
+    return wanted
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
     """An error as a JSON value: code, message, executed, hint and what programs can use besides."""
-    body: dict[str, object] = {
-        "code": error.code,
-        "message": str(error),
-        "executed": error.executed,
-        "hint": error.hint,
-    }
-    for name in ("status", "request_id", "retry_after_s", "action_id"):
-        if (value := getattr(error, name, None)) is not None:
-            body[name] = value
-    return {"error": body}
+    body = {"code": error.code, "message": str(error), "executed": error.executed}
+    more = {name: getattr(error, name, None) for name in _FOR_PROGRAMS}
+    known = {name: value for name, value in more.items() if value is not None}
+    return {"error": {**body, "hint": error.hint, **known}}
 
 
 def error_text(error: ActiveRoomsError) -> str:
@@ -185,10 +189,8 @@ def told(text: str) -> str:
     """
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
-        cut = line[:_MAX_LINE_CHARS].replace("\t", "    ")
-        # Split there, `escaped` never sees what it escapes only for JSON and for Markdown viewers.
-        parts = (p if _ONLY_CHARACTERS.fullmatch(p) else escaped(p) for p in _SPLIT.split(cut))
-        lines.append("".join(parts) + ("…" if len(line) > _MAX_LINE_CHARS else ""))
+        shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
+        lines.append(shown + ("…" if len(line) > _MAX_LINE_CHARS else ""))
     return "\n".join(lines)
 
 
@@ -207,40 +209,29 @@ def time_left(deadline: datetime, now: datetime) -> str:
     return f"{left_s / 60:.0f} min left" if left_s < 5400 else f"{left_s / 3600:.0f} h left"
 
 
-def indented(text: str, first: str, rest: str, stream: TextIO | None = None) -> str:
-    """The text behind a label; every further line is indented, so that none can pass for ours."""
-    lines = text.split("\n")
-    if stream is not None and is_terminal(stream):
-        width = _columns() - len(rest)
-        lines = [part for line in lines for part in _lines(line, width)]
-    return "\n".join((first if not n else rest) + line for n, line in enumerate(lines))
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table to standard output: aligned on a terminal, else with tabs between the columns.
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
+    """A table to standard output: aligned on a terminal, else with tabs between the columns; or to
+    standard error the sentence that says that there are no rows.
 
     The cells must be safe already. A cell that is too wide goes on in the next line, at a space.
     """
-    whole = [tuple(heads), *map(tuple, rows)]
-    if not is_terminal(sys.stdout):
-        for row in whole:
-            write(sys.stdout, "\t".join(row) + "\n")
+    if nothing and not rows:
+        err(nothing)
         return
-    columns = list(zip(*whole, strict=True))
+    if not is_terminal(sys.stdout):
+        write(sys.stdout, "".join("\t".join(row) + "\n" for row in (heads, *rows)))
+        return
+    columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(_cells, column)) for column in columns]
     least = [max(_cells(word) for cell in c for word in cell.split(" ")) for c in columns]
     room = _columns() - 2 * (len(widths) - 1)
     for number in sorted(range(len(widths)), key=lambda n: least[n] - widths[n]):
         widths[number] -= min(max(sum(widths) - room, 0), widths[number] - least[number])
-    for count, row in enumerate(whole):
-        parts = [
-            [cell] if _cells(cell) <= width else _lines(cell, width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        for line in zip_longest(*parts, fillvalue=""):
+    for row in (heads, *rows):
+        for line in zip_longest(*map(_lines, row, widths), fillvalue=""):
             padded = (c + " " * (w - _cells(c)) for c, w in zip(line, widths, strict=True))
             text = "  ".join(padded).rstrip()
-            write(sys.stdout, (text if count else bold(text, sys.stdout)) + "\n")
+            write(sys.stdout, (bold(text, sys.stdout) if row is heads else text) + "\n")
 
 
 def _cells(text: str) -> int:
@@ -256,17 +247,16 @@ class Progress:
     """A line on a terminal while work goes on: after half a second, with the seconds so far."""
 
     def __init__(self, text: str, stream: TextIO | None) -> None:
-        self._text = text
-        self._stream = stream if stream is not None and colours(stream) else None
+        self._text, self._stream = text, stream
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show it until the block ends, or until `stop`."""
-        if self._stream is not None:
-            self._stopped.clear()
-            self._thread = threading.Thread(target=self._show, args=(self._stream,), daemon=True)
+        self._stopped.clear()
+        if (stream := self._stream) is not None and colours(stream):
+            self._thread = threading.Thread(target=self._show, args=(stream,), daemon=True)
             self._thread.start()
         try:
             yield
@@ -276,8 +266,8 @@ class Progress:
     def stop(self) -> None:
         """Take it away: nothing may move beside what a person reads or types."""
         self._stopped.set()
-        if (thread := self._thread) is not None:
-            thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _show(self, stream: TextIO) -> None:
         begun, pause_s = time.monotonic(), 0.5
@@ -292,7 +282,8 @@ class Progress:
 
 
 def fields(values: Mapping[str, str]) -> None:
-    """Names and values to standard output, aligned."""
-    width = max(len(name) for name in values)
-    for name, value in values.items():
-        out(indented(value, f"{name:<{width}}  ", " " * (width + 2)))
+    """Names and values to standard output, aligned; those without a value are left out."""
+    known = {name: value for name, value in values.items() if value}
+    width = max(map(len, known))
+    for name, value in known.items():
+        out(value, f"{name:<{width}}  ", " " * (width + 2))

@@ -1,4 +1,5 @@
-"""`mcp` and `serve`: the tools for other programs, and the approvals page for people."""
+"""`mcp`, `serve` and `sim`, which run until Ctrl-C: the tools for other programs, the approvals page
+for people, and the simulated 100ms."""
 
 from __future__ import annotations
 
@@ -8,25 +9,25 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing, suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-import typer
+from typer import Context, Option
 
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.cli import exits, screen
-from hms_active_rooms.cli.settings import Settings, extra, journal_of, refuse_idle
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.main import SIGNALS
+from hms_active_rooms.cli.settings import Json, Scene, Settings, extra, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import escaped, quoted
 
 if TYPE_CHECKING:
     from hms_active_rooms.serve.guard import GuardSettings
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
-TOKEN_VARIABLE: Final = "HMS_SERVER_TOKEN"  # noqa: S105  # a variable's name
 
 URL_VARIABLE: Final = "HMS_SERVER_URL"
 """Where people and programs reach the server, when that is not the address it binds."""
@@ -34,8 +35,6 @@ URL_VARIABLE: Final = "HMS_SERVER_URL"
 _URL: Final = re.compile(
     r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
 )
-_PORTS: Final = {"http": "80", "https": "443"}
-
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 
@@ -45,50 +44,33 @@ class Where:
     and whether it asks through MCP clients."""
 
     room: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ROOM",
-            help="A room the tools may act on (repeatable); needed, unless the policy names rooms.",
-        ),
+        list[str] | None, Option(metavar="ROOM", help="A room the tools may act on (repeatable).")
     ] = None
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
-    ] = 9090
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9090
     allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Also accept this Host header (repeatable). Needs HMS_SERVER_TOKEN or"
-            " HMS_SERVER_TOKENS.",
-        ),
+        list[str] | None, Option(metavar="NAME", help="Also accept this Host header (repeatable).")
     ] = None
     allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="Also accept this browser Origin, e.g. https://rooms.example (repeatable).",
-        ),
+        list[str] | None, Option(metavar="URL", help="Also accept this Origin header (repeatable).")
     ] = None
     no_elicitation: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--no-elicitation",
-            help="Never ask through MCP clients; people decide in a terminal or, with `serve`, on"
-            " its page or by REST.",
+            help="Never ask through the MCP client; people decide elsewhere, e.g. with `approve`.",
         ),
     ] = False
 
 
 def mcp(
-    ctx: typer.Context,
+    ctx: Context,
     where: Where,
-    stdio: Annotated[
-        bool, typer.Option("--stdio", help="Serve one client by standard input and output.")
-    ] = False,
-    *,
     settings: Settings,
-) -> int:
+    stdio: Annotated[
+        bool, Option("--stdio", help="Serve one client by standard input and output.")
+    ] = False,
+) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
@@ -99,36 +81,33 @@ def mcp(
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
         from hms_active_rooms.serve.notify import notifying
     if not stdio:
-        return _listening(settings, where, people=None)
-
+        _listening(settings, where, people=None)
+        return
     refuse_idle(ctx, "--stdio", "host", "port", "allow_host", "allow_origin", "json")
-    log_to_stderr()
     guard_from(settings, where)
     toolkit = open_toolkit(settings, where.room or ())
     notices = notifying(toolkit.gate, settings.environ())
     server = build_server(toolkit, guides=guides(), elicit=not where.no_elicitation)
 
-    for number in exits.SIGNALS:
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             # A thread waits for standard input, and nothing else than a client ends that.
             signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
-    return exits.DONE
 
 
 def serve(
     where: Where,
+    settings: Settings,
     person: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME",
-            help="Print a one-time login link for NAME (repeatable). Without it: one link, no name.",
+            help="Print a one-time login link for NAME (repeatable). Default: one link, without a name.",
         ),
     ] = None,
-    *,
-    settings: Settings,
-) -> int:
+) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
     HMS_SERVER_TOKEN: the bearer token of programs that call the tools; HMS_SERVER_TOKENS: several
@@ -137,83 +116,74 @@ def serve(
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
-    return _listening(settings, where, people=person or ())
+    _listening(settings, where, people=person or ())
 
 
-def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> int:
+def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
-    from hms_active_rooms.serve.app import ASKED, Entry, OnSignal, address, create_app, listen
+    from hms_active_rooms.serve.app import ASKED, Entry, address, create_app, listen, on_signal
     from hms_active_rooms.serve.app import serve as run
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
-    from hms_active_rooms.serve.page import PATH, page_routes
+    from hms_active_rooms.serve.page.routes import PATH, Page
 
-    log_to_stderr()
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
-    elicit, as_json = not where.no_elicitation, settings.json
+    elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
     listener = listen(where.host, where.port)
     bound = address(listener)
     base = reached_at(bound, where, settings.environ())
-    page = page_routes(toolkit) if people is not None else None
+    page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
-    server = build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)
     entries = [
         Entry(lifespan=lambda: aclosing(toolkit)),
         *(Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
-        entry(server),
+        entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
     ]
-    allowed = list(toolkit.gate.policy.rooms)
     told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
+    if page:
+        told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
+        told |= {"pid": os.getpid()}
 
-    def links() -> Mapping[str, str]:
-        return page.new_links(base, people or ()) if page else {}
+    token = "bearer token from HMS_SERVER_TOKEN" if guard.callers else "no token needed here"
+
+    def links(**also: object) -> None:
+        logins = page.new_links(base, people or ()) if page else {}
+        if settings.json:
+            screen.document(also | ({"logins": logins} if page else {}))
+        for name, link in () if settings.json else logins.items():
+            whose = f"for {quoted(name)}" if name else "for one person"
+            screen.err(f"Approvals page, {whose}, once: {link}")
+
+    def new_links() -> None:
+        with suppress(screen.OutputLost):  # whoever read it may be gone, and the server goes on
+            links()
 
     def announce() -> None:
-        if as_json:
-            screen.document(told | ({"logins": links()} if page else {}))
-        else:
-            screen.err(f"Rooms: {', '.join(allowed)}.")
-            if base != bound:
-                screen.err(f"Listens at {bound}.")
-            ways = f"MCP at {base}/mcp" + (f", REST at {base}/v1" if page else "")
-            token = (
-                f"bearer token from {TOKEN_VARIABLE}" if guard.callers else "no token needed here"
-            )
-            screen.err(f"{ways}, {token}.")
+        if not settings.json:
+            listens = f" Listens at {bound}." if base != bound else ""
+            screen.err(f"Rooms: {', '.join(allowed)}.{listens}")
+            screen.err(f"MCP at {base}/mcp, {token}.")
             if page:
-                screen.err(f"Approvers by REST: {len(guard.approvers) or 'none'}.")
-                _print_links(links(), as_json=False)
-                if ASKED is not None:
-                    screen.err(f"New links: kill -USR1 {os.getpid()}")
+                approvers = len(guard.approvers) or "none"
+                screen.err(f"REST at {base}/v1, {token}. Approvers by REST: {approvers}.")
+        links(**told)
+        if not settings.json:
+            if page and ASKED is not None:
+                screen.err(f"New links: kill -USR1 {os.getpid()}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
-            answers = ", and its client may answer for the person" if elicit else ""
-            screen.err(
-                f"Warning: without {TOKEN_VARIABLE} any program on this machine may call{answers}."
-            )
+            answers = ", and answer its own question in a person's place" if elicit else ""
+            warning = f"without HMS_SERVER_TOKEN any program on this machine may call{answers}."
+            screen.err(f"Warning: {warning}")
 
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        told |= {"page": page_url, "rest": f"{base}/v1", "approvers": len(guard.approvers)}
-        told |= {"pid": os.getpid()}
-        asked = OnSignal(lambda: _print_links(links(), as_json=as_json))
-        entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=asked.running)]
+        lifespan = on_signal(new_links)
+        entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=lifespan)]
     app = create_app(toolkit, *entries, guard=guard)
     run(app, listener, announce, page.close if page else None)
-    return exits.DONE
-
-
-def _print_links(links: Mapping[str, str], *, as_json: bool) -> None:
-    with suppress(
-        screen.OutputLost
-    ):  # whoever read what we print may be gone, and the server goes on
-        if as_json:
-            screen.document({"logins": links})
-        for name, link in () if as_json else links.items():
-            whose = f"for {quoted(name)}" if name else "for one person"
-            screen.err(f"Approvals page, {whose}, once: {link}")
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
@@ -242,12 +212,13 @@ def public_url(environ: Mapping[str, str]) -> str:
     match = _URL.fullmatch(given.rstrip("/").lower())
     if match is None:
         raise ConfigurationError(
-            f"{URL_VARIABLE} is {quoted(given, 100)}, which is no address.",
+            f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
             hint="Write https://rooms.example, without a path.",
         )
     scheme, host, port = match.groups()
     # Browsers leave the usual port out of Origin.
-    return f"{scheme}://{host}" + (f":{port}" if port and port != _PORTS[scheme] else "")
+    usual = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != usual else "")
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
@@ -261,23 +232,25 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones."""
+    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones.
+    Refused requests and trouble are logged to standard error, since output may be the protocol."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
+    shape = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=shape)
     environ = settings.environ()
     policy = Policy.from_env(environ)
-    for room in rooms:
+    for room in sorted({*rooms} - {ANY_ROOM}):
         try:
-            if room != ANY_ROOM:
-                parse_room_id(room)
+            parse_room_id(room)
         except InvalidCall as error:
-            raise ConfigurationError(f"--room: {error}", hint="") from None
+            raise ConfigurationError(f"--room: {error}") from None
     named = () if ANY_ROOM in policy.rooms else policy.rooms
     if named and (foreign := [room for room in rooms if room not in named]):
         raise ConfigurationError(
             f"The policy does not name room {quoted(foreign[0])}.",
-            hint="Leave --room away, or add it to the policy.",
+            hint="Leave out --room, or add the room to the policy.",
         )
     if rooms:
         policy = Policy.from_env(environ, rooms=tuple(rooms))
@@ -293,19 +266,68 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
 def guides() -> dict[str, str]:
     """The skill's files for programs to read, by path; none when they did not come along."""
+    with suppress(ConfigurationError):
+        read = ("SKILL.md", "references/")
+        return {path: text.decode() for path, text in files().items() if path.startswith(read)}
+    return {}
+
+
+@contextmanager
+def simulator_errors() -> Iterator[None]:
+    """Turn what stops a simulator, or keeps it from being imported, into errors of ours."""
+    with extra("sim", "simulator", "jwt", "uvicorn"):
+        from hms_active_rooms.sim.scenes import SceneError
+        from hms_active_rooms.sim.server import ServerError
     try:
-        found = files()
-    except ConfigurationError:
-        return {}
-    return {
-        path: content.decode()
-        for path, content in found.items()
-        if path == "SKILL.md" or path.startswith("references/")
-    }
+        with extra("sim", "simulator", "uvicorn"):
+            yield
+    except SceneError as error:
+        raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
+    except ServerError as error:
+        raise ConfigurationError(
+            f"The simulator {error}.",
+            hint="Choose another --host or --port; 0 takes any free port.",
+        ) from None
 
 
-def log_to_stderr() -> None:
-    """Refused requests and trouble, one line each. Standard output may be the protocol."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
-    )
+def sim(
+    scene: Scene = "classroom",
+    host: Annotated[str, Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
+    port: Annotated[
+        int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 8100,
+    delay_s: Annotated[
+        float, Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show.")
+    ] = 0.3,
+    foreign_room: Annotated[
+        Literal["403", "404"], Option(help="HTTP status for a room of another account.")
+    ] = "403",
+    json: Json = False,
+) -> None:
+    """Run a simulated 100ms on this machine, until Ctrl-C."""
+
+    with simulator_errors():
+        from hms_active_rooms.sim.server import environment, paste_lines, running_sim
+        from hms_active_rooms.sim.settings import Settings as Simulated
+
+        status: Literal[403, 404] = 404 if foreign_room == "404" else 403
+        delays = Simulated(
+            removal_delay_s=delay_s, ending_delay_s=delay_s, foreign_room_status=status
+        )
+        with (
+            suppress(KeyboardInterrupt),
+            running_sim(scene, host=host, port=port, settings=delays) as sim,
+        ):
+            token = sim.management_token()
+            if json:
+                told = {"base_url": sim.base_url, "control_url": sim.control_url}
+                told |= {"room_id": sim.room_id, "scene": scene, "management_token": token}
+                screen.document({**told, "environment": environment(sim)})
+            else:
+                screen.err(f"Simulated 100ms: {sim.base_url}, room {sim.room_id}. Ctrl-C ends it.")
+                screen.err(f"What people do, and what goes wrong, is set at {sim.control_url}/")
+                screen.err("Paste this into another terminal:")
+                screen.out("\n".join(paste_lines(sim)))
+                screen.err(f"A client without a key pair takes this management token: {token}")
+            while True:
+                time.sleep(3600)

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
-import typer
+from typer import Argument, Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
+from hms_active_rooms.blocking import Work
 from hms_active_rooms.cli import screen
 from hms_active_rooms.environment import refuse_unknown
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
@@ -30,69 +32,49 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-Room = Annotated[str, typer.Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
-ActionId = Annotated[str, typer.Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, one document a line.")]
+Room = Annotated[str, Argument(metavar="ROOM", help="Room id: 24 hex characters.")]
+ActionId = Annotated[str, Argument(metavar="ACTION", help="Action id; `actions` lists them.")]
+Json = Annotated[bool, Option("--json", help="JSON on standard output, one document a line.")]
 All = Annotated[
     bool,
-    typer.Option(
-        "--all", help="Print everything, nothing cut, as JSON Lines; only to a file or a pipe."
+    Option(
+        "--all",
+        callback=screen.refuse_a_terminal,
+        help="Print everything, nothing cut, as JSON Lines; only to a file or a pipe.",
     ),
 ]
-JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 JournalUrl = Annotated[
     str | None,
-    typer.Option(
-        metavar="URL",
-        help="The journal's URL (sqlite:///FILE), instead of HMS_JOURNAL. If no journal"
-        " is there, send, remove, end, chat, mcp and serve create it; other commands end with an"
-        " error.",
-    ),
+    Option(metavar="URL", help="The journal, e.g. sqlite:///FILE, instead of HMS_JOURNAL."),
 ]
 PolicyFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
+    str | None, Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
 ]
-Reason = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Why. The people in the room see it.")
-]
+Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in the room see it.")]
 Scene = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="classroom, webinar, arena, hostile, idle, or a .yaml file of your own.",
-    ),
+    str, Option(metavar="NAME", help="classroom, webinar, arena, hostile, idle, or a .yaml file.")
 ]
 Model = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="NAME",
         envvar="HMS_MODEL",
-        help='A chat model as "provider:model" (extra "models"). Without it no language model'
-        " is used: plain sentences become commands.",
+        help='A chat model as "provider:model". Without it plain sentences become commands.',
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a command was told, besides its arguments: options of the commands that change rooms.
-
-    Attributes:
-        json: results as JSON.
-        journal: URL of the journal; None: `HMS_JOURNAL`, else the file in the state directory.
-        policy: a TOML file; None: `HMS_POLICY_FILE`.
-    """
+    """What a command was told, besides its arguments: options of the commands that change rooms."""
 
     json: Json = False
     journal: JournalUrl = None
     policy: PolicyFile = None
 
     def environ(self) -> dict[str, str]:
-        """The environment, with the options in it.
-
-        Raises:
-            ConfigurationError: a variable that begins with `HMS_` and that nothing reads.
-        """
+        """The environment, with the options in it; ConfigurationError: a variable that begins with
+        `HMS_` and that nothing reads."""
         refuse_unknown(os.environ)
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
@@ -133,14 +115,9 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     return journal
 
 
-@contextmanager
-def open_journal(settings: Settings, *, create: bool = False) -> Iterator[Journal]:
+def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
     """The journal alone: enough to look at actions and to reject one, without credentials."""
-    journal = journal_of(settings, create=create)
-    try:
-        yield journal
-    finally:
-        journal.close()
+    return closing(journal_of(settings, create=create))
 
 
 def existing(journal: Journal, action_id: str) -> Action:
@@ -155,20 +132,28 @@ def existing(journal: Journal, action_id: str) -> Action:
 
 
 @contextmanager
-def open_gate(settings: Settings, room: str, *, only_reads: bool = False) -> Iterator[Gate]:
-    """A gate for one room; one that only reads needs no journal."""
+def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
+    """A gate for one room."""
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.gate import Gate
 
     environ = settings.environ()
     policy = room_policy(environ, room)
     client = ActiveRoomsClient.from_env(environ)
-    kept = Settings(journal=":memory:") if only_reads else settings
-    with open_journal(kept, create=True) as journal:
+    with open_journal(settings, create=True) as journal:
         try:
             yield Gate(client, policy, journal)
         finally:
             blocking.run(client.aclose)
+
+
+def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
+    """What a look at a room finds, which needs no journal."""
+    with (
+        open_gate(replace(settings, journal=":memory:"), room) as gate,
+        screen.Progress("Reading the room", sys.stderr).shown(),
+    ):
+        return blocking.run(look(gate))
 
 
 def person_here() -> str:
@@ -190,22 +175,15 @@ def extra(name: str, what: str, *modules: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in modules:
             raise
-        raise ConfigurationError(
-            f"The {what} needs an extra: {how_to_install(name)}.", hint=""
-        ) from None
+        raise ConfigurationError(f"The {what} needs an extra: {how_to_install(name)}.") from None
 
 
-def refuse_idle(ctx: typer.Context, beside: str, *names: str) -> None:
-    """Refuse typed options that the command would ignore, because `beside` was typed too.
-    `names`: the parameters it ignores then; without any, all that it has.
-
-    Raises:
-        InvalidCall: one of them was typed, and would do nothing.
-    """
+def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
+    """InvalidCall for a typed option that the command would ignore, because `beside` was typed too.
+    `names`: the parameters it ignores then; without any, all that it has."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
-        typed = source is not None and source.name == "COMMANDLINE"
-        if typed and (not names or option.name in names):
+        if source and source.name == "COMMANDLINE" and (not names or option.name in names):
             raise InvalidCall(
                 f"{option.opts[0]} does nothing with {beside}.",
                 hint="Leave it out, or put it after the command that uses it.",
@@ -217,26 +195,21 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     script's variable that holds nothing."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            choice = ", or leave the option out" if name.startswith("--") else ""
-            raise InvalidCall(f"The {name} is empty.", hint=f"Give some text{choice}.")
+            raise InvalidCall(
+                f"The {name} is empty.", hint="Give text, or leave it out if optional."
+            )
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """The command with each dataclass among its parameters spread into options: one a field.
-
-    So options that several commands share, and what is done with them, stand once.
-    """
-    groups: dict[str, type[Any]] = {}
-    options: list[Parameter] = []
+    """The command with each dataclass among its parameters spread into options, behind its own: so
+    options that several commands share, and what is done with them, stand once."""
     hints = get_type_hints(command, include_extras=True)
-    for parameter in signature(command).parameters.values():
-        kind = hints[parameter.name]
-        if isinstance(kind, type) and is_dataclass(kind):
-            groups[parameter.name] = kind
-            options += signature(kind).parameters.values()
-            hints |= get_type_hints(kind, include_extras=True)
-        else:
-            options.append(parameter)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    own = signature(command).parameters
+    options = [parameter for name, parameter in own.items() if name not in groups]
+    for kind in groups.values():
+        options += signature(kind).parameters.values()
+        hints |= get_type_hints(kind, include_extras=True)
 
     @wraps(command)
     def called(**given: Any) -> Result:

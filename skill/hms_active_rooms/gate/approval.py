@@ -17,14 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
@@ -234,24 +227,17 @@ _LATE = "It did not count: decided before, or too late."
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of a decision.
+    """What became of a decision."""
 
-    Attributes:
-        counted: it counts; else somebody was first, or it was too late, or it was no answer.
-        action: the row by now; the successor when the person edited it.
-        newest: the newest revision of the same call by then.
-        problem: why it was no answer to this question, so that nothing was decided; else "".
-    """
-
-    counted: bool
-    action: Action
-    newest: Action
-    problem: str = ""
+    counted: bool  # else somebody was first, or it was too late, or it was no answer
+    action: Action  # the row by now; the successor when the person edited it
+    newest: Action  # the newest revision of the same call by then
+    problem: str = ""  # why it was no answer to this question, so that nothing was decided
 
 
 def record_decision(
     tx: Writing,
-    wanted: Action | str,
+    action_id: str,
     answer: object,
     *,
     by: str,
@@ -259,16 +245,9 @@ def record_decision(
     policy: Policy,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """Write a decision on a row.
-
-    Args:
-        tx: the transaction.
-        wanted: the row, as this transaction read it, or its id.
-        policy: for how long a grant lasts, and how far it reaches.
-
-    See `Gate.decide` for the rest.
-    """
-    row = tx.get(wanted) if isinstance(wanted, str) else wanted
+    """`Gate.decide`, inside a transaction. The policy says how long a grant lasts, and how far it
+    reaches."""
+    row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same words: nobody learns of a room that is not theirs.
         raise no_such_action()

@@ -73,7 +73,7 @@ from hms_active_rooms.gate.sending import (
     run_to_its_end,
     write_in_thread,
 )
-from hms_active_rooms.gate.wording import describe, sent_before
+from hms_active_rooms.gate.view import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
 if TYPE_CHECKING:
@@ -117,6 +117,9 @@ _POLL_S = 0.2
 
 _LOOK_LASTS = timedelta(seconds=10)
 """A look at the room that is older, because a read or a lock took long, claims nothing."""
+
+_LONGEST_LEASE = timedelta(hours=2)
+"""Longer than any worker's."""
 
 _SLOW_LOOKS: Final = 3
 """After so many looks that are too old, that is said instead of looking once more."""
@@ -215,29 +218,22 @@ class Gate:
     # --- propose ---------------------------------------------------------------------------
 
     async def propose(
-        self, call: StateChange, origin: Origin, *, shown: Way | None = None
-    ) -> Action:
-        """The row for this call made at this place: the one that is there, or else a new one; see
-        `propose_new`."""
-        if (found := await self.find(call, origin)) is not None:
-            return refused_again(found)
-        return await self.propose_new(call, origin, shown=shown)
-
-    async def propose_new(
         self,
         call: StateChange,
         origin: Origin,
         *,
+        is_new: bool = False,
         shown: Way | None = None,
         place: str = "",
         always_ask: bool = False,
     ) -> Action:
-        """A new row for this call made at this place, or the one another caller inserted meanwhile.
+        """The row for this call made at this place: the one that is there, or else a new one.
 
         Args:
             call: what to do.
             origin: where the call was made.
-            shown: by which way the caller shows the question at once; the same write records it.
+            is_new: the caller looked, and found no row for it.
+            shown: by which way the caller shows the question at once; a new row records it.
             place: the place of a graph where it is shown, at which one call may ask.
             always_ask: ask a person, whatever the policy lets run unasked.
 
@@ -246,6 +242,8 @@ class Gate:
             ApiError: the room could not be read; nothing was executed.
             JournalError: no record, so nothing goes on.
         """
+        if not is_new and (found := await self.find(call, origin)) is not None:
+            return refused_again(found)
         key, content, now = call_key(call, origin), content_of(call), self.journal.now()
         row = Action(
             id=action_id(key, 1),
@@ -429,16 +427,16 @@ class Gate:
             answers = await ask([self.request(one, problems.get(one.id, "")) for one in waiting])
             if answers is None:
                 return ended
-            newest: dict[str, Action | ActiveRoomsError] = {}
             for action, answer in zip(waiting, answers, strict=True):
+                newest: Action | ActiveRoomsError
                 try:
                     decided = await self.decide(action.id, answer, by=by, way=way)
                 except BrokenRecord as error:
-                    newest[action.id] = error
+                    newest = error
                 else:
-                    newest[action.id] = decided.newest
-                    problems[decided.newest.id] = decided.problem
-            ended = [newest.get(one.id, one) if isinstance(one, Action) else one for one in ended]
+                    newest = decided.newest
+                    problems[newest.id] = decided.problem
+                ended = [newest if getattr(e, "id", "") == action.id else e for e in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
         if isinstance(action, ActiveRoomsError) or action.state in FINAL:
@@ -464,9 +462,9 @@ class Gate:
         def take_back(tx: Writing) -> list[Action]:
             no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
             tx.revoke_grants(thread)
-            for row_id in tx.ids(*UNSENT, thread=thread):
-                with skip_if_broken(row_id):
-                    decided = record_decision(tx, row_id, no, by=by, way="message", policy=policy)
+            for row in tx.actions(*UNSENT, thread=thread, limit=None):
+                with skip_if_broken(row.id):
+                    decided = record_decision(tx, row.id, no, by=by, way="message", policy=policy)
                     taken.append(decided.action)
             return taken
 
@@ -564,6 +562,8 @@ class Gate:
                 give_back(self.journal, row, "the claim was not used")
 
     def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
+        """The last checks of the row, in the transaction of `_claim`. A row that passes them all moves
+        to `sent`."""
         change, room, policy = look.change, look.room, self.policy
         row = tx.get(action.id)
         if row is None:
@@ -617,13 +617,9 @@ class Gate:
         return tx.insert(successor)
 
     async def _let_others_end(self, action: Action) -> None:
-        sent = await asyncio.to_thread(
-            self.journal.actions, state="sent", room_id=action.room_id, limit=1000
-        )
-        for other in sent:
-            if other.id != action.id and other.gate == "hard":
-                with skip_if_broken(other.id):
-                    await self._settle(other)
+        for other in await asyncio.to_thread(self.journal.rivals, action):
+            with skip_if_broken(other.id):
+                await self._settle(other)
 
     async def _settle(self, action: Action) -> Action:
         """Wait while whoever sent it may still be at it; then call it unknown, and look."""
@@ -647,25 +643,23 @@ class Gate:
         """
 
         def left() -> list[Action]:
-            found = list[Action]()
             with self.journal.read() as view:
-                for row_id in view.ids("sent", "unknown", rooms=self.policy.only_rooms):
-                    with skip_if_broken(row_id):
-                        action = _there(view.get(row_id))
-                        action.check()
-                        sent = action.state == "sent"
-                        if not self._may_be_sending(action) if sent else action.call.visible:
-                            found.append(action)
-            return found
+                rooms = self.policy.only_rooms
+                return view.actions("sent", "unknown", rooms=rooms, limit=None)
 
         looked = []
         for action in await asyncio.to_thread(left):
-            with suppress(ActiveRoomsError):
-                looked.append(await self._settle(action))
+            with suppress(ActiveRoomsError), skip_if_broken(action.id):
+                action.check()
+                sent = action.state == "sent"
+                if not self._may_be_sending(action) if sent else action.call.visible:
+                    looked.append(await self._settle(action))
         return looked
 
     def _may_be_sending(self, action: Action) -> bool:
-        in_time = action.lease_until is not None and self.journal.now() < action.lease_until
+        now, lease_until = self.journal.now(), action.lease_until
+        # One that ends much later is of a machine whose clock is wrong, or forged.
+        in_time = lease_until is not None and now < lease_until < now + _LONGEST_LEASE
         return in_time and worker_may_live(action.worker)
 
     def _give_up(self, action: Action) -> Action:

@@ -6,8 +6,9 @@ source, and hard ones only from code that names the tool (`unattended`).
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -39,46 +40,48 @@ def gate_for(hints: Hints) -> Gate:
     return "none" if hints.read_only else "soft"
 
 
-def _names(given: object) -> frozenset[str]:
-    if isinstance(given, str):
-        raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
-    given = list(given) if isinstance(given, Collection) else [given]
-    texts = [text for text in given if isinstance(text, str) and text.strip()]
-    if len(texts) < len(given):
-        raise ValueError("give a list of texts that are not empty")
-    return frozenset(texts)
+def _texts(
+    check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
+) -> PlainValidator:
+    """Takes several texts, each of which passes the check, and keeps them as what cannot change."""
+
+    def checked(given: object) -> Collection[str]:
+        if isinstance(given, str):
+            raise ValueError(f"give a list, [{quoted(given, 100)}], not one text")
+        texts: list[Any] = [given]
+        if isinstance(given, Collection) and not isinstance(given, Mapping):
+            texts = list(given)
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError("give a list of texts that are not empty")
+        try:
+            return kind(map(check, texts))
+        except InvalidCall as error:
+            raise ValueError(str(error).removesuffix(".")) from None
+
+    return PlainValidator(checked)
 
 
-def _room_ids(given: object) -> tuple[str, ...]:
-    _names(given)
-    assert isinstance(given, Collection)
-    try:
-        return tuple(r if r == ANY_ROOM else parse_room_id(r) for r in given)
-    except InvalidCall as error:
-        raise ValueError(str(error).removesuffix(".")) from None
+def _room(name: str) -> str:
+    return name if name == ANY_ROOM else parse_room_id(name)
 
 
-def _tools(given: object) -> frozenset[str]:
-    names = _names(given)
-    if unknown := sorted(names - {tool.name for tool in capability().tools}):
-        known = ", ".join(tool.name for tool in capability().tools)
-        raise ValueError(f"there is no tool {quoted(unknown[0])}; the tools are {known}")
-    return names
+def _tool(name: str) -> str:
+    if name not in (known := [tool.name for tool in capability().tools]):
+        raise ValueError(f"there is no tool {quoted(name)}; the tools are {', '.join(known)}")
+    return name
 
 
-def _soft_tools(given: object) -> frozenset[str]:
-    names = _tools(given)
-    for name in sorted(names):
-        if gate_for(capability().tool(name).hints) == "hard":
-            raise ValueError(f"{name} is destructive: {_CODE_ONLY}")
-    return names
+def _soft_tool(name: str) -> str:
+    if gate_for(capability().tool(_tool(name)).hints) == "hard":
+        raise ValueError(f"{name} is destructive: {_CODE_ONLY}")
+    return name
 
 
-# `Collection[str]`, so that a list or a set is the right type too; kept as what cannot change.
-_Rooms = Annotated[Collection[str], PlainValidator(_room_ids)]
-_Names = Annotated[Collection[str], PlainValidator(_names)]
-_Tools = Annotated[Collection[str], PlainValidator(_tools)]
-_SoftTools = Annotated[Collection[str], PlainValidator(_soft_tools)]
+# `Collection[str]`, so that a list or a set is the right type too.
+_Rooms = Annotated[Collection[str], _texts(_room, tuple)]
+_Names = Annotated[Collection[str], _texts()]
+_Tools = Annotated[Collection[str], _texts(_tool)]
+_SoftTools = Annotated[Collection[str], _texts(_soft_tool)]
 
 
 class Policy(BaseModel):
@@ -171,7 +174,8 @@ class Policy(BaseModel):
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
                 variables[field] = variable
-                values[field] = text if field in _NUMBERS else _list(variable, text)
+                plain = _IN_ROLES if field == "protected_roles" else _IN_LISTS
+                values[field] = text if field in _NUMBERS else _list(variable, text, plain)
         _validated(values, variables)
         return _validated({**values, **overrides})
 
@@ -185,7 +189,7 @@ class Policy(BaseModel):
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
-                hint="Use a room the person named; do not try others.",
+                hint="Only rooms that the policy names are allowed; do not try others.",
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
@@ -206,6 +210,10 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 """Settings that have bounds; the others are lists."""
 
 
+_IN_ROLES: Final = r"[\w ,.-]*"
+_IN_LISTS: Final = r"[\w ,.|/:@*+=-]*"
+"""What a variable's list may hold without quotes: the characters of user ids, room ids and tools."""
+
 _NOT_TOML: Final = (ValueError, RecursionError)
 """Also bytes that are no text, a number of thousands of digits, and lists in lists without an end."""
 
@@ -213,7 +221,7 @@ _NOT_TOML: Final = (ValueError, RecursionError)
 def _read(path: str | Path) -> dict[str, Any]:
     source = f"Policy file {quoted(str(path), 200)}"
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, *_NOT_TOML) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         what = "" if isinstance(error, OSError) else " is not TOML"
@@ -223,10 +231,10 @@ def _read(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def _list(variable: str, text: str) -> list[str]:
+def _list(variable: str, text: str, plain: str) -> list[str]:
     """A variable's list: with commas, or as TOML writes one, where a name can be any text."""
     text = text.strip()
-    if not set(text) & set("\"'[];#\n"):
+    if re.fullmatch(plain, text):
         return [item.strip() for item in text.split(",") if item.strip()]
     try:
         found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, get_args
 
@@ -35,9 +35,11 @@ from hms_active_rooms.gate.actions.result import (
     Fate,
     Observation,
     Result,
+    answered,
     failed,
     for_each,
     stopped,
+    unanswered,
 )
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
@@ -67,20 +69,15 @@ _ABORTS_THE_REST = (Unauthorized, Forbidden, RateLimited, ConnectionFailed, Time
 
 @dataclass
 class Sending:
-    """One claimed action; its tool brings the request, the look and the words.
-
-    Attributes:
-        change: who is hit now, and what to report besides.
-        attempt: how many times this worker sends it with this one, from 1.
-    """
+    """One claimed action; its tool brings the request, the look and the words."""
 
     client: ActiveRoomsClient
     journal: Journal
     policy: Policy
     sleep: Sleep
     action: Action
-    change: Drift = field(default_factory=lambda: Drift("go"))
-    attempt: int = 1
+    change: Drift  # who is hit now, and what to report besides
+    attempt: int = 1  # how many times this worker sends it with this one
 
     @property
     def shown(self) -> Impact:
@@ -106,6 +103,9 @@ class Sending:
             assert seen is not None
             # Both counts: reads take time, and a clock can be set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
+            if seen.gone is False and left_s <= 0:
+                why = f"not visible after {self.policy.verify_s:g} s"
+                return replace(seen, why=why)
             if seen.gone or left_s <= 0:
                 return seen
             await self.sleep(min(pause_s, left_s))
@@ -169,9 +169,11 @@ class Sending:
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """One request and a look. A lost answer is looked at, never repeated; the one exception
-        follows from the hints: an idempotent call is sent a second time after a look that showed
-        the very same session without the effect, if this worker still holds the row.
+        """Send the request once, then look at the room. When the answer is lost, the look tells what
+        came of it, and the request is not sent again.
+
+        One exception, for a tool with the hint `idempotent`: it is sent a second time if the look
+        showed the very same session without the effect, and this worker still holds the row.
 
         Raises:
             ApiError: surely not executed.
@@ -194,19 +196,15 @@ class Sending:
                 if failure.executed == "no" and lost is None:
                     raise
                 error = failure
-            if not call.visible:
-                if error is None:
-                    return "done", Result(call.effect(shown, total), "yes")
-                text = f"{self._unsure(error)} A {call.noun} cannot be looked up."
-                return "unknown", Result(text, "maybe", error=error.code)
-            seen = await self._watch(self.change.people)
+            seen = await self._watch(self.change.people) if call.visible else None
             if error is None:
-                return self._accepted(seen)
+                return answered(call, shown, total, seen)
             # `gone is False`: the look saw the very same session, so the first had no effect.
-            again = capability().tool(call.tool).hints.idempotent and lost is None
+            same = seen is not None and seen.gone is False and lost is None
+            again = same and capability().tool(call.tool).hints.idempotent
             # The look may have waited, so the approval's time counts for this request too.
-            if not again or seen.gone is not False or not await self._hold(in_time=True):
-                return self._looked(seen, error)
+            if not again or not await self._hold(in_time=True):
+                return unanswered(call, shown, error, seen)
             lost, by = error, this_worker()
             note = self.journal.note
             await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
@@ -223,38 +221,8 @@ class Sending:
             return await self._summed_up(fates, None, wait=False)
         if not call.visible:
             return "unknown", self.action.result
-        return self._looked(await self._watch(people, wait=False))
-
-    def _unsure(self, error: ApiError | None) -> str:
-        call, may = self.action.call, "it may have been executed"
-        if not call.visible:
-            may = f"the {call.noun} may have reached the room"
-        text = (
-            "The outcome is unknown: the request was sent, no answer tells what came of it, "
-            f"and {may}."
-        )
-        return f"{text} ({error})" if error else text
-
-    def _accepted(self, seen: Observation) -> Ended:
-        call = self.action.call
-        effect = call.effect(self.shown, self.change.total)
-        if seen.gone:
-            return "done", Result(f"{effect} {call.checked}", "yes", verified=True)
-        late = f"not visible after {self.policy.verify_s:g} s"
-        why = f"the look {seen.words()}" if seen.gone is None else late
-        text = f"{effect} Accepted by 100ms, but {why}; look again."
-        return "done", Result(text, "yes", verified=False)
-
-    def _looked(self, seen: Observation, error: ApiError | None = None) -> Ended:
-        """How a call ended whose request got no clear answer, by a look at the room afterwards.
-        `error` is what came instead of the answer; None: it came in an earlier process."""
-        code = error.code if error else ""
-        if seen.gone:
-            lost = f" The answer was lost ({code})." if error else ""
-            text = f"{self.action.call.condition(self.shown)}{lost}"
-            return "done", Result(text, "maybe", verified=True, error=code)
-        text = f"{self._unsure(error)} A look {seen.words()}."
-        return "unknown", Result(text, "maybe", verified=False, error=code)
+        seen = await self._watch(people, wait=False)
+        return unanswered(call, self.shown, None, seen)
 
     async def _send_each(self, parts: Sequence[StateChange]) -> Ended:
         going = {p.id for p in self.change.people}

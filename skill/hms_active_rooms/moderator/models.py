@@ -6,7 +6,7 @@ from langchain_core.language_models import BaseChatModel
 
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import message_of, quoted
 
 _HINT = (
     'Fix that, or name another as "provider:model" (--model or HMS_MODEL). The model "commands" '
@@ -37,7 +37,7 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         found = init_chat_model(model)
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         raise ConfigurationError(
-            f"The model {quoted(model)} cannot be used: {quoted(str(error), 300)}.", hint=_HINT
+            f'The model {quoted(model)} cannot be used: "{message_of(error)}".', hint=_HINT
         ) from None
     assert isinstance(found, BaseChatModel)
     return found

@@ -206,7 +206,7 @@ class _Nodes:
         return AIMessage(said)
 
     async def _entered(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Of a new turn: withdraw what this conversation still asks, and keep the thread bounded."""
+        """Begin a turn: withdraw the questions this conversation left open, and keep the thread small."""
         messages = state["messages"]
         updates = history.pruned(messages, _READERS)
         if (found := history.last_calls(messages)) is not None:
@@ -223,7 +223,8 @@ class _Nodes:
             for message, call in history.failed_calls(messages) if wrote else ():
                 with skip_if_broken(call["id"] or ""):
                     await self._taken_back(call, message, state, config, ["approved"])
-        # Names this turn: a message id that comes again with another checkpointer is another one.
+        # `run` names this turn. With another checkpointer the same message id may come again, and it
+        # then stands for another message.
         return {"run": outside(), "prompts": 0, "messages": updates}
 
     async def _taken_back(
@@ -300,7 +301,7 @@ class _Nodes:
                 if row is None and len(changes) == 1 and not refusal:
                     row = await asks.propose(change, origin)
                 elif row is None:
-                    row = await self._gate.propose_new(change, origin)
+                    row = await self._gate.propose(change, origin, is_new=True)
                 action = refused_again(row)
             except ActiveRoomsError as error:
                 refused = {"state": "rejected", "reason": error.code, "text": error.for_person()}

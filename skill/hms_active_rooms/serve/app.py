@@ -14,48 +14,31 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hms_active_rooms.errors import ConfigurationError
+from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.serve.callers import CONNECTIONS
-from hms_active_rooms.serve.decisions import run_approved
-from hms_active_rooms.serve.guard import Guard
+from hms_active_rooms.serve.decisions import (
+    all_ended,
+    run_approved,
+)
+from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
-from hms_active_rooms.serve.problems import HANDLERS, LastResort
-from hms_active_rooms.serve.running import all_ended
+from hms_active_rooms.serve.problems import HANDLERS
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.serve.guard import GuardSettings
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 9090
-"""The contract's port of the MCP server."""
-
-KEEP_ALIVE_S: Final = 75
-"""Longer than clients keep idle connections, so that it is never us who close under a request."""
 
 _LAST_SENDS_S: Final = 30.0
 """How long the end of the server waits for what is being sent to the room."""
-
-_GRACE_S: Final = 5
-"""For answers on their way, after `_LAST_SENDS_S`."""
-
-_WAITING: Final = 2048
-"""Connections that the system keeps until they are accepted."""
-
-_POLL_S: Final = 0.1
 
 ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
 """None where the system has no such signal (Windows)."""
@@ -73,35 +56,24 @@ class Entry:
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, behind the guard.
-
-    Args:
-        toolkit: one gate for all ways in; closed by whoever made it.
-        entries: of `serve.mcp`, `serve.rest` and `serve.page`; what else runs, without routes.
-        guard: who may speak to it.
-    """
-    refusals = refusals_of(toolkit.gate.journal)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with at_work(toolkit.gate, [each.lifespan for each in entries if each.lifespan]):
-            yield
-
+    """The application, behind the guard. `entries`: of `serve.mcp`, `serve.rest` and `serve.page`,
+    and what else runs, without routes; whoever made the toolkit closes it."""
+    lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
+    app = Starlette(
+        routes=routes,
+        lifespan=lambda _: at_work(toolkit.gate, lifespans),
+        exception_handlers=HANDLERS,
+    )
     app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
-    return Guard(LastResort(app), guard, refusals)
+    return Guard(app, guard, refusals_of(toolkit.gate.journal))
 
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
     """What runs while a server serves, by any transport. At its start, actions that were approved
-    earlier are sent; at its end, requests that are on their way get time to finish. `lifespans` are
-    entered before and left last.
-
-    Several servers may share the journal. Each approved row is claimed by one of them, and a row
-    that is being sent is nobody else's.
-    """
+    earlier are sent, each by one of the servers that share the journal; at its end, requests that
+    are on their way get time to finish. `lifespans` are entered before and left last."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())
@@ -126,7 +98,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(_WAITING)
+        listener.listen(2048)  # connections that wait until they are accepted, as in uvicorn
     except (OSError, OverflowError) as problem:
         listener.close()
         reason = getattr(problem, "strerror", None) or problem
@@ -161,9 +133,8 @@ class _Server(uvicorn.Server):
             log_level="warning",
             access_log=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,
-            backlog=_WAITING,
+            timeout_keep_alive=75,  # longer than clients: we never close under a request
+            timeout_graceful_shutdown=5,  # for answers on their way, after `_LAST_SENDS_S`
             server_header=False,
             proxy_headers=False,
         )
@@ -185,7 +156,7 @@ class _Server(uvicorn.Server):
             server.close()
         sends = asyncio.create_task(all_ended(_LAST_SENDS_S))
         while not sends.done() and not self.force_exit:
-            await asyncio.wait({sends}, timeout=_POLL_S)
+            await asyncio.wait({sends}, timeout=0.1)
         sends.cancel()
         if self.force_exit:
             await all_ended(0)
@@ -212,47 +183,42 @@ def serve(
 @asynccontextmanager
 async def serving(
     app: ASGIApp,
-    host: str = DEFAULT_HOST,
+    host: str = "127.0.0.1",
     port: int = 0,
     closing: Callable[[], None] | None = None,
 ) -> AsyncIterator[str]:
     """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
-    listener = listen(host, port)
     server = _Server(app, closing)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield address(listener)
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+    with listen(host, port) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield address(listener)
+        finally:
+            server.should_exit = True
+            await task
 
 
-class OnSignal:
-    """Does the work whenever `ASKED` comes, in the server's loop between its tasks. It catches the
-    signal as soon as it is made: one that nobody catches ends the process."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self._early = False
-        if ASKED is not None:
-            signal.signal(ASKED, self._too_early)
-
-    def _too_early(self, *_: Any) -> None:
-        self._early = True
+def on_signal(work: Callable[[], None]) -> Lifespan:
+    """What does the work whenever `ASKED` comes while a server serves, in its loop between its
+    tasks. The signal is caught from now on: one that nobody catches ends the process. What came
+    before the server is done first."""
+    early: list[object] = []
+    if ASKED is not None:
+        signal.signal(ASKED, lambda *given: early.append(given))
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Listen while the block runs; what came before is done first."""
+    async def running() -> AsyncIterator[None]:
         if ASKED is None:
             yield
             return
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(ASKED, self._work)
-        if self._early:
-            self._work()
+        loop.add_signal_handler(ASKED, work)
+        if early:
+            work()
         try:
             yield
         finally:
             loop.remove_signal_handler(ASKED)
             signal.signal(ASKED, signal.SIG_IGN)  # a server that stops finishes its work
+
+    return running

@@ -12,18 +12,16 @@ import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms.gate.journal.records import OUTSIDE
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.serve.guard import Principal, handing_on, hashed, principal
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
@@ -37,13 +35,11 @@ TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
 )
-MOST_OPEN: Final = 1000
-"""Our choice, for each session: of more open requests the ids are forgotten, oldest first."""
+MOST_OPEN: Final = 10_000
+"""Our choice: of more open requests the ids are forgotten, oldest first."""
 
 IDLE_S: Final = 30 * 60.0
 """How long a session is kept that nobody uses."""
-
-_INVALID_REQUEST: Final = -32600
 
 
 class Sessions:
@@ -63,12 +59,12 @@ class Sessions:
         self._versions = versions
         self._clock = clock
         self._seen: dict[str, float] = {}
-        self._open: dict[str, dict[bytes, None]] = {}
+        self._open: dict[tuple[str, bytes], None] = {}
 
     def used(self, tag: str) -> None:
         """The session called."""
         if tag not in self._seen:
-            self._forget()
+            self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self._clock()
 
     def may_live(self, tag: str) -> bool:
@@ -88,9 +84,9 @@ class Sessions:
             return
         first = await receive()  # the guard hands on a body in one piece
         number = _request_id(first.get("body", b""))
-        mine = hashed(str(number))
-        if number is not None and mine in self._open.get(tag, ()):
-            error = {"code": _INVALID_REQUEST, "message": TWICE}
+        mine = tag, hashed(str(number))
+        if number is not None and mine in self._open:
+            error = {"code": -32600, "message": TWICE}
             answer = {"jsonrpc": "2.0", "id": number, "error": error}
             await JSONResponse(answer, 400)(scope, receive, send)
             return
@@ -100,48 +96,33 @@ class Sessions:
                 self.used(tag)
             # A client that went away before the end may not use the id again.
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self._ended(tag, mine)
+                self._open.pop(mine, None)
             await send(message)
 
         if number is not None:
-            ids = self._open.setdefault(tag, {})
-            ids[mine] = None
-            if len(ids) > MOST_OPEN:
-                del ids[next(iter(ids))]
+            self._open[mine] = None
+            if len(self._open) > MOST_OPEN:
+                del self._open[next(iter(self._open))]
         await self._app(scope, handing_on(first, receive), noted)
         if scope["method"] == "DELETE":
+            self._end([tag])
+
+    def _end(self, tags: Collection[str]) -> None:
+        for tag in tags:
             self._seen.pop(tag, None)
-            self._open.pop(tag, None)
-
-    def _ended(self, tag: str, number: bytes) -> None:
-        ids = self._open.get(tag, {})
-        ids.pop(number, None)
-        if not ids:
-            self._open.pop(tag, None)
-
-    def _forget(self) -> None:
-        for tag in [tag for tag in self._seen if not self.may_live(tag)]:
-            del self._seen[tag]
-            self._open.pop(tag, None)
+        self._open = {key: None for key in self._open if key[0] not in tags}
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, and from where.
+    """Who calls, and from where."""
 
-    Attributes:
-        channel: calls of one channel are compared with each other ("mcp:claude", "rest:ada").
-        requester: who asks, for the record ("mcp:claude#3f2a91").
-        key: an idempotency key of the caller's own; "" for none.
-        token: the name of its token; "" for the one without.
-        is_mine: whether what this requester of the channel asked for is this caller's.
-    """
-
-    channel: str
-    requester: str
-    key: str = ""
-    token: str = ""
+    channel: str  # its calls are compared with each other ("mcp:claude", "rest:ada")
+    requester: str  # who asks, for the record ("mcp:claude#3f2a91")
+    key: str = ""  # an idempotency key of the caller's own
+    token: str = ""  # the name of its token; "" for the one without
     is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
+    """Whether what this requester of the channel asked for is this caller's."""
 
     @property
     def thread(self) -> str:

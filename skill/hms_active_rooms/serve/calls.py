@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -31,11 +31,10 @@ from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.gate import REFUSED, Gate, refused_again
 from hms_active_rooms.gate.journal.records import Action, Origin, Way, call_key, content_of
-from hms_active_rooms.gate.view import ActionView, view
-from hms_active_rooms.gate.wording import for_model
+from hms_active_rooms.gate.view import ActionView, for_model, view
 from hms_active_rooms.serve.callers import Caller, threads_of
+from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
-from hms_active_rooms.serve.running import run, to_the_end
 from hms_active_rooms.tools.active_rooms import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
 from hms_active_rooms.tools.read_data import (
@@ -47,10 +46,8 @@ from hms_active_rooms.tools.read_data import (
     room_data,
 )
 from hms_active_rooms.tools.roster import render_room, shown
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 MAX_OPEN: Final = 100
 """Our choice: twice what the approvals page shows. More questions at once nobody reads."""
@@ -87,12 +84,6 @@ class Answer:
         """The same in other words."""
         return replace(self, text=text, data={**self.data, "text": text})
 
-    @property
-    def failed(self) -> bool:
-        """It was approved and tried, and surely not executed."""
-        row = self.action
-        return row is not None and row.state == "failed" and row.executed == "no"
-
 
 def where_to_approve(action_id: str, page: str = "") -> str:
     """What a person does elsewhere to decide. `page`: address of the approvals page, if any."""
@@ -123,14 +114,8 @@ async def call_tool(
     page: str = "",
 ) -> Answer:
     """One tool call to its end, or to the point where a person has to decide. `arguments`: checked,
-    or as received; `page`: address of the approvals page, if there is one, for those who wait.
-
-    Raises:
-        InvalidCall: no such tool, wrong arguments, or a key used for another call.
-        PolicyRefusal, NotActive, PeerNotFound: refused; on record for state changes.
-        ActiveRoomsError: the room or the journal cannot be read; says whether anything
-            was executed.
-    """
+    or as received; `page`: address of the approvals page, if there is one, for those who wait. In
+    each ActiveRoomsError `executed` says whether anything was."""
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -150,12 +135,7 @@ async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
     """The answer of a reader. `table`: a roster's data is `PeersTable`, and costs what it may
-    together with the text.
-
-    Raises:
-        PolicyRefusal: another room than the policy allows; nothing was read, on record.
-        ApiError: the room could not be read.
-    """
+    together with the text. A room that the policy does not allow is refused on record."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await roster(gate, call)
@@ -177,14 +157,8 @@ async def open_call(
 ) -> tuple[Action, bool]:
     """The row for this call by this caller, and whether it is new. An earlier row serves while it
     is open, or while its outcome was not told yet. `shown`: the way in which the question of a new
-    row is shown to a person at once; None: it is not.
-
-    Raises:
-        RateLimited: too many new calls of this caller in this minute; not proposed.
-        PolicyRefusal: too many questions of this caller wait; not proposed.
-        PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
-        ApiError: the room could not be read; nothing was executed.
-    """
+    row is shown to a person at once; None: it is not. Raises what `Gate.propose` does, and for too
+    many new calls (RateLimited) or waiting questions (PolicyRefusal) without a row."""
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
@@ -208,7 +182,7 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        row = await gate.propose_new(call, origin, shown=shown, always_ask=again)
+        row = await gate.propose(call, origin, is_new=True, shown=shown, always_ask=again)
         return row, True
     except REFUSED:
         refused = await gate.find(call, origin)
@@ -244,39 +218,32 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
     # Whoever lets more actions be sent in a minute lets them be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
-    refusals = refusals_of(gate.journal)
-    wait_s = refusals.take_one(f"{caller.thread} {caller.requester}", most)
-    if not wait_s:
-        most *= CALLERS_OF_A_TOKEN
-        wait_s = refusals.take_one(f"token {caller.token}", most)
-    if not wait_s:
-        return
-    refusals.add(RateLimited.code, f"{call.tool} of room {call.room_id}", caller.requester)
-    raise RateLimited(
-        f"{most} new calls came in this minute, and no more are taken in it.",
-        hint=f"Call again in {ceil(wait_s)} s.",
-        retry_after_s=wait_s,
-    )
+    refusals, who = refusals_of(gate.journal), f"{caller.thread} {caller.requester}"
+    for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
+        if wait_s := refusals.take_one(name, limit):
+            what = f"{call.tool} of room {call.room_id}"
+            refusals.add(RateLimited.code, what, caller.requester)
+            raise RateLimited(
+                f"{limit} new calls came in this minute, and no more are taken in it.",
+                hint=f"Call again in {ceil(wait_s)} s.",
+                retry_after_s=wait_s,
+            )
+
+
+UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action) -> Action:
     """Send what is approved, look for what became of what was sent; the row as it is then."""
-    if action.state in ("approved", "sent", "unknown"):
+    if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
     """The answer about a row. An outcome that was told once is not told again to a new call.
-
-    Args:
-        gate: the gate of the row.
-        action: the row.
-        began: when this call came. If the row had ended by then, the answer says that the call was
-            made before. None: an earlier round of this same call was answered about the row, so
-            it is no repetition.
-        page: address of the approvals page; "" for none.
-    """
+    `began`: when this call came. If the row had ended by then, the answer says that the call was made
+    before. None: an earlier round of this same call was answered about it."""
     if action.ended:
         await _told(gate, action)
     answer = action_answer(action, page)
@@ -308,10 +275,8 @@ async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
     now = gate.journal.now()
     if action.state != "unknown":
         return action.told_at is not None or now - action.ended_at > TOLD_WITHIN
-    if action.told_at is None:
-        return False
-    if now - action.told_at > TOLD_WITHIN:
-        return True
+    if action.told_at is None or now - action.told_at > TOLD_WITHIN:
+        return action.told_at is not None
     # An unknown outcome is given up once another session runs.
     with suppress(ActiveRoomsError):
         session = (await gate.active_room(action.room_id)).session

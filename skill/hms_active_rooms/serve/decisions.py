@@ -1,24 +1,26 @@
 """Decisions from people who use another program: list, show, approve, reject, and run.
 
 The first decision counts, whichever way it came; whoever comes second is told which one it was.
-Whoever decides may go away at any moment: a yes that is on record is sent.
+Whoever decides or calls may go away at any moment: what is approved is sent to its end, and what
+comes back is what the row tells: an error of the journal after the request left is no sign that
+nothing was executed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, OutcomeUnknown
 from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import OUTSIDE, Action, Event, State, Way
-from hms_active_rooms.gate.wording import already, outcome
+from hms_active_rooms.gate.journal.records import FINAL, OUTSIDE, Action, Event, State, Way
+from hms_active_rooms.gate.view import already, outcome
 from hms_active_rooms.serve.limits import refusals_of
-from hms_active_rooms.serve.running import run, to_the_end
 
 MAX_LISTED = 500
 
@@ -26,6 +28,10 @@ _SENT_HERE: tuple[Way, ...] = ("page", "rest")
 """Ways of deciding after which this server sends, whoever asked."""
 
 _log = logging.getLogger(__name__)
+
+_running: set[asyncio.Task[Any]] = set()
+
+_T = TypeVar("_T")
 
 
 class NoAction(InvalidCall):
@@ -56,15 +62,6 @@ class StaleDigest(NoAnswer):
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One action, what happened to it, oldest first, and the newest revision of its call."""
-
-    action: Action
-    events: tuple[Event, ...]
-    newest: Action
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What became of a decision: whether it is the one that counts, the newest revision of its
     action by now, and both in words."""
@@ -92,42 +89,32 @@ async def list_actions(
     )
 
 
-async def show(gate: Gate, action_id: str, within: Collection[str] | None = None) -> Shown:
-    """One action and everything that happened to it. NoAction: none in the rooms the policy
-    allows, or in these conversations (`within`: see `Reading.actions`)."""
-    shown = await asyncio.to_thread(_show, gate, _typed(action_id), within)
-    if shown is None:
+async def show(
+    gate: Gate, action_id: str, within: Collection[str] | None = None
+) -> tuple[Action, list[Event], Action]:
+    """One action, what happened to it, oldest first, and the newest revision of its call. NoAction:
+    none in the rooms the policy allows, or in these conversations (see `Reading.actions`)."""
+
+    def look() -> tuple[Action, list[Event], Action]:
+        with gate.journal.read() as view:
+            action = view.get(action_id)
+            mine = within is None or view.count(id=action_id, within=within)
+            if action is None or not mine:
+                raise NoAction
+            return action, view.events(action.id), view.latest(action.call_key) or action
+
+    action, events, newest = await asyncio.to_thread(look)
+    if (rooms := gate.policy.only_rooms) is not None and action.room_id not in rooms:
+        refusals_of(gate.journal).add("another_room", f"action {action.id}", "")
         raise NoAction
-    if (rooms := gate.policy.only_rooms) is not None and shown.action.room_id not in rooms:
-        refusals_of(gate.journal).add("another_room", f"action {shown.action.id}", "")
-        raise NoAction
-    return shown
-
-
-def _show(gate: Gate, action_id: str, within: Collection[str] | None) -> Shown | None:
-    with gate.journal.read() as view:
-        action = view.get(action_id)
-        if action is None or (within is not None and not view.count(id=action_id, within=within)):
-            return None
-        newest = view.latest(action.call_key) or action
-        return Shown(action, tuple(view.events(action.id)), newest)
-
-
-def _typed(action_id: str) -> str:
-    return action_id.strip().lower()[:64]
+    return action, events, newest
 
 
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`.
-
-    Raises:
-        NoAction, NoAnswer: nothing was decided.
-        PolicyRefusal: too many actions a minute (approved, not sent).
-        ActiveRoomsError: `executed` is what the row says.
-    """
-    action_id = _typed(action_id)
+    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`. NoAction,
+    NoAnswer: nothing was decided; in every other error `executed` is what the row says."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 
@@ -162,8 +149,8 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
 
 
 def told(action: Action, newest: Action) -> str:
-    """Whose decision counted, and what came of it: for somebody who still has the question of
-    `action`. `newest`: the newest revision of the same call. Pure."""
+    """What a person reads who answers the question of `action` after it was decided: whose decision
+    counted, and what came of it. `newest`: the newest revision of the same call. Pure."""
     if words := already(action, edited=newest.edited_from == action.id):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -178,12 +165,9 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Look for what became of what was left half sent, and send what was approved and not sent
-    before a restart; the rows that were sent.
-
-    That is what programs asked for by MCP or REST, and what a person approved on the page or
-    by REST, whoever asked: they were told that it runs. All else is sent by whoever asked.
-    """
+    """Look for what became of what was left half sent, and send what was approved before a restart:
+    what programs asked for by MCP or REST, and what a person approved on the page or by REST, who was
+    told that it runs. All else is sent by whoever asked. Returns the rows that were sent."""
     await gate.look_again()
     rows = []
     for action in await list_actions(gate, state="approved", limit=MAX_LISTED):
@@ -195,3 +179,85 @@ async def run_approved(gate: Gate) -> list[Action]:
             # Still approved, or unknown: the row tells whoever asks.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)
     return rows
+
+
+# --- sending to the end -------------------------------------------------------------------------
+
+
+async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of work that may send the action, from a task of its own: a cancelled caller
+    does not cancel it. In every error `executed` is what the row says."""
+    task = asyncio.create_task(work, name=f"send {action_id}")
+    _running.add(task)
+    task.add_done_callback(_forget)
+    try:
+        return await asyncio.shield(task)
+    except InvalidCall:
+        raise  # nothing was tried, and the row may be none of the caller's
+    except ActiveRoomsError as error:
+        raise _by_row(error, await _newest(gate, action_id), action_id) from None
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # taken note of: the row tells what happened, whoever still listens
+
+
+async def run(gate: Gate, action: Action) -> Action:
+    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it."""
+    try:
+        return await gate.run(action)
+    except ActiveRoomsError:
+        row = await _newest(gate, action.id)
+        if row is None or row.state not in FINAL:
+            raise
+        return row
+
+
+def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
+    """The error, or one that says what the row says was executed. No row: it cannot be read."""
+    if row is None:
+        hidden = isinstance(error, JournalError) and error.executed == "no"
+        text = f"Whether the action {action_id} was sent cannot be read."
+        return OutcomeUnknown(f"{error} {text}") if hidden else error
+    if row.executed == "no" or error.executed != "no":
+        return error
+    text = f"The action {row.id} was sent. {error}"
+    if row.executed == "maybe":
+        return OutcomeUnknown(text)
+    return JournalError(text, executed="yes", hint="Do not send it again; look at the action.")
+
+
+async def _newest(gate: Gate, action_id: str) -> Action | None:
+    try:
+        return await gate.latest(action_id)
+    except (JournalError, InvalidCall):
+        return None
+
+
+@asynccontextmanager
+async def meanwhile(
+    work: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], None] | None = None
+) -> AsyncIterator[None]:
+    """Run `work` beside the block, and cancel it when the block ends. An error in `work` ends
+    neither the block nor its caller. `ended` is called with the task of `work` once that is over."""
+    task = asyncio.create_task(work)
+    if ended is not None:
+        task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def all_ended(timeout_s: float) -> None:
+    """Wait for what is being sent in this loop; what is not done by then is called unknown."""
+    loop = asyncio.get_running_loop()
+    if mine := {task for task in _running if task.get_loop() is loop}:
+        _, late = await asyncio.wait(mine, timeout=timeout_s)
+        for task in late:
+            _log.warning("stopped before its end: %s; look at the room", task.get_name())
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

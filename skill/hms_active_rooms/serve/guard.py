@@ -16,25 +16,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
-from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms.api.address import is_loopback
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.serve.limits import BUSY, KEY, MOST_OF_PROGRAMS, Refusals
-from hms_active_rooms.serve.problems import Refused, note, told
+from hms_active_rooms.serve.problems import Refused, last_resort, note, told
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-MAX_BODY_BYTES: Final = 256 * 1024
-"""Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
-
-BODY_S: Final = 10.0
-"""Our choice: how long the body of a request may take to arrive."""
 
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-&(-+\--:<-~]{{{MIN_TOKEN_CHARS},}}")
@@ -49,7 +40,6 @@ PRINCIPAL_KEY: Final = "hms_active_rooms.principal"
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")
-_LAST_PORT: Final = 65535
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104  # recognised here, not bound
 _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
@@ -65,7 +55,6 @@ _HINTS: Final = {
     "proxy": "Whoever runs the server sets HMS_SERVER_TOKEN or HMS_SERVER_TOKENS.",
 }
 _TOO_LARGE: Final = "The request is too large."
-_TOO_MANY: Final = "Too many requests of programs are open. Nothing was executed; try again later."
 _MORE_HEADERS: Final = {
     401: {"www-authenticate": "Bearer"},
     503: {"retry-after": "5"},  # our choice: what takes long waits for a person, or for 100ms
@@ -77,58 +66,36 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose token a request carried: a program's that calls, or one that lets somebody approve.
+    """Whose token a request carried: a program's that calls, or one that lets somebody approve."""
 
-    Attributes:
-        name: the token's, for the record; "": it has none, or none is needed.
-        approves: it decides, and calls nothing that changes a room.
-        alone: no other token lets programs call, so what is on record is this one's to read.
-        known: it is one that the server was given.
-    """
-
-    name: str = ""
-    approves: bool = False
-    alone: bool = True
-    known: bool = False
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """Where a person's browser is sent instead: what it asked for is for programs."""
-
-    path: str
+    name: str = ""  # the token's, for the record; "": it has none, or none is needed
+    approves: bool = False  # it decides, and calls nothing that changes a room
+    alone: bool = True  # no other token lets programs call: what is on record is this one's to read
+    known: bool = False  # it is one that the server was given
 
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard lets through.
-
-    Attributes:
-        hosts: names in Host, without port.
-        origins: where pages of this server's own are opened, as browsers say it
-            ("https://rooms.example:8443"), when a proxy passes on another Host. Pages from
-            elsewhere cannot call: no answer has a CORS header.
-        callers: name for the record to the bearer token that lets a program call; "" for the one
-            without a name. None at all: nobody needs one.
-        approvers: name for the record to the token that lets a program of theirs approve, by REST
-            only; never a caller's.
-        max_body_bytes: of one request.
-        body_s: how long one may take to arrive.
-        own_login: path prefixes that check who comes by themselves (the approvals page); a
-            person whose browser opens "/" is sent to the first.
-        open_paths: paths that tell nothing and need no token.
-        most_of_programs: requests of programs that are answered at a time.
-    """
+    """What the guard lets through. Pages from elsewhere cannot call: no answer has a CORS header."""
 
     hosts: tuple[str, ...] = _LOOPBACK
+    """Names in Host, without port."""
     origins: tuple[str, ...] = ()
+    """Where browsers open this server's own pages, when a proxy passes on another Host."""
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Name for the record to the bearer token that lets a program call; "" for the one without a
+    name. None at all: nobody needs one."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    max_body_bytes: int = MAX_BODY_BYTES
-    body_s: float = BODY_S
+    """The same of tokens that let a program approve, by REST only."""
     own_login: tuple[str, ...] = ()
-    open_paths: tuple[str, ...] = ("/healthz",)
+    """Path prefixes that check who comes by themselves (the approvals page); a person whose browser
+    opens "/" is sent to the first."""
     most_of_programs: int = MOST_OF_PROGRAMS
+    """Requests of programs that are answered at a time."""
+    max_body_bytes: int = 256 * 1024
+    """Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
+    body_s: float = 10.0
+    """Our choice: how long the body of a request may take to arrive."""
 
     def __post_init__(self) -> None:
         tokens = [*self.callers.values(), *self.approvers.values()]
@@ -205,14 +172,9 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides.
-
-    See `GuardSettings` for the rest.
-
-    Raises:
-        ConfigurationError: bound or reached beyond loopback without a token, an address
-            without a name it is reached by, or something that is no host or no origin.
-    """
+    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides; see
+    `GuardSettings` for the rest. ConfigurationError: reached beyond loopback without a token, bound
+    to every address without a name, or something is no host or no origin."""
     names = [_host_name(name) for name in hosts]
     reached = [*names, *(_origin_host(origin) for origin in origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
@@ -271,20 +233,21 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
-) -> Refused | Elsewhere | Principal:
+) -> Refused | Principal:
     """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
         return _refused(421, "host", "This server is not reached by that Host.")
-    if int(match[2] or 0) > _LAST_PORT:
+    if int(match[2] or 0) > 65535:
         return _refused(421, "host", "No server is reached by that port.")
     origins = [origin.lower() for origin in headers.get("origin", [])]  # none: not a browser
     own = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
         return _refused(403, "origin", "Requests from that Origin are not taken.")
     if settings.own_login and path == "/" and _is_opened(method, headers):
-        return Elsewhere(settings.own_login[0])
+        # What it asked for is for programs.
+        return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "Requests from other sites are not taken.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
@@ -303,8 +266,9 @@ def judge(
     return who or Principal()
 
 
-def _refused(status: int, word: str, text: str) -> Refused:
-    headers = {"connection": "close", **_MORE_HEADERS.get(status, {})}
+def _refused(status: int, word: str, text: str, elsewhere: str = "") -> Refused:
+    headers = {"location": elsewhere} if elsewhere else {"connection": "close"}
+    headers |= _MORE_HEADERS.get(status, {})
     return Refused(status, word, text, _HINTS.get(word, ""), headers=headers)
 
 
@@ -324,7 +288,7 @@ def _is_opened(method: str, headers: Mapping[str, list[str]]) -> bool:
 
 def _needs_no_token(settings: GuardSettings, path: str) -> bool:
     own = any(path == p or path.startswith(p.rstrip("/") + "/") for p in settings.own_login)
-    return own or path in settings.open_paths
+    return own or path == "/healthz"
 
 
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused | None:
@@ -362,12 +326,9 @@ class Guard:
         self._of_programs: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI. Websockets are closed: nothing here speaks them."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
+        """See ASGI. Nothing here speaks anything but HTTP."""
         if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1008})
+            await self._app(scope, receive, send)
             return
         _take_origin_form(scope)
         scope[KEY] = self._refusals
@@ -375,28 +336,28 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         verdict = judge(self._settings, scope["path"], headers, scope["method"])
-        if not isinstance(verdict, Principal):
+        first: Message | Refused
+        if isinstance(verdict, Refused):
             await _drained(receive)
-            if isinstance(verdict, Elsewhere):
-                away = RedirectResponse(verdict.path, 307, {"cache-control": "no-store"})
-                await away(scope, receive, send)
-            else:
-                await _refuse(verdict, scope, receive, send)
-            return
-        first = await self._whole_body(receive)
+            first, who = verdict, Principal()
+        else:
+            first, who = await self._whole_body(receive), verdict
         # People come by the page, or by a program of their own with an approver's token.
-        program = not verdict.approves and not _needs_no_token(self._settings, scope["path"])
-        if program and self._is_busy(verdict.name) and not isinstance(first, Refused):
-            first = _refused(503, BUSY, _TOO_MANY)
+        program = not who.approves and not _needs_no_token(self._settings, scope["path"])
+        if program and self._is_busy(who.name) and not isinstance(first, Refused):
+            text = "Too many requests of programs are open. Nothing was executed; try again later."
+            first = _refused(503, BUSY, text)
         if isinstance(first, Refused):
-            await _refuse(first, scope, receive, send)
+            if first.status_code >= 400:
+                note(scope, first.code)
+            await told(first)(scope, receive, send)
             return
-        scope[PRINCIPAL_KEY] = verdict
-        self._of_programs[verdict.name] += program
+        scope[PRINCIPAL_KEY] = who
+        self._of_programs[who.name] += program
         try:
-            await self._app(scope, handing_on(first, receive), send)
+            await last_resort(self._app, scope, handing_on(first, receive), send)
         finally:
-            self._of_programs[verdict.name] -= program
+            self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
         """Whether a caller of this token has to wait. Where there are several, none may keep
@@ -420,11 +381,6 @@ class Guard:
                         return {**message, "body": bytes(body), "more_body": False}
                 return message
         return _refused(408, "slow", "The request did not arrive in time.")
-
-
-async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    note(scope, error.code)
-    await told(error)(scope, receive, send)
 
 
 def _take_origin_form(scope: Scope) -> None:

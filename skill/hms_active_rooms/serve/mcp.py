@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import mcp_types as types
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
@@ -23,9 +24,12 @@ from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, Streamable
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
+from hms_active_rooms.gate.gate import Gate
+from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import KEPT
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
 from hms_active_rooms.serve.callers import IDLE_S, TWICE, Sessions
@@ -33,20 +37,11 @@ from hms_active_rooms.serve.calls import MCP_DATA, input_schema
 from hms_active_rooms.serve.guard import principal
 from hms_active_rooms.serve.mcp_calls import answer
 from hms_active_rooms.tools.active_rooms import hints
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
-if TYPE_CHECKING:
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-    from starlette.types import Receive, Scope, Send
+Context = ServerRequestContext[Any, Any]
 
-    from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.gate.journal import Journal
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-
-    Context = ServerRequestContext[Any, Any]
-
-NAME: Final = "active-rooms-mcp"
-"""The contract's namespace; a test compares."""
-
+NAME: Final = "active-rooms-mcp"  # the contract's namespace; a test compares
 PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0
 """How long after its question's deadline an answer is told that it is late."""
@@ -75,13 +70,7 @@ def listed(tool: Tool) -> types.Tool:
         description=tool.description,
         input_schema=input_schema(tool.name),
         output_schema=MCP_DATA[tool.name].model_json_schema(),
-        annotations=types.ToolAnnotations(
-            title=told["title"],
-            read_only_hint=told["readOnlyHint"],
-            destructive_hint=told["destructiveHint"],
-            idempotent_hint=told["idempotentHint"],
-            open_world_hint=told["openWorldHint"],
-        ),
+        annotations=types.ToolAnnotations.model_validate(told),
     )
 
 
@@ -92,15 +81,18 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """The server, without a transport.
-
-    Args:
-        toolkit: holds the gate.
-        page: address of the approvals page, told to those who wait.
-        guides: the skill's files to read, by path ("SKILL.md", "references/examples/x.py").
-        elicit: whether people are asked through their client. The client could answer for them.
-    """
-    files = dict(guides or {})
+    """The server, without a transport. `page`: address of the approvals page, told to those who wait;
+    `guides`: the skill's files to read, by path ("references/examples/x.py"); `elicit`: whether
+    people are asked through their client, which could answer for them."""
+    files = {}
+    for name, text in (guides or {}).items():
+        kind = _KINDS.get(PurePosixPath(name).suffix, "text/plain")
+        part = types.TextResourceContents(uri=URI + name, text=text, mime_type=kind)
+        files[part.uri] = part
+    resources = [
+        types.Resource(name=uri.removeprefix(URI), uri=uri, mime_type=file.mime_type)
+        for uri, file in files.items()
+    ]
     tools = [listed(tool) for tool in capability().tools]
     schemas = {tool.name: tool.input_schema for tool in tools}
 
@@ -108,7 +100,7 @@ def build_server(
         return types.ListToolsResult(tools=tools)
 
     async def list_resources(_: Context, __: object) -> types.ListResourcesResult:
-        return types.ListResourcesResult(resources=[_resource(name) for name in files])
+        return types.ListResourcesResult(resources=resources)
 
     async def list_templates(_: Context, __: object) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=[])
@@ -117,11 +109,9 @@ def build_server(
         _: Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
         uri = str(params.uri)
-        text = files.get(uri.removeprefix(URI)) if uri.startswith(URI) else None
-        if text is None:
+        if uri not in files:
             raise MCPError(types.INVALID_PARAMS, "There is no such resource.", {"uri": uri[:300]})
-        part = types.TextResourceContents(uri=uri, text=text, mime_type=_kind(uri))
-        return types.ReadResourceResult(contents=[part])
+        return types.ReadResourceResult(contents=[files[uri]])
 
     server: Server[Any] = Server(
         NAME,
@@ -154,14 +144,6 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
         raise MCPError(
             error.error.code, f"{error.error.message}. {_NOTHING}", error.error.data
         ) from None
-
-
-def _resource(name: str) -> types.Resource:
-    return types.Resource(name=name, uri=URI + name, mime_type=_kind(name))
-
-
-def _kind(name: str) -> str:
-    return _KINDS.get(PurePosixPath(name).suffix, "text/plain")
 
 
 def _shared_key(journal: Journal) -> bytes:

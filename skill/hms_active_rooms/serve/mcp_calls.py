@@ -11,38 +11,48 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import logging
 import re
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import mcp_types as types
+from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Way
-from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.callers import Caller, caller
-from hms_active_rooms.serve.calls import Answer, open_call, read, settle, tell, where_to_approve
-from hms_active_rooms.serve.decisions import NoAnswer, already_decided, decide_and_run
+from hms_active_rooms.serve.calls import (
+    UNSETTLED,
+    Answer,
+    open_call,
+    read,
+    settle,
+    tell,
+    where_to_approve,
+)
+from hms_active_rooms.serve.decisions import (
+    NoAnswer,
+    already_decided,
+    decide_and_run,
+    meanwhile,
+)
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.serve.problems import place_of
-from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.untrusted import quoted
 
-if TYPE_CHECKING:
-    from mcp.server.context import ServerRequestContext
-
-    Context = ServerRequestContext[Any, Any]
+Context = ServerRequestContext[Any, Any]
 
 WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"
@@ -70,44 +80,23 @@ MOST_LATE: Final = 100
 """Our choice: of the calls with one token that were given up, whose answers are still taken. Each
 looks at the journal until its question is over, and giving up costs a client nothing."""
 
-_late: dict[asyncio.Task[None], str] = {}
+_late: dict[asyncio.Task[_Heard], str] = {}
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Which question a client is answering: row, digest of what was shown, and how many questions
-    there were about this call, this one included."""
+class _Asked(BaseModel):
+    """Which question a client is answering, as a request state: row, digest of what was shown, and
+    how many questions there were about this call, this one included."""
 
     action: str
     digest: str
     count: int
 
-    def encoded(self) -> str:
-        """As a request state."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def decoded(cls, text: str | None) -> _Asked | None:
-        """What `encoded` wrote, read back; None if the text is anything else."""
-        try:
-            return cls(**json.loads(text or ""))
-        except (ValueError, TypeError):
-            return None
-
-
-def _client_name(given: str) -> str:
-    """A client's name for itself as one plain word, so that it reads like nothing else."""
-    return _NOT_IN_A_NAME.sub("_", given[: 10 * _MAX_NAME_CHARS])[:_MAX_NAME_CHARS] or "unnamed"
-
 
 def _form(digest: str) -> dict[str, Any]:
-    """What the client shows below the question with this digest.
-
-    Each decision names the question; `enumNames` is what a client shows for it, if it knows
-    that. No default: nobody approves by pressing Enter.
-    """
+    """What the client shows below the question with this digest: each decision names it, and
+    `enumNames` is what is shown for that. No default: nobody approves by pressing Enter."""
     reason = {"title": "Reason", "description": "Told to the model when you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
@@ -155,19 +144,18 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """One call, or one round of it; MCPError for no such tool, or a bug of ours.
-
-    Args:
-        gate: the gate.
-        page: address of the approvals page; "" for none.
-        elicit: whether a client is asked to put the question to its user, and may answer it.
-    """
+    """One call, or one round of it; MCPError for no such tool, or a bug of ours. `page`: address of
+    the approvals page; `elicit`: whether a client is asked, and may answer, for its person."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:
         call = checked(params.name, params.arguments or {})
         info = context.session.client_params
-        name = _client_name(info.client_info.name if info else "client")
+        given = info.client_info.name if info else "client"
+        # One plain word, so that it reads like nothing else; with a mark if the name was another,
+        # since whoever has the same name can be told what was asked for.
+        name = _NOT_IN_A_NAME.sub("_", given[:400])[:_MAX_NAME_CHARS] or "unnamed"
+        name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
         if isinstance(call, StateChange):
             # A client said what was decided. Which person it asked is not known.
@@ -189,21 +177,13 @@ async def answer(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What became of a question, or of a call that nobody was asked about yet.
+    """What became of a question, or of a call that nobody was asked about yet."""
 
-    Attributes:
-        action: the newest row of the call by then.
-        unused: why the answer decided nothing; "" if it decided.
-        overruled: the action that was asked about, if another decision on it counts.
-        closed: the person decided nothing, or cannot be asked; they are not asked again.
-        shown: the record says already that the action's question is shown.
-    """
-
-    action: Action
-    unused: str = ""
-    overruled: str = ""
-    closed: bool = False
-    shown: bool = False
+    action: Action  # the newest row of the call by then
+    unused: str = ""  # why the answer decided nothing; "" if it decided
+    overruled: str = ""  # the action that was asked about, if another decision on it counts
+    closed: bool = False  # nothing was decided, or nobody can be asked: they are not asked again
+    shown: bool = False  # the record says already that the action's question is shown
 
 
 @dataclass(frozen=True)
@@ -233,7 +213,9 @@ class _Change:
         self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
         """What became of it, or the question for the client's person."""
-        before = _Asked.decoded(params.request_state)
+        before = None
+        if params.request_state:
+            before = _Asked.model_validate_json(params.request_state)  # it was sealed by us
         began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
         can_ask, overruled, heard = self._can_ask(), "", None
         if before:
@@ -246,7 +228,7 @@ class _Change:
             heard = _Heard(action, shown=is_new and shown is not None)
         while True:
             action, overruled = heard.action, heard.overruled or overruled
-            if action.state != "proposed":
+            if action.state in UNSETTLED:
                 action = await self._with_progress(action.id, settle(self.gate, action))
             may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
             if action.state != "proposed" or not may_ask:
@@ -256,17 +238,13 @@ class _Change:
                 await self.gate.asked(action, WAY)
             words, form = self._question(action, heard.unused), _form(action.digest)
             if self._modern:
+                asked = _Asked(action=action.id, digest=action.digest, count=count)
                 question = types.ElicitRequestFormParams(message=words, requested_schema=form)
                 return types.InputRequiredResult(
                     input_requests={KEY: types.ElicitRequest(params=question)},
-                    request_state=_Asked(action.id, action.digest, count).encoded(),
+                    request_state=asked.model_dump_json(),
                 )
-            response = await self._ask_now(action, words, form)
-            if response is None:
-                newest = await self.gate.latest(action)
-                heard = _Heard(newest, overruled=action.id, closed=True)
-            else:
-                heard = await self._answered(action.id, action.digest, response)
+            heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
         """What is asked, with what tells it from every other question; `before`: why the last
@@ -278,36 +256,47 @@ class _Change:
             return text
         return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
 
-    async def _ask_now(
-        self, action: Action, words: str, form: dict[str, Any]
-    ) -> types.ElicitResult | None:
-        """Ask during the call. None: the client cannot, or it was decided elsewhere meanwhile."""
+    async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
+        """Ask during the call. If the client gives the call up, often after a timeout of its own,
+        the form is still before its person, and what they say counts while the question is open."""
+        given_up = asyncio.Event()
+        hearing = asyncio.create_task(self._hear(action, words, form, given_up))
+        async with meanwhile(self._say_that_it_waits()):
+            try:
+                return await asyncio.shield(hearing)
+            except asyncio.CancelledError:
+                given_up.set()
+                # Nobody waits for its error any more; the row tells whoever asks next.
+                hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
+                if list(_late.values()).count(self.caller.token) < MOST_LATE:
+                    _late[hearing] = self.caller.token
+                    hearing.add_done_callback(_late.pop)
+                else:
+                    hearing.cancel()
+                raise
+
+    async def _hear(
+        self, action: Action, words: str, form: dict[str, Any], given_up: asyncio.Event
+    ) -> _Heard:
         session, number = self.context.session, self.context.request_id
         asking = asyncio.create_task(session.elicit_form(words, form, number))
         decided = asyncio.create_task(self._until_decided(action))
-        waiting = asyncio.create_task(self._say_that_it_waits())
         try:
             await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            # The client gave the call up, often after a timeout of its own. The form is still
-            # before its person, and what they say counts as long as the question is open.
-            waiting.cancel()
-            token = self.caller.token
-            if list(_late.values()).count(token) < MOST_LATE:
-                late = asyncio.create_task(self._late(action, asking, decided))
-                _late[late] = token
-                late.add_done_callback(_late.pop)
-            else:
-                asking.cancel()
-                decided.cancel()
-            raise
-        try:
-            return await asking if asking.done() else None
+            response = await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
-            return None
+            response = None
         finally:
-            await _stopped(asking, decided, waiting)
+            for task in (asking, decided):
+                task.cancel()
+            await asyncio.gather(asking, decided, return_exceptions=True)
+        if response is None:  # or it was decided elsewhere meanwhile
+            return _Heard(await self.gate.latest(action), overruled=action.id, closed=True)
+        if given_up.is_set():
+            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
+            await asyncio.to_thread(self.gate.journal.note, action.id, _LATE, **about)
+        return await self._answered(action.id, action.digest, response)
 
     async def _say_that_it_waits(self) -> None:
         """Progress while a person is asked, so that a client which counts it does not give up."""
@@ -316,26 +305,6 @@ class _Change:
             # It grows, and stays below the one person that a role removal begins with.
             progress = 1 - 1 / (count + 1)
             await self.context.session.report_progress(progress, None, "A person is asked.")
-
-    async def _late(
-        self,
-        action: Action,
-        asking: asyncio.Task[types.ElicitResult],
-        decided: asyncio.Task[None],
-    ) -> None:
-        try:
-            await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                return
-            response = await asking
-            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
-            await asyncio.to_thread(self.gate.journal.note, action.id, _LATE, **about)
-            await self._answered(action.id, action.digest, response)
-        except (MCPError, ValidationError, ActiveRoomsError) as error:
-            # The row tells whoever asks next.
-            _log.info("a late answer: %s", quoted(str(error), 200))
-        finally:
-            await _stopped(asking, decided)
 
     async def _until_decided(self, action: Action) -> None:
         while action.state == "proposed":
@@ -403,18 +372,10 @@ class _Change:
         return ended
 
 
-async def _stopped(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _result(answer: Answer) -> types.CallToolResult:
-    return types.CallToolResult(
-        content=[types.TextContent(text=answer.text)],
-        structured_content=answer.data,
-        is_error=answer.failed,
-    )
+    row, text = answer.action, types.TextContent(text=answer.text)
+    failed = row is not None and row.state == "failed" and row.executed == "no"
+    return types.CallToolResult(content=[text], structured_content=answer.data, is_error=failed)
 
 
 def _error(error: ActiveRoomsError) -> types.CallToolResult:

@@ -15,7 +15,7 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,9 +29,9 @@ from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.gate.wording import describe
+from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.app import Lifespan
-from hms_active_rooms.serve.running import meanwhile
+from hms_active_rooms.serve.decisions import meanwhile
 from hms_active_rooms.untrusted import cut
 
 Form = Literal["slack", "teams", "discord", "json"]
@@ -42,7 +42,6 @@ _TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 15
 """After the first try, twice as long after each further one; longer than a try may take."""
 _LONGEST_PAUSE_S: Final = 600
-_TOLD: Final = "told"
 _MAX_CHARS: Final = 1500
 """Discord takes 2,000."""
 
@@ -63,19 +62,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Where notices go.
+    """Where notices go."""
 
-    Attributes:
-        url: of the webhook; it is often a secret itself.
-        form: what the receiver takes.
-        secret: signs each notice; "" for none.
-        names: whether the question itself, with names from the room, is told.
-    """
-
-    url: str = field(repr=False)
+    url: str = field(repr=False)  # of the webhook; it is often a secret itself
     form: Form = "json"
-    secret: str = field(default="", repr=False)
-    names: bool = False
+    secret: str = field(default="", repr=False)  # signs each notice; "" for none
+    names: bool = False  # whether the question itself, with names from the room, is told
 
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
@@ -146,78 +138,59 @@ def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str
     }
 
 
-def signed(body: bytes, secret: str) -> dict[str, str]:
-    """The headers of a notice. `X-HMS-Signature-256` is `sha256=` and the HMAC of the body."""
+async def tell_of_questions(
+    gate: Gate,
+    settings: NotifySettings,
+    page: str = "",
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Look for new questions for ever, and send a notice of each. `page`: address of the approvals
+    page, if there is one; `sleep` waits so many seconds."""
+    find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
+    told = set[str]()
+    while True:
+        try:
+            waiting = await asyncio.to_thread(find, rooms=gate.policy.only_rooms)
+            told &= {action.id for action in waiting}
+            for action in waiting:
+                if action.id not in told and await _told(gate.journal, action, settings, page):
+                    told.add(action.id)
+        except JournalError as error:
+            _log.warning("nobody is told of what waits: %s", error)
+        await sleep(LOOK_S)
+
+
+async def _told(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
+    """Send a notice if it is time for a try; whether it was told by now, by whichever server."""
+    place = f"(notice) {action.id} "
+    state = await asyncio.to_thread(_begin, journal, action.id, place)
+    if state != "begun":
+        return state == "told"
+    body = json.dumps(notice(action, settings, page)).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "hms-active-rooms"}
-    if secret:
-        made = hmac.new(os.fsencode(secret), body, hashlib.sha256).hexdigest()
+    if settings.secret:
+        made = hmac.new(os.fsencode(settings.secret), body, hashlib.sha256).hexdigest()
         headers["X-HMS-Signature-256"] = f"sha256={made}"
-    return headers
+    if problem := await post_once(settings.url, headers, body, _TIMEOUT_S):
+        _log.warning("no notice of action %s: %s", action.id, problem)
+        return False
+    return await asyncio.to_thread(_put, journal, f"{place}told", "")
 
 
-class Notifier:
-    """Looks for new questions, and sends a notice of each. `page`: address of the approvals page,
-    if there is one; `sleep` waits so many seconds."""
-
-    def __init__(
-        self,
-        gate: Gate,
-        settings: NotifySettings,
-        page: str = "",
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._gate = gate
-        self._settings = settings
-        self._page = page
-        self._sleep = sleep
-        self._told: frozenset[str] = frozenset()
-
-    def running(self) -> AbstractAsyncContextManager[None]:
-        """Look and send while the block runs."""
-        return meanwhile(self._look())
-
-    async def _look(self) -> None:
-        find = partial(self._gate.journal.actions, state="proposed", oldest_first=True)
-        while True:
-            try:
-                rooms = self._gate.policy.only_rooms
-                waiting = await asyncio.to_thread(find, rooms=rooms, limit=MOST_WAITING)
-                self._told &= {action.id for action in waiting}
-                for action in waiting:
-                    if action.id not in self._told:
-                        await self._tell(action)
-            except JournalError as error:
-                _log.warning("nobody is told of what waits: %s", error)
-            await self._sleep(LOOK_S)
-
-    async def _tell(self, action: Action) -> None:
-        journal, place = self._gate.journal, f"(notice) {action.id} "
-        if not await asyncio.to_thread(self._begin, action.id, place):
-            return
-        body = json.dumps(notice(action, self._settings, self._page)).encode()
-        headers = signed(body, self._settings.secret)
-        if problem := await post_once(self._settings.url, headers, body, _TIMEOUT_S):
-            _log.warning("no notice of action %s: %s", action.id, problem)
-            return
-        self._told |= {action.id}
-        await asyncio.to_thread(_put, journal, place + _TOLD, "")
-
-    def _begin(self, action_id: str, place: str) -> bool:
-        """Write down that a try begins; False: it was told, or the last try was lately."""
-        journal = self._gate.journal
-        with journal.read() as view:
-            if view.asked_at(place + _TOLD):
-                self._told |= {action_id}
-                return False
-            row = view.get(action_id)
-            tries = [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
-        pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
-        if tries and journal.now() - max(tries) < pause:
-            return False
-        # Decided or too late by now: nobody has to come any more.
-        waits = row is not None and row.state == "proposed"
-        return waits and _put(journal, f"{place}{len(tries)}", journal.now().isoformat())
+def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "told", "not now"]:
+    """Write down that a try begins, unless it was told, or the last try was lately."""
+    with journal.read() as view:
+        if view.asked_at(f"{place}told"):
+            return "told"
+        row = view.get(action_id)
+        tries = [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
+    pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
+    lately = tries and journal.now() - max(tries) < pause
+    # Decided or too late by now: nobody has to come any more.
+    waits = row is not None and row.state == "proposed" and not lately
+    begun = waits and _put(journal, f"{place}{len(tries)}", journal.now().isoformat())
+    return "begun" if begun else "not now"
 
 
 def _put(journal: Journal, place: str, item: str) -> bool:
@@ -228,4 +201,4 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
     """What runs while a server does, for `serve.app.at_work`; see `notify_settings`."""
     settings = notify_settings(environ)
-    return [Notifier(gate, settings, page).running] if settings else []
+    return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

@@ -14,23 +14,20 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hms_active_rooms import errors
 from hms_active_rooms.gate.actions.result import Executed
+from hms_active_rooms.gate.view import ActionView
 from hms_active_rooms.serve.decisions import NoAction, StaleDigest
 from hms_active_rooms.serve.limits import KEY
 from hms_active_rooms.untrusted import quoted
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from hms_active_rooms.gate.view import ActionView
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -74,11 +71,8 @@ class Refused(HTTPException):
     """A request is answered with a problem. Nothing was executed. `action`: the one that it is
     about, where another decision came first."""
 
-    action: ActionView | None = None
-
-    def __init__(
-        self, status: int, code: str, detail: str, hint: str = "", **more: Mapping[str, str]
-    ) -> None:
+    def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
+        self.action: ActionView | None = more.pop("action", None)
         super().__init__(status, detail, **more)
         self.code, self.hint = code, hint
 
@@ -153,38 +147,30 @@ HANDLERS: Final[dict[Any, Any]] = {
 """The `exception_handlers` of an application."""
 
 
-class LastResort:
-    """ASGI wrapper that answers where the application did not, with one line in the log."""
+async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run the application for one request: of a bug of ours one line is logged, and a request that
+    the end of the server cuts off is answered."""
+    started = False
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def noted(message: Message) -> None:
+        nonlocal started
+        started = True
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except asyncio.CancelledError:
-            # The server stops and waits no longer; nothing awaits this task's result.
-            if not started:
-                await _unknown(503, "The server stops.")(scope, receive, send)
-        except Exception as error:  # noqa: BLE001
-            # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would
-            # log its text, which may hold a secret, and no graph's pause passes here. The path is
-            # told without its query for the same reason.
-            named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
-            _log.error("failed %s %s: %s", *named, place_of(error))
-            if not started:
-                await _unknown(500, "The server failed.")(scope, receive, send)
+    try:
+        await app(scope, receive, noted)
+    except asyncio.CancelledError:
+        # The server stops and waits no longer; nothing awaits this task's result.
+        if not started:
+            await _unknown(503, "The server stops.")(scope, receive, send)
+    except Exception as error:  # noqa: BLE001
+        # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would log
+        # its text, which may hold a secret, and no graph's pause passes here. The path
+        # is told without its query for the same reason.
+        named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
+        _log.error("failed %s %s: %s", *named, place_of(error))
+        if not started:
+            await _unknown(500, "The server failed.")(scope, receive, send)
 
 
 def place_of(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from fastapi import FastAPI, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
@@ -45,10 +45,8 @@ from hms_active_rooms.serve.problems import (
 )
 from hms_active_rooms.tools.active_rooms import hints
 from hms_active_rooms.tools.arguments import ARGUMENTS
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import escaped
-
-if TYPE_CHECKING:
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 WAY: Final[Way] = "rest"
 MAX_EVENTS: Final = 200
@@ -188,25 +186,26 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
     )
     app.state.page, app.router.route_class = page, _Route
 
-    def add(name: str, path: str, handler: Any, model: Any, *who: str, **more: Any) -> None:
-        about: Any = {"operation_id": name, "response_model": model}
-        about["openapi_extra"] = {"security": [{each: []} for each in who]}
-        app.add_api_route(f"/v1/{path}", handler, **about, **more)
+    def add(path: str, handler: Any, model: Any, who: Collection[str], **more: Any) -> None:
+        more["openapi_extra"] = {"security": [{each: []} for each in who]}
+        if len(who) == 1:  # it changes a room, so a person may have to decide first
+            where = {"Location": {"required": True, "schema": {"type": "string"}}}
+            told = "Nothing was executed: a person decides first."
+            more["responses"] = {202: {"model": model, "description": told, "headers": where}}
+        app.add_api_route(f"/v1/{path}", handler, response_model=model, **more)
 
-    add("list_tools", "tools", rest.tools, Tools, *_BEARERS)
-    add("list_actions", "actions", rest.actions, Actions, *_BEARERS)
-    add("show_action", "actions/{id}", rest.action, ShownAction, *_BEARERS)
+    add("tools", rest.tools, Tools, _BEARERS, operation_id="list_tools")
+    add("actions", rest.actions, Actions, _BEARERS, operation_id="list_actions")
+    add("actions/{id}", rest.action, ShownAction, _BEARERS, operation_id="show_action")
     answer_of: Any = ToolAnswer
     for tool in capability().tools:
-        model, handler = answer_of[DATA[tool.name]], rest.calling(tool)
-        who = _BEARERS if tool.hints.read_only else ("caller",)
-        more: Any = {} if tool.hints.read_only else _may_wait(model)
+        model, who = answer_of[DATA[tool.name]], _BEARERS if tool.hints.read_only else ("caller",)
+        more: Any = {"operation_id": tool.name, "methods": ["POST"]}
         more |= {"summary": hints(tool)["title"], "description": tool.description}
-        add(tool.name, f"tools/{tool.name}", handler, model, *who, methods=["POST"], **more)
-    more = {"methods": ["POST"]} | _may_wait(DecidedAction)
+        add(f"tools/{tool.name}", rest.calling(tool), model, who, **more)
     for word, decide_by in (("approve", rest.approve), ("reject", rest.reject)):
-        path = f"actions/{{id}}/{word}"
-        add(f"{word}_action", path, decide_by, DecidedAction, "approver", **more)
+        more = {"operation_id": f"{word}_action", "methods": ["POST"]}
+        add(f"actions/{{id}}/{word}", decide_by, DecidedAction, ("approver",), **more)
 
     document = app.openapi()
     document["components"]["securitySchemes"] = {
@@ -221,13 +220,6 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
         if isinstance(route, APIRoute) and route.methods == {"GET"}:
             route.methods = {"GET", "HEAD"}  # only now: HEAD is not documented
     return Entry([Route("/v1", app), Route("/v1/{rest:path}", app)])
-
-
-def _may_wait(model: type[BaseModel]) -> dict[str, Any]:
-    """For the OpenAPI document: this route may also answer 202, when a person has to decide."""
-    where = {"Location": {"required": True, "schema": {"type": "string"}}}
-    told = "Nothing was executed: a person decides first."
-    return {"responses": {202: {"model": model, "description": told, "headers": where}}}
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
@@ -293,7 +285,18 @@ class _Rest:
         self._toolkit, self._gate, self._page = toolkit, toolkit.gate, page
 
     async def tools(self) -> Json:
-        return Json(Tools(tools=[_tool_data(tool) for tool in capability().tools]))
+        tools = [
+            ToolData(
+                name=tool.name,
+                title=hints(tool)["title"],
+                description=tool.description,
+                hints=tool.hints.model_dump(by_alias=True),
+                input_schema=input_schema(tool.name),
+                output_schema=DATA[tool.name].model_json_schema(),
+            )
+            for tool in capability().tools
+        ]
+        return Json(Tools(tools=tools))
 
     def calling(self, tool: Tool) -> Callable[..., Awaitable[Json]]:
         async def call(
@@ -323,10 +326,9 @@ class _Rest:
         return Json(Actions(actions=[self._data(action) for action in found]))
 
     async def action(self, id: Id, request: Request) -> Json:
-        shown = await show(self._gate, id, _may_read(request))
-        events = [EventData.model_validate(event) for event in shown.events[-MAX_EVENTS:]]
-        data = self._data(shown.action)
-        return Json(ShownAction(action=data, events=events, newest_id=shown.newest.id))
+        action, events, newest = await show(self._gate, id, _may_read(request))
+        told = [EventData.model_validate(event) for event in events[-MAX_EVENTS:]]
+        return Json(ShownAction(action=self._data(action), events=told, newest_id=newest.id))
 
     async def approve(self, id: Id, given: Approval, request: Request) -> Json:
         decision: Decision = Approve(given.digest, scope=given.scope)
@@ -345,9 +347,7 @@ class _Rest:
         data = self._data(verdict.action)
         if not verdict.counted:
             hint = "Your decision changed nothing."
-            late = Refused(409, "already_decided", verdict.text, hint)
-            late.action = data
-            raise late
+            raise Refused(409, "already_decided", verdict.text, hint, action=data)
         return _pointing(Json(DecidedAction(text=verdict.text, action=data)), verdict.action)
 
     def _data(self, action: Action) -> ActionView:
@@ -360,17 +360,6 @@ def _pointing(answer: Json, action: Action | None) -> Json:
         answer.status_code = 202
         answer.headers["location"] = f"/v1/actions/{action.id}"
     return answer
-
-
-def _tool_data(tool: Tool) -> ToolData:
-    return ToolData(
-        name=tool.name,
-        title=hints(tool)["title"],
-        description=tool.description,
-        hints=tool.hints.model_dump(by_alias=True),
-        input_schema=input_schema(tool.name),
-        output_schema=DATA[tool.name].model_json_schema(),
-    )
 
 
 def _may_read(request: Request) -> Collection[str] | None:

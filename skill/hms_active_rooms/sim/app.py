@@ -10,28 +10,18 @@ import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import parse_qsl
 from weakref import WeakValueDictionary
 
-from hms_active_rooms.sim.clock import nanos_text
-from hms_active_rooms.sim.control import Control
+from hms_active_rooms.sim.control import PREFIX, Control
 from hms_active_rooms.sim.faults import Fault, Faults
-from hms_active_rooms.sim.operations import Answer, answer, error_body, find
-from hms_active_rooms.sim.records import Json
-from hms_active_rooms.sim.request_log import LoggedRequest, RequestLog
-from hms_active_rooms.sim.settings import is_valid
+from hms_active_rooms.sim.operations import answer, find
+from hms_active_rooms.sim.records import Json, nanos_text
+from hms_active_rooms.sim.request_log import RequestLog
 from hms_active_rooms.sim.world import World
 
 _Event = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Event]]
 _Send = Callable[[_Event], Awaitable[None]]
-
-_BROKEN_JSON: Final = b'{"code":200,"message":"message se'
-
-_UNAUTHORIZED: Final[Answer] = {
-    **error_body(401, "Token validation error"),
-    "details": ["not found"],
-}
 
 _NO_FAULT: Final = Fault(kind="latency")
 
@@ -59,12 +49,11 @@ class SimApp:
             more = event.get("more_body", False)
         # An absolute-form target, as a client sends it through a proxy, names us first.
         path = re.sub(r"^(?i:https?)://[^/]*", "", scope["path"]) or "/"
-        if path.startswith("/_sim/"):
-            status, text = self._control.answer(scope["method"], path, body)
-            await _send(send, status, text)
-            return
         try:
-            await self._serve(scope, path, body, receive, send)
+            if path.startswith(f"{PREFIX}/"):
+                await _send(send, *self._control.answer(scope["method"], path, body))
+            else:
+                await self._serve(scope, path, body, receive, send)
         except asyncio.CancelledError:
             # The server ends. Who still waits for an answer gets none.
             if waiting := _connection(scope):
@@ -75,28 +64,19 @@ class SimApp:
         self, scope: _Event, path: str, body: bytes, receive: _Receive, send: _Send
     ) -> None:
         method, query = scope["method"], scope["query_string"].decode("latin-1")
-        at = nanos_text(self.world.now())
-        found = find(method, path)
+        at, found = nanos_text(self.world.now()), find(method, path)
         name = found[0].name if found else ""
         taken = self.faults.take(name, method, path)
         fault, hit = taken or _NO_FAULT, taken.kind if taken else ""
-        seq = self.log.begin(
-            LoggedRequest(0, at, name, method, path, query, _parsed(body), fault=hit)
-        )
+        asked = {"operation": name, "method": method, "path": path, "query": query}
+        entry = self.log.begin(**asked, at=at, body=_parsed(body), fault=hit)
         if fault.when == "before":
             await asyncio.sleep(fault.latency_s)
-        status, answered = 0, Answer()
+        answered: tuple[int, Json] = 0, None
         if fault.executes:
             token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-            if found is None:
-                status, answered = 404, error_body(404, "not found")
-            elif not is_valid(token, self.world.settings, self.world.wall_clock()):
-                status, answered = 401, _UNAUTHORIZED
-            else:
-                # The first of several values counts, as in Go's Query().Get.
-                fields = dict(reversed(parse_qsl(query, keep_blank_values=True)))
-                status, answered = answer(self.world, *found, fields, body)
-            self.log.note(seq, executed=status == 200)
+            answered = answer(self.world, found, token, query, body)
+            entry = self.log.note(entry, executed=answered[0] == 200)
         if fault.when == "after":
             await asyncio.sleep(fault.latency_s)
         if fault.kind == "reset":
@@ -109,44 +89,28 @@ class SimApp:
             while (await receive())["type"] != "http.disconnect":
                 pass
             return
-        headers: dict[str, str] = {}
-        if fault.kind == "unauthorized":
-            status, answered = 401, _UNAUTHORIZED
-        elif fault.kind == "status":
-            status, answered = fault.status, error_body(fault.status, fault.text)
-            if fault.retry_after_s is not None:
-                headers["retry-after"] = str(fault.retry_after_s)
-        text = json.dumps(answered, ensure_ascii=False, separators=(",", ":")).encode()
-        if fault.kind == "malformed":
-            text = _BROKEN_JSON
-        elif fault.kind == "oversized":
-            # White space keeps it valid JSON: only the size is wrong.
-            text = text.ljust(fault.size_bytes)
-        self.log.note(seq, status=status)
-        await _send(send, status, text, headers, whole=fault.kind != "truncated")
+        status, document = fault.refusal or answered
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        self.log.note(entry, status=status)
+        cut = fault.kind == "truncated"
+        await _send(send, status, fault.damaged(text), fault.retry_after_s, cut=cut)
 
 
 async def _send(
-    send: _Send,
-    status: int,
-    text: bytes,
-    headers: dict[str, str] | None = None,
-    *,
-    whole: bool = True,
+    send: _Send, status: int, text: bytes, retry_after_s: int | None = None, *, cut: bool = False
 ) -> None:
-    told = {"content-length": str(len(text)), "content-type": "application/json", **(headers or {})}
-    raw = [(name.encode(), value.encode()) for name, value in told.items()]
+    told = {"content-length": len(text), "content-type": "application/json"}
+    told |= {} if retry_after_s is None else {"retry-after": retry_after_s}
+    raw = [(name.encode(), str(value).encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     # The length is that of the whole: after half of it the server closes the connection.
-    body = text if whole else text[: len(text) // 2]
-    await send({"type": "http.response.body", "body": body, "more_body": not whole})
+    body = text[: len(text) // 2] if cut else text
+    await send({"type": "http.response.body", "body": body, "more_body": cut})
 
 
 def _parsed(body: bytes) -> Json:
-    if not body:
-        return None
     try:
-        parsed: Json = json.loads(body, parse_constant=str)
+        parsed: Json = json.loads(body, parse_constant=str) if body else None
     except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")
     return parsed

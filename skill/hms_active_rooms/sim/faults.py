@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import dataclass
+from collections import Counter
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hms_active_rooms.sim.operations import OPERATIONS
+from hms_active_rooms.sim.operations import OPERATIONS, UNAUTHORIZED, Answer, error
+from hms_active_rooms.sim.records import Json
+from hms_active_rooms.sim.world import RefusedError
 
 FaultKind = Literal[
     "latency", "status", "unauthorized", "reset", "hang", "truncated", "malformed", "oversized"
 ]
 
 _NAMES: Final = "|".join(operation.name for operation in OPERATIONS)
-
 _TEXTS: Final = {
     **{status.value: status.phrase.lower() for status in HTTPStatus},
     # The text that the docs have for a 429, on the analytics endpoints.
@@ -63,9 +64,19 @@ class Fault(BaseModel):
     size_bytes: int = Field(default=8 * 1024 * 1024, ge=0, le=256 * 1024 * 1024)
 
     @property
-    def text(self) -> str:
-        """The error text that a `status` fault answers with."""
-        return _TEXTS.get(self.status, "error") if self.message is None else self.message
+    def refusal(self) -> tuple[int, Answer] | None:
+        """The error that is answered in place of what was asked for."""
+        if self.kind == "unauthorized":
+            return UNAUTHORIZED
+        text = _TEXTS.get(self.status, "error") if self.message is None else self.message
+        return error(self.status, text) if self.kind == "status" else None
+
+    def damaged(self, body: bytes) -> bytes:
+        """What becomes of the body of an answer."""
+        if self.kind == "malformed":
+            return b'{"code":200,"message":"message se'
+        # White space keeps it valid JSON: only the size is wrong.
+        return body.ljust(self.size_bytes) if self.kind == "oversized" else body
 
     @property
     def executes(self) -> bool:
@@ -83,52 +94,48 @@ class Fault(BaseModel):
         )
 
 
-@dataclass(slots=True)
-class _Armed:
-    fault: Fault
-    seen: int = 0
-    fired: int = 0
-
-
 class Faults:
     """The faults that are set. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._armed: dict[int, _Armed] = {}
+        self._faults: dict[int, Fault] = {}
+        self._seen, self._happened = Counter[int](), Counter[int]()
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> int:
         """Set a fault; returns its number."""
         with self._lock:
-            fault_id = next(self._ids)
-            self._armed[fault_id] = _Armed(fault)
+            self._faults[fault_id := next(self._ids)] = fault
             return fault_id
 
-    def remove(self, fault_id: int) -> bool:
-        """Take one away; False when it is not set."""
+    def remove(self, fault_id: int) -> None:
+        """Take one away."""
         with self._lock:
-            return self._armed.pop(fault_id, None) is not None
+            if self._faults.pop(fault_id, None) is None:
+                raise RefusedError(404, "no such fault")
 
     def clear(self) -> None:
         """Take all away."""
         with self._lock:
-            self._armed.clear()
+            self._faults.clear()
 
-    def all(self) -> list[tuple[int, Fault, int]]:
-        """Number, fault and how often it has happened, in the order they were set."""
+    def shown(self) -> list[dict[str, Json]]:
+        """Each with its `id` and how often it `happened`, in the order they were set."""
         with self._lock:
-            return [(number, armed.fault, armed.fired) for number, armed in self._armed.items()]
+            return [
+                {"id": fault_id, "happened": self._happened[fault_id], **fault.model_dump()}
+                for fault_id, fault in self._faults.items()
+            ]
 
     def take(self, operation: str, method: str, path: str) -> Fault | None:
         """What happens to this request: the fault set first of those that are ready."""
         with self._lock:
-            armed = self._armed.values()
-            matching = [a for a in armed if a.fault.matches(operation, method, path)]
-            for one in matching:
-                one.seen += 1
-            for one in matching:
-                if one.seen > one.fault.after and one.fired != one.fault.times:
-                    one.fired += 1
-                    return one.fault
+            matching = [n for n, f in self._faults.items() if f.matches(operation, method, path)]
+            self._seen.update(matching)
+            for fault_id in matching:
+                fault = self._faults[fault_id]
+                if self._seen[fault_id] > fault.after and self._happened[fault_id] != fault.times:
+                    self._happened[fault_id] += 1
+                    return fault
             return None

@@ -11,9 +11,10 @@ from datetime import datetime
 from functools import partial
 from inspect import signature
 from typing import Final, Literal, cast, get_type_hints
+from urllib.parse import parse_qsl
 
-from hms_active_rooms.sim.clock import UNSET_TIME, nanos_text
-from hms_active_rooms.sim.records import Audience, Delivery, Json, Peer
+from hms_active_rooms.sim.records import UNSET_TIME, Delivery, Json, Peer, nanos_text
+from hms_active_rooms.sim.settings import is_valid
 from hms_active_rooms.sim.world import RefusedError, World
 
 PREFIX: Final = "/v2"
@@ -62,23 +63,21 @@ def send(
     """Deliver a message to a peer, else to a role, else to everyone."""
     if not 0 < len(message.encode()) <= world.settings.max_message_bytes:
         raise RefusedError(400, "invalid input")
-    with world.lock:
-        meant = _targets(world, room_id, peer_id, role)
-        audience: Audience = "peer" if peer_id else "role" if role else "everyone"
-        delivery = Delivery(
-            seq=len(world.deliveries) + 1,
-            at=nanos_text(world.now()),
-            room_id=room_id,
-            session_id=world.session(room_id).id,
-            audience=audience,
-            target=peer_id or role,
-            message=message,
-            type=type,
-            recipients=tuple(peer.id for peer in meant if not peer.ghost),
-            missed=tuple(peer.id for peer in meant if peer.ghost),
-        )
-        world.deliveries.append(delivery)
-        return delivery
+    meant = _targets(world, room_id, peer_id, role)
+    delivery = Delivery(
+        seq=len(world.deliveries) + 1,
+        at=nanos_text(world.now()),
+        room_id=room_id,
+        session_id=world.session(room_id).id,
+        audience="peer" if peer_id else "role" if role else "everyone",
+        target=peer_id or role,
+        message=message,
+        type=type,
+        recipients=tuple(peer.id for peer in meant if not peer.ghost),
+        missed=tuple(peer.id for peer in meant if peer.ghost),
+    )
+    world.deliveries.append(delivery)
+    return delivery
 
 
 def remove(
@@ -87,60 +86,51 @@ def remove(
     """Accept a removal. Whom it hits now is gone a moment later."""
     if not peer_id and not role:
         raise RefusedError(400, "invalid input")
-    with world.lock:
-        room, session = world.room(room_id), world.session(room_id)
-        for peer in _targets(world, room_id, peer_id, role):
-            kick = partial(world.drop, room, session, peer, "peer kicked", reason)
-            world.later(world.settings.removal_delay_s, kick)
+    room, session = world.room(room_id), world.session(room_id)
+    for peer in _targets(world, room_id, peer_id, role):
+        kick = partial(world.drop, room, session, peer, "peer kicked", reason)
+        world.later(world.settings.removal_delay_s, kick)
 
 
 def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> None:
     """Accept the end of the session. It closes a moment later; a lock holds at once."""
-    with world.lock:
-        room = world.room(room_id)
-        asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
-        if room.session is None:
-            never: Answer = {"session_id": "", "session_started_at": UNSET_TIME}
-            failed: Answer = {"error_code": 404, "error_message": "session not found"}
-            world.tell("room.end.failure", room, None, {**asked, **never, **failed})
-        session = world.session(room_id)
-        room.enabled = room.enabled and not lock
+    room = world.room(room_id)
+    asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
+    if room.session is None:
+        never: Answer = {"session_id": "", "session_started_at": UNSET_TIME}
+        failed: Answer = {"error_code": 404, "error_message": "session not found"}
+        world.tell("room.end.failure", room, None, {**asked, **never, **failed})
+    session = world.session(room_id)
+    room.enabled = room.enabled and not lock
 
-        def land(at: datetime) -> None:
-            if room.session is not session:
-                return
-            session.end_now = None
-            world.tell("room.end.success", room, session, asked, at=at)
-            # Dropping the last peer closes the session.
-            for peer in list(session.peers.values()):
-                world.drop(room, session, peer, "peer kicked", reason, at)
+    def land(at: datetime) -> None:
+        if room.session is not session:
+            return
+        session.ending = None
+        world.tell("room.end.success", room, session, asked, at=at)
+        # Dropping the last peer closes the session.
+        for peer in list(session.peers.values()):
+            world.drop(room, session, peer, "peer kicked", reason, at)
 
-        session.end_now = land
-        world.later(world.settings.ending_delay_s, land)
+    session.ending = land
+    world.later(world.settings.ending_delay_s, land)
 
 
 def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
     """Let people join a room, or not. A running session goes on either way."""
-    with world.lock:
-        room = world.room(room_id)
-        if enabled is not None:
-            world.set_enabled(room_id, enabled)
-        return {
-            "id": room.id,
-            "name": room.name,
-            "enabled": room.enabled,
-            "description": "",
-            "customer_id": room.customer_id,
-            "recording_source_template": True,
-            "enabled_source_template": True,
-            "recording": None,
-            "template_id": room.template_id,
-            "template": "",
-            "region": "",
-            "created_at": room.created_at,
-            "updated_at": room.updated_at,
-        }
+    if enabled is not None:
+        world.set_enabled(room_id, enabled)
+    room = world.room(room_id)
+    return {name: getattr(room, name, unset) for name, unset in _SHOWN.items()}
 
+
+_SHOWN: Final[Answer] = {
+    **dict.fromkeys(("id", "name", "enabled", "description", "customer_id"), ""),
+    **dict.fromkeys(("recording_source_template", "enabled_source_template"), True),
+    "recording": None,
+    **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
+}
+"""A room as it is shown when it is enabled; what is not simulated has this value."""
 
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
 """Who ended a room, when it was asked for through the API."""
@@ -190,19 +180,14 @@ def path_pattern(path: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation.
+    """One operation."""
 
-    Attributes:
-        name: how faults and the request log call it.
-        run: takes the ids in the path, and as keywords what the query or the body may set.
-        says: the message of the answer, where that is no object of the room.
-    """
-
-    name: str
+    name: str  # how faults and the request log call it
     method: Literal["GET", "POST"]
     path: str
+    # Takes the ids in the path, and as keywords what the query or the body may set.
     run: Callable[..., Answer | Peer | Delivery | None]
-    says: str = ""
+    says: str = ""  # the message of the answer, where that is no object of the room
 
     def fields(self) -> dict[str, type]:
         """Names and types of what it reads."""
@@ -232,33 +217,48 @@ _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
     """The operation for a path, with the ids in it."""
     for operation, pattern in _PATTERNS:
-        match = pattern.fullmatch(path)
-        if match and operation.method == method:
+        if operation.method == method and (match := pattern.fullmatch(path)):
             return operation, match.groupdict()
     return None
 
 
 def answer(
-    world: World, operation: Operation, ids: dict[str, str], query: Mapping[str, str], data: bytes
+    world: World,
+    found: tuple[Operation, dict[str, str]] | None,
+    authorization: str,
+    query: str,
+    body: bytes,
 ) -> tuple[int, Answer]:
-    """Run what `find` found: status and JSON body, for refusals too."""
+    """Run what `find` found: status and JSON, for refusals too."""
+    if found is None:
+        return error(404, "not found")
+    if not is_valid(authorization, world.settings, world.wall_clock()):
+        return UNAUTHORIZED
+    operation, ids = found
     known = _FIELDS[operation.name]
     with world.lock:
         try:
             world.room(ids["room_id"])
-            fields = read_body(data, known) if operation.method == "POST" else query
+            # The first of several values counts, as in Go's Query().Get.
+            fields: Mapping[str, str | bool] = dict(parse_qsl(query, keep_blank_values=True)[::-1])
+            if operation.method == "POST":
+                fields = read_body(body, known)
             asked = {key: value for key, value in fields.items() if key in known}
             result = operation.run(world, **ids, **asked)
         except RefusedError as refused:
-            return refused.status, error_body(refused.status, refused.message)
+            return error(refused.status, refused.message)
         if operation.says:
             return 200, {"message": operation.says}
         return 200, result.wire_with_tracks() if isinstance(result, Peer) else cast(Answer, result)
 
 
-def error_body(status: int, message: str) -> Answer:
-    """The documented shape of an error."""
-    return {"code": status, "message": message}
+def error(status: int, message: str) -> tuple[int, Answer]:
+    """The status, and the documented shape of an error."""
+    return status, {"code": status, "message": message}
+
+
+_NO_TOKEN: Final[Answer] = {"code": 401, "message": "Token validation error"}
+UNAUTHORIZED: Final[tuple[int, Answer]] = (401, {**_NO_TOKEN, "details": ["not found"]})
 
 
 # Bodies, by the rules and texts of a well-known Go helper that the real gateway seems to use.

@@ -1,31 +1,72 @@
-"""What the simulated world is made of: rooms, roles, sessions, peers, tracks, deliveries."""
+"""What the simulated world is made of: ids and times, rooms, roles, sessions, peers, tracks."""
 
 from __future__ import annotations
 
+import random
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, TypeAlias
 
 import pydantic
-
-from hms_active_rooms.sim.clock import UNSET_TIME, IdSource
+from pydantic import AfterValidator, Field
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """Anything JSON can say."""
 
 Medium = Literal["audio", "video", "screen"]
-Audience = Literal["peer", "role", "everyone"]
 PeerKind = Literal["regular", "sip"]
 
-MAX_S: Final = 1e9
-"""Thirty years: no clock overflows."""
+MAX_S: Final = 1e9  # thirty years: no clock overflows
 
-Seconds = Annotated[float, pydantic.Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
 """A span of the world's time."""
 
-PathId = Annotated[str, pydantic.Field(pattern=r"^[^/\s]*$")]
+PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]
 """An id that a path of the API can carry."""
+
+UNSET_TIME: Final = "0001-01-01T00:00:00Z"
+"""How Go prints a time that was never set."""
+
+
+def seconds_text(moment: datetime) -> str:
+    """RFC 3339 with whole seconds (a webhook's envelope)."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def nanos_text(moment: datetime, extra_ns: int = 0) -> str:
+    """RFC 3339 with nine fractional digits, the last three from `extra_ns`; zeros trimmed."""
+    fraction = f".{moment.microsecond * 1000 + extra_ns:09d}".rstrip("0").rstrip(".")
+    return seconds_text(moment).replace("Z", f"{fraction}Z")
+
+
+class IdSource:
+    """Ids that look real; the same seed gives the same ids in the same order."""
+
+    def __init__(self, seed: str = "sim") -> None:
+        self._seed = seed
+        self._random = random.Random(seed)  # noqa: S311 - ids of a simulation, no secrets
+
+    def object_id(self) -> str:
+        """24 lower hex digits, as MongoDB makes them."""
+        return f"{self._random.getrandbits(96):024x}"
+
+    def uuid(self) -> str:
+        """A version 4 UUID in lower case."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def uuid_for(self, label: str) -> str:
+        """The UUID that belongs to a label, whatever was drawn before."""
+        return IdSource(f"{self._seed}/{label}").uuid()
+
+    def extra_ns(self) -> int:
+        """0 to 999: the nanoseconds below a datetime's microseconds."""
+        return self._random.randrange(1000)
+
+    def restart(self) -> None:
+        """Begin again: the next ids are the first ones."""
+        self._random.seed(self._seed)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
@@ -35,7 +76,20 @@ class Role:
 
     name: str
     publishes: tuple[Medium, ...] = ()
-    max_peers: Annotated[int, pydantic.Field(ge=1)] | None = None
+    max_peers: Annotated[int, Field(ge=1)] | None = None
+
+
+def _differ(roles: tuple[Role, ...]) -> tuple[Role, ...]:
+    if len({role.name for role in roles}) < len(roles):
+        raise ValueError("two have the same name")
+    return roles
+
+
+RoomId = Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")]
+"""An id that 100ms could have given, or none."""
+
+Roles = Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(_differ)]
+"""The roles of a room's template."""
 
 
 @dataclass(slots=True)
@@ -109,22 +163,18 @@ class Peer:
 
 @dataclass(slots=True)
 class Session:
-    """One run of a room, from the first join to the last leave or the end of the room.
-
-    Attributes:
-        peers: who is listed now, by peer id.
-        left: who was listed earlier, in the order of leaving.
-        ended_at: empty while it runs.
-        end_now: set while an accepted end has not landed yet; calling it lands it.
-    """
+    """One run of a room, from the first join to the last leave or the end of the room."""
 
     id: str
     opened: datetime
     created_at: str
-    peers: dict[str, Peer] = field(default_factory=dict)
-    left: list[Peer] = field(default_factory=list)
-    ended_at: str = ""
-    end_now: Callable[[datetime], None] | None = None
+    peers: dict[str, Peer] = field(default_factory=dict)  # who is listed now, by peer id
+    left: list[Peer] = field(
+        default_factory=list
+    )  # who was listed earlier, the first to leave first
+    ended_at: str = ""  # empty while it runs
+    # Set while an accepted end has not landed yet; calling it lands it.
+    ending: Callable[[datetime], None] | None = None
 
 
 @dataclass(slots=True)
@@ -141,7 +191,7 @@ class Room:
     created_at: str = UNSET_TIME
     updated_at: str = UNSET_TIME
     session: Session | None = None
-    past: list[Session] = field(default_factory=list)
+    past_sessions: list[Session] = field(default_factory=list)
 
     def is_full(self, role: str) -> bool:
         """Whether a role holds as many listed peers as the template allows."""
@@ -158,7 +208,7 @@ class Delivery:
     at: str
     room_id: str
     session_id: str
-    audience: Audience
+    audience: Literal["peer", "role", "everyone"]
     target: str
     message: str
     type: str

@@ -8,75 +8,64 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hms_active_rooms.sim.records import Json
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request, at the world's time.
+    """One request."""
 
-    Attributes:
-        seq: 1, 2, 3 in the order of arrival.
-        operation: its name, empty for an unknown path or method.
-        query: the query string, undecoded.
-        body: the parsed body; its text if it is not JSON; None if there is none.
-        status: of the answer; None while there is none, or when it never came.
-        executed: the world did what was asked, whatever the client heard of it.
-        fault: the kind of fault that hit it, empty for none.
-    """
-
-    seq: int
-    at: str
-    operation: str
+    seq: int  # 1, 2, 3 in the order of arrival
+    at: str  # by the world's time
+    operation: str  # its name, empty for an unknown path or method
     method: str
     path: str
-    query: str
-    body: Json
-    status: int | None = None
-    executed: bool = False
-    fault: str = ""
+    query: str  # undecoded
+    body: Json  # parsed; its text if it is not JSON; None if there is none
+    status: int | None = None  # of the answer; None while there is none, or when it never came
+    executed: bool = False  # the world did what was asked, whatever the client heard of it
+    fault: str = ""  # the kind of fault that hit it, empty for none
 
 
 class RequestLog:
     """All requests since the start or the last clear. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._entries: list[LoggedRequest] = []
+        self._entries: dict[int, LoggedRequest] = {}
         self._changed = threading.Condition()
 
-    def begin(self, arrived: LoggedRequest) -> int:
-        """Add a request that has arrived; returns the sequence number that it gets."""
+    def begin(self, **arrived: Any) -> LoggedRequest:
+        """Add a request that has arrived, with its fields but `seq`."""
         with self._changed:
-            seq = len(self._entries) + 1
-            self._entries.append(replace(arrived, seq=seq))
+            entry = LoggedRequest(len(self._entries) + 1, **arrived)
+            self._entries[entry.seq] = entry
             self._changed.notify_all()
-            return seq
+            return entry
 
-    def note(self, seq: int, *, status: int | None = None, executed: bool = False) -> None:
-        """Add what has become known about a request."""
+    def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
+        """Add what has become known about a request, unless the log was cleared meanwhile."""
         with self._changed:
-            if seq > len(self._entries):
-                return  # cleared meanwhile
-            entry = self._entries[seq - 1]
-            self._entries[seq - 1] = replace(
-                entry, status=status or entry.status, executed=executed or entry.executed
-            )
-            self._changed.notify_all()
+            newer = replace(entry, **known)
+            if self._entries.get(entry.seq) is entry:
+                self._entries[entry.seq] = newer
+                self._changed.notify_all()
+            return newer
 
     def entries(self) -> tuple[LoggedRequest, ...]:
         """What was logged so far, oldest first."""
         with self._changed:
-            return tuple(self._entries)
+            return tuple(self._entries.values())
 
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
     ) -> tuple[LoggedRequest, ...]:
         """What was logged, once it looks as wanted; TimeoutError if it does not in time."""
         with self._changed:
-            if not self._changed.wait_for(lambda: wanted(tuple(self._entries)), timeout_s):
+            if not self._changed.wait_for(lambda: wanted(self.entries()), timeout_s):
                 raise TimeoutError(f"no such requests within {timeout_s:g} s")
-            return tuple(self._entries)
+            return self.entries()
 
     def clear(self) -> None:
         """Forget everything; the next request is number 1 again."""

@@ -11,8 +11,7 @@ from typing import Any, Final, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hms_active_rooms.sim.clock import IdSource
-from hms_active_rooms.sim.records import PeerKind, Role, Seconds
+from hms_active_rooms.sim.records import IdSource, PeerKind, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
 from hms_active_rooms.sim.world import World
 
@@ -25,8 +24,7 @@ ROOM_IDS: Final = {
 }
 """The room id of each built-in scene."""
 
-SCENES: Final = tuple(ROOM_IDS)
-"""The names of the built-in scenes."""
+SCENES: Final = tuple(ROOM_IDS)  # the names of the built-in scenes
 
 
 class SceneError(ValueError):
@@ -41,25 +39,14 @@ class SceneRoom(_Part):
     """The room. `id` is for scenes of your own; the built-in ones have theirs."""
 
     name: str
-    id: str | None = Field(default=None, pattern=r"^[0-9a-f]{24}$")
+    id: RoomId = ""
     enabled: bool = True
-    roles: tuple[Role, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _roles_differ(self) -> Self:
-        if len({role.name for role in self.roles}) < len(self.roles):
-            raise ValueError("roles: two have the same name")
-        return self
+    roles: Roles
 
 
 class ScenePerson(_Part):
-    """One person, or `count` of them with `{n}` in the name and the user id.
-
-    Attributes:
-        name_times, metadata_times: how many times the text is repeated, to make a very long one.
-        minutes_ago: when they joined, before the scene starts.
-        ghost: their connection broke just now; they stay listed for a minute.
-    """
+    """One person, or `count` of them with `{n}` in the name and the user id. A text is repeated so
+    many `..._times`, to make a very long one."""
 
     name: str
     role: str
@@ -68,10 +55,10 @@ class ScenePerson(_Part):
     count: int = Field(default=1, ge=1, le=20_000)
     name_times: int = Field(default=1, ge=1, le=10_000)
     metadata_times: int = Field(default=1, ge=1, le=10_000)
-    minutes_ago: Seconds = 0.0
+    minutes_ago: Seconds = 0.0  # when they joined, before the scene starts
     kind: PeerKind = "regular"
     shares_screen: bool = False
-    ghost: bool = False
+    ghost: bool = False  # their connection broke just now; they stay listed for a minute
 
 
 class Scene(_Part):
@@ -133,8 +120,8 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def room_id_of(scene: Scene) -> str:
     """The id of a scene's room: its own, the built-in scene's, or one made from the name."""
-    own = scene.room.id or ROOM_IDS.get(scene.name)
-    return own or IdSource(f"room/{scene.name}").object_id()
+    given = scene.room.id or ROOM_IDS.get(scene.name)
+    return given or IdSource(f"room/{scene.name}").object_id()
 
 
 def build_world(
@@ -152,8 +139,7 @@ def build_world(
 
 
 def _populate(world: World, scene: Scene) -> None:
-    room_id, roles = room_id_of(scene), scene.room.roles
-    room = world.add_room(name=scene.room.name, room_id=room_id, roles=roles)
+    room = world.add_room(name=scene.room.name, id=room_id_of(scene), roles=scene.room.roles)
     seen: Counter[str] = Counter()
     # Whoever came first joins first: it is their join that opens the session.
     for person in sorted(scene.people, key=lambda person: -person.minutes_ago):

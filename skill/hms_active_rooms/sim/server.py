@@ -1,4 +1,4 @@
-"""Running the simulator: until Ctrl-C, in a thread of this process, or without a port."""
+"""Running the simulator: in a thread of this process, or without a port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hms_active_rooms.sim import control
 from hms_active_rooms.sim.app import Listener, SimApp
@@ -19,12 +19,6 @@ from hms_active_rooms.sim.request_log import LoggedRequest
 from hms_active_rooms.sim.scenes import Scene, build_world
 from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
-
-if TYPE_CHECKING:
-    import uvicorn
-
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8100
 
 KEEP_ALIVE_S: Final = 75
 """Longer than clients keep idle connections, so that it is never us who close under a request."""
@@ -39,12 +33,10 @@ class Simulation:
 
     Attributes:
         app: its ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
-        base_url: of the API, with /v2.
-        control_url: of the control API, with /_sim.
+        base_url, control_url: of the API, with /v2, and of the control API, with /_sim.
         room_id: the scene's room.
         world: the state; its methods are safe from any thread.
-        faults: what is set to go wrong.
-        log: the request log, with `wait_until`.
+        faults, log: what is set to go wrong, and the request log with `wait_until`.
         access_key, secret: of the account.
     """
 
@@ -66,11 +58,8 @@ class Simulation:
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
-    """A simulator that listens nowhere: only a transport to its `app` reaches it.
-
-    Raises:
-        SceneError: the scene cannot be used.
-    """
+    """A simulator that listens nowhere: only a transport to its `app` reaches it. SceneError: the
+    scene cannot be used."""
     return Simulation(build_world(scene), "http://localhost")
 
 
@@ -78,7 +67,7 @@ def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
 def running_sim(
     scene: str | Path | Scene = "classroom",
     *,
-    host: str = DEFAULT_HOST,
+    host: str = "127.0.0.1",
     port: int = 0,
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
@@ -96,33 +85,35 @@ def running_sim(
         SceneError: the scene cannot be used.
         ServerError: it cannot listen there.
     """
-    sim, server, listener = _prepare(build_world(scene, settings=settings, clock=clock), host, port)
-    thread = threading.Thread(target=server.run, args=([listener],), name="sim", daemon=True)
-    with listener:
+    import uvicorn
+
+    world = build_world(scene, settings=settings, clock=clock)
+    # The socket listens already: who connects now is served as soon as the loop runs.
+    with _listen(host, port) as listener:
+        address = f"[{host}]" if ":" in host else host
+        sim = Simulation(world, f"http://{address}:{listener.getsockname()[1]}")
+        config = uvicorn.Config(
+            sim.app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # an answer that is cut off on purpose is no error here
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=0,  # hung requests do not keep it from ending
+            server_header=False,
+            proxy_headers=False,  # a connection is known by its client's real address
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],), name="sim", daemon=True)
         thread.start()
         try:
             yield sim
         finally:
             server.should_exit = True
             thread.join()
-
-
-def serve(
-    scene: str | Path | Scene = "classroom",
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
-    *,
-    settings: Settings | None = None,
-    announce: Callable[[Simulation], None],
-) -> None:
-    """Run a simulator until SIGINT or SIGTERM; `announce` is called once, when clients may connect.
-    See `running_sim`."""
-    sim, server, listener = _prepare(build_world(scene, settings=settings), host, port)
-    with listener:
-        # The socket listens already: who connects now is served as soon as the loop runs.
-        announce(sim)
-        with suppress(KeyboardInterrupt):
-            server.run([listener])
 
 
 def paste_lines(sim: Simulation) -> list[str]:
@@ -138,31 +129,6 @@ def environment(sim: Simulation) -> dict[str, str]:
         "HMS_SECRET": sim.secret,
         "HMS_ROOM": sim.room_id,
     }
-
-
-def _prepare(
-    world: World, host: str, port: int
-) -> tuple[Simulation, uvicorn.Server, socket.socket]:
-    import uvicorn
-
-    listener = _listen(host, port)
-    address = f"[{host}]" if ":" in host else host
-    sim = Simulation(world, f"http://{address}:{listener.getsockname()[1]}")
-    config = uvicorn.Config(
-        sim.app,
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",  # an answer that is cut off on purpose is no error here
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=0,  # hung requests do not keep it from ending
-        server_header=False,
-        proxy_headers=False,  # a connection is known by its client's real address
-    )
-    return sim, uvicorn.Server(config), listener
 
 
 def _listen(host: str, port: int) -> socket.socket:

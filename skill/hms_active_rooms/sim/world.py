@@ -15,18 +15,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from hms_active_rooms.sim.clock import UNSET_TIME, IdSource, nanos_text, seconds_text
 from hms_active_rooms.sim.records import (
     MAX_S,
+    UNSET_TIME,
     Delivery,
+    IdSource,
     Json,
     PathId,
     Peer,
     PeerKind,
-    Role,
+    Roles,
     Room,
+    RoomId,
     Seconds,
     Session,
+    nanos_text,
+    seconds_text,
 )
 from hms_active_rooms.sim.settings import Settings
 
@@ -86,12 +90,12 @@ class World:
         """The world's present moment."""
         return self._clock() + self._ahead
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, advance_s: Seconds) -> None:
         """Let time pass, thirty years in all at most."""
-        if seconds < 0:
+        if advance_s < 0:
             raise ValueError("time only goes forward")
         with self.lock:
-            ahead = self._ahead.total_seconds() + seconds
+            ahead = self._ahead.total_seconds() + advance_s
             if ahead > MAX_S:
                 raise RefusedError(400, "time goes at most thirty years ahead; reset it")
             self._ahead = timedelta(seconds=ahead)
@@ -120,14 +124,12 @@ class World:
 
     # Rooms and sessions
 
-    def add_room(
-        self, *, name: str, roles: tuple[Role, ...], room_id: str = "", enabled: bool = True
-    ) -> Room:
+    def add_room(self, *, name: str, id: RoomId = "", enabled: bool = True, roles: Roles) -> Room:
         """Create a room with nobody in it."""
         with self.lock:
             made_at = nanos_text(self.now())
             room = Room(
-                id=room_id or self.ids.object_id(),
+                id=id or self.ids.object_id(),
                 name=name,
                 customer_id=self.settings.account_id,
                 template_id=self.ids.object_id(),
@@ -160,19 +162,16 @@ class World:
 
     def session(self, room_id: str) -> Session:
         """The running session of a room."""
-        with self.lock:
-            room = self.room(room_id)
-            if room.session is None:
-                raise RefusedError(404, "session not active" if room.enabled else "room not active")
-            return room.session
+        room = self.room(room_id)
+        if (session := room.session) is None:
+            raise RefusedError(404, "session not active" if room.enabled else "room not active")
+        return session
 
     def peer(self, room_id: str, peer_id: str) -> Peer:
         """One listed peer of a room."""
-        with self.lock:
-            peer = self.session(room_id).peers.get(peer_id)
-            if peer is None:
-                raise RefusedError(404, "peer not found")
-            return peer
+        if (peer := self.session(room_id).peers.get(peer_id)) is None:
+            raise RefusedError(404, "peer not found")
+        return peer
 
     def peers(self, room_id: str) -> list[Peer]:
         """Copies of who is listed in a room now, in the order they joined; nobody if idle."""
@@ -182,9 +181,8 @@ class World:
 
     def set_enabled(self, room_id: str, enabled: bool) -> None:
         """Allow or block joins. A running session goes on either way."""
-        with self.lock:
-            room = self.room(room_id)
-            room.enabled, room.updated_at = enabled, nanos_text(self.now())
+        room = self.room(room_id)
+        room.enabled, room.updated_at = enabled, nanos_text(self.now())
 
     # What people do
 
@@ -206,9 +204,9 @@ class World:
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
-            if room.session is not None and room.session.end_now is not None:
+            if room.session is not None and room.session.ending is not None:
                 # An end without a lock lets people in at once, into a new session.
-                room.session.end_now(self.now())
+                room.session.ending(self.now())
             peer = Peer(
                 id=peer_id or self.ids.uuid(),
                 name=name,
@@ -240,10 +238,10 @@ class World:
         listed until the server notices."""
         with self.lock:
             room = self.room(room_id)
-            sessions = [*room.past, *([room.session] if room.session else [])]
-            listed = room.session is not None and peer_id in room.session.peers
-            left = [] if listed else [p for s in sessions for p in s.left if p.id == peer_id]
-            for gone in left[:1]:
+            sessions = [*room.past_sessions, *([room.session] if room.session else [])]
+            left = [peer for session in sessions for peer in session.left if peer.id == peer_id]
+            is_listed = room.session is not None and peer_id in room.session.peers
+            for gone in [] if is_listed else left[:1]:
                 never: Mapping[str, Json] = {"left_at": UNSET_TIME, "duration": 0}
                 failed: Mapping[str, Json] = {"type": gone.kind, "error_message": "Peer not joined"}
                 self.tell("peer.leave.failure", room, None, {**never, **failed}, gone)
@@ -269,33 +267,17 @@ class World:
     ) -> None:
         """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0; `more`
         is what this kind tells besides the fields of session and peer."""
-        data: dict[str, Json] = {
-            "room_id": room.id,
-            "room_name": room.name,
-            "template_id": room.template_id,
-        }
+        data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
+        data["template_id"] = room.template_id
         if session is not None:
             data |= {"session_id": session.id, "session_started_at": session.created_at}
         if peer is not None:
-            data |= {
-                "peer_id": peer.id,
-                "user_id": peer.user_id,
-                "user_name": peer.name,
-                "user_data": peer.metadata,
-                "role": peer.role,
-                "joined_at": peer.joined_at,
-            }
-        self.webhooks.append(
-            {
-                "version": "2.0",
-                "id": self.ids.uuid(),
-                "account_id": self.settings.account_id,
-                "app_id": self.settings.app_id,
-                "timestamp": seconds_text(at or self.now()),
-                "type": kind,
-                "data": {**data, **more},
-            }
-        )
+            data |= {"peer_id": peer.id, "user_id": peer.user_id, "user_name": peer.name}
+            data |= {"user_data": peer.metadata, "role": peer.role, "joined_at": peer.joined_at}
+        event: dict[str, Json] = {"version": "2.0", "id": self.ids.uuid()}
+        event |= {"account_id": self.settings.account_id, "app_id": self.settings.app_id}
+        event |= {"timestamp": seconds_text(at or self.now()), "type": kind}
+        self.webhooks.append({**event, "data": {**data, **more}})
 
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
@@ -331,7 +313,7 @@ class World:
 
     def _close(self, room: Room, session: Session, at: datetime) -> None:
         room.session = None
-        room.past.append(session)
+        room.past_sessions.append(session)
         session.ended_at = nanos_text(at)
         stopped: Mapping[str, Json] = {
             "session_duration": int((at - session.opened).total_seconds()),

@@ -18,8 +18,7 @@ from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import Confirm
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Origin, Way
-from hms_active_rooms.gate.view import view
-from hms_active_rooms.gate.wording import already, for_model, outcome
+from hms_active_rooms.gate.view import already, for_model, outcome, view
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers
 from hms_active_rooms.tools.asking import outside, perform, place_of
 from hms_active_rooms.tools.roster import (

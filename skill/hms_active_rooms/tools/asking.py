@@ -224,7 +224,7 @@ class Interrupts:
         forgets = await self._has_forgotten(content_of(call))
         shown: Way | None = None if forgets else "interrupt"
         first = self._place.position(0)
-        action = await self._gate.propose_new(call, origin, shown=shown, place=first)
+        action = await self._gate.propose(call, origin, is_new=True, shown=shown, place=first)
         self._on_record = not forgets and action.state == "proposed"
         return action
 

@@ -255,14 +255,7 @@ def render_roster(view: Roster) -> str:
 
     A row is `[short id, name, role, user id]`; a cut value ends in "…".
     """
-    lines = [_RULE, f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
-    if view.unreadable:
-        lines.append(unread(view))
-    if view.filters:
-        # With a role given the counts by role say nothing new.
-        roles = () if "role" in view.filters else view.matching_by_role
-        counts = _counts(", of which ", roles, view.matching)
-        lines.append(f"{view.matching:,} match {_wording(view)}{counts}.")
+    lines = [_RULE, *counts(view)]
     if view.rows:
         lines.append("Rows: [id, name, role, user id]")
         lines += [row.line for row in view.rows]
@@ -270,6 +263,19 @@ def render_roster(view: Roster) -> str:
         lines.append(f"Take care, same or look-alike names: {alike}.")
     lines.append(_rest(view))
     return "\n".join(lines)
+
+
+def counts(view: Roster) -> list[str]:
+    """How many are in the room and how many of them match, each by role, in a sentence each."""
+    lines = [f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
+    if view.unreadable:
+        lines.append(unread(view))
+    if view.filters:
+        # With a role given the counts by role say nothing new.
+        roles = () if "role" in view.filters else view.matching_by_role
+        of_which = _counts(", of which ", roles, view.matching)
+        lines.append(f"{view.matching:,} match {_wording(view)}{of_which}.")
+    return lines
 
 
 def unread(view: Roster) -> str:

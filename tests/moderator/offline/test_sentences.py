@@ -19,15 +19,24 @@ from evals.sentences import (
     never,
     peer_id,
     play,
+    roster,
     said,
     table,
-    whom,
 )
 from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
-from hms_active_rooms.moderator.offline.replies import EXAMPLES
+from hms_active_rooms.moderator.offline.reading import EXAMPLES
 from hms_active_rooms.tools.roster import artifact as artifact_of
 from rosters import roster as tool_roster
+
+
+def whom(arguments: dict[str, Any]) -> str:
+    """Whom a message or a removal is for: a name, "role x" or "everyone"."""
+    for row in roster()["peers"]:
+        if row["id"] == arguments.get("peer_id"):
+            return str(row["name"])
+    return f"role {arguments['role']}" if "role" in arguments else "everyone"
+
 
 CLEAR_ORDERS = (
     "kick Spam Bot",

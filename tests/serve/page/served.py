@@ -15,7 +15,8 @@ from hms_active_rooms.serve.app import create_app, serving
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import guard_settings
-from hms_active_rooms.serve.page import PATH, Page, PageSettings, page_routes
+from hms_active_rooms.serve.page.feed import PageSettings
+from hms_active_rooms.serve.page.routes import PATH, Page
 from serve.people import remove
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ def running_page(
     toolkit: ActiveRoomsToolkit, settings: PageSettings = QUICK, token: str = ""
 ) -> Iterator[Served]:
     """The page on a free port while the block runs."""
-    page = page_routes(toolkit, settings)
+    page = Page(toolkit, settings)
     guard = guard_settings("127.0.0.1", callers={"": token} if token else None, own_login=(PATH,))
     app = create_app(toolkit, page.entry, guard=guard)
     loop = asyncio.new_event_loop()

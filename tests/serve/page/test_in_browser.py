@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from hms_active_rooms.api.models import Acknowledgement
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve.page import PATH
+from hms_active_rooms.serve.page.routes import PATH
 from serve.page.browser import Viewer, chromium, requested
 from serve.page.served import Served, running_page
 from serve.people import kit, remove, students

@@ -18,8 +18,8 @@ from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
-from hms_active_rooms.serve.page import PATH
 from hms_active_rooms.serve.page.feed import action_view
+from hms_active_rooms.serve.page.routes import PATH
 from serve.page.served import Served, running_page
 from serve.people import kit, remove, students
 from stand_in import ROOM, StandInRoom, gate_on

@@ -14,14 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
 from hms_active_rooms.errors import InvalidCall, NotActive, NotFound, PeerNotFound
@@ -66,8 +59,7 @@ RoomId = Annotated[str, _checked(parse_room_id), Field(description="Room id: 24 
 PeerRef = Annotated[str, _checked(parse_peer_ref)]
 Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
-    Text,
-    Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others."),
+    Text, Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others.")
 ]
 
 
@@ -232,6 +224,8 @@ def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
         place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"
         if problem["type"] == "extra_forbidden":
             parts.append(f"{place}: there is no such argument")
+        elif problem["type"] in ("too_short", "string_too_short"):
+            parts.append(f"{place}: it is empty")
         else:
             parts.append(f"{place}: {problem['msg'].removeprefix('Value error, ').rstrip('.')}")
     return "; ".join(parts) + "."

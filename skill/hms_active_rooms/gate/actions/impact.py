@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from operator import attrgetter
 from typing import Literal
@@ -17,6 +18,7 @@ from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
 from hms_active_rooms.gate.digest import short_name
 from hms_active_rooms.gate.policy import Policy
+from hms_active_rooms.looks import folded
 from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
 
 MAX_TEXT_CHARS = 200
@@ -28,8 +30,8 @@ SHOWN_PEOPLE = 50
 SHOWN_ROLES = 12
 """Largest roles that are told, in a question, in a roster and as data; the others are summed up."""
 
-_ROLE = attrgetter("role")
 _SHOWN_TWINS = 5
+_NEAR = 0.8  # of two words, by difflib's measure
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,17 @@ class Room:
             for twin in twins[:_SHOWN_TWINS]
         )
 
+    def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
+        """What to say of a role that a protected one, which nobody has here, is nearly the name of."""
+        name, held = folded(role), {folded(p.role) for p in self.people}
+        unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
+        return tuple(
+            f"The policy protects the role {quoted(unseen[near])}, which nobody has here; "
+            f"{quoted(role)} is not protected."
+            for near in get_close_matches(name, unseen, n=1, cutoff=_NEAR)
+            or [words for words in unseen if name in words.split()][:1]
+        )
+
     def person(self, ref: str) -> Person:
         """The one person whom a short or full peer id names.
 
@@ -170,26 +183,17 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """Who a call hits.
+    """Who a call hits."""
 
-    Attributes:
-        kind: how it hits them; each tool's file has its own kinds.
-        total: how many people are hit; `people` are those of them who are named one by one.
-        by_role: (role, count) of those hit, most first.
-        lock: the room is also disabled.
-        warnings: sentences the person must read before deciding.
-        receivers: of people who are not named one by one, see `fingerprint`.
-    """
-
-    kind: str
+    kind: str  # how it hits them; each tool's file has its own kinds
     session_id: str
-    total: int
-    people: tuple[Person, ...] = ()
-    by_role: tuple[tuple[str, int], ...] = ()
-    lock: bool = False
-    warnings: tuple[str, ...] = ()
+    total: int  # how many people are hit
+    people: tuple[Person, ...] = ()  # those of them who are named one by one
+    by_role: tuple[tuple[str, int], ...] = ()  # (role, count) of those hit, most first
+    lock: bool = False  # the room is also disabled
+    warnings: tuple[str, ...] = ()  # sentences a person must read before deciding
     room_name: str = ""
-    receivers: str = ""
+    receivers: str = ""  # of people who are not named one by one, see `fingerprint`
 
     def room(self, room_id: str) -> str:
         """The room in words: its id, and its name as data."""
@@ -221,20 +225,14 @@ class Impact:
 
 @dataclass(frozen=True)
 class Drift:
-    """What to do with an approved action, now that the room may have changed since it was shown.
-
-    Attributes:
-        verdict: send it, ask again, or end it without sending.
-        reason: why it is not sent, in one sentence; empty for `go`.
-        notes: sentences to report with the outcome.
-        people, total: who is hit now, never more than was shown, and how many.
-    """
+    """What to do with an approved action, now that the room may have changed since it was shown:
+    send it, ask again, or end it without sending."""
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-    people: tuple[Person, ...] = ()
-    total: int = 0
+    reason: str = ""  # why it is not sent, in one sentence; empty for `go`
+    notes: tuple[str, ...] = ()  # sentences to report with the outcome
+    people: tuple[Person, ...] = ()  # who is hit now, never more than was shown
+    total: int = 0  # how many they are
 
 
 def fingerprint(ids: Iterable[str]) -> str:
@@ -275,13 +273,17 @@ def _bounded(text: str) -> str:
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
     """(role, count), the largest role first."""
-    counts = Counter(map(_ROLE, people))
+    counts = Counter(map(attrgetter("role"), people))
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
     """Raises PolicyRefusal if the policy protects one of them."""
     for person in people:
+        if policy.protected_roles and not folded(person.role):
+            raise PolicyRefusal(
+                f"100ms does not tell the role of {quoted(person.name)}, and the policy protects some."
+            )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(
                 f"{quoted(person.name)}, role {quoted(person.role)}, user id "

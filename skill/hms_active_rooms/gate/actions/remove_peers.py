@@ -53,8 +53,7 @@ class RemovePeers(StateChange):
     gone_text: ClassVar[str] = "100ms says that they had already left."
 
     peer_id: PeerRef | None = Field(
-        default=None,
-        description="An id from hms-list-peers, short or full.",
+        default=None, description="An id from hms-list-peers, short or full."
     )
     role: Role | None = Field(default=None, description="Everyone who has this role now.")
     reason: Reason | None = None
@@ -71,6 +70,7 @@ class RemovePeers(StateChange):
             person = room.person(self.peer_id)
             refuse_protected([person], policy)
             warnings = (*room.lookalikes(person), *_staying(room, [person]))
+            warnings += room.nearly_protected(person.role, policy)
             impact = room.impact("remove-peer", (person,), *warnings)
             return self.model_copy(update={"peer_id": person.id}), impact
         role = self.role or ""
@@ -85,6 +85,7 @@ class RemovePeers(StateChange):
             )
         each = len(hit) <= PER_PERSON_LIMIT
         warnings = _staying(room, hit) if each else (_ALL_AT_ONCE, *_staying(room, hit))
+        warnings += room.nearly_protected(role, policy)
         return self, room.impact("remove-each" if each else "remove-role", hit, *warnings)
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:

@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hms_active_rooms.errors import ActiveRoomsError, ApiError
-from hms_active_rooms.gate.actions.impact import Person, names, people_count
+from hms_active_rooms.gate.actions.impact import Impact, Person, names, people_count
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.actions.change import StateChange
 
 CHECKED = "Checked: the room shows it."
 
@@ -35,23 +38,14 @@ class PersonResult:
 
 @dataclass(frozen=True)
 class Result:
-    """How sending ended, or why a call was refused on the spot.
+    """How sending ended, or why a call was refused on the spot."""
 
-    Attributes:
-        text: one or two sentences: facts, and no words for a model.
-        executed: whether the room was changed.
-        verified: the room showed the effect; None: nobody looked, or there is nothing to see.
-        notes: sentences to report besides.
-        people: for a role removal, what became of each.
-        error: code of the error that came, if one came.
-    """
-
-    text: str = ""
-    executed: Executed = "no"
-    verified: bool | None = None
-    notes: tuple[str, ...] = ()
-    people: tuple[PersonResult, ...] = ()
-    error: str = ""
+    text: str = ""  # one or two sentences: facts, and no words for a model
+    executed: Executed = "no"  # whether the room was changed
+    verified: bool | None = None  # the room showed the effect; None: nobody looked, or could
+    notes: tuple[str, ...] = ()  # sentences to report besides
+    people: tuple[PersonResult, ...] = ()  # for a role removal, what became of each
+    error: str = ""  # code of the error that came, if one came
 
 
 Ended = tuple[Ending, Result]
@@ -60,21 +54,47 @@ Ended = tuple[Ending, Result]
 
 @dataclass(frozen=True)
 class Observation:
-    """What a look at the room showed.
+    """What a look at the room showed."""
 
-    Attributes:
-        gone: everybody looked for (or the session) is gone; None: the room could not be read.
-        still: ids of those still there.
-        why: what kept the room from being read.
-    """
-
-    gone: bool | None
-    still: frozenset[str] = frozenset()
-    why: str = ""
+    gone: bool | None  # all those looked for are gone, or the session; None: it could not be read
+    still: frozenset[str] = frozenset()  # ids of those still there
+    why: str = ""  # what kept the room from being read, or how long it did not show the effect
 
     def words(self) -> str:
         """Completes the sentence "A look ..." when the effect is not visible."""
         return f"failed: {self.why}" if self.gone is None else "shows no effect yet"
+
+
+def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
+    """100ms accepted the request. `seen`: what a look showed then; None: nothing can be seen."""
+    text = call.effect(shown, total)
+    if seen is None:
+        return "done", Result(text, "yes")
+    if seen.gone:
+        return "done", Result(f"{text} {call.checked}", "yes", verified=True)
+    why = seen.why if seen.gone is False else f"the look {seen.words()}"
+    text = f"{text} Accepted by 100ms, but {why}; look again."
+    return "done", Result(text, "yes", verified=False)
+
+
+def unanswered(
+    call: StateChange, shown: Impact, error: ApiError | None, seen: Observation | None
+) -> Ended:
+    """No answer tells what became of the request. `error` is what came instead; None: it came in an
+    earlier process. `seen`: what a look showed afterwards; None: nothing can be seen."""
+    code, came = (error.code, f" ({error})") if error else ("", "")
+    if seen is not None and seen.gone:
+        lost = f" The answer was lost ({code})." if code else ""
+        return "done", Result(f"{call.condition(shown)}{lost}", "maybe", verified=True, error=code)
+    may, look = f"the {call.noun} may have reached the room", f"A {call.noun} cannot be looked up"
+    if seen is not None:
+        may, look = "it may have been executed", f"A look {seen.words()}"
+    text = (
+        "The outcome is unknown: the request was sent, no answer tells what came of it, and "
+        f"{may}.{came} {look}."
+    )
+    verified = None if seen is None else False
+    return "unknown", Result(text, "maybe", verified=verified, error=code)
 
 
 def failed(error: ActiveRoomsError) -> Ended:
@@ -92,10 +112,7 @@ def stopped(error: BaseException) -> Ended:
 
 
 def for_each(
-    people: tuple[Person, ...],
-    fates: Mapping[str, Fate],
-    error: ApiError | None,
-    seen: Observation,
+    people: tuple[Person, ...], fates: Mapping[str, Fate], error: ApiError | None, seen: Observation
 ) -> Ended:
     """How sending one request for each person ended: what became of each, and of the whole."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)

@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from hms_active_rooms.gate.actions.change import (
-    MAX_LABEL_CHARS,
-    PeerRef,
-    Role,
-    StateChange,
-    Text,
-)
+from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, PeerRef, Role, StateChange, Text
 from hms_active_rooms.gate.actions.impact import (
     SHOWN_PEOPLE,
     Drift,
@@ -60,13 +54,10 @@ class SendMessage(StateChange):
     visible: ClassVar[bool] = False
 
     message: Annotated[
-        Text,
-        AfterValidator(_message),
-        Field(min_length=1, description="At most 4096 bytes."),
+        Text, AfterValidator(_message), Field(min_length=1, description="At most 4096 bytes.")
     ]
     peer_id: PeerRef | None = Field(
-        default=None,
-        description="To this peer only; an id from hms-list-peers, short or full.",
+        default=None, description="To this peer only; an id from hms-list-peers, short or full."
     )
     role: Role | None = Field(
         default=None,

@@ -1,5 +1,224 @@
-"""The record of every action, and the one authority on what may be sent."""
+"""The record of every action, and the one authority on what may be sent: opened, read, and written,
+one transaction at a time. SQLite or PostgreSQL, by URL. Synchronous; async callers use a thread."""
 
-from hms_active_rooms.gate.journal.journal import Journal
+from __future__ import annotations
 
-__all__ = ["Journal"]
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
+
+import platformdirs
+
+from hms_active_rooms.errors import ConfigurationError, JournalError
+
+if TYPE_CHECKING:
+    from hms_active_rooms.gate.journal.archive import Pruned
+    from hms_active_rooms.gate.journal.engines import Database, Mode
+    from hms_active_rooms.gate.journal.store import Reading, Writing
+
+Clock = Callable[[], datetime]
+
+Commit = Callable[[Literal["before", "after"]], None]
+"""Called around each commit of a writing transaction; tests kill the process there."""
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+_AT_ONCE = 100
+"""Calls that are pruned in one transaction, so that nobody waits long to write."""
+
+_LEAST_KEY_CHARS = 32
+
+GONE = (
+    "The journal was in memory and is closed, or of another process: nothing can be recorded in it."
+)
+
+
+def default_url(state_dir: Path | None = None) -> str:
+    """SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
+    folder = state_dir or platformdirs.user_state_path("hms-active-rooms")
+    return file_url(folder / "journal.sqlite")
+
+
+def file_url(path: Path) -> str:
+    """The URL of this file, whatever characters its name has."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
+
+
+def _one_read(
+    method: Callable[[Reading], Callable[Given, Found]],
+) -> Callable[Concatenate[Journal, Given], Found]:
+    """A method of `Reading` as one of `Journal`: a transaction for those who want no more."""
+
+    def read(journal: Journal, /, *given: Given.args, **named: Given.kwargs) -> Found:
+        with journal.read() as view:
+            return method(view)(*given, **named)
+
+    return read
+
+
+class Journal:
+    """The record in one database. Safe from many threads and processes at once.
+
+    Args:
+        url: SQLAlchemy URL, or ":memory:" (gone when closed, and with the process; opened when
+            it is first used). None: a file in the user's state directory, see `default_url()`. A
+            file that cannot be written, or `?mode=ro`, is opened for reading only.
+        clock: returns the time, aware UTC.
+        on_commit: called before and after each commit of a writing transaction.
+        key: at least 32 characters that whoever writes to the database does not know: the steps
+            are sealed with it. None: `HMS_JOURNAL_KEY`, if it is set.
+        create: make the journal if there is none; False: that is an error.
+
+    Raises:
+        ConfigurationError: a URL nothing can be made of, a key that is too short, no journal.
+        JournalError: the database cannot be opened, is of a newer version, or has another key.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        clock: Clock = lambda: datetime.now(UTC),
+        on_commit: Commit | None = None,
+        key: str | None = None,
+        create: bool = True,
+    ) -> None:
+        self._clock = clock
+        self._on_commit = on_commit
+        key = os.environ.get("HMS_JOURNAL_KEY", "") if key is None else key
+        if 0 < len(key) < _LEAST_KEY_CHARS:
+            raise ConfigurationError(
+                f"HMS_JOURNAL_KEY has {len(key)} characters, and needs {_LEAST_KEY_CHARS}.",
+                hint="Make one with: openssl rand -hex 32",
+            )
+        self._key = key.encode()
+        self._url, self._create = (url or default_url()).strip(), create
+        self._opening = threading.Lock()
+        self._opened: Database | None = None
+        self._closed, self._process = False, os.getpid()
+        if self._url != ":memory:":
+            self._open()
+
+    def _open(self) -> Database:
+        with self._opening:
+            if self._opened is None:
+                if self._closed or self._process != os.getpid():
+                    raise JournalError(GONE)
+                from hms_active_rooms.gate.journal.engines import Database
+
+                self._opened = Database(self._url, self._key, create=self._create)
+                # A journal nobody closed lets go of its file when nobody has it any more.
+                weakref.finalize(self, self._opened.dispose)
+            return self._opened
+
+    @property
+    def place(self) -> str:
+        """Its file or address, for a person to read; never a password."""
+        return self._opened.place if self._opened else self._url
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was none before this one was opened."""
+        return self._opened is not None and self._opened.begun
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.place})"
+
+    def close(self) -> None:
+        """Close the connections. A later use opens new ones; a journal in memory is gone."""
+        with self._opening:
+            self._closed = True
+            if self._opened is not None:
+                self._opened.close()
+
+    def now(self) -> datetime:
+        """The journal's time, aware UTC."""
+        return self._clock()
+
+    @contextmanager
+    def read(self) -> Iterator[Reading]:
+        """Reads of one moment; waits for no writer, and no writer waits for it."""
+        from hms_active_rooms.gate.journal.store import Reading
+
+        with self._open().begin("reads") as db:
+            yield Reading(db, self._clock, self._key)
+
+    @contextmanager
+    def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
+        """Reads and writes that are one step; nobody else writes meanwhile.
+
+        Args:
+            notes_only: the block changes the state of no action. What it writes may be lost if the
+                machine loses power in the next moments.
+        """
+        from hms_active_rooms.gate.journal.store import Writing
+
+        mode: Mode = "notes" if notes_only else "writes"
+        on_commit = self._on_commit or (lambda _: None)
+        with self._open().begin(mode) as db:
+            yield Writing(db, self._clock, self._key)
+            on_commit("before")
+        on_commit("after")
+
+    get = _one_read(lambda view: view.get)
+    latest = _one_read(lambda view: view.latest)
+    newest = _one_read(lambda view: view.newest)
+    actions = _one_read(lambda view: view.actions)
+    count = _one_read(lambda view: view.count)
+    events = _one_read(lambda view: view.events)
+    refused_requests = _one_read(lambda view: view.refused_requests)
+    steps = _one_read(lambda view: view.steps)
+    rivals = _one_read(lambda view: view.rivals)
+
+    def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: str) -> None:
+        """See `Writing.note`."""
+        with self.write(notes_only=True) as tx:
+            tx.note(action_id, kind, by=by, way=way, **data)
+
+    def export(self, file: IO[str], *, before: datetime, by: str) -> int:
+        """Write every action that ended before a moment to a file, whole, as JSON Lines.
+
+        The last line has the SHA-256 of all lines above it. What was exported is recorded once
+        the file is on disk, and only that can be pruned.
+
+        Args:
+            file: open for writing text.
+            before: aware; every revision of a call has to have ended before it.
+            by: who exports, for the record.
+
+        Returns:
+            How many actions.
+        """
+        from hms_active_rooms.gate.journal import archive
+
+        with self.read() as view:
+            found = archive.write(view, file, before)
+        with self.write() as tx:
+            archive.exported(tx, found, before, by)
+        return found.actions
+
+    def prune(self, *, before: datetime, by: str) -> Pruned:
+        """Delete what ended before a moment, was exported, and did not change since. One event
+        stays of each action, so that the same call is never sent again.
+
+        Args:
+            before: aware; see `export`.
+            by: who prunes, for the record.
+        """
+        from hms_active_rooms.gate.journal import archive
+
+        with self.read() as view:
+            calls = archive.ended(view, before)
+        done = []
+        for first in range(0, len(calls), _AT_ONCE):
+            with self.write() as tx:
+                done.append(archive.prune(tx, calls[first : first + _AT_ONCE], by))
+        with self.write() as tx:
+            archive.prune_rest(tx, before, by)
+        return archive.Pruned(sum(d.actions for d in done), sum(d.left for d in done))

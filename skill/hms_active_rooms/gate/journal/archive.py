@@ -43,28 +43,21 @@ def write(view: Reading, file: IO[str], before: datetime) -> Exported:
     """Write what ended before a moment, and flush it to disk."""
     found, sha256 = Exported(), hashlib.sha256()
 
-    def add(record: dict[str, Any]) -> None:
+    def add(**record: Any) -> None:
         line = json.dumps(record, sort_keys=True, default=datetime.isoformat) + "\n"
         sha256.update(line.encode())
         file.write(line)
 
     for key in ended(view, before):
         for action, columns in view.revisions(key):
-            told = _events(view, events.c.action_id == action.id)
-            row = columns if action.contradiction else row_of(action)
-            add(
-                {
-                    "action": row,
-                    "events": told,
-                    "steps": view.steps(action.id),
-                    "contradiction": action.contradiction,
-                }
-            )
+            told, wrong = _events(view, events.c.action_id == action.id), action.contradiction
+            row = columns if wrong else row_of(action)
+            add(action=row, events=told, steps=view.steps(action.id), contradiction=wrong)
             found.actions += 1
             found.upto[action.id] = max((event["seq"] for event in told), default=0)
     refused = (events.c.action_id == REQUESTS, events.c.kind != PRUNED)
     for event in _events(view, *refused, events.c.at < before):
-        add({"event": event})
+        add(event=event)
         found.upto[REQUESTS] = event["seq"]
     found.sha256 = sha256.hexdigest()
     end = {"actions": found.actions, "before": before.isoformat(), "sha256": found.sha256}

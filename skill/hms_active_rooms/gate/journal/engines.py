@@ -29,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.journal.journal import GONE, file_url
+from hms_active_rooms.gate.journal import GONE, file_url
 from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, prepare
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
@@ -94,21 +94,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
-    """A journal's database, open. Safe from many threads.
-
-    Args:
-        url: a SQLAlchemy URL, or ":memory:".
-        key: see `records.seal`.
-        create: make the journal if there is none; else that is an error.
-
-    Attributes:
-        place: its file or address, for a person to read; never a password.
-        begun: there was no journal before.
-
-    Raises:
-        ConfigurationError: a URL nothing can be made of, or there is no journal.
-        JournalError: the database cannot be opened, or is of a newer release.
-    """
+    """The database of a `Journal`, open. Safe from many threads."""
 
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
         self.place, self._key = _place(url), key
@@ -125,8 +111,7 @@ class Database:
                 path = quoted(file_url(Path(url) if drive else Path(url).absolute()), 300)
                 hint = f"HMS_JOURNAL or --journal must be a URL. For that file, give: {path}."
             raise ConfigurationError(
-                f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.",
-                hint=hint,
+                f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
         engine = self._modes["reads"]
         self._in_memory = _is_in_memory(engine.url)

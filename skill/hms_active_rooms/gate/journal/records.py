@@ -118,19 +118,12 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made: the same place and the same call is the same action.
+    """Where a call was made: the same place and the same call is the same action."""
 
-    Attributes:
-        thread: conversation or process.
-        message: the message or graph task that holds the call.
-        call: the call's id in it.
-        requester: who asks, for the record ("agent", "cli:ada").
-    """
-
-    thread: str
-    message: str
-    call: str
-    requester: str
+    thread: str  # conversation or process
+    message: str  # the message or graph task that holds the call
+    call: str  # the call's id in it
+    requester: str  # who asks, for the record ("agent", "cli:ada")
 
 
 NOTHING = Result()
@@ -139,58 +132,35 @@ NOTHING = Result()
 
 @dataclass(frozen=True)
 class Action:
-    """One row: a call at one revision. Times are aware UTC.
+    """One row: a call at one revision. Times are aware UTC."""
 
-    Attributes:
-        id: short, typeable; names this revision.
-        call_key: what all revisions of a call share.
-        thread, requester: see `Origin`.
-        call: the state-changing call, with full ids once its impact is known.
-        impact: who it hits; None for a call that was refused before anybody was looked up.
-        digest: binds an answer to this row, this call and this impact.
-        gate: "hard" for a destructive tool, else "soft".
-        state: the state now; late means `expired`, also if nobody has moved the row yet.
-        note: why it is asked again, when it is.
-        reason: why it was rejected or expired.
-        decided_by, decided_way, decided_at: who decided, by which way and when; "" for nobody.
-        worker: the process that sends or sent it.
-        lease_until: until when that process may still be sending.
-        result: how sending ended.
-        edited_from: id of the row whose words a person edited into this one.
-        content: digest of the call as it was made, before ids were completed.
-        told_at: when the program that asked was first told how it ended.
-        contradiction: what is wrong with the row: it cannot be read, or is not what its events
-            say. It is shown, and nothing is done for it.
-        mark: the journal's newest event when the row was read.
-    """
-
-    id: str
-    call_key: str
+    id: str  # short, typeable; names this revision
+    call_key: str  # what all revisions of a call share
     revision: int
-    thread: str
-    requester: str
-    call: StateChange
-    impact: Impact | None
-    digest: str
-    gate: Literal["soft", "hard"]
-    state: State
+    thread: str  # see `Origin`
+    requester: str  # see `Origin`
+    call: StateChange  # with full ids once its impact is known
+    impact: Impact | None  # who it hits; None: refused before anybody was looked up
+    digest: str  # binds an answer to this row, this call and this impact
+    gate: Literal["soft", "hard"]  # "hard" for a destructive tool
+    state: State  # as it is now: late means `expired`, also if nobody has moved the row yet
     created_at: datetime
     expires_at: datetime
-    note: str = ""
-    reason: str = ""
-    decided_by: str = ""
+    note: str = ""  # why it is asked again, when it is
+    reason: str = ""  # why it was rejected or expired
+    decided_by: str = ""  # "" for nobody
     decided_way: Way | Literal[""] = ""
-    worker: str = ""
+    worker: str = ""  # the process that sends or sent it
     decided_at: datetime | None = None
     sent_at: datetime | None = None
-    lease_until: datetime | None = None
+    lease_until: datetime | None = None  # until when the worker may still be sending
     finished_at: datetime | None = None
-    result: Result = NOTHING
-    edited_from: str | None = None
-    content: str = ""
-    told_at: datetime | None = None
-    contradiction: str = ""
-    mark: int = field(default=0, compare=False)
+    result: Result = NOTHING  # how sending ended
+    edited_from: str | None = None  # id of the row whose words a person edited into this one
+    content: str = ""  # digest of the call as it was made, before ids were completed
+    told_at: datetime | None = None  # when the program that asked was first told how it ended
+    contradiction: str = ""  # why it cannot be read, or is not what its events say: only shown
+    mark: int = field(default=0, compare=False)  # the journal's newest event when it was read
 
     @property
     def tool(self) -> str:
@@ -308,16 +278,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Grant:
-    """ "For the rest of this session": what the next calls must match to run unasked.
-
-    Attributes:
-        tool, room_id, session_id: the same tool in the same session.
-        thread, requester, worker: the same conversation, in the same process.
-        audience: what the tool's calls must have in common, compared field by field.
-        most: the most people a covered call may reach.
-        granted_by, action_id: who said so, about what.
-        expires_at: aware UTC.
-    """
+    """ "For the rest of this session": what the next calls must match to run unasked: the same
+    tool in the same session, asked for in the same conversation by the same process."""
 
     tool: str
     room_id: str
@@ -325,10 +287,10 @@ class Grant:
     thread: str
     requester: str
     worker: str
-    audience: tuple[str, ...]
-    most: int
-    granted_by: str
-    action_id: str
+    audience: tuple[str, ...]  # what the tool's calls must have in common, field by field
+    most: int  # the most people a covered call may reach
+    granted_by: str  # who said so
+    action_id: str  # about what
     expires_at: datetime
 
     def columns(self) -> dict[str, Any]:
@@ -386,13 +348,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action that a row holds, as it is now.
-
-    Args:
-        row: its columns, and `mark`.
-        now: the time.
-        wrong: its `contradiction`, unless it cannot be read at all.
-    """
+    """The action that a row holds, as it is now: its columns, and `mark`. `wrong`: its
+    `contradiction`, unless it cannot be read at all."""
     found = {name: row[name] for name in _PLAIN}
     try:
         for name, known in _KNOWN.items():
@@ -418,33 +375,25 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 
 def sealed(key: bytes, *, naive: bool = False, **values: object) -> str:
-    """The seal of values: an HMAC-SHA256, or without a key their SHA-256; 64 hex characters."""
+    """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters.
+
+    `naive` leaves out the time zone of moments, as `canonical` does.
+    """
     text = canonical(values, naive=naive).encode()
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """What binds a row to the event that made it what it is.
-
-    Args:
-        key: the journal's; b"" for none.
-        columns: the row's.
-        event: when, what, by whom, which way, and its data.
-    """
+    """What binds a row to the event that made it what it is: when, what, by whom, which way, and its
+    data. `key`: the journal's; b"" for none."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, naive=True, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row by its last step; "" if nothing is.
-
-    Args:
-        key: the journal's; b"" for none.
-        columns: the row's.
-        event: its last step on record.
-        found: the seal of that.
-    """
+    """What is wrong with a row by its last step, `event`, whose seal on record is `found`; "" if
+    nothing is."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):

@@ -138,20 +138,13 @@ def _ids(items: object) -> list[str]:
 @dataclass(frozen=True)
 class _Compiled:
     """A statement that is compiled once and then run by the database's driver: SQLAlchemy's own
-    work at each execution costs several times what SQLite does for it.
-
-    Attributes:
-        fixed: the values that stand in the statement, as the driver takes them.
-        bound: by parameter, the function that turns our value into the driver's.
-        names: its columns.
-        read: by column, the function that turns the driver's value into ours.
-    """
+    work at each execution costs several times what SQLite does for it."""
 
     text: str
-    fixed: Row
-    bound: Mapping[str, Callable[[Any], Any]]
-    names: tuple[str, ...]
-    read: Mapping[str, Callable[[Any], Any]]
+    fixed: Row  # the values that stand in the statement, as the driver takes them
+    bound: Mapping[str, Callable[[Any], Any]]  # by parameter: turns our value into the driver's
+    names: tuple[str, ...]  # its columns
+    read: Mapping[str, Callable[[Any], Any]]  # by column: turns the driver's value into ours
 
 
 @lru_cache(maxsize=512)
@@ -182,25 +175,14 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """Which rows.
-
-    Attributes:
-        id: the row with this id.
-        state: rows that are in this state now.
-        room_id: rows of this room.
-        rooms: rows of these rooms; None: of any.
-        thread: rows of this conversation.
-        within: rows of these conversations; "a:" stands for "a:" with any one word after it.
-            None: of any.
-        requester: rows that this one asked for.
-    """
+    """Which rows: those of which each of these holds; None holds of any."""
 
     id: str
-    state: State | None
+    state: State | None  # now
     room_id: str | None
     rooms: Collection[str] | None
     thread: str | None
-    within: Collection[str] | None
+    within: Collection[str] | None  # conversations; "a:" stands for "a:" and any one word behind it
     requester: str | None
 
 
@@ -272,19 +254,19 @@ class Reading:
         return next(iter(self._actions(newest)), None), sum(each["calls"] for each in found)
 
     def actions(
-        self, *, oldest_first: bool = False, limit: int = 50, **which: Unpack[Which]
+        self,
+        *states: State,
+        oldest_first: bool = False,
+        limit: int | None = 50,
+        **which: Unpack[Which],
     ) -> list[Action]:
-        """At most `limit` rows, see `Which`, the newest ones first."""
+        """At most `limit` rows, see `Which`, the newest ones first; those in one of these states."""
+        any_of = [self._filters({**which, "state": state}) for state in states]
+        fit = any_of or [self._filters(which)]
         age = actions.c.created_at
-        order = age if oldest_first else age.desc()
-        query = _ROW.where(*self._filters(which)).order_by(order, actions.c.id)
+        query = _ROW.where(sa.or_(*(sa.and_(sa.true(), *filters) for filters in fit)))
+        query = query.order_by(age if oldest_first else age.desc(), actions.c.id)
         return self._actions(self.found(query.limit(limit)))
-
-    def ids(self, *states: State, **which: Unpack[Which]) -> list[str]:
-        """The ids of the rows in one of these states, the newest first."""
-        fit = [sa.and_(*self._filters({**which, "state": state})) for state in states]
-        query = sa.select(actions.c.id).where(sa.or_(*fit)).order_by(actions.c.created_at.desc())
-        return [row["id"] for row in self.found(query)]
 
     def count(self, **which: Unpack[Which]) -> int:
         """How many rows there are; see `Which`."""
@@ -298,16 +280,17 @@ class Reading:
         [found] = self._rows(_SENT_SINCE, **given)
         return found["alike"], found["whole"]
 
+    def rivals(self, action: Action) -> list[Action]:
+        """Other destructive actions of its room that are being sent."""
+        sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
+        # Nobody can end a row whose record is broken, so nobody waits for it.
+        return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
+
     def has_rival(self, action: Action) -> bool:
-        """Whether another destructive action of the room is being sent, or was when `action` was
-        read. By the order of the record: the clocks of several machines may differ."""
-        for other in self.actions(state="sent", room_id=action.room_id, limit=1000):
-            # Nobody can end a row whose record is broken, so nobody waits for it.
-            if other.id != action.id and other.gate == "hard" and not other.contradiction:
-                return True
+        """Whether an action has `rivals`, or had some since it was read. By the order of the record:
+        the clocks of several machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
-        [found] = self._rows(_ENDED_SINCE, **given)
-        return bool(found["ended"])
+        return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given)[0]["ended"])
 
     def history_fault(self, action: Action) -> str:
         """Why the events of a row do not lead to it; "" if they do."""
@@ -541,14 +524,12 @@ class Writing(Reading):
         added = self._execute(add, {**event, "action_id": action_id, "seal": bound})
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
-    def _update(self, action_id: str, *where: sa.ColumnElement[bool], **values: Any) -> bool:
-        mine = actions.update().where(actions.c.id == action_id, *where)
-        return self.db.execute(mine.values(**values)).rowcount == 1
-
     def renew(self, action_id: str, *, lease_s: float) -> bool:
         """Prolong this worker's lease; False: the row was taken from it, so it must not send."""
-        mine = (actions.c.state == "sent", actions.c.worker == this_worker())
-        return self._update(action_id, *mine, lease_until=self.now() + timedelta(seconds=lease_s))
+        mine = (actions.c.id == action_id, actions.c.state == "sent")
+        prolong = actions.update().where(*mine, actions.c.worker == this_worker())
+        until = self.now() + timedelta(seconds=lease_s)
+        return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def start_step(self, action_id: str, peer_id: str) -> bool:
         """Record that one person's request is about to leave; False: it was started before."""
@@ -574,7 +555,8 @@ class Writing(Reading):
 
     def told(self, action_id: str) -> None:
         """Record that the program that asked was told how the action ended; the first time counts."""
-        if self._update(action_id, actions.c.told_at.is_(None), told_at=self.now()):
+        first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
+        if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
 
     def add_grant(self, grant: Grant) -> None:

@@ -128,9 +128,7 @@ events = _table(
 """`seal`: see `records.seal`; "" for an event that is no step of the machine."""
 
 exports = _table(
-    "hms_exports",
-    _text("action_id", 16, primary_key=True),
-    _column("upto", sa.Integer),
+    "hms_exports", _text("action_id", 16, primary_key=True), _column("upto", sa.Integer)
 )
 """The newest event of an action that an export holds."""
 
@@ -142,10 +140,7 @@ steps = _table(
 )
 
 asks = _table(
-    "hms_asks",
-    _text("place", primary_key=True),
-    _column("items", _Json),
-    _column("at", _Moment),
+    "hms_asks", _text("place", primary_key=True), _column("items", _Json), _column("at", _Moment)
 )
 
 grants = _table(
@@ -228,26 +223,20 @@ def _protect_events(db: sa.Connection) -> None:
 
 # --- made, brought up to date, checked ------------------------------------------------------------
 
-_TO_VERSION = {
-    2: [
-        "ALTER TABLE hms_actions ADD COLUMN content VARCHAR(64) NOT NULL DEFAULT ''",
-        "ALTER TABLE hms_actions ADD COLUMN told_at TIMESTAMP",
-        "CREATE INDEX ix_hms_actions_content ON hms_actions (content)",
-        "UPDATE hms_actions SET decided_way = 'grant' WHERE decided_way LIKE 'grant of %'",
-    ],
-    3: ["ALTER TABLE hms_events ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''"],
-    4: [
-        "ALTER TABLE hms_journal ADD COLUMN key_check VARCHAR(64) NOT NULL DEFAULT ''",
-        "ALTER TABLE hms_grants ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
-        "DELETE FROM hms_grants",  # they last half an hour, and had no seal
-    ],
-}
-"""What makes a journal of the version before one of this version."""
+_FROM_0_1_0 = [
+    "ALTER TABLE hms_actions ADD COLUMN content VARCHAR(64) NOT NULL DEFAULT ''",
+    "ALTER TABLE hms_actions ADD COLUMN told_at TIMESTAMP",
+    "CREATE INDEX ix_hms_actions_content ON hms_actions (content)",
+    "UPDATE hms_actions SET decided_way = 'grant' WHERE decided_way LIKE 'grant of %'",
+    "ALTER TABLE hms_events ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
+    "ALTER TABLE hms_journal ADD COLUMN key_check VARCHAR(64) NOT NULL DEFAULT ''",
+    "ALTER TABLE hms_grants ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
+    "DELETE FROM hms_grants",  # they last half an hour, and had no seal
+]
+"""What makes a journal of 0.1.0 one of this release."""
 
-_ALSO_ON = {
-    # SQLite enforces no lengths, and cannot change them.
-    ("postgresql", 2): ["ALTER TABLE hms_steps ALTER COLUMN state TYPE VARCHAR(16)"],
-}
+_ALSO_ON_POSTGRESQL = ["ALTER TABLE hms_steps ALTER COLUMN state TYPE VARCHAR(16)"]
+"""SQLite enforces no lengths, and cannot change them."""
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
@@ -266,15 +255,13 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
         db.execute(versions.insert().values(version=SCHEMA_VERSION))
         _protect_events(db)
     elif found < SCHEMA_VERSION:
-        for version in range(found + 1, SCHEMA_VERSION + 1):
-            for statement in _TO_VERSION[version] + _ALSO_ON.get((db.dialect.name, version), []):
-                db.execute(sa.text(statement))
+        on_postgresql = db.dialect.name == "postgresql"
+        for statement in _FROM_0_1_0 + on_postgresql * _ALSO_ON_POSTGRESQL:
+            db.execute(sa.text(statement))
         exports.create(db, checkfirst=True)
         for trigger in _triggers(db):
-            table = " ON hms_events" if db.dialect.name == "postgresql" else ""
-            db.exec_driver_sql(f"DROP TRIGGER {trigger}{table}")
-        if found < 3:
-            _seal(db)
+            db.exec_driver_sql(f"DROP TRIGGER {trigger}{on_postgresql * ' ON hms_events'}")
+        _seal(db)
         _protect_events(db)
         db.execute(versions.update().values(version=SCHEMA_VERSION))
     if key:

@@ -15,7 +15,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import field_validator
 
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.moderator.offline.replies import CAPABILITIES_TEXT
+from hms_active_rooms.moderator.offline.reading import CAPABILITIES_TEXT
 from hms_active_rooms.moderator.offline.steps import next_step
 from hms_active_rooms.moderator.offline.turns import TOOLS
 
@@ -25,17 +25,13 @@ __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 class CommandsModel(BaseChatModel):
     """A chat model that turns plain English sentences of a moderator into tool calls.
 
-    No network and no randomness: the same history gives the same answer. A sentence that
-    does not fit the grammar as a whole does nothing.
+    No network and no randomness: the same history gives the same answer. A sentence that does
+    not fit the grammar as a whole does nothing. Without `bind_tools` it proposes any of the five
+    tools; with it, only those bound.
 
     Args:
         room_id: the room of the conversation. None: from the person's sentence, else from a
-            system message with a line "Room: <id>".
-
-    Without `bind_tools` it proposes any of the five tools; with it, only those bound.
-
-    Raises:
-        InvalidCall: `room_id` is not a room id.
+            system message with a line "Room: <id>". InvalidCall if it is no room id.
     """
 
     room_id: str | None = None

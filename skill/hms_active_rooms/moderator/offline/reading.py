@@ -1,12 +1,13 @@
 """A sentence as orders: `orders.lark` for what changes the room, `words.yaml` for the rest. Pure.
 
-A line is cut at commas, full stops and "and". Each part is an order, a statement (which may be the
-reason), a taking back, or a look; if one is none of these, nothing is ordered.
+A line is cut at punctuation, at "and", and where a reason begins. Each part is an order, a reason,
+a taking back, a look or courtesy; if one is none of these, nothing is ordered.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,10 +20,13 @@ from hms_active_rooms.untrusted import escaped
 if TYPE_CHECKING:
     from lark import Lark
 
+    from hms_active_rooms.moderator.offline.roster import Roster
+
 _HERE: Final = Path(__file__).parent
 _MAX_CHARS: Final = 2000
-_MAX_PARTS: Final = 10
+_MAX_CUTS: Final = 12
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
+_QUOTED: Final = re.compile(r"\"[^\"]+\"|'(?:[^']|(?<=\w)'(?=\w))+'")
 
 CHANGES: Final = frozenset({"remove", "tell", "end"})
 
@@ -37,40 +41,30 @@ def _file() -> Any:
 
 @cache
 def filled(text: str) -> str:
-    """A pattern with its macros filled in, and its lines as alternatives.
+    """A pattern with its macros filled in; a new line, but for the last, is one more alternative.
 
     The groups written in the pattern itself capture; those that come from a macro do not.
     """
 
     def put(macro: re.Match[str]) -> str:
-        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", filled(_file()["macros"][macro[1]]))
+        told = filled(_file()["macros"][macro[1]].strip().replace("\n", "|"))
+        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", told)
 
-    return re.sub(r"\{([a-z_]+)\}", put, text.strip().replace("\n", "|"))
+    return re.sub(r"\{([a-z_]+)\}", put, text)
 
 
 def whole(text: str) -> str:
-    return rf"(?<![\w'-])(?:{filled(text)})(?![\w'-])"
+    return rf"(?<![\w'-])(?:{filled(text.strip().replace(chr(10), '|'))})(?![\w'-])"
 
 
 @cache
 def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
-    told = _file()[section][kind]
-    return re.compile(filled(told) if section == "macros" else whole(told), re.IGNORECASE)
+    return re.compile(whole(_file()[section][kind]), re.IGNORECASE)
 
 
-def is_pronoun(name: str) -> bool:
-    """Whether the words stand for somebody named before."""
-    return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
-
-
-def slip(word: str, known: str) -> bool:
-    """Whether a letter of the known word is missing, doubled or in the place of its neighbour."""
-    from rapidfuzz.distance import OSA
-
-    if len(word) < 3 or OSA.distance(word, known, score_cutoff=1) != 1:
-        return False
-    doubled = re.sub(r"(.)\1", r"\1", word) == re.sub(r"(.)\1", r"\1", known)
-    return len(word) < len(known) or doubled or sorted(word) == sorted(known)
+def begins(text: str, words: str) -> re.Match[str] | None:
+    """The words of a pattern at the beginning of a text."""
+    return re.match(f"(?i){whole(words)}", text)
 
 
 @cache
@@ -88,12 +82,38 @@ def kinds(section: str) -> tuple[str, ...]:
 
 def say(reply: str, **parts: object) -> str:
     """A reply by its name; a text that is no name as it is."""
-    examples = kinds("examples")
     if reply not in _file()["says"]:
         return reply
-    shown = ", ".join(f'"{examples[place]}"' for place in (0, 4, 8))
-    listed = "\n".join(f"- {one}" for one in examples)
-    return str(_file()["says"][reply].format(shown=shown, examples=listed, **parts))
+    examples = kinds("examples")
+    parts["shown"] = ", ".join(f'"{examples[place]}"' for place in (0, 4, 8))
+    parts["examples"] = "\n".join(f"- {one}" for one in examples)
+    text = str(_file()["says"][reply].format(**parts))
+    return f"{text[:-1]}Nothing was done." if text.endswith(" -") else text
+
+
+EXAMPLES: Final = kinds("examples")
+"""Sentences that are understood, every one tested. Some are shown when another is not."""
+
+CAPABILITIES_TEXT: Final = say("help")
+
+
+def is_pronoun(name: str) -> bool:
+    """Whether the words stand for somebody named before."""
+    return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a text could be one name, and is no order."""
+    told = pattern("who", "macros").fullmatch(text) and not re.search(r"[,;:!?()]", text)
+    return bool(told) and not pattern("verbs").match(text)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in a list such as "Ann, Bob and Cy"."""
+    if _QUOTED.fullmatch(text.strip()):
+        return (text.strip(),)
+    parts = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))
+    return tuple(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -105,9 +125,8 @@ class Order:
             has under `talk` do not.
         who: the names, as spoken.
         words: for `tell` the audience and then the message, for `look` what is looked for.
-        manner: the word a message or a look began with.
+        manner: the word a message or a look began with; "told" once its audience is apart.
         about: what was said before it, where a pronoun finds its person.
-        spared: who is named as not meant.
     """
 
     verb: str
@@ -117,7 +136,6 @@ class Order:
     lock: bool = False
     reason: str | None = None
     about: str = ""
-    spared: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,53 +150,28 @@ class Reading:
 @lru_cache(maxsize=256)
 def read(text: str) -> Reading:
     """What a text asks for."""
-    line = re.sub(" +", " ", text.strip())
-    seen = re.sub(r'["`<&\\\]]', "", line.translate(_QUOTES))
+    line = re.sub(" +", " ", text.strip()).translate(_QUOTES)
+    seen = re.sub(r'["`<&\\\]]', "", line)
     if not line or len(line) > _MAX_CHARS or escaped(seen) != seen:
         return Reading(why="unreadable")
     line, rooms = _without_rooms(line)
-    found = _talk(line) or _combined(line) or _look(line) or _mended(line)
-    return replace(found or Reading(why=_why_not(line)), rooms=rooms)
+    orders = _talk(line) or _combined(line) or _look(line) or _mended(line)
+    return Reading(orders, "" if orders else _why_not(line), rooms)
 
 
-def fits(text: str, *kinds_of_why: str) -> bool:
+def _fits(text: str, *kinds_of_why: str) -> bool:
     """Whether the text outside its quotes shows one of these reasons not to take it as an order."""
     return any(pattern(kind, "why").search(_unquoted(text)) for kind in kinds_of_why)
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r'"[^"]*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text.translate(_QUOTES))
+    return re.sub(r'"[^"]*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
 
 
 def plainly(text: str) -> str:
     """The text without the courtesy around it."""
-    around = rf"(?:{pattern('courtesy').pattern}|[ ,.!?])+"
-    return re.sub(rf"(?i)^{around}|{around}$", "", text)
-
-
-def _bare(text: str) -> tuple[str, bool]:
-    """The words of an order without the courtesy before them, and whether they were asked for."""
-    asked, plain = False, ""
-    while plain != text:
-        plain = text
-        for kind in ("ask", "mind", "front", "please"):
-            if match := re.match(rf"(?i){whole('{' + kind + '}')}[\s,.!:–—-]*", text):
-                asked, text = asked or kind in ("ask", "mind"), text[match.end() :]
-                break
-        else:
-            text = text.lstrip(" ,.!")
-        if asked and (match := re.match(r"(?i)(\w+?)(?:ing|ed)\b", text)):
-            stem = match[1]
-            known = {*kinds("mended"), *kinds("verbs_in_ing")}
-            verb = next((v for v in (stem, f"{stem}e", stem[:-1]) if v.lower() in known), match[0])
-            text = verb + text[match.end() :]
-    return text, asked
-
-
-def is_name(text: str) -> bool:
-    """Whether a text could be one name, and is no order."""
-    told = pattern("who", "macros").fullmatch(text) and not re.search(r"[,;:!?()]", text)
-    return bool(told) and not pattern("verbs").match(text)
+    start, end = whole("{ask}|{front}|{tail}|no|wow|not again"), whole("{tail}")
+    return re.sub(rf"(?i)^(?:{start}|[ ,.!?])+|(?:{end}|[ ,.!?])+$", "", text)
 
 
 def _without_rooms(line: str) -> tuple[str, frozenset[str]]:
@@ -187,127 +180,156 @@ def _without_rooms(line: str) -> tuple[str, frozenset[str]]:
     first = re.match(room, line)
     rest = line[first.end() :].strip() if first else line
     head, colon, tail = rest.partition(":")
-    found = [] if not colon and re.match(whole("{message}"), rest) else re.findall(room, head)
+    found = [] if not colon and pattern("message", "macros").match(rest) else re.findall(room, head)
     ids = [told[1] for told in found] + ([first[2]] if first else [])
     line = re.sub(room, r"\1the room", head) + colon + tail if found else rest
     return line, frozenset(map(str.lower, ids))
 
 
-def _talk(line: str) -> Reading | None:
+def _talk(line: str) -> tuple[Order, ...]:
     for kind in kinds("talk"):
         told, asked = pattern(kind, "talk"), line.endswith("?") and kind in ("yes", "no", "other")
         if not asked and (told.fullmatch(line.strip(" ,.!?")) or told.fullmatch(plainly(line))):
-            return Reading((Order(kind),))
-    return None
+            return (Order(kind),)
+    return ()
 
 
-def _mended(line: str) -> Reading | None:
+def _mended(line: str) -> tuple[Order, ...]:
     """The line as it is also said, its known words mended if a letter is missing, doubled or moved."""
+    from rapidfuzz.distance import OSA
+
     spoken = line
     for told, text in rows("spoken"):
         spoken = re.sub(told, text, spoken, count=1, flags=re.IGNORECASE)
-    head = re.match(r'[^:"]*', spoken)
-    end = head.end() if head else 0
+    head = re.split('[:"]', spoken)[0]
 
     def known(match: re.Match[str]) -> str:
-        word, known = match[0], None if pattern("verbs").match(match[0]) else kinds("mended")
-        return next((one for one in known or () if slip(word.lower(), one)), word)
+        word, words = match[0].lower(), () if pattern("verbs").match(match[0]) else kinds("mended")
+        near = (one for one in words if OSA.distance(word, one, score_cutoff=1) == 1)
+        fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
+        return next(fits, match[0])
 
-    fixed = re.sub(r"[^\W\d_]{3,}", known, spoken[:end]) + spoken[end:]
-    return (_combined(fixed) or _look(fixed)) if fixed != line else None
+    fixed = re.sub(r"(?!bot\b)[^\W\d_]{3,}", known, head) + spoken[len(head) :]
+    return (_combined(fixed) or _look(fixed)) if fixed != line else ()
 
 
 # --- the parts of a line --------------------------------------------------------------------------
 
-_Part = tuple[str, Order | str]  # its kind, and its order or words
+_Part = tuple[str, str, Order]
+"""What joins it to the part before, its kind, and its order, whose words are the part."""
 
-_CUT: Final = re.compile(
-    r"\s*(?:[,;.!?]+|\.{2,}|…|\s[-–—]+)\s+|\s*[—…]\s*"
-    r"|(?i:,?\s+(?:and then|and|&|plus|then|so)\s+(?:also |then )?)"
-)
+_ORDERED: Final = ("order", "courtesy")
+_HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
+_SOFT: Final = ("negation", "mood", "reported")
+_REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SOFT)}
+"""What a reason must not show, by how it is joined to the order."""
 
 
-def _combined(line: str) -> Reading | None:
+@cache
+def _cut() -> re.Pattern[str]:
+    joint, subject = whole("{joint}"), filled("{subject}")
+    return re.compile(
+        rf"(?i)(?P<why>(?:[\s,;.]+|^)(?!for|\s+for){joint}\s+|:\s+(?={subject}))"
+        rf"|(?P<for>\s+{joint}\s+|\s*\((?=[^()]+\)))"
+        r"|(?P<which>\s+(?:who|that|which)(?=(?:'?s| is| keeps| has been) ))"
+        r"|(?P<and>,?\s+(?:and then|and|&|plus|n)\s+(?:also |then )?)"
+        r"|(?P<mark>\s*(?:[,;.!?]+|…)\s+(?:(?:then|so|and)\s+)?|\s[-–—]+\s+|\s*[—…]\s*"
+        rf"|,?\s+(?:then|so)\s+|\s+(?={subject}))"
+    )
+
+
+def _combined(line: str) -> tuple[Order, ...]:
     """The orders of a line of which every part is understood, each part as long as possible."""
-    marks = [m.span() for m in _CUT.finditer(_unquoted(line))][:_MAX_PARTS]
-    edges = [0, *(edge for span in marks for edge in span), len(line)]
-    places = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+    cuts = list(_cut().finditer(_unquoted(line)))[:_MAX_CUTS]
+    edges = [0, *(edge for one in cuts for edge in one.span()), len(line)]
+    joints = ["", *(str(one.lastgroup) for one in cuts)]
+    spans = zip(edges[::2], edges[1::2], joints, strict=True)
+    places = [span for span in spans if line[span[0] : span[1]].strip()]
 
     @cache
     def parts(first: int) -> list[_Part] | None:
         for last in range(len(places), first, -1):
-            start, end = places[first][0], places[last - 1][1]
+            (start, _, joint), end = places[first], places[last - 1][1]
             asked = line[end:].lstrip()[:1] == "?" or line[start:end].endswith("?")
-            part = _part(line[start:end], line[:start], single=last == first + 1, asked=asked)
+            single = last == first + 1
+            part = _part(line[start:end], line[:start], joint, single=single, asked=asked)
             if part and (rest := parts(last)) is not None:
-                return [part, *rest]
+                return [(joint, *part), *rest]
         return [] if first == len(places) else None
 
-    orders, reasons, taken = list[Order](), list[str](), False
-    before = ""
-    for kind, what in parts(0) or ():
+    orders, reasons, taken, before = list[Order](), list[str](), False, "order"
+    for joint, kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
-        if isinstance(what, Order):
-            if before in ("statement", "look") and pattern("governs").search(what.about):
-                return None
+        # What is joined to a statement by "and" is part of it, and so is a statement of an order.
+        if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
+            return ()
+        plural = re.match(r"(?i)(?:all|any|both|each|every)|.*s$|$", "".join(last.who[-1:]))
+        if (joint == "for" and last.verb == "end") or (joint == "which" and plural):
+            return ()
+        if kind in ("order", "instead", "look"):
             if last.verb == "end" and what.verb in ("end", "end_it", "lock_only"):
                 lock = what.lock or last.lock or what.verb == "lock_only"
                 what, kind = replace(last, lock=lock), "instead"
             orders = [*orders[: -1 if taken or kind == "instead" else None], what]
             taken = False
-        elif kind == "statement":
-            reasons.append(what)
-        elif kind == "back" and what and last.who:
-            other, taken = what.removeprefix("not "), False
-            orders[-1] = (
-                replace(last, spared=other) if other != what else replace(last, who=(what,))
-            )
+        elif kind == "reason":
+            reasons.append(what.words)
+        elif kind == "back" and what.who and last.who:
+            orders[-1], taken = replace(last, who=what.who), False
         elif kind == "back":
             taken = bool(orders)
         before = kind
     changes = [order for order in orders if order.verb in CHANGES]
-    if taken:
-        return Reading(why="negation")
-    if len(orders) > 1 and any(o.verb not in ("look", "status", *CHANGES) for o in orders):
-        return None
+    if taken or any(o.verb not in ("look", "status", *CHANGES) for o in orders[1:] and orders):
+        return ()
     reason = "; ".join(reasons) or None
-    told = [o if o.verb == "tell" or o.reason else replace(o, reason=reason) for o in changes]
-    return Reading(tuple(told or orders[:1])) if orders else None
+    told = [o if o.verb == "tell" else replace(o, reason=reason) for o in changes]
+    return tuple(told or orders[:1])
 
 
-def _part(text: str, before: str, *, single: bool, asked: bool) -> _Part | None:
-    bare = before and re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text)
-    if not bare and (order := _order(text.rstrip("?") + "?" * asked)):
+def _part(
+    text: str, before: str, joint: str, *, single: bool, asked: bool
+) -> tuple[str, Order] | None:
+    plain, none = plainly(text), Order("", words=text.strip(" .!)"))
+    back = pattern("back").pattern
+    taken = re.match(rf"(?i){back}(?:[\s,]+{back})*", text)
+    if joint in _REASONS:
+        barred = bool(taken) or asked or _fits(f"{joint} {text}", *_REASONS[joint])
+        return ("reason", none) if single and not barred and not _joins_order(text) else None
+    if before and re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text):
+        return "back", none
+    if order := _order(text.rstrip("?") + "?" * asked):
         return "order", replace(order, about=before)
-    if not plainly(text) and not (before and pattern("back").search(text)):
-        return None if asked and not pattern("please", "macros").search(text) else ("courtesy", "")
+    if not plain and not (before and pattern("back").search(text)):
+        polite = not asked or re.search(f"(?i){whole('{please}')}", text)
+        return ("courtesy", none) if polite and not _fits(text, "unquoted") else None
     if not single:
         return None
-    if bare:
-        return "back", ""
-    back = pattern("back").pattern
-    if before and (match := re.match(rf"(?i){back}(?:[\s,]+{back})*", text)):
+    if before and taken:
         # What follows may be nothing, another order, or a name.
-        rest, negated = text[match.end() :].strip(" ,:-–—"), re.search(r"(?i)n[o']t\b", match[0])
-        if (again := _order(rest)) and again.verb in CHANGES:
-            return None if negated else ("instead", again)
+        rest, negated = text[taken.end() :].strip(" ,:-–—"), re.search(r"(?i)n[o']t\b", taken[0])
         name = rest.rstrip(" .!")
-        return (
-            ("back", f"not {name}" if name and negated else name)
-            if not name or is_name(name)
-            else None
-        )
-    if asked and re.match(r"(?i)(?:is|was|would) (?:that|this|it)\b", text):
-        return None
-    looking = asked or _ASKS.match(plainly(text))
-    if not looking:
-        stands = _is_statement(text) and (not plainly(before) or _as_reason(text))
-        return ("statement", text.strip(" .!")) if stands else None
-    look = None if fits(text, "condition", "delay", "negation", "mood") else _look(text)
-    return ("look", look.orders[0]) if look else None
+        if (again := _order(rest)) and again.verb in CHANGES and not negated:
+            return "instead", again
+        if name and (again or negated or not is_name(name)):
+            return None
+        return "back", replace(none, who=(name,) if name else ())
+    if asked or re.match(r"(?i)(?:list|show|count|check|who|how many)\b", plain):
+        of_order = re.match(r"(?i)(?:is|was) (?:that|this|it)\b", text)
+        barred = of_order is not None or _fits(text, "condition", "delay", "negation", "mood")
+        return ("look", look[0]) if not barred and (look := _look(text)) else None
+    told = _is_statement(text) and not (plainly(before) and re.match("(?i)(that|this) ", text))
+    return ("reason", none) if told else None
 
 
-_ASKS: Final = re.compile(r"(?i)(?:list|show|count|check|who|how many)\b")
+def _is_statement(text: str) -> bool:
+    barred = _fits(text, *_HARD, "reported", "mood") or pattern("asks", "macros").match(text)
+    return bool(pattern("statement").match(text)) and not barred and not _joins_order(text)
+
+
+def _joins_order(text: str, begin: str = ". ") -> bool:
+    joint = r"(?:\b(?:and|then|plus|also|or)|[,;&+.!?]|->)(?: (?:then|also|please|just|to|not|so))*"
+    return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", begin + _unquoted(text)))
 
 
 # --- one order ------------------------------------------------------------------------------------
@@ -317,18 +339,27 @@ _ASKS: Final = re.compile(r"(?i)(?:list|show|count|check|who|how many)\b")
 def _parser() -> Lark:
     from lark import Lark
 
-    text = re.sub(r"(?m)^//.*\n", "", (_HERE / "orders.lark").read_text(encoding="utf-8"))
-    text = text.replace("{cannot}", "|".join(told for told, _ in rows("cannot")))
-    # Texts in quotes that stand side by side are one pattern of whole words, which loads fast.
-    pieces = re.split(r"(?<=[\s:(|])(/(?:\\.|[^/\n])+/i?s?)", text)
-    pieces[1::2] = map(filled, pieces[1::2])
-    pieces[::2] = [re.sub(r'"[^"\n]+"(?:\s+"[^"\n]+")*', _listed, piece) for piece in pieces[::2]]
-    return Lark("".join(pieces), parser="lalr", g_regex_flags=re.ASCII)
+    cannot = "|".join(told for told, _ in rows("cannot"))
+    terms = {name: whole(one.replace("{cannot}", cannot)) for name, one in _file()["terms"].items()}
+    rules = filled((_HERE / "orders.lark").read_text(encoding="utf-8"))
+    text = rules + "".join(f"\n{name}: /{one}/i" for name, one in terms.items())
+    return Lark(text, parser="lalr", g_regex_flags=re.ASCII)
 
 
-def _listed(match: re.Match[str]) -> str:
-    told = whole("|".join(re.findall('"([^"]+)"', match[0])))
-    return f"/{told}/i"
+def _bare(text: str) -> tuple[str, bool]:
+    """The words of an order without the courtesy before them, and whether they were asked for."""
+    asked, plain = False, ""
+    while plain != text:
+        plain = text = text.lstrip(" ,.!")
+        for kind in ("ask", "front", "please"):
+            if match := begins(text, f"{{{kind}}}"):
+                asked, text = asked or kind == "ask", text[match.end() :].lstrip(" ,.!:–—-")
+                break
+    if asked and (match := re.match(r"(?i)(\w+?)ing\b", text)):
+        stem = match[1].lower()
+        verbs = (v for v in (stem, f"{stem}e", stem[:-1]) if v in kinds("mended"))
+        text = next(verbs, match[0]) + text[match.end() :]
+    return text, asked
 
 
 def _order(text: str) -> Order | None:
@@ -338,117 +369,141 @@ def _order(text: str) -> Order | None:
     from lark import Tree, UnexpectedInput
 
     text, asked = _bare(text)
-    if not re.match(whole("(?i:{message})"), text):
-        text = re.sub(rf"(?i){whole('{filler}')} ?", "", text)
     try:
-        tree = _parser().parse(text.translate(_QUOTES))
+        tree = _parser().parse(text)
     except UnexpectedInput:
         return None
     rule, *tails = (child for child in tree.children if isinstance(child, Tree))
     said: dict[str, list[str]] = {}
     for token in rule.scan_values(lambda _: True):
-        # The grammar sees plain quotes; a name and a message keep theirs.
-        said.setdefault(token.type, []).append(text[token.start_pos : token.end_pos].strip())
+        said.setdefault(token.type, []).append(str(token).strip())
     asked = asked or len(tails) + 1 < len(tree.children)
     verb, who = str(rule.data), tuple(said.get("WHO", ()))
     if verb == "cannot":
         return Order(verb, words=said["CANNOT"][0])
     if verb == "tell":
         return _message(said["MESSAGE"][0], asked=asked)
-    if (text.rstrip(" .!").endswith("?") and not asked) or fits(text, "unquoted", "injection"):
-        return None
-    if "RELATIVE" in said and re.match(r"(?i)(?:all|any|both|each|every)|.*s$", who[-1]):
+    left = re.sub(rf"(?i){whole('{unlocked}|{lock}')}", "", plainly(text))
+    if (text.rstrip(" .!").endswith("?") and not asked) or _fits(left, "negation", *_HARD):
         return None
     listed = any(joint != "," for joint in said.get("AND", ()))
-    if any(map(pattern("verbs").match, who[1:])) or (
-        not listed and any(map(_is_statement, who[1:]))
-    ):
+    others = [one for one in who[1:] if not listed and _is_statement(one)]
+    if others or any(map(pattern("verbs").match, who[1:])):
         return None
-    given = [
-        one for kind in ("REASON", "PAREN", "STATED", "RELATIVE") for one in said.get(kind, ())
-    ]
-    reason = _as_reason(given[0].strip(" ()"), after_for="FOR" in said) if given else None
-    if given and not reason:
-        return None
-    return Order(verb, who, lock="LOCK" in said or "LOCK_AND" in said, reason=reason)
+    return Order(verb, who, lock="LOCK" in said)
 
 
 def _message(said: str, *, asked: bool) -> Order | None:
     said = said.rstrip("?") if asked else said
-    plain = said.translate(_QUOTES)
-    matches = (
-        (re.fullmatch(filled(form), plain, re.IGNORECASE), to) for form, to in rows("messages")
-    )
-    match, to = next(((match, to) for match, to in matches if match), (None, ""))
-    if match is None:
-        return None
-    text = to.format(*(said[start:end] for start, end in match.regs))
-    manner = re.sub("(?:(?<=t)t)?ing$", "", re.split(r"[ (:]", said.lower())[0])
-    manner = "warn" if pattern("warning").match(said) else manner
+    ways = ((re.fullmatch(filled(form), said, re.IGNORECASE), to) for form, to in rows("messages"))
+    text = next((to.format(way[0], *way.groups()) for way, to in ways if way), "")
     plain = _unquoted(text).strip(" .!")
     inner = re.search(r'".*"', plain)
     marked = inner or re.search(r"(?i):|\b(?:that|saying)\b", plain)
-    barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain)
-    barred = barred or bool(re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain))
-    return None if barred else Order("tell", words=text, manner=manner)
-
-
-def _joins_order(text: str) -> bool:
-    joint = r"(?:\b(?:and|then|plus|also|or)|[,;&+.!?]|->)(?: (?:then|also|please|just|to|not|so))*"
-    return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", _unquoted(text)))
-
-
-def _as_reason(text: str, *, after_for: bool = False) -> str | None:
-    """The text after an order, as its reason. None if it may be more than a reason: another order,
-    or words that take the order back, limit it or put it off."""
-    plain = _unquoted(text)
-    barred = fits(text, "unquoted", "condition", "exception", "span") or fits(f"for {text}", "span")
-    if after_for:
-        barred = barred or fits(text, "negation", "delay") or bool(pattern("no_for").search(plain))
-    taken = pattern("no_reason").search(plain) or pattern("back").search(plain.replace("not", ""))
-    further = re.split(r"[.;!]+\s+", plain)[1:]
-    barred = barred or any(plainly(one) and not _is_statement(one) for one in further)
-    if barred or taken or "?" in text or _joins_order(text):
+    barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain, "")
+    if barred or not text or re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain):
         return None
-    courtesy = rf"{whole('{tail}')}|reason:|[\s,.!]"
-    return re.sub(rf"(?i)^(?:{courtesy})+|(?:{courtesy})+$", "", text)
+    return Order("tell", words=text, manner=re.split("[ (:]", said.lower())[0])
 
 
 # --- what is no order -----------------------------------------------------------------------------
 
 
-def _look(text: str) -> Reading | None:
+def _look(text: str) -> tuple[Order, ...]:
     said = plainly(text)
     for kind in kinds("looks"):
         match = pattern(kind, "looks").match(said)
         if match and (kind != "status" or match.end() == len(said)):
             left = re.sub(" +", " ", pattern("seen").sub("", said[match.end() :])).strip(" ,.?!'")
             if kind == "find" and pattern("verbs").search(left):
-                return None
-            verb = kind if kind == "status" else "look"
-            return Reading((Order(verb, words=left, manner=kind),))
-    return None
-
-
-def _is_statement(text: str) -> bool:
-    barred = fits(text, "injection", "unquoted", "condition") or _joins_order(f". {text}")
-    if not re.match(r"(?i)because|since|due to", text):
-        told = pattern("asks").match(text) or pattern("not_told").search(_unquoted(text))
-        barred = barred or bool(told) or fits(text, "reported", "delay")
-    said = pattern("statement").search(text) or pattern("exclaimed").fullmatch(text.strip(" .!"))
-    return bool(said) and not barred
+                return ()
+            return (Order(kind if kind == "status" else "look", words=left, manner=kind),)
+    return ()
 
 
 def _why_not(line: str) -> str:
     """Why nothing is done about a line that is no order: the name of the reply that says so."""
     text = _unquoted(line)
-    if pattern("asks").match(text) and not re.search(r"(?i)\b(?:not|n't)\b", text):
+    if pattern("asks", "macros").match(text) and not re.search(r"(?i)\b(?:not|n't)\b", text):
         return "question"
-    found = [
-        (len(re.findall(f"(?i){whole(told)}", text)), says) for told, says in rows("languages")
-    ]
-    count, says = max(found, key=lambda one: one[0])
+    told = ((len(re.findall(f"(?i){whole(one)}", text)), says) for one, says in rows("languages"))
+    count, says = max(told, key=lambda one: one[0])
     foreign = sum(ord(char) > 0x3FF and char.isalpha() for char in text)
     if (count >= 2 and not pattern("english").search(text)) or (count and foreign > 3):
-        return says
-    return next((kind for kind in kinds("why") if fits(line, kind)), "not_understood")
+        return f'{says} ("remove Sam Lee", "end the room".) Nothing was done.'
+    return next((kind for kind in kinds("why") if _fits(line, kind)), "not_understood")
+
+
+# --- whom a message is for -------------------------------------------------------------------------
+
+_MARK: Final = re.compile(
+    r"(?i)\s*(?:only|privately|in private)?\s*"
+    r"(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"'])|,(?=\s*(?:please|pls)\b))\s*"
+)
+_JOIN: Final = re.compile(
+    r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when)\b\s+"
+)
+
+
+class Unclear(Exception):
+    """Not clear whom a message is for, or what it says. The text is the reply that says so."""
+
+
+def addressed(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
+    """The order to say something with its audience (nobody named: everyone) and words apart.
+
+    A colon, quotes, "that" or "to" mark the words. Without a mark, who is in the room decides.
+
+    Args:
+        look: who is in the room, for the names it gets; called if only that tells.
+
+    Raises:
+        Unclear: even the roster does not tell, or the words hold a condition or a question.
+    """
+    text = order.words.strip()
+    if order.manner == "told":
+        return replace(order, words=text)
+    text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
+    by_role = pattern("by_role", "macros").match(text)
+    everyone = None if by_role else pattern("everyone").match(text)
+    rest = re.sub("^,(?= [^ ,]+ )", "", text[everyone.end() :]) if everyone else ""
+    if everyone and (everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest)):
+        return _told(rest, (), order)
+    roster = look(order.who or re.findall(r'"[^"]+"|[^\s:,]+', text)[:1])
+    if not (end := roster.audience(text)):
+        mark = _MARK.search(text) or _JOIN.search(text)
+        end = mark.start() if mark else 0
+    if not end:
+        raise Unclear("no_end")
+    return _told(text[end:], names(text[:end]), order)
+
+
+def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
+    manner = order.manner
+    # "send Ann a message asking her to ..." is "ask Ann to ...".
+    if asks := re.match(r"(?i)[\s,]*(tell|ask|remind)ing(?: (?:him|her|them))?\b", rest):
+        manner, rest = asks[1].lower(), rest[asks.end() :]
+    rest = rest.rstrip() if rest.strip(" .!") else ""
+    mark = _MARK.match(rest) if rest else None
+    said = rest[mark.end() :].strip() if mark else f"{manner}{rest}"
+    order = replace(order, who=who, words="", manner="told")
+    if quoted := _QUOTED.fullmatch(said.rstrip(" .!")):
+        return replace(order, words=quoted[0][1:-1].strip())
+    for form, words in () if mark else rows("told"):
+        if match := re.fullmatch(form, said, re.IGNORECASE):
+            if words.startswith("!"):
+                raise Unclear(words[1:])
+            said = words.format(match[0], *match.groups()).strip()
+            break
+    if pattern("no_words").fullmatch(said.rstrip(" .!?")):
+        if said:
+            raise Unclear("no_message")
+        return order
+    outside = re.sub(r'"[^"]*"', '""', said)
+    if pattern("unsaid").fullmatch(outside):
+        raise Unclear("negation")
+    if not mark and pattern("unasked").fullmatch(outside):
+        raise Unclear("question")
+    if not mark and manner != "ask" and pattern("unless").search(outside):
+        raise Unclear("condition")
+    return replace(order, words=said)

@@ -1,4 +1,4 @@
-"""Who is in a room, read from the artifact of hms-list-peers, and whom of them a name means.
+"""Who is in a room, read from the artifact of hms-list-peers, and whom of them words mean.
 
 The artifact comes from a message history, so it is checked. It holds only the rows that were shown.
 """
@@ -15,12 +15,16 @@ from typing import Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
+from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, people_count
 from hms_active_rooms.looks import skeleton
-from hms_active_rooms.moderator.offline.reading import pattern, slip
-from hms_active_rooms.untrusted import resolve_short_id
+from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, say
+from hms_active_rooms.untrusted import quoted, resolve_short_id, short_ids
 
+MAX_OPTIONS: Final = 8
 _SHARED_CHARS: Final = 4
 _FEW: Final = 8
+_MAX_NAME_WORDS: Final = 9
+_MAX_NAMES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,7 @@ Someone = Peer | RoleGroup
 class Found(NamedTuple):
     """Whom a name means: one person or role for sure, else those to ask about, or nobody.
 
-    Attributes:
-        near: the name is spelled only nearly like theirs.
+    `near`: the name is spelled only nearly like theirs.
     """
 
     options: tuple[Someone, ...] = ()
@@ -82,14 +85,6 @@ class Roster(BaseModel):
         """Everyone who matches was shown."""
         return len(self.peers) >= (self.total if self.matching is None else self.matching)
 
-    def with_role(self, role: str) -> tuple[Peer, ...]:
-        return tuple(peer for peer in self.peers if peer.role == role)
-
-    def joined(self, parts: Iterable[Roster]) -> Roster:
-        """This roster, with the people of other parts of the room added."""
-        people = [peer for part in (self, *parts) for peer in part.peers]
-        return self.model_copy(update={"peers": _unique(people)})
-
     def sought(self, name: str) -> list[tuple[str, str]]:
         """The filters that find everybody whom these words could mean, in a room not shown whole."""
         text = pattern("article").sub("", name.strip("\"' .!").casefold()).strip()
@@ -103,41 +98,38 @@ class Roster(BaseModel):
         plural of a role, or a role that one person has. Everything else that is near is asked about,
         and so is everybody whose name looks the same, or whose longer name the sentence holds.
         """
-        peers, is_quoted = self.peers, len(said) > 1 and said[0] in "\"'" and said[-1] == said[0]
+        peers, is_quoted = self.peers, re.fullmatch(r"([\"']).*\1", said)
         text = said[1:-1].strip() if is_quoted else said.strip(" .!")
         cut = pattern("behind").sub("", pattern("lead").sub("", text, count=1)).strip() or text
         bare = pattern("article").sub("", cut).strip()
         for spoken in (text,) if is_quoted else dict.fromkeys((text, cut, bare)):
-            ids = set(resolve_short_id(spoken, [peer.id for peer in peers]))
+            ids = resolve_short_id(spoken, [peer.id for peer in peers])
             by_id = [p for p in peers if p.id in ids or p.user_id.casefold() == spoken.casefold()]
+            looks, key = "" if spoken.isascii() else skeleton(spoken), _key(spoken)
             plain = [(p, _key(re.sub(r"\(.*?\)", "", p.name))) for p in peers]
-            named = [p for p, name in plain if _key(spoken) in (name, p.words)]
+            named = [p for p, name in plain if key in (name, p.words) or looks == skeleton(p.name)]
             if len(by_id) == 1 and not named:
                 return Found(tuple(by_id), sure=True)
-            looks = "" if spoken.isascii() else skeleton(spoken)
-            named += [*by_id, *(p for p in peers if looks and skeleton(p.name) == looks)]
-            if named:
-                return self._sure(named, spoken, "" if is_quoted else sentence)
-        if is_quoted:
-            return self._near(text)
-        if (group := self.group(text)) or text.lower().endswith(" role"):
-            return group or Found()
+            if by_id or named:
+                return self._sure([*named, *by_id], spoken, "" if is_quoted else sentence)
+        group = None if is_quoted else self.group(text)
+        if group or is_quoted or text.lower().endswith(" role"):
+            return group or (self._near(text) if is_quoted else Found())
         words = _key(bare)
-        for role in self.by_role if len(words) > 1 else ():
-            if _key(role) == words[:1]:
-                found = self.resolve(bare.partition(" ")[2])
-                of_role = all(isinstance(p, Peer) and p.role == role for p in found.options)
-                return found if of_role else Found()
+        if len(words) > 1 and (role := [one for one in self.by_role if _key(one) == words[:1]]):
+            found = self.resolve(bare.partition(" ")[2])
+            of_role = all(isinstance(p, Peer) and p.role == role[0] for p in found.options)
+            return found if of_role else Found()
         within = [p for p in peers if _meet(words, p.words)]
-        if within and not all(map(pattern("common").fullmatch, words)):
+        if within and not all(map(pattern("small").fullmatch, words)):
             return self._sure(within, bare, sentence)
         begun = [p for p in peers if bare != text and _meet(words, p.words, _SHARED_CHARS)]
         return Found(tuple(begun), len(self._alike(begun)) == 1) if begun else self._near(bare)
 
     def _sure(self, found: Sequence[Peer], said: str, sentence: str) -> Found:
         start, named = " ".join(_key(said)), " ".join(_key(sentence))
-        names = [(peer, " ".join(peer.words)) for peer in self.peers]
-        longer = [p for p, name in names if f" {start} " in f" {name} " and name in named]
+        told = [(peer, " ".join(peer.words)) for peer in self.peers]
+        longer = [p for p, name in told if f" {start} " in f" {name} " and name in named]
         if not set(longer) <= set(found):
             return Found(_unique([*found, *longer]))
         options, own = self._alike(found), " ".join(_key(f"{found[0].name} {found[0].user_id}"))
@@ -157,13 +149,14 @@ class Roster(BaseModel):
         all_of = told or (every and every[1].lower() not in ("the", "my", "our"))
         said = _spaced((told[1] or told[2]) if told else every[2] if every else text)
         for role, count in self.by_role.items():
-            (one, *plural), people = _forms(role), self.with_role(role)
+            one, *plural = _forms(role)
             if said in plural or (said == one and (all_of or one[-1:] == "s")):
                 named_so = [p for p in self.peers if p.words in (_key(said), _key(text))]
                 return Found((RoleGroup(role, count), *named_so), sure=not named_so)
             if said == one:
-                few = every and len(people) == count <= _FEW
-                return Found(people if few else (RoleGroup(role, count),), bool(few) and count == 1)
+                people = tuple(peer for peer in self.peers if peer.role == role)
+                few = every is not None and len(people) == count <= _FEW
+                return Found(people if few else (RoleGroup(role, count),), few and count == 1)
         return None
 
     def _near(self, text: str) -> Found:
@@ -179,11 +172,7 @@ class Roster(BaseModel):
             if looks in map(skeleton, peer.name.split()) or best >= (100 if len(said) < 4 else 75):
                 near[peer] = -best
         options = tuple(sorted(near, key=lambda peer: near[peer]))
-        # A whole name with a slip in it: one word right, and nobody else comes near.
-        sure = len(options) == 1 < len(words) == len(options[0].words)
-        both = list(zip(words, options[0].words, strict=True)) if sure else []
-        sure = any(a == b for a, b in both) and all(a == b or slip(a, b) for a, b in both)
-        return Found(options, sure=sure, near=not sure)
+        return Found(options, near=True)
 
     def mentioned(self, text: str) -> tuple[Peer, ...]:
         """The peers whose whole name, or a word of it, stands in a text; accents may be missing."""
@@ -194,6 +183,72 @@ class Roster(BaseModel):
             told = told.replace(f" {' '.join(peer.words)} ", "  ")
         own = {w for w in told.split() if len(w) > 2 and not pattern("common").fullmatch(w)}
         return self._alike([*whole, *(p for p in self.peers if own & set(p.words[:4]))])
+
+    def audience(self, text: str) -> int:
+        """Where the longest words end that begin a text and mean somebody for sure, else several,
+        else nearly somebody; 0: there are none."""
+        ends = [m.end() for m in re.finditer(r'"[^"]*"|[^\s:,?"]+', text.split(":")[0])]
+        for least in ("sure", "named", "near"):
+            for end in reversed(ends[:_MAX_NAME_WORDS]):
+                who = [name for name in names(text[:end]) if not is_pronoun(name)]
+                found = [self.resolve(name) for name in who]
+                near = least == "near" or not any(one.near for one in found)
+                if near and all(one.sure if least == "sure" else one.options for one in found):
+                    return end
+        return 0
+
+    # Said of people. Between two texts that a stranger wrote, and between one and a number, stands
+    # a Latin word, so that a right-to-left name cannot reorder the line (see `untrusted`).
+
+    def nobody(self, name: str) -> str:
+        """No one has this name."""
+        role = name.removeprefix("the ").removesuffix(" role")
+        if role != name and role in self.by_role:
+            return say("only_a_role", role=quoted(role, 30))
+        return say("nobody", name=quoted(name), roles=self._roles())
+
+    def _roles(self) -> str:
+        shown = [f"{count:,} as {quoted(role, 30)}" for role, count in self.by_role.items()]
+        left = f" and {len(shown) - SHOWN_ROLES} other roles" if len(shown) > SHOWN_ROLES else ""
+        return f"By role: {' and '.join(shown[:SHOWN_ROLES])}{left}." if shown else say("empty")
+
+    def who_is_here(self, role: str | None = None, *, count: bool = False) -> str:
+        """How many are here, or have a role, and up to 20 names."""
+        peers = [peer for peer in self.peers if role in (None, peer.role)]
+        total = self.total if role is None else self.by_role[role]
+        held = f". {self._roles()}" if role is None else f" with the role {quoted(role, 30)}."
+        text = f"{people(total)} here{held}" if self.total else say("empty")
+        if count or not peers:
+            return text
+        # With commas only the order of right-to-left names can look turned; nothing depends on it.
+        names = ", ".join(quoted(peer.name) for peer in peers[:_MAX_NAMES])
+        left = total - min(len(peers), _MAX_NAMES)
+        return f"{text}\nNames: {names}{f' and {left:,} more' if left > 0 else ''}."
+
+    def found(self, options: Sequence[Someone]) -> str:
+        """The people a search found, a line each."""
+        lines = [f"{self._one(option)} is here." for option in options[:MAX_OPTIONS]]
+        left = len(options) - MAX_OPTIONS
+        return "\n".join([*lines, f"And {left} more."] if left > 0 else lines)
+
+    def which(self, options: Sequence[Someone]) -> str:
+        """A numbered question; the options shown are those an answer can choose from."""
+        shown = [self._one(option) for option in options[:MAX_OPTIONS]]
+        lines = "\n".join(f"{place}. called {one}" for place, one in enumerate(shown, 1))
+        return say("this_one" if len(options) == 1 else "which_one", lines=lines)
+
+    def _one(self, option: Someone) -> str:
+        role = quoted(option.role, 30)
+        if not isinstance(option, Peer):
+            return f"everyone with the role {role}, that is {people_count(option.count)}"
+        short = short_ids([peer.id for peer in self.peers])[option.id]
+        named, user_id = quoted(option.name), quoted(option.user_id, 40)
+        return f"{named} with the role {role}, user id {user_id} and id {short}"
+
+
+def people(count: int) -> str:
+    """How many people there are."""
+    return f"{people_count(count)} {'is' if count == 1 else 'are'}"
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
@@ -213,15 +268,18 @@ def read_roster(artifact: object, room_id: str) -> Roster | None:
     return seen.model_copy(update={"matching": matching, "by_role": dict(ordered)})
 
 
-def _meet(said: Sequence[str], name: Sequence[str], shared: int = 99) -> bool:
+def _meet(said: Sequence[str], name: Sequence[str], least: int = 99) -> bool:
     """Whether each spoken word is one of the name, its first letter, or shares a beginning."""
 
-    def same(one: str, other: str) -> bool:
-        short, long = sorted((one, other), key=len)
-        enough = len(short) >= shared or (len(one) == 1 and len(said) > 1)
-        return one == other or (enough and long.startswith(short))
+    few = len(said)
 
-    return len(said) <= len(name) and all(any(same(one, other) for other in name) for one in said)
+    def same(one: str, other: str) -> bool:
+        begins = one.startswith(other) or other.startswith(one)
+        return one == other or (
+            begins and (least <= min(len(one), len(other)) or len(one) == 1 < few)
+        )
+
+    return few <= len(name) and all(any(same(one, other) for other in name) for one in said)
 
 
 def _key(text: str) -> tuple[str, ...]:

@@ -8,11 +8,10 @@ question asked last, for whom a pronoun means, and for what was changed last.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.messages.ai import UsageMetadata
@@ -23,20 +22,18 @@ from hms_active_rooms.gate.actions.end_room import EndRoom
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
-from hms_active_rooms.moderator.offline import audience, replies, turns
-from hms_active_rooms.moderator.offline.reading import (
-    CHANGES,
-    Order,
-    is_name,
-    is_pronoun,
-    pattern,
-    plainly,
-    read,
-    rows,
-    say,
-    whole,
+from hms_active_rooms.moderator.offline import reading as r
+from hms_active_rooms.moderator.offline import turns
+from hms_active_rooms.moderator.offline.reading import Order, is_name, is_pronoun, pattern, say
+from hms_active_rooms.moderator.offline.roster import (
+    MAX_OPTIONS,
+    Peer,
+    RoleGroup,
+    Roster,
+    Someone,
+    people,
+    read_roster,
 )
-from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -49,7 +46,7 @@ _MAX_TURNS_BACK: Final = 8
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_ORDINALS: Final = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
+_PLACES: Final = {"first": 1, "second": 2, "third": 3}
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -78,7 +75,7 @@ class Plan:
     heard: str = ""
 
 
-class _Instead(Exception):
+class _Stop(Exception):
     """The plan of a turn whose orders cannot be carried out, or not yet."""
 
     def __init__(self, plan: Plan) -> None:
@@ -103,20 +100,19 @@ def next_step(
         return _message(say("help"))
     last = history[-1]
     if last.changes:
-        return _message("\n".join(map(replies.outcome, last.changes)))
+        return _message("\n".join(change.told for change in last.changes))
     if any(result.answer is None for result in last.results):
         return _message(say("no_answer"))
-    plan, closing, system = Plan(), None, turns.room_of_system(messages) or ""
+    plan, closing, system = Plan(), None, turns.room_of_system(messages)
     for turn in history[-1 - _MAX_TURNS_BACK :]:
         # Only a question that was really put counts: the person answers what they have read.
         before = plan if closing == plan.text else replace(plan, asks=False)
         try:
-            plan = _Turn(turn, before, turn.said or "").plan(room_id, system)
-        except _Instead as instead:
-            plan = instead.plan
+            plan = _Turn(turn, before, turn.said or "", before.room_id).plan(room_id, system)
+        except _Stop as stop:
+            plan = stop.plan
         changed = [(made.tool, made.state) for made in turn.changes[-1:]] or [before.changed]
-        plan = replace(plan, changed=changed[0], room_id=plan.room_id or before.room_id)
-        closing = turn.closing
+        plan, closing = replace(plan, changed=changed[0]), turn.closing
     if not plan.calls:
         return _message(plan.text)
     if missing := [tool for tool, _ in plan.calls if tool not in available]:
@@ -149,97 +145,86 @@ class _Turn:
     turn: turns.Turn
     before: Plan
     said: str
-    room: str = ""
+    room: str
 
     def plan(self, fixed: str | None, system: str) -> Plan:
         """The calls or the reply, in the model's own room, the sentence's or the system message's.
 
         Raises:
-            _Instead: the plan that comes before, or in place of, what was asked for.
+            _Stop: the plan that comes before, or in place of, what was asked for.
         """
-        before = self.before
+        before, reading = self.before, r.read(self.said)
         if self.turn.said is None:
-            raise self._stop("text_only")
-        reading, here = read(self.said), replace(self, room=before.room_id)
-        if before.asks and (answer := here._answer(reading.orders, reading.why)) is not None:
+            self._stop("text_only")
+        if before.asks and (answer := self._answer(reading)) is not None:
             return answer
-        orders = reading.orders or here._again()
+        orders = reading.orders or self._again()
         if not orders:
             heard = reading.why not in ("injection", "reported", "unreadable", "question")
-            raise self._stop(reading.why, heard=self.said if heard else "")
-        ended = before.changed[0] not in ("", SendMessage.tool)
-        if orders[0].verb not in ("look", "status", *CHANGES, "verify" if ended else ""):
-            return here._without_looking(orders[0])
+            self._stop(reading.why, heard=self.said if heard else "")
         room = fixed or next(iter(reading.rooms), system or before.room_id)
-        if not room or reading.rooms - {room}:
-            raise self._stop("other_room" if room else "which_room")
+        if reading.rooms - {room}:
+            self._stop("other_room")
+        if not room and orders[0].verb in ("look", "status", *r.CHANGES):
+            self._stop("which_room")
         if before.room_id not in ("", room):
-            here = replace(here, before=Plan(changed=before.changed))
-        return replace(replace(here, room=room)._carried_out(orders), room_id=room)
+            before = Plan(changed=before.changed)
+        return replace(self, room=room, before=before)._carried_out(orders)
 
-    def _stop(self, text: str, **left: Any) -> _Instead:
-        """A reply that leaves whom the conversation is about, and drops the question."""
+    def _stop(self, text: str, **left: Any) -> NoReturn:
+        """Ends the turn with a reply. It leaves whom the conversation is about, and no question."""
         fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
-        return _Instead(replace(self.before, text=say(text), **fresh))
-
-    def _without_looking(self, order: Order) -> Plan:
-        verb, (tool, state), last = order.verb, self.before.changed, self.before.order
-        others = tuple(one for one in self.before.options if one not in self.before.focus)
-        if verb == "cannot":
-            told = (why for what, why in rows(verb) if re.match(f"(?i){whole(what)}", order.words))
-            raise self._stop(say(verb, what=next(told)))
-        if verb in ("no", "undo") and state in ("done", "unknown"):
-            raise self._stop(say("cannot_undo", next=say(f"after_{tool}")))
-        if verb in ("no", "undo"):
-            raise self._stop("not_executed" if tool and verb == "undo" else "nothing_pending")
-        if verb == "verify":
-            raise self._stop(f"message_{state}" if tool else "not_changed")
-        if verb != "other":
-            raise self._stop(verb)
-        if not (last and self.room and len(others) + 1 == len(self.before.options) == 2):
-            raise self._stop("who")
-        return self._acted(last, others)
+        raise _Stop(replace(self.before, text=say(text), room_id=self.room, **fresh))
 
     # --- looking ----------------------------------------------------------------------------------
 
-    def _look(self, *filters: dict[str, Any], tool: str = turns.LIST_PEERS) -> _Instead:
-        calls = tuple((tool, {"room_id": self.room, **given}) for given in filters)
-        return self._stop("", calls=calls)
+    def _look(self, *filters: dict[str, Any], tool: str = turns.LIST_PEERS) -> NoReturn:
+        self._stop("", calls=tuple((tool, {"room_id": self.room, **given}) for given in filters))
 
-    def _room_state(self) -> Plan:
-        answers = [r for r in self.turn.results if r.tool == turns.RETRIEVE_ROOM]
-        if not answers:
-            raise self._look({}, tool=turns.RETRIEVE_ROOM)
-        last, artifact = answers[-1], answers[-1].answer and answers[-1].answer.artifact
-        text = replies.outcome(last) if last.failed else replies.status(artifact, self.room)
-        raise self._stop(text)
+    def _answers(self, tool: str) -> list[Any]:
+        """What this tool answered in this turn, as data; it is called first if it was not."""
+        results = [result for result in self.turn.results if result.tool == tool]
+        if not results:
+            # Without a filter: roles, look-alikes and similar names are seen only in the whole.
+            self._look({}, tool=tool)
+        for result in results:
+            if result.failed:
+                self._stop(result.told)
+        return [result.answer and result.answer.artifact for result in results]
+
+    def _room_state(self) -> NoReturn:
+        seen = self._answers(turns.RETRIEVE_ROOM)[-1]
+        match (
+            seen.get("session") if isinstance(seen, dict) and seen.get("id") == self.room else None
+        ):
+            case {"id": str(session), "created_at": str(since)} if isinstance(seen["total"], int):
+                told = {"session": quoted(session, 40), "since": quoted(since, 40)}
+                self._stop(say("live", people=people(seen["total"]), **told))
+        self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
         """What this turn has read of the room, enough to tell whom these names or this role mean."""
-        answers = [r for r in self.turn.results if r.tool == turns.LIST_PEERS]
-        if not answers:
-            # Without a filter: roles, look-alikes and similar names are seen only in the whole.
-            raise self._look({})
-        if failed := [result for result in answers if result.failed]:
-            raise self._stop(replies.outcome(failed[0]))
-        read = [read_roster(one.answer and one.answer.artifact, self.room) for one in answers]
+        read = [read_roster(one, self.room) for one in self._answers(turns.LIST_PEERS)]
         everyone, parts = read[0], [part for part in read[1:] if part]
         if everyone is None or everyone.matching != everyone.total or len(parts) + 1 < len(read):
-            raise self._stop("no_roster")
-        looks = [look for name in names for look in everyone.sought(name)]
+            self._stop("unreadable_answer")
+        if everyone.is_whole:
+            return everyone
         group = everyone.group(role) if role else None
+        looks = [look for name in names for look in everyone.sought(name)]
         looks += [("role", group.options[0].role)] if group else []
-        if not everyone.is_whole and looks and not parts:
-            raise self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
-        seen = everyone.joined(parts)
-        seen_all = everyone.is_whole or group or all(part.is_whole for part in parts)
-        options = chain(*(seen.resolve(name).options for name in (() if seen_all else names)))
-        if not seen_all and not any(isinstance(one, RoleGroup) for one in options):
-            raise self._stop("too_many_alike")
+        if looks and not parts:
+            self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
+        people = {peer.id: peer for part in (everyone, *parts) for peer in part.peers}
+        seen = everyone.model_copy(update={"peers": tuple(people.values())})
+        meant = [one for name in names for one in seen.resolve(name).options]
+        sure = group or all(part.is_whole for part in parts)
+        if not sure and not any(isinstance(one, RoleGroup) for one in meant):
+            self._stop("too_many_alike")
         return seen
 
-    def _seen(self, order: Order) -> Plan:
-        about = audience.names(order.words) if order.verb == "look" else ("it",)
+    def _seen(self, order: Order) -> NoReturn:
+        about = r.names(order.words) if order.verb == "look" else ("it",)
         named = [name for name in about if not is_pronoun(name)]
         one, count = about[0] if len(about) == 1 else "", order.manner == "count"
         roster = self._roster(role=one) if one and order.manner != "find" else self._roster(named)
@@ -247,20 +232,20 @@ class _Turn:
         if not about or group:
             role = group.options[0].role if group else None
             held = roster.group(f"all {role}") or group
-            told = replies.who_is_here(roster, role, count=count)
-            raise self._stop(told, focus=held.options if held else self.before.focus)
+            told = roster.who_is_here(role, count=count)
+            self._stop(told, focus=held.options if held else self.before.focus)
         if len(named) < len(about) and not focus:
-            raise self._stop("who")
+            self._stop("who")
         found = {name: roster.resolve(name).options for name in named}
         gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
         here = [*chain(*found.values()), *(one for one in focus if one not in gone)]
         if not here and not gone and order.manner != "find":
-            unseen = f"{say('chat_unseen')}\n{replies.who_is_here(roster, count=count)}"
-            raise self._stop("not_understood" if order.manner == "list" else unseen)
-        lines = [replies.found(here, roster)] if here else []
+            unseen = f"{say('chat_unseen')}\n{roster.who_is_here(count=count)}"
+            self._stop("not_understood" if order.manner == "list" else unseen)
+        lines = [roster.found(here)] if here else []
         lines += [say("gone", name=quoted(one.name)) for one in gone]
-        lines += [replies.nobody(name, roster) for name, options in found.items() if not options]
-        raise self._stop("\n".join(lines), focus=tuple(here) or self.before.focus)
+        lines += [roster.nobody(name) for name, options in found.items() if not options]
+        self._stop("\n".join(lines), focus=tuple(here) or self.before.focus)
 
     # --- orders -----------------------------------------------------------------------------------
 
@@ -269,32 +254,45 @@ class _Turn:
         for order in orders:
             try:
                 plan = here._one(order)
-            except _Instead as instead:
-                plan = instead.plan
-            if not plan.calls or plan.calls[0][0] not in turns.CHANGING:
-                several = len(orders) > 1 and plan.asks
-                text = f"{plan.text}\n{say('several')}" if several else plan.text
-                return replace(plan, asks=plan.asks and not several, text=text)
+            except _Stop as stop:
+                if len(orders) == 1 or not stop.plan.asks:
+                    raise
+                self._stop(f"{stop.plan.text}\n{say('several')}")
             calls += plan.calls
             here = replace(self, before=replace(self.before, focus=plan.focus))
         return replace(plan, calls=tuple(calls))
 
     def _one(self, order: Order) -> Plan:
-        verb, before = order.verb, self.before
-        if verb == "status" or (verb == "verify" and before.changed[0] == EndRoom.tool):
-            return self._room_state()
-        if verb == "tell":
-            return self._tell(order)
-        if verb == "end":
-            return replace(self._acted(order, (None,)), focus=())
-        if verb != "remove":
-            return self._seen(order)
-        names = [name for name in order.who if not is_pronoun(name)]
-        if names and pattern("everyone").fullmatch(names[0]):
-            raise self._stop("everyone")
-        if not (names or before.focus or order.about or before.heard):
-            raise self._stop("who", asks=True, order=order, options=())
-        return self._acted(order, self._people(order, self._roster(names)))
+        before, (tool, state) = self.before, self.before.changed
+        match order.verb:
+            case "tell":
+                return self._tell(order)
+            case "end":
+                return replace(self._acted(order, (None,)), focus=())
+            case "remove":
+                names = [name for name in order.who if not is_pronoun(name)]
+                if names and pattern("everyone").fullmatch(names[0]):
+                    self._stop("everyone")
+                if not (names or before.focus or order.about or before.heard):
+                    self._stop("who", asks=True, order=order, options=())
+                return self._acted(order, self._people(order, self._roster(names)))
+            case "verify" if tool in ("", SendMessage.tool):
+                self._stop(say("message" if tool else "not_changed", state=state))
+            case "status" | "verify" if order.verb == "status" or tool == EndRoom.tool:
+                self._room_state()
+            case "look" | "verify":
+                self._seen(order)
+            case "no" | "undo":
+                self._stop("cannot_undo" if state in ("done", "unknown") else "nothing_pending")
+            case "cannot":
+                ways = (why for told, why in r.rows("cannot") if r.begins(order.words, told))
+                self._stop(say("cannot", what=next(ways)))
+            case "other":
+                others = tuple(one for one in before.options if one not in before.focus)
+                if before.order and self.room and len(others) + 1 == len(before.options) == 2:
+                    return self._acted(before.order, others)
+                self._stop("who")
+        return self._stop(order.verb)
 
     def _acted(
         self, order: Order, who: Sequence[Someone | None], options: tuple[Someone, ...] = ()
@@ -307,7 +305,7 @@ class _Turn:
             to = {"role": one.role} if isinstance(one, RoleGroup) else peer
             calls.append((_TOOL_OF[order.verb], {"room_id": self.room, **to, **given}))
         focus = tuple(one for one in who if one) or self.before.focus
-        return Plan(calls=tuple(calls), focus=focus, order=order, options=options)
+        return Plan("", tuple(calls), False, focus, order, options, room_id=self.room)
 
     def _people(self, order: Order, roster: Roster) -> tuple[Someone, ...]:
         chosen = list[Someone]()
@@ -320,16 +318,13 @@ class _Turn:
                 # Ids cannot be looked for; the gate finds whose it is, or nobody's.
                 found = found._replace(options=(Peer(name, "", "", ""),), sure=True)
             if not found.options:
-                raise self._stop(replies.nobody(name.strip("\"'"), roster))
+                self._stop(roster.nobody(name.strip("\"'")))
             if not found.sure:
-                text, one = replies.which(found.options, roster), len(order.who) == 1
+                text, one = roster.which(found.options), len(order.who) == 1
                 text = text if one else f"{text}\n{say('several')}"
-                options = found.options[: replies.MAX_OPTIONS]
-                raise self._stop(text, asks=one, order=order, options=options)
+                options = found.options[:MAX_OPTIONS]
+                self._stop(text, asks=one, order=order, options=options)
             chosen += found.options
-        spared = roster.resolve(order.spared).options if order.spared else ()
-        if order.spared and (not spared or set(spared) & set(chosen)):
-            raise self._stop("negation")
         return tuple(dict.fromkeys(chosen))
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
@@ -338,43 +333,44 @@ class _Turn:
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         if not focus or gone or (group and not pattern("many").fullmatch(word.strip(" .!"))):
-            raise self._stop("who", asks=True, order=order, options=())
+            self._stop("who", asks=True, order=order, options=())
         return focus
 
     def _tell(self, order: Order) -> Plan:
         # "Nora is here, say hi" may be for her; an announcement is for everyone.
         vague = order.manner in ("say", "shout", "write")
         try:
-            order = audience.split(order, self._roster)
-        except audience.Unclear as unclear:
-            raise self._stop(str(unclear)) from None
+            order = r.addressed(order, self._roster)
+        except r.Unclear as unclear:
+            self._stop(str(unclear))
         if not order.words:
-            raise self._stop("no_message", asks=True, order=order, options=())
+            self._stop("no_message", asks=True, order=order, options=())
         if not order.who and not (vague and order.about):
             return self._acted(order, (None,))
         roster = self._roster(order.who)
         if not order.who and {*roster.mentioned(order.about)} - {*self.before.focus}:
-            raise self._stop("who", asks=True, order=order, options=())
+            self._stop("who", asks=True, order=order, options=())
         who = self._people(order, roster)
         # Whom the message leaves the conversation about: a person it names, else its audience.
         named = tuple(p for p in roster.mentioned(order.words) if p not in who)
         of_before = re.search(r"(?i)\b(?:s?he|him|s?he's)\b", order.words)
-        focus = self.before.focus if of_before and order.manner == "told" else who
-        return replace(self._acted(order, who), focus=named or focus)
+        focus = named or (self.before.focus if of_before else who)
+        return replace(self._acted(order, who), focus=focus)
 
     # --- what refers to the turn before -----------------------------------------------------------
 
-    def _answer(self, orders: Sequence[Order], why: str) -> Plan | None:
+    def _answer(self, reading: r.Reading) -> Plan | None:
         """What the sentence comes to as an answer to the question before it; None if it is none."""
-        verb, last = orders[0].verb if orders else "", self.before.order
+        orders, last = reading.orders, self.before.order
+        verb = orders[0].verb if orders else ""
         if verb in ("no", "undo") and len(orders) == 1:
-            raise self._stop("withdrawn", order=None)
+            self._stop("withdrawn", order=None)
         if not self.room or last is None:
             return None
         if not self.before.options:
             asked = self.said.rstrip().endswith("?")
             other = asked or verb not in ("", "hello", "thanks", "cannot")
-            if other or why in ("unreadable", "injection", "negation"):
+            if other or reading.why in ("unreadable", "injection", "negation"):
                 return None
             if last.verb == "tell" and not last.words:
                 return self._tell(replace(last, words=self.said.strip()))
@@ -384,9 +380,8 @@ class _Turn:
             return None
         chosen = _choice(self.said, self.before.options, verb)
         if chosen == ():
-            raise self._stop("none_of_them")
-        reason = orders[0].reason if verb == "remove" else last.reason
-        last = replace(last, reason=reason)
+            self._stop("none_of_them")
+        last = replace(last, reason=orders[0].reason if verb == "remove" else last.reason)
         return self._acted(last, chosen, self.before.options) if chosen else None
 
     def _again(self) -> tuple[Order, ...]:
@@ -394,31 +389,32 @@ class _Turn:
         last, match = self.before.order, pattern("same").fullmatch(self.said.strip(" .!"))
         name = next(filter(None, match.groups())) if match else ""
         if last and last.verb in ("tell", "remove") and is_name(name):
-            return (replace(last, who=(name,), about="", reason=None, spared=""),)
+            return (replace(last, who=(name,), about="", reason=None),)
         return ()
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
-    """The options an answer chooses; () if it is unclear, None if it is no answer."""
+    """The options that the person's words choose; () if that is unclear, None if they choose nothing
+    and say something else."""
     if said.rstrip().endswith("?"):
         return ()
     if verb == "yes":
         return options if len(options) == 1 else ()
-    text = pattern("answering").sub("", plainly(said)).strip(" ,.!#)")
+    text = pattern("answering").sub("", r.plainly(said)).strip(" ,.!#)")
     people = tuple(option for option in options if isinstance(option, Peer))
     if place := pattern("place").fullmatch(text):
         word = place[1].lower()
-        number = len(options) if word == "last" else 1 + [*_ORDINALS, *"12345678"].index(word) % 8
+        number = _PLACES.get(word) or int(word) if word != "last" else len(options)
         return options[number - 1 : number]
     if pattern("all_of_them").fullmatch(text):
+        # "both" fits two people only.
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
         return options if fits else ()
     if pattern("unclear").match(said.strip()):
         return ()
-    by_role = Counter(one.role for one in people)
-    by_role |= Counter({o.role: o.count for o in options if isinstance(o, RoleGroup)})
-    shown = Roster(peers=people, total=len(people), by_role=dict(by_role))
-    found = [shown.resolve(name).options for name in audience.names(text) if is_name(name)]
+    by_role = {one.role: one.count if isinstance(one, RoleGroup) else 1 for one in options}
+    shown = Roster(peers=people, total=len(people), by_role=by_role)
+    found = [shown.resolve(name).options for name in r.names(text) if is_name(name)]
     if found and all(len(one) == 1 and one[0] in options for one in found):
         return tuple(dict.fromkeys(chain(*found)))
     return () if any(found) and verb != "remove" else None

@@ -11,11 +11,16 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from hms_active_rooms.gate.actions import CALLS
+from hms_active_rooms.gate.view import NOT_AGAIN
+from hms_active_rooms.moderator.offline.reading import say
+from hms_active_rooms.untrusted import escaped
 
 RETRIEVE_ROOM: Final = "hms-retrieve-active-room"
 LIST_PEERS: Final = "hms-list-peers"
 CHANGING: Final = frozenset(CALLS)
 TOOLS: Final = CHANGING | {RETRIEVE_ROOM, LIST_PEERS}
+_MAX_LINES: Final = 8
+_MAX_CHARS: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,6 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        """Whether the tool says it failed."""
         return self.answer is not None and self.answer.status == "error"
 
     @property
@@ -37,6 +41,21 @@ class Result:
         artifact = self.answer and self.answer.artifact
         told = artifact.get("state") if isinstance(artifact, dict) else None
         return str(told or ("failed" if self.failed else "done"))
+
+    @property
+    def told(self) -> str:
+        """What came of the call, in the tool's own words, and whether nothing was done.
+
+        What our tools wrote comes out unchanged, but bounded, with nothing that acts in a terminal,
+        and without what is for a model only.
+        """
+        if self.answer is None:
+            return say("no_answer")
+        told = str(self.answer.text).removesuffix(NOT_AGAIN)[:_MAX_CHARS].splitlines()
+        lines = [re.sub(r'[^"\\]+', lambda match: escaped(match[0]), one) for one in told]
+        text = "\n".join(lines[:_MAX_LINES]) or ("" if self.failed else say("no_outcome"))
+        refused = not self.failed and self.state in ("rejected", "expired", "refused")
+        return f"Nothing was done.\n{text}" if refused else text
 
 
 @dataclass(frozen=True)
@@ -55,15 +74,15 @@ class Turn:
         return "\n".join(filter(None, texts)) if len(texts) == len(blocks) else None
 
     @property
+    def spoken(self) -> list[AIMessage]:
+        return [message for message in self.rest if isinstance(message, AIMessage)]
+
+    @property
     def results(self) -> tuple[Result, ...]:
         """The calls of this turn, in their order, with their answers."""
         answers = {m.tool_call_id: m for m in self.rest if isinstance(m, ToolMessage)}
-        return tuple(
-            Result(call["name"], call["args"], answers.get(call["id"] or ""))
-            for message in self.rest
-            if isinstance(message, AIMessage)
-            for call in message.tool_calls
-        )
+        calls = [call for message in self.spoken for call in message.tool_calls]
+        return tuple(Result(c["name"], c["args"], answers.get(c["id"] or "")) for c in calls)
 
     @property
     def changes(self) -> tuple[Result, ...]:
@@ -72,13 +91,13 @@ class Turn:
     @property
     def rounds(self) -> int:
         """Model messages of this turn that called tools."""
-        return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in self.rest)
+        return sum(bool(message.tool_calls) for message in self.spoken)
 
     @property
     def closing(self) -> str | None:
         """The last text of the model in this turn, if it called nothing with it."""
-        spoken = [m for m in self.rest if isinstance(m, AIMessage)]
-        return str(spoken[-1].text) if spoken and not spoken[-1].tool_calls else None
+        last = self.spoken[-1:]
+        return str(last[0].text) if last and not last[0].tool_calls else None
 
 
 def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
@@ -88,8 +107,8 @@ def turns(messages: Sequence[BaseMessage]) -> tuple[Turn, ...]:
     return tuple(Turn(cut[0], tuple(cut[1:])) for cut in cuts if isinstance(cut[0], HumanMessage))
 
 
-def room_of_system(messages: Sequence[BaseMessage]) -> str | None:
-    """The room named by a line "Room: <id>" of the system messages; None if there are two."""
+def room_of_system(messages: Sequence[BaseMessage]) -> str:
+    """The room named by a line "Room: <id>" of the system messages; "" if there are two, or none."""
     told = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     rooms = set(re.findall(r"(?m)^ *Room: ([0-9a-f]{24}) *$", told))
-    return rooms.pop() if len(rooms) == 1 else None
+    return rooms.pop() if len(rooms) == 1 else ""

@@ -1,6 +1,1 @@
 """The approvals page: who is in the room, what waits for a person, and the journal, in a browser."""
-
-from hms_active_rooms.serve.page.feed import PageSettings
-from hms_active_rooms.serve.page.routes import PATH, Page, page_routes
-
-__all__ = ["PATH", "Page", "PageSettings", "page_routes"]

@@ -21,8 +21,8 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
+from hms_active_rooms.serve.decisions import meanwhile
 from hms_active_rooms.serve.problems import place_of
-from hms_active_rooms.serve.running import meanwhile
 from hms_active_rooms.tools.roster import Roster, select
 from hms_active_rooms.untrusted import cut, same_looks
 
@@ -42,22 +42,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PageSettings:
-    """How long links and sessions of the page live, and how often it looks; in seconds.
+    """How long links and sessions of the page live, and how often it looks; in seconds."""
 
-    Attributes:
-        link_s: how long a login link can be used, once.
-        session_s: how long a login lasts.
-        journal_s: between two looks into the journal, one for all viewers.
-        room_s: between two looks into a room; longer where a look takes long.
-        beat_s: the longest silence on a stream; the page takes three of them for a lost
-            connection.
-    """
-
-    link_s: float = 12 * 3600.0
-    session_s: float = 12 * 3600.0
-    journal_s: float = 1.0
-    room_s: float = 2.0
-    beat_s: float = 10.0
+    link_s: float = 12 * 3600.0  # a login link can be used, once
+    session_s: float = 12 * 3600.0  # a login lasts
+    journal_s: float = 1.0  # between two looks into the journal, one for all viewers
+    room_s: float = 2.0  # between two looks into a room; longer where a look takes long
+    beat_s: float = 10.0  # the longest silence on a stream; after three the page calls it lost
 
 
 class Feed:
@@ -66,7 +57,7 @@ class Feed:
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
         self._settings = settings
-        self._rooms: dict[str, RoomNow] = {}
+        self._people: dict[str, Sequence[Peer]] = {}
         self._views: list[dict[str, Any]] = []
         self._journal: dict[str, Any] = {"waiting": [], "more": 0, "changes": 0, "trouble": ""}
         self._newest: list[Action] = []
@@ -76,7 +67,7 @@ class Feed:
         self._viewers = 0
         self._watched = asyncio.Event()
         self._changed = asyncio.Event()
-        self._pokes: list[asyncio.Event] = []
+        self._poke = asyncio.Event()
         self._closed = False
 
     @asynccontextmanager
@@ -100,13 +91,15 @@ class Feed:
 
     def look_now(self) -> None:
         """Something was decided: read again at once."""
-        for poke in self._pokes:
-            poke.set()
+        self._poke.set()
+        self._poke = asyncio.Event()
 
-    def room(self, room_id: str) -> RoomNow:
-        """A room as it was read last; PolicyRefusal: one that the policy does not allow."""
+    async def people(self, room_id: str, find: str) -> dict[str, Any]:
+        """The first people of a room, as it was read last, in whose name, role, user id or id this
+        is found, and how many there are; PolicyRefusal: a room that the policy does not allow."""
         self._gate.policy.check_room(room_id)
-        return self._rooms.get(room_id) or RoomNow(room_id, trouble="Not read yet.")
+        people = self._people.get(room_id, ())
+        return await asyncio.to_thread(people_view, people, find)
 
     async def _again_and_again(
         self,
@@ -114,12 +107,10 @@ class Feed:
         pause_s: float,
         gentle: float = 0.0,
     ) -> None:
-        loop, poke = asyncio.get_running_loop(), asyncio.Event()
-        self._pokes.append(poke)
+        loop = asyncio.get_running_loop()
         while True:
             await self._watched.wait()
-            poke.clear()
-            started = loop.time()
+            poke, started = self._poke, loop.time()
             await read()
             self._publish()
             with suppress(TimeoutError):
@@ -134,12 +125,11 @@ class Feed:
         except ActiveRoomsError as error:
             self._journal = {**self._journal, "trouble": str(error)}
         else:
-            before = [(row.id, row.state) for row in self._newest]
+            before, now = ([(row.id, row.state) for row in rows] for rows in (self._newest, newest))
             self._journal = {
                 "waiting": questions,
                 "more": max(count - len(waiting), 0),
-                "changes": self._journal["changes"]
-                + (before != [(row.id, row.state) for row in newest]),
+                "changes": self._journal["changes"] + (before != now),
                 "trouble": "",
             }
             self._newest = newest
@@ -165,21 +155,25 @@ class Feed:
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
         # With any room allowed, those of the newest actions.
         ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
-        rooms = {room_id: await self._read_room(room_id) for room_id in [*ids][:MAX_ROOMS]}
-        # A room of 20,000 takes a tenth of a second to sort and count.
-        self._views = [await asyncio.to_thread(room_view, now) for now in rooms.values()]
-        self._rooms = rooms
+        people, views = {}, []
+        for room_id in [*ids][:MAX_ROOMS]:
+            room, people[room_id], trouble = await self._read_room(room_id)
+            # A room of 20,000 takes a tenth of a second to sort and count.
+            found = await asyncio.to_thread(room_view, room_id, room, people[room_id])
+            views.append({**found, "trouble": trouble})
+        self._people, self._views = people, views
 
-    async def _read_room(self, room_id: str) -> RoomNow:
+    async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
+        """The room and its people, or why there is none to show."""
         try:
             room, peers = await asyncio.gather(
                 self._gate.active_room(room_id), self._gate.peers(room_id)
             )
         except NotActive:
-            return RoomNow(room_id, trouble="Nobody is in the room.")
+            return None, (), "Nobody is in the room."
         except ActiveRoomsError as error:
-            return RoomNow(room_id, trouble=f"The room cannot be read: {error}")
-        return RoomNow(room.id, room, peers)
+            return None, (), f"The room cannot be read: {error}"
+        return room, peers, ""
 
     def _publish(self) -> None:
         if not self._fresh:
@@ -223,40 +217,24 @@ def _event(kind: str, data: str) -> str:
     return f"event: {kind}\ndata: {data}\n\n"  # JSON has no line ends in it
 
 
-@dataclass(frozen=True)
-class RoomNow:
-    """A room as it was read last.
-
-    Attributes:
-        room: its name and session; None: none runs, or it could not be read.
-        trouble: the words to show when there is no `room`.
-    """
-
-    room_id: str
-    room: ActiveRoom | None = None
-    peers: Sequence[Peer] = ()
-    trouble: str = ""
-
-
-def room_view(now: RoomNow) -> dict[str, Any]:
+def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> dict[str, Any]:
     """A room: name, session, counts by role, the first rows."""
-    seen = select(now.peers, limit=SHOWN_ROWS)
+    seen = select(people, limit=SHOWN_ROWS)
     return {
-        "room_id": now.room_id,
-        "name": cut(now.room.name, _MAX_TEXT_CHARS) if now.room else "",
-        "started_at": cut(now.room.session.created_at, _MAX_TEXT_CHARS) if now.room else "",
+        "room_id": room_id,
+        "name": cut(room.name, _MAX_TEXT_CHARS) if room else "",
+        "started_at": cut(room.session.created_at, _MAX_TEXT_CHARS) if room else "",
         "total": seen.total,
         "unreadable": seen.unreadable,
         "by_role": [[cut(role, _MAX_TEXT_CHARS), n] for role, n in seen.by_role[:_MAX_ROLES]],
         "other_roles": max(len(seen.by_role) - _MAX_ROLES, 0),
-        "trouble": now.trouble,
         **_rows(seen),
     }
 
 
-def people_view(now: RoomNow, find: str) -> dict[str, Any]:
-    """The first people in whose name, role, user id or id this is found, and how many there are."""
-    return _rows(select(now.peers, find=find if find.strip() else None, limit=SHOWN_ROWS))
+def people_view(people: Sequence[Peer], find: str) -> dict[str, Any]:
+    """The first of these people in whom this is found, and how many there are."""
+    return _rows(select(people, find=find if find.strip() else None, limit=SHOWN_ROWS))
 
 
 def _rows(seen: Roster) -> dict[str, Any]:

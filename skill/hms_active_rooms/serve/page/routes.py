@@ -9,16 +9,16 @@ key, which no other origin can read (cookies do not know ports). Only hashes are
 from __future__ import annotations
 
 import asyncio
-import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import Any, Final, get_args
 from urllib.parse import quote
 
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -27,20 +27,10 @@ from hms_active_rooms.gate.journal.records import FINAL, State, Way
 from hms_active_rooms.serve.app import Entry
 from hms_active_rooms.serve.decisions import decide_and_run, list_actions, show, told
 from hms_active_rooms.serve.guard import hashed
-from hms_active_rooms.serve.page.feed import (
-    Feed,
-    PageSettings,
-    action_view,
-    event_view,
-    people_view,
-)
+from hms_active_rooms.serve.page.feed import Feed, PageSettings, action_view, event_view
 from hms_active_rooms.serve.problems import Json, Refused, json_object, on_error
+from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import escaped
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 PATH: Final = "/approvals"
 KEY_HEADER: Final = "x-approvals-key"
@@ -64,16 +54,17 @@ HEADERS: Final[Mapping[str, str]] = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 
-_SCRIPTS: Final = ("page.js", "cards.js", "lists.js", "server.js", "text.js")
-_FILES: Final = {
-    "page.html": "text/html",
-    "page.css": "text/css",
-    "icon.svg": "image/svg+xml",
-    **dict.fromkeys(_SCRIPTS, "text/javascript"),
+_FILES: Final = ("page.css", "icon.svg", "page.js", "cards.js", "lists.js", "server.js", "text.js")
+_KINDS: Final = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".js": "text/javascript",
 }
 
-_Handler = Callable[["Request"], Awaitable[Response]]
-_Work = Callable[["Request", "Session"], Awaitable[Response | dict[str, Any]]]
+_Answer = Response | dict[str, Any]
+_Handler = Callable[["Request"], Awaitable[_Answer]]
+_Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 
 @dataclass(frozen=True)
@@ -82,17 +73,7 @@ class Session:
 
     name: str
     ends_at: float
-    _id: bytes = field(repr=False)
-    _key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A new session and its two halves, told to the browser and to nobody else."""
-
-    session: Session
-    cookie: str = field(repr=False)
-    key: str = field(repr=False)
+    _halves: bytes = field(repr=False)
 
 
 class Logins:
@@ -120,12 +101,10 @@ class Logins:
         """No link made so far opens anything."""
         self._links.clear()
 
-    def open(self, token: str, name: str) -> Opened:
-        """Use a link up. The name is the link's, if it has one.
-
-        Raises:
-            InvalidCall: used, too old or never made; or not a name, and the link stays usable.
-        """
+    def open(self, token: str, name: str) -> tuple[Session, str, str]:
+        """Use a link up: a new session and its two halves, cookie and key, to be told to the browser
+        and to nobody else. The name is the link's, if it has one. InvalidCall: used, too old or never
+        made; or not a name, and the link stays usable."""
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
@@ -135,24 +114,23 @@ class Logins:
         person = link[0] or person_name(name)
         del self._links[hashed(token)]
         cookie, key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        session = Session(person, self._clock() + self._session_s, hashed(cookie), hashed(key))
-        self._sessions[session._id] = session
-        return Opened(session, cookie, key)
+        halves = hashed(cookie) + hashed(key)
+        session = Session(person, self._clock() + self._session_s, halves)
+        self._sessions[halves] = session
+        return session, cookie, key
 
     def find(self, cookie: str, key: str) -> Session | None:
         """The session that both halves belong to, while it lasts."""
-        session = self._sessions.get(hashed(cookie))
-        if session is None or not hmac.compare_digest(session._key, hashed(key)):
-            return None
-        return session if self.lasts(session) else None
+        session = self._sessions.get(hashed(cookie) + hashed(key))
+        return session if session and self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
         """Whether it was not closed and is not too old."""
-        return session._id in self._sessions and self._clock() < session.ends_at
+        return session._halves in self._sessions and self._clock() < session.ends_at
 
     def close(self, session: Session) -> None:
         """End it."""
-        self._sessions.pop(session._id, None)
+        self._sessions.pop(session._halves, None)
 
     def _forget(self) -> None:
         now = self._clock()
@@ -170,18 +148,31 @@ def person_name(text: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
 class Page:
-    """The page.
+    """The page, at `PATH` and below; the guard's `own_login` must name `PATH`."""
 
-    Attributes:
-        entry: for `create_app`, at `PATH` and below; the guard's `own_login` must name `PATH`.
-        close: ends the open streams, so that a server that stops need not wait for them.
-    """
-
-    entry: Entry
-    close: Callable[[], None]
-    _logins: Logins
+    def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
+        self._gate = toolkit.gate
+        self._settings = settings or PageSettings()
+        self._logins = Logins(self._settings.link_s, self._settings.session_s)
+        self._feed = Feed(self._gate, self._settings)
+        works: dict[tuple[str, str], _Work] = {
+            ("POST", "/logout"): self._logout,
+            ("POST", "/actions/{action_id}"): self._decide,
+            ("GET", "/actions/{action_id}"): self._action,
+            ("GET", "/events"): self._events,
+            ("GET", "/people"): self._people,
+            ("GET", "/journal"): self._rows,
+            ("GET", "/refusals"): self._refusals,
+        }
+        routes = [
+            *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES),
+            *(Route(PATH + end, _file("page.html")) for end in ("", "/")),
+            _route("POST", "/login", self._login),
+            *(_route(*place, self._of_person(work)) for place, work in works.items()),
+        ]
+        self.entry = Entry(routes, self._feed.running)
+        self.close = self._feed.close  # a server that stops need not wait for the open streams
 
     def login_link(self, base_url: str, name: str = "") -> str:
         """A link that logs one person in, once. Its secret is behind the #, which browsers
@@ -195,44 +186,107 @@ class Page:
         self._logins.forget_links()
         return {name: self.login_link(base_url, name) for name in people or ("",)}
 
+    def _of_person(self, work: _Work) -> _Handler:
+        """The handler that answers whoever is logged in, and nobody else."""
 
-def page_routes(toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> Page:
-    """The page on a toolkit's gate."""
-    settings = settings or PageSettings()
-    logins = Logins(settings.link_s, settings.session_s)
-    feed = Feed(toolkit.gate, settings)
-    desk = _Desk(toolkit, logins, feed, settings)
-    posts: dict[str, _Work] = {"/logout": desk.logout, "/actions/{action_id}": desk.post_decision}
-    gets: dict[str, _Work] = {
-        "/events": desk.events,
-        "/people": desk.people,
-        "/journal": desk.journal,
-        "/refusals": desk.refusals,
-        "/actions/{action_id}": desk.action,
-    }
-    routes = [
-        *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES if name != "page.html"),
-        *(Route(PATH + end, _file("page.html")) for end in ("", "/")),
-        Route(f"{PATH}/login", _answered(desk.login), methods=["POST"]),
-    ]
-    for method, works in (("POST", posts), ("GET", gets)):
-        for path, work in works.items():
-            routes.append(route := Route(PATH + path, desk.of_person(work)))
-            # No HEAD: it would show nobody anything, and the stream has no end.
-            route.methods = {method}
-    return Page(Entry(routes, feed.running), feed.close, logins)
+        async def serve(request: Request) -> _Answer:
+            return await work(request, self._session(request))
+
+        return serve
+
+    def _session(self, request: Request) -> Session:
+        cookie = request.cookies.get(_cookie_name(request), "")
+        session = self._logins.find(cookie, request.headers.get(KEY_HEADER, ""))
+        if session is None:
+            raise Refused(401, "session", "You are not logged in, or no longer.")
+        return session
+
+    async def _login(self, request: Request) -> Response:
+        body = await _sent(request)
+        try:
+            token, name = (str(body.get(part, "")) for part in ("token", "name"))
+            session, cookie, key = self._logins.open(token, name)
+        except InvalidCall as error:
+            raise Refused(403, "login", str(error)) from None
+        with suppress(Refused):  # whoever was logged in in this browser is not any more
+            self._logins.close(self._session(request))
+        response = Json({"name": session.name, "key": key})
+        response.set_cookie(
+            _cookie_name(request),
+            cookie,
+            max_age=int(self._settings.session_s),
+            path=PATH,
+            # The page's own origin tells whether it was loaded over TLS; we may be behind it.
+            secure=request.headers["origin"].lower().startswith("https:"),
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    async def _logout(self, request: Request, who: Session) -> Response:
+        await _sent(request)
+        self._logins.close(who)
+        response = Json({})
+        response.delete_cookie(_cookie_name(request), path=PATH)
+        return response
+
+    async def _events(self, _: Request, who: Session) -> Response:
+        news = self._feed.stream(who.name, lambda: self._logins.lasts(who))
+        return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
+
+    async def _people(self, request: Request, _: Session) -> dict[str, Any]:
+        room, find = (request.query_params.get(name, "") for name in ("room", "find"))
+        return await self._feed.people(room, find[:MAX_FIND_CHARS])
+
+    async def _action(self, request: Request, _: Session) -> dict[str, Any]:
+        action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
+        # The journal's rows open as questions too.
+        seen = any(event.kind == "asked" and event.way == WAY for event in events)
+        if action.state == "proposed" and not seen:
+            await self._gate.asked(action, WAY)
+        return {
+            **action_view(action),
+            "told": told(action, newest),
+            "ended": newest.state in FINAL,
+            "events": [event_view(event) for event in events],
+        }
+
+    async def _decide(self, request: Request, who: Session) -> dict[str, Any]:
+        body = await _sent(request)
+        action_id = request.path_params["action_id"].lower()
+        try:
+            verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
+        finally:
+            self._feed.look_now()
+        ended = verdict.action.state in FINAL
+        return {"counted": verdict.counted, "text": verdict.text, "ended": ended}
+
+    async def _rows(self, request: Request, _: Session) -> dict[str, Any]:
+        given = request.query_params
+        states: dict[str, State] = {state: state for state in get_args(State)}
+        if (text := given.get("state", "")) and text not in states:
+            raise InvalidCall("There is no such state.", hint="")
+        limit = MAX_JOURNAL_ROWS if given.get("all") else JOURNAL_ROWS
+        room = given.get("room") or None
+        rows = await list_actions(self._gate, state=states.get(text), room_id=room, limit=limit + 1)
+        return {"rows": [action_view(row) for row in rows[:limit]], "more": len(rows) > limit}
+
+    async def _refusals(self, _: Request, __: Session) -> dict[str, Any]:
+        rows = await asyncio.to_thread(self._gate.journal.refused_requests, limit=JOURNAL_ROWS)
+        return {"rows": [event_view(row) for row in rows]}
 
 
-def _file(name: str) -> _Handler:
-    content = Path(__file__).with_name(name).read_bytes()
+def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
+    place = Path(__file__).with_name(name)
+    content, kind = place.read_bytes(), _KINDS[place.suffix]
 
     async def serve(_: Request) -> Response:
-        return Response(content, media_type=_FILES[name], headers=HEADERS)
+        return Response(content, media_type=kind, headers=HEADERS)
 
     return serve
 
 
-def _answered(work: Callable[[Request], Awaitable[Response | dict[str, Any]]]) -> _Handler:
+def _route(method: str, path: str, work: _Handler) -> Route:
     async def serve(request: Request) -> Response:
         try:
             found = await work(request)
@@ -242,7 +296,9 @@ def _answered(work: Callable[[Request], Awaitable[Response | dict[str, Any]]]) -
         response.headers.update(HEADERS)
         return response
 
-    return serve
+    route = Route(PATH + path, serve)
+    route.methods = {method}  # no HEAD: it would show nobody anything, and the stream has no end
+    return route
 
 
 def _cookie_name(request: Request) -> str:
@@ -257,103 +313,3 @@ async def _sent(request: Request) -> dict[str, Any]:
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")
     return await json_object(request)
-
-
-class _Desk:
-    def __init__(
-        self, toolkit: ActiveRoomsToolkit, logins: Logins, feed: Feed, settings: PageSettings
-    ) -> None:
-        self._gate = toolkit.gate
-        self._logins = logins
-        self._feed = feed
-        self._settings = settings
-
-    def of_person(self, work: _Work) -> _Handler:
-        """The handler that answers whoever is logged in, and nobody else."""
-
-        async def serve(request: Request) -> Response | dict[str, Any]:
-            return await work(request, self._session(request))
-
-        return _answered(serve)
-
-    def _session(self, request: Request) -> Session:
-        cookie = request.cookies.get(_cookie_name(request), "")
-        session = self._logins.find(cookie, request.headers.get(KEY_HEADER, ""))
-        if session is None:
-            raise Refused(401, "session", "You are not logged in, or no longer.")
-        return session
-
-    async def login(self, request: Request) -> Response:
-        body = await _sent(request)
-        try:
-            opened = self._logins.open(str(body.get("token", "")), str(body.get("name", "")))
-        except InvalidCall as error:
-            raise Refused(403, "login", str(error)) from None
-        with suppress(Refused):  # whoever was logged in in this browser is not any more
-            self._logins.close(self._session(request))
-        response = Json({"name": opened.session.name, "key": opened.key})
-        response.set_cookie(
-            _cookie_name(request),
-            opened.cookie,
-            max_age=int(self._settings.session_s),
-            path=PATH,
-            # The page's own origin tells whether it was loaded over TLS; we may be behind it.
-            secure=request.headers["origin"].lower().startswith("https:"),
-            httponly=True,
-            samesite="strict",
-        )
-        return response
-
-    async def logout(self, request: Request, who: Session) -> Response:
-        await _sent(request)
-        self._logins.close(who)
-        response = Json({})
-        response.delete_cookie(_cookie_name(request), path=PATH)
-        return response
-
-    async def events(self, _: Request, who: Session) -> Response:
-        news = self._feed.stream(who.name, lambda: self._logins.lasts(who))
-        return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
-
-    async def people(self, request: Request, _: Session) -> dict[str, Any]:
-        now = self._feed.room(request.query_params.get("room", ""))
-        find = request.query_params.get("find", "")[:MAX_FIND_CHARS]
-        return await asyncio.to_thread(people_view, now, find)
-
-    async def action(self, request: Request, _: Session) -> dict[str, Any]:
-        shown = await show(self._gate, request.path_params["action_id"])
-        action, newest = shown.action, shown.newest
-        # The journal's rows open as questions too.
-        seen = any(event.kind == "asked" and event.way == WAY for event in shown.events)
-        if action.state == "proposed" and not seen:
-            await self._gate.asked(action, WAY)
-        return {
-            **action_view(action),
-            "told": told(action, newest),
-            "ended": newest.state in FINAL,
-            "events": [event_view(event) for event in shown.events],
-        }
-
-    async def post_decision(self, request: Request, who: Session) -> dict[str, Any]:
-        body = await _sent(request)
-        action_id = request.path_params["action_id"]
-        try:
-            verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
-        finally:
-            self._feed.look_now()
-        ended = verdict.action.state in FINAL
-        return {"counted": verdict.counted, "text": verdict.text, "ended": ended}
-
-    async def journal(self, request: Request, _: Session) -> dict[str, Any]:
-        given = request.query_params
-        states: dict[str, State] = {state: state for state in get_args(State)}
-        if (text := given.get("state", "")) and text not in states:
-            raise InvalidCall("There is no such state.", hint="")
-        limit = MAX_JOURNAL_ROWS if given.get("all") else JOURNAL_ROWS
-        room = given.get("room") or None
-        rows = await list_actions(self._gate, state=states.get(text), room_id=room, limit=limit + 1)
-        return {"rows": [action_view(row) for row in rows[:limit]], "more": len(rows) > limit}
-
-    async def refusals(self, _: Request, __: Session) -> dict[str, Any]:
-        rows = await asyncio.to_thread(self._gate.journal.refused_requests, limit=JOURNAL_ROWS)
-        return {"rows": [event_view(row) for row in rows]}

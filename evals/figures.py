@@ -1,4 +1,4 @@
-"""Rates over repeated runs, and how far they can be trusted.
+"""Figures of the generated reports: rates over repeated runs, and how far they can be trusted, percent, tables.
 
 Sources:
 - pass^k: Yao et al., "tau-bench" (2024), arXiv:2406.12045, section 3: C(c, k) / C(n, k) for
@@ -13,7 +13,11 @@ Sources:
 
 from __future__ import annotations
 
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
 from math import comb, sqrt
+from pathlib import Path
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
@@ -66,3 +70,51 @@ def none_seen_bound(trials: int) -> float:
     if trials < 1:
         raise ValueError("no trials, no bound")
     return float(1 - (1 - CONFIDENCE) ** (1 / trials))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; the header decides how many cells a row has."""
+    lines = [_line(header), "|" + "---|" * len(header)]
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"a row of {len(row)} cells in a table of {len(header)}")
+        lines.append(_line(row))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\|", "|").replace("|", "\\|")
+
+
+def code(text: str) -> str:
+    return "`" + re.sub(r"[`\s]+", " ", text).strip() + "`"
+
+
+def percent(rate: float, digits: int = 0) -> str:
+    """A rate in percent; only exactly none and all are printed as 0 and 100."""
+    shown = f"{100 * rate:.{digits}f}"
+    least = 10**-digits
+    if rate > 0 and float(shown) == 0:
+        return f"<{least:g} %"
+    if rate < 1 and float(shown) == 100:
+        return f">{100 - least:g} %"
+    return f"{shown} %"
+
+
+def commit(*paths: str) -> str:
+    """The checked out commit, "and changes" if these paths differ from it; "" without git."""
+
+    def git(*arguments: str) -> str:
+        command, here = ["git", *arguments], Path(__file__).parent.parent
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", *paths)
+        return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+    except OSError:
+        return ""

@@ -1,0 +1,238 @@
+"""`room`, `peers`, `send`, `remove`, `end`: what is seen of a room, and what changes one.
+
+A look needs no approval and is not recorded. `--json` may end in a model's context, so it holds what
+the tools answer, as bounded as there. `--all` holds every record whole, as JSON Lines for a program;
+it is never shown on a terminal.
+
+A change without a terminal is not asked about and not sent: the action is recorded and waits for
+`approve`. No option skips the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
+
+from typer import Argument, Option
+
+from hms_active_rooms import blocking
+from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
+from hms_active_rooms.cli import screen
+from hms_active_rooms.cli.actions import ask_here, report
+from hms_active_rooms.cli.settings import (
+    All,
+    Json,
+    PolicyFile,
+    Reason,
+    Room,
+    Settings,
+    open_gate,
+    person_here,
+    refuse_empty,
+    seen,
+)
+from hms_active_rooms.errors import InvalidCall, PeerNotFound
+from hms_active_rooms.untrusted import lookalikes, quoted, short_ids, shortened
+
+if TYPE_CHECKING:
+    from hms_active_rooms.api.models import Peer
+
+
+def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
+    """Show the running session of a room."""
+    from hms_active_rooms.tools.read_data import room_data
+
+    live = seen(Settings(policy=policy), room, lambda gate: gate.active_room(room))
+    if all or json:
+        screen.document(live.model_dump(mode="json") if all else room_data(live))
+        return
+    session = live.session
+    values = {
+        "Room": f"{quoted(live.name)} (id {shortened(live.id, 40)})",
+        "Session": shortened(session.id, 40) + _running_since(session.created),
+        "People": f"{len(session.peers):,}",
+    }
+    screen.fields(values)
+
+
+def _running_since(created: datetime | None) -> str:
+    # The API's "unset" time is the year 1.
+    if created is None or created.year < 2000:
+        return ""
+    minutes = max(int((datetime.now(UTC) - created).total_seconds() // 60), 0)
+    age = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    return f", running for {age}"
+
+
+def peers(
+    room: Room,
+    role: Annotated[str | None, Option(help="Only this role.")] = None,
+    user_id: Annotated[str | None, Option(help="Only this user id.")] = None,
+    name: Annotated[str | None, Option(help="Only people whose name contains this.")] = None,
+    limit: Annotated[
+        int | None,
+        Option(
+            min=1, help="Rows to show. Default: 100; with --json 50, or fewer if rows are long."
+        ),
+    ] = None,
+    offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
+    all: All = False,
+    json: Json = False,
+    policy: PolicyFile = None,
+) -> None:
+    """List who is in a room."""
+    from hms_active_rooms.tools import roster
+    from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
+    from hms_active_rooms.tools.read_data import peers_within
+
+    refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
+    if all and (limit is not None or offset):
+        raise InvalidCall("--all prints everybody: leave out --limit and --offset.")
+    rows = limit if limit is not None else DEFAULT_ROWS if json else 100
+    if json and rows > MAX_ROWS:
+        raise InvalidCall(
+            f"--limit is at most {MAX_ROWS} with --json.",
+            hint="Use --offset for the next ones, or --all for everybody, to a file or a pipe.",
+        )
+    everyone = seen(Settings(policy=policy), room, lambda gate: gate.peers(room))
+    rows = len(everyone) if all else rows
+    view = roster.select(everyone, role=role, user_id=user_id, name=name, limit=rows, offset=offset)
+    if (json or all) and view.unreadable:
+        screen.err(roster.unread(view))
+    if all:
+        for row in view.rows:
+            screen.document({**row.peer.model_dump(mode="json"), "short_id": row.short_id})
+        return
+    if json:
+        budget = roster.default_budget(rows)
+        screen.document(peers_within(parse_room_id(room), view, budget, screen.written))
+        return
+    found, shown = view.matching, len(view.rows)
+    here = f"{offset + 1:,} to {offset + shown:,}" if shown else "none"
+    page = [f"Shown: {here} (see --limit, --offset)."] if shown < found else []
+    screen.err(" ".join([*roster.counts(view), *page]))
+    people = [(row.short_id, row.peer) for row in view.rows]
+    cells = [(id, quoted(p.name), quoted(p.role, 30), quoted(p.user_id, 40)) for id, p in people]
+    screen.table(("ID", "NAME", "ROLE", "USER ID"), cells)
+    alike = roster.same_names(
+        view.rows, lambda row: f"{quoted(row.peer.name)} ({row.short_id})", most=20
+    )
+    if alike:
+        screen.err(f"Take care, these names are the same or look the same: {alike}. Use ids.")
+
+
+def send(
+    settings: Settings,
+    room: Room,
+    message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
+    to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
+    role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
+    type: Annotated[str, Option(help='Message type; apps show "chat" in the chat.')] = "chat",
+) -> int:
+    """Send a message: to everyone, or to a peer or a role. Asks first."""
+    if to is not None and role is not None:
+        raise InvalidCall("Give --to or --role, not both.")
+    given = {"message": message, "--role": role, "--type": type}
+    return _change("hms-send-message", room, given, settings, to)
+
+
+def remove(
+    settings: Settings,
+    room: Room,
+    peer: Annotated[str | None, Argument(metavar="PEER", help="Its id, or its name.")] = None,
+    role: Annotated[str | None, Option(help="Everyone with this role now.")] = None,
+    reason: Reason = None,
+) -> int:
+    """Remove a peer, or everyone with a role. Asks first. They can join again."""
+    if (peer is None) == (role is None):
+        raise InvalidCall("Say whom to remove: after ROOM give either a peer or --role, not both.")
+    given = {"--role": role, "--reason": reason}
+    return _change("hms-remove-peers", room, given, settings, peer)
+
+
+def end(
+    settings: Settings,
+    room: Room,
+    reason: Reason = None,
+    lock: Annotated[
+        bool,
+        Option(
+            "--lock",
+            help="Also disable the room: nobody can join until it is enabled again, in the dashboard or by API.",
+        ),
+    ] = False,
+) -> int:
+    """End the running session for everyone. Asks first."""
+    return _change("hms-end-active-room", room, {"--reason": reason, "--lock": lock}, settings)
+
+
+def _change(
+    tool: str,
+    room: str,
+    given: Mapping[str, str | bool | None],
+    settings: Settings,
+    peer: str | None = None,
+) -> int:
+    from hms_active_rooms.cli.person import somebody_here
+    from hms_active_rooms.gate.actions import parse_call
+    from hms_active_rooms.gate.journal.records import Origin
+
+    refuse_empty(given)
+    words = {name.lstrip("-"): value for name, value in given.items() if value is not None}
+    if peer is not None:
+        words["peer_id"] = peer_ref(
+            peer, lambda: seen(settings, room, lambda gate: gate.peers(room))
+        )
+    call = parse_call(tool, {"room_id": room, **words})
+    with open_gate(settings, room) as gate:
+        # One conversation for each person: a question says what the same command did before.
+        who = f"cli:{person_here()}"
+        action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
+        if action.state != "proposed" or somebody_here():
+            return ask_here(gate, action, settings)
+    return report(action, settings)
+
+
+def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
+    """The short or full id in `wanted`, or the id of the one of the people with that name, whose case
+    does not matter. They are read only when it is no id.
+
+    A name counts only when it is the one name that looks like it: strangers choose names, and
+    taking the name of somebody else is the oldest trick in a room.
+
+    Raises:
+        PeerNotFound: nobody has that name, or one like it, or one that it is a part of.
+        InvalidCall: several peers have it, or only such ones; all are named.
+    """
+    from hms_active_rooms.gate.actions.impact import person_of
+
+    wanted = wanted.strip()  # it was copied, or typed
+    refuse_empty({"peer": wanted})
+    with suppress(InvalidCall):
+        return parse_peer_ref(wanted)
+    peers = people()
+    same = [p for p in peers if p.name.casefold() == wanted.casefold()]
+    alike = set(lookalikes(wanted, [p.name for p in peers]))
+    fit = [*same, *(p for p in peers if p.name in alike and p not in same)]
+    if len(fit) == 1 and same:
+        return fit[0].id
+    name = quoted(wanted)
+    if len(fit) > 1:
+        head = f"{len(fit)} peers have the name {name} or one that looks like it:"
+    elif fit:
+        head = f"Nobody has exactly the name {name}; this one looks like it:"
+    else:
+        fit = [p for p in peers if wanted.casefold() in p.name.casefold()]
+        head = f"Nobody has exactly the name {name}; it is part of these:"
+    if not fit:
+        raise PeerNotFound(
+            f"Nobody in the room has the name {name}.",
+            hint="List them with: hms-active-rooms peers ROOM",
+        )
+    shorts, most = short_ids([p.id for p in peers]), 10
+    rows = [f"  {person_of(p, shorts[p.id]).line()}" for p in fit[:most]]
+    more = [f"  ... and {len(fit) - most} more"] if len(fit) > most else []
+    raise InvalidCall("\n".join([head, *rows, *more]), hint="Give the id of the one you mean.")
