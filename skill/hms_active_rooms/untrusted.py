@@ -161,8 +161,8 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """The names that are not the target but could be taken for it, in their order: the same at a
-    `glance`, or the same but for case, accents kept (`folded`)."""
+    """Those of the names that differ from the target but could be mistaken for it, in the given order.
+    They look the same at a `glance`, or have the same letters but for case (`folded`)."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]

@@ -33,8 +33,8 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Updates that keep a thread bounded: turns before the last `KEPT_TURNS` go, and of the
-    readers' answers only the newest of each tool keeps its text and data.
+    """The updates that keep a thread small. They delete the turns before the last `KEPT_TURNS`, and
+    empty every answer of a reading tool that has a newer answer of the same tool.
 
     Args:
         messages: the thread, before a new turn.

@@ -206,7 +206,7 @@ class _Nodes:
         return AIMessage(said)
 
     async def _entered(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Of a new turn: withdraw what this conversation still asks, and keep the thread bounded."""
+        """Begin a turn: withdraw the questions this conversation left open, and keep the thread small."""
         updates = history.pruned(state["messages"], _READERS)
         if (found := history.last_calls(state["messages"])) is not None:
             for call in found.calls:
@@ -215,7 +215,8 @@ class _Nodes:
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
             await self._take_back_what_was_held(state, config)
-        # Names this turn: a message id that comes again with another checkpointer is another one.
+        # `run` names this turn. With another checkpointer the same message id may come again, and it
+        # then stands for another message.
         return {"run": outside(), "prompts": 0, "messages": updates}
 
     async def _left_over(

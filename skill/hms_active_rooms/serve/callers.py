@@ -41,8 +41,6 @@ MOST_OPEN: Final = 10_000
 IDLE_S: Final = 30 * 60.0
 """How long a session is kept that nobody uses."""
 
-_INVALID_REQUEST: Final = -32600
-
 
 class Sessions:
     """ASGI wrapper around the transport: the sessions that may still call, the requests of each.
@@ -88,7 +86,7 @@ class Sessions:
         number = _request_id(first.get("body", b""))
         mine = tag, hashed(str(number))
         if number is not None and mine in self._open:
-            error = {"code": _INVALID_REQUEST, "message": TWICE}
+            error = {"code": -32600, "message": TWICE}
             answer = {"jsonrpc": "2.0", "id": number, "error": error}
             await JSONResponse(answer, 400)(scope, receive, send)
             return

@@ -114,10 +114,8 @@ async def call_tool(
     page: str = "",
 ) -> Answer:
     """One tool call to its end, or to the point where a person has to decide. `arguments`: checked,
-    or as received; `page`: address of the approvals page, if there is one, for those who wait.
-
-    Raises ActiveRoomsError, of which each says whether anything was executed.
-    """
+    or as received; `page`: address of the approvals page, if there is one, for those who wait. In
+    each ActiveRoomsError `executed` says whether anything was."""
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -159,14 +157,8 @@ async def open_call(
 ) -> tuple[Action, bool]:
     """The row for this call by this caller, and whether it is new. An earlier row serves while it
     is open, or while its outcome was not told yet. `shown`: the way in which the question of a new
-    row is shown to a person at once; None: it is not.
-
-    Raises:
-        RateLimited: too many new calls of this caller in this minute; not proposed.
-        PolicyRefusal: too many questions of this caller wait; not proposed.
-        PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
-        ApiError: the room could not be read; nothing was executed.
-    """
+    row is shown to a person at once; None: it is not. Raises what `Gate.propose` does, and for too
+    many new calls (RateLimited) or waiting questions (PolicyRefusal) without a row."""
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):

@@ -113,13 +113,8 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`.
-
-    Raises:
-        NoAction, NoAnswer: nothing was decided.
-        PolicyRefusal: too many actions a minute (approved, not sent).
-        ActiveRoomsError: `executed` is what the row says.
-    """
+    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`. NoAction,
+    NoAnswer: nothing was decided; in every other error `executed` is what the row says."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 

@@ -336,25 +336,28 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         verdict = judge(self._settings, scope["path"], headers, scope["method"])
+        first: Message | Refused
         if isinstance(verdict, Refused):
             await _drained(receive)
-            await _refuse(verdict, scope, receive, send)
-            return
-        first = await self._whole_body(receive)
+            first, who = verdict, Principal()
+        else:
+            first, who = await self._whole_body(receive), verdict
         # People come by the page, or by a program of their own with an approver's token.
-        program = not verdict.approves and not _needs_no_token(self._settings, scope["path"])
-        if program and self._is_busy(verdict.name) and not isinstance(first, Refused):
+        program = not who.approves and not _needs_no_token(self._settings, scope["path"])
+        if program and self._is_busy(who.name) and not isinstance(first, Refused):
             text = "Too many requests of programs are open. Nothing was executed; try again later."
             first = _refused(503, BUSY, text)
         if isinstance(first, Refused):
-            await _refuse(first, scope, receive, send)
+            if first.status_code >= 400:
+                note(scope, first.code)
+            await told(first)(scope, receive, send)
             return
-        scope[PRINCIPAL_KEY] = verdict
-        self._of_programs[verdict.name] += program
+        scope[PRINCIPAL_KEY] = who
+        self._of_programs[who.name] += program
         try:
             await last_resort(self._app, scope, handing_on(first, receive), send)
         finally:
-            self._of_programs[verdict.name] -= program
+            self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
         """Whether a caller of this token has to wait. Where there are several, none may keep
@@ -378,12 +381,6 @@ class Guard:
                         return {**message, "body": bytes(body), "more_body": False}
                 return message
         return _refused(408, "slow", "The request did not arrive in time.")
-
-
-async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    if error.status_code >= 400:
-        note(scope, error.code)
-    await told(error)(scope, receive, send)
 
 
 def _take_origin_form(scope: Scope) -> None:

@@ -23,12 +23,10 @@ MOST_NEW_A_MINUTE: Final = 60
 """Our choice: one a second, which nobody who reads what they ask for exceeds."""
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""Our choice: all callers of one token together may make this many times `MOST_NEW_A_MINUTE`.
-This limits a program that opens a new session for each call."""
+"""Our choice: of one token together; it limits a program with a new session for each call."""
 
 MOST_A_MINUTE: Final = 5
-"""Our choice, for each reason: enough to see who it was. A flood of refusals for one reason adds
-about 2 MB a day."""
+"""Our choice, for each reason: enough to see who it was; a flood adds about 2 MB a day."""
 
 BUSY: Final = "busy"
 """The word of refusals for which a program is told to try again."""
@@ -83,9 +81,8 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log a refusal and write it down, or count it when there were many for this reason in this
-        minute. `word`: why, one of a few ("token", "origin"), never a stranger's; `what` is without
-        query, headers and body."""
+        """Log a refusal and write it down, or count it after many of its reason in this minute.
+        `word`: why, one of a few, never a stranger's; `what` has no query, header or body."""
         self._begin_minute()
         many = self._written[word] >= MOST_A_MINUTE
         # Whoever is told to try again does: of those the log has no more than the record.

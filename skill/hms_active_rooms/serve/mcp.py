@@ -41,9 +41,7 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 Context = ServerRequestContext[Any, Any]
 
-NAME: Final = "active-rooms-mcp"
-"""The contract's namespace; a test compares."""
-
+NAME: Final = "active-rooms-mcp"  # the contract's namespace; a test compares
 PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0
 """How long after its question's deadline an answer is told that it is late."""
@@ -83,18 +81,14 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """The server, without a transport.
-
-    Args:
-        toolkit: holds the gate.
-        page: address of the approvals page, told to those who wait.
-        guides: the skill's files to read, by path ("SKILL.md", "references/examples/x.py").
-        elicit: whether people are asked through their client. The client could answer for them.
-    """
-    files = {
-        URI + name: types.TextResourceContents(uri=URI + name, text=text, mime_type=_kind(name))
-        for name, text in (guides or {}).items()
-    }
+    """The server, without a transport. `page`: address of the approvals page, told to those who wait;
+    `guides`: the skill's files to read, by path ("references/examples/x.py"); `elicit`: whether
+    people are asked through their client, which could answer for them."""
+    files = {}
+    for name, text in (guides or {}).items():
+        kind = _KINDS.get(PurePosixPath(name).suffix, "text/plain")
+        part = types.TextResourceContents(uri=URI + name, text=text, mime_type=kind)
+        files[part.uri] = part
     resources = [
         types.Resource(name=uri.removeprefix(URI), uri=uri, mime_type=file.mime_type)
         for uri, file in files.items()
@@ -150,10 +144,6 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
         raise MCPError(
             error.error.code, f"{error.error.message}. {_NOTHING}", error.error.data
         ) from None
-
-
-def _kind(name: str) -> str:
-    return _KINDS.get(PurePosixPath(name).suffix, "text/plain")
 
 
 def _shared_key(journal: Journal) -> bytes:

@@ -95,11 +95,8 @@ class _Asked(BaseModel):
 
 
 def _form(digest: str) -> dict[str, Any]:
-    """What the client shows below the question with this digest.
-
-    Each decision names the question; `enumNames` is what a client shows for it, if it knows
-    that. No default: nobody approves by pressing Enter.
-    """
+    """What the client shows below the question with this digest: each decision names it, and
+    `enumNames` is what is shown for that. No default: nobody approves by pressing Enter."""
     reason = {"title": "Reason", "description": "Told to the model when you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
@@ -269,7 +266,8 @@ class _Change:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
                 given_up.set()
-                hearing.add_done_callback(_note_error)
+                # Nobody waits for its error any more; the row tells whoever asks next.
+                hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
                 if list(_late.values()).count(self.caller.token) < MOST_LATE:
                     _late[hearing] = self.caller.token
                     hearing.add_done_callback(_late.pop)
@@ -372,12 +370,6 @@ class _Change:
         if told:  # what goes wrong with a report is not what became of the action
             await asyncio.gather(report(), return_exceptions=True)
         return ended
-
-
-def _note_error(hearing: asyncio.Task[_Heard]) -> None:
-    """Nobody waits for it any more; the row tells whoever asks next."""
-    if not hearing.cancelled() and (error := hearing.exception()):
-        _log.info("a late answer: %s", place_of(error))
 
 
 def _result(answer: Answer) -> types.CallToolResult:

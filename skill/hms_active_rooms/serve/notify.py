@@ -42,12 +42,12 @@ _TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 15
 """After the first try, twice as long after each further one; longer than a try may take."""
 _LONGEST_PAUSE_S: Final = 600
-_TOLD: Final = "told"
 _MAX_CHARS: Final = 1500
 """Discord takes 2,000."""
 
 _HOSTS: Final[Mapping[str, Form]] = {
     "hooks.slack.com": "slack",
+    "hooks.slack-gov.com": "slack",
     "webhook.office.com": "teams",
     "logic.azure.com": "teams",
     "powerplatform.com": "teams",
@@ -176,13 +176,13 @@ async def _told(journal: Journal, action: Action, settings: NotifySettings, page
     if problem := await post_once(settings.url, headers, body, _TIMEOUT_S):
         _log.warning("no notice of action %s: %s", action.id, problem)
         return False
-    return await asyncio.to_thread(_put, journal, place + _TOLD, "")
+    return await asyncio.to_thread(_put, journal, f"{place}told", "")
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "told", "not now"]:
     """Write down that a try begins, unless it was told, or the last try was lately."""
     with journal.read() as view:
-        if view.asked_at(place + _TOLD):
+        if view.asked_at(f"{place}told"):
             return "told"
         row = view.get(action_id)
         tries = [datetime.fromisoformat(at) for [at] in view.asked_below(place)]

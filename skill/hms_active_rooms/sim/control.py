@@ -94,8 +94,8 @@ class Control:
             return refused.status, _json({"message": refused.message})
         except ValidationError as bad:
             problems = [
-                {"at": ".".join(str(part) for part in error["loc"]), "problem": error["msg"]}
-                for error in bad.errors()
+                {"at": ".".join(map(str, each["loc"])), "problem": each["msg"]}
+                for each in bad.errors()
             ]
             return 422, _json({"message": "invalid input", "problems": problems})
 

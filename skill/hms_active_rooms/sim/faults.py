@@ -20,7 +20,6 @@ FaultKind = Literal[
 ]
 
 _NAMES: Final = "|".join(operation.name for operation in OPERATIONS)
-
 _TEXTS: Final = {
     **{status.value: status.phrase.lower() for status in HTTPStatus},
     # The text that the docs have for a 429, on the analytics endpoints.

@@ -180,19 +180,14 @@ def path_pattern(path: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation.
+    """One operation."""
 
-    Attributes:
-        name: how faults and the request log call it.
-        run: takes the ids in the path, and as keywords what the query or the body may set.
-        says: the message of the answer, where that is no object of the room.
-    """
-
-    name: str
+    name: str  # how faults and the request log call it
     method: Literal["GET", "POST"]
     path: str
+    # Takes the ids in the path, and as keywords what the query or the body may set.
     run: Callable[..., Answer | Peer | Delivery | None]
-    says: str = ""
+    says: str = ""  # the message of the answer, where that is no object of the room
 
     def fields(self) -> dict[str, type]:
         """Names and types of what it reads."""
@@ -222,8 +217,7 @@ _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
     """The operation for a path, with the ids in it."""
     for operation, pattern in _PATTERNS:
-        match = pattern.fullmatch(path)
-        if match and operation.method == method:
+        if operation.method == method and (match := pattern.fullmatch(path)):
             return operation, match.groupdict()
     return None
 

@@ -16,11 +16,9 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 """Anything JSON can say."""
 
 Medium = Literal["audio", "video", "screen"]
-Audience = Literal["peer", "role", "everyone"]
 PeerKind = Literal["regular", "sip"]
 
-MAX_S: Final = 1e9
-"""Thirty years: no clock overflows."""
+MAX_S: Final = 1e9  # thirty years: no clock overflows
 
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
 """A span of the world's time."""
@@ -165,21 +163,17 @@ class Peer:
 
 @dataclass(slots=True)
 class Session:
-    """One run of a room, from the first join to the last leave or the end of the room.
-
-    Attributes:
-        peers: who is listed now, by peer id.
-        left: who was listed earlier, in the order of leaving.
-        ended_at: empty while it runs.
-        ending: set while an accepted end has not landed yet; calling it lands it.
-    """
+    """One run of a room, from the first join to the last leave or the end of the room."""
 
     id: str
     opened: datetime
     created_at: str
-    peers: dict[str, Peer] = field(default_factory=dict)
-    left: list[Peer] = field(default_factory=list)
-    ended_at: str = ""
+    peers: dict[str, Peer] = field(default_factory=dict)  # who is listed now, by peer id
+    left: list[Peer] = field(
+        default_factory=list
+    )  # who was listed earlier, the first to leave first
+    ended_at: str = ""  # empty while it runs
+    # Set while an accepted end has not landed yet; calling it lands it.
     ending: Callable[[datetime], None] | None = None
 
 
@@ -214,7 +208,7 @@ class Delivery:
     at: str
     room_id: str
     session_id: str
-    audience: Audience
+    audience: Literal["peer", "role", "everyone"]
     target: str
     message: str
     type: str

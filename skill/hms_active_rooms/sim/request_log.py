@@ -15,28 +15,18 @@ from hms_active_rooms.sim.records import Json
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request, at the world's time.
+    """One request."""
 
-    Attributes:
-        seq: 1, 2, 3 in the order of arrival.
-        operation: its name, empty for an unknown path or method.
-        query: the query string, undecoded.
-        body: the parsed body; its text if it is not JSON; None if there is none.
-        status: of the answer; None while there is none, or when it never came.
-        executed: the world did what was asked, whatever the client heard of it.
-        fault: the kind of fault that hit it, empty for none.
-    """
-
-    seq: int
-    at: str
-    operation: str
+    seq: int  # 1, 2, 3 in the order of arrival
+    at: str  # by the world's time
+    operation: str  # its name, empty for an unknown path or method
     method: str
     path: str
-    query: str
-    body: Json
-    status: int | None = None
-    executed: bool = False
-    fault: str = ""
+    query: str  # undecoded
+    body: Json  # parsed; its text if it is not JSON; None if there is none
+    status: int | None = None  # of the answer; None while there is none, or when it never came
+    executed: bool = False  # the world did what was asked, whatever the client heard of it
+    fault: str = ""  # the kind of fault that hit it, empty for none
 
 
 class RequestLog:

@@ -24,8 +24,7 @@ ROOM_IDS: Final = {
 }
 """The room id of each built-in scene."""
 
-SCENES: Final = tuple(ROOM_IDS)
-"""The names of the built-in scenes."""
+SCENES: Final = tuple(ROOM_IDS)  # the names of the built-in scenes
 
 
 class SceneError(ValueError):
@@ -46,13 +45,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` of them with `{n}` in the name and the user id.
-
-    Attributes:
-        name_times, metadata_times: how many times the text is repeated, to make a very long one.
-        minutes_ago: when they joined, before the scene starts.
-        ghost: their connection broke just now; they stay listed for a minute.
-    """
+    """One person, or `count` of them with `{n}` in the name and the user id. A text is repeated so
+    many `..._times`, to make a very long one."""
 
     name: str
     role: str
@@ -61,10 +55,10 @@ class ScenePerson(_Part):
     count: int = Field(default=1, ge=1, le=20_000)
     name_times: int = Field(default=1, ge=1, le=10_000)
     metadata_times: int = Field(default=1, ge=1, le=10_000)
-    minutes_ago: Seconds = 0.0
+    minutes_ago: Seconds = 0.0  # when they joined, before the scene starts
     kind: PeerKind = "regular"
     shares_screen: bool = False
-    ghost: bool = False
+    ghost: bool = False  # their connection broke just now; they stay listed for a minute
 
 
 class Scene(_Part):

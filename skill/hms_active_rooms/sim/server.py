@@ -33,12 +33,10 @@ class Simulation:
 
     Attributes:
         app: its ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
-        base_url: of the API, with /v2.
-        control_url: of the control API, with /_sim.
+        base_url, control_url: of the API, with /v2, and of the control API, with /_sim.
         room_id: the scene's room.
         world: the state; its methods are safe from any thread.
-        faults: what is set to go wrong.
-        log: the request log, with `wait_until`.
+        faults, log: what is set to go wrong, and the request log with `wait_until`.
         access_key, secret: of the account.
     """
 
@@ -60,11 +58,8 @@ class Simulation:
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
-    """A simulator that listens nowhere: only a transport to its `app` reaches it.
-
-    Raises:
-        SceneError: the scene cannot be used.
-    """
+    """A simulator that listens nowhere: only a transport to its `app` reaches it. SceneError: the
+    scene cannot be used."""
     return Simulation(build_world(scene), "http://localhost")
 
 

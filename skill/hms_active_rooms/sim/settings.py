@@ -13,25 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the simulated account behaves where the real one is unknown or slow.
+    """How the simulated account behaves where the real one is unknown or slow."""
 
-    Attributes:
-        removal_delay_s: from "peer remove request submitted" until the peer is gone.
-        ending_delay_s: from "session is ending" until the session is closed.
-        ghost_s: how long a peer stays listed after its connection broke.
-        foreign_room_status: the answer for a room id that is not in the account.
-        max_message_bytes: longest message in UTF-8 bytes.
-        token_leeway_s: clock difference forgiven when a token is checked.
-        secret: signs tokens. HS256 wants 32 bytes, and some clients' libraries insist on it.
-    """
-
-    removal_delay_s: float = 0.3
-    ending_delay_s: float = 0.3
-    ghost_s: float = 60.0
-    foreign_room_status: Literal[403, 404] = 403
-    max_message_bytes: int = 4096
-    token_leeway_s: float = 5.0
+    removal_delay_s: float = 0.3  # from "peer remove request submitted" until the peer is gone
+    ending_delay_s: float = 0.3  # from "session is ending" until the session is closed
+    ghost_s: float = 60.0  # how long a peer stays listed after its connection broke
+    foreign_room_status: Literal[403, 404] = 403  # for a room id that is not in the account
+    max_message_bytes: int = 4096  # longest message in UTF-8
+    token_leeway_s: float = 5.0  # clock difference forgiven when a token is checked
     access_key: str = "sim-access-key"
+    # Signs tokens. HS256 wants 32 bytes, and some clients' libraries insist on it.
     secret: str = "sim-secret-that-guards-a-simulation"  # noqa: S105
     account_id: str = "627cdddff2e4e30487862ad1"
     app_id: str = "627cdddff2e4e30487862ad2"

@@ -162,19 +162,16 @@ class World:
 
     def session(self, room_id: str) -> Session:
         """The running session of a room."""
-        with self.lock:
-            room = self.room(room_id)
-            if room.session is None:
-                raise RefusedError(404, "session not active" if room.enabled else "room not active")
-            return room.session
+        room = self.room(room_id)
+        if (session := room.session) is None:
+            raise RefusedError(404, "session not active" if room.enabled else "room not active")
+        return session
 
     def peer(self, room_id: str, peer_id: str) -> Peer:
         """One listed peer of a room."""
-        with self.lock:
-            peer = self.session(room_id).peers.get(peer_id)
-            if peer is None:
-                raise RefusedError(404, "peer not found")
-            return peer
+        if (peer := self.session(room_id).peers.get(peer_id)) is None:
+            raise RefusedError(404, "peer not found")
+        return peer
 
     def peers(self, room_id: str) -> list[Peer]:
         """Copies of who is listed in a room now, in the order they joined; nobody if idle."""
@@ -184,9 +181,8 @@ class World:
 
     def set_enabled(self, room_id: str, enabled: bool) -> None:
         """Allow or block joins. A running session goes on either way."""
-        with self.lock:
-            room = self.room(room_id)
-            room.enabled, room.updated_at = enabled, nanos_text(self.now())
+        room = self.room(room_id)
+        room.enabled, room.updated_at = enabled, nanos_text(self.now())
 
     # What people do
 
@@ -243,9 +239,9 @@ class World:
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
-            listed = room.session is not None and peer_id in room.session.peers
-            left = [] if listed else [p for s in sessions for p in s.left if p.id == peer_id]
-            for gone in left[:1]:
+            left = [peer for session in sessions for peer in session.left if peer.id == peer_id]
+            is_listed = room.session is not None and peer_id in room.session.peers
+            for gone in [] if is_listed else left[:1]:
                 never: Mapping[str, Json] = {"left_at": UNSET_TIME, "duration": 0}
                 failed: Mapping[str, Json] = {"type": gone.kind, "error_message": "Peer not joined"}
                 self.tell("peer.leave.failure", room, None, {**never, **failed}, gone)

@@ -385,7 +385,8 @@ class _Turn:
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
-    """The options an answer chooses; () if it is unclear, None if it is no answer."""
+    """The options that the person's words choose; () if that is unclear, None if they choose nothing
+    and say something else."""
     if said.rstrip().endswith("?"):
         return ()
     if verb == "yes":
@@ -396,6 +397,7 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         number = {"first": 1, "second": 2, "third": 3, "last": len(options)}.get(place[1].lower())
         return options[(number or int(place[1])) - 1 :][:1]
     if pattern("all_of_them").fullmatch(text):
+        # "both" fits two people only.
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
         return options if fits else ()
     if pattern("unclear").match(said.strip()):

@@ -103,11 +103,8 @@ class Logins:
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
         """Use a link up: a new session and its two halves, cookie and key, to be told to the browser
-        and to nobody else. The name is the link's, if it has one.
-
-        Raises:
-            InvalidCall: used, too old or never made; or not a name, and the link stays usable.
-        """
+        and to nobody else. The name is the link's, if it has one. InvalidCall: used, too old or never
+        made; or not a name, and the link stays usable."""
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
@@ -238,10 +235,8 @@ class Page:
         return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
 
     async def _people(self, request: Request, _: Session) -> dict[str, Any]:
-        given = request.query_params
-        return await self._feed.people(
-            given.get("room", ""), given.get("find", "")[:MAX_FIND_CHARS]
-        )
+        room, find = (request.query_params.get(name, "") for name in ("room", "find"))
+        return await self._feed.people(room, find[:MAX_FIND_CHARS])
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
         action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
