@@ -1,4 +1,7 @@
-"""Chat models that say what a function tells them. Needs nothing of ours, as the bench runs it beside other versions."""
+"""Chat models that say what a function tells them.
+
+They need nothing of the package: the bench runs them beside other versions of it.
+"""
 
 from __future__ import annotations
 
