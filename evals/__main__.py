@@ -160,7 +160,7 @@ def _offline(options: argparse.Namespace) -> int:
         print(f"{str(problem) or 'Stopped'}; the same command goes on from here.", file=sys.stderr)
         return UNFINISHED
     runs = [ledger.scores[case.key] for case in cases]
-    return _told(runs, True, _written(runs, made, out))
+    return _told(runs, True, (made, out))
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -173,21 +173,18 @@ def _report(options: argparse.Namespace) -> int:
     made, found = read_ledger(options.log_dir / LEDGER)
     if made is None or len(found) != len(runs):
         made = about(options.command)
-    return _told(runs, True, _written(runs, made, options.out or options.log_dir))
+    return _told(runs, True, (made, options.out or options.log_dir))
 
 
-def _written(runs: Sequence[Score], made: About, out: Path) -> Path:
-    text = report(runs, made)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS).write_text(text, encoding="utf-8")
-    return out / RESULTS
-
-
-def _told(runs: Sequence[Score], finished: bool, path: Path | None = None) -> int:
+def _told(runs: Sequence[Score], finished: bool, written: tuple[About, Path] | None = None) -> int:
+    """Print what came of these runs, and write the report of them where it is wanted."""
     if runs:
         print(short(counted(runs)))
-    if path is not None:
-        print(f"Report: {path}")
+    if written is not None:
+        made, out = written
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RESULTS).write_text(report(runs, made), encoding="utf-8")
+        print(f"Report: {out / RESULTS}")
     past = got_past_the_gate(runs)
     for run in past[:20]:
         print(

@@ -85,7 +85,9 @@ class Bench:
         async with AsyncExitStack() as stack:
             stand_in = await stack.enter_async_context(Process(self.folder / "room", "stand-in"))
             self._url = str(stand_in.said["url"])
-            self._http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+            self._http = await stack.enter_async_context(
+                httpx.AsyncClient(trust_env=False, timeout=60)
+            )
             try:
                 packages[BASE_REF] = export(BASE_REF, self.folder / BASE_REF)
             except DidNotRunError as error:

@@ -73,7 +73,12 @@ def read(content: str) -> Reading:
         page = value if isinstance(value, dict) and "peers" in value else {}
         parts = list(_parts(value))
         return Reading(
-            tuple(person for part in parts for person in _people_in(part)),
+            tuple(
+                Peer(part["id"], part["name"], part["user_id"], part["role"])
+                for part in parts
+                if isinstance(part, dict)
+                and all(isinstance(part.get(key), str) for key in _PEER_KEYS)
+            ),
             tuple(part for part in parts if isinstance(part, str)),
             total=page.get("total"),
             next_offset=page.get("next_offset"),
@@ -119,11 +124,6 @@ def _parts(value: Any) -> Iterator[Any]:
     inner = [part for pair in value.items() for part in pair] if isinstance(value, dict) else value
     for part in inner if isinstance(inner, list) else ():
         yield from _parts(part)
-
-
-def _people_in(part: Any) -> Iterator[Peer]:
-    if isinstance(part, dict) and all(isinstance(part.get(key), str) for key in _PEER_KEYS):
-        yield Peer(part["id"], part["name"], part["user_id"], part["role"])
 
 
 def reading_of(result: Result) -> Reading:

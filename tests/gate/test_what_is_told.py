@@ -101,7 +101,7 @@ TOLD = [
         {"lock": True},
         ["END the session and LOCK the room for everyone in ", "Session: ", "Warning: The room"],
         "The session was ended for 3 people and the room was locked. "
-        "Checked: the session is over. The lock cannot be seen.",
+        "Checked: the session is over. The lock cannot be checked.",
         f"The session that was shown is over: {NOT_KNOWN} Nor whether the room is locked.",
     ),
     Told(

@@ -269,7 +269,7 @@ async def test_the_command_serves_http_until_ctrl_c(sim: Simulation, tmp_path: P
 @pytest.mark.parametrize(
     ("given", "variables", "warning", "asked"),
     [
-        ((), {}, "may call, and its client may answer for the person.", 1),
+        ((), {}, "may call, and answer its own question in a person's place.", 1),
         (("--no-elicitation",), {}, "may call.", 0),
         ((), {"HMS_SERVER_TOKEN": TOKEN}, "", 1),
     ],

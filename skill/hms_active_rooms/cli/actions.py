@@ -49,7 +49,10 @@ def actions(
     limit: Annotated[int, Option(min=1, max=1_000_000, help="Rows to show.")] = 20,
     refused: Annotated[
         bool,
-        Option("--refused", help="List the HTTP requests that serve and mcp refused, not actions."),
+        Option(
+            "--refused",
+            help="Instead of actions, list the HTTP requests that serve and mcp refused.",
+        ),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
@@ -190,8 +193,8 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
     if pruned.left and not json:
         export = Settings(journal=journal).command("actions", "export", "FILE", "--before", before)
         screen.err(
-            f"{pruned.left:,} more ended before that, but were not exported, or changed since. "
-            f"Export them first: {export}"
+            f"Not deleted: {screen.counted(pruned.left, 'action')}, not exported or changed since. "
+            f"Export them, then prune again: {export}"
         )
 
 

@@ -157,7 +157,13 @@ def end(
     settings: Settings,
     room: Room,
     reason: Reason = None,
-    lock: Annotated[bool, Option("--lock", help="Also disable the room: nobody can join.")] = False,
+    lock: Annotated[
+        bool,
+        Option(
+            "--lock",
+            help="Also disable the room: nobody can join until it is enabled again, in the dashboard or by API.",
+        ),
+    ] = False,
 ) -> int:
     """End the running session for everyone. Asks first."""
     return _change("hms-end-active-room", room, {"--reason": reason, "--lock": lock}, settings)

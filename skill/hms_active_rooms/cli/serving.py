@@ -56,7 +56,10 @@ class Where:
     ] = None
     no_elicitation: Annotated[
         bool,
-        Option("--no-elicitation", help="Never ask the MCP client's user to decide."),
+        Option(
+            "--no-elicitation",
+            help="Never ask through the MCP client; people decide elsewhere, e.g. with `approve`.",
+        ),
     ] = False
 
 
@@ -101,7 +104,7 @@ def serve(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Print a one-time login link for NAME (repeatable). Default: one without a name.",
+            help="Print a one-time login link for NAME (repeatable). Default: one link, without a name.",
         ),
     ] = None,
 ) -> None:
@@ -170,7 +173,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"New links: kill -USR1 {os.getpid()}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
-            answers = ", and its client may answer for the person" if elicit else ""
+            answers = ", and answer its own question in a person's place" if elicit else ""
             warning = f"without HMS_SERVER_TOKEN any program on this machine may call{answers}."
             screen.err(f"Warning: {warning}")
 

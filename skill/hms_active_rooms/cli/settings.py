@@ -195,7 +195,9 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     script's variable that holds nothing."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
-            raise InvalidCall(f"The {name} is empty.", hint="Give text, or drop the option.")
+            raise InvalidCall(
+                f"The {name} is empty.", hint="Give text, or leave it out if optional."
+            )
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

@@ -67,7 +67,7 @@ def install(
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    The package is copied too, with a command that runs from there.
+    The package is copied there too. The skill has its own command, which this one prints.
     """
     parent = Path(folder).expanduser()
     target = parent / NAME

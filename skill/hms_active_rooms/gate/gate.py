@@ -562,6 +562,8 @@ class Gate:
                 give_back(self.journal, row, "the claim was not used")
 
     def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
+        """The last checks of the row, in the transaction of `_claim`. A row that passes them all moves
+        to `sent`."""
         change, room, policy = look.change, look.room, self.policy
         row = tx.get(action.id)
         if row is None:

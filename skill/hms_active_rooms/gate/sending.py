@@ -169,9 +169,11 @@ class Sending:
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """One request and a look. A lost answer is looked at, never repeated; the one exception
-        follows from the hints: an idempotent call is sent a second time after a look that showed
-        the very same session without the effect, if this worker still holds the row.
+        """Send the request once, then look at the room. When the answer is lost, the look tells what
+        came of it, and the request is not sent again.
+
+        One exception, for a tool with the hint `idempotent`: it is sent a second time if the look
+        showed the very same session without the effect, and this worker still holds the row.
 
         Raises:
             ApiError: surely not executed.

@@ -33,8 +33,8 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Updates that keep a thread bounded: turns before the last `KEPT_TURNS` go, and of the
-    readers' answers only the newest of each tool keeps its text and data.
+    """The updates that keep a thread small. They delete the turns before the last `KEPT_TURNS`, and
+    empty every answer of a reading tool that has a newer answer of the same tool.
 
     Args:
         messages: the thread, before a new turn.
@@ -83,11 +83,6 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
     return [(message, call) for message, call in called if call["id"] in failed]
-
-
-def steps_taken(messages: Sequence[AnyMessage]) -> int:
-    """Model answers in this turn."""
-    return sum(isinstance(m, AIMessage) for m in this_turn(messages))
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
@@ -147,7 +142,9 @@ def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         ordered.append(message)
         if isinstance(message, AIMessage):
             ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
-            for call_id in ids:
-                missing = ToolMessage("No result is known.", tool_call_id=call_id, status="error")
-                ordered.append(results.get(call_id, missing))
+            ordered += [results.get(call_id) or _missing(call_id) for call_id in ids]
     return ordered
+
+
+def _missing(call_id: str) -> ToolMessage:
+    return ToolMessage("No result is known.", tool_call_id=call_id, status="error")

@@ -75,4 +75,4 @@ class EndRoom(StateChange):
     @property
     def checked(self) -> str:
         """A look shows that the session is over, and never the lock."""
-        return "Checked: the session is over. The lock cannot be seen." if self.lock else CHECKED
+        return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

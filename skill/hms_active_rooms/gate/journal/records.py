@@ -375,7 +375,10 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 
 def sealed(key: bytes, *, naive: bool = False, **values: object) -> str:
-    """The seal of values: an HMAC-SHA256, or without a key their SHA-256; 64 hex characters."""
+    """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters.
+
+    `naive` leaves out the time zone of moments, as `canonical` does.
+    """
     text = canonical(values, naive=naive).encode()
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
