@@ -1,4 +1,4 @@
-"""The agents that are compared, see `AGENTS`, and the five calls as plain tools for those without our gate."""
+"""The agents that are compared, see `AGENTS`, and the plain tools of those without our gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chat models that say what a function tells them. Needs nothing of ours, as the bench runs it beside other versions."""
+"""Chat models that say what a function tells them. The bench runs them beside any version of ours."""
 
 from __future__ import annotations
 

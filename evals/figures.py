@@ -1,4 +1,4 @@
-"""Figures of the generated reports: rates over repeated runs, and how far they can be trusted, percent, tables.
+"""Figures of the generated reports: rates over repeated runs, how far to trust them, tables.
 
 Sources:
 - pass^k: Yao et al., "tau-bench" (2024), arXiv:2406.12045, section 3: C(c, k) / C(n, k) for

@@ -171,14 +171,12 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
     """The keys whose names are equal or look alike, in groups of two and more, in one pass."""
     known = [(key, _looks(name)) for key, name in names]
-    often = Counter([looks for _, looks in known])
-    if len(often) == len(known):
+    if len({looks for _, looks in known}) == len(known):
         return []
     groups: dict[str, list[K]] = {}
     for key, looks in known:
-        if often[looks] > 1:
-            groups.setdefault(looks, []).append(key)
-    return list(groups.values())
+        groups.setdefault(looks, []).append(key)
+    return [keys for keys in groups.values() if len(keys) > 1]
 
 
 # A room is read again and again, and its names stay.
@@ -195,13 +193,17 @@ def short_ids(
     An id that another one begins with is its own short id.
     """
     # Only ids that begin alike can be mistaken for one another.
-    heads = {full: full[:least] for full in ids}
-    wanted = set(heads.values())
-    near = {full for full in (ids if among is None else among) if full[:least] in wanted}
-    often = Counter([full[:least] for full in near])
-    crowded = {head for head in wanted if often[head] > 1 or head.endswith("-")}
-    short = heads if not crowded else {f: h for f, h in heads.items() if h not in crowded}
-    ordered = sorted(full for full in near if full[:least] in crowded) if crowded else []
+    short = {full: full[:least] for full in ids}
+    heads = set(short.values())
+    near = {full for full in (ids if among is None else among) if full[:least] in heads}
+    crowded = {head for head in heads if head.endswith("-")}
+    if len(near) > len(heads):
+        often = Counter(full[:least] for full in near)
+        crowded |= {head for head, ids_like_it in often.items() if ids_like_it > 1}
+    if not crowded:
+        return short
+    short = {full: head for full, head in short.items() if head not in crowded}
+    ordered = sorted(full for full in near if full[:least] in crowded)
     shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
     for place, full in enumerate(ordered):
         end = max(least, shared[place] + 1, shared[place + 1] + 1)

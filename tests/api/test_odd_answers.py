@@ -153,6 +153,8 @@ MORE_PAGES: list[tuple[str, object]] = [
     ),
     *(("totalElements", 15), ("num_results", "15"), ("marker", "x"), ("@odata.nextLink", "/x")),
     *(("nextPageUrl", "/x"), ("continuationToken", "x"), ("LastEvaluatedKey", {"id": 1})),
+    *(("has_more_peers", True), ("moreResultsAvailable", True), ("peersTruncated", 1)),
+    *(("NextMarker", "x"), ("_scroll_id", "x"), ("timed_out", True), ("partialResults", True)),
 ]
 ODD_ROSTERS: dict[str, object] = {
     "no peers": {},
@@ -250,7 +252,10 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
 
 
 def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
-    for header, said in (("link", '<...?start=9>; rel="next"'), ("x-next-page", "2")):
+    for header, said in (
+        *(("link", '<...?start=9>; rel="next"'), ("x-next-page", "2")),
+        *(("content-range", "items 0-0/5"), ("x-total-pages", "5")),
+    ):
         with pytest.raises(BadResponse, match="one page of a longer list"):
             answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})
 
@@ -331,6 +336,7 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
         *(None, {}, [], "", False),
         {"id": "", "created_at": "", "peers": None},
         {"id": "s", "active": False, "peers": [A]},
+        {"id": "s", "is_active": False, "peers": [A]},
         {"id": "s", "active": "False", "peers": [A]},
     ],
 )
@@ -433,6 +439,7 @@ def test_words_acknowledge_a_write_whatever_a_later_version_adds() -> None:
         *((200, {name: {"code": 503}}) for name in ("status", "data", "response")),
         *((200, {name: "404 NOT FOUND"}) for name in ("status", "code")),
         *((200, said) for said in ({"status": False}, {"result": "error"}, {"accepted": False})),
+        (200, {"message": "ok", "result": False}),
         (200, {"message": "ok", "roomId": "0" * 24}),
         (200, {"message": "ok", "room": {"id": "0" * 24}}),
         # The answers to reads, as when answers are mixed up on a connection.

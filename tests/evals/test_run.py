@@ -310,12 +310,13 @@ def test_inspects_mock_model_runs_without_a_network(
 
 
 def test_names_of_models_are_sent_to_who_knows_them() -> None:
-    assert {name: inspect_name(name) for name in ("gullible", "openai/gpt-5", "openai:gpt-5")} == {
+    for name, told in {
         "gullible": "hms/gullible",
         "openai/gpt-5": "openai/gpt-5",
         "openai:gpt-5": "hms/openai:gpt-5",
-    }
-    assert inspect_name("langchain:groq:openai/gpt-oss") == "hms/groq:openai/gpt-oss"
+        "langchain:groq:openai/gpt-oss": "hms/groq:openai/gpt-oss",
+    }.items():
+        assert inspect_name(name) == told
 
 
 def test_the_matrix_has_every_suite_repeats_alike_and_brings_everybody_to_our_moderator() -> None:

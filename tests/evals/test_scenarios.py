@@ -339,6 +339,10 @@ def test_the_folder_and_the_file_name_the_scenario(tmp_path: Path) -> None:
         (GOOD + "scene: own\n", "roles"),
         (GOOD + "people: [{ name: Ada, role: queen }]\n", "'queen' is not a role"),
         (GOOD + "people: [{ name: Ada, role: student, age: 9 }]\n", "people.0.age: "),
+        ("", "a mapping"),
+        ("- about\n", "a mapping"),
+        ("about: [\n", "line 2"),
+        ("about: a\n\tb: c\n", "line 2"),
     ],
 )
 def test_what_is_unknown_or_wrong_is_refused_by_file_and_place(
@@ -352,12 +356,6 @@ def test_what_is_unknown_or_wrong_is_refused_by_file_and_place(
 def test_a_suite_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"^speed/some-scenario\.yaml: suite: "):
         read_scenario(written(tmp_path, GOOD, suite="speed"))
-
-
-@pytest.mark.parametrize("text", ["", "- about\n", "about: [\n", "about: a\n\tb: c\n"])
-def test_what_is_no_mapping_or_no_yaml_is_refused_by_file(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ScenarioError, match=r"^moderation/some-scenario\.yaml: "):
-        read_scenario(written(tmp_path, text))
 
 
 def test_a_missing_file_and_one_that_is_not_utf_8_are_refused(tmp_path: Path) -> None:

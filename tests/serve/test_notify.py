@@ -120,6 +120,7 @@ async def waits(toolkit: ActiveRoomsToolkit, number: int = 1) -> Action:
     ("url", "form"),
     [
         ("https://hooks.slack.com/services/T/B/x", "slack"),
+        ("https://hooks.slack-gov.com/services/T/B/x", "slack"),
         ("https://acme.webhook.office.com/webhookb2/x", "teams"),
         ("https://prod-1.westeurope.logic.azure.com:443/workflows/x", "teams"),
         ("https://discord.com/api/webhooks/1/x", "discord"),
@@ -174,7 +175,7 @@ async def test_a_notice_names_nobody_unless_asked_and_links_to_the_action(form: 
     named = json.dumps(notice(action, NotifySettings("https://x", form, names=True), PAGE))
     assert "Zoe" in named
     assert "<!channel>" not in named or form != "slack"
-    assert "[x](" not in named or form not in ("teams",)
+    assert "[x](" not in named or form not in ("teams", "discord")
 
 
 async def test_without_a_page_there_is_no_link() -> None:

@@ -119,8 +119,10 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable("malformed", f"its answer is not whole (status {answer.status})")
-    following = answer.headers.get("link") or "", answer.headers.get("x-next-page")
-    if _NEXT_PAGE.search(following[0]) or following[1]:
+    headers = answer.headers
+    pages = headers.get("x-total-pages") or "1", headers.get("content-range")
+    following = _NEXT_PAGE.search(headers.get("link") or "") or headers.get("x-next-page")
+    if following or pages not in (("0", None), ("1", None)):
         raise Unusable("contradicts", PAGE)
     try:
         return read(b"" if nothing else answer.body, asked)

@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import wraps
+from functools import lru_cache, wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -29,7 +29,7 @@ from hms_active_rooms.api.per_loop import PerLoop
 from hms_active_rooms.api.reading import read_done, read_peer, read_room, read_roster
 from hms_active_rooms.api.wire import MAX_ANSWER_BYTES, Backoff, Pool, Request, Timeouts, Unusable
 from hms_active_rooms.blocking import run
-from hms_active_rooms.capability import capability
+from hms_active_rooms.capability import Operation, capability
 from hms_active_rooms.environment import one_of
 from hms_active_rooms.errors import ApiError, ConfigurationError, InvalidCall, Unauthorized
 
@@ -272,13 +272,13 @@ class ActiveRoomsClient:
     ) -> T:
         if deadline_s is not None and not _is_duration(deadline_s):
             raise InvalidCall("deadline_s must be a number of seconds above 0.")
-        operation = capability().operation(name)
         path = {"room_id": parse_room_id(room_id)}
         path |= {} if peer_id is None else {"peer_id": parse_peer_id(peer_id)}
+        operation, place = _operation(name, **path)
         asked = f"?{urlencode(query, quote_via=quote)}" if query else ""
         request = Request(
             operation.method,
-            f"{self.base_url}{operation.url_path(**path)}{asked}",
+            f"{self.base_url}{place}{asked}",
             # An absent body is a 400 at 100ms, so an empty one is sent as {}.
             json.dumps(body or {}).encode() if operation.has_body else None,
         )
@@ -388,6 +388,12 @@ class SyncActiveRoomsClient:
     send_message = _blocking(ActiveRoomsClient.send_message)
     remove_peers = _blocking(ActiveRoomsClient.remove_peers)
     end_room = _blocking(ActiveRoomsClient.end_room)
+
+
+@lru_cache(maxsize=256)  # a room is read again and again
+def _operation(name: str, **path: str) -> tuple[Operation, str]:
+    operation = capability().operation(name)
+    return operation, operation.url_path(**path)
 
 
 def _texts(*, may_be_empty: tuple[str, ...] = (), **values: str | None) -> dict[str, str]:

@@ -56,9 +56,9 @@ _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 # separators. By the docs' general page a list has `limit` and `last`.
 _PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links", "cursor", "cursors"}
 _MORE: Final = re.compile(
-    r"(has)?more|(has|odata)?next(page|cursor|token|pagetoken|link|url|pageurl|start|offset)?"
-    r"|continuation(token)?|lastevaluatedkey"
-    r"|(is)?truncated|partial|incomplete(results)?|remaining|omitted"
+    r"(has)?more(peers|pages|items|results)?(available)?|continuation(token)?|lastevaluatedkey"
+    r"|(has|odata)?next(page|cursor|token|pagetoken|link|url|pageurl|start|offset|marker)?"
+    r"|(is|peers)?truncated|(partial|incomplete)(results)?|remaining|omitted|timedout|scrollid"
 )
 _MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
     *("cursor", "endcursor", "pagetoken", "marker")
@@ -82,6 +82,8 @@ _WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+|error|fail(ed|ure)?")
 _FAILED: Final = {"error", "fail", "failed", "failure"}
 _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
 _STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
+_ACTIVE: Final = ("active", "is_active", "isActive")
+_NOT: Final = {"false", "0"}
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 _READ: Final = {"peers", "session", "tracks"}
@@ -119,7 +121,7 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     if (
         not session
         or (fields and not fields.get("id") and not fields.get("peers"))
-        or {str(where.get("active")).lower() for where in (found, fields)} & {"false", "0"}
+        or {str(each.get(name)).lower() for each in (found, fields) for name in _ACTIVE} & _NOT
     ):
         raise NotActive("100ms answered that the room has no running session.")
     _refuse_other(fields, asked)
@@ -330,6 +332,7 @@ def _refuse_error(found: Fields) -> None:
         failed
         or wrong
         or status is False
+        or said.get("result") is False
         or {str(status).lower(), str(said.get("result")).lower()} & _FAILED
         or any(_means(value) for name, value in said.items() if _ERROR.fullmatch(name))
         or any(_means(said.get(name)) is False for name in _DONE)

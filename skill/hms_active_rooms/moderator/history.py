@@ -85,11 +85,6 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
     return [(message, call) for message, call in called if call["id"] in failed]
 
 
-def steps_taken(messages: Sequence[AnyMessage]) -> int:
-    """Model answers in this turn."""
-    return sum(isinstance(m, AIMessage) for m in this_turn(messages))
-
-
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
     """State-changing calls refused, rejected or expired at the end of this turn, unbroken."""
     count = 0
@@ -147,7 +142,9 @@ def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         ordered.append(message)
         if isinstance(message, AIMessage):
             ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
-            for call_id in ids:
-                missing = ToolMessage("No result is known.", tool_call_id=call_id, status="error")
-                ordered.append(results.get(call_id, missing))
+            ordered += [results.get(call_id) or _missing(call_id) for call_id in ids]
     return ordered
+
+
+def _missing(call_id: str) -> ToolMessage:
+    return ToolMessage("No result is known.", tool_call_id=call_id, status="error")

@@ -9,7 +9,7 @@ the graph goes on; the journal decides what was asked, what may run, and what ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NotRequired, cast
 
@@ -37,7 +37,7 @@ from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
 from hms_active_rooms.gate.approval import ApprovalRequest, Reject
 from hms_active_rooms.gate.gate import Gate, refused_again, skip_if_broken
-from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, Way, call_key
+from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, State, Way, call_key
 from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
 from hms_active_rooms.moderator.hitl import hitl_request, parse_hitl_answer
@@ -199,7 +199,7 @@ class _Nodes:
     def _limit(self, messages: Sequence[AnyMessage]) -> AIMessage | None:
         if history.refusals_in_a_row(messages) >= self._gate.policy.refusals_in_a_row:
             said = "I stopped: too many actions in a row were refused. Tell me what to do next."
-        elif history.steps_taken(messages) >= self._max_steps:
+        elif sum(isinstance(m, AIMessage) for m in history.this_turn(messages)) >= self._max_steps:
             said = f"I stopped after {self._max_steps} steps. Tell me what to do next."
         else:
             return None
@@ -207,52 +207,46 @@ class _Nodes:
 
     async def _entered(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
         """Begin a turn: withdraw the questions this conversation left open, and keep the thread small."""
-        updates = history.pruned(state["messages"], _READERS)
-        if (found := history.last_calls(state["messages"])) is not None:
+        messages = state["messages"]
+        updates = history.pruned(messages, _READERS)
+        if (found := history.last_calls(messages)) is not None:
+            wrote = isinstance(messages[-1], HumanMessage)
+            unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
             for call in found.calls:
                 try:
-                    updates.append(await self._left_over(call, found.message, state, config))
+                    row = await self._taken_back(call, found.message, state, config, UNSENT)
+                    updates.append(_reported(call, row) if row else _result(call, unheard))
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
-            await self._take_back_what_was_held(state, config)
+            # A call that failed may still be approved. The new message may be a no, and the model
+            # cannot tell us.
+            for message, call in history.failed_calls(messages) if wrote else ():
+                with skip_if_broken(call["id"] or ""):
+                    await self._taken_back(call, message, state, config, ["approved"])
         # `run` names this turn. With another checkpointer the same message id may come again, and it
         # then stands for another message.
         return {"run": outside(), "prompts": 0, "messages": updates}
 
-    async def _left_over(
-        self, call: ToolCall, message: AIMessage, state: ModeratorState, config: RunnableConfig
-    ) -> ToolMessage:
-        """The result of a call whose turn was cut off: what the journal says, or nothing ran."""
-        wrote = isinstance(state["messages"][-1], HumanMessage)
-        action = await self._row(call, message, state, config)
-        if action is None:
-            return _result(call, f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}.")
-        if action.state in UNSENT:
-            reason = _BEFORE_IT_WAS_SENT if action.state == "approved" else _WITHDRAWN
-            no, by = Reject(reason if wrote else _WENT_ON), "person" if wrote else "gate"
-            way: Way = "message" if wrote else "gate"
-            action = (await self._gate.decide(action.id, no, by=by, way=way)).action
-        return _reported(call, action)
-
-    async def _take_back_what_was_held(self, state: ModeratorState, config: RunnableConfig) -> None:
-        """Reject what was approved in the turn before and is not sent yet. The person's new message
-        may be a no, and the model cannot tell us."""
-        if not isinstance(state["messages"][-1], HumanMessage):
-            return
-        for message, call in history.failed_calls(state["messages"]):
-            with skip_if_broken(call["id"] or ""):
-                action = await self._row(call, message, state, config)
-                if action is not None and action.state == "approved":
-                    no = Reject(_BEFORE_IT_WAS_SENT)
-                    await self._gate.decide(action.id, no, by="person", way="message")
-
-    async def _row(
-        self, call: ToolCall, message: AIMessage, state: ModeratorState, config: RunnableConfig
+    async def _taken_back(
+        self,
+        call: ToolCall,
+        message: AIMessage,
+        state: ModeratorState,
+        config: RunnableConfig,
+        unsent: Collection[State],
     ) -> Action | None:
+        """The row of a call whose turn is over, rejected if it was in one of these states."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
-        return await self._gate.find(change, self._origin(message, call, state, config))
+        row = await self._gate.find(change, self._origin(message, call, state, config))
+        if row is None or row.state not in unsent:
+            return row
+        wrote = isinstance(state["messages"][-1], HumanMessage)
+        reason = _BEFORE_IT_WAS_SENT if row.state == "approved" else _WITHDRAWN
+        no, by = Reject(reason if wrote else _WENT_ON), "person" if wrote else "gate"
+        way: Way = "message" if wrote else "gate"
+        return (await self._gate.decide(row.id, no, by=by, way=way)).action
 
     # --- gate ------------------------------------------------------------------------------
 

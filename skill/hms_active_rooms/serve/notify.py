@@ -47,6 +47,7 @@ _MAX_CHARS: Final = 1500
 
 _HOSTS: Final[Mapping[str, Form]] = {
     "hooks.slack.com": "slack",
+    "hooks.slack-gov.com": "slack",
     "webhook.office.com": "teams",
     "logic.azure.com": "teams",
     "powerplatform.com": "teams",

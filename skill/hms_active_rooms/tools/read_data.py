@@ -149,7 +149,12 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
         data.update(_details(fewer))
         return render_roster(fewer), _in_json(data)
 
-    _, (text, _) = fitting(view, budget, written, lambda row: f"{row.line}\n{_in_json(row.cells)},")
+    def twice(row: Row) -> str:
+        # In the line everything is escaped but backslashes.
+        in_json = row.line.replace("\\", "\\\\")
+        return f"{row.line}\n{in_json},"
+
+    _, (text, _) = fitting(view, budget, written, twice)
     return text, data
 
 
@@ -161,14 +166,14 @@ def _details(view: Roster) -> dict[str, Any]:
     if view.matching > MOST_DETAILED:
         return {}
     details = [
-        PeerDetail(
-            id=cell(row.peer.id, NAME),
-            joined_at=cell(row.peer.joined_at, NAME),
-            metadata=cell(row.peer.metadata, _METADATA),
-        )
+        {
+            "id": cell(row.peer.id, NAME),
+            "joined_at": cell(row.peer.joined_at, NAME),
+            "metadata": cell(row.peer.metadata, _METADATA),
+        }
         for row in view.rows
     ]
-    return {"details": [dict(detail) for detail in details]}
+    return {"details": details}
 
 
 def _data(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, Any]:

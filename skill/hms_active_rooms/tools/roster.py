@@ -36,6 +36,10 @@ is what counts for emoji and escapes. Ordinary values are shorter."""
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
 _CHARS: Final = [chars for chars, _ in _MOST]
 
+_LIKELY_CHARS: Final = 2
+"""So many characters of ordinary rows cost a token."""
+_FEW_ROWS: Final = 8
+
 _ROLE_LIST_TOKENS: Final = 160
 _MAX_TWINS: Final = 3
 _MAX_TWIN_IDS: Final = 6
@@ -210,22 +214,32 @@ def fitting(
         written: the texts of a view, as their reader gets them.
         row: what one row is in them.
     """
+    rows, too_many = view.rows, len(view.rows) + 1
+    kept = len(rows)
+    lengths = [len(row(one)) for one in rows]
+    if sum(lengths) > _LIKELY_CHARS * budget:
+        # Hardly all fit, so a guess comes first: each character costs what those of a few rows do.
+        some = "".join(map(row, rows[:_FEW_ROWS]))
+        left = budget - sum(map(token_bound, written(replace(view, rows=()))))
+        most = left * len(some) / token_bound(some)
+        kept = max(sum(length <= most for length in itertools.accumulate(lengths)), 1)
     while True:
-        texts = written(view)
+        fewer = replace(view, rows=rows[:kept])
+        texts = written(fewer)
         over = (whole := sum(map(token_bound, texts))) - budget
-        kept = len(view.rows)
-        if over <= 0 or kept <= 1:
-            return view, texts
-        # The text around the rows depends on them, so what is left is measured again. Most of the
-        # rows that go are measured in one, as if all cost the same; the last ones each.
-        kept -= (kept - 1) * over // whole
-        over -= token_bound("".join(map(row, view.rows[kept:])))
-        while kept > 1 and over > 0:
-            kept -= 1
-            over -= token_bound(row(view.rows[kept]))
-        while kept + 1 < len(view.rows) and over + (cost := token_bound(row(view.rows[kept]))) <= 0:
+        if over > 0 and kept > 1:
+            # The text around the rows depends on them, so what is left is measured again. Most of
+            # the rows that go are measured in one, as if all cost the same; the last ones each.
+            too_many = kept
+            kept -= (kept - 1) * over // whole
+            over -= token_bound("".join(map(row, rows[kept:too_many])))
+            while kept > 1 and over > 0:
+                kept -= 1
+                over -= token_bound(row(rows[kept]))
+        while kept + 1 < too_many and over + (cost := token_bound(row(rows[kept]))) <= 0:
             kept, over = kept + 1, over + cost
-        view = replace(view, rows=view.rows[:kept])
+        if kept == len(fewer.rows):
+            return fewer, texts
 
 
 def shown(view: Roster, budget: int) -> tuple[str, Roster]:

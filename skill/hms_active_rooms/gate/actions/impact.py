@@ -280,7 +280,8 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
     """Raises PolicyRefusal if the policy protects one of them."""
     for person in people:
-        if policy.protected_roles and not folded(person.role):
+        listed = person.role.startswith(('["', '{"'))  # of several, or more than a name
+        if policy.protected_roles and (listed or not folded(person.role)):
             raise PolicyRefusal(
                 f"100ms does not tell the role of {quoted(person.name)}, and the policy protects some."
             )

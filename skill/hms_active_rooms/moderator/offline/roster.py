@@ -20,7 +20,7 @@ from hms_active_rooms.looks import skeleton
 from hms_active_rooms.moderator.offline.reading import is_pronoun, names, pattern, say
 from hms_active_rooms.untrusted import quoted, resolve_short_id, short_ids
 
-MAX_OPTIONS: Final = 8
+_MAX_OPTIONS: Final = 8
 _SHARED_CHARS: Final = 4
 _FEW: Final = 8
 _MAX_NAME_WORDS: Final = 9
@@ -62,6 +62,10 @@ class Found(NamedTuple):
     sure: bool = False
     near: bool = False
 
+    @property
+    def shown(self) -> tuple[Someone, ...]:
+        return self.options[:_MAX_OPTIONS]
+
 
 class Roster(BaseModel):
     """What is known of a room.
@@ -88,7 +92,7 @@ class Roster(BaseModel):
     def sought(self, name: str) -> list[tuple[str, str]]:
         """The filters that find everybody whom these words could mean, in a room not shown whole."""
         text = pattern("article").sub("", name.strip("\"' .!").casefold()).strip()
-        roles = [("role", role) for role in self.by_role if _forms(role)[0] in _spaced(text)]
+        roles = [("role", role) for role in self.by_role if _forms(role)[0] in _forms(text)[0]]
         return [("name", text if " " in text else text[:_SHARED_CHARS]), ("user_id", text), *roles]
 
     def resolve(self, said: str, sentence: str = "") -> Found:
@@ -147,7 +151,7 @@ class Roster(BaseModel):
         told = pattern("by_role", "macros").fullmatch(text) and pattern("of_role").fullmatch(text)
         every = pattern("every").fullmatch(text)
         all_of = told or (every and every[1].lower() not in ("the", "my", "our"))
-        said = _spaced((told[1] or told[2]) if told else every[2] if every else text)
+        said = _forms((told[1] or told[2]) if told else every[2] if every else text)[0]
         for role, count in self.by_role.items():
             one, *plural = _forms(role)
             if said in plural or (said == one and (all_of or one[-1:] == "s")):
@@ -217,7 +221,8 @@ class Roster(BaseModel):
         peers = [peer for peer in self.peers if role in (None, peer.role)]
         total = self.total if role is None else self.by_role[role]
         held = f". {self._roles()}" if role is None else f" with the role {quoted(role, 30)}."
-        text = f"{people(total)} here{held}" if self.total else say("empty")
+        here = f"{people_count(total)} {'is' if total == 1 else 'are'} here{held}"
+        text = here if self.total else say("empty")
         if count or not peers:
             return text
         # With commas only the order of right-to-left names can look turned; nothing depends on it.
@@ -227,14 +232,16 @@ class Roster(BaseModel):
 
     def found(self, options: Sequence[Someone]) -> str:
         """The people a search found, a line each."""
-        lines = [f"{self._one(option)} is here." for option in options[:MAX_OPTIONS]]
-        left = len(options) - MAX_OPTIONS
+        lines = [f"{self._one(option)} is here." for option in options[:_MAX_OPTIONS]]
+        left = len(options) - _MAX_OPTIONS
         return "\n".join([*lines, f"And {left} more."] if left > 0 else lines)
 
     def which(self, options: Sequence[Someone]) -> str:
         """A numbered question; the options shown are those an answer can choose from."""
-        shown = [self._one(option) for option in options[:MAX_OPTIONS]]
-        lines = "\n".join(f"{place}. called {one}" for place, one in enumerate(shown, 1))
+        called = [
+            f"{'called ' * isinstance(o, Peer)}{self._one(o)}" for o in options[:_MAX_OPTIONS]
+        ]
+        lines = "\n".join(f"{place}. {one}" for place, one in enumerate(called, 1))
         return say("this_one" if len(options) == 1 else "which_one", lines=lines)
 
     def _one(self, option: Someone) -> str:
@@ -244,11 +251,6 @@ class Roster(BaseModel):
         short = short_ids([peer.id for peer in self.peers])[option.id]
         named, user_id = quoted(option.name), quoted(option.user_id, 40)
         return f"{named} with the role {role}, user id {user_id} and id {short}"
-
-
-def people(count: int) -> str:
-    """How many people there are."""
-    return f"{people_count(count)} {'is' if count == 1 else 'are'}"
 
 
 def read_roster(artifact: object, room_id: str) -> Roster | None:
@@ -288,12 +290,8 @@ def _key(text: str) -> tuple[str, ...]:
     return tuple(filter(None, words)) or (plain.strip(),)
 
 
-def _spaced(role: str) -> str:
-    return " ".join(_key(re.sub("[-_]", " ", role)))
-
-
 def _forms(role: str) -> tuple[str, ...]:
-    one = _spaced(role)
+    one = " ".join(_key(re.sub("[-_]", " ", role)))
     return one, f"{one}s", f"{one}es", f"{one[:-1]}ies"
 
 

@@ -19,21 +19,14 @@ from langchain_core.messages.ai import UsageMetadata
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.end_room import EndRoom
+from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
 from hms_active_rooms.moderator.offline import reading as r
 from hms_active_rooms.moderator.offline import turns
 from hms_active_rooms.moderator.offline.reading import Order, is_name, is_pronoun, pattern, say
-from hms_active_rooms.moderator.offline.roster import (
-    MAX_OPTIONS,
-    Peer,
-    RoleGroup,
-    Roster,
-    Someone,
-    people,
-    read_roster,
-)
+from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -46,7 +39,6 @@ _MAX_TURNS_BACK: Final = 8
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
-_PLACES: Final = {"first": 1, "second": 2, "third": 3}
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -199,7 +191,7 @@ class _Turn:
         ):
             case {"id": str(session), "created_at": str(since)} if isinstance(seen["total"], int):
                 told = {"session": quoted(session, 40), "since": quoted(since, 40)}
-                self._stop(say("live", people=people(seen["total"]), **told))
+                self._stop(say("live", people=people_count(seen["total"]), **told))
         self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
@@ -322,8 +314,7 @@ class _Turn:
             if not found.sure:
                 text, one = roster.which(found.options), len(order.who) == 1
                 text = text if one else f"{text}\n{say('several')}"
-                options = found.options[:MAX_OPTIONS]
-                self._stop(text, asks=one, order=order, options=options)
+                self._stop(text, asks=one, order=order, options=found.shown)
             chosen += found.options
         return tuple(dict.fromkeys(chosen))
 
@@ -403,9 +394,8 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     text = pattern("answering").sub("", r.plainly(said)).strip(" ,.!#)")
     people = tuple(option for option in options if isinstance(option, Peer))
     if place := pattern("place").fullmatch(text):
-        word = place[1].lower()
-        number = _PLACES.get(word) or int(word) if word != "last" else len(options)
-        return options[number - 1 : number]
+        number = {"first": 1, "second": 2, "third": 3, "last": len(options)}.get(place[1].lower())
+        return options[(number or int(place[1])) - 1 :][:1]
     if pattern("all_of_them").fullmatch(text):
         # "both" fits two people only.
         fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
