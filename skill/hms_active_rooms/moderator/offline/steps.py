@@ -316,6 +316,11 @@ class _Turn:
                 text = text if one else f"{text}\n{say('several')}"
                 self._stop(text, asks=one, order=order, options=found.shown)
             chosen += found.options
+        spared = roster.resolve(order.but).options
+        clash = (a == b or (isinstance(a, RoleGroup) and a.role == b.role)
+                 for a in chosen for b in spared)
+        if order.but and (not spared or any(clash)):
+            self._stop("exception")
         return tuple(dict.fromkeys(chosen))
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
