@@ -263,6 +263,8 @@ def _combined(line: str) -> tuple[Order, ...]:
     orders, reasons, taken, before = list[Order](), list[str](), False, "order"
     for joint, kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
+        if before == "not" and kind != "courtesy" and joint not in _REASONS:
+            return ()
         # What is joined to a statement by "and" is part of it, and so is a statement of an order.
         if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
             return ()
@@ -279,8 +281,10 @@ def _combined(line: str) -> tuple[Order, ...]:
             reasons.append(what.words)
         elif kind == "back" and what.who and last.who:
             orders[-1], taken = replace(last, who=what.who), False
-        elif kind == "not":
+        elif kind == "not" and last.verb == "remove":
             orders[-1] = replace(last, but=what.who[0])
+        elif kind == "not":
+            return ()
         elif kind == "back":
             taken = bool(orders)
         before = kind
@@ -301,7 +305,7 @@ def _part(
     if joint in _REASONS:
         barred = bool(taken) or asked or _fits(f"{joint} {text}", *_REASONS[joint])
         return ("reason", none) if single and not barred and not _joins_order(text) else None
-    if re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text):
+    if re.fullmatch("(?i)stop(?: it| that)?", plain):
         return "back" if before else "courtesy", none
     if order := _order(text.rstrip("?") + "?" * asked):
         return "order", replace(order, about=before)
@@ -491,6 +495,8 @@ def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
     if asks := re.match(r"(?i)[\s,]*(tell|ask|remind)ing(?: (?:him|her|them))?\b", rest):
         manner, rest = asks[1].lower(), rest[asks.end() :]
     rest = rest.rstrip() if rest.strip(" .!") else ""
+    if who and (but := re.match(r"(?i),? not ([^:,]+)(?=[:,])", rest)):
+        order, rest = replace(order, but=but[1]), rest[but.end() :]
     mark = _MARK.match(rest) if rest else None
     said = rest[mark.end() :].strip() if mark else f"{manner}{rest}"
     order = replace(order, who=who, words="", manner="told")
