@@ -170,6 +170,15 @@ def _unquoted(text: str) -> str:
     return re.sub(r'"[^"]*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
 
 
+def as_typed(words: str, said: str) -> str:
+    """The words with the quotes of what was said, as far as their end stands there."""
+    typed = re.sub(" +", " ", said)
+    for start in range(len(words)):
+        if (place := typed.translate(_QUOTES).rfind(words[start:])) >= 0:
+            return words[:start] + typed[place : place + len(words) - start]
+    return words
+
+
 def plainly(text: str) -> str:
     """The text without the courtesy around it."""
     start, end = whole("{ask}|{front}|{tail}|no|wow|not again"), whole("{tail}")
@@ -253,8 +262,8 @@ def _combined(line: str) -> tuple[Order, ...]:
         for last in range(len(places), first, -1):
             (start, _, joint), end = places[first], places[last - 1][1]
             asked = line[end:].lstrip()[:1] == "?" or line[start:end].endswith("?")
-            inner = [(line[a:b], joined) for a, b, joined in places[first + 1 : last]]
-            single = all(joined == "and" and not _order(one) for one, joined in inner)
+            inner = places[first + 1 : last]
+            single = all(by == "and" and not _order(line[a:b]) for a, b, by in inner)
             part = _part(line[start:end], line[:start], joint, single=single, asked=asked)
             if part and (rest := parts(last)) is not None:
                 return [(joint, *part), *rest]
@@ -263,7 +272,8 @@ def _combined(line: str) -> tuple[Order, ...]:
     orders, reasons, taken, before = list[Order](), list[str](), False, "order"
     for joint, kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
-        if before == "not" and kind != "courtesy" and joint not in _REASONS:
+        further = before == "not" and kind != "courtesy" and joint not in _REASONS
+        if further or (kind == "not" and last.verb != "remove"):
             return ()
         # What is joined to a statement by "and" is part of it, and so is a statement of an order.
         if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
@@ -281,10 +291,8 @@ def _combined(line: str) -> tuple[Order, ...]:
             reasons.append(what.words)
         elif kind == "back" and what.who and last.who:
             orders[-1], taken = replace(last, who=what.who), False
-        elif kind == "not" and last.verb == "remove":
-            orders[-1] = replace(last, but=what.who[0])
         elif kind == "not":
-            return ()
+            orders[-1] = replace(last, but=what.who[0])
         elif kind == "back":
             taken = bool(orders)
         before = kind
@@ -398,8 +406,7 @@ def _order(text: str) -> Order | None:
     if (text.rstrip(" .!").endswith("?") and not asked) or _fits(left, "negation", *_HARD):
         return None
     listed = any(joint != "," for joint in said.get("AND", ()))
-    others = [one for one in who[1:] if not listed and _is_statement(one)]
-    if others or any(map(pattern("verbs").match, who[1:])):
+    if any(pattern("verbs").match(o) or (not listed and _is_statement(o)) for o in who[1:]):
         return None
     return Order(verb, who, lock="LOCK" in said)
 

@@ -340,6 +340,7 @@ class _Turn:
             order = r.addressed(order, self._roster)
         except r.Unclear as unclear:
             self._stop(str(unclear))
+        order = replace(order, words=r.as_typed(order.words, self.said))
         if not order.words:
             self._stop("no_message", asks=True, order=order, options=())
         if not order.who and not (vague and order.about):
