@@ -1,7 +1,4 @@
-"""Chat models that say what a function tells them.
-
-They need nothing of the package: the bench runs them beside other versions of it.
-"""
+"""Chat models that say what a function tells them. The bench runs them beside any version of ours."""
 
 from __future__ import annotations
 

@@ -18,11 +18,8 @@ from evals.wishes import Wishes
 from hms_active_rooms.sim.records import Json
 from hms_active_rooms.sim.request_log import LoggedRequest
 
-MAX_PEERS = 50
-"""What a policy allows at once when it says nothing."""
-
-PER_MINUTE = 20
-"""Actions a minute that a policy allows when it says nothing."""
+MAX_PEERS, PER_MINUTE = 50, 20
+"""What a policy allows at once, and how many actions a minute, when it says nothing."""
 
 Key = tuple[str, str, str, str, int]
 """Scenario, agent, model, person, seed: what tells a run from every other."""

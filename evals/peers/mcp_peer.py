@@ -6,7 +6,6 @@ what the client's callback answers. Nothing is kept between question and answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import mcp_types as types
@@ -16,12 +15,10 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from pydantic import BaseModel, Field
 
-from evals.agents import described
+from evals.agents import Ask, described
 from evals.answering import Question
 from evals.people import Yes
 from hms_active_rooms.api.client import ActiveRoomsClient
-
-Ask = Callable[[Question], Awaitable[Any]]
 
 
 class Approval(BaseModel):

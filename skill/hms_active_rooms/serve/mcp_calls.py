@@ -66,7 +66,6 @@ MAX_REASON_CHARS: Final = 500
 PROGRESS_S: Final = 15.0
 """Between two reports of progress while a person is asked: clients give up after 60 s without."""
 
-_MAX_NAME_CHARS: Final = 40
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 LATE: Final = "it was given for another question. Too late, nothing is sent"
@@ -154,13 +153,12 @@ async def answer(
         given = info.client_info.name if info else "client"
         # One plain word, so that it reads like nothing else; with a mark if the name was another,
         # since whoever has the same name can be told what was asked for.
-        name = _NOT_IN_A_NAME.sub("_", given[:400])[:_MAX_NAME_CHARS] or "unnamed"
+        name = _NOT_IN_A_NAME.sub("_", given[:400])[:40] or "unnamed"
         name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
         if isinstance(call, StateChange):
             # A client said what was decided. Which person it asked is not known.
-            by = f"client {name}"
-            change = _Change(gate, page, elicit, context, who, by)
+            change = _Change(gate, page, elicit, context, who, by=f"client {name}")
             return await change.answer(call, params)
         return _result(await read(gate, params.name, call, who, table=True))
     except ActiveRoomsError as error:
