@@ -1,4 +1,4 @@
-"""The default transport: httpx. The only module that imports it, and httpcore, its connections.
+"""The default transport: httpx. The only module that imports it.
 
 Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE), as
 people behind a company proxy expect, but not for a loopback address, where a proxy
@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
-import httpcore
 import httpx
 from pydantic import SecretStr
 
@@ -35,32 +34,17 @@ REASONS: Final = (
     (socket.gaierror, "the host's name could not be resolved"),
     (ConnectionRefusedError, "the connection was refused"),
 )
-_KEPT_ALIVE: Final = 20
-
 _ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
-_BUSY, _LATE = "all connections were busy", "no connection in time"
 _HTTPX: Final = wire.Library(
     errors=_ERRORS,
     not_sent=(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
     late=httpx.TimeoutException,
     reasons=(
         *REASONS,
-        (httpx.PoolTimeout, _BUSY),
-        (httpx.ConnectTimeout, _LATE),
+        (httpx.PoolTimeout, "all connections were busy"),
+        (httpx.ConnectTimeout, "no connection in time"),
         (httpx.ProxyError, "the proxy refused the connection"),
     ),
-)
-_HTTPCORE: Final = wire.Library(
-    errors=(
-        httpcore.NetworkError,
-        httpcore.ProtocolError,
-        httpcore.TimeoutException,
-        httpcore.UnsupportedProtocol,
-        OSError,
-    ),
-    not_sent=(httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout),
-    late=httpcore.TimeoutException,
-    reasons=(*REASONS, (httpcore.PoolTimeout, _BUSY), (httpcore.ConnectTimeout, _LATE)),
 )
 
 
@@ -88,13 +72,7 @@ def pools(
             ) from None
         return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
-
-        def make() -> wire.Pool:
-            if environment_proxy(base_url):
-                return HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
-            return DirectPool(timeouts, max_bytes, tls)
-
-        return make
+        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
     raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
 
 
@@ -126,54 +104,8 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
     return "" if response.is_success else f"HTTP {response.status_code}"
 
 
-class DirectPool:
-    """Connections of httpx without a proxy. What httpx builds around each request and answer takes as
-    long as the exchange."""
-
-    def __init__(self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            tls,
-            max_connections=wire.MAX_CONNECTIONS,
-            max_keepalive_connections=_KEPT_ALIVE,
-            keepalive_expiry=wire.KEEP_ALIVE_S,
-        )
-        self._max_bytes = max_bytes
-        self._timeout = _named(timeouts)
-
-    async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        url, host = _target(request.url)
-        headers = [(b"Host", host)]
-        headers += [(k.encode(), v.encode()) for k, v in request.headers(token).items()]
-        if request.body is not None:
-            headers.append((b"Content-Length", b"%d" % len(request.body)))
-        message = httpcore.Request(
-            request.method,
-            url,
-            headers=headers,
-            content=request.body,
-            extensions={"timeout": self._timeout, **_reporting(request)},
-        )
-        return await wire.receive(self._exchange(message), _HTTPCORE)
-
-    async def _exchange(self, message: httpcore.Request) -> wire.Answer:
-        response = await self._pool.handle_async_request(message)
-        headers: dict[str, str] = {}
-        for name, value in response.headers:
-            key, text = name.decode("ascii").lower(), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        chunks = response.stream
-        assert isinstance(chunks, AsyncIterable)
-        try:
-            return await wire.answer(response.status, headers, chunks, self._max_bytes, _HTTPCORE)
-        finally:
-            await response.aclose()
-
-    async def aclose(self) -> None:
-        await self._pool.aclose()
-
-
 class HttpxPool:
-    """Connections of httpx by a proxy, or a transport that was given."""
+    """Connections of httpx, or a transport that was given."""
 
     def __init__(
         self,
@@ -187,12 +119,23 @@ class HttpxPool:
         self._transport = transport
         self._reports = reports
         self._max_bytes = max_bytes
-        self._timeout = _named(timeouts)
+        self._timeout = {
+            "connect": timeouts.connect_s,
+            "read": timeouts.read_s,
+            "write": timeouts.write_s,
+            "pool": timeouts.pool_s,
+        }
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        extensions = {"timeout": self._timeout, **(_reporting(request) if self._reports else {})}
-        if not self._reports:
-            request.sent = True
+        extensions: dict[str, Any] = {"timeout": self._timeout}
+        request.sent = not self._reports
+        if self._reports and not request.reads:
+
+            async def trace(event: str, info: Mapping[str, Any]) -> None:
+                if event.endswith("send_request_headers.started"):
+                    request.sent = True
+
+            extensions["trace"] = trace
         message = httpx.Request(
             request.method,
             _url(request.url),
@@ -228,43 +171,14 @@ def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
             proxy=environment_proxy(url),
             limits=httpx.Limits(
                 max_connections=wire.MAX_CONNECTIONS,
-                max_keepalive_connections=_KEPT_ALIVE,
+                max_keepalive_connections=20,
                 keepalive_expiry=wire.KEEP_ALIVE_S,
             ),
         )
     raise unusable_proxy()
 
 
-def _named(timeouts: wire.Timeouts) -> dict[str, float]:
-    return {
-        "connect": timeouts.connect_s,
-        "read": timeouts.read_s,
-        "write": timeouts.write_s,
-        "pool": timeouts.pool_s,
-    }
-
-
-def _reporting(request: wire.Request) -> dict[str, Any]:
-    """The extension by which a write learns that it is about to leave."""
-    if request.reads:
-        return {}
-
-    async def trace(event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith("send_request_headers.started"):
-            request.sent = True
-
-    return {"trace": trace}
-
-
 _url: Final = lru_cache(maxsize=256)(httpx.URL)
-
-
-@lru_cache(maxsize=256)
-def _target(url: str) -> tuple[httpcore.URL, bytes]:
-    """The URL, and the value of the header Host."""
-    parts = httpx.URL(url)
-    scheme, host, target = parts.raw_scheme, parts.raw_host, parts.raw_path
-    return httpcore.URL(scheme=scheme, host=host, port=parts.port, target=target), parts.netloc
 
 
 @cache
