@@ -237,18 +237,18 @@ def approve(action: ActionId, settings: Settings) -> int:
     from hms_active_rooms.gate.journal.records import FINAL
     from hms_active_rooms.gate.view import already
 
-    if not somebody_here():
-        raise ConfigurationError(
-            "Approving needs a person at a terminal; nothing was decided.",
-            hint="Run this command in a terminal, without pipes."
-            " Rejecting needs no terminal: hms-active-rooms reject ACTION",
-        )
     with open_journal(settings) as book:
         row = existing(book, action)
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)
         return report(row, settings)
+    if not somebody_here():
+        raise ConfigurationError(
+            "Approving needs a person at a terminal; nothing was decided.",
+            hint="Run this command in a terminal, without pipes."
+            f" Rejecting needs no terminal: hms-active-rooms reject {row.id}",
+        )
     with open_gate(settings, row.room_id) as gate:
         screen.err(f"Asked by {quoted(row.requester)} at {screen.at(row.created_at)}.")
         if row.state == "approved":
