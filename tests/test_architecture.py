@@ -71,7 +71,6 @@ def test_the_simulator_shares_no_logic_with_what_it_tests() -> None:
 def test_a_library_is_imported_where_it_belongs() -> None:
     for library, homes in [
         ("httpx", {"api/transport.py"}),
-        ("httpcore", {"api/direct.py"}),
         ("aiohttp", {"api/fast.py"}),
         ("langchain_core", {"tools/", "moderator/", "cli/"}),
         ("langgraph", {"tools/", "moderator/", "cli/"}),

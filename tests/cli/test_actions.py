@@ -55,7 +55,7 @@ def test_approve_without_a_terminal_decides_nothing(
     assert done.code == 2
     assert "needs a person at a terminal; nothing was decided" in done.err
     assert f"hms-active-rooms reject {waiting}" in done.err
-    assert "There is no such action" in call("approve", "abcdefghijkl", given="yes\n").err
+    assert "There is no action" in call("approve", "abcdefghijkl", given="yes\n").err
     assert call("actions", "show", waiting, "--json").json["state"] == "proposed"
     assert posts(sim) == []
 

@@ -83,8 +83,9 @@ def test_a_role_that_is_nearly_a_protected_one_is_pointed_out(misspelled: str) -
 
 
 def test_somebody_whose_role_is_not_told_is_not_removed_where_roles_are_protected() -> None:
-    nested: list[dict[str, object]] = [{"role": ["teacher"]}, {"role": {"name": "teacher"}}]
-    for told in ({}, {"role": None}, {"role": " "}, {"role_name": "teacher"}, *nested):
+    fields: list[dict[str, object]] = [{}, {"role": None}, {"role": " "}, {"role_name": "teacher"}]
+    fields += [{"role": ["teacher"]}, {"role": {"name": "teacher"}}]
+    for told in fields:
         people = [CLASS[1], Peer.model_validate({"id": CLASS[0].id, "name": "Anna", **told})]
         call, open_to_all = remove(peer_id=CLASS[0].id), Policy(rooms=(ROOM,))
         _, shown = assess(call, room(), people, open_to_all)

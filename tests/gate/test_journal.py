@@ -1092,8 +1092,15 @@ def work():
         begun.set()
         forking.wait()
 
+def work_on():
+    while not parent_done.is_set():
+        journal.note("y", "seen")
+        begun.set()
+
+parent_done = threading.Event()
 if mode != "idle":
-    threading.Thread(target=work).start()
+    for _ in range(1 if mode != "busy" else 4):
+        threading.Thread(target=work if mode != "busy" else work_on).start()
     begun.wait()
 if (child := os.fork()) == 0:
     try:
@@ -1103,6 +1110,7 @@ if (child := os.fork()) == 0:
         print(error, flush=True)
     os._exit(0)
 os.waitpid(child, 0)
+parent_done.set()
 print(len(journal.events("x")))
 """
 
@@ -1121,7 +1129,7 @@ def test_one_in_memory_stays_with_its_process_and_a_forked_child_is_told() -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["idle", "write", "read"])
+@pytest.mark.parametrize("mode", ["idle", "write", "read", "busy"])
 def test_a_fork_during_another_threads_transaction_leaves_a_child_that_can_write(
     mode: str, tmp_path: Path
 ) -> None:

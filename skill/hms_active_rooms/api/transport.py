@@ -28,17 +28,12 @@ CustomTransport = httpx.AsyncBaseTransport
 
 TransportChoice = Literal["httpx", "aiohttp"] | CustomTransport
 
-KEPT_ALIVE: Final = 20
-"""Most connections that are kept open for later requests."""
-
 REASONS: Final = (
     (ssl.SSLCertVerificationError, "the server's certificate is not trusted"),
     (ssl.SSLError, "no secure connection could be made"),
     (socket.gaierror, "the host's name could not be resolved"),
     (ConnectionRefusedError, "the connection was refused"),
 )
-BUSY: Final = "all connections were busy"
-LATE: Final = "no connection in time"
 _ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 _HTTPX: Final = wire.Library(
     errors=_ERRORS,
@@ -46,8 +41,8 @@ _HTTPX: Final = wire.Library(
     late=httpx.TimeoutException,
     reasons=(
         *REASONS,
-        (httpx.PoolTimeout, BUSY),
-        (httpx.ConnectTimeout, LATE),
+        (httpx.PoolTimeout, "all connections were busy"),
+        (httpx.ConnectTimeout, "no connection in time"),
         (httpx.ProxyError, "the proxy refused the connection"),
     ),
 )
@@ -77,15 +72,7 @@ def pools(
             ) from None
         return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
-
-        def make() -> wire.Pool:
-            if environment_proxy(base_url):
-                return HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
-            from hms_active_rooms.api.direct import DirectPool
-
-            return DirectPool(timeouts, max_bytes, tls)
-
-        return make
+        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
     raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
 
 
@@ -118,7 +105,7 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
 
 
 class HttpxPool:
-    """Connections of httpx by a proxy, or a transport that was given."""
+    """Connections of httpx, or a transport that was given."""
 
     def __init__(
         self,
@@ -132,12 +119,23 @@ class HttpxPool:
         self._transport = transport
         self._reports = reports
         self._max_bytes = max_bytes
-        self._timeout = named(timeouts)
+        self._timeout = {
+            "connect": timeouts.connect_s,
+            "read": timeouts.read_s,
+            "write": timeouts.write_s,
+            "pool": timeouts.pool_s,
+        }
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        extensions = {"timeout": self._timeout, **(reporting(request) if self._reports else {})}
-        if not self._reports:
-            request.sent = True
+        extensions: dict[str, Any] = {"timeout": self._timeout}
+        request.sent = not self._reports
+        if self._reports and not request.reads:
+
+            async def trace(event: str, info: Mapping[str, Any]) -> None:
+                if event.endswith("send_request_headers.started"):
+                    request.sent = True
+
+            extensions["trace"] = trace
         message = httpx.Request(
             request.method,
             _url(request.url),
@@ -173,33 +171,11 @@ def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
             proxy=environment_proxy(url),
             limits=httpx.Limits(
                 max_connections=wire.MAX_CONNECTIONS,
-                max_keepalive_connections=KEPT_ALIVE,
+                max_keepalive_connections=20,
                 keepalive_expiry=wire.KEEP_ALIVE_S,
             ),
         )
     raise unusable_proxy()
-
-
-def named(timeouts: wire.Timeouts) -> dict[str, float]:
-    """The timeouts by the names of httpx and httpcore."""
-    return {
-        "connect": timeouts.connect_s,
-        "read": timeouts.read_s,
-        "write": timeouts.write_s,
-        "pool": timeouts.pool_s,
-    }
-
-
-def reporting(request: wire.Request) -> dict[str, Any]:
-    """The extension by which a write learns that it is about to leave."""
-    if request.reads:
-        return {}
-
-    async def trace(event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith("send_request_headers.started"):
-            request.sent = True
-
-    return {"trace": trace}
 
 
 _url: Final = lru_cache(maxsize=256)(httpx.URL)

@@ -52,6 +52,7 @@ def page(chrome: Chrome) -> Iterator[Callable[..., Served]]:
     refusals = (
         "status of 401",
         "status of 403",
+        "actions/aaaaaaaaaaaa - Failed to load resource: the server responded with a status of 404",
         "status of 409",
         "status of 422",
     )  # the browser logs what the page tells in words

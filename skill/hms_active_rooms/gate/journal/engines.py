@@ -243,6 +243,7 @@ class Database:
 
 _opened = WeakSet[Database]()
 _busy: list[int] = []  # the threads that are in a transaction
+_forking: list[int] = []  # those that wait for all others to leave theirs
 _calm = threading.Condition()
 
 
@@ -250,6 +251,7 @@ _calm = threading.Condition()
 def _without_fork() -> Iterator[None]:
     thread = threading.get_ident()
     with _calm:
+        _calm.wait_for(lambda: not _forking or thread in (*_busy, *_forking))
         _busy.append(thread)
     try:
         yield
@@ -262,14 +264,27 @@ def _without_fork() -> Iterator[None]:
 def _before_fork() -> None:
     thread = threading.get_ident()
     _calm.acquire()
+    _forking.append(thread)
     _calm.wait_for(lambda: not {*_busy} - {thread}, timeout=_LONGEST_WAIT_S)
     for database in [*_opened]:
         database.dispose(kept=True)
 
 
+def _after_fork(in_child: bool) -> None:
+    thread = threading.get_ident()
+    _forking[:] = [] if in_child else [one for one in _forking if one != thread]
+    if in_child:
+        _busy[:] = [one for one in _busy if one == thread]
+    _calm.notify_all()
+    _calm.release()
+
+
 if hasattr(os, "register_at_fork"):
-    after = _calm.release
-    os.register_at_fork(before=_before_fork, after_in_parent=after, after_in_child=after)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(False),
+        after_in_child=lambda: _after_fork(True),
+    )
 
 
 def _place(url: str) -> str:
