@@ -174,6 +174,32 @@ def test_a_reason_before_or_behind_the_order_is_the_reason() -> None:
     assert changes(behind) == removed("Spam Bot", reason="he posts links")
 
 
+def test_who_is_named_as_not_meant_is_spared_and_part_of_a_group_is_not_acted_on() -> None:
+    assert changes(play("kick Liam, not Nora")) == removed("Liam O'Connor")
+    assert changes(play("tell sam lee, not sam patel, that we start"))[0][1] == {
+        "peer_id": peer_id("Sam Lee"),
+        "message": "we start",
+    }
+    for sentence in (
+        "kick all students, not Liam", "kick Liam, not Liam", "kick Liam, not yet", "kick Liam, not him",
+        "end the room, not Liam", "kick Liam, not Nora and Spam Bot", "kick Liam. not Nora, kick Omar",
+        "tell the students, not Liam, that we start",
+    ):  # fmt: skip
+        assert changes(play(sentence)) == []
+
+
+@pytest.mark.parametrize("words", ["she’s “late”", "that’s  all"])
+def test_the_quotes_of_a_message_stay_as_they_were_typed(words: str) -> None:
+    sent = re.sub(" +", " ", words)
+    assert changes(play(f"tell Nora: {words}"))[0][1]["message"] == sent
+    assert changes(play(f"tell Sam: {words}", "Lee", "same for Nora"))[0][1]["message"] == sent
+
+
+def test_a_call_to_stop_before_an_order_is_no_order() -> None:
+    assert changes(play("stop! kick Spam Bot")) == removed("Spam Bot")
+    assert changes(play("stop please, kick Spam Bot")) == removed("Spam Bot")
+
+
 def test_an_answer_in_parts_and_a_short_correction_choose_one_of_those_asked_about() -> None:
     assert changes(play("which Sam?", "kick Sam", "Lee")) == removed("Sam Lee")
     assert changes(play("kick Sam", "the second one", "no, the other one")) == removed("Sam Lee")

@@ -127,6 +127,7 @@ class Order:
         words: for `tell` the audience and then the message, for `look` what is looked for.
         manner: the word a message or a look began with; "told" once its audience is apart.
         about: what was said before it, where a pronoun finds its person.
+        but: who is named as not meant.
     """
 
     verb: str
@@ -136,6 +137,7 @@ class Order:
     lock: bool = False
     reason: str | None = None
     about: str = ""
+    but: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,15 @@ def _fits(text: str, *kinds_of_why: str) -> bool:
 
 def _unquoted(text: str) -> str:
     return re.sub(r'"[^"]*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
+
+
+def as_typed(words: str, said: str) -> str:
+    """The words with the quotes of what was said, as far as their end stands there."""
+    typed = re.sub(" +", " ", said)
+    for start in range(len(words)):
+        if (place := typed.translate(_QUOTES).rfind(words[start:])) >= 0:
+            return words[:start] + typed[place : place + len(words) - start]
+    return words
 
 
 def plainly(text: str) -> str:
@@ -209,7 +220,7 @@ def _mended(line: str) -> tuple[Order, ...]:
         fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
         return next(fits, match[0])
 
-    fixed = re.sub(r"(?!bot\b)[^\W\d_]{3,}", known, head) + spoken[len(head) :]
+    fixed = re.sub(r"(?i)(?!bot\b)[^\W\d_]{3,}", known, head) + spoken[len(head) :]
     return (_combined(fixed) or _look(fixed)) if fixed != line else ()
 
 
@@ -229,7 +240,7 @@ _REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SO
 def _cut() -> re.Pattern[str]:
     joint, subject = whole("{joint}"), filled("{subject}")
     return re.compile(
-        rf"(?i)(?P<why>(?:[\s,;.]+|^)(?!for|\s+for){joint}\s+|:\s+(?={subject}))"
+        rf"(?i)(?P<why>(?:[\s,;.(]+|^)(?!for|\s+for){joint}\s+|:\s+(?={subject}))"
         rf"|(?P<for>\s+{joint}\s+|\s*\((?=[^()]+\)))"
         r"|(?P<which>\s+(?:who|that|which)(?=(?:'?s| is| keeps| has been) ))"
         r"|(?P<and>,?\s+(?:and then|and|&|plus|n)\s+(?:also |then )?)"
@@ -251,7 +262,8 @@ def _combined(line: str) -> tuple[Order, ...]:
         for last in range(len(places), first, -1):
             (start, _, joint), end = places[first], places[last - 1][1]
             asked = line[end:].lstrip()[:1] == "?" or line[start:end].endswith("?")
-            single = last == first + 1
+            inner = places[first + 1 : last]
+            single = all(by == "and" and not _order(line[a:b]) for a, b, by in inner)
             part = _part(line[start:end], line[:start], joint, single=single, asked=asked)
             if part and (rest := parts(last)) is not None:
                 return [(joint, *part), *rest]
@@ -260,6 +272,9 @@ def _combined(line: str) -> tuple[Order, ...]:
     orders, reasons, taken, before = list[Order](), list[str](), False, "order"
     for joint, kind, what in parts(0) or ():
         last = orders[-1] if orders else Order("")
+        further = before == "not" and kind != "courtesy" and joint not in _REASONS
+        if further or (kind == "not" and last.verb != "remove"):
+            return ()
         # What is joined to a statement by "and" is part of it, and so is a statement of an order.
         if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
             return ()
@@ -276,6 +291,8 @@ def _combined(line: str) -> tuple[Order, ...]:
             reasons.append(what.words)
         elif kind == "back" and what.who and last.who:
             orders[-1], taken = replace(last, who=what.who), False
+        elif kind == "not":
+            orders[-1] = replace(last, but=what.who[0])
         elif kind == "back":
             taken = bool(orders)
         before = kind
@@ -296,8 +313,8 @@ def _part(
     if joint in _REASONS:
         barred = bool(taken) or asked or _fits(f"{joint} {text}", *_REASONS[joint])
         return ("reason", none) if single and not barred and not _joins_order(text) else None
-    if before and re.fullmatch(r"(?i)(?:just )?stop(?: it| that)?[.! ]*", text):
-        return "back", none
+    if re.fullmatch("(?i)stop(?: it| that)?", plain):
+        return "back" if before else "courtesy", none
     if order := _order(text.rstrip("?") + "?" * asked):
         return "order", replace(order, about=before)
     if not plain and not (before and pattern("back").search(text)):
@@ -311,9 +328,9 @@ def _part(
         name = rest.rstrip(" .!")
         if (again := _order(rest)) and again.verb in CHANGES and not negated:
             return "instead", again
-        if name and (again or negated or not is_name(name)):
+        if name and (again or not is_name(name)):
             return None
-        return "back", replace(none, who=(name,) if name else ())
+        return "not" if name and negated else "back", replace(none, who=(name,) if name else ())
     if asked or re.match(r"(?i)(?:list|show|count|check|who|how many)\b", plain):
         of_order = re.match(r"(?i)(?:is|was) (?:that|this|it)\b", text)
         barred = of_order is not None or _fits(text, "condition", "delay", "negation", "mood")
@@ -355,7 +372,7 @@ def _bare(text: str) -> tuple[str, bool]:
             if match := begins(text, f"{{{kind}}}"):
                 asked, text = asked or kind == "ask", text[match.end() :].lstrip(" ,.!:–—-")
                 break
-    if asked and (match := re.match(r"(?i)(\w+?)ing\b", text)):
+    if asked and (match := re.match(r"(?i)(\w+?)(?:ing|ed)\b", text)):
         stem = match[1].lower()
         verbs = (v for v in (stem, f"{stem}e", stem[:-1]) if v in kinds("mended"))
         text = next(verbs, match[0]) + text[match.end() :]
@@ -369,6 +386,8 @@ def _order(text: str) -> Order | None:
     from lark import Tree, UnexpectedInput
 
     text, asked = _bare(text)
+    if not begins(text, "{message}"):
+        text = re.sub(rf"(?i){whole('{filler}')} ?", "", text)
     try:
         tree = _parser().parse(text)
     except UnexpectedInput:
@@ -387,8 +406,7 @@ def _order(text: str) -> Order | None:
     if (text.rstrip(" .!").endswith("?") and not asked) or _fits(left, "negation", *_HARD):
         return None
     listed = any(joint != "," for joint in said.get("AND", ()))
-    others = [one for one in who[1:] if not listed and _is_statement(one)]
-    if others or any(map(pattern("verbs").match, who[1:])):
+    if any(pattern("verbs").match(o) or (not listed and _is_statement(o)) for o in who[1:]):
         return None
     return Order(verb, who, lock="LOCK" in said)
 
@@ -484,6 +502,8 @@ def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
     if asks := re.match(r"(?i)[\s,]*(tell|ask|remind)ing(?: (?:him|her|them))?\b", rest):
         manner, rest = asks[1].lower(), rest[asks.end() :]
     rest = rest.rstrip() if rest.strip(" .!") else ""
+    if who and (but := re.match(r"(?i),? not ([^:,]+)(?=[:,])", rest)):
+        order, rest = replace(order, but=but[1]), rest[but.end() :]
     mark = _MARK.match(rest) if rest else None
     said = rest[mark.end() :].strip() if mark else f"{manner}{rest}"
     order = replace(order, who=who, words="", manner="told")

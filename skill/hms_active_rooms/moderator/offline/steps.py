@@ -38,6 +38,7 @@ _MAX_TURNS_BACK: Final = 8
 
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
+_STATUS: Final = Order("status")
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 
 Call = tuple[str, dict[str, Any]]
@@ -191,7 +192,7 @@ class _Turn:
         ):
             case {"id": str(session), "created_at": str(since)} if isinstance(seen["total"], int):
                 told = {"session": quoted(session, 40), "since": quoted(since, 40)}
-                self._stop(say("live", people=people_count(seen["total"]), **told))
+                self._stop(say("live", people=people_count(seen["total"]), **told), order=_STATUS)
         self._stop("unreadable_answer")
 
     def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
@@ -259,8 +260,8 @@ class _Turn:
         match order.verb:
             case "tell":
                 return self._tell(order)
-            case "end":
-                return replace(self._acted(order, (None,)), focus=())
+            case "end" | "end_it" if order.verb == "end" or before.order == _STATUS:
+                return replace(self._acted(replace(order, verb="end"), (None,)), focus=())
             case "remove":
                 names = [name for name in order.who if not is_pronoun(name)]
                 if names and pattern("everyone").fullmatch(names[0]):
@@ -316,6 +317,11 @@ class _Turn:
                 text = text if one else f"{text}\n{say('several')}"
                 self._stop(text, asks=one, order=order, options=found.shown)
             chosen += found.options
+        but = roster.resolve(order.but).options if order.but else ()
+        spared = {part for one in but for part in (one, one.role)}
+        groups = [one.role for one in chosen if isinstance(one, RoleGroup)]
+        if order.but and (not spared or spared & {*chosen, *groups}):
+            self._stop("exception")
         return tuple(dict.fromkeys(chosen))
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
@@ -334,6 +340,7 @@ class _Turn:
             order = r.addressed(order, self._roster)
         except r.Unclear as unclear:
             self._stop(str(unclear))
+        order = replace(order, words=r.as_typed(order.words, self.said))
         if not order.words:
             self._stop("no_message", asks=True, order=order, options=())
         if not order.who and not (vague and order.about):
@@ -380,7 +387,7 @@ class _Turn:
         last, match = self.before.order, pattern("same").fullmatch(self.said.strip(" .!"))
         name = next(filter(None, match.groups())) if match else ""
         if last and last.verb in ("tell", "remove") and is_name(name):
-            return (replace(last, who=(name,), about="", reason=None),)
+            return (replace(last, who=(name,), about="", but="", reason=None),)
         return ()
 
 
