@@ -1,4 +1,4 @@
-"""REST: the five tools, the actions that wait, and the decisions on them, under /v1.
+"""REST: the tools, the actions that wait, and the decisions on them, under /v1.
 
 Only an approver's token decides, and it calls nothing that changes a room.
 """
