@@ -85,7 +85,7 @@ def test_blocks_of_text_are_read_and_anything_else_is_not(content: Any, understo
     answer = CommandsModel(room_id=ROOM).invoke([HumanMessage(content)])
     assert bool(answer.tool_calls) is understood
     if any(isinstance(block, dict) and block["type"] == "image" for block in content):
-        assert answer.text == say("text_only")
+        assert answer.text == say("unreadable")
 
 
 def test_what_a_call_does_not_allow_is_said_and_not_proposed() -> None:

@@ -195,6 +195,15 @@ def test_the_quotes_of_a_message_stay_as_they_were_typed(words: str) -> None:
     assert changes(play(f"tell Sam: {words}", "Lee", "same for Nora"))[0][1]["message"] == sent
 
 
+@pytest.mark.parametrize("words", ['"Nora Berg": hi', '"Nora Berg" "hi"', '"Nora Berg" that hi'])
+def test_a_name_in_quotes_is_no_message(words: str) -> None:
+    assert changes(play(f"tell {words}"))[0][1] == {
+        "peer_id": peer_id("Nora Berg"),
+        "message": "hi",
+    }
+    assert changes(play('tell Nora "hi" and kick "Liam"')) == []
+
+
 def test_a_call_to_stop_before_an_order_is_no_order() -> None:
     assert changes(play("stop! kick Spam Bot")) == removed("Spam Bot")
     assert changes(play("stop please, kick Spam Bot")) == removed("Spam Bot")

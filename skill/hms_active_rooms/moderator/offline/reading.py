@@ -416,7 +416,7 @@ def _message(said: str, *, asked: bool) -> Order | None:
     ways = ((re.fullmatch(filled(form), said, re.IGNORECASE), to) for form, to in rows("messages"))
     text = next((to.format(way[0], *way.groups()) for way, to in ways if way), "")
     plain = _unquoted(text).strip(" .!")
-    inner = re.search(r'".*"', plain)
+    inner = re.search('(?<!^)(?<!and )"_*"', plain)
     marked = inner or re.search(r"(?i):|\b(?:that|saying)\b", plain)
     barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain, "")
     if barred or not text or re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain):

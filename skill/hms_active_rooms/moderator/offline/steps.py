@@ -148,7 +148,7 @@ class _Turn:
         """
         before, reading = self.before, r.read(self.said)
         if self.turn.said is None:
-            self._stop("text_only")
+            self._stop("unreadable")
         if before.asks and (answer := self._answer(reading)) is not None:
             return answer
         orders = reading.orders or self._again()
@@ -270,7 +270,7 @@ class _Turn:
                     self._stop("who", asks=True, order=order, options=())
                 return self._acted(order, self._people(order, self._roster(names)))
             case "verify" if tool in ("", SendMessage.tool):
-                self._stop(say("message" if tool else "not_changed", state=state))
+                self._stop(say("message" if tool else "nothing_pending", state=state))
             case "status" | "verify" if order.verb == "status" or tool == EndRoom.tool:
                 self._room_state()
             case "look" | "verify":
