@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hms_active_rooms.capability import capability
+from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.policy import Policy, gate_for
 
 PROJECT = Path(__file__).parent.parent
@@ -36,7 +37,7 @@ def hints_table() -> str:
         hints, gate = tool.hints, gate_for(tool.hints)
         if hints.read_only:
             again = "yes"
-        elif hints.destructive and hints.idempotent:
+        elif hints.idempotent and CALLS[tool.name].visible:
             again = "once, if the same session still runs"
         else:
             again = "no"

@@ -189,13 +189,11 @@ class Sending:
             error: ApiError | None = None
             try:
                 await call.request(self.client)
-            except GONE as gone:
-                if lost is not None:
-                    return "done", Result(call.condition(shown), "maybe", verified=True)
-                if not call.gone_text:
-                    raise
-                return "done", Result(call.gone_text, verified=True, error=gone.code)
             except ApiError as failure:
+                if call.gone_text and isinstance(failure, GONE):
+                    if lost is not None:
+                        return "done", Result(call.condition(shown), "maybe", verified=True)
+                    return "done", Result(call.gone_text, verified=True, error=failure.code)
                 if failure.executed == "no" and lost is None:
                     raise
                 error = failure

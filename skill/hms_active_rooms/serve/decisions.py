@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError, OutcomeUnknown
 from hms_active_rooms.gate.approval import BadAnswerError, Reject, parse_answer
@@ -33,6 +33,8 @@ _running: set[asyncio.Task[Any]] = set()
 
 _T = TypeVar("_T")
 
+NO_ACTION: Final = "There is no such action."
+
 
 class NoAction(InvalidCall):
     """There is no such action, or none in the rooms the policy allows."""
@@ -40,19 +42,12 @@ class NoAction(InvalidCall):
     code = "no_action"
     default_hint = "List those that there are: GET /v1/actions."
 
-    def __init__(self) -> None:
-        super().__init__("There is no such action.")
-
 
 class NoAnswer(InvalidCall):
     """What was given is no answer to the question; nothing was decided. `problem`: why."""
 
     default_hint = "Look at the action again and answer what it shows."
-
-    def __init__(self, problem: str) -> None:
-        told = f"That is no answer to this request: {problem}. Nothing was decided."
-        super().__init__(told)
-        self.problem = problem
+    problem = ""
 
 
 class StaleDigest(NoAnswer):
@@ -100,13 +95,13 @@ async def show(
             action = view.get(action_id)
             mine = within is None or view.count(id=action_id, within=within)
             if action is None or not mine:
-                raise NoAction
+                raise NoAction(NO_ACTION)
             return action, view.events(action.id), view.latest(action.call_key) or action
 
     action, events, newest = await asyncio.to_thread(look)
     if (rooms := gate.policy.only_rooms) is not None and action.room_id not in rooms:
         refusals_of(gate.journal).add("another_room", f"action {action.id}", "")
-        raise NoAction
+        raise NoAction(NO_ACTION)
     return action, events, newest
 
 
@@ -130,7 +125,10 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
     action = decided.action
     if decided.problem and action.state == "proposed":
         stale = decision is not None and decision.digest not in (None, action.digest)
-        raise (StaleDigest if stale else NoAnswer)(decided.problem)
+        told = f"That is no answer to this request: {decided.problem}. Nothing was decided."
+        wrong = (StaleDigest if stale else NoAnswer)(told)
+        wrong.problem = decided.problem
+        raise wrong
     approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
         # A second yes sends what waits, too.

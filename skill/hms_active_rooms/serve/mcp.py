@@ -1,4 +1,4 @@
-"""The MCP server: the contract's five tools, asking by elicitation, the skill's files to read.
+"""The MCP server: the contract's tools, asking by elicitation, the skill's files to read.
 
 It speaks the handshake era of the protocol (asks during the call) and the one of 2026-07-28
 (asks by returning the call), over HTTP and stdio.

@@ -1,4 +1,4 @@
-"""REST: the five tools, the actions that wait, and the decisions on them, under /v1.
+"""REST: the tools, the actions that wait, and the decisions on them, under /v1.
 
 Only an approver's token decides, and it calls nothing that changes a room.
 """
@@ -29,6 +29,7 @@ from hms_active_rooms.serve.callers import caller, threads_of
 from hms_active_rooms.serve.calls import DATA, call_tool, input_schema, where_to_approve
 from hms_active_rooms.serve.decisions import (
     MAX_LISTED,
+    NO_ACTION,
     NoAction,
     decide_and_run,
     list_actions,
@@ -225,7 +226,7 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
     found = error.errors()
     if any(each["loc"][0] == "path" for each in found):  # no id has such characters
-        return await on_error(request, NoAction())
+        return await on_error(request, NoAction(NO_ACTION))
     where = [{**each, "loc": each["loc"][1:]} for each in found]
     return await on_error(request, InvalidCall(explain_all(where)))
 

@@ -1,4 +1,4 @@
-"""The five tools of the contract as LangChain `StructuredTool`s over one gate."""
+"""The tools of the contract as LangChain `StructuredTool`s over one gate."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _with_id(given: Any) -> Any:
 def build_tools(
     gate: Gate, *, confirm: Confirm | None = None, requester: str = "agent"
 ) -> list[StructuredTool]:
-    """The five tools, in the contract's order.
+    """The tools, in the contract's order.
 
     Args:
         confirm: asks a person where no graph can pause.

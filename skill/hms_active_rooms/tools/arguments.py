@@ -1,4 +1,4 @@
-"""The five tools' arguments: the two readers here, the three state-changing calls from the gate."""
+"""The tools' arguments: the readers here, the state-changing calls from the gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One object that holds client, policy, journal and gate, and gives the five tools."""
+"""One object that holds client, policy, journal and gate, and gives the tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ActiveRoomsToolkit(BaseToolkit):
-    """The five Active Rooms tools behind one gate.
+    """The Active Rooms tools behind one gate.
 
     Args:
         client: the API client.
@@ -119,7 +119,7 @@ class ActiveRoomsToolkit(BaseToolkit):
         return self._requester
 
     def get_tools(self) -> list[BaseTool]:
-        """The five tools; they ask by interrupt inside a graph, else by `confirm`."""
+        """The tools; they ask by interrupt inside a graph, else by `confirm`."""
         from hms_active_rooms.tools.active_rooms import build_tools
 
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))

@@ -10,6 +10,7 @@ edit `words` only.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -140,8 +141,10 @@ class StateChange(Arguments, ABC):
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """What calls under one "for the rest of this session" have in common."""
-        return (impact.kind,)
+        """What calls under one "for the rest of this session" have in common, the tool and the room
+        besides: the kind, and every argument but `words`."""
+        alike = sorted(self.model_dump(exclude=set(self.words)).items())
+        return (impact.kind, *(json.dumps(pair) for pair in alike))
 
     @abstractmethod
     async def request(self, client: ActiveRoomsClient) -> None:
@@ -152,14 +155,16 @@ class StateChange(Arguments, ABC):
         """
 
     def apart(self, impact: Impact) -> Sequence[StateChange]:
-        """One call for each of the people shown, if each gets a request of their own."""
+        """One call for each of the people shown, if each gets a request of their own. What became
+        of them is told as of people who were removed."""
         return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
         """One look at the room: the people should be gone; if none is named, the session should be
-        over. A tool with another effect overrides this.
+        over. A tool with another effect overrides this, and says in `gone` whether the room shows
+        it: False only of the very same session, since the request may then be sent again.
 
         Raises:
             ApiError: the room could not be read.
@@ -186,8 +191,8 @@ class StateChange(Arguments, ABC):
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The result when the request is answered by a 404: the effect was there before. Empty: the
-    request failed."""
+    """The result when the request is answered by a 404: the effect was there before. Empty: a 404
+    shows no effect, and the request failed."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, checked like any call.

@@ -56,7 +56,8 @@ Ended = tuple[Ending, Result]
 class Observation:
     """What a look at the room showed."""
 
-    gone: bool | None  # all those looked for are gone, or the session; None: it could not be read
+    # It shows the effect: all those looked for, or the session, are gone. None: it was not read.
+    gone: bool | None
     still: frozenset[str] = frozenset()  # ids of those still there
     why: str = ""  # what kept the room from being read, or how long it did not show the effect
 

@@ -238,7 +238,7 @@ _REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SO
 
 @cache
 def _cut() -> re.Pattern[str]:
-    joint, subject = whole("{joint}"), filled("{subject}")
+    joint, subject = whole("{joint}"), filled("{doer}")
     return re.compile(
         rf"(?i)(?P<why>(?:[\s,;.(]+|^)(?!for|\s+for){joint}\s+|:\s+(?={subject}))"
         rf"|(?P<for>\s+{joint}\s+|\s*\((?=[^()]+\)))"
