@@ -22,8 +22,8 @@ BEHAVIOURS = PROJECT / "skill" / "hms_active_rooms" / "sim" / "behaviours.yaml"
 LAUNCHER = PROJECT / "skill" / "scripts" / "hms-active-rooms"
 SESSION = "who is here\nkick Spam Bot\nyes\n"
 
-_ASKS = {"none": "no", "soft": "asks", "hard": "asks, with everybody who is hit"}
-_SESSION_ANSWER = {"none": "-", "soft": "yes, until it expires", "hard": "never"}
+_ASKS = {"none": "no", "soft": "asks", "hard": "asks, and lists everybody affected"}
+_SESSION_ANSWER = {"none": "-", "soft": "yes, until the yes expires", "hard": "never"}
 
 
 def hints_table() -> str:

@@ -49,8 +49,8 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """The error for a variable nobody reads; it names the nearest that somebody does, or all.
-    `prefix`: what all begin with, which makes none of them nearer."""
+    """The error for a variable that nothing reads. It names the setting with the nearest name, or
+    all settings if none is near. `prefix` begins all names, so it is not compared."""
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(

@@ -14,7 +14,7 @@ from hms_active_rooms.sim.server import Simulation
 from simulated import posts
 
 ROOM = "64f0c1a5500de00000000001"
-NEW_JOURNAL = "A new journal is begun at "
+NEW_JOURNAL = "Started a new journal at "
 
 
 def assert_one_line(done: Ended, code: int, says: str) -> None:

@@ -133,7 +133,9 @@ def test_without_the_extra_it_says_how_to_install_it(environ: dict[str, str]) ->
     done = process([sys.executable, "-c", hidden], environ)
     assert done.returncode == 1
     # The name alone could be anybody's on an index: what is told works for this checkout.
-    assert done.stderr == f"The command needs an extra: {how_to_install('cli')}\n"
+    assert done.stderr == (
+        f"The command needs packages that are not installed. To get them: {how_to_install('cli')}\n"
+    )
     assert f"pip install -e '{PROJECT}[cli]'" in done.stderr
 
 

@@ -359,7 +359,7 @@ def _contradicts(reason: str) -> Unusable:
 
 
 def _status(value: object) -> float | None:
-    """A number, also where its name follows it."""
+    """A status as a number, given as 404, "404" or "404 Not Found"; None: it is none of these."""
     line = _STATUS_LINE.fullmatch(value) if isinstance(value, str) else None
     return _number(line[1] if line else value)
 

@@ -104,7 +104,9 @@ def _ended(arguments: Sequence[str]) -> int:
             raise
         from hms_active_rooms.installing import how_to_install
 
-        screen.err(f"The command needs an extra: {how_to_install('cli')}")
+        screen.err(
+            f"The command needs packages that are not installed. To get them: {how_to_install('cli')}"
+        )
         return FAILED
     from hms_active_rooms.cli.app import app
 

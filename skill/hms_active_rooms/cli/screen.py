@@ -195,7 +195,7 @@ def told(text: str) -> str:
 
 
 def at(moment: datetime) -> str:
-    """In the person's own time zone, to the second."""
+    """The moment as text, in the person's own time zone, to the second."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 

@@ -44,7 +44,11 @@ class Where:
     and whether it asks through MCP clients."""
 
     room: Annotated[
-        list[str] | None, Option(metavar="ROOM", help="A room the tools may act on (repeatable).")
+        list[str] | None,
+        Option(
+            metavar="ROOM",
+            help="A room the tools may act on (repeatable). Needed unless the policy names rooms.",
+        ),
     ] = None
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9090

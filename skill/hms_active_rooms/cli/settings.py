@@ -111,7 +111,7 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
     if journal.begun:
-        screen.err(f"A new journal is begun at {journal.place}.")
+        screen.err(f"Started a new journal at {journal.place}.")
     return journal
 
 
@@ -175,7 +175,9 @@ def extra(name: str, what: str, *modules: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in modules:
             raise
-        raise ConfigurationError(f"The {what} needs an extra: {how_to_install(name)}.") from None
+        raise ConfigurationError(
+            f"The {what} needs packages that are not installed. To get them: {how_to_install(name)}."
+        ) from None
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
@@ -196,7 +198,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             raise InvalidCall(
-                f"The {name} is empty.", hint="Give text, or leave it out if optional."
+                f"The {name} is empty.", hint="Give a text. An optional one can be left out."
             )
 
 

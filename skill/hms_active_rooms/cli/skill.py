@@ -67,7 +67,8 @@ def install(
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
 
-    The package is copied there too. The skill has its own command, which this one prints.
+    It copies the package there too, so that the skill has a command of its own, and prints how to
+    run that command.
     """
     parent = Path(folder).expanduser()
     target = parent / NAME

@@ -182,7 +182,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """The answers to one request as a JSON schema for clients: its digest is the only one."""
+    """The JSON schema of the answers to one request. No other digest than this one fits it."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):

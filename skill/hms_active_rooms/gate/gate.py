@@ -133,8 +133,8 @@ class Gate:
 
     Args:
         client: the API client. Only the gate calls its write methods.
-        policy: what is allowed at all, and unasked.
-        journal: the record and the authority.
+        policy: what is allowed at all, and what may run without asking a person.
+        journal: records every action, and decides which may be sent.
         sleep: waits that many seconds; tests pass their own.
     """
 
@@ -439,6 +439,7 @@ class Gate:
                 ended = [newest if getattr(e, "id", "") == action.id else e for e in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
+        """Run an action that has not ended yet: its newest row, or the error that stopped it."""
         if isinstance(action, ActiveRoomsError) or action.state in FINAL:
             return action
         try:

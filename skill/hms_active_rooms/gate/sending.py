@@ -136,8 +136,11 @@ class Sending:
         return pause_s if pause_s < left_s else None
 
     async def send(self) -> Action | float:
-        """Send the action and record how it ended; or the seconds to wait before everything is
-        looked at again, the row given back.
+        """Send the action and record how it ended.
+
+        Returns:
+            The row with its outcome. Or, if the request was surely not executed and can be tried
+            again, the seconds to wait before that; the row is `approved` again.
 
         Raises:
             OutcomeUnknown: it may have been executed, and could not be recorded or finished.

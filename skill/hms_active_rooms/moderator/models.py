@@ -31,7 +31,9 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
         from langchain.chat_models import init_chat_model
     except ImportError:
         raise ConfigurationError(
-            f"The model {quoted(model)} needs an extra: {how_to_install('models')}.", hint=_HINT
+            f"The model {quoted(model)} needs packages that are not installed. "
+            f"To get them: {how_to_install('models')}.",
+            hint=_HINT,
         ) from None
     try:
         found = init_chat_model(model)

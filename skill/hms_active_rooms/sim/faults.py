@@ -110,13 +110,13 @@ class Faults:
             return fault_id
 
     def remove(self, fault_id: int) -> None:
-        """Take one away."""
+        """Remove one fault."""
         with self._lock:
             if self._faults.pop(fault_id, None) is None:
                 raise RefusedError(404, "no such fault")
 
     def clear(self) -> None:
-        """Take all away."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 

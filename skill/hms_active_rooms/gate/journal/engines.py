@@ -190,8 +190,8 @@ class Database:
     def _missing(self) -> ConfigurationError:
         return ConfigurationError(
             f"There is no journal at {self.place}.",
-            hint="The first command that asks to change a room makes it. If there should be one, "
-            "look at --journal and HMS_JOURNAL.",
+            hint="The first command that asks to change a room creates it. If you expected one "
+            "there, check --journal and HMS_JOURNAL.",
         )
 
     def close(self) -> None:

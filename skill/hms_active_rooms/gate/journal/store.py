@@ -316,7 +316,7 @@ class Reading:
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
-        """What was asked at all places of graphs whose names begin like this."""
+        """What was asked at each place whose name begins with `place`: one list for each place."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 

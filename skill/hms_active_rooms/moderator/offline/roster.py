@@ -109,7 +109,7 @@ class Roster(BaseModel):
         for spoken in (text,) if is_quoted else dict.fromkeys((text, cut, bare)):
             ids = resolve_short_id(spoken, [peer.id for peer in peers])
             by_id = [p for p in peers if p.id in ids or p.user_id.casefold() == spoken.casefold()]
-            looks, key = "" if spoken.isascii() else skeleton(spoken), _key(spoken)
+            looks, key = None if spoken.isascii() else skeleton(spoken), _key(spoken)
             plain = [(p, _key(re.sub(r"\(.*?\)", "", p.name))) for p in peers]
             named = [p for p, name in plain if key in (name, p.words) or looks == skeleton(p.name)]
             if len(by_id) == 1 and not named:
