@@ -204,6 +204,11 @@ def test_a_name_in_quotes_is_no_message(words: str) -> None:
     assert changes(play('tell Nora "hi" and kick "Liam"')) == []
 
 
+def test_a_warning_that_is_given_says_that_it_is_one() -> None:
+    given = changes(play("give sam lee a warning for swearing"))
+    assert given == changes(play("warn sam lee for swearing")) != []
+
+
 def test_a_call_to_stop_before_an_order_is_no_order() -> None:
     assert changes(play("stop! kick Spam Bot")) == removed("Spam Bot")
     assert changes(play("stop please, kick Spam Bot")) == removed("Spam Bot")

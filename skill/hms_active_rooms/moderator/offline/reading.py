@@ -421,7 +421,8 @@ def _message(said: str, *, asked: bool) -> Order | None:
     barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain, "")
     if barred or not text or re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain):
         return None
-    return Order("tell", words=text, manner=re.split("[ (:]", said.lower())[0])
+    manner = re.sub(filled(r"(?i)^{give} (?:{who} )?(?:an? )?warning\b"), "warn", said).lower()
+    return Order("tell", words=text, manner=re.split("[ (:]", manner)[0])
 
 
 # --- what is no order -----------------------------------------------------------------------------
