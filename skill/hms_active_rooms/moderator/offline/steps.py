@@ -276,7 +276,8 @@ class _Turn:
             case "look" | "verify":
                 self._seen(order)
             case "no" | "undo":
-                self._stop("cannot_undo" if state in ("done", "unknown") else "nothing_pending")
+                ran = state in ("done", "unknown")
+                self._stop(say("cannot_undo", then=say(tool)) if ran else "nothing_pending")
             case "cannot":
                 ways = (why for told, why in r.rows("cannot") if r.begins(order.words, told))
                 self._stop(say("cannot", what=next(ways)))
