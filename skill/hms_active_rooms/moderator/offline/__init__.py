@@ -15,9 +15,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import field_validator
 
 from hms_active_rooms.api.ids import parse_room_id
-from hms_active_rooms.moderator.offline.reading import CAPABILITIES_TEXT
 from hms_active_rooms.moderator.offline.steps import next_step
 from hms_active_rooms.moderator.offline.turns import TOOLS
+from hms_active_rooms.moderator.offline.words import CAPABILITIES_TEXT
 
 __all__ = ["CAPABILITIES_TEXT", "CommandsModel", "next_step"]
 

@@ -1,119 +1,66 @@
-"""A sentence as orders: `orders.lark` for what changes the room, `words.yaml` for the rest. Pure.
+"""A sentence as orders, read with the people of the room at hand. Pure.
 
-A line is cut at punctuation, at "and", and where a reason begins. Each part is an order, a reason,
-a taking back, a look or courtesy; if one is none of these, nothing is ordered.
+First the words become tokens: classes of `words.yaml`, people who were found in the room, and words
+that nobody knows. Then the line is read part by part: an order, if `orders.lark` takes all of it, a
+look, courtesy, a statement (a reason), or something that takes back what was said. A part that is
+none of these, and anything that shows that no order is meant, and nothing is ordered.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import yaml
-
+from hms_active_rooms.moderator.offline import words as w
+from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, key
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
-    from lark import Lark
+    from lark import Lark, Tree
 
-    from hms_active_rooms.moderator.offline.roster import Roster
-
-_HERE: Final = Path(__file__).parent
 _MAX_CHARS: Final = 2000
-_MAX_CUTS: Final = 12
+_MAX_NAME_WORDS: Final = 9
+_FEW: Final = 8
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
-_QUOTED: Final = re.compile(r"\"[^\"]+\"|'(?:[^']|(?<=\w)'(?=\w))+'")
+_PLAIN: Final = r'[^\s,;:.!?"()…—–]+'
+_TOKEN: Final = re.compile(
+    rf"""(?P<QUOTE>"[^"]+"|(?<!\S)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w))|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)"""
+    r"|(?P<COMMA>,)|(?P<COLON>:)|(?P<ASKED>\?[?!]*)|(?P<STOP>[.!;…]+)|(?P<DASH>[–—])|(?P<PAREN>[()])"
+)
+_NUMBER: Final = re.compile(
+    r"\d[\d.:]*(?:st|nd|rd|th|am|pm|min|m|h|s)?|two|three|four|five|six|seven|ten|noon"
+)
+_ROOM_ID: Final = re.compile("[0-9a-f]{24}")
 
 CHANGES: Final = frozenset({"remove", "tell", "end"})
+_ORDERS: Final = frozenset(
+    ["KICK", "TAKE", "SEND", "END", "ENDALL", "LOCK", "TELL", "SAY", "LET", "NOTE", "CANNOT"]
+)
+_CUTS: Final = frozenset(
+    ["COMMA", "STOP", "ASKED", "DASH", "PAREN", "COLON", "BECAUSE", "FOR", "AND", "HE", "BACK"]
+)
+_COURTESY: Final = frozenset(["PLEASE", "FRONT", "ASK", "AND", "HERE", "STOP"])
+_HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
+_SOFT: Final = ("reported", "mood")
+_LOOKS: Final = frozenset(["COUNT", "LIST", "FIND", "STATE", "IS", "question"])
+_SUBJECTS: Final = frozenset(
+    ["PEOPLE", "DET", "THAT", "HE", "IT", "LEAD", "EVERYONE", "ROOM", "IS", "PRON"]
+)
+_PERSON: Final = frozenset(["PEOPLE", "PRON", "IT", "HE", "EVERYONE"])
 
 
-# --- the words of `words.yaml`: patterns of whole words, and texts -----------------------------------
+class Token(NamedTuple):
+    """A word, a phrase, a mark or people: its class, its text in lower case, and its place."""
 
-
-@cache
-def _file() -> Any:
-    return yaml.load((_HERE / "words.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
-
-
-@cache
-def filled(text: str) -> str:
-    """A pattern with its macros filled in; a new line, but for the last, is one more alternative.
-
-    The groups written in the pattern itself capture; those that come from a macro do not.
-    """
-
-    def put(macro: re.Match[str]) -> str:
-        told = filled(_file()["macros"][macro[1]].strip().replace("\n", "|"))
-        return re.sub(r"(?<![\\\"])\((?!\?)", "(?:", told)
-
-    return re.sub(r"\{([a-z_]+)\}", put, text)
-
-
-def whole(text: str) -> str:
-    return rf"(?<![\w'-])(?:{filled(text.strip().replace(chr(10), '|'))})(?![\w'-])"
-
-
-@cache
-def pattern(kind: str, section: str = "words") -> re.Pattern[str]:
-    return re.compile(whole(_file()[section][kind]), re.IGNORECASE)
-
-
-def begins(text: str, words: str) -> re.Match[str] | None:
-    """The words of a pattern at the beginning of a text."""
-    return re.match(f"(?i){whole(words)}", text)
-
-
-@cache
-def rows(section: str) -> tuple[tuple[str, str], ...]:
-    """The lines "pattern => text" of a section; the patterns are not filled."""
-    lines = (line.partition(" =>") for line in _file()[section].splitlines())
-    return tuple((told, text.strip()) for told, _, text in lines)
-
-
-def kinds(section: str) -> tuple[str, ...]:
-    """The names in a section, or its words."""
-    told = _file()[section]
-    return tuple(told.split() if isinstance(told, str) else told)
-
-
-def say(reply: str, **parts: object) -> str:
-    """A reply by its name; a text that is no name as it is."""
-    if reply not in _file()["says"]:
-        return reply
-    examples = kinds("examples")
-    parts["shown"] = ", ".join(f'"{examples[place]}"' for place in (0, 4, 8))
-    parts["examples"] = "\n".join(f"- {one}" for one in examples)
-    text = str(_file()["says"][reply].format(**parts))
-    return f"{text[:-1]}Nothing was done." if text.endswith(" -") else text
-
-
-EXAMPLES: Final = kinds("examples")
-"""Sentences that are understood, every one tested. Some are shown when another is not."""
-
-CAPABILITIES_TEXT: Final = say("help")
-
-
-def is_pronoun(name: str) -> bool:
-    """Whether the words stand for somebody named before."""
-    return pattern("pronoun").fullmatch(name.strip(" .!")) is not None
-
-
-def is_name(text: str) -> bool:
-    """Whether a text could be one name, and is no order."""
-    told = pattern("who", "macros").fullmatch(text) and not re.search(r"[,;:!?()]", text)
-    return bool(told) and not pattern("verbs").match(text)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """The names in a list such as "Ann, Bob and Cy"."""
-    if _QUOTED.fullmatch(text.strip()):
-        return (text.strip(),)
-    parts = re.split(r"(?i)\s*(?:,\s*and|,|\band\b|&|\bplus\b)\s+", text.strip(" ,"))
-    return tuple(filter(None, parts))
+    kind: str
+    text: str
+    start: int
+    end: int
+    who: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,408 +70,913 @@ class Order:
     Attributes:
         verb: `remove`, `tell` and `end` change the room; `look`, `status` and what `words.yaml`
             has under `talk` do not.
-        who: the names, as spoken.
-        words: for `tell` the audience and then the message, for `look` what is looked for.
-        manner: the word a message or a look began with; "told" once its audience is apart.
-        about: what was said before it, where a pronoun finds its person.
+        who: whom it is for or about; for `tell` nobody: everyone.
+        words: the message; what a look is for.
+        about: who was spoken of before it, where a pronoun finds its person.
         but: who is named as not meant.
     """
 
     verb: str
-    who: tuple[str, ...] = ()
+    who: tuple[Mention, ...] = ()
     words: str = ""
-    manner: str = ""
     lock: bool = False
     reason: str | None = None
-    about: str = ""
-    but: str = ""
+    about: tuple[Mention, ...] = ()
+    but: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a text means: its orders, or the reply that says why there are none; and rooms it names."""
+    """What a text means.
+
+    Attributes:
+        why: the reply that says why there are no orders.
+        rooms: the rooms it names.
+        people: everybody it speaks of.
+        unknown: words that only a roster could tell to be names.
+        corrects: it begins by taking something back.
+    """
 
     orders: tuple[Order, ...] = ()
     why: str = ""
     rooms: frozenset[str] = frozenset()
+    people: tuple[Mention, ...] = ()
+    unknown: tuple[str, ...] = ()
+    tokens: tuple[Token, ...] = ()
 
 
-@lru_cache(maxsize=256)
-def read(text: str) -> Reading:
-    """What a text asks for."""
-    line = re.sub(" +", " ", text.strip()).translate(_QUOTES)
+_NOBODY: Final = Roster(peers=(), total=0)
+
+
+def read(text: str, roster: Roster | None = None) -> Reading:
+    """What a text asks for, to somebody who knows this of the room."""
+    return _read(text, roster or _NOBODY)
+
+
+@lru_cache(maxsize=64)
+def _read(text: str, roster: Roster) -> Reading:
+    typed = re.sub(" +", " ", text.strip())
+    line = typed.translate(_QUOTES)
     seen = re.sub(r'["`<&\\\]]', "", line)
     if not line or len(line) > _MAX_CHARS or escaped(seen) != seen:
         return Reading(why="unreadable")
-    line, rooms = _without_rooms(line)
-    orders = _talk(line) or _combined(line) or _look(line) or _mended(line)
-    return Reading(orders, "" if orders else _why_not(line), rooms)
+    return _Line(typed, line, roster).reading()
 
 
-def _fits(text: str, *kinds_of_why: str) -> bool:
-    """Whether the text outside its quotes shows one of these reasons not to take it as an order."""
-    return any(pattern(kind, "why").search(_unquoted(text)) for kind in kinds_of_why)
+# --- tokens ---------------------------------------------------------------------------------------
 
 
-def _unquoted(text: str) -> str:
-    return re.sub(r'"[^"]*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
+def _lexed(line: str, roster: Roster) -> list[Token]:
+    """The words and marks of a line, its known phrases as one token each."""
+    raw = list(_raw(line))
+    found, i = list[Token](), 0
+    while i < len(raw):
+        token = raw[i]
+        size, kind = _known(raw, i) if token.kind == "WORD" else (1, token.kind)
+        if not kind and (mended := _mended(token.text, found, roster)):
+            raw[i] = token._replace(text=mended)
+            size, kind = _known(raw, i)
+        last = raw[i + size - 1]
+        text = " ".join(one.text for one in raw[i : i + size])
+        found.append(Token(kind or "WORD", text, token.start, last.end))
+        i += size
+    return found
 
 
-def as_typed(words: str, said: str) -> str:
-    """The words with the quotes of what was said, as far as their end stands there."""
-    typed = re.sub(" +", " ", said)
-    for start in range(len(words)):
-        if (place := typed.translate(_QUOTES).rfind(words[start:])) >= 0:
-            return words[:start] + typed[place : place + len(words) - start]
-    return words
+def _raw(line: str) -> Iterator[Token]:
+    before = ""
+    for match in _TOKEN.finditer(line):
+        kind, text, start, end = str(match.lastgroup), match[0].lower(), *match.span()
+        if kind == "WORD" and not text.strip("-"):
+            kind = "DASH"
+        abbreviated = re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before) is not None
+        if kind == "STOP" and text == "." and abbreviated:
+            continue
+        before = text
+        if kind == "WORD" and text.endswith("'s") and text not in w.lexicon():
+            yield Token(kind, text[:-2], start, end - 2)
+            yield Token(kind, "s", end - 2, end)
+        else:
+            yield Token(kind, text, start, end)
 
 
-def plainly(text: str) -> str:
-    """The text without the courtesy around it."""
-    start, end = whole("{ask}|{front}|{tail}|no|wow|not again"), whole("{tail}")
-    return re.sub(rf"(?i)^(?:{start}|[ ,.!?])+|(?:{end}|[ ,.!?])+$", "", text)
+def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
+    """How many tokens the longest known phrase here has, and its class; "": there is none."""
+    number = _NUMBER.fullmatch(raw[i].text) is not None
+    ways = [*w.lexicon().get(raw[i].text, ()), *(w.lexicon()["<n>"] if number else ())]
+    fits = [
+        (len(phrase), kind)
+        for phrase, kind in ways
+        if len(phrase) <= len(raw) - i
+        and all(
+            one.kind == "WORD"
+            and (one.text == word or (word == "<n>" and _NUMBER.fullmatch(one.text)))
+            for one, word in zip(raw[i:], phrase, strict=False)
+        )
+    ]
+    return max(fits, key=lambda fit: fit[0], default=(1, ""))
 
 
-def _without_rooms(line: str) -> tuple[str, frozenset[str]]:
-    """The line with each room's id as "the room", and the ids. A message's words are left alone."""
-    room = r"(?i)\b((?:in |from |of |for )?)(?:(?:the|this) )?(?:room )?(?:id )?([0-9a-f]{24})(?![\w-])[,:]?"
-    first = re.match(room, line)
-    rest = line[first.end() :].strip() if first else line
-    head, colon, tail = rest.partition(":")
-    found = [] if not colon and pattern("message", "macros").match(rest) else re.findall(room, head)
-    ids = [told[1] for told in found] + ([first[2]] if first else [])
-    line = re.sub(room, r"\1the room", head) + colon + tail if found else rest
-    return line, frozenset(map(str.lower, ids))
-
-
-def _talk(line: str) -> tuple[Order, ...]:
-    for kind in kinds("talk"):
-        told, asked = pattern(kind, "talk"), line.endswith("?") and kind in ("yes", "no", "other")
-        if not asked and (told.fullmatch(line.strip(" ,.!?")) or told.fullmatch(plainly(line))):
-            return (Order(kind),)
-    return ()
-
-
-def _mended(line: str) -> tuple[Order, ...]:
-    """The line as it is also said, its known words mended if a letter is missing, doubled or moved."""
+def _mended(word: str, before: Sequence[Token], roster: Roster) -> str:
+    """The known word of which a letter is missing, doubled or moved here; of "kicking" after "would
+    you mind" the "kick"."""
     from rapidfuzz.distance import OSA
 
-    spoken = line
-    for told, text in rows("spoken"):
-        spoken = re.sub(told, text, spoken, count=1, flags=re.IGNORECASE)
-    head = re.split('[:"]', spoken)[0]
-
-    def known(match: re.Match[str]) -> str:
-        word, words = match[0].lower(), () if pattern("verbs").match(match[0]) else kinds("mended")
-        near = (one for one in words if OSA.distance(word, one, score_cutoff=1) == 1)
-        fits = (one for one in near if len(word) < len(one) or sorted(word) == sorted(one))
-        return next(fits, match[0])
-
-    fixed = re.sub(r"(?i)(?!bot\b)[^\W\d_]{3,}", known, head) + spoken[len(head) :]
-    return (_combined(fixed) or _look(fixed)) if fixed != line else ()
-
-
-# --- the parts of a line --------------------------------------------------------------------------
-
-_Part = tuple[str, str, Order]
-"""What joins it to the part before, its kind, and its order, whose words are the part."""
-
-_ORDERED: Final = ("order", "courtesy")
-_HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
-_SOFT: Final = ("negation", "mood", "reported")
-_REASONS: Final = {"why": _HARD, "for": (*_HARD, *_SOFT), "which": (*_HARD, *_SOFT)}
-"""What a reason must not show, by how it is joined to the order."""
-
-
-@cache
-def _cut() -> re.Pattern[str]:
-    joint, subject = whole("{joint}"), filled("{doer}")
-    return re.compile(
-        rf"(?i)(?P<why>(?:[\s,;.(]+|^)(?!for|\s+for){joint}\s+|:\s+(?={subject}))"
-        rf"|(?P<for>\s+{joint}\s+|\s*\((?=[^()]+\)))"
-        r"|(?P<which>\s+(?:who|that|which)(?=(?:'?s| is| keeps| has been) ))"
-        r"|(?P<and>,?\s+(?:and then|and|&|plus|n)\s+(?:also |then )?)"
-        r"|(?P<mark>\s*(?:[,;.!?]+|…)\s+(?:(?:then|so|and)\s+)?|\s[-–—]+\s+|\s*[—…]\s*"
-        rf"|,?\s+(?:then|so)\s+|\s+(?={subject}))"
+    if len(word) < 3 or not word.isalpha() or key(word)[0] in roster.begins:
+        return ""
+    if (match := re.fullmatch(r"(\w+?)(?:ing|ed)", word)) and any(
+        one.kind == "ASK" for one in before
+    ):
+        stem = match[1]
+        return next((one for one in (stem, f"{stem}e", stem[:-1]) if one in w.lexicon()), "")
+    near = (
+        one for one in w.section("mended").split() if OSA.distance(word, one, score_cutoff=1) == 1
     )
+    return next((one for one in near if len(word) < len(one) or sorted(word) == sorted(one)), "")
 
 
-def _combined(line: str) -> tuple[Order, ...]:
-    """The orders of a line of which every part is understood, each part as long as possible."""
-    cuts = list(_cut().finditer(_unquoted(line)))[:_MAX_CUTS]
-    edges = [0, *(edge for one in cuts for edge in one.span()), len(line)]
-    joints = ["", *(str(one.lastgroup) for one in cuts)]
-    spans = zip(edges[::2], edges[1::2], joints, strict=True)
-    places = [span for span in spans if line[span[0] : span[1]].strip()]
+class _People:
+    """Finds the people in the tokens of a line."""
 
-    @cache
-    def parts(first: int) -> list[_Part] | None:
-        for last in range(len(places), first, -1):
-            (start, _, joint), end = places[first], places[last - 1][1]
-            asked = line[end:].lstrip()[:1] == "?" or line[start:end].endswith("?")
-            inner = places[first + 1 : last]
-            single = all(by == "and" and not _order(line[a:b]) for a, b, by in inner)
-            part = _part(line[start:end], line[:start], joint, single=single, asked=asked)
-            if part and (rest := parts(last)) is not None:
-                return [(joint, *part), *rest]
-        return [] if first == len(places) else None
+    def __init__(self, line: str, roster: Roster) -> None:
+        self.line, self.roster, self.out = line, roster, list[Token]()
 
-    orders, reasons, taken, before = list[Order](), list[str](), False, "order"
-    for joint, kind, what in parts(0) or ():
-        last = orders[-1] if orders else Order("")
-        further = before == "not" and kind != "courtesy" and joint not in _REASONS
-        if further or (kind == "not" and last.verb != "remove"):
-            return ()
-        # What is joined to a statement by "and" is part of it, and so is a statement of an order.
-        if joint == "and" and (kind in _ORDERED) != (before in _ORDERED):
-            return ()
-        plural = re.match(r"(?i)(?:all|any|both|each|every)|.*s$|$", "".join(last.who[-1:]))
-        if (joint == "for" and last.verb == "end") or (joint == "which" and plural):
-            return ()
-        if kind in ("order", "instead", "look"):
-            if last.verb == "end" and what.verb in ("end", "end_it", "lock_only"):
-                lock = what.lock or last.lock or what.verb == "lock_only"
-                what, kind = replace(last, lock=lock), "instead"
-            orders = [*orders[: -1 if taken or kind == "instead" else None], what]
-            taken = False
-        elif kind == "reason":
-            reasons.append(what.words)
-        elif kind == "back" and what.who and last.who:
-            orders[-1], taken = replace(last, who=what.who), False
-        elif kind == "not":
-            orders[-1] = replace(last, but=what.who[0])
-        elif kind == "back":
-            taken = bool(orders)
-        before = kind
-    changes = [order for order in orders if order.verb in CHANGES]
-    if taken or any(o.verb not in ("look", "status", *CHANGES) for o in orders[1:] and orders):
-        return ()
-    reason = "; ".join(reasons) or None
-    told = [o if o.verb == "tell" else replace(o, reason=reason) for o in changes]
-    return tuple(told or orders[:1])
+    def found(self, tokens: list[Token]) -> list[Token]:
+        i = 0
+        while i < len(tokens):
+            size, mention = self._mention(tokens, i)
+            if mention is None:
+                token = tokens[i]
+                if token.kind == "WHICH":
+                    behind = bool(self.out) and self.out[-1].kind == "PEOPLE"
+                    asks = "THAT" if token.text.startswith("that") else "LIST"
+                    token = token._replace(kind="BECAUSE" if behind else asks)
+                self.out.append(token)
+            else:
+                ahead = tokens[i + size : i + size + 1]
+                size += self._placed(tokens[i], tokens[i + size - 1].end, mention, ahead)
+            i += size
+        return self._listed(self._slots(self.out))
+
+    def _mention(self, tokens: list[Token], i: int) -> tuple[int, Mention | None]:
+        first, quoted = tokens[i], tokens[i].kind == "QUOTE"
+        if quoted:
+            said = self.line[first.start + 1 : first.end - 1]
+            return 1, self.roster.named(said, part=False)
+        begins = key(first.text.split()[0])[0]
+        initial = len(begins) == 1
+        if begins not in self.roster.begins and not initial and not re.search(r"\d|\W", first.text):
+            return 1, None
+        for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
+            span = tokens[i : i + size]
+            if not span[-1].text[-1].isalnum() or (initial and size == 1):
+                continue
+            unknown = all(one.kind in ("WORD", "S", "NUMBER") for one in span)
+            role = size == 1 and first.kind in ("LEAD", "EVERYONE", "ROOM")
+            if not unknown and size == 1 and not role and " " not in first.text:
+                continue
+            found = self.roster.named(self.line[first.start : span[-1].end], part=unknown)
+            if found and (not role or isinstance(found.options[0], RoleGroup)):
+                return size, found
+        return 1, None
+
+    def _placed(self, first: Token, end: int, mention: Mention, ahead: list[Token]) -> int:
+        """Puts a mention behind the tokens before it, of which those that belong to it go; how many
+        behind it belong to it too."""
+        out, start, gone, more = self.out, first.start, list[Token](), 0
+        while out and out[-1].kind in (
+            "LEAD",
+            "DET",
+            "BOTH",
+            "EVERY",
+            "THAT",
+            "ROLE_WORD",
+            "ROLED",
+            "EVERYONE",
+        ):
+            one, before = out[-1], out[-2].kind if len(out) > 1 else "STOP"
+            if (
+                one.kind == "EVERYONE"
+                and one.text != "all"
+                and gone[-1:]
+                and gone[-1].kind != "ROLED"
+            ):
+                break
+            if one.kind == "EVERYONE" and one.text != "all" and not gone:
+                break
+            if (
+                one.kind == "ROLED"
+                and before != "EVERYONE"
+                and gone[-1:]
+                and gone[-1].kind != "ROLE_WORD"
+            ):
+                break
+            if one.kind == "THAT" and before not in ("KICK", "TAKE", "SEND", *_CUTS, *_COURTESY):
+                break
+            start = one.start
+            gone.append(out.pop())
+        kinds = {one.kind for one in gone}
+        group = mention.options[0]
+        if isinstance(group, RoleGroup):
+            held = ahead and ahead[0].kind == "ROLE_WORD"
+            every = kinds & {"EVERY", "EVERYONE"} or "ROLED" in kinds
+            people = self.roster.with_role(group.role)
+            if held and not every:
+                mention, more = Mention(f"{mention.said} role"), 1
+            elif every or held:
+                mention, more = mention._replace(sure=True), bool(held)
+            elif not mention.sure and kinds and len(people) == group.count <= _FEW:
+                mention = Mention(mention.said, people, sure=len(people) == 1)
+        else:
+            if kinds and ahead and ahead[0].kind == "LEAD":
+                more = 1
+            if (
+                out
+                and out[-1].kind == "PEOPLE"
+                and isinstance(out[-1].who[0].options[:1] or (0,), tuple)
+            ):
+                role = next(
+                    (o.role for o in out[-1].who[0].options if isinstance(o, RoleGroup)), None
+                )
+                of_role = tuple(p for p in mention.options if p.role == role)
+                if role and of_role and not out[-1].who[0].sure:
+                    mention = Mention(mention.said, of_role, sure=mention.sure or len(of_role) == 1)
+                    start = out.pop().start
+        who = (mention,)
+        if "BOTH" in kinds and len(mention.options) == 2:
+            who = tuple(Mention(mention.said, (one,), sure=True) for one in mention.options)
+        out.append(Token("PEOPLE", self.line[start:end].lower(), start, end, who))
+        return int(more)
+
+    def _slots(self, tokens: list[Token]) -> list[Token]:
+        """Takes words that nobody knows for a name where one has to stand."""
+        out, i = list[Token](), 0
+        while i < len(tokens):
+            token = tokens[i]
+            out.append(token)
+            i += 1
+            if token.kind not in ("KICK", "TAKE", "TELL", "LET") and token.text not in (
+                "called",
+                "named",
+            ):
+                continue
+            first = i
+            while i < len(tokens) and tokens[i].kind in ("DET", "LEAD", "THAT", "BOTH", "EVERY"):
+                i += 1
+            run = i
+            known = tokens[i : i + 1] if i < len(tokens) and tokens[i].kind == "PEOPLE" else []
+            i += len(known)
+            while (
+                i < len(tokens)
+                and tokens[i].kind in ("WORD", "QUOTE")[: 1 + (token.kind == "KICK")]
+            ):
+                is_name = self.line[tokens[i].start].isupper() or i == run
+                if token.kind in ("TELL", "LET") and not is_name:
+                    break
+                i += 1
+            after = tokens[i].kind if i < len(tokens) else "STOP"
+            if (
+                i == run + len(known)
+                or after == "PEOPLE"
+                or (known and after not in _CUTS | {"PLEASE"} and token.kind != "TELL")
+            ):
+                i = first
+                continue
+            last = tokens[i - 1]
+            said = self.line[tokens[run].start : last.end].strip("\"'")
+            who = self._nearly(said, known, lead=run > first)
+            if known and token.kind == "TELL" and not who.options:
+                i = first
+                continue
+            out.append(Token("PEOPLE", said, tokens[first].start, last.end, (who,)))
+        return out
+
+    def _nearly(self, said: str, known: Sequence[Token], *, lead: bool) -> Mention:
+        near = self.roster.near(said)
+        if known:
+            [whom] = known[0].who[:1]
+            return Mention(said, near, sure=whom.sure and near == whom.options)
+        if lead and not near and (begun := self.roster.begun(said)):
+            return Mention(said, begun, sure=len(begun) == 1)
+        return Mention(said, near, sure=False)
+
+    def _listed(self, tokens: list[Token]) -> list[Token]:
+        """Joins people who are listed, as "Ann, Bob and Cy"."""
+        out = list[Token]()
+        for i, token in enumerate(tokens):
+            after = tokens[i + 1].kind if i + 1 < len(tokens) else "STOP"
+            joint = [one.kind for one in out[-2:]]
+            size = 1 + (joint == ["COMMA", "AND"]) if joint[-1:] in (["AND"], ["COMMA"]) else 0
+            first = out[-1 - size] if size and len(out) > size else token
+            whole = joint[-1:] == ["AND"] or after in (
+                "AND",
+                "COMMA",
+                "STOP",
+                "PLEASE",
+                "COLON",
+                "PAREN",
+            )
+            if token.kind == "BOTH" and after == "PEOPLE":
+                continue
+            if size and whole and token.kind == first.kind == "PEOPLE":
+                del out[-size - 1 :]
+                token = Token("PEOPLE", "", first.start, token.end, first.who + token.who)
+            out.append(token)
+        return out
 
 
-def _part(
-    text: str, before: str, joint: str, *, single: bool, asked: bool
-) -> tuple[str, Order] | None:
-    plain, none = plainly(text), Order("", words=text.strip(" .!)"))
-    back = pattern("back").pattern
-    taken = re.match(rf"(?i){back}(?:[\s,]+{back})*", text)
-    if joint in _REASONS:
-        barred = bool(taken) or asked or _fits(f"{joint} {text}", *_REASONS[joint])
-        return ("reason", none) if single and not barred and not _joins_order(text) else None
-    if re.fullmatch("(?i)stop(?: it| that)?", plain):
-        return "back" if before else "courtesy", none
-    if order := _order(text.rstrip("?") + "?" * asked):
-        return "order", replace(order, about=before)
-    if not plain and not (before and pattern("back").search(text)):
-        polite = not asked or re.search(f"(?i){whole('{please}')}", text)
-        return ("courtesy", none) if polite and not _fits(text, "unquoted") else None
-    if not single:
-        return None
-    if before and taken:
-        # What follows may be nothing, another order, or a name.
-        rest, negated = text[taken.end() :].strip(" ,:-–—"), re.search(r"(?i)n[o']t\b", taken[0])
-        name = rest.rstrip(" .!")
-        if (again := _order(rest)) and again.verb in CHANGES and not negated:
-            return "instead", again
-        if name and (again or not is_name(name)):
-            return None
-        return "not" if name and negated else "back", replace(none, who=(name,) if name else ())
-    if asked or re.match(r"(?i)(?:list|show|count|check|who|how many)\b", plain):
-        of_order = re.match(r"(?i)(?:is|was) (?:that|this|it)\b", text)
-        barred = of_order is not None or _fits(text, "condition", "delay", "negation", "mood")
-        return ("look", look[0]) if not barred and (look := _look(text)) else None
-    told = _is_statement(text) and not (plainly(before) and re.match("(?i)(that|this) ", text))
-    return ("reason", none) if told else None
-
-
-def _is_statement(text: str) -> bool:
-    barred = _fits(text, *_HARD, "reported", "mood") or pattern("asks", "macros").match(text)
-    return bool(pattern("statement").match(text)) and not barred and not _joins_order(text)
-
-
-def _joins_order(text: str, begin: str = ". ") -> bool:
-    joint = r"(?:\b(?:and|then|plus|also|or)|[,;&+.!?]|->)(?: (?:then|also|please|just|to|not|so))*"
-    return bool(re.search(rf"(?i){joint} ?{pattern('verbs').pattern}", begin + _unquoted(text)))
-
-
-# --- one order ------------------------------------------------------------------------------------
+# --- parts of a line ------------------------------------------------------------------------------
 
 
 @cache
-def _parser() -> Lark:
+def _grammar() -> Lark:
     from lark import Lark
+    from lark.lexer import Lexer
 
-    cannot = "|".join(told for told, _ in rows("cannot"))
-    terms = {name: whole(one.replace("{cannot}", cannot)) for name, one in _file()["terms"].items()}
-    rules = filled((_HERE / "orders.lark").read_text(encoding="utf-8"))
-    text = rules + "".join(f"\n{name}: /{one}/i" for name, one in terms.items())
-    return Lark(text, parser="lalr", g_regex_flags=re.ASCII)
+    class Given(Lexer):
+        """The tokens are made before; the parser is fed with them."""
+
+        def __init__(self, conf: object) -> None: ...
+
+        def lex(self, lexer_state: object, parser_state: object) -> Iterator[Token]:
+            raise NotImplementedError
+
+    rules = Path(__file__).with_name("orders.lark").read_text(encoding="utf-8")
+    names = sorted(set(re.findall(r"\b[A-Z_]{2,}\b", re.sub("//.*", "", rules))))
+    return Lark(f"{rules}\n%declare {' '.join(names)}\n", parser="lalr", lexer=Given)
 
 
-def _bare(text: str) -> tuple[str, bool]:
-    """The words of an order without the courtesy before them, and whether they were asked for."""
-    asked, plain = False, ""
-    while plain != text:
-        plain = text = text.lstrip(" ,.!")
-        for kind in ("ask", "front", "please"):
-            if match := begins(text, f"{{{kind}}}"):
-                asked, text = asked or kind == "ask", text[match.end() :].lstrip(" ,.!:–—-")
+class _Blocked(Exception):
+    """Why the line orders nothing."""
+
+
+class _Line:
+    def __init__(self, typed: str, line: str, roster: Roster) -> None:
+        self.typed, self.line, self.roster = typed, line, roster
+        tokens = self._without_rooms(_lexed(line, roster))
+        self.tokens = _People(line, roster).found(tokens)
+        self.orders, self.reasons, self.told = list[Order](), list[str](), len(line) + 1
+
+    def reading(self) -> Reading:
+        why = ""
+        try:
+            orders = self._talk() or self._parts()
+        except _Blocked as blocked:
+            orders, why = (), str(blocked)
+        if not orders:
+            why = self._foreign() or why or "not_understood"
+        outside = [one for one in self.tokens if one.start < self.told]
+        ids = {
+            one.text[-24:] for one in outside if one.kind == "ROOM" and _ROOM_ID.search(one.text)
+        }
+        people = tuple(m for one in outside for m in one.who)
+        unknown = [one.text for one in outside if one.kind == "WORD"]
+        unknown += [m.said for m in people if not m.options]
+        return Reading(orders, why, frozenset(ids), people, tuple(unknown), tuple(self.tokens))
+
+    def _without_rooms(self, tokens: list[Token]) -> list[Token]:
+        """A room's id and "room" before it as one token."""
+        out = list[Token]()
+        for token in tokens:
+            if token.kind == "WORD" and _ROOM_ID.fullmatch(token.text):
+                while out and out[-1].kind in ("ROOM", "LEAD"):
+                    token = token._replace(start=out.pop().start)
+                token = token._replace(kind="ROOM")
+            out.append(token)
+        return out
+
+    def _talk(self) -> tuple[Order, ...]:
+        said = [
+            "X" if one.kind in ("PEOPLE", "PRON") and one.text != "it" else one.text
+            for one in self.tokens
+            if one.kind not in ("COMMA", "STOP", "DASH")
+        ]
+        asked = said[-1:] == ["?"]
+        plain = [one.kind for one in self.tokens]
+        if said != ["?"]:
+            said = [one for one in said if one != "?"]
+        for first in range(len(said) + 1):
+            if set(plain[:first]) - _COURTESY - {"COMMA", "BACK"}:
                 break
-    if asked and (match := re.match(r"(?i)(\w+?)(?:ing|ed)\b", text)):
-        stem = match[1].lower()
-        verbs = (v for v in (stem, f"{stem}e", stem[:-1]) if v in kinds("mended"))
-        text = next(verbs, match[0]) + text[match.end() :]
-    return text, asked
+            for last in range(len(said), first, -1):
+                text = tuple(" ".join(said[first:last]).split())
+                kind = w.talk().get(text)
+                if kind and not (asked and kind in ("yes", "no", "other")):
+                    rest = [t.kind for t in self.tokens if t.text in said[last:]]
+                    if not set(rest) - _COURTESY - {"COMMA"}:
+                        return (Order(kind),)
+        return ()
+
+    # Each part is read from a place on; what joins it to the part before, decides what it may be.
+
+    def _parts(self) -> tuple[Order, ...]:
+        i, before, taken, looks = 0, "", False, list[Order]()
+        tokens = self.tokens
+        while i < len(tokens):
+            joint, i = self._joint(i)
+            if i == len(tokens):
+                break
+            backs = i
+            while (
+                i < len(tokens)
+                and tokens[i].kind in ("BACK", "negation", "COMMA", "STOP", "DASH", "PLEASE")
+                and (
+                    tokens[i].kind != "negation"
+                    or before
+                    or tokens[i].text in ("not", "don't", "dont", "do not")
+                )
+            ):
+                i += 1
+            said = {one.kind for one in tokens[backs:i]}
+            if not said & {"BACK", "negation"}:
+                i, said = backs, set()
+            end = self._end(i)
+            part = tokens[i:end]
+            if said:
+                direct = tokens[i - 1].kind not in ("COMMA", "STOP", "DASH")
+                alone = [one.kind for one in part if one.kind != "PLEASE"] == ["PEOPLE"]
+                if not part:
+                    taken = bool(self.orders)
+                    before = "back"
+                    continue
+                if alone and self.orders:
+                    self._corrected(part, negated="negation" in said)
+                    i, before, taken = end, "order", "negation" in said and not self.orders[-1].but
+                    continue
+                if "negation" in said or (direct and tokens[i - 1].text == "no"):
+                    raise _Blocked("negation")
+            order, after, asked = self._order(i)
+            if order:
+                if joint == "AND" and before in ("statement", "look"):
+                    raise _Blocked("not_understood")
+                if joint == "COLON" and before not in ("", "courtesy"):
+                    raise _Blocked("not_understood")
+                if self._ends_asked(after) and not asked:
+                    raise _Blocked("question")
+                self._ordered(order, instead=bool(said) or taken)
+                i, before, taken = after, "order", False
+                continue
+            kinds = [one.kind for one in part]
+            if not set(kinds) - _COURTESY or kinds in (["PEOPLE", "HERE"], ["FRONT", "PLEASE"]):
+                if self._ends_asked(end) and "ASK" not in kinds and "PLEASE" not in kinds:
+                    raise _Blocked("question")
+                before = "courtesy" if before in ("", "courtesy") else before
+            elif look := self._look(part, asked=self._ends_asked(end)):
+                if before == "order" and self._ends_asked(end) and look.verb != "look":
+                    raise _Blocked("question")
+                looks.append(look)
+                before = "look"
+            elif why := self._not_a_statement(part, joint, asked=self._ends_asked(end)):
+                raise _Blocked(why)
+            else:
+                self.reasons.append(self.typed[part[0].start : part[-1].end].strip(" .!,)"))
+                before = "statement"
+            i = end
+        if taken:
+            raise _Blocked("negation")
+        changes = [order for order in self.orders if order.verb in CHANGES]
+        others = [order for order in self.orders if order.verb not in CHANGES]
+        if others:
+            return tuple(others[:1]) if len(self.orders) == 1 else ()
+        reason = "; ".join(self.reasons) or None
+        told = [one if one.verb == "tell" else replace(one, reason=reason) for one in changes]
+        return tuple(told) or tuple(looks[:1])
+
+    def _joint(self, i: int) -> tuple[str, int]:
+        kinds = list[str]()
+        while i < len(self.tokens) and self.tokens[i].kind in _CUTS - {"HE", "BACK"}:
+            kinds.append(self.tokens[i].kind)
+            if (
+                self.tokens[i].kind in ("BECAUSE", "FOR")
+                and not self.orders
+                and self.tokens[i].kind == "FOR"
+            ):
+                kinds.pop()
+            if self.tokens[i].text == "so" or self.tokens[i].text.endswith("then"):
+                kinds[-1] = "COMMA"
+            i += 1
+        ranked = ("BECAUSE", "FOR", "COLON", "AND", "COMMA", "DASH", "STOP", "PAREN", "ASKED")
+        return next((one for one in ranked if one in kinds), ""), i
+
+    def _end(self, i: int) -> int:
+        """Where the part that begins here ends, if it is no order."""
+        for j in range(i, len(self.tokens)):
+            kind = self.tokens[j].kind
+            if kind in ("COMMA", "STOP", "ASKED", "DASH", "PAREN", "COLON") or (
+                kind == "AND" and self._starts(j)
+            ):
+                return j
+            if kind == "BECAUSE" and j > i:
+                return j
+        return len(self.tokens)
+
+    def _starts(self, i: int) -> bool:
+        """Whether an order begins behind this joint."""
+        while i < len(self.tokens) and self.tokens[i].kind in {
+            *_COURTESY,
+            "COMMA",
+            "DASH",
+            "ASKED",
+            "BACK",
+            "negation",
+        }:
+            i += 1
+        kinds = [one.kind for one in self.tokens[i : i + 2]]
+        return kinds[:1] != [] and (
+            kinds[0] in _ORDERS or kinds in (["PEOPLE", "MUST"], ["PEOPLE", "OUT"])
+        )
+
+    def _ends_asked(self, i: int) -> bool:
+        while i < len(self.tokens) and self.tokens[i].kind in ("PAREN", "PLEASE"):
+            i += 1
+        return i < len(self.tokens) and self.tokens[i].kind == "ASKED"
+
+    def _ordered(self, order: Order, *, instead: bool) -> None:
+        last = self.orders[-1] if self.orders else Order("")
+        if last.verb == "end" and order.verb in ("end", "end_it", "lock_only"):
+            order = replace(last, lock=order.lock or last.lock or order.verb == "lock_only")
+            instead = True
+        if instead and self.orders:
+            self.orders.pop()
+        self.orders.append(order)
+
+    def _corrected(self, part: Sequence[Token], *, negated: bool) -> None:
+        who, last = part[0].who if part[0].who else part[-1].who, self.orders[-1]
+        if negated:
+            if last.verb != "remove" or len(who) > 1:
+                raise _Blocked("negation")
+            self.orders[-1] = replace(last, but=who)
+        elif last.who:
+            self.orders[-1] = replace(last, who=who)
+        else:
+            raise _Blocked("not_understood")
+
+    # --- statements and looks ---------------------------------------------------------------------
+
+    def _not_a_statement(self, part: Sequence[Token], joint: str, *, asked: bool) -> str:
+        """Why these words are no reason that may stand beside an order; "" if they are one."""
+        kinds = [one.kind for one in part]
+        barred = _HARD if joint == "BECAUSE" else (*_HARD, *_SOFT)
+        if why := next((one for one in barred if one in kinds), ""):
+            return why
+        if asked or (kinds[0] in ("question", "ASK") and joint != "BECAUSE"):
+            return "question"
+        ours = any(one.text in ("i", "we", "you", "u", "i'm", "we're", "me") for one in part)
+        subject = kinds[0] in _SUBJECTS
+        if (
+            joint != "BECAUSE"
+            and {"negation", "BACK"} & set(kinds)
+            and (ours or not subject or joint == "FOR")
+        ):
+            return "negation"
+        named = [one for one in part if one.kind == "PEOPLE"]
+        if joint in ("BECAUSE", "FOR"):
+            last = self.orders[-1] if self.orders else None
+            which = re.match("who|that|which", self.tokens[self.tokens.index(part[0]) - 1].text)
+            plural = last and (
+                len(last.who) > 1
+                or any(isinstance(o, RoleGroup) for m in last.who for o in m.options)
+            )
+            ends = last and last.verb == "end" and joint == "FOR"
+            return "exception" if (which and plural) or ends else ""
+        if joint == "AND" or kinds[0] in _ORDERS or (named and (not subject or len(kinds) < 2)):
+            return "not_understood"
+        return ""
+
+    def _look(self, part: Sequence[Token], *, asked: bool) -> Order | None:
+        kinds = [one.kind for one in part if one.kind not in _COURTESY - {"HERE"}]
+        start = kinds[0] if kinds else ""
+        first = next((one.text for one in part if one.kind not in _COURTESY), "")
+        shows = first in ("show", "see", "get", "give") and self._shown(kinds[1:])
+        is_look = (
+            start in _LOOKS
+            or shows
+            or (asked and start in ("PEOPLE", "EVERYONE", "ROOM"))
+            or "LIST" in kinds[:3]
+        )
+        is_state = "STATE" in kinds or "OVER" in kinds
+        barred = {
+            "KICK",
+            "END",
+            "ENDALL",
+            "TELL",
+            "SAY",
+            "MUST",
+            "LET",
+            "LOCK",
+            *_HARD[:2],
+            "reported",
+            "mood",
+            "condition",
+            "delay",
+        }
+        if not shows:
+            barred |= {"TAKE", "SEND"} - (
+                {"TAKE"} if start in ("IS", "LIST", "question", "COUNT") else set()
+            )
+        if (set(kinds) & barred and not (is_state and "question" in kinds[:1])) or not (
+            is_look or is_state
+        ):
+            return None
+        who = tuple(
+            m
+            for one in part
+            if one.kind in ("PEOPLE", "PRON")
+            or (one.kind in ("HE", "IT") and one.text in ("he", "she", "they"))
+            for m in self._whom(one)
+        )
+        if (
+            is_state
+            and not who
+            and (is_look or asked or "ROOM" in kinds or len(kinds) == 1)
+            and not {"COUNT"} & set(kinds)
+        ):
+            if {"ROOM", "IT", "HE", "HERE", "THAT", "DET"} & set(kinds) or len(kinds) <= 2:
+                return Order("status")
+        if not is_look and not ("ROOM" in kinds and asked):
+            return None
+        if start == "question" and not who and not {"COUNT", "LIST", "FIND"} & set(kinds):
+            return None
+        manner = "count" if "COUNT" in kinds else "find" if start in ("FIND", "IS") else "list"
+        return Order("look", who, manner)
+
+    @staticmethod
+    def _shown(kinds: Sequence[str]) -> bool:
+        return not set(kinds) - {
+            "ME",
+            "DET",
+            "PEOPLE",
+            "EVERYONE",
+            "LIST",
+            "HERE",
+            "IN",
+            "ROOM",
+            "PLEASE",
+            "OF",
+            "COUNT",
+            "STATE",
+            "IS",
+        }
+
+    def _whom(self, token: Token) -> tuple[Mention, ...]:
+        return token.who or (Mention(token.text, is_pronoun=True),)
+
+    def _foreign(self) -> str:
+        """The reply to a line in another language, in it; "" if it is English, or not known."""
+        from collections import Counter
+
+        texts = [one.text for one in self.tokens]
+        found = Counter[str]()
+        for told, says in w.rows("languages"):
+            words = told.split("|")
+            found[says] = sum(
+                len(re.findall(rf"(?<!\w){word}(?!\w)", self.line.lower())) for word in words
+            )
+        says, count = found.most_common(1)[0]
+        strange = sum(ord(char) > 0x3FF and char.isalpha() for char in self.line)
+        english = {
+            "the",
+            "kick",
+            "remove",
+            "end",
+            "tell",
+            "is",
+            "are",
+            "and",
+            "to",
+            "he",
+            "she",
+            "you",
+            "of",
+            "room",
+            "my",
+            "this",
+            "what",
+            "who",
+            "from",
+            "with",
+            "if",
+        }
+        if (count >= 2 and not english & set(texts)) or (count and strange > 3):
+            return f'{says} ("remove Sam Lee", "end the room".) Nothing was done.'
+        return ""
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    def _order(self, i: int) -> tuple[Order | None, int, bool]:
+        """The order that begins here, where it ends, and whether it was asked for."""
+        if not any(one.kind in _ORDERS | {"MUST", "OUT", "COLON"} for one in self.tokens[i:]):
+            return None, i, False
+        parser, asked, fed, message, j = _grammar().parse_interactive(), False, list[Token](), "", i
+        while j < len(self.tokens):
+            token = self.tokens[j]
+            asked = asked or token.kind == "ASK"
+            joins = token.kind == "AND" and not self._joins(j, fed)
+            if token.kind == "CANNOT" and not fed:
+                return Order("cannot", words=token.text), len(self.tokens), asked
+            words = token._replace(kind="WORDS")
+            if not joins and (further := _fed(parser, token)):
+                parser = further
+                fed.append(token)
+            elif not joins and fed and token.kind != "ASKED" and (further := _fed(parser, words)):
+                j, message, more = self._message(j, fed)
+                for one in more:
+                    further = further and _fed(further, one)
+                if not further:
+                    return None, i, asked
+                parser = further
+                fed += more
+                self.told = min(self.told, token.start)
+                break
+            elif token.kind in ("PLEASE", "ASK") or (not fed and token.kind in ("FRONT", "AND")):
+                pass
+            elif token.kind in _CUTS and fed:
+                break
+            else:
+                return None, i, asked
+            j += 1
+        tree = _fed(parser, None)
+        if tree is None:
+            return None, i, asked
+        return self._meant(tree.children[0], fed, message, i, asked=asked), j, asked
+
+    def _joins(self, i: int, fed: Sequence[Token]) -> bool:
+        """Whether the "and" here is part of one order, as in "message Ann and tell her to wave"."""
+        kinds = [one.kind for one in self.tokens[i + 1 : i + 3]]
+        verb = fed[0].kind if fed else ""
+        return verb == "LOCK" or (
+            verb == "TELL" and (kinds[:1] == ["SAY"] or kinds[1:] == ["PRON"])
+        )
+
+    def _message(self, i: int, fed: Sequence[Token]) -> tuple[int, str, list[Token]]:
+        """The words of a message that begin here: where they end, they, and what follows of the
+        order ("say hello to Ann")."""
+        marked, end = fed[-1].kind in ("COLON", "MARK", "THAT"), len(self.tokens)
+        for j in range(i + 1, len(self.tokens)) if not marked else ():
+            if self.tokens[j].kind in ("AND", "COMMA", "STOP", "DASH") and self._starts(j):
+                end = j
+                break
+        last, more = end, list[Token]()
+        if fed[-1].kind == "SAY":
+            while self.tokens[last - 1].kind in ("PLEASE", "STOP") and last > i + 1:
+                last -= 1
+            if [one.kind for one in self.tokens[last - 2 : last]] in (
+                ["TO", "PEOPLE"],
+                ["TO", "EVERYONE"],
+                ["TO", "PRON"],
+            ):
+                more = self.tokens[last - 2 : last]
+                stop = more[0].start
+            else:
+                last, stop = end, 0
+        if not more:
+            stop = self.tokens[end].start if end < len(self.tokens) else len(self.line)
+        return end, self.typed[self.tokens[i].start : stop].strip(), more
+
+    def _meant(
+        self, tree: Tree, fed: Sequence[Token], words: str, i: int, *, asked: bool
+    ) -> Order | None:
+        rule, kinds = str(tree.data), [one.kind for one in fed]
+        about = tuple(m for one in self.tokens[:i] if one.kind == "PEOPLE" for m in one.who)
+        whom = next((one for one in fed if one.kind in _PERSON), None)
+        who = self._whom(whom) if whom and whom.kind != "EVERYONE" else ()
+        if whom and whom.kind == "HE" and whom.text not in ("he", "she", "they"):
+            return None
+        if rule == "remove":
+            return Order("remove" if who else "everyone", who, about=about)
+        if rule != "tell":
+            if kinds == ["END"] and fed[0].text != "end":
+                return None
+            return Order(rule, lock="LOCK" in kinds)
+        if (
+            kinds[0] == "PEOPLE"
+            and kinds[1:2] == ["COLON"]
+            and not all(isinstance(o, RoleGroup) for m in who for o in m.options)
+        ):
+            return None
+        if (
+            fed[0].kind == "SEND"
+            and fed[0].text in ("drop", "give", "put", "make")
+            and kinds[-1] == "COLON"
+            and "NOTE" not in kinds
+        ):
+            return None
+        text = self._said(tree, fed, words, asked=asked)
+        vague = (
+            not whom and fed[0].text in ("say", "shout", "write") and about and "ROOM" not in kinds
+        )
+        if vague:
+            who = (Mention("them", is_pronoun=True),)
+        return Order("tell", who, text, about=about)
+
+    def _said(self, tree: Tree, fed: Sequence[Token], words: str, *, asked: bool) -> str:
+        """The words of a message, as they are sent."""
+        verb, last = fed[0].text, fed[-1].kind
+        ways = {str(one.data) for one in tree.iter_subtrees()}
+        quoted = next((one for one in fed if one.kind == "QUOTE"), None)
+        if quoted:
+            return self.typed[quoted.start + 1 : quoted.end - 1].strip()
+        inner = re.fullmatch(r"""["'“‘](.*)["'”’][.! ]*""", words)
+        if inner and not re.search('["“”]', inner[1]):
+            return inner[1].strip()
+        words = re.sub("(?i)^that ", "", words)
+        marked = last in ("COLON", "MARK", "THAT", "DASH", "COMMA")
+        warned = any("warning" in one.text for one in fed if one.kind == "NOTE")
+        opening = w.section("openings").get("warn" if warned else verb.removesuffix(" back"), "")
+        inside = [one for one in self.tokens if one.start >= self.told]
+        kinds = [one.kind for one in inside]
+        for one, before in zip(inside, ["", *kinds], strict=False):
+            if (
+                before in ("COMMA", "STOP", "DASH")
+                and one.kind in ("BACK", "negation", "unquoted")
+                and one.text not in ("no", "not", "never")
+            ):
+                raise _Blocked("negation")
+        if not words:
+            return opening
+        if asked:
+            words = words.rstrip("?")
+        if marked or last == "CHAT":
+            return words
+        if "asked" in ways:
+            if verb.startswith(("welcome", "apolog", "wish")):
+                return f"{opening} to {words}"
+            telling = last == "TELLING"
+            return (
+                words
+                if telling
+                else f"Please {'do ' if words.lower().startswith('not ') else ''}{words}"
+            )
+        first = words.split()[0].strip(",.").lower()
+        if words.endswith("?") and first not in (
+            "can",
+            "could",
+            "are",
+            "is",
+            "do",
+            "does",
+            "what",
+            "who",
+            "how",
+            "why",
+            "when",
+            "where",
+            "which",
+            "have",
+            "has",
+            "did",
+            "will",
+            "would",
+        ):
+            raise _Blocked("question")
+        if "condition" in kinds[1:] and verb != "ask":
+            raise _Blocked("condition")
+        if "exception" in kinds or (kinds[-2:-1] == ["negation"] and kinds[-1] == "PEOPLE"):
+            raise _Blocked("exception")
+        if verb == "ask" and first not in [
+            "if",
+            "whether",
+            "for",
+            "about",
+            "how",
+            "why",
+            "what",
+            "when",
+            "where",
+            "who",
+            "which",
+        ]:
+            raise _Blocked("no_end")
+        clings = (
+            first in w.section("clinging").split()
+            or re.fullmatch(r"the \w+", words)
+            or (len(words.split()) == 1 and first in ("off", "him", "her", "it", "that"))
+        )
+        if (
+            clings
+            and verb not in ("ask", "apologize to", "apologise to", "remind")
+            and not (opening and first in ("for", "about", "on", "of"))
+        ):
+            raise _Blocked("no_end")
+        if last == "SAY" and {"KICK", "reported"} & set(kinds):
+            raise _Blocked("reported")
+        if verb.startswith("apolog"):
+            words = re.sub("^for ", "for ", words)
+        return f"{opening} {words}".strip()
 
 
-def _order(text: str) -> Order | None:
-    # Nothing that begins so is an order, and the grammar takes long to load.
-    if re.match(r"(?i)(?:who|what|which|how|why|where)\b", text):
+def _fed(parser: Any, token: Token | None) -> Any:
+    """The parser that has taken this token too, of no token the tree; None: it does not take it."""
+    from lark import Token as LarkToken
+    from lark import UnexpectedInput
+
+    if token and token.kind not in parser.choices():
         return None
-    from lark import Tree, UnexpectedInput
-
-    text, asked = _bare(text)
-    if not begins(text, "{message}"):
-        text = re.sub(rf"(?i){whole('{filler}')} ?", "", text)
+    further = parser.copy()
     try:
-        tree = _parser().parse(text)
+        if token is None:
+            return further.feed_eof()
+        further.feed_token(LarkToken(token.kind, token.text))
     except UnexpectedInput:
         return None
-    rule, *tails = (child for child in tree.children if isinstance(child, Tree))
-    said: dict[str, list[str]] = {}
-    for token in rule.scan_values(lambda _: True):
-        said.setdefault(token.type, []).append(str(token).strip())
-    asked = asked or len(tails) + 1 < len(tree.children)
-    verb, who = str(rule.data), tuple(said.get("WHO", ()))
-    if verb == "cannot":
-        return Order(verb, words=said["CANNOT"][0])
-    if verb == "tell":
-        return _message(said["MESSAGE"][0], asked=asked)
-    left = re.sub(rf"(?i){whole('{unlocked}|{lock}')}", "", plainly(text))
-    if (text.rstrip(" .!").endswith("?") and not asked) or _fits(left, "negation", *_HARD):
-        return None
-    listed = any(joint != "," for joint in said.get("AND", ()))
-    if any(pattern("verbs").match(o) or (not listed and _is_statement(o)) for o in who[1:]):
-        return None
-    return Order(verb, who, lock="LOCK" in said)
-
-
-def _message(said: str, *, asked: bool) -> Order | None:
-    said = said.rstrip("?") if asked else said
-    ways = ((re.fullmatch(filled(form), said, re.IGNORECASE), to) for form, to in rows("messages"))
-    text = next((to.format(way[0], *way.groups()) for way, to in ways if way), "")
-    plain = _unquoted(text).strip(" .!")
-    inner = re.search('(?<!^)(?<!and )"_*"', plain)
-    marked = inner or re.search(r"(?i):|\b(?:that|saying)\b", plain)
-    barred = inner.end() < len(plain) if inner else not marked and _joins_order(plain, "")
-    if barred or not text or re.search(rf"(?i)[,;.–—-] *{pattern('back').pattern}$", plain):
-        return None
-    manner = re.sub(filled(r"(?i)^{give} (?:{who} )?(?:an? )?warning\b"), "warn", said).lower()
-    return Order("tell", words=text, manner=re.split("[ (:]", manner)[0])
-
-
-# --- what is no order -----------------------------------------------------------------------------
-
-
-def _look(text: str) -> tuple[Order, ...]:
-    said = plainly(text)
-    for kind in kinds("looks"):
-        match = pattern(kind, "looks").match(said)
-        if match and (kind != "status" or match.end() == len(said)):
-            left = re.sub(" +", " ", pattern("seen").sub("", said[match.end() :])).strip(" ,.?!'")
-            if kind == "find" and pattern("verbs").search(left):
-                return ()
-            return (Order(kind if kind == "status" else "look", words=left, manner=kind),)
-    return ()
-
-
-def _why_not(line: str) -> str:
-    """Why nothing is done about a line that is no order: the name of the reply that says so."""
-    text = _unquoted(line)
-    if pattern("asks", "macros").match(text) and not re.search(r"(?i)\b(?:not|n't)\b", text):
-        return "question"
-    told = ((len(re.findall(f"(?i){whole(one)}", text)), says) for one, says in rows("languages"))
-    count, says = max(told, key=lambda one: one[0])
-    foreign = sum(ord(char) > 0x3FF and char.isalpha() for char in text)
-    if (count >= 2 and not pattern("english").search(text)) or (count and foreign > 3):
-        return f'{says} ("remove Sam Lee", "end the room".) Nothing was done.'
-    return next((kind for kind in kinds("why") if _fits(line, kind)), "not_understood")
-
-
-# --- whom a message is for -------------------------------------------------------------------------
-
-_MARK: Final = re.compile(
-    r"(?i)\s*(?:only|privately|in private)?\s*"
-    r"(?::|[-–—](?=\s)|,?\s*(?:saying(?: that)?|that)\b:?|,?\s*(?=[\"'])|,(?=\s*(?:please|pls)\b))\s*"
-)
-_JOIN: Final = re.compile(
-    r"(?i)\s*,?\s*(?:to|not|about|for|whether|if|why|how|what|where|when)\b\s+"
-)
-
-
-class Unclear(Exception):
-    """Not clear whom a message is for, or what it says. The text is the reply that says so."""
-
-
-def addressed(order: Order, look: Callable[[Sequence[str]], Roster]) -> Order:
-    """The order to say something with its audience (nobody named: everyone) and words apart.
-
-    A colon, quotes, "that" or "to" mark the words. Without a mark, who is in the room decides.
-
-    Args:
-        look: who is in the room, for the names it gets; called if only that tells.
-
-    Raises:
-        Unclear: even the roster does not tell, or the words hold a condition or a question.
-    """
-    text = order.words.strip()
-    if order.manner == "told":
-        return replace(order, words=text)
-    text = re.sub(r"(?i)^both (?=\S+ (?:and|&) )", "", text)
-    by_role = pattern("by_role", "macros").match(text)
-    everyone = None if by_role else pattern("everyone").match(text)
-    rest = re.sub("^,(?= [^ ,]+ )", "", text[everyone.end() :]) if everyone else ""
-    if everyone and (everyone[0].lower() != "all" or _MARK.match(rest) or _JOIN.match(rest)):
-        return _told(rest, (), order)
-    roster = look(order.who or re.findall(r'"[^"]+"|[^\s:,]+', text)[:1])
-    if not (end := roster.audience(text)):
-        mark = _MARK.search(text) or _JOIN.search(text)
-        end = mark.start() if mark else 0
-    if not end:
-        raise Unclear("no_end")
-    return _told(text[end:], names(text[:end]), order)
-
-
-def _told(rest: str, who: tuple[str, ...], order: Order) -> Order:
-    manner = order.manner
-    # "send Ann a message asking her to ..." is "ask Ann to ...".
-    if asks := re.match(r"(?i)[\s,]*(tell|ask|remind)ing(?: (?:him|her|them))?\b", rest):
-        manner, rest = asks[1].lower(), rest[asks.end() :]
-    rest = rest.rstrip() if rest.strip(" .!") else ""
-    if who and (but := re.match(r"(?i),? not ([^:,]+)(?=[:,])", rest)):
-        order, rest = replace(order, but=but[1]), rest[but.end() :]
-    mark = _MARK.match(rest) if rest else None
-    said = rest[mark.end() :].strip() if mark else f"{manner}{rest}"
-    order = replace(order, who=who, words="", manner="told")
-    if quoted := _QUOTED.fullmatch(said.rstrip(" .!")):
-        return replace(order, words=quoted[0][1:-1].strip())
-    for form, words in () if mark else rows("told"):
-        if match := re.fullmatch(form, said, re.IGNORECASE):
-            if words.startswith("!"):
-                raise Unclear(words[1:])
-            said = words.format(match[0], *match.groups()).strip()
-            break
-    if pattern("no_words").fullmatch(said.rstrip(" .!?")):
-        if said:
-            raise Unclear("no_message")
-        return order
-    outside = re.sub(r'"[^"]*"', '""', said)
-    if pattern("unsaid").fullmatch(outside):
-        raise Unclear("negation")
-    if not mark and pattern("unasked").fullmatch(outside):
-        raise Unclear("question")
-    if not mark and manner != "ask" and pattern("unless").search(outside):
-        raise Unclear("condition")
-    return replace(order, words=said)
+    return further

@@ -23,10 +23,17 @@ from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
 from hms_active_rooms.gate.digest import digest
-from hms_active_rooms.moderator.offline import reading as r
 from hms_active_rooms.moderator.offline import turns
-from hms_active_rooms.moderator.offline.reading import Order, is_name, is_pronoun, pattern, say
-from hms_active_rooms.moderator.offline.roster import Peer, RoleGroup, Roster, Someone, read_roster
+from hms_active_rooms.moderator.offline.reading import CHANGES, Order, Reading, read
+from hms_active_rooms.moderator.offline.roster import (
+    MAX_OPTIONS,
+    Peer,
+    RoleGroup,
+    Roster,
+    Someone,
+    read_roster,
+)
+from hms_active_rooms.moderator.offline.words import phrases, rows, say
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -39,6 +46,27 @@ _MAX_TURNS_BACK: Final = 8
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _STATUS: Final = Order("status")
+_UNREAD: Final = ("unreadable", "injection")
+_NO_ANSWER: Final = ("unreadable", "injection", "negation")
+_TOO: Final = ("too", "as well", "also", "now")
+_CHOOSING: Final = frozenset(
+    (
+        "PEOPLE",
+        "NUMBER",
+        "LEAD",
+        "DET",
+        "THAT",
+        "BACK",
+        "PLEASE",
+        "KICK",
+        "TO",
+        "COMMA",
+        "STOP",
+        "HE",
+        "IT",
+        "S",
+    )
+)
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
 
 Call = tuple[str, dict[str, Any]]
@@ -146,23 +174,29 @@ class _Turn:
         Raises:
             _Stop: the plan that comes before, or in place of, what was asked for.
         """
-        before, reading = self.before, r.read(self.said)
         if self.turn.said is None:
             self._stop("unreadable")
-        if before.asks and (answer := self._answer(reading)) is not None:
-            return answer
-        orders = reading.orders or self._again()
-        if not orders:
-            heard = reading.why not in ("injection", "reported", "unreadable", "question")
-            self._stop(reading.why, heard=self.said if heard else "")
+        before, reading = self.before, read(self.said)
         room = fixed or next(iter(reading.rooms), system or before.room_id)
+        if before.asks and (answer := replace(self, room=room)._answer(reading)) is not None:
+            return answer
+        verb = reading.orders[0].verb if reading.orders else ""
         if reading.rooms - {room}:
             self._stop("other_room")
-        if not room and orders[0].verb in ("look", "status", *r.CHANGES):
+        if not room and verb in ("look", "status", *CHANGES):
             self._stop("which_room")
         if before.room_id not in ("", room):
             before = Plan(changed=before.changed)
-        return replace(self, room=room, before=before)._carried_out(orders)
+        here = replace(self, room=room, before=before)
+        named = any(one.who for one in reading.orders)
+        looks = verb in ("", "look", "everyone", *CHANGES) and reading.why not in _UNREAD
+        if room and looks and (reading.unknown or named):
+            reading = read(self.said, here._roster(reading.unknown))
+        orders = reading.orders or here._again(reading)
+        if not orders:
+            heard = reading.why not in ("injection", "reported", "unreadable", "question")
+            here._stop(reading.why, heard=self.said if heard else "")
+        return here._carried_out(orders)
 
     def _stop(self, text: str, **left: Any) -> NoReturn:
         """Ends the turn with a reply. It leaves whom the conversation is about, and no question."""
@@ -174,7 +208,7 @@ class _Turn:
     def _look(self, *filters: dict[str, Any], tool: str = turns.LIST_PEERS) -> NoReturn:
         self._stop("", calls=tuple((tool, {"room_id": self.room, **given}) for given in filters))
 
-    def _answers(self, tool: str) -> list[Any]:
+    def _answers(self, tool: str) -> list[tuple[turns.Result, Any]]:
         """What this tool answered in this turn, as data; it is called first if it was not."""
         results = [result for result in self.turn.results if result.tool == tool]
         if not results:
@@ -183,10 +217,10 @@ class _Turn:
         for result in results:
             if result.failed:
                 self._stop(result.told)
-        return [result.answer and result.answer.artifact for result in results]
+        return [(result, result.answer and result.answer.artifact) for result in results]
 
     def _room_state(self) -> NoReturn:
-        seen = self._answers(turns.RETRIEVE_ROOM)[-1]
+        [*_, (_, seen)] = self._answers(turns.RETRIEVE_ROOM)
         match (
             seen.get("session") if isinstance(seen, dict) and seen.get("id") == self.room else None
         ):
@@ -195,49 +229,47 @@ class _Turn:
                 self._stop(say("live", people=people_count(seen["total"]), **told), order=_STATUS)
         self._stop("unreadable_answer")
 
-    def _roster(self, names: Sequence[str] = (), role: str = "") -> Roster:
-        """What this turn has read of the room, enough to tell whom these names or this role mean."""
-        read = [read_roster(one, self.room) for one in self._answers(turns.LIST_PEERS)]
-        everyone, parts = read[0], [part for part in read[1:] if part]
+    def _roster(self, names: Sequence[str] = ()) -> Roster:
+        """What this turn has read of the room; if that is only a part, the names are looked for."""
+        read = [
+            (one, read_roster(seen, self.room)) for one, seen in self._answers(turns.LIST_PEERS)
+        ]
+        everyone, parts = read[0][1], [part for _, part in read[1:] if part]
         if everyone is None or everyone.matching != everyone.total or len(parts) + 1 < len(read):
             self._stop("unreadable_answer")
-        if everyone.is_whole:
-            return everyone
-        group = everyone.group(role) if role else None
-        looks = [look for name in names for look in everyone.sought(name)]
-        looks += [("role", group.options[0].role)] if group else []
-        if looks and not parts:
-            self._look(*({k: v, "limit": MAX_ROWS} for k, v in looks[:_MAX_LOOKS]))
+        if not everyone.is_whole and names and not parts:
+            looks = dict.fromkeys(look for name in names for look in everyone.sought(name))
+            self._look(*({k: v, "limit": MAX_ROWS} for k, v in [*looks][:_MAX_LOOKS]))
         people = {peer.id: peer for part in (everyone, *parts) for peer in part.peers}
-        seen = everyone.model_copy(update={"peers": tuple(people.values())})
-        meant = [one for name in names for one in seen.resolve(name).options]
-        sure = group or all(part.is_whole for part in parts)
-        if not sure and not any(isinstance(one, RoleGroup) for one in meant):
-            self._stop("too_many_alike")
-        return seen
+        return everyone.model_copy(update={"peers": tuple(people.values())})
+
+    def _all_seen(self, said: str, roster: Roster) -> bool:
+        """Whether everybody whom this name could mean was shown."""
+        for one, seen in self._answers(turns.LIST_PEERS):
+            part = read_roster(seen, self.room)
+            told = [str(v).casefold() for k, v in one.arguments.items() if k in ("name", "role")]
+            if part and part.is_whole and (not told or told[0] in said.casefold()):
+                return True
+        return False
 
     def _seen(self, order: Order) -> NoReturn:
-        about = r.names(order.words) if order.verb == "look" else ("it",)
-        named = [name for name in about if not is_pronoun(name)]
-        one, count = about[0] if len(about) == 1 else "", order.manner == "count"
-        roster = self._roster(role=one) if one and order.manner != "find" else self._roster(named)
-        group, focus = roster.group(one), self.before.focus if len(named) < len(about) else ()
-        if not about or group:
-            role = group.options[0].role if group else None
-            held = roster.group(f"all {role}") or group
-            told = roster.who_is_here(role, count=count)
-            self._stop(told, focus=held.options if held else self.before.focus)
-        if len(named) < len(about) and not focus:
+        roster, count = self._roster(), order.words == "count"
+        named = [one for one in order.who if not one.is_pronoun]
+        focus = self.before.focus if len(named) < len(order.who) or order.verb == "verify" else ()
+        if len(named) < len(order.who) and not focus:
             self._stop("who")
-        found = {name: roster.resolve(name).options for name in named}
+        groups = [one for m in named for one in m.options if isinstance(one, RoleGroup)]
+        if groups or not (named or focus):
+            role = groups[0].role if groups else None
+            told = roster.who_is_here(role, count=count)
+            unseen = not groups and read(self.said, roster).unknown and not count
+            told = f"{say('chat_unseen')}\n{told}" if unseen else told
+            self._stop(told, focus=tuple(groups) or self.before.focus)
         gone = [p for p in focus if isinstance(p, Peer) and p not in roster.peers]
-        here = [*chain(*found.values()), *(one for one in focus if one not in gone)]
-        if not here and not gone and order.manner != "find":
-            unseen = f"{say('chat_unseen')}\n{roster.who_is_here(count=count)}"
-            self._stop("not_understood" if order.manner == "list" else unseen)
+        here = [*chain(*(m.options for m in named)), *(one for one in focus if one not in gone)]
         lines = [roster.found(here)] if here else []
         lines += [say("gone", name=quoted(one.name)) for one in gone]
-        lines += [roster.nobody(name) for name, options in found.items() if not options]
+        lines += [roster.nobody(one.said) for one in named if not one.options]
         self._stop("\n".join(lines), focus=tuple(here) or self.before.focus)
 
     # --- orders -----------------------------------------------------------------------------------
@@ -263,12 +295,10 @@ class _Turn:
             case "end" | "end_it" if order.verb == "end" or before.order == _STATUS:
                 return replace(self._acted(replace(order, verb="end"), (None,)), focus=())
             case "remove":
-                names = [name for name in order.who if not is_pronoun(name)]
-                if names and pattern("everyone").fullmatch(names[0]):
-                    self._stop("everyone")
-                if not (names or before.focus or order.about or before.heard):
+                unnamed = all(one.is_pronoun for one in order.who)
+                if unnamed and not (before.focus or order.about or before.heard):
                     self._stop("who", asks=True, order=order, options=())
-                return self._acted(order, self._people(order, self._roster(names)))
+                return self._acted(order, self._people(order))
             case "verify" if tool in ("", SendMessage.tool):
                 self._stop(say("message" if tool else "nothing_pending", state=state))
             case "status" | "verify" if order.verb == "status" or tool == EndRoom.tool:
@@ -279,7 +309,11 @@ class _Turn:
                 ran = state in ("done", "unknown")
                 self._stop(say("cannot_undo", then=say(tool)) if ran else "nothing_pending")
             case "cannot":
-                ways = (why for told, why in r.rows("cannot") if r.begins(order.words, told))
+                ways = (
+                    why
+                    for told, why in rows("cannot")
+                    if order.words in map(" ".join, phrases(told))
+                )
                 self._stop(say("cannot", what=next(ways)))
             case "other":
                 others = tuple(one for one in before.options if one not in before.focus)
@@ -301,24 +335,28 @@ class _Turn:
         focus = tuple(one for one in who if one) or self.before.focus
         return Plan("", tuple(calls), False, focus, order, options, room_id=self.room)
 
-    def _people(self, order: Order, roster: Roster) -> tuple[Someone, ...]:
-        chosen = list[Someone]()
-        for name in order.who:
-            if is_pronoun(name):
-                chosen += self._pronoun(name, order, roster)
+    def _people(self, order: Order) -> tuple[Someone, ...]:
+        roster, chosen = self._roster(), list[Someone]()
+        for one in order.who:
+            options, sure = one.options, one.sure
+            if one.is_pronoun:
+                chosen += self._pronoun(one.said, order, roster)
                 continue
-            found = roster.resolve(name, self.said)
-            if not found.options and not roster.is_whole and _SHORT_ID.fullmatch(name):
+            if not options and not roster.is_whole and _SHORT_ID.fullmatch(one.said):
                 # Ids cannot be looked for; the gate finds whose it is, or nobody's.
-                found = found._replace(options=(Peer(name, "", "", ""),), sure=True)
-            if not found.options:
-                self._stop(roster.nobody(name.strip("\"'")))
-            if not found.sure:
-                text, one = roster.which(found.options), len(order.who) == 1
-                text = text if one else f"{text}\n{say('several')}"
-                self._stop(text, asks=one, order=order, options=found.shown)
-            chosen += found.options
-        but = roster.resolve(order.but).options if order.but else ()
+                options, sure = (Peer(one.said, "", "", ""),), True
+            elif not any(isinstance(o, RoleGroup) for o in options) and not self._all_seen(
+                one.said, roster
+            ):
+                self._stop("too_many_alike")
+            if not options:
+                self._stop(roster.nobody(one.said))
+            if not sure:
+                text, alone = roster.which(options), len(order.who) == 1
+                text = text if alone else f"{text}\n{say('several')}"
+                self._stop(text, asks=alone, order=order, options=options[:MAX_OPTIONS])
+            chosen += options
+        but = {o for one in order.but for o in one.options}
         spared = {part for one in but for part in (one, one.role)}
         groups = [one.role for one in chosen if isinstance(one, RoleGroup)]
         if order.but and (not spared or spared & {*chosen, *groups}):
@@ -326,70 +364,84 @@ class _Turn:
         return tuple(dict.fromkeys(chosen))
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
-        told = roster.mentioned(order.about) or roster.mentioned(self.before.heard)
-        focus = told or self.before.focus
+        told = order.about or (read(self.before.heard, roster).people if self.before.heard else ())
+        named = tuple(dict.fromkeys(chain(*(one.options for one in told))))
+        focus = named or self.before.focus
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
-        if not focus or gone or (group and not pattern("many").fullmatch(word.strip(" .!"))):
+        many = word in ("they", "'em", "em") or "them" in word
+        if not focus or gone or (group and not many):
             self._stop("who", asks=True, order=order, options=())
         return focus
 
     def _tell(self, order: Order) -> Plan:
-        # "Nora is here, say hi" may be for her; an announcement is for everyone.
-        vague = order.manner in ("say", "shout", "write")
-        try:
-            order = r.addressed(order, self._roster)
-        except r.Unclear as unclear:
-            self._stop(str(unclear))
-        order = replace(order, words=r.as_typed(order.words, self.said))
         if not order.words:
             self._stop("no_message", asks=True, order=order, options=())
-        if not order.who and not (vague and order.about):
+        if not order.who:
             return self._acted(order, (None,))
-        roster = self._roster(order.who)
-        if not order.who and {*roster.mentioned(order.about)} - {*self.before.focus}:
-            self._stop("who", asks=True, order=order, options=())
-        who = self._people(order, roster)
+        who = self._people(order)
         # Whom the message leaves the conversation about: a person it names, else its audience.
-        named = tuple(p for p in roster.mentioned(order.words) if p not in who)
+        told = chain(*(m.options for m in read(order.words, self._roster()).people))
+        named = tuple(dict.fromkeys(p for p in told if p not in who))
         of_before = re.search(r"(?i)\b(?:s?he|him|s?he's)\b", order.words)
         focus = named or (self.before.focus if of_before else who)
         return replace(self._acted(order, who), focus=focus)
 
     # --- what refers to the turn before -----------------------------------------------------------
 
-    def _answer(self, reading: r.Reading) -> Plan | None:
+    def _answer(self, reading: Reading) -> Plan | None:
         """What the sentence comes to as an answer to the question before it; None if it is none."""
-        orders, last = reading.orders, self.before.order
-        verb = orders[0].verb if orders else ""
-        if verb in ("no", "undo") and len(orders) == 1:
+        last, options = self.before.order, self.before.options
+        verb = reading.orders[0].verb if reading.orders else ""
+        if verb in ("no", "undo"):
             self._stop("withdrawn", order=None)
-        if not self.room or last is None:
+        if not self.room or last is None or verb in ("look", "status", "end", "help", "verify"):
             return None
-        if not self.before.options:
-            asked = self.said.rstrip().endswith("?")
-            other = asked or verb not in ("", "hello", "thanks", "cannot")
-            if other or reading.why in ("unreadable", "injection", "negation"):
+        asked = self.said.rstrip().endswith("?")
+        if not options:
+            if asked or verb not in ("", "hello", "thanks", "cannot") or reading.why in _NO_ANSWER:
                 return None
             if last.verb == "tell" and not last.words:
-                return self._tell(replace(last, words=self.said.strip()))
-            name = self.said.strip(" .!")
-            return self._one(replace(last, who=(name,), about="")) if is_name(name) else None
-        if verb in ("look", "status", "tell", "end", "help", "verify"):
+                return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
+            told = read(self.said, self._roster(reading.unknown))
+            if {one.kind for one in told.tokens} <= {"PEOPLE", "PLEASE", "STOP", "BACK", "COMMA"}:
+                return self._one(replace(last, who=told.people, about=())) if told.people else None
             return None
-        chosen = _choice(self.said, self.before.options, verb)
+        if verb == "tell":
+            return None
+        chosen = _choice(self.said, options, verb)
         if chosen == ():
             self._stop("none_of_them")
-        last = replace(last, reason=orders[0].reason if verb == "remove" else last.reason)
-        return self._acted(last, chosen, self.before.options) if chosen else None
+        return self._acted(last, chosen, options) if chosen else None
 
-    def _again(self) -> tuple[Order, ...]:
+    def _again(self, reading: Reading) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
-        last, match = self.before.order, pattern("same").fullmatch(self.said.strip(" .!"))
-        name = next(filter(None, match.groups())) if match else ""
-        if last and last.verb in ("tell", "remove") and is_name(name):
-            return (replace(last, who=(name,), about="", but="", reason=None),)
-        return ()
+        last, kinds = self.before.order, [one.kind for one in reading.tokens]
+        people = [one for one in reading.tokens if one.kind == "PEOPLE"]
+        again = any(
+            one.kind in ("BACK", "SAME", "AND") or one.text in _TOO for one in reading.tokens
+        )
+        spared = "negation" in kinds
+        if last is None or last.verb not in ("tell", "remove") or (not again and not spared):
+            return ()
+        fits = set(kinds) <= {
+            "BACK",
+            "SAME",
+            "AND",
+            "PLEASE",
+            "COMMA",
+            "STOP",
+            "PEOPLE",
+            "negation",
+            "FOR",
+        }
+        if (
+            not fits
+            or len(people) != 1 + spared
+            or any(one.text.startswith("y") for one in reading.tokens)
+        ):
+            return ()
+        return (replace(last, who=people[-1].who, about=(), but=(), reason=None),)
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
@@ -399,20 +451,29 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         return ()
     if verb == "yes":
         return options if len(options) == 1 else ()
-    text = pattern("answering").sub("", r.plainly(said)).strip(" ,.!#)")
-    people = tuple(option for option in options if isinstance(option, Peer))
-    if place := pattern("place").fullmatch(text):
-        number = {"first": 1, "second": 2, "third": 3, "last": len(options)}.get(place[1].lower())
-        return options[(number or int(place[1])) - 1 :][:1]
-    if pattern("all_of_them").fullmatch(text):
-        # "both" fits two people only.
-        fits = len(people) == len(options) > 1 and (len(options) == 2 or text[0] not in "bB")
-        return options if fits else ()
-    if pattern("unclear").match(said.strip()):
-        return ()
+    people = tuple(one for one in options if isinstance(one, Peer))
     by_role = {one.role: one.count if isinstance(one, RoleGroup) else 1 for one in options}
-    shown = Roster(peers=people, total=len(people), by_role=by_role)
-    found = [shown.resolve(name).options for name in r.names(text) if is_name(name)]
-    if found and all(len(one) == 1 and one[0] in options for one in found):
-        return tuple(dict.fromkeys(chain(*found)))
-    return () if any(found) and verb != "remove" else None
+    read_so = read(said, Roster(peers=people, total=len(people), by_role=by_role))
+    kinds = {one.kind for one in read_so.tokens}
+    if kinds & {"negation", "condition", "delay"}:
+        return None if {"PEOPLE", "COMMA"} <= kinds else ()
+    places = [one.text for one in read_so.tokens if one.kind == "NUMBER"]
+    found = read_so.people
+    if (
+        kinds <= _CHOOSING | {"EVERYONE", "BOTH", "PRON"}
+        and not found
+        and kinds & {"EVERYONE", "BOTH", "PRON"}
+    ):
+        # "both" fits two people only.
+        both = "both" in said.lower()
+        return (
+            options if len(people) == len(options) > 1 and (len(options) == 2 or not both) else ()
+        )
+    if places and not found:
+        place = {"first": 1, "second": 2, "third": 3, "two": 2, "three": 3, "last": len(options)}
+        number = place.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
+        fits = kinds <= _CHOOSING and len(places) == 1 and 0 < number <= len(options)
+        return options[number - 1 : number] if fits else ()
+    if found and kinds <= _CHOOSING and all(m.sure and m.options[0] in options for m in found):
+        return tuple(dict.fromkeys(chain(*(m.options for m in found))))
+    return () if any(m.options for m in found) and verb != "remove" else None

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from hms_active_rooms.gate.actions import CALLS
 from hms_active_rooms.gate.view import NOT_AGAIN
-from hms_active_rooms.moderator.offline.reading import say
+from hms_active_rooms.moderator.offline.words import say
 from hms_active_rooms.untrusted import escaped
 
 RETRIEVE_ROOM: Final = "hms-retrieve-active-room"

@@ -1,0 +1,90 @@
+"""The words of `words.yaml`: phrases by their class, and the replies."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+_FILE: Final = Path(__file__).with_name("words.yaml")
+
+Phrase = tuple[str, ...]
+"""The words of a phrase, in lower case; "<n>" is any number."""
+
+
+@cache
+def section(name: str) -> Any:
+    """A part of the file."""
+    return _file()[name]
+
+
+@cache
+def _file() -> Any:
+    return yaml.load(_FILE.read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+def rows(name: str) -> list[tuple[str, str]]:
+    """The lines "phrases => text" of a section."""
+    lines = (line.partition(" => ") for line in section(name).splitlines())
+    return [(told, text) for told, _, text in lines]
+
+
+def phrases(text: str) -> list[Phrase]:
+    """The phrases of a list, each in all its ways."""
+    return [way for one in text.split(",") for way in _ways(one.strip())]
+
+
+def _ways(phrase: str) -> list[Phrase]:
+    parts: list[list[Phrase]] = []
+    for part in re.findall(r"\([^()]*\)|[^\s()]+", phrase):
+        inner = [(), *_ways(part[1:-1])] if part[0] == "(" else [(one,) for one in part.split("|")]
+        parts.append(inner)
+    return [sum(way, ()) for way in product(*parts)]
+
+
+@cache
+def classes() -> tuple[str, ...]:
+    """The names of the classes, in the order of the file."""
+    return (*section("words"), "CANNOT")
+
+
+@cache
+def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
+    """The phrases with their class by their first word, the longest first."""
+    found = defaultdict[str, list[tuple[Phrase, str]]](list)
+    lists = {**section("words"), "CANNOT": ",".join(told for told, _ in rows("cannot"))}
+    for kind, text in lists.items():
+        for phrase in phrases(text):
+            found[phrase[0]].append((phrase, kind))
+    for ways in found.values():
+        ways.sort(key=lambda way: -len(way[0]))
+    return found
+
+
+@cache
+def talk() -> dict[Phrase, str]:
+    """What a whole sentence may be, without being an order or a look."""
+    kinds = section("talk").items()
+    return {phrase: kind for kind, text in kinds for phrase in phrases(text)}
+
+
+def say(reply: str, **parts: object) -> str:
+    """A reply by its name; a text that is no name as it is."""
+    if reply not in section("says"):
+        return reply
+    examples = section("examples")
+    parts["shown"] = ", ".join(f'"{examples[place]}"' for place in (0, 4, 8))
+    parts["examples"] = "\n".join(f"- {one}" for one in examples)
+    text = str(section("says")[reply].format(**parts))
+    return f"{text[:-1]}Nothing was done." if text.endswith(" -") else text
+
+
+EXAMPLES: Final[tuple[str, ...]] = tuple(section("examples"))
+"""Sentences that are understood, every one tested. Some are shown when another is not."""
+
+CAPABILITIES_TEXT: Final = say("help")
