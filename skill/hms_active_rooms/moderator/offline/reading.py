@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hms_active_rooms.moderator.offline import words as w
-from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, key
+from hms_active_rooms.moderator.offline.roster import Mention, Peer, RoleGroup, Roster, key
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -36,21 +36,31 @@ _NUMBER: Final = re.compile(
 )
 _ROOM_ID: Final = re.compile("[0-9a-f]{24}")
 
+
+def _set(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
 CHANGES: Final = frozenset({"remove", "tell", "end"})
-_ORDERS: Final = frozenset(
-    ["KICK", "TAKE", "SEND", "END", "ENDALL", "LOCK", "TELL", "SAY", "LET", "NOTE", "CANNOT"]
-)
-_CUTS: Final = frozenset(
-    ["COMMA", "STOP", "ASKED", "DASH", "PAREN", "COLON", "BECAUSE", "FOR", "AND", "HE", "BACK"]
-)
-_COURTESY: Final = frozenset(["PLEASE", "FRONT", "ASK", "AND", "HERE", "STOP"])
+_ORDERS: Final = _set("KICK TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT")
+_CUTS: Final = _set("COMMA STOP ASKED DASH PAREN COLON BECAUSE FOR AND HE BACK")
+_COURTESY: Final = _set("PLEASE FRONT ASK AND HERE STOP")
 _HARD: Final = ("injection", "unquoted", "exception", "condition", "delay")
 _SOFT: Final = ("reported", "mood")
-_LOOKS: Final = frozenset(["COUNT", "LIST", "FIND", "STATE", "IS", "question"])
-_SUBJECTS: Final = frozenset(
-    ["PEOPLE", "DET", "THAT", "HE", "IT", "LEAD", "EVERYONE", "ROOM", "IS", "PRON"]
-)
-_PERSON: Final = frozenset(["PEOPLE", "PRON", "IT", "HE", "EVERYONE"])
+_LOOKS: Final = _set("COUNT LIST FIND STATE IS question")
+_SUBJECTS: Final = _set("PEOPLE DET THAT HE IT LEAD EVERYONE ROOM IS PRON")
+_BEFORE: Final = _set("LEAD DET BOTH EVERY THAT ROLE_WORD ROLED EVERYONE")
+_LISTS: Final = _set("AND COMMA STOP PLEASE COLON PAREN")
+_SHOWING: Final = ("show", "see", "get", "give", "show me", "clear")
+_SHOWN: Final = _set("TAKE SEND ME DET PEOPLE EVERYONE LIST HERE IN ROOM OF COUNT STATE IS")
+_NO_LOOK: Final = _set("KICK END ENDALL TELL SAY MUST LET LOCK injection unquoted reported mood condition")
+_NO_STATE: Final = _NO_LOOK - {"LOCK"}
+_SKIPPED: Final = _COURTESY | _set("COMMA DASH ASKED BACK negation")
+_STARTS: Final = _ORDERS - {"NOTE"}
+_DONT: Final = ("don't", "dont", "do not", "not")
+_REWORDS: Final = _set("PLEASE AND SEND SAY QUOTE STOP")
+_OURS: Final = ("i", "we", "you", "u", "i'm", "we're", "i've", "we've")
+_PERSON: Final = _set("PEOPLE PRON IT HE EVERYONE")
 
 
 class Token(NamedTuple):
@@ -132,8 +142,10 @@ def _lexed(line: str, roster: Roster) -> list[Token]:
     found, i = list[Token](), 0
     while i < len(raw):
         token = raw[i]
+        if found and found[-1].kind == "ASK" and (stem := _stem(token.text)):
+            raw[i] = token = token._replace(text=stem)
         size, kind = _known(raw, i) if token.kind == "WORD" else (1, token.kind)
-        if not kind and (mended := _mended(token.text, found, roster)):
+        if not kind and (mended := _mended(token.text, roster)):
             raw[i] = token._replace(text=mended)
             size, kind = _known(raw, i)
         last = raw[i + size - 1]
@@ -149,6 +161,7 @@ def _raw(line: str) -> Iterator[Token]:
         kind, text, start, end = str(match.lastgroup), match[0].lower(), *match.span()
         if kind == "WORD" and not text.strip("-"):
             kind = "DASH"
+        text = text if match[0].isascii() else match[0]
         abbreviated = re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before) is not None
         if kind == "STOP" and text == "." and abbreviated:
             continue
@@ -177,21 +190,21 @@ def _known(raw: Sequence[Token], i: int) -> tuple[int, str]:
     return max(fits, key=lambda fit: fit[0], default=(1, ""))
 
 
-def _mended(word: str, before: Sequence[Token], roster: Roster) -> str:
-    """The known word of which a letter is missing, doubled or moved here; of "kicking" after "would
-    you mind" the "kick"."""
+def _stem(word: str) -> str:
+    """The known word of which this is a form, as "kicking" of "kick"."""
+    match = re.fullmatch(r"(\w+?)(?:ing|ed)", word)
+    ways = (match[1], f"{match[1]}e", match[1][:-1]) if match else ()
+    return next((one for one in ways if one in w.lexicon()), "")
+
+
+def _mended(word: str, roster: Roster) -> str:
+    """The known word of which a letter is missing, doubled or moved here."""
     from rapidfuzz.distance import OSA
 
-    if len(word) < 3 or not word.isalpha() or key(word)[0] in roster.begins:
+    if len(word) < 3 or not (word.isalpha() and word.isascii()) or key(word)[0] in roster.begins:
         return ""
-    if (match := re.fullmatch(r"(\w+?)(?:ing|ed)", word)) and any(
-        one.kind == "ASK" for one in before
-    ):
-        stem = match[1]
-        return next((one for one in (stem, f"{stem}e", stem[:-1]) if one in w.lexicon()), "")
-    near = (
-        one for one in w.section("mended").split() if OSA.distance(word, one, score_cutoff=1) == 1
-    )
+    mended = w.section("mended").split()
+    near = (one for one in mended if OSA.distance(word, one, score_cutoff=1) == 1)
     return next((one for one in near if len(word) < len(one) or sorted(word) == sorted(one)), "")
 
 
@@ -216,6 +229,9 @@ class _People:
                 ahead = tokens[i + size : i + size + 1]
                 size += self._placed(tokens[i], tokens[i + size - 1].end, mention, ahead)
             i += size
+        for i, one in enumerate(self.out):
+            if one.kind == "ROLED":
+                self.out[i] = one._replace(kind="IN" if one.text == "in the" else "WORD")
         return self._listed(self._slots(self.out))
 
     def _mention(self, tokens: list[Token], i: int) -> tuple[int, Mention | None]:
@@ -232,7 +248,9 @@ class _People:
             if not span[-1].text[-1].isalnum() or (initial and size == 1):
                 continue
             unknown = all(one.kind in ("WORD", "S", "NUMBER") for one in span)
-            role = size == 1 and first.kind in ("LEAD", "EVERYONE", "ROOM")
+            placed = self.out and self.out[-1].kind in _set("DET EVERY THAT ROLED ROLE_WORD")
+            own = first.kind in _set("LEAD EVERYONE ROOM") or (placed and first.kind == "PLEASE")
+            role = size == 1 and own
             if not unknown and size == 1 and not role and " " not in first.text:
                 continue
             found = self.roster.named(self.line[first.start : span[-1].end], part=unknown)
@@ -244,32 +262,12 @@ class _People:
         """Puts a mention behind the tokens before it, of which those that belong to it go; how many
         behind it belong to it too."""
         out, start, gone, more = self.out, first.start, list[Token](), 0
-        while out and out[-1].kind in (
-            "LEAD",
-            "DET",
-            "BOTH",
-            "EVERY",
-            "THAT",
-            "ROLE_WORD",
-            "ROLED",
-            "EVERYONE",
-        ):
+        while out and (out[-1].kind in _BEFORE or out[-1].text.startswith(("the ", "that ", "this "))):
             one, before = out[-1], out[-2].kind if len(out) > 1 else "STOP"
-            if (
-                one.kind == "EVERYONE"
-                and one.text != "all"
-                and gone[-1:]
-                and gone[-1].kind != "ROLED"
-            ):
+            roled = bool(gone) and gone[-1].kind == "ROLED"
+            if one.kind == "EVERYONE" and not roled and (one.text != "all" or gone):
                 break
-            if one.kind == "EVERYONE" and one.text != "all" and not gone:
-                break
-            if (
-                one.kind == "ROLED"
-                and before != "EVERYONE"
-                and gone[-1:]
-                and gone[-1].kind != "ROLE_WORD"
-            ):
+            if one.kind == "ROLED" and before != "EVERYONE" and not (gone and gone[-1].kind == "ROLE_WORD"):
                 break
             if one.kind == "THAT" and before not in ("KICK", "TAKE", "SEND", *_CUTS, *_COURTESY):
                 break
@@ -304,7 +302,9 @@ class _People:
                     start = out.pop().start
         who = (mention,)
         if "BOTH" in kinds and len(mention.options) == 2:
-            who = tuple(Mention(mention.said, (one,), sure=True) for one in mention.options)
+            apart = len({one.user_id for one in mention.options if isinstance(one, Peer)}) == 2
+            both = tuple(Mention(mention.said, (one,), sure=True) for one in mention.options)
+            who = both if apart else who
         out.append(Token("PEOPLE", self.line[start:end].lower(), start, end, who))
         return int(more)
 
@@ -352,7 +352,7 @@ class _People:
         return out
 
     def _nearly(self, said: str, known: Sequence[Token], *, lead: bool) -> Mention:
-        near = self.roster.near(said)
+        near = self.roster.near(said, whole=bool(known))
         if known:
             [whom] = known[0].who[:1]
             return Mention(said, near, sure=whom.sure and near == whom.options)
@@ -368,16 +368,16 @@ class _People:
             joint = [one.kind for one in out[-2:]]
             size = 1 + (joint == ["COMMA", "AND"]) if joint[-1:] in (["AND"], ["COMMA"]) else 0
             first = out[-1 - size] if size and len(out) > size else token
-            whole = joint[-1:] == ["AND"] or after in (
-                "AND",
-                "COMMA",
-                "STOP",
-                "PLEASE",
-                "COLON",
-                "PAREN",
-            )
+            whole = joint[-1:] == ["AND"] or after in _LISTS
+            spared = [one.kind for one in out[-4:]] == ["TELL", "PEOPLE", "COMMA", "negation"]
+            if spared and token.kind == "PEOPLE" and _apart(out[-3].who, token.who):
+                del out[-2:]
+                continue
             if token.kind == "BOTH" and after == "PEOPLE":
                 continue
+            if token.kind in ("LOCK", "UNLOCK"):
+                while len(out) > 1 and out[-1].kind in ("AND", "COMMA"):
+                    out.pop()
             if size and whole and token.kind == first.kind == "PEOPLE":
                 del out[-size - 1 :]
                 token = Token("PEOPLE", "", first.start, token.end, first.who + token.who)
@@ -386,6 +386,16 @@ class _People:
 
 
 # --- parts of a line ------------------------------------------------------------------------------
+
+
+def _is_person(token: Token) -> bool:
+    return token.kind in ("PEOPLE", "PRON") or token.text in ("he", "she", "they")
+
+
+def _apart(some: Sequence[Mention], others: Sequence[Mention]) -> bool:
+    """Whether these are certain people, and different ones."""
+    one, other = ({o for m in who for o in m.options} for who in (some, others))
+    return bool(other) and not one & other and all(isinstance(o, Peer) for o in one)
 
 
 @cache
@@ -430,7 +440,8 @@ class _Line:
             one.text[-24:] for one in outside if one.kind == "ROOM" and _ROOM_ID.search(one.text)
         }
         people = tuple(m for one in outside for m in one.who)
-        unknown = [one.text for one in outside if one.kind == "WORD"]
+        seen = outside if orders else self.tokens
+        unknown = [one.text for one in seen if one.kind in ("WORD", "QUOTE")]
         unknown += [m.said for m in people if not m.options]
         return Reading(orders, why, frozenset(ids), people, tuple(unknown), tuple(self.tokens))
 
@@ -513,7 +524,8 @@ class _Line:
                     raise _Blocked("not_understood")
                 if self._ends_asked(after) and not asked:
                     raise _Blocked("question")
-                self._ordered(order, instead=bool(said) or taken)
+                rewords = not order.who and {one.kind for one in tokens[i:after]} <= _REWORDS
+                self._ordered(order, instead=bool(said) or taken, rewords=rewords)
                 i, before, taken = after, "order", False
                 continue
             kinds = [one.kind for one in part]
@@ -529,7 +541,10 @@ class _Line:
             elif why := self._not_a_statement(part, joint, asked=self._ends_asked(end)):
                 raise _Blocked(why)
             else:
-                self.reasons.append(self.typed[part[0].start : part[-1].end].strip(" .!,)"))
+                start = part[0].start
+                if joint == "BECAUSE" and (match := re.search(r"as (\w+)$", tokens[i - 1].text)):
+                    start = tokens[i - 1].end - len(match[1])
+                self.reasons.append(self.typed[start : part[-1].end].strip(" .!,)"))
                 before = "statement"
             i = end
         if taken:
@@ -539,7 +554,10 @@ class _Line:
         if others:
             return tuple(others[:1]) if len(self.orders) == 1 else ()
         reason = "; ".join(self.reasons) or None
-        told = [one if one.verb == "tell" else replace(one, reason=reason) for one in changes]
+        told = [
+            replace(one, words=one.words or reason or "") if one.verb == "tell" else replace(one, reason=reason)
+            for one in changes
+        ]
         return tuple(told) or tuple(looks[:1])
 
     def _joint(self, i: int) -> tuple[str, int]:
@@ -572,32 +590,23 @@ class _Line:
 
     def _starts(self, i: int) -> bool:
         """Whether an order begins behind this joint."""
-        while i < len(self.tokens) and self.tokens[i].kind in {
-            *_COURTESY,
-            "COMMA",
-            "DASH",
-            "ASKED",
-            "BACK",
-            "negation",
-        }:
-            i += 1
-        kinds = [one.kind for one in self.tokens[i : i + 2]]
-        return kinds[:1] != [] and (
-            kinds[0] in _ORDERS or kinds in (["PEOPLE", "MUST"], ["PEOPLE", "OUT"])
-        )
+        kinds = [one.kind for one in self.tokens[i:] if one.kind not in _SKIPPED][:2]
+        return kinds[:1] != [] and (kinds[0] in _STARTS or kinds in (["PEOPLE", "MUST"], ["PEOPLE", "OUT"]))
 
     def _ends_asked(self, i: int) -> bool:
         while i < len(self.tokens) and self.tokens[i].kind in ("PAREN", "PLEASE"):
             i += 1
         return i < len(self.tokens) and self.tokens[i].kind == "ASKED"
 
-    def _ordered(self, order: Order, *, instead: bool) -> None:
+    def _ordered(self, order: Order, *, instead: bool, rewords: bool = False) -> None:
         last = self.orders[-1] if self.orders else Order("")
         if last.verb == "end" and order.verb in ("end", "end_it", "lock_only"):
             order = replace(last, lock=order.lock or last.lock or order.verb == "lock_only")
             instead = True
         if instead and self.orders:
             self.orders.pop()
+        elif last.verb == order.verb == "tell" and rewords:
+            order = replace(self.orders.pop(), words=order.words)
         self.orders.append(order)
 
     def _corrected(self, part: Sequence[Token], *, negated: bool) -> None:
@@ -621,13 +630,10 @@ class _Line:
             return why
         if asked or (kinds[0] in ("question", "ASK") and joint != "BECAUSE"):
             return "question"
-        ours = any(one.text in ("i", "we", "you", "u", "i'm", "we're", "me") for one in part)
-        subject = kinds[0] in _SUBJECTS
-        if (
-            joint != "BECAUSE"
-            and {"negation", "BACK"} & set(kinds)
-            and (ours or not subject or joint == "FOR")
-        ):
+        subject = kinds[0] in _SUBJECTS or (kinds[0] == "WORD" and bool({"IS", "negation"} & set(kinds[1:3])))
+        denied = [n for n, one in enumerate(part) if one.kind in ("negation", "BACK") and not (n and one.text.startswith("keep"))]
+        ours = any(one.text in _OURS for one in part[: (denied or [0])[0]])
+        if joint != "BECAUSE" and denied and (ours or not subject or joint == "FOR"):
             return "negation"
         named = [one for one in part if one.kind == "PEOPLE"]
         if joint in ("BECAUSE", "FOR"):
@@ -644,79 +650,29 @@ class _Line:
         return ""
 
     def _look(self, part: Sequence[Token], *, asked: bool) -> Order | None:
-        kinds = [one.kind for one in part if one.kind not in _COURTESY - {"HERE"}]
-        start = kinds[0] if kinds else ""
-        first = next((one.text for one in part if one.kind not in _COURTESY), "")
-        shows = first in ("show", "see", "get", "give") and self._shown(kinds[1:])
-        is_look = (
-            start in _LOOKS
-            or shows
-            or (asked and start in ("PEOPLE", "EVERYONE", "ROOM"))
-            or "LIST" in kinds[:3]
-        )
-        is_state = "STATE" in kinds or "OVER" in kinds
-        barred = {
-            "KICK",
-            "END",
-            "ENDALL",
-            "TELL",
-            "SAY",
-            "MUST",
-            "LET",
-            "LOCK",
-            *_HARD[:2],
-            "reported",
-            "mood",
-            "condition",
-            "delay",
-        }
-        if not shows:
-            barred |= {"TAKE", "SEND"} - (
-                {"TAKE"} if start in ("IS", "LIST", "question", "COUNT") else set()
-            )
-        if (set(kinds) & barred and not (is_state and "question" in kinds[:1])) or not (
-            is_look or is_state
-        ):
+        """What is asked about the room or the people, if these words ask."""
+        plain = [one for one in part if one.kind not in _COURTESY or one.kind == "HERE"]
+        kinds = [one.kind for one in plain]
+        start, held = kinds[0] if kinds else "", set(kinds)
+        shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
+        named = asked and start in ("PEOPLE", "EVERYONE", "ROOM")
+        is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3]
+        barred = _NO_LOOK if shows or start in _LOOKS - {"STATE"} else _NO_LOOK | {"TAKE", "SEND"}
+        late = "delay" in held and not asked and start in ("FIND", "question", "STATE")
+        who = tuple(m for one in plain if _is_person(one) for m in self._whom(one))
+        if not who and start in ("IS", "FIND") and kinds[1:2] == ["WORD"]:
+            size = next((n for n, kind in enumerate(kinds[1:], 1) if kind != "WORD"), len(kinds))
+            size = min(size, 2) if "here" not in kinds else size
+            who = (Mention(self.line[plain[1].start : plain[size - 1].end]),)
+        state = bool(held & {"STATE", "OVER"}) and not who and "COUNT" not in held
+        if state and (is_look or asked or "ROOM" in held or len(kinds) < 3) and not held & _NO_STATE:
+            return Order("status")
+        if held & barred or late or not is_look:
             return None
-        who = tuple(
-            m
-            for one in part
-            if one.kind in ("PEOPLE", "PRON")
-            or (one.kind in ("HE", "IT") and one.text in ("he", "she", "they"))
-            for m in self._whom(one)
-        )
-        if (
-            is_state
-            and not who
-            and (is_look or asked or "ROOM" in kinds or len(kinds) == 1)
-            and not {"COUNT"} & set(kinds)
-        ):
-            if {"ROOM", "IT", "HE", "HERE", "THAT", "DET"} & set(kinds) or len(kinds) <= 2:
-                return Order("status")
-        if not is_look and not ("ROOM" in kinds and asked):
+        if start == "question" and not who and not held & {"COUNT", "LIST", "FIND"}:
             return None
-        if start == "question" and not who and not {"COUNT", "LIST", "FIND"} & set(kinds):
-            return None
-        manner = "count" if "COUNT" in kinds else "find" if start in ("FIND", "IS") else "list"
+        manner = "count" if "COUNT" in held else "find" if start in ("FIND", "IS") else "list"
         return Order("look", who, manner)
-
-    @staticmethod
-    def _shown(kinds: Sequence[str]) -> bool:
-        return not set(kinds) - {
-            "ME",
-            "DET",
-            "PEOPLE",
-            "EVERYONE",
-            "LIST",
-            "HERE",
-            "IN",
-            "ROOM",
-            "PLEASE",
-            "OF",
-            "COUNT",
-            "STATE",
-            "IS",
-        }
 
     def _whom(self, token: Token) -> tuple[Mention, ...]:
         return token.who or (Mention(token.text, is_pronoun=True),)
@@ -767,35 +723,42 @@ class _Line:
         """The order that begins here, where it ends, and whether it was asked for."""
         if not any(one.kind in _ORDERS | {"MUST", "OUT", "COLON"} for one in self.tokens[i:]):
             return None, i, False
-        parser, asked, fed, message, j = _grammar().parse_interactive(), False, list[Token](), "", i
-        while j < len(self.tokens):
+        parser, asked, fed, j = _grammar().parse_interactive(), False, list[Token](), i
+        told: tuple[Any, list[Token], int] | None = None
+        fits = True
+        while j < len(self.tokens) and fits:
             token = self.tokens[j]
-            asked = asked or token.kind == "ASK"
+            ahead = self.tokens[j + 1].kind if j + 1 < len(self.tokens) else ""
             joins = token.kind == "AND" and not self._joins(j, fed)
+            joins = joins or (token.kind == "COMMA" and ahead in _ORDERS)
             if token.kind == "CANNOT" and not fed:
                 return Order("cannot", words=token.text), len(self.tokens), asked
-            words = token._replace(kind="WORDS")
+            words = fed and not joins and token.kind != "ASKED"
+            if words and (further := _fed(parser, token._replace(kind="WORDS"))):
+                told = further, [*fed], j
             if not joins and (further := _fed(parser, token)):
                 parser = further
                 fed.append(token)
-            elif not joins and fed and token.kind != "ASKED" and (further := _fed(parser, words)):
-                j, message, more = self._message(j, fed)
-                for one in more:
-                    further = further and _fed(further, one)
-                if not further:
-                    return None, i, asked
-                parser = further
-                fed += more
-                self.told = min(self.told, token.start)
-                break
+            elif told and told[2] == j:
+                fits = False
             elif token.kind in ("PLEASE", "ASK") or (not fed and token.kind in ("FRONT", "AND")):
-                pass
+                asked = asked or token.kind == "ASK"
             elif token.kind in _CUTS and fed:
                 break
             else:
-                return None, i, asked
+                fits = False
             j += 1
-        tree = _fed(parser, None)
+        tree, message = _fed(parser, None) if fits else None, ""
+        if tree is None and told:
+            parser, fed, start = told
+            j, message, more = self._message(start, fed)
+            for one in more:
+                parser = parser and _fed(parser, one)
+            tree = parser and _fed(parser, None)
+            sure = fed[-1].kind in ("COLON", "EVERYONE", "QUOTE") and fed[-1].text != "all"
+            fed += more
+            first = self.tokens[start].start
+            self.told = min(self.told, first if sure or self.roster.total else len(self.line))
         if tree is None:
             return None, i, asked
         return self._meant(tree.children[0], fed, message, i, asked=asked), j, asked
@@ -866,7 +829,7 @@ class _Line:
             not whom and fed[0].text in ("say", "shout", "write") and about and "ROOM" not in kinds
         )
         if vague:
-            who = (Mention("them", is_pronoun=True),)
+            return Order("who")
         return Order("tell", who, text, about=about)
 
     def _said(self, tree: Tree, fed: Sequence[Token], words: str, *, asked: bool) -> str:
@@ -885,12 +848,11 @@ class _Line:
         opening = w.section("openings").get("warn" if warned else verb.removesuffix(" back"), "")
         inside = [one for one in self.tokens if one.start >= self.told]
         kinds = [one.kind for one in inside]
-        for one, before in zip(inside, ["", *kinds], strict=False):
-            if (
-                before in ("COMMA", "STOP", "DASH")
-                and one.kind in ("BACK", "negation", "unquoted")
-                and one.text not in ("no", "not", "never")
-            ):
+        for n, one in enumerate(inside[1:], 1):
+            after = [t.kind for t in inside[n + 1 : n + 4] if t.kind not in ("COMMA", "STOP", "PLEASE")]
+            taken = one.kind == "BACK" and one.text not in ("no", "i mean", "i meant", "sorry no")
+            taken = taken or (one.text in _DONT and (not after or after[0] in ("SAY", "SEND", "TELL")))
+            if kinds[n - 1] in ("COMMA", "STOP", "DASH", "BACK") and (taken or one.kind == "unquoted"):
                 raise _Blocked("negation")
         if not words:
             return opening
@@ -898,6 +860,8 @@ class _Line:
             words = words.rstrip("?")
         if marked or last == "CHAT":
             return words
+        if words.lower().startswith("not to "):
+            return f"Please do {words[:4]}{words[7:]}"
         if "asked" in ways:
             if verb.startswith(("welcome", "apolog", "wish")):
                 return f"{opening} to {words}"

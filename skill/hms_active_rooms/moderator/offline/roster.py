@@ -36,9 +36,15 @@ class Peer:
     user_id: str
     role: str
 
-    @property
+    @cached_property
     def words(self) -> tuple[str, ...]:
+        """The words of the name."""
         return key(self.name)
+
+    @cached_property
+    def bare(self) -> tuple[str, ...]:
+        """The words of the name, without what stands in brackets."""
+        return key(re.sub(r"\(.*?\)", "", self.name))
 
 
 @dataclass(frozen=True)
@@ -110,29 +116,21 @@ class Roster(BaseModel):
         """
         words, peers, looks = key(said), self.peers, None if said.isascii() else skeleton(said)
         ids = resolve_short_id(said, [peer.id for peer in peers])
-        bare = {peer: key(re.sub(r"\(.*?\)", "", peer.name)) for peer in peers}
-        found = [
-            p
-            for p in peers
-            if words in (p.words, bare[p])
-            or p.id in ids
-            or p.user_id.casefold() == said.casefold()
-            or looks == skeleton(p.name)
-            or words == ("".join(bare[p]),)
-        ]
+        found = [p for p in peers if words in (p.words, p.bare) or looks == skeleton(p.name)]
+        found = found or [p for p in peers if words == ("".join(p.bare),)]
+        by_id = [p for p in peers if p.id in ids or p.user_id.casefold() == said.casefold()]
+        if by_id and not found:
+            return Mention(said, tuple(by_id), sure=len(by_id) == 1)
         if group := None if found else self.group(said):
             return Mention(said, (group,), sure=words[-1:] != key(group.role)[-1:])
         if not found and part:
             found = [p for p in peers if _within(words, p.words)]
         if not found:
             return None
-        options = self._alike(found)
+        options = self._alike([*found, *by_id])
         own = " ".join(key(f"{found[0].name} {found[0].user_id}"))
-        return Mention(
-            said,
-            options,
-            len(options) == 1 and (bool(ids) or said.isascii() or " ".join(words) in own),
-        )
+        sure = len(options) == 1 and (said.isascii() or " ".join(words) in own)
+        return Mention(said, options, sure)
 
     def group(self, said: str) -> RoleGroup | None:
         """The role of this name, or of which this is the plural."""
@@ -147,14 +145,15 @@ class Roster(BaseModel):
         alike = (p for p in self.peers if skeleton(p.name) in looks)
         return tuple({p.id: p for p in [*found, *alike]}.values())
 
-    def near(self, said: str) -> tuple[Peer, ...]:
-        """Those whose name, or a word of it, is spelled nearly so, or begins the same."""
+    def near(self, said: str, *, whole: bool = False) -> tuple[Peer, ...]:
+        """Those whose name, or (if not `whole`) a word of it, is spelled nearly so."""
         from rapidfuzz import fuzz
 
         joined, near = "".join(key(said)), dict[Peer, float]()
         for peer in self.peers if len(joined) > 2 else ():
             pairs = map("".join, pairwise(peer.words))
-            keys = ["".join(peer.words), "".join(key(peer.user_id)), *peer.words, *pairs]
+            keys = ["".join(peer.words), "".join(key(peer.user_id))]
+            keys += [] if whole else [*peer.words, *pairs]
             best = max(fuzz.ratio(joined, one[:60]) for one in keys)
             if best >= (100 if len(joined) < _SHARED_CHARS else _NEAR):
                 near[peer] = -best

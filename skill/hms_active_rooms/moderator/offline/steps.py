@@ -283,7 +283,7 @@ class _Turn:
                 if len(orders) == 1 or not stop.plan.asks:
                     raise
                 self._stop(f"{stop.plan.text}\n{say('several')}")
-            calls += plan.calls
+            calls += [call for call in plan.calls if call not in calls]
             here = replace(self, before=replace(self.before, focus=plan.focus))
         return replace(plan, calls=tuple(calls))
 

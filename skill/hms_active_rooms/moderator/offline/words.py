@@ -40,17 +40,13 @@ def phrases(text: str) -> list[Phrase]:
 
 
 def _ways(phrase: str) -> list[Phrase]:
-    parts: list[list[Phrase]] = []
-    for part in re.findall(r"\([^()]*\)|[^\s()]+", phrase):
-        inner = [(), *_ways(part[1:-1])] if part[0] == "(" else [(one,) for one in part.split("|")]
-        parts.append(inner)
+    parts = [
+        [way for one in part.strip("()[]").split("|") for way in _ways(one)] + [()] * (part[0] == "(")
+        if part[0] in "(["
+        else [(one,) for one in part.split("|")]
+        for part in re.findall(r"\([^()]*\)|\[[^\[\]]*\]|[^\s()\[\]]+", phrase)
+    ]
     return [sum(way, ()) for way in product(*parts)]
-
-
-@cache
-def classes() -> tuple[str, ...]:
-    """The names of the classes, in the order of the file."""
-    return (*section("words"), "CANNOT")
 
 
 @cache
