@@ -59,6 +59,8 @@ _SKIPPED: Final = _COURTESY | _set("COMMA DASH ASKED BACK negation")
 _STARTS: Final = _ORDERS - {"NOTE"}
 _DONT: Final = ("don't", "dont", "do not", "not")
 _REWORDS: Final = _set("PLEASE AND SEND SAY QUOTE STOP")
+_POLITE: Final = _set("please pls plz")
+_SOMEONE: Final = ("the guy", "that guy", "this guy", "that person", "this person", "that one", "this one")
 _OURS: Final = ("i", "we", "you", "u", "i'm", "we're", "i've", "we've")
 _PERSON: Final = _set("PEOPLE PRON IT HE EVERYONE")
 
@@ -223,7 +225,11 @@ class _People:
                 if token.kind == "WHICH":
                     behind = bool(self.out) and self.out[-1].kind == "PEOPLE"
                     asks = "THAT" if token.text.startswith("that") else "LIST"
+                    asks = "ROLED" if self.out and self.out[-1].kind == "EVERYONE" else asks
                     token = token._replace(kind="BECAUSE" if behind else asks)
+                if token.kind == "VOCATIVE":
+                    held = self.out and self.out[-1].kind in ("DET", "EVERY", "ROLE_WORD", "ROLED")
+                    token = token._replace(kind="WORD" if held else "PLEASE")
                 self.out.append(token)
             else:
                 ahead = tokens[i + size : i + size + 1]
@@ -239,6 +245,8 @@ class _People:
         if quoted:
             said = self.line[first.start + 1 : first.end - 1]
             return 1, self.roster.named(said, part=False)
+        if not first.text[0].isalnum():
+            return 1, None
         begins = key(first.text.split()[0])[0]
         initial = len(begins) == 1
         if begins not in self.roster.begins and not initial and not re.search(r"\d|\W", first.text):
@@ -249,7 +257,7 @@ class _People:
                 continue
             unknown = all(one.kind in ("WORD", "S", "NUMBER") for one in span)
             placed = self.out and self.out[-1].kind in _set("DET EVERY THAT ROLED ROLE_WORD")
-            own = first.kind in _set("LEAD EVERYONE ROOM") or (placed and first.kind == "PLEASE")
+            own = first.kind in _set("LEAD EVERYONE ROOM") or (placed and first.kind == "VOCATIVE")
             role = size == 1 and own
             if not unknown and size == 1 and not role and " " not in first.text:
                 continue
@@ -262,7 +270,7 @@ class _People:
         """Puts a mention behind the tokens before it, of which those that belong to it go; how many
         behind it belong to it too."""
         out, start, gone, more = self.out, first.start, list[Token](), 0
-        while out and (out[-1].kind in _BEFORE or out[-1].text.startswith(("the ", "that ", "this "))):
+        while out and (out[-1].kind in _BEFORE or out[-1].text in _SOMEONE):
             one, before = out[-1], out[-2].kind if len(out) > 1 else "STOP"
             roled = bool(gone) and gone[-1].kind == "ROLED"
             if one.kind == "EVERYONE" and not roled and (one.text != "all" or gone):
@@ -514,13 +522,16 @@ class _Line:
                     self._corrected(part, negated="negation" in said)
                     i, before, taken = end, "order", "negation" in said and not self.orders[-1].but
                     continue
+                denied = self._order(i) if "negation" in said and not self.orders else (None, i, False)
+                if denied[0]:
+                    i, before = denied[1], "denied"
+                    continue
                 if "negation" in said or (direct and tokens[i - 1].text == "no"):
                     raise _Blocked("negation")
             order, after, asked = self._order(i)
             if order:
-                if joint == "AND" and before in ("statement", "look"):
-                    raise _Blocked("not_understood")
-                if joint == "COLON" and before not in ("", "courtesy"):
+                barred = {"AND": ("statement", "look", "denied"), "COLON": ("look", "denied", "short", "order")}
+                if joint in ("BECAUSE", "FOR") or before in barred.get(joint, ()):
                     raise _Blocked("not_understood")
                 if self._ends_asked(after) and not asked:
                     raise _Blocked("question")
@@ -530,11 +541,11 @@ class _Line:
                 continue
             kinds = [one.kind for one in part]
             if not set(kinds) - _COURTESY or kinds in (["PEOPLE", "HERE"], ["FRONT", "PLEASE"]):
-                if self._ends_asked(end) and "ASK" not in kinds and "PLEASE" not in kinds:
+                if self._ends_asked(end) and "ASK" not in kinds and not _POLITE & {t.text for t in part}:
                     raise _Blocked("question")
                 before = "courtesy" if before in ("", "courtesy") else before
             elif look := self._look(part, asked=self._ends_asked(end)):
-                if before == "order" and self._ends_asked(end) and look.verb != "look":
+                if before == "order" and self._ends_asked(end) and kinds[0] == "IS":
                     raise _Blocked("question")
                 looks.append(look)
                 before = "look"
@@ -545,9 +556,9 @@ class _Line:
                 if joint == "BECAUSE" and (match := re.search(r"as (\w+)$", tokens[i - 1].text)):
                     start = tokens[i - 1].end - len(match[1])
                 self.reasons.append(self.typed[start : part[-1].end].strip(" .!,)"))
-                before = "statement"
+                before = "statement" if {"IS", "S", "HE"} & set(kinds) and len(kinds) > 2 else "short"
             i = end
-        if taken:
+        if taken or (before == "denied" and not self.orders):
             raise _Blocked("negation")
         changes = [order for order in self.orders if order.verb in CHANGES]
         others = [order for order in self.orders if order.verb not in CHANGES]
@@ -624,17 +635,28 @@ class _Line:
 
     def _not_a_statement(self, part: Sequence[Token], joint: str, *, asked: bool) -> str:
         """Why these words are no reason that may stand beside an order; "" if they are one."""
-        kinds = [one.kind for one in part]
-        barred = _HARD if joint == "BECAUSE" else (*_HARD, *_SOFT)
-        if why := next((one for one in barred if one in kinds), ""):
-            return why
+        kinds, texts = [one.kind for one in part], [one.text for one in part]
+        held, ahead = set(kinds), self.tokens[self.tokens.index(part[-1]) + 1 :][:1]
+        subject = kinds[0] in _SUBJECTS or (kinds[0] == "WORD" and bool({"IS", "negation"} & set(kinds[1:3])))
+        ours = kinds[0] == "HE" and texts[0] in _OURS
+        told = subject and not ours and len(kinds) > 3
+        # "..., so kick him" and "... . Kick him": what was said is no longer part of the order.
+        apart = told and bool(ahead) and (ahead[0].kind in ("STOP", "DASH") or self._so(part)) and not self.orders
+        barred = ["injection", "unquoted", "OR", "exception", "condition"]
+        barred += [] if joint == "BECAUSE" or apart else ["reported", "mood"]
+        barred += [] if told else ["delay"]
+        if why := next((one for one in barred if one in held), ""):
+            return "exception" if why == "OR" else why
         if asked or (kinds[0] in ("question", "ASK") and joint != "BECAUSE"):
             return "question"
-        subject = kinds[0] in _SUBJECTS or (kinds[0] == "WORD" and bool({"IS", "negation"} & set(kinds[1:3])))
-        denied = [n for n, one in enumerate(part) if one.kind in ("negation", "BACK") and not (n and one.text.startswith("keep"))]
-        ours = any(one.text in _OURS for one in part[: (denied or [0])[0]])
-        if joint != "BECAUSE" and denied and (ours or not subject or joint == "FOR"):
+        denied = [n for n, one in enumerate(part) if one.kind == "negation" and not (n and one.text.startswith("keep"))]
+        behind = kinds[denied[0] + 1 :] if denied else []
+        wanted = set(behind[:3]) & {"TAKE", "KICK", "END", "MUST", "FRONT", "reported", "TO", "BE"}
+        ours = any(one in _OURS for one in texts[: (denied or [0])[0]])
+        if denied and joint != "BECAUSE" and (not subject or joint == "FOR" or (ours and (wanted or len(behind) < 2))):
             return "negation"
+        if (denied and behind[:1] == ["PEOPLE"]) or kinds[0] == "BACK":
+            return "exception"
         named = [one for one in part if one.kind == "PEOPLE"]
         if joint in ("BECAUSE", "FOR"):
             last = self.orders[-1] if self.orders else None
@@ -649,6 +671,11 @@ class _Line:
             return "not_understood"
         return ""
 
+    def _so(self, part: Sequence[Token]) -> bool:
+        """Whether "so" stands behind these words."""
+        behind = self.tokens[self.tokens.index(part[-1]) + 1 :][:2]
+        return any(one.text in ("so", "and so") for one in behind)
+
     def _look(self, part: Sequence[Token], *, asked: bool) -> Order | None:
         """What is asked about the room or the people, if these words ask."""
         plain = [one for one in part if one.kind not in _COURTESY or one.kind == "HERE"]
@@ -656,7 +683,7 @@ class _Line:
         start, held = kinds[0] if kinds else "", set(kinds)
         shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
         named = asked and start in ("PEOPLE", "EVERYONE", "ROOM")
-        is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3]
+        is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3] or "COUNT" in kinds[:4]
         barred = _NO_LOOK if shows or start in _LOOKS - {"STATE"} else _NO_LOOK | {"TAKE", "SEND"}
         late = "delay" in held and not asked and start in ("FIND", "question", "STATE")
         who = tuple(m for one in plain if _is_person(one) for m in self._whom(one))

@@ -189,7 +189,7 @@ class _Turn:
             before = Plan(changed=before.changed)
         here = replace(self, room=room, before=before)
         named = any(one.who for one in reading.orders)
-        looks = verb in ("", "look", "everyone", *CHANGES) and reading.why not in _UNREAD
+        looks = verb in ("", "look", "status", "everyone", "who", *CHANGES) and reading.why not in _UNREAD
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
         orders = reading.orders or here._again(reading)
@@ -365,6 +365,8 @@ class _Turn:
 
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
         told = order.about or (read(self.before.heard, roster).people if self.before.heard else ())
+        if unsure := [one for one in told if one.options and not one.sure and order.about]:
+            self._stop(roster.which(unsure[0].options), asks=True, order=order, options=unsure[0].options[:MAX_OPTIONS])
         named = tuple(dict.fromkeys(chain(*(one.options for one in told))))
         focus = named or self.before.focus
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
