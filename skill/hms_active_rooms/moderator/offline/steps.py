@@ -51,7 +51,7 @@ _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _TOO: Final = ("too", "as well", "also", "now")
 _CHOOSING: Final = frozenset(
     (
-        "PEOPLE",
+        "NAME",
         "NUMBER",
         "LEAD",
         "DET",
@@ -189,7 +189,10 @@ class _Turn:
             before = Plan(changed=before.changed)
         here = replace(self, room=room, before=before)
         named = any(one.who for one in reading.orders)
-        looks = verb in ("", "look", "status", "everyone", "who", *CHANGES) and reading.why not in _UNREAD
+        looks = (
+            verb in ("", "look", "status", "everyone", "who", *CHANGES)
+            and reading.why not in _UNREAD
+        )
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
         orders = reading.orders or here._again(reading)
@@ -366,7 +369,12 @@ class _Turn:
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
         told = order.about or (read(self.before.heard, roster).people if self.before.heard else ())
         if unsure := [one for one in told if one.options and not one.sure and order.about]:
-            self._stop(roster.which(unsure[0].options), asks=True, order=order, options=unsure[0].options[:MAX_OPTIONS])
+            self._stop(
+                roster.which(unsure[0].options),
+                asks=True,
+                order=order,
+                options=unsure[0].options[:MAX_OPTIONS],
+            )
         named = tuple(dict.fromkeys(chain(*(one.options for one in told))))
         focus = named or self.before.focus
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
@@ -406,7 +414,7 @@ class _Turn:
             if last.verb == "tell" and not last.words:
                 return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
             told = read(self.said, self._roster(reading.unknown))
-            if {one.kind for one in told.tokens} <= {"PEOPLE", "PLEASE", "STOP", "BACK", "COMMA"}:
+            if {one.type for one in told.tokens} <= {"NAME", "PLEASE", "STOP", "BACK", "COMMA"}:
                 return self._one(replace(last, who=told.people, about=())) if told.people else None
             return None
         if verb == "tell":
@@ -418,10 +426,10 @@ class _Turn:
 
     def _again(self, reading: Reading) -> tuple[Order, ...]:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
-        last, kinds = self.before.order, [one.kind for one in reading.tokens]
-        people = [one for one in reading.tokens if one.kind == "PEOPLE"]
+        last, kinds = self.before.order, [one.type for one in reading.tokens]
+        people = [one for one in reading.tokens if one.type == "NAME"]
         again = any(
-            one.kind in ("BACK", "SAME", "AND") or one.text in _TOO for one in reading.tokens
+            one.type in ("BACK", "SAME", "AND") or one.text in _TOO for one in reading.tokens
         )
         spared = "negation" in kinds
         if last is None or last.verb not in ("tell", "remove") or (not again and not spared):
@@ -433,7 +441,7 @@ class _Turn:
             "PLEASE",
             "COMMA",
             "STOP",
-            "PEOPLE",
+            "NAME",
             "negation",
             "FOR",
         }
@@ -443,7 +451,7 @@ class _Turn:
             or any(one.text.startswith("y") for one in reading.tokens)
         ):
             return ()
-        return (replace(last, who=people[-1].who, about=(), but=(), reason=None),)
+        return (replace(last, who=reading.people[-1:], about=(), but=(), reason=None),)
 
 
 def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone, ...] | None:
@@ -456,10 +464,10 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     people = tuple(one for one in options if isinstance(one, Peer))
     by_role = {one.role: one.count if isinstance(one, RoleGroup) else 1 for one in options}
     read_so = read(said, Roster(peers=people, total=len(people), by_role=by_role))
-    kinds = {one.kind for one in read_so.tokens}
+    kinds = {one.type for one in read_so.tokens}
     if kinds & {"negation", "condition", "delay"}:
-        return None if {"PEOPLE", "COMMA"} <= kinds else ()
-    places = [one.text for one in read_so.tokens if one.kind == "NUMBER"]
+        return None if {"NAME", "COMMA"} <= kinds else ()
+    places = [one.text for one in read_so.tokens if one.type == "NUMBER"]
     found = read_so.people
     if (
         kinds <= _CHOOSING | {"EVERYONE", "BOTH", "PRON"}

@@ -13,6 +13,9 @@ import yaml
 
 _FILE: Final = Path(__file__).with_name("words.yaml")
 
+LONGEST: Final = 12
+"""The most words of a phrase."""
+
 Phrase = tuple[str, ...]
 """The words of a phrase, in lower case; "<n>" is any number."""
 
@@ -41,7 +44,8 @@ def phrases(text: str) -> list[Phrase]:
 
 def _ways(phrase: str) -> list[Phrase]:
     parts = [
-        [way for one in part.strip("()[]").split("|") for way in _ways(one)] + [()] * (part[0] == "(")
+        [way for one in part.strip("()[]").split("|") for way in _ways(one)]
+        + [()] * (part[0] == "(")
         if part[0] in "(["
         else [(one,) for one in part.split("|")]
         for part in re.findall(r"\([^()]*\)|\[[^\[\]]*\]|[^\s()\[\]]+", phrase)
