@@ -46,12 +46,12 @@ CHANGES: Final = frozenset({"remove", "tell", "end"})
 _ORDERS: Final = _set("KICK TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT UNLOCK")
 _STARTS: Final = _ORDERS - _set("NOTE LOCK UNLOCK")
 _MARKS: Final = _set("COMMA STOP ASKED DASH PAREN")
-_CUTS: Final = _MARKS | _set("COLON BECAUSE FOR AND HE OURS BACK")
+_CUTS: Final = _MARKS | _set("COLON BECAUSE FOR AND BUT HE OURS BACK")
 _COURTESY: Final = _set("PLEASE FRONT ASK AND HERE STOP")
 _PEOPLE: Final = _set("NAME ROLE")
 _PERSON: Final = _set("NAME ROLE PRON HE")
 _LEADS: Final = _set("DET LEAD THAT EVERY BOTH ROLE_WORD")
-_SUBJECTS: Final = _set("NAME ROLE DET THAT HE OURS IT LEAD EVERYONE ROOM IS PRON")
+_SUBJECTS: Final = _set("NAME ROLE DET THAT HE OURS IT LEAD EVERYONE ROOM IS PRON NUMBER")
 _LOOKS: Final = _set("COUNT LIST FIND STATE IS question")
 _SHOWING: Final = _set("show see get give clear")
 _SHOWN: Final = _PEOPLE | _LEADS | _set("TAKE SEND ME EVERYONE LIST HERE IN ROOM OF COUNT STATE IS")
@@ -60,6 +60,7 @@ _MARKED: Final = _set("COLON MARK THAT DASH COMMA CHAT")
 _REWORDS: Final = _set("PLEASE AND SEND SAY QUOTE STOP")
 _ASKING: Final = _set("can could are is do does what who how why when where which have has did will would")
 _WHO: Final = ("one", "known", "unknown", "stranger")
+_VAGUE: Final = _set("say shout write")
 _POLITE: Final = _set("please pls plz now asap . !")
 _THROWN: Final = _set("drop give put make")
 _ASKED: Final = _set("if whether for about how why what when where who which")
@@ -223,7 +224,7 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
             token = Token(kind, line[token.start : end].lower(), token.start, end, mention)
         out.append(token)
         i += size
-    kinds = [one.type for one in out]
+    kinds, spared = [one.type for one in out], 0
     for i, one in enumerate(out):
         ahead = [kind for kind in kinds[i + 1 :] if kind not in ("DET", "LEAD", "BOTH")][:2]
         listed = ahead[:1] in (["NAME"], ["ROLE"]) and (ahead[1:] == ["AND"] or not {*ahead[1:]} - _MARKS)
@@ -232,8 +233,13 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
             out[i] = one._replace(type="EVERY" if every else "EVERYONE")
         elif one.type == "COMMA" and listed and kinds[i - 1 : i] in (["NAME"], ["ROLE"]):
             out[i] = one._replace(type="AND")
+        elif kinds[i - 3 : i + 1] == ["NAME", "COMMA", "negation", "NAME"] and kinds[0] == "TELL":
+            # "Tell Ann, not Bob, that ..." is for Ann.
+            if not set(out[i - 3].who.options) & set(one.who.options):
+                spared = i
         elif one.type == "ROLED" and not {"ROLE", "ROLE_WORD"} & set(kinds[i + 1 : i + 3]):
             out[i] = one._replace(type="IN" if one.text == "in the" else "WORD")
+    out = out[: spared - 2] + out[spared + 1 :] if spared else out
     joined = zip(out, [*out[1:], Token("STOP", "", 0, 0)], strict=True)
     return [one for one, after in joined if not (one.type == "COMMA" and after.type == "AND" and after.text == "and")]
 
@@ -406,7 +412,7 @@ class _Line:
         kinds = list[str]()
         while i < len(self.tokens) and self.kinds[i] in _CUTS - {"HE", "OURS", "BACK"}:
             plainly = self.tokens[i].text.endswith(("so", "then")) or (self.kinds[i] == "FOR" and not self.orders)
-            kinds.append("COMMA" if plainly else self.kinds[i])
+            kinds.append("COMMA" if plainly or self.kinds[i] == "BUT" else self.kinds[i])
             i += 1
         ranked = ("BECAUSE", "FOR", "COLON", "AND", *_MARKS)
         return next((one for one in ranked if one in kinds), ""), i
@@ -507,7 +513,8 @@ class _Line:
             for one in plain
             if one.type in _PEOPLE | {"PRON"} or one.text in ("he", "she", "they")
         )
-        if not who and start in ("IS", "FIND") and "WORD" in kinds[1:3] and "LIST" not in held:
+        called = "LEAD" in held or "LIST" not in held
+        if not who and start in ("IS", "FIND") and "WORD" in kinds[1:4] and called:
             first = kinds.index("WORD")
             last = first + (kinds[first + 1 : first + 2] == ["WORD"])
             who = (Mention(self.line[plain[first].start : plain[last].end]),)
@@ -547,15 +554,16 @@ class _Line:
             cut = token.type in _CUTS
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
-            if cut and token.type != "COLON" and self._starts(j) and self._next(j):
+            if cut and token.type != "COLON" and self._starts(j) and self._next(j) and self.kinds[i] != "LOCK":
                 break
-            words = fed and token.type != "ASKED" and not (told and fed[-1].type == "LEAD")
+            later = told and (fed[-1].type == "LEAD" or len(fed) == len(told[1]))
+            words = fed and token.type != "ASKED" and not later
             if words and j < len(self.tokens) and _fed(parser, token._replace(type="WORDS")):
                 told = parser, [*fed], j
             if further := _fed(parser, token):
                 parser = further
                 fed.append(token)
-            elif token.type not in ("PLEASE", "ASK"):
+            elif token.type not in ("PLEASE", "ASK") or fed[-1:] and fed[-1].type == "SAY":
                 break
         polite = told and {one.text for one in self.tokens[told[2] :]} <= _POLITE
         if told and (not whole or (len(told[1]) >= len(whole[1]) and not polite)):
@@ -615,7 +623,8 @@ class _Line:
                 return None
         if first.type == "SEND" and first.text in _THROWN and fed[-1].type == "COLON" and "NOTE" not in kinds:
             return None
-        if not named and first.text in ("say", "shout", "write") and about and "ROOM" not in kinds:
+        goes_on = bool(self.orders) and not self.orders[-1].words
+        if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
             return Order("who")
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words, i), about=about)
 

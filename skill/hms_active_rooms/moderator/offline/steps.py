@@ -49,25 +49,11 @@ _STATUS: Final = Order("status")
 _UNREAD: Final = ("unreadable", "injection")
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _TOO: Final = ("too", "as well", "also", "now")
-_CHOOSING: Final = frozenset(
-    (
-        "NAME",
-        "NUMBER",
-        "LEAD",
-        "DET",
-        "THAT",
-        "BACK",
-        "PLEASE",
-        "KICK",
-        "TO",
-        "COMMA",
-        "STOP",
-        "HE",
-        "IT",
-        "S",
-    )
-)
+_NAMING: Final = frozenset(("NAME", "BACK", "PLEASE", "COMMA", "STOP", "DET", "LEAD", "THAT"))
+_AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR"}
+_CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
+_ALL: Final = frozenset(("EVERYONE", "BOTH", "PRON"))
 
 Call = tuple[str, dict[str, Any]]
 """A tool and its arguments."""
@@ -414,7 +400,7 @@ class _Turn:
             if last.verb == "tell" and not last.words:
                 return self._tell(replace(last, words=re.sub("(?i)^that ", "", self.said.strip())))
             told = read(self.said, self._roster(reading.unknown))
-            if {one.type for one in told.tokens} <= {"NAME", "PLEASE", "STOP", "BACK", "COMMA"}:
+            if {one.type for one in told.tokens} <= _NAMING:
                 return self._one(replace(last, who=told.people, about=())) if told.people else None
             return None
         if verb == "tell":
@@ -434,22 +420,8 @@ class _Turn:
         spared = "negation" in kinds
         if last is None or last.verb not in ("tell", "remove") or (not again and not spared):
             return ()
-        fits = set(kinds) <= {
-            "BACK",
-            "SAME",
-            "AND",
-            "PLEASE",
-            "COMMA",
-            "STOP",
-            "NAME",
-            "negation",
-            "FOR",
-        }
-        if (
-            not fits
-            or len(people) != 1 + spared
-            or any(one.text.startswith("y") for one in reading.tokens)
-        ):
+        yes = any(one.text.startswith("y") for one in reading.tokens)
+        if yes or not set(kinds) <= _AGAIN or len(people) != 1 + spared:
             return ()
         return (replace(last, who=reading.people[-1:], about=(), but=(), reason=None),)
 
@@ -469,16 +441,10 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
         return None if {"NAME", "COMMA"} <= kinds else ()
     places = [one.text for one in read_so.tokens if one.type == "NUMBER"]
     found = read_so.people
-    if (
-        kinds <= _CHOOSING | {"EVERYONE", "BOTH", "PRON"}
-        and not found
-        and kinds & {"EVERYONE", "BOTH", "PRON"}
-    ):
+    if kinds & _ALL and kinds <= _CHOOSING | _ALL and not found:
         # "both" fits two people only.
-        both = "both" in said.lower()
-        return (
-            options if len(people) == len(options) > 1 and (len(options) == 2 or not both) else ()
-        )
+        fits = len(options) == 2 or (len(options) > 2 and "both" not in said.lower())
+        return options if fits and len(people) == len(options) else ()
     if places and not found:
         place = {"first": 1, "second": 2, "third": 3, "two": 2, "three": 3, "last": len(options)}
         number = place.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
