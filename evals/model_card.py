@@ -10,7 +10,7 @@ from typing import Final
 from evals.figures import none_seen_bound, percent, table, wilson
 from evals.sentences import INDEPENDENT, TABLES, Graded, never, play, said
 from evals.sentences import table as played
-from hms_active_rooms.moderator.offline.reading import EXAMPLES
+from hms_active_rooms.moderator.offline.words import EXAMPLES
 from hms_active_rooms.untrusted import quoted
 
 CARD: Final = Path(__file__).with_name("MODEL_CARD.md")

@@ -16,7 +16,7 @@ from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.moderator import build_moderator
 from hms_active_rooms.moderator.offline import CommandsModel, next_step
-from hms_active_rooms.moderator.offline.reading import CAPABILITIES_TEXT, say
+from hms_active_rooms.moderator.offline.words import CAPABILITIES_TEXT, say
 from hms_active_rooms.sim.scenes import load_scene
 from stand_in import ROOM as STAND_IN
 from stand_in import StandInRoom, peer

@@ -25,7 +25,7 @@ from evals.sentences import (
 )
 from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
-from hms_active_rooms.moderator.offline.reading import EXAMPLES
+from hms_active_rooms.moderator.offline.words import EXAMPLES
 from hms_active_rooms.tools.roster import artifact as artifact_of
 from rosters import roster as tool_roster
 

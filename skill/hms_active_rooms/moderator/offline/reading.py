@@ -41,7 +41,6 @@ def _set(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-
 CHANGES: Final = frozenset({"remove", "tell", "end"})
 _ORDERS: Final = _set("KICK TAKE SEND END ENDALL LOCK TELL SAY LET NOTE CANNOT UNLOCK")
 _STARTS: Final = _ORDERS - _set("NOTE LOCK UNLOCK")
@@ -55,11 +54,15 @@ _SUBJECTS: Final = _set("NAME ROLE DET THAT HE OURS IT LEAD EVERYONE ROOM IS PRO
 _LOOKS: Final = _set("COUNT LIST FIND STATE IS question")
 _SHOWING: Final = _set("show see get give clear")
 _SHOWN: Final = _PEOPLE | _LEADS | _set("TAKE SEND ME EVERYONE LIST HERE IN ROOM OF COUNT STATE IS")
-_NO_LOOK: Final = _set("KICK END ENDALL TELL SAY MUST LET LOCK injection unquoted reported mood condition")
+_NO_LOOK: Final = _set(
+    "KICK END ENDALL TELL SAY MUST LET LOCK injection unquoted reported mood condition"
+)
 _MARKED: Final = _set("COLON MARK THAT DASH COMMA CHAT")
 _REWORDS: Final = _set("PLEASE AND SEND SAY QUOTE STOP")
-_ASKING: Final = _set("can could are is do does what who how why when where which have has did will would")
-_WHO: Final = ("one", "known", "unknown", "stranger")
+_ASKING: Final = _set(
+    "can could are is do does what who how why when where which have has did will would"
+)
+_WHO: Final = ("one", "known", "unknown")
 _VAGUE: Final = _set("say shout write")
 _POLITE: Final = _set("please pls plz now asap . !")
 _THROWN: Final = _set("drop give put make")
@@ -140,7 +143,11 @@ def _raw(line: str) -> Iterator[Token]:
     before = ""
     for match in _TOKEN.finditer(line):
         kind, text, start, end = str(match.lastgroup), match[0], *match.span()
-        if kind == "STOP" and text == "." and re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before):
+        if (
+            kind == "STOP"
+            and text == "."
+            and re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before)
+        ):
             continue
         text = before = text.lower() if text.isascii() else text
         if kind == "WORD" and text.endswith("'s") and text not in w.lexicon():
@@ -167,7 +174,13 @@ def _lexed(line: str, roster: Roster) -> list[Token]:
         elif kind == "WHICH":
             asks = "THAT" if token.text.startswith("that") else "LIST"
             behind = found[-1].type if found else ""
-            kind = "ROLED" if behind == "EVERYONE" else "BECAUSE" if behind in ("WORD", "NAME") else asks
+            kind = (
+                "ROLED"
+                if behind == "EVERYONE"
+                else "BECAUSE"
+                if behind in ("WORD", "NAME")
+                else asks
+            )
         if _ROOM_ID.fullmatch(token.text):
             while found and found[-1].type in ("ROOM", "LEAD"):
                 token = token._replace(start=found.pop().start)
@@ -216,7 +229,9 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
     """The tokens with the people and roles of the room found among them."""
     out, i = list[Token](), 0
     while i < len(tokens):
-        size, mention = _mention(tokens, i, line, roster, placed=bool(out) and out[-1].type in _LEADS)
+        size, mention = _mention(
+            tokens, i, line, roster, placed=bool(out) and out[-1].type in _LEADS
+        )
         token = tokens[i]
         if mention:
             kind = "ROLE" if isinstance(mention.options[0], RoleGroup) else "NAME"
@@ -227,7 +242,9 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
     kinds, spared = [one.type for one in out], 0
     for i, one in enumerate(out):
         ahead = [kind for kind in kinds[i + 1 :] if kind not in ("DET", "LEAD", "BOTH")][:2]
-        listed = ahead[:1] in (["NAME"], ["ROLE"]) and (ahead[1:] == ["AND"] or not {*ahead[1:]} - _MARKS)
+        listed = ahead[:1] in (["NAME"], ["ROLE"]) and (
+            ahead[1:] == ["AND"] or not {*ahead[1:]} - _MARKS
+        )
         if one.text == "all" and one.type == "EVERYONE":
             every = ahead[:1] == ["ROLE"] or (not roster.total and ahead[:1] == ["WORD"])
             out[i] = one._replace(type="EVERY" if every else "EVERYONE")
@@ -241,10 +258,16 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
             out[i] = one._replace(type="IN" if one.text == "in the" else "WORD")
     out = out[: spared - 2] + out[spared + 1 :] if spared else out
     joined = zip(out, [*out[1:], Token("STOP", "", 0, 0)], strict=True)
-    return [one for one, after in joined if not (one.type == "COMMA" and after.type == "AND" and after.text == "and")]
+    return [
+        one
+        for one, after in joined
+        if not (one.type == "COMMA" and after.type == "AND" and after.text == "and")
+    ]
 
 
-def _mention(tokens: list[Token], i: int, line: str, roster: Roster, *, placed: bool) -> tuple[int, Mention | None]:
+def _mention(
+    tokens: list[Token], i: int, line: str, roster: Roster, *, placed: bool
+) -> tuple[int, Mention | None]:
     """Whom the words from here on mean, as many of them as possible, and how many they are."""
     first = tokens[i]
     if first.type == "QUOTE":
@@ -258,7 +281,9 @@ def _mention(tokens: list[Token], i: int, line: str, roster: Roster, *, placed: 
     for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
         span = tokens[i : i + size]
         unknown = all(one.type in ("WORD", "S", "NUMBER") for one in span)
-        role = size == 1 and (first.type in ("LEAD", "EVERYONE", "ROOM") or (placed and not unknown))
+        role = size == 1 and (
+            first.type in ("LEAD", "EVERYONE", "ROOM") or (placed and not unknown)
+        )
         single = size == 1 and (initial or not (unknown or role or " " in first.text))
         if single or not span[-1].text[-1].isalnum():
             continue
@@ -329,13 +354,19 @@ class _Line:
         people = tuple(one.who for one in outside if one.who)
         seen = outside if orders else self.tokens
         unknown = [one.text for one in seen if one.type in ("WORD", "QUOTE")]
-        unknown += [m.said for order in orders for m in order.who if not m.options and not m.is_pronoun]
+        unknown += [
+            m.said for order in orders for m in order.who if not m.options and not m.is_pronoun
+        ]
         return Reading(orders, why, frozenset(ids), people, tuple(unknown), tuple(self.tokens))
 
     def _talk(self) -> tuple[Order, ...]:
         """What a whole sentence is that is neither an order nor a look."""
-        texts = ["X" if one.type in _PERSON and one.text != "it" else one.text for one in self.tokens]
-        spoken = [n for n, kind in enumerate(self.kinds) if kind not in ("COMMA", "STOP", "DASH", "ASKED")]
+        texts = [
+            "X" if one.type in _PERSON and one.text != "it" else one.text for one in self.tokens
+        ]
+        spoken = [
+            n for n, kind in enumerate(self.kinds) if kind not in ("COMMA", "STOP", "DASH", "ASKED")
+        ]
         asked = "ASKED" in self.kinds
         spoken = spoken or [n for n, text in enumerate(texts) if text == "?"]
         for first in range(len(spoken)):
@@ -343,7 +374,11 @@ class _Line:
                 said = tuple(" ".join(texts[n] for n in spoken[first:last]).split())
                 around = {self.kinds[n] for n in (*spoken[:first], *spoken[last:])}
                 kind = w.talk().get(said)
-                if kind and not (asked and kind in ("yes", "no", "other")) and around <= _COURTESY | {"BACK"}:
+                if (
+                    kind
+                    and not (asked and kind in ("yes", "no", "other"))
+                    and around <= _COURTESY | {"BACK"}
+                ):
                     return (Order(kind),)
         return ()
 
@@ -358,17 +393,29 @@ class _Line:
             end = self._end(i)
             part, kinds = self.tokens[i:end], self.kinds[i:end]
             asked = self._ends_asked(end)
-            if back and self.orders and [kind for kind in kinds if kind not in _COURTESY | _LEADS] in (["NAME"], ["ROLE"]):
+            if (
+                back
+                and self.orders
+                and [kind for kind in kinds if kind not in _COURTESY | _LEADS]
+                in (["NAME"], ["ROLE"])
+            ):
                 self._corrected(part, negated=back == "negation")
-                before = "order"
+                before = "spared" if back == "negation" else "order"
             elif back == "negation" and (before or not self._order(i)[0]):
                 raise _Blocked("negation")
             elif back == "negation":
                 end, before = self._order(i)[1], "denied"
             elif (found := self._order(i))[0]:
                 order, end, polite = found
-                barred = {"AND": ("statement", "short", "look", "denied"), "COLON": ("look", "denied", "short", "order")}
-                if joint in ("BECAUSE", "FOR") or before in barred.get(joint, ()):
+                barred = {
+                    "AND": ("statement", "short", "look", "denied"),
+                    "COLON": ("look", "denied", "short", "order"),
+                }
+                if (
+                    before == "spared"
+                    or joint in ("BECAUSE", "FOR")
+                    or before in barred.get(joint, ())
+                ):
                     raise _Blocked("not_understood")
                 if self._ends_asked(end) and not polite:
                     raise _Blocked("question")
@@ -377,7 +424,7 @@ class _Line:
                 before = "order"
             elif back == "BACK":
                 raise _Blocked("negation")
-            elif set(kinds) <= _COURTESY or (kinds[-1] == "HERE" and kinds[:-1] == ["NAME"]):
+            elif set(kinds) <= _COURTESY or kinds in (["NAME", "HERE"], ["IN", "ROOM"]):
                 if asked and "ASK" not in kinds and not _POLITE & {one.text for one in part}:
                     raise _Blocked("question")
                 before = before or "courtesy"
@@ -390,7 +437,9 @@ class _Line:
                 raise _Blocked(why)
             else:
                 start = part[0].start
-                if joint == "BECAUSE" and (match := re.search(r"as (\w+)$", self.tokens[i - 1].text)):
+                if joint == "BECAUSE" and (
+                    match := re.search(r"as (\w+)$", self.tokens[i - 1].text)
+                ):
                     start = self.tokens[i - 1].end - len(match[1])
                 self.reasons.append(self.typed[start : part[-1].end].strip(" .!,)"))
                 told = {"IS", "S", "HE", "OURS"} & set(kinds) and len(kinds) > 2
@@ -402,7 +451,9 @@ class _Line:
             return tuple(self.orders) if len(self.orders) == 1 else ()
         reason = "; ".join(self.reasons) or None
         told = (
-            replace(one, words=one.words or reason or "") if one.verb == "tell" else replace(one, reason=reason)
+            replace(one, words=one.words or reason or "")
+            if one.verb == "tell"
+            else replace(one, reason=reason)
             for one in self.orders
         )
         return tuple(told) or tuple(looks[:1])
@@ -411,7 +462,9 @@ class _Line:
         """What joins the part behind these marks and words to the one before."""
         kinds = list[str]()
         while i < len(self.tokens) and self.kinds[i] in _CUTS - {"HE", "OURS", "BACK"}:
-            plainly = self.tokens[i].text.endswith(("so", "then")) or (self.kinds[i] == "FOR" and not self.orders)
+            plainly = self.tokens[i].text.endswith(("so", "then")) or (
+                self.kinds[i] == "FOR" and not self.orders
+            )
             kinds.append("COMMA" if plainly or self.kinds[i] == "BUT" else self.kinds[i])
             i += 1
         ranked = ("BECAUSE", "FOR", "COLON", "AND", *_MARKS)
@@ -422,7 +475,12 @@ class _Line:
         start, back, last = i, "", i
         while i < len(self.tokens):
             negated = self.kinds[i] == "negation" and (before or self.tokens[i].text in _DONT)
-            if self.kinds[i] == "BACK" or negated:
+            stops = self.tokens[i].text == "stop" and self.kinds[i + 1 :][:1] in (
+                [],
+                ["PLEASE"],
+                *([one] for one in _MARKS),
+            )
+            if self.kinds[i] == "BACK" or negated or stops:
                 back, last = "negation" if negated or back == "negation" else "BACK", i
             elif self.kinds[i] not in ("COMMA", "STOP", "DASH", "PLEASE"):
                 break
@@ -446,10 +504,15 @@ class _Line:
         """Whether an order begins behind this joint."""
         skipped = _COURTESY | _set("COMMA DASH ASKED BACK negation")
         kinds = [kind for kind in self.kinds[i:] if kind not in skipped][:2]
-        return kinds[:1] != [] and (kinds[0] in _STARTS or (kinds[0] in _PEOPLE and kinds[1:] in (["MUST"], ["OUT"])))
+        return kinds[:1] != [] and (
+            kinds[0] in _STARTS or (kinds[0] in _PEOPLE and kinds[1:] in (["MUST"], ["OUT"]))
+        )
 
     def _ends_asked(self, i: int) -> bool:
-        return next((kind for kind in self.kinds[i:] if kind not in ("PAREN", "PLEASE")), "") == "ASKED"
+        return (
+            next((kind for kind in self.kinds[i:] if kind not in ("PAREN", "PLEASE")), "")
+            == "ASKED"
+        )
 
     def _ordered(self, order: Order, *, instead: bool, rewords: bool) -> None:
         last = self.orders.pop() if self.orders else Order("")
@@ -457,7 +520,11 @@ class _Line:
             order = replace(last, lock=order.lock or last.lock or order.verb == "lock_only")
         elif last.verb == order.verb == "tell" and rewords:
             order = replace(last, words=order.words)
-        elif last.verb == order.verb == "tell" and not last.words and all(m.is_pronoun for m in order.who):
+        elif (
+            last.verb == order.verb == "tell"
+            and not last.words
+            and all(m.is_pronoun for m in order.who)
+        ):
             order = replace(order, who=last.who)
         elif last.verb and not instead:
             self.orders.append(last)
@@ -475,7 +542,9 @@ class _Line:
         """Why these words are no reason that may stand beside an order; "" if they are one."""
         kinds, i = [one.type for one in part], self.tokens.index(part[-1]) + 1
         held, behind = set(kinds), self.tokens[i : i + 2]
-        subject = kinds[0] in _SUBJECTS or (kinds[0] == "WORD" and bool({"IS", "negation"} & set(kinds[1:3])))
+        subject = kinds[0] in _SUBJECTS or (
+            kinds[0] == "WORD" and bool({"IS", "negation"} & set(kinds[1:3]))
+        )
         told = subject and kinds[0] != "OURS" and len(kinds) > 3
         # "..., so kick him" and "... . Kick him": what was said is no longer part of the order.
         parted = any(one.type in ("STOP", "DASH") or one.text.endswith("so") for one in behind)
@@ -488,15 +557,21 @@ class _Line:
             return "question"
         if "negation" in kinds and joint != "BECAUSE":
             place = kinds.index("negation")
-            wanted = set(kinds[place + 1 : place + 4]) & _set("TAKE KICK END MUST FRONT reported TO BE")
+            wanted = set(kinds[place + 1 : place + 4]) & _set(
+                "TAKE KICK END MUST FRONT reported TO BE"
+            )
             ours = "OURS" in kinds[:place] and (wanted or len(kinds) < place + 3)
             if not subject or joint == "FOR" or ours or kinds[place + 1 : place + 2] == ["NAME"]:
                 return "negation"
         if joint in ("BECAUSE", "FOR"):
             last = self.orders[-1] if self.orders else Order("")
             which = re.match("who|that|which", self.tokens[self.tokens.index(part[0]) - 1].text)
-            plural = len(last.who) > 1 or any(isinstance(o, RoleGroup) for m in last.who for o in m.options)
-            return "exception" if (which and plural) or (last.verb == "end" and joint == "FOR") else ""
+            plural = len(last.who) > 1 or any(
+                isinstance(o, RoleGroup) for m in last.who for o in m.options
+            )
+            return (
+                "exception" if (which and plural) or (last.verb == "end" and joint == "FOR") else ""
+            )
         named = bool(held & _PEOPLE) and (not subject or len(kinds) < 2)
         return "not_understood" if joint == "AND" or kinds[0] in _ORDERS or named else ""
 
@@ -518,8 +593,14 @@ class _Line:
             first = kinds.index("WORD")
             last = first + (kinds[first + 1 : first + 2] == ["WORD"])
             who = (Mention(self.line[plain[first].start : plain[last].end]),)
-        state = bool(held & {"STATE", "OVER"}) and not (who and who[0].options) and "COUNT" not in held
-        if state and (is_look or asked or "ROOM" in held or len(kinds) < 3) and not held & _NO_LOOK - {"LOCK"}:
+        state = (
+            bool(held & {"STATE", "OVER"}) and not (who and who[0].options) and "COUNT" not in held
+        )
+        if (
+            state
+            and (is_look or asked or "ROOM" in held or len(kinds) < 3)
+            and not held & _NO_LOOK - {"LOCK"}
+        ):
             return Order("status")
         barred = _NO_LOOK if shows or start in _LOOKS - {"STATE"} else _NO_LOOK | {"TAKE", "SEND"}
         late = "delay" in held and not asked and start in ("FIND", "question", "STATE")
@@ -554,7 +635,13 @@ class _Line:
             cut = token.type in _CUTS
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
-            if cut and token.type != "COLON" and self._starts(j) and self._next(j) and self.kinds[i] != "LOCK":
+            if (
+                cut
+                and token.type != "COLON"
+                and self._starts(j)
+                and self._next(j)
+                and self.kinds[i] != "LOCK"
+            ):
                 break
             later = told and (fed[-1].type == "LEAD" or len(fed) == len(told[1]))
             words = fed and token.type != "ASKED" and not later
@@ -563,7 +650,7 @@ class _Line:
             if further := _fed(parser, token):
                 parser = further
                 fed.append(token)
-            elif token.type not in ("PLEASE", "ASK") or fed[-1:] and fed[-1].type == "SAY":
+            elif token.type not in ("PLEASE", "ASK") or (fed[-1:] and fed[-1].type == "SAY"):
                 break
         polite = told and {one.text for one in self.tokens[told[2] :]} <= _POLITE
         if told and (not whole or (len(told[1]) >= len(whole[1]) and not polite)):
@@ -577,20 +664,36 @@ class _Line:
         """Whether the order behind this mark follows at once, or behind a joint of its own."""
         return self.kinds[j] != "COMMA" or self.kinds[j + 1] in _ORDERS | {"AND"}
 
-    def _message(self, i: int, parser: Any, fed: list[Token], start: int) -> tuple[Order | None, int, bool]:
+    def _message(
+        self, i: int, parser: Any, fed: list[Token], start: int
+    ) -> tuple[Order | None, int, bool]:
         """A message, whose words begin there; they go on up to the next order, or to the end if
         they are marked."""
         end, more = len(self.tokens), list[Token]()
         if fed[-1].type not in ("COLON", "MARK", "THAT"):
-            joints = (j for j in range(start + 1, end) if self.kinds[j] in ("AND", "COMMA", "STOP", "DASH"))
+            joints = (
+                j
+                for j in range(start + 1, end)
+                if self.kinds[j] in ("AND", "COMMA", "STOP", "DASH")
+            )
             end = next((j for j in joints if self._starts(j)), end)
         last = end
         while self.kinds[last - 1] in ("PLEASE", "STOP") and last > start + 1:
             last -= 1
         to = next((j for j in range(last - 1, start, -1) if self.kinds[j] == "TO"), 0)
-        if fed[-1].type == "SAY" and to and set(self.kinds[to + 1 : last]) <= _PERSON | _LEADS | {"EVERYONE", "WORD"}:
+        if (
+            fed[-1].type == "SAY"
+            and to
+            and set(self.kinds[to + 1 : last]) <= _PERSON | _LEADS | {"EVERYONE", "WORD"}
+        ):
             more = self.tokens[to:last]
-        stop = more[0].start if more else self.tokens[end].start if end < len(self.tokens) else len(self.line)
+        stop = (
+            more[0].start
+            if more
+            else self.tokens[end].start
+            if end < len(self.tokens)
+            else len(self.line)
+        )
         words = self.typed[self.tokens[start].start : stop].strip()
         parser, tree = _fed(parser, self.tokens[start]._replace(type="WORDS")), None
         for one in more:
@@ -618,10 +721,15 @@ class _Line:
             bare = kinds == ["END"] and first.text != "end"
             return None if bare else Order(str(root.data), lock="LOCK" in kinds)
         groups = all(isinstance(one, RoleGroup) for m in who for one in m.options)
-        if (root.children[0] in named or first.type in _PEOPLE or "who" in str(root.children[0])) and "COLON" in kinds:
-            if not groups and not {"TELL", "NOTE"} & set(kinds):
-                return None
-        if first.type == "SEND" and first.text in _THROWN and fed[-1].type == "COLON" and "NOTE" not in kinds:
+        addressed = not isinstance(root.children[0], tuple) and not {"TELL", "NOTE"} & set(kinds)
+        if addressed and not groups:
+            return None
+        if (
+            first.type == "SEND"
+            and first.text in _THROWN
+            and fed[-1].type == "COLON"
+            and "NOTE" not in kinds
+        ):
             return None
         goes_on = bool(self.orders) and not self.orders[-1].words
         if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
@@ -644,7 +752,9 @@ class _Line:
             return (Mention(said, near or begun, sure=len(begun) == 1),)
         name, role = (leaves[kind].who if kind in leaves else None for kind in ("NAME", "ROLE"))
         if name and role:
-            of_role = tuple(p for p in name.options if isinstance(p, Peer) and p.role == role.options[0].role)
+            of_role = tuple(
+                p for p in name.options if isinstance(p, Peer) and p.role == role.options[0].role
+            )
             return (Mention(name.said, of_role, sure=name.sure or len(of_role) == 1),)
         if role:
             every = bool({"EVERY", "EVERYONE"} & set(leaves))
@@ -657,11 +767,20 @@ class _Line:
                 return (role._replace(sure=role.sure or every),)
             return (Mention(role.said, people, sure=len(people) == 1),)
         if name:
-            both = "BOTH" in leaves and len({p.user_id for p in name.options if isinstance(p, Peer)}) == 2
-            return tuple(Mention(name.said, (p,), sure=True) for p in name.options) if both else (name,)
+            both = (
+                "BOTH" in leaves
+                and len({p.user_id for p in name.options if isinstance(p, Peer)}) == 2
+            )
+            return (
+                tuple(Mention(name.said, (p,), sure=True) for p in name.options)
+                if both
+                else (name,)
+            )
         return () if "EVERYONE" in leaves else (Mention(parts[-1].text, is_pronoun=True),)
 
-    def _said(self, tree: Tree[Token], leaves: Sequence[Token], last: str, words: str, i: int) -> str:
+    def _said(
+        self, tree: Tree[Token], leaves: Sequence[Token], last: str, words: str, i: int
+    ) -> str:
         """The words of a message, as they are sent."""
         verb, ways = leaves[0].text, {str(one.data) for one in tree.iter_subtrees()}
         if quote := next((one for one in leaves if one.type == "QUOTE"), None):
@@ -677,14 +796,22 @@ class _Line:
         inside = [one for one in self.tokens if start <= one.start < start + len(words)]
         kinds = [one.type for one in inside]
         for n, one in enumerate(inside[1:], 1):
-            after = [kind for kind in kinds[n + 1 : n + 4] if kind not in ("COMMA", "STOP", "PLEASE")]
+            after = [
+                kind for kind in kinds[n + 1 : n + 4] if kind not in ("COMMA", "STOP", "PLEASE")
+            ]
             taken = one.type == "BACK" and one.text not in ("no", "i mean", "i meant", "sorry no")
-            taken = taken or (one.text in _DONT and (not after or after[0] in ("SAY", "SEND", "TELL")))
-            if kinds[n - 1] in ("COMMA", "STOP", "DASH", "BACK") and (taken or one.type == "unquoted"):
+            taken = taken or (
+                one.text in _DONT and (not after or after[0] in ("SAY", "SEND", "TELL"))
+            )
+            if kinds[n - 1] in ("COMMA", "STOP", "DASH", "BACK") and (
+                taken or one.type == "unquoted"
+            ):
                 raise _Blocked("negation")
         words = re.sub("(?i)^that ", "", words)
         asked = "ASK" in self.kinds[: self.tokens.index(leaves[0]) + 1]
         words = words.rstrip("?") if asked else words
+        if last == "COMMA" and kinds[0] == "negation":
+            raise _Blocked("exception")
         if last in _MARKED:
             return words
         if words.lower().startswith("not to "):
@@ -692,7 +819,9 @@ class _Line:
         if "asked" in ways and verb.startswith(("welcome", "wish")):
             return f"{opening} to {words}"
         if "asked" in ways:
-            please = "" if last == "TELLING" else "Please do " if kinds[0] == "negation" else "Please "
+            please = (
+                "" if last == "TELLING" else "Please do " if kinds[0] == "negation" else "Please "
+            )
             return f"{please}{words}"
         first = words.split()[0].strip(",.").lower()
         if words.endswith("?") and first not in _ASKING:
@@ -701,7 +830,9 @@ class _Line:
             raise _Blocked("condition")
         if "exception" in kinds or (kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME"):
             raise _Blocked("exception")
-        clings = first in w.section("clinging").split() or re.fullmatch(r"the \w+|off|him|her|it|that", words)
+        clings = first in w.section("clinging").split() or re.fullmatch(
+            r"the \w+|off|him|her|it|that", words
+        )
         clings = first not in _ASKED if verb == "ask" else clings
         if clings and verb != "remind" and not (opening and first in ("for", "about", "on", "of")):
             raise _Blocked("no_end")

@@ -174,7 +174,7 @@ class _Turn:
         if before.room_id not in ("", room):
             before = Plan(changed=before.changed)
         here = replace(self, room=room, before=before)
-        named = any(one.who for one in reading.orders)
+        named = any(not m.is_pronoun for one in reading.orders for m in one.who)
         looks = (
             verb in ("", "look", "status", "everyone", "who", *CHANGES)
             and reading.why not in _UNREAD
@@ -236,8 +236,16 @@ class _Turn:
         """Whether everybody whom this name could mean was shown."""
         for one, seen in self._answers(turns.LIST_PEERS):
             part = read_roster(seen, self.room)
-            told = [str(v).casefold() for k, v in one.arguments.items() if k in ("name", "role")]
-            if part and part.is_whole and (not told or told[0] in said.casefold()):
+            told = {
+                k: str(v).casefold()
+                for k, v in one.arguments.items()
+                if k not in ("room_id", "limit")
+            }
+            if (
+                part
+                and part.is_whole
+                and told.get("name", told.get("role", "" if not told else "\n")) in said.casefold()
+            ):
                 return True
         return False
 
@@ -439,15 +447,16 @@ def _choice(said: str, options: tuple[Someone, ...], verb: str) -> tuple[Someone
     kinds = {one.type for one in read_so.tokens}
     if kinds & {"negation", "condition", "delay"}:
         return None if {"NAME", "COMMA"} <= kinds else ()
-    places = [one.text for one in read_so.tokens if one.type == "NUMBER"]
+    ordinals = {"first": 1, "second": 2, "third": 3, "two": 2, "three": 3, "last": len(options)}
+    texts = [(one.type, one.text) for one in read_so.tokens]
+    places = [text for kind, text in texts if kind == "NUMBER" or text in ordinals]
     found = read_so.people
     if kinds & _ALL and kinds <= _CHOOSING | _ALL and not found:
         # "both" fits two people only.
         fits = len(options) == 2 or (len(options) > 2 and "both" not in said.lower())
         return options if fits and len(people) == len(options) else ()
     if places and not found:
-        place = {"first": 1, "second": 2, "third": 3, "two": 2, "three": 3, "last": len(options)}
-        number = place.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
+        number = ordinals.get(places[0], int(re.sub(r"\D", "", places[0]) or 0))
         fits = kinds <= _CHOOSING and len(places) == 1 and 0 < number <= len(options)
         return options[number - 1 : number] if fits else ()
     if found and kinds <= _CHOOSING and all(m.sure and m.options[0] in options for m in found):
