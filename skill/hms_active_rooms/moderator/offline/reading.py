@@ -64,6 +64,7 @@ _ASKING: Final = _set(
 )
 _WHO: Final = ("one", "known", "unknown")
 _VAGUE: Final = _set("say shout write")
+_WANTED: Final = _set("TAKE KICK END MUST FRONT reported TO BE")
 _POLITE: Final = _set("please pls plz now asap . !")
 _THROWN: Final = _set("drop give put make")
 _ASKED: Final = _set("if whether for about how why what when where who which")
@@ -386,7 +387,7 @@ class _Line:
         i, before, looks = 0, "", list[Order]()
         while i < len(self.tokens):
             joint, i = self._joint(i)
-            i, back = self._back(i, before)
+            i, back = self._back(i, before) if joint != "BECAUSE" else (i, "")
             if i == len(self.tokens):
                 before = "taken" if back and self.orders else before
                 break
@@ -429,11 +430,11 @@ class _Line:
                     raise _Blocked("question")
                 before = before or "courtesy"
             elif joint not in ("BECAUSE", "FOR") and (look := self._look(part, asked=asked)):
-                if before == "order" and asked and kinds[0] == "IS":
+                if self.orders and asked and not look.who and kinds[0] == "IS":
                     raise _Blocked("question")
                 looks.append(look)
                 before = "look"
-            elif why := self._not_a_statement(part, joint, asked=asked):
+            elif why := self._not_a_statement(i, end, joint, asked=asked):
                 raise _Blocked(why)
             else:
                 start = part[0].start
@@ -494,7 +495,7 @@ class _Line:
         ends = (
             j
             for j in range(i, len(self.tokens))
-            if self.kinds[j] in _MARKS | {"COLON"}
+            if self.kinds[j] in _MARKS | {"COLON", "BUT"}
             or (self.kinds[j] == "AND" and self._starts(j))
             or (self.kinds[j] == "BECAUSE" and j > i)
         )
@@ -538,42 +539,50 @@ class _Line:
 
     # --- statements and looks ---------------------------------------------------------------------
 
-    def _not_a_statement(self, part: Sequence[Token], joint: str, *, asked: bool) -> str:
+    def _not_a_statement(self, i: int, end: int, joint: str, *, asked: bool) -> str:
         """Why these words are no reason that may stand beside an order; "" if they are one."""
-        kinds, i = [one.type for one in part], self.tokens.index(part[-1]) + 1
-        held, behind = set(kinds), self.tokens[i : i + 2]
-        subject = kinds[0] in _SUBJECTS or (
-            kinds[0] == "WORD" and bool({"IS", "negation"} & set(kinds[1:3]))
-        )
-        told = subject and kinds[0] != "OURS" and len(kinds) > 3
+        kinds, held = self.kinds[i:end], set(self.kinds[i:end])
+        speaks = kinds[0] == "WORD" and {"IS", "negation"} & set(kinds[1:3])
+        which = self.tokens[i - 1].text.startswith(("who", "that", "which"))
+        subject, because = bool(kinds[0] in _SUBJECTS or speaks), joint == "BECAUSE" and not which
         # "..., so kick him" and "... . Kick him": what was said is no longer part of the order.
-        parted = any(one.type in ("STOP", "DASH") or one.text.endswith("so") for one in behind)
-        apart = joint == "BECAUSE" or (told and parted and not self.orders)
+        parted = {"STOP", "DASH"} & set(self.kinds[end : end + 2]) or self._so(end)
+        told = subject and kinds[0] != "OURS" and len(kinds) > 3
+        apart = told and bool(parted) and not self.orders
+        early = apart or because or (told and kinds[0] not in ("HE", "IT", "THAT"))
         barred = ["injection", "unquoted", "exception", "condition"]
-        barred += ([] if apart else ["reported", "mood"]) + ([] if told else ["delay"])
-        if why := next((one for one in barred if one in held), ""):
-            return why
-        if asked or (kinds[0] in ("question", "ASK") and joint != "BECAUSE"):
-            return "question"
-        if "negation" in kinds and joint != "BECAUSE":
-            place = kinds.index("negation")
-            wanted = set(kinds[place + 1 : place + 4]) & _set(
-                "TAKE KICK END MUST FRONT reported TO BE"
+        barred += [] if apart or because else ["reported", "mood"]
+        barred += [] if early else ["delay"]
+        if asked or (kinds[0] in ("question", "ASK") and not because):
+            barred = ["question"]
+            held.add("question")
+        last = self.orders[-1] if self.orders else Order("")
+        groups = len(last.who) > 1 or any(
+            isinstance(o, RoleGroup) for m in last.who for o in m.options
+        )
+        if which and joint == "BECAUSE":
+            barred += ["negation"]
+            held |= {"exception"} if groups else set()
+        place = kinds.index("negation") if "negation" in kinds and not because else 0
+        wanted = set(kinds[place + 1 : place + 4]) & _WANTED or len(kinds) < place + 3
+        ours = "OURS" in kinds[:place] and wanted
+        if "negation" in held and not because:
+            denied = (
+                not subject or joint == "FOR" or ours or kinds[place + 1 : place + 2] == ["NAME"]
             )
-            ours = "OURS" in kinds[:place] and (wanted or len(kinds) < place + 3)
-            if not subject or joint == "FOR" or ours or kinds[place + 1 : place + 2] == ["NAME"]:
-                return "negation"
-        if joint in ("BECAUSE", "FOR"):
-            last = self.orders[-1] if self.orders else Order("")
-            which = re.match("who|that|which", self.tokens[self.tokens.index(part[0]) - 1].text)
-            plural = len(last.who) > 1 or any(
-                isinstance(o, RoleGroup) for m in last.who for o in m.options
-            )
-            return (
-                "exception" if (which and plural) or (last.verb == "end" and joint == "FOR") else ""
-            )
-        named = bool(held & _PEOPLE) and (not subject or len(kinds) < 2)
-        return "not_understood" if joint == "AND" or kinds[0] in _ORDERS or named else ""
+            barred += ["negation"] if denied else []
+        named = (
+            bool(held & _PEOPLE)
+            and (not subject or len(kinds) < 2)
+            and joint not in ("BECAUSE", "FOR")
+        )
+        starts = joint == "AND" or (kinds[0] in _ORDERS and joint not in ("BECAUSE", "FOR"))
+        why = next((one for one in barred if one in held), "")
+        unfit = starts or named or (last.verb == "end" and joint == "FOR")
+        return why or ("not_understood" if unfit else "")
+
+    def _so(self, i: int) -> bool:
+        return any(one.text.endswith("so") for one in self.tokens[i : i + 2])
 
     def _look(self, part: Sequence[Token], *, asked: bool) -> Order | None:
         """What is asked about the room or the people, if these words ask."""
