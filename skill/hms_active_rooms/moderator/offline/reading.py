@@ -65,6 +65,12 @@ _ASKING: Final = _set(
 _WHO: Final = ("one", "known", "unknown")
 _VAGUE: Final = _set("say shout write")
 _WANTED: Final = _set("TAKE KICK END MUST FRONT reported TO BE")
+_UNJOINED: Final = {
+    "AND": _set("statement short look denied"),
+    "COLON": _set("look denied short order"),
+}
+"""After what no order may follow, joined so."""
+
 _POLITE: Final = _set("please pls plz now asap . !")
 _THROWN: Final = _set("drop give put make")
 _ASKED: Final = _set("if whether for about how why what when where who which")
@@ -144,11 +150,7 @@ def _raw(line: str) -> Iterator[Token]:
     before = ""
     for match in _TOKEN.finditer(line):
         kind, text, start, end = str(match.lastgroup), match[0], *match.span()
-        if (
-            kind == "STOP"
-            and text == "."
-            and re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before)
-        ):
+        if text == "." and re.fullmatch(r"(?:.*\.)?\w|mr|mrs|ms|dr|prof", before):
             continue
         text = before = text.lower() if text.isascii() else text
         if kind == "WORD" and text.endswith("'s") and text not in w.lexicon():
@@ -169,19 +171,12 @@ def _lexed(line: str, roster: Roster) -> list[Token]:
         if not kind and (mended := _mended(token.text, roster)):
             raw[i] = token._replace(text=mended)
             size, kind = _known(raw, i)
-        held = bool(found) and found[-1].type in _LEADS - {"LEAD"}
+        behind = found[-1].type if found else ""
         if kind == "VOCATIVE":
-            kind = "WORD" if held else "PLEASE"
+            kind = "WORD" if behind in _LEADS - {"LEAD"} else "PLEASE"
         elif kind == "WHICH":
             asks = "THAT" if token.text.startswith("that") else "LIST"
-            behind = found[-1].type if found else ""
-            kind = (
-                "ROLED"
-                if behind == "EVERYONE"
-                else "BECAUSE"
-                if behind in ("WORD", "NAME")
-                else asks
-            )
+            kind = {"EVERYONE": "ROLED", "WORD": "BECAUSE"}.get(behind, asks)
         if _ROOM_ID.fullmatch(token.text):
             while found and found[-1].type in ("ROOM", "LEAD"):
                 token = token._replace(start=found.pop().start)
@@ -230,9 +225,8 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
     """The tokens with the people and roles of the room found among them."""
     out, i = list[Token](), 0
     while i < len(tokens):
-        size, mention = _mention(
-            tokens, i, line, roster, placed=bool(out) and out[-1].type in _LEADS
-        )
+        placed = bool(out) and out[-1].type in _LEADS
+        size, mention = _mention(tokens, i, line, roster, placed)
         token = tokens[i]
         if mention:
             kind = "ROLE" if isinstance(mention.options[0], RoleGroup) else "NAME"
@@ -240,34 +234,24 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
             token = Token(kind, line[token.start : end].lower(), token.start, end, mention)
         out.append(token)
         i += size
-    kinds, spared = [one.type for one in out], 0
+    kinds = [one.type for one in out]
     for i, one in enumerate(out):
         ahead = [kind for kind in kinds[i + 1 :] if kind not in ("DET", "LEAD", "BOTH")][:2]
-        listed = ahead[:1] in (["NAME"], ["ROLE"]) and (
-            ahead[1:] == ["AND"] or not {*ahead[1:]} - _MARKS
-        )
+        listed = {*kinds[i - 1 : i], *ahead[:1]} <= _PEOPLE and i > 0 < len(ahead)
         if one.text == "all" and one.type == "EVERYONE":
             every = ahead[:1] == ["ROLE"] or (not roster.total and ahead[:1] == ["WORD"])
             out[i] = one._replace(type="EVERY" if every else "EVERYONE")
-        elif one.type == "COMMA" and listed and kinds[i - 1 : i] in (["NAME"], ["ROLE"]):
+        elif one.type == "COMMA" and listed and set(ahead[1:]) <= _MARKS | {"AND"}:
             out[i] = one._replace(type="AND")
-        elif kinds[i - 3 : i + 1] == ["NAME", "COMMA", "negation", "NAME"] and kinds[0] == "TELL":
-            # "Tell Ann, not Bob, that ..." is for Ann.
-            if not set(out[i - 3].who.options) & set(one.who.options):
-                spared = i
+        elif one.type == "COMMA" and out[i + 1 : i + 2] and out[i + 1].text == "and":
+            out[i] = one._replace(type="PLEASE")
         elif one.type == "ROLED" and not {"ROLE", "ROLE_WORD"} & set(kinds[i + 1 : i + 3]):
             out[i] = one._replace(type="IN" if one.text == "in the" else "WORD")
-    out = out[: spared - 2] + out[spared + 1 :] if spared else out
-    joined = zip(out, [*out[1:], Token("STOP", "", 0, 0)], strict=True)
-    return [
-        one
-        for one, after in joined
-        if not (one.type == "COMMA" and after.type == "AND" and after.text == "and")
-    ]
+    return out
 
 
 def _mention(
-    tokens: list[Token], i: int, line: str, roster: Roster, *, placed: bool
+    tokens: list[Token], i: int, line: str, roster: Roster, placed: bool
 ) -> tuple[int, Mention | None]:
     """Whom the words from here on mean, as many of them as possible, and how many they are."""
     first = tokens[i]
@@ -282,9 +266,8 @@ def _mention(
     for size in range(min(_MAX_NAME_WORDS, len(tokens) - i), 0, -1):
         span = tokens[i : i + size]
         unknown = all(one.type in ("WORD", "S", "NUMBER") for one in span)
-        role = size == 1 and (
-            first.type in ("LEAD", "EVERYONE", "ROOM") or (placed and not unknown)
-        )
+        titled = first.type in ("LEAD", "EVERYONE", "ROOM") or (placed and not unknown)
+        role = size == 1 and titled
         single = size == 1 and (initial or not (unknown or role or " " in first.text))
         if single or not span[-1].text[-1].isalnum():
             continue
@@ -362,24 +345,14 @@ class _Line:
 
     def _talk(self) -> tuple[Order, ...]:
         """What a whole sentence is that is neither an order nor a look."""
-        texts = [
-            "X" if one.type in _PERSON and one.text != "it" else one.text for one in self.tokens
-        ]
-        spoken = [
-            n for n, kind in enumerate(self.kinds) if kind not in ("COMMA", "STOP", "DASH", "ASKED")
-        ]
-        asked = "ASKED" in self.kinds
-        spoken = spoken or [n for n, text in enumerate(texts) if text == "?"]
-        for first in range(len(spoken)):
-            for last in range(len(spoken), first, -1):
-                said = tuple(" ".join(texts[n] for n in spoken[first:last]).split())
-                around = {self.kinds[n] for n in (*spoken[:first], *spoken[last:])}
-                kind = w.talk().get(said)
-                if (
-                    kind
-                    and not (asked and kind in ("yes", "no", "other"))
-                    and around <= _COURTESY | {"BACK"}
-                ):
+        plain = [one for one in self.tokens if one.type not in _MARKS] or self.tokens
+        texts = ["X" if one.type in _PERSON and one.text != "it" else one.text for one in plain]
+        polite = [one.type in _COURTESY | {"BACK"} for one in plain]
+        for first in range(len(plain)):
+            for last in range(len(plain), first, -1):
+                kind = w.talk().get(tuple(" ".join(texts[first:last]).split()))
+                answers = kind in ("yes", "no", "other") and "ASKED" in self.kinds
+                if kind and not answers and all(polite[:first] + polite[last:]):
                     return (Order(kind),)
         return ()
 
@@ -394,12 +367,8 @@ class _Line:
             end = self._end(i)
             part, kinds = self.tokens[i:end], self.kinds[i:end]
             asked = self._ends_asked(end)
-            if (
-                back
-                and self.orders
-                and [kind for kind in kinds if kind not in _COURTESY | _LEADS]
-                in (["NAME"], ["ROLE"])
-            ):
+            plain = [kind for kind in kinds if kind not in _COURTESY | _LEADS]
+            if back and self.orders and plain in (["NAME"], ["ROLE"]):
                 self._corrected(part, negated=back == "negation")
                 before = "spared" if back == "negation" else "order"
             elif back == "negation" and (before or not self._order(i)[0]):
@@ -408,15 +377,8 @@ class _Line:
                 end, before = self._order(i)[1], "denied"
             elif (found := self._order(i))[0]:
                 order, end, polite = found
-                barred = {
-                    "AND": ("statement", "short", "look", "denied"),
-                    "COLON": ("look", "denied", "short", "order"),
-                }
-                if (
-                    before == "spared"
-                    or joint in ("BECAUSE", "FOR")
-                    or before in barred.get(joint, ())
-                ):
+                reason = joint in ("BECAUSE", "FOR") or before == "spared"
+                if reason or before in _UNJOINED.get(joint, ()):
                     raise _Blocked("not_understood")
                 if self._ends_asked(end) and not polite:
                     raise _Blocked("question")
@@ -437,11 +399,8 @@ class _Line:
             elif why := self._not_a_statement(i, end, joint, asked=asked):
                 raise _Blocked(why)
             else:
-                start = part[0].start
-                if joint == "BECAUSE" and (
-                    match := re.search(r"as (\w+)$", self.tokens[i - 1].text)
-                ):
-                    start = self.tokens[i - 1].end - len(match[1])
+                which = re.search(r"(?<=as )\w+$", self.tokens[i - 1].text)
+                start = self.tokens[i - 1].end - len(which[0]) if which else part[0].start
                 self.reasons.append(self.typed[start : part[-1].end].strip(" .!,)"))
                 told = {"IS", "S", "HE", "OURS"} & set(kinds) and len(kinds) > 2
                 before = "statement" if told else "short"
@@ -451,22 +410,19 @@ class _Line:
         if any(order.verb not in CHANGES for order in self.orders):
             return tuple(self.orders) if len(self.orders) == 1 else ()
         reason = "; ".join(self.reasons) or None
-        told = (
-            replace(one, words=one.words or reason or "")
-            if one.verb == "tell"
-            else replace(one, reason=reason)
-            for one in self.orders
-        )
-        return tuple(told) or tuple(looks[:1])
+        tells = [one.verb == "tell" for one in self.orders]
+        for n, one in enumerate(self.orders):
+            said = one.words or reason or ""
+            self.orders[n] = replace(one, words=said) if tells[n] else replace(one, reason=reason)
+        return tuple(self.orders or looks[:1])
 
     def _joint(self, i: int) -> tuple[str, int]:
         """What joins the part behind these marks and words to the one before."""
         kinds = list[str]()
         while i < len(self.tokens) and self.kinds[i] in _CUTS - {"HE", "OURS", "BACK"}:
-            plainly = self.tokens[i].text.endswith(("so", "then")) or (
-                self.kinds[i] == "FOR" and not self.orders
-            )
-            kinds.append("COMMA" if plainly or self.kinds[i] == "BUT" else self.kinds[i])
+            plainly = self.tokens[i].text.endswith(("so", "then", "but"))
+            early = self.kinds[i] == "FOR" and not self.orders
+            kinds.append("COMMA" if plainly or early else self.kinds[i])
             i += 1
         ranked = ("BECAUSE", "FOR", "COLON", "AND", *_MARKS)
         return next((one for one in ranked if one in kinds), ""), i
@@ -476,11 +432,8 @@ class _Line:
         start, back, last = i, "", i
         while i < len(self.tokens):
             negated = self.kinds[i] == "negation" and (before or self.tokens[i].text in _DONT)
-            stops = self.tokens[i].text == "stop" and self.kinds[i + 1 :][:1] in (
-                [],
-                ["PLEASE"],
-                *([one] for one in _MARKS),
-            )
+            ahead = set(self.kinds[i + 1 : i + 2])
+            stops = self.tokens[i].text == "stop" and ahead <= _MARKS | {"PLEASE"}
             if self.kinds[i] == "BACK" or negated or stops:
                 back, last = "negation" if negated or back == "negation" else "BACK", i
             elif self.kinds[i] not in ("COMMA", "STOP", "DASH", "PLEASE"):
@@ -505,27 +458,21 @@ class _Line:
         """Whether an order begins behind this joint."""
         skipped = _COURTESY | _set("COMMA DASH ASKED BACK negation")
         kinds = [kind for kind in self.kinds[i:] if kind not in skipped][:2]
-        return kinds[:1] != [] and (
-            kinds[0] in _STARTS or (kinds[0] in _PEOPLE and kinds[1:] in (["MUST"], ["OUT"]))
-        )
+        goes = kinds[0:1] and kinds[0] in _PEOPLE and kinds[1:] in (["MUST"], ["OUT"])
+        return bool(goes or _STARTS & set(kinds[:1]))
 
     def _ends_asked(self, i: int) -> bool:
-        return (
-            next((kind for kind in self.kinds[i:] if kind not in ("PAREN", "PLEASE")), "")
-            == "ASKED"
-        )
+        ahead = [kind for kind in self.kinds[i:] if kind not in ("PAREN", "PLEASE")]
+        return ahead[:1] == ["ASKED"]
 
     def _ordered(self, order: Order, *, instead: bool, rewords: bool) -> None:
         last = self.orders.pop() if self.orders else Order("")
+        goes_on = last.verb == order.verb == "tell" and not last.words
         if last.verb == "end" and order.verb in ("end", "end_it", "lock_only"):
             order = replace(last, lock=order.lock or last.lock or order.verb == "lock_only")
-        elif last.verb == order.verb == "tell" and rewords:
+        elif last.verb == order.verb == "tell" and rewords and last.words:
             order = replace(last, words=order.words)
-        elif (
-            last.verb == order.verb == "tell"
-            and not last.words
-            and all(m.is_pronoun for m in order.who)
-        ):
+        elif goes_on and all(m.is_pronoun for m in order.who):
             order = replace(order, who=last.who)
         elif last.verb and not instead:
             self.orders.append(last)
