@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hms_active_rooms.moderator.offline import words as w
-from hms_active_rooms.moderator.offline.roster import Mention, Peer, RoleGroup, Roster, key
+from hms_active_rooms.moderator.offline.roster import Mention, RoleGroup, Roster, key
 from hms_active_rooms.untrusted import escaped
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ _UNJOINED: Final = {
 }
 """After what no order may follow, joined so."""
 
+_THEM: Final = _set("he she they")
+_JOINTS: Final = _set("AND COMMA STOP DASH")
+_AUDIENCE: Final = _PERSON | _LEADS | _set("EVERYONE WORD")
 _POLITE: Final = _set("please pls plz now asap . !")
 _THROWN: Final = _set("drop give put make")
 _ASKED: Final = _set("if whether for about how why what when where who which")
@@ -489,47 +492,35 @@ class _Line:
     def _not_a_statement(self, i: int, end: int, joint: str, *, asked: bool) -> str:
         """Why these words are no reason that may stand beside an order; "" if they are one."""
         kinds, held = self.kinds[i:end], set(self.kinds[i:end])
-        speaks = kinds[0] == "WORD" and {"IS", "negation"} & set(kinds[1:3])
-        which = self.tokens[i - 1].text.startswith(("who", "that", "which"))
-        subject, because = bool(kinds[0] in _SUBJECTS or speaks), joint == "BECAUSE" and not which
-        # "..., so kick him" and "... . Kick him": what was said is no longer part of the order.
-        parted = {"STOP", "DASH"} & set(self.kinds[end : end + 2]) or self._so(end)
-        told = subject and kinds[0] != "OURS" and len(kinds) > 3
-        apart = told and bool(parted) and not self.orders
-        early = apart or because or (told and kinds[0] not in ("HE", "IT", "THAT"))
-        barred = ["injection", "unquoted", "exception", "condition"]
-        barred += [] if apart or because else ["reported", "mood"]
-        barred += [] if early else ["delay"]
-        if asked or (kinds[0] in ("question", "ASK") and not because):
-            barred = ["question"]
-            held.add("question")
         last = self.orders[-1] if self.orders else Order("")
-        groups = len(last.who) > 1 or any(
-            isinstance(o, RoleGroup) for m in last.who for o in m.options
-        )
-        if which and joint == "BECAUSE":
-            barred += ["negation"]
-            held |= {"exception"} if groups else set()
-        place = kinds.index("negation") if "negation" in kinds and not because else 0
-        wanted = set(kinds[place + 1 : place + 4]) & _WANTED or len(kinds) < place + 3
-        ours = "OURS" in kinds[:place] and wanted
+        which = joint == "BECAUSE" and self.tokens[i - 1].text.startswith(("who", "that", "which"))
+        because, joined = joint == "BECAUSE" and not which, joint in ("BECAUSE", "FOR")
+        speaks = kinds[0] == "WORD" and bool({"IS", "negation"} & set(kinds[1:3]))
+        subject = kinds[0] in _SUBJECTS or speaks
+        told = subject and kinds[0] != "OURS" and len(kinds) > 3
+        # "..., so kick him" and "... . Kick him": what was said is no longer part of the order.
+        behind = self.tokens[end : end + 2]
+        parted = any(one.type in ("STOP", "DASH") or one.text.endswith("so") for one in behind)
+        apart = because or (told and parted and not self.orders)
+        if asked or (kinds[0] in ("question", "ASK") and not because):
+            return "question"
+        barred = ["injection", "unquoted", "exception", "condition"]
+        barred += [] if apart else ["reported", "mood"]
+        barred += [] if apart or (told and kinds[0] not in ("HE", "IT", "THAT")) else ["delay"]
         if "negation" in held and not because:
-            denied = (
-                not subject or joint == "FOR" or ours or kinds[place + 1 : place + 2] == ["NAME"]
-            )
+            place = kinds.index("negation")
+            wanted = set(kinds[place + 1 : place + 4]) & _WANTED or len(kinds) < place + 3
+            ours = "OURS" in kinds[:place] and wanted
+            spared = kinds[place + 1 : place + 2] == ["NAME"]
+            denied = which or joint == "FOR" or ours or spared or not subject
             barred += ["negation"] if denied else []
-        named = (
-            bool(held & _PEOPLE)
-            and (not subject or len(kinds) < 2)
-            and joint not in ("BECAUSE", "FOR")
-        )
-        starts = joint == "AND" or (kinds[0] in _ORDERS and joint not in ("BECAUSE", "FOR"))
-        why = next((one for one in barred if one in held), "")
-        unfit = starts or named or (last.verb == "end" and joint == "FOR")
-        return why or ("not_understood" if unfit else "")
-
-    def _so(self, i: int) -> bool:
-        return any(one.text.endswith("so") for one in self.tokens[i : i + 2])
+        if why := next((one for one in barred if one in held), ""):
+            return why
+        groups = len(last.who) > 1 or any(m.is_group for m in last.who)
+        if (which and groups) or (last.verb == "end" and joint == "FOR"):
+            return "exception"
+        aimless = kinds[0] in _ORDERS or (held & _PEOPLE and (not subject or len(kinds) < 2))
+        return "not_understood" if joint == "AND" or (aimless and not joined) else ""
 
     def _look(self, part: Sequence[Token], *, asked: bool) -> Order | None:
         """What is asked about the room or the people, if these words ask."""
@@ -539,24 +530,16 @@ class _Line:
         shows = start in ("TAKE", "SEND") and plain[0].text in _SHOWING and held <= _SHOWN
         named = asked and start in ("NAME", "ROLE", "EVERYONE", "ROOM")
         is_look = start in _LOOKS or shows or named or "LIST" in kinds[:3] or "COUNT" in kinds[:4]
-        who = tuple(
-            one.who or Mention(one.text, is_pronoun=True)
-            for one in plain
-            if one.type in _PEOPLE | {"PRON"} or one.text in ("he", "she", "they")
-        )
-        called = "LEAD" in held or "LIST" not in held
-        if not who and start in ("IS", "FIND") and "WORD" in kinds[1:4] and called:
+        spoken = [t for t in plain if t.type in _PEOPLE | {"PRON"} or t.text in _THEM]
+        who = tuple(t.who or Mention(t.text, is_pronoun=True) for t in spoken)
+        called = start in ("IS", "FIND") and ("LEAD" in held or "LIST" not in held)
+        if called and not who and "WORD" in kinds[1:4]:
             first = kinds.index("WORD")
             last = first + (kinds[first + 1 : first + 2] == ["WORD"])
             who = (Mention(self.line[plain[first].start : plain[last].end]),)
-        state = (
-            bool(held & {"STATE", "OVER"}) and not (who and who[0].options) and "COUNT" not in held
-        )
-        if (
-            state
-            and (is_look or asked or "ROOM" in held or len(kinds) < 3)
-            and not held & _NO_LOOK - {"LOCK"}
-        ):
+        state = held & {"STATE", "OVER"} and "COUNT" not in held and not (who and who[0].options)
+        of_room = is_look or asked or "ROOM" in held or len(kinds) < 3
+        if state and of_room and not held & _NO_LOOK - {"LOCK"}:
             return Order("status")
         barred = _NO_LOOK if shows or start in _LOOKS - {"STATE"} else _NO_LOOK | {"TAKE", "SEND"}
         late = "delay" in held and not asked and start in ("FIND", "question", "STATE")
@@ -580,7 +563,7 @@ class _Line:
 
     def _order(self, i: int) -> tuple[Order | None, int, bool]:
         """The longest order that begins here, where it ends, and whether it was politely asked."""
-        if not _ORDERS | _set("MUST OUT COLON") & set(self.kinds[i:]):
+        if not (_ORDERS | _set("MUST OUT COLON")) & set(self.kinds[i:]):
             return None, i, False
         if self.kinds[i] == "CANNOT":
             return Order("cannot", words=self.tokens[i].text), len(self.tokens), True
@@ -591,13 +574,7 @@ class _Line:
             cut = token.type in _CUTS
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
-            if (
-                cut
-                and token.type != "COLON"
-                and self._starts(j)
-                and self._next(j)
-                and self.kinds[i] != "LOCK"
-            ):
+            if cut and self.kinds[i] != "LOCK" and self._starts(j) and self._next(j):
                 break
             later = told and (fed[-1].type == "LEAD" or len(fed) == len(told[1]))
             words = fed and token.type != "ASKED" and not later
@@ -618,7 +595,8 @@ class _Line:
 
     def _next(self, j: int) -> bool:
         """Whether the order behind this mark follows at once, or behind a joint of its own."""
-        return self.kinds[j] != "COMMA" or self.kinds[j + 1] in _ORDERS | {"AND"}
+        marked = self.kinds[j] in ("COMMA", "COLON")
+        return not marked or (self.kinds[j] == "COMMA" and self.kinds[j + 1] in _ORDERS | {"AND"})
 
     def _message(
         self, i: int, parser: Any, fed: list[Token], start: int
@@ -626,39 +604,23 @@ class _Line:
         """A message, whose words begin there; they go on up to the next order, or to the end if
         they are marked."""
         end, more = len(self.tokens), list[Token]()
-        if fed[-1].type not in ("COLON", "MARK", "THAT"):
-            joints = (
-                j
-                for j in range(start + 1, end)
-                if self.kinds[j] in ("AND", "COMMA", "STOP", "DASH")
-            )
-            end = next((j for j in joints if self._starts(j)), end)
+        joints = (j for j in range(start + 1, end) if self.kinds[j] in _JOINTS and self._starts(j))
+        end = end if fed[-1].type in ("COLON", "MARK", "THAT") else next(joints, end)
         last = end
         while self.kinds[last - 1] in ("PLEASE", "STOP") and last > start + 1:
             last -= 1
-        to = next((j for j in range(last - 1, start, -1) if self.kinds[j] == "TO"), 0)
-        if (
-            fed[-1].type == "SAY"
-            and to
-            and set(self.kinds[to + 1 : last]) <= _PERSON | _LEADS | {"EVERYONE", "WORD"}
-        ):
+        to = next((j for j in range(last - 1, start, -1) if self.kinds[j] == "TO"), last)
+        if fed[-1].type == "SAY" and set(self.kinds[to + 1 : last]) <= _AUDIENCE:
             more = self.tokens[to:last]
-        stop = (
-            more[0].start
-            if more
-            else self.tokens[end].start
-            if end < len(self.tokens)
-            else len(self.line)
-        )
-        words = self.typed[self.tokens[start].start : stop].strip()
-        parser, tree = _fed(parser, self.tokens[start]._replace(type="WORDS")), None
-        for one in more:
+        ends = [*more, *self.tokens[end:], Token("STOP", "", len(self.line), 0)]
+        words = self.typed[self.tokens[start].start : ends[0].start].strip()
+        for one in (self.tokens[start]._replace(type="WORDS"), *more, None):
             parser = parser and _fed(parser, one)
-        if (tree := parser and _fed(parser, None)) is None:
+        if parser is None:
             return None, i, False
         sure = fed[-1].type in ("COLON", "EVERYONE") or bool(self.roster.total)
         self.told = min(self.told, self.tokens[start].start if sure else self.told)
-        return self._meant(tree, fed, words, i), end, "ASK" in self.kinds[i:start]
+        return self._meant(parser, fed, words, i), end, "ASK" in self.kinds[i:start]
 
     def _meant(self, tree: Tree[Token], fed: Sequence[Token], words: str, i: int) -> Order | None:
         """The order of a tree, whose message has these words."""
@@ -668,7 +630,7 @@ class _Line:
         named = [one for one in root.iter_subtrees_topdown() if one.data in _WHO]
         who = tuple(m for one in named for m in self._who(one))
         about = tuple(one.who for one in self.tokens[:i] if one.who)
-        if any(one.type == "HE" and one.text not in ("he", "she", "they") for one in leaves):
+        if any(one.type == "HE" and one.text not in _THEM for one in leaves):
             return None
         if root.data == "remove":
             everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
@@ -676,16 +638,9 @@ class _Line:
         if root.data != "tell":
             bare = kinds == ["END"] and first.text != "end"
             return None if bare else Order(str(root.data), lock="LOCK" in kinds)
-        groups = all(isinstance(one, RoleGroup) for m in who for one in m.options)
         addressed = not isinstance(root.children[0], tuple) and not {"TELL", "NOTE"} & set(kinds)
-        if addressed and not groups:
-            return None
-        if (
-            first.type == "SEND"
-            and first.text in _THROWN
-            and fed[-1].type == "COLON"
-            and "NOTE" not in kinds
-        ):
+        thrown = first.type == "SEND" and first.text in _THROWN and "NOTE" not in kinds
+        if (addressed and not all(m.is_group for m in who)) or (thrown and "COLON" in kinds):
             return None
         goes_on = bool(self.orders) and not self.orders[-1].words
         if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
@@ -694,45 +649,31 @@ class _Line:
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
         """Whom a part of an order names; nobody: everyone."""
-        leaves = {one.type: one for one in tree.scan_values(lambda _: True)}
         parts = list(tree.scan_values(lambda _: True))
-        leads = bool(_LEADS & set(leaves))
+        held = {one.type: one for one in parts}
+        name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
+        leads, every = bool(_LEADS & set(held)), bool({"EVERY", "EVERYONE"} & set(held))
         if tree.data != "one":
             spoken = [one for one in parts if one.type not in _LEADS]
             said = self.line[spoken[0].start : spoken[-1].end].strip("\"'")
-            known = leaves["NAME"].who if "NAME" in leaves else None
-            near = self.roster.near(said, whole=known is not None)
-            if known:
-                return (Mention(said, near, sure=known.sure and near == known.options),)
-            begun = () if near or not leads else self.roster.begun(said)
-            return (Mention(said, near or begun, sure=len(begun) == 1),)
-        name, role = (leaves[kind].who if kind in leaves else None for kind in ("NAME", "ROLE"))
+            near = self.roster.near(said, whole=name is not None)
+            begun = () if near or name or not leads else self.roster.begun(said)
+            sure = name.sure and near == name.options if name else len(begun) == 1
+            return (Mention(said, near or begun, sure),)
         if name and role:
-            of_role = tuple(
-                p for p in name.options if isinstance(p, Peer) and p.role == role.options[0].role
-            )
-            return (Mention(name.said, of_role, sure=name.sure or len(of_role) == 1),)
+            return (name.of(self.roster.with_role(role.options[0].role)),)
+        if role and "ROLE_WORD" in held and not every:
+            return (Mention(f"{role.options[0].role} role"),)
         if role:
-            every = bool({"EVERY", "EVERYONE"} & set(leaves))
-            group = role.options[0]
-            people = self.roster.with_role(group.role)
-            if "ROLE_WORD" in leaves and not every:
-                return (Mention(f"{group.role} role"),)
-            few = isinstance(group, RoleGroup) and len(people) == group.count <= _FEW
-            if every or role.sure or not leads or not few:
-                return (role._replace(sure=role.sure or every),)
-            return (Mention(role.said, people, sure=len(people) == 1),)
+            people = self.roster.with_role(role.options[0].role)
+            few = leads and not (every or role.sure) and len(people) <= _FEW
+            some = Mention(role.said, people, sure=len(people) == 1)
+            return (some if few and people else role._replace(sure=role.sure or every),)
         if name:
-            both = (
-                "BOTH" in leaves
-                and len({p.user_id for p in name.options if isinstance(p, Peer)}) == 2
-            )
-            return (
-                tuple(Mention(name.said, (p,), sure=True) for p in name.options)
-                if both
-                else (name,)
-            )
-        return () if "EVERYONE" in leaves else (Mention(parts[-1].text, is_pronoun=True),)
+            both = "BOTH" in held and len({one.user_id for one in name.people}) == 2
+            apart = tuple(Mention(name.said, (one,), sure=True) for one in name.people)
+            return apart if both else (name,)
+        return () if "EVERYONE" in held else (Mention(parts[-1].text, is_pronoun=True),)
 
     def _said(
         self, tree: Tree[Token], leaves: Sequence[Token], last: str, words: str, i: int

@@ -66,6 +66,19 @@ class Mention(NamedTuple):
     sure: bool = False
     is_pronoun: bool = False
 
+    @property
+    def people(self) -> tuple[Peer, ...]:
+        return tuple(one for one in self.options if isinstance(one, Peer))
+
+    @property
+    def is_group(self) -> bool:
+        return any(isinstance(one, RoleGroup) for one in self.options)
+
+    def of(self, people: Sequence[Peer]) -> Mention:
+        """Those of them who are among these people."""
+        options = tuple(one for one in self.people if one in people)
+        return self._replace(options=options, sure=self.sure or len(options) == 1)
+
 
 class Roster(BaseModel):
     """What is known of a room.
