@@ -516,7 +516,7 @@ class _Line:
             barred += ["negation"] if denied else []
         if why := next((one for one in barred if one in held), ""):
             return why
-        groups = len(last.who) > 1 or any(m.is_group for m in last.who)
+        groups = len(last.who) > 1 or any(m.groups for m in last.who)
         if (which and groups) or (last.verb == "end" and joint == "FOR"):
             return "exception"
         aimless = kinds[0] in _ORDERS or (held & _PEOPLE and (not subject or len(kinds) < 2))
@@ -640,7 +640,7 @@ class _Line:
             return None if bare else Order(str(root.data), lock="LOCK" in kinds)
         addressed = not isinstance(root.children[0], tuple) and not {"TELL", "NOTE"} & set(kinds)
         thrown = first.type == "SEND" and first.text in _THROWN and "NOTE" not in kinds
-        if (addressed and not all(m.is_group for m in who)) or (thrown and "COLON" in kinds):
+        if (addressed and not all(m.groups for m in who)) or (thrown and "COLON" in kinds):
             return None
         goes_on = bool(self.orders) and not self.orders[-1].words
         if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
@@ -661,14 +661,15 @@ class _Line:
             sure = name.sure and near == name.options if name else len(begun) == 1
             return (Mention(said, near or begun, sure),)
         if name and role:
-            return (name.of(self.roster.with_role(role.options[0].role)),)
+            return (name.of(self.roster.with_role(role.groups[0].role)),)
         if role and "ROLE_WORD" in held and not every:
-            return (Mention(f"{role.options[0].role} role"),)
+            return (Mention(f"{role.groups[0].role} role"),)
         if role:
-            people = self.roster.with_role(role.options[0].role)
-            few = leads and not (every or role.sure) and len(people) <= _FEW
+            [group] = role.groups
+            people = self.roster.with_role(group.role)
+            few = leads and not (every or role.sure) and len(people) == group.count <= _FEW
             some = Mention(role.said, people, sure=len(people) == 1)
-            return (some if few and people else role._replace(sure=role.sure or every),)
+            return (some if few else role._replace(sure=role.sure or every),)
         if name:
             both = "BOTH" in held and len({one.user_id for one in name.people}) == 2
             apart = tuple(Mention(name.said, (one,), sure=True) for one in name.people)

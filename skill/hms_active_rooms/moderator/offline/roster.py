@@ -71,8 +71,8 @@ class Mention(NamedTuple):
         return tuple(one for one in self.options if isinstance(one, Peer))
 
     @property
-    def is_group(self) -> bool:
-        return any(isinstance(one, RoleGroup) for one in self.options)
+    def groups(self) -> tuple[RoleGroup, ...]:
+        return tuple(one for one in self.options if isinstance(one, RoleGroup))
 
     def of(self, people: Sequence[Peer]) -> Mention:
         """Those of them who are among these people."""

@@ -33,7 +33,7 @@ from hms_active_rooms.moderator.offline.roster import (
     Someone,
     read_roster,
 )
-from hms_active_rooms.moderator.offline.words import phrases, rows, say
+from hms_active_rooms.moderator.offline.words import cannot, say
 from hms_active_rooms.tools.arguments import MAX_ROWS
 from hms_active_rooms.untrusted import quoted
 
@@ -46,9 +46,10 @@ _MAX_TURNS_BACK: Final = 8
 _MAX_LOOKS: Final = 16
 _SHORT_ID: Final = re.compile("[0-9a-fA-F]{8}[0-9a-fA-F-]{0,28}")
 _STATUS: Final = Order("status")
+_LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
 _UNREAD: Final = ("unreadable", "injection")
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
-_TOO: Final = ("too", "as well", "also", "now")
+_TOO: Final = frozenset(("too", "as well", "also", "now"))
 _NAMING: Final = frozenset(("NAME", "BACK", "PLEASE", "COMMA", "STOP", "DET", "LEAD", "THAT"))
 _AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
@@ -175,10 +176,7 @@ class _Turn:
             before = Plan(changed=before.changed)
         here = replace(self, room=room, before=before)
         named = any(not m.is_pronoun for one in reading.orders for m in one.who)
-        looks = (
-            verb in ("", "look", "status", "everyone", "who", *CHANGES)
-            and reading.why not in _UNREAD
-        )
+        looks = verb in _LOOKING and reading.why not in _UNREAD
         if room and looks and (reading.unknown or named):
             reading = read(self.said, here._roster(reading.unknown))
         orders = reading.orders or here._again(reading)
@@ -191,6 +189,10 @@ class _Turn:
         """Ends the turn with a reply. It leaves whom the conversation is about, and no question."""
         fresh: dict[str, Any] = {"calls": (), "asks": False, "heard": "", **left}
         raise _Stop(replace(self.before, text=say(text), room_id=self.room, **fresh))
+
+    def _ask(self, text: str, order: Order, options: Sequence[Someone] = ()) -> NoReturn:
+        """Ends the turn with a question: which of them, or for what the order lacks."""
+        self._stop(text, asks=True, order=order, options=tuple(options[:MAX_OPTIONS]))
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -220,10 +222,8 @@ class _Turn:
 
     def _roster(self, names: Sequence[str] = ()) -> Roster:
         """What this turn has read of the room; if that is only a part, the names are looked for."""
-        read = [
-            (one, read_roster(seen, self.room)) for one, seen in self._answers(turns.LIST_PEERS)
-        ]
-        everyone, parts = read[0][1], [part for _, part in read[1:] if part]
+        read = [read_roster(seen, self.room) for _, seen in self._answers(turns.LIST_PEERS)]
+        everyone, parts = read[0], [part for part in read[1:] if part]
         if everyone is None or everyone.matching != everyone.total or len(parts) + 1 < len(read):
             self._stop("unreadable_answer")
         if not everyone.is_whole and names and not parts:
@@ -232,20 +232,12 @@ class _Turn:
         people = {peer.id: peer for part in (everyone, *parts) for peer in part.peers}
         return everyone.model_copy(update={"peers": tuple(people.values())})
 
-    def _all_seen(self, said: str, roster: Roster) -> bool:
+    def _all_seen(self, said: str) -> bool:
         """Whether everybody whom this name could mean was shown."""
         for one, seen in self._answers(turns.LIST_PEERS):
-            part = read_roster(seen, self.room)
-            told = {
-                k: str(v).casefold()
-                for k, v in one.arguments.items()
-                if k not in ("room_id", "limit")
-            }
-            if (
-                part
-                and part.is_whole
-                and told.get("name", told.get("role", "" if not told else "\n")) in said.casefold()
-            ):
+            told = [str(v).casefold() for k, v in one.arguments.items() if k in ("name", "role")]
+            part, filtered = read_roster(seen, self.room), set(one.arguments) - {"room_id"}
+            if part and part.is_whole and (not filtered or (told and told[0] in said.casefold())):
                 return True
         return False
 
@@ -294,7 +286,7 @@ class _Turn:
             case "remove":
                 unnamed = all(one.is_pronoun for one in order.who)
                 if unnamed and not (before.focus or order.about or before.heard):
-                    self._stop("who", asks=True, order=order, options=())
+                    self._ask("who", order)
                 return self._acted(order, self._people(order))
             case "verify" if tool in ("", SendMessage.tool):
                 self._stop(say("message" if tool else "nothing_pending", state=state))
@@ -306,12 +298,7 @@ class _Turn:
                 ran = state in ("done", "unknown")
                 self._stop(say("cannot_undo", then=say(tool)) if ran else "nothing_pending")
             case "cannot":
-                ways = (
-                    why
-                    for told, why in rows("cannot")
-                    if order.words in map(" ".join, phrases(told))
-                )
-                self._stop(say("cannot", what=next(ways)))
+                self._stop(say("cannot", what=cannot()[order.words]))
             case "other":
                 others = tuple(one for one in before.options if one not in before.focus)
                 if before.order and self.room and len(others) + 1 == len(before.options) == 2:
@@ -342,16 +329,14 @@ class _Turn:
             if not options and not roster.is_whole and _SHORT_ID.fullmatch(one.said):
                 # Ids cannot be looked for; the gate finds whose it is, or nobody's.
                 options, sure = (Peer(one.said, "", "", ""),), True
-            elif not any(isinstance(o, RoleGroup) for o in options) and not self._all_seen(
-                one.said, roster
-            ):
+            elif not one.groups and not self._all_seen(one.said):
                 self._stop("too_many_alike")
             if not options:
                 self._stop(roster.nobody(one.said))
             if not sure:
-                text, alone = roster.which(options), len(order.who) == 1
-                text = text if alone else f"{text}\n{say('several')}"
-                self._stop(text, asks=alone, order=order, options=options[:MAX_OPTIONS])
+                if len(order.who) > 1:
+                    self._stop(f"{roster.which(options)}\n{say('several')}")
+                self._ask(roster.which(options), order, options)
             chosen += options
         but = {o for one in order.but for o in one.options}
         spared = {part for one in but for part in (one, one.role)}
@@ -363,24 +348,19 @@ class _Turn:
     def _pronoun(self, word: str, order: Order, roster: Roster) -> tuple[Someone, ...]:
         told = order.about or (read(self.before.heard, roster).people if self.before.heard else ())
         if unsure := [one for one in told if one.options and not one.sure and order.about]:
-            self._stop(
-                roster.which(unsure[0].options),
-                asks=True,
-                order=order,
-                options=unsure[0].options[:MAX_OPTIONS],
-            )
+            self._ask(roster.which(unsure[0].options), order, unsure[0].options)
         named = tuple(dict.fromkeys(chain(*(one.options for one in told))))
         focus = named or self.before.focus
         group = len(focus) > 1 or any(isinstance(one, RoleGroup) for one in focus)
         gone = any(isinstance(one, Peer) and one not in roster.peers for one in focus)
         many = word in ("they", "'em", "em") or "them" in word
         if not focus or gone or (group and not many):
-            self._stop("who", asks=True, order=order, options=())
+            self._ask("who", order)
         return focus
 
     def _tell(self, order: Order) -> Plan:
         if not order.words:
-            self._stop("no_message", asks=True, order=order, options=())
+            self._ask("no_message", order)
         if not order.who:
             return self._acted(order, (None,))
         who = self._people(order)
@@ -422,13 +402,12 @@ class _Turn:
         """The last order for somebody else: "same for Priya", "no, I mean Chen"."""
         last, kinds = self.before.order, [one.type for one in reading.tokens]
         people = [one for one in reading.tokens if one.type == "NAME"]
-        again = any(
-            one.type in ("BACK", "SAME", "AND") or one.text in _TOO for one in reading.tokens
-        )
+        texts = {one.text for one in reading.tokens}
+        again = {"BACK", "SAME", "AND"} & set(kinds) or texts & _TOO
         spared = "negation" in kinds
         if last is None or last.verb not in ("tell", "remove") or (not again and not spared):
             return ()
-        yes = any(one.text.startswith("y") for one in reading.tokens)
+        yes = any(text.startswith("y") for text in texts)
         if yes or not set(kinds) <= _AGAIN or len(people) != 1 + spared:
             return ()
         return (replace(last, who=reading.people[-1:], about=(), but=(), reason=None),)

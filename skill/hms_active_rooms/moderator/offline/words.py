@@ -57,7 +57,7 @@ def _ways(phrase: str) -> list[Phrase]:
 def lexicon() -> dict[str, list[tuple[Phrase, str]]]:
     """The phrases with their class by their first word, the longest first."""
     found = defaultdict[str, list[tuple[Phrase, str]]](list)
-    lists = {**section("words"), "CANNOT": ",".join(told for told, _ in rows("cannot"))}
+    lists = {**section("words"), "CANNOT": ",".join(cannot())}
     for kind, text in lists.items():
         for phrase in phrases(text):
             found[phrase[0]].append((phrase, kind))
@@ -71,6 +71,12 @@ def talk() -> dict[Phrase, str]:
     """What a whole sentence may be, without being an order or a look."""
     kinds = section("talk").items()
     return {phrase: kind for kind, text in kinds for phrase in phrases(text)}
+
+
+@cache
+def cannot() -> dict[str, str]:
+    """What no tool can do, and what is said of it."""
+    return {" ".join(one): why for told, why in rows("cannot") for one in phrases(told)}
 
 
 def say(reply: str, **parts: object) -> str:
