@@ -306,13 +306,16 @@ def _fed(parser: Any, token: Token | None) -> Any:
     """The parser that has taken this token too, of no token the tree; None: it does not take it."""
     from lark import UnexpectedInput
 
-    if token and token.type not in parser.choices():
+    if token and token.type.upper() not in parser.choices():
         return None
     further = parser.copy()
     try:
-        return (further.feed_token(token), further)[1] if token else further.feed_eof()
+        if token is None:
+            return further.feed_eof()
+        further.feed_token(token._replace(type=token.type.upper()))
     except UnexpectedInput:
         return None
+    return further
 
 
 class _Blocked(Exception):
@@ -628,7 +631,11 @@ class _Line:
         leaves = list(root.scan_values(lambda _: True))
         first, kinds = leaves[0], [one.type for one in leaves]
         named = [one for one in root.iter_subtrees_topdown() if one.data in _WHO]
-        who = tuple(m for one in named for m in self._who(one))
+        but = {id(one) for part in root.find_data("spared") for one in part.iter_subtrees()}
+        who = tuple(m for one in named if id(one) not in but for m in self._who(one))
+        spared = {o for one in named if id(one) in but for m in self._who(one) for o in m.options}
+        if spared & {o for m in who for o in m.options} or (but and any(m.groups for m in who)):
+            raise _Blocked("exception")
         about = tuple(one.who for one in self.tokens[:i] if one.who)
         if any(one.type == "HE" and one.text not in _THEM for one in leaves):
             return None
