@@ -507,7 +507,8 @@ class _Line:
         apart = because or (told and parted and not self.orders)
         if asked or (kinds[0] in ("question", "ASK") and not because):
             return "question"
-        barred = ["injection", "unquoted", "exception", "condition"]
+        barred = ["injection", "unquoted", "condition"]
+        barred += [] if told and apart else ["exception"]
         barred += [] if apart else ["reported", "mood"]
         barred += [] if apart or (told and kinds[0] not in ("HE", "IT", "THAT")) else ["delay"]
         if "negation" in held and not because:
@@ -541,8 +542,7 @@ class _Line:
             last = first + (kinds[first + 1 : first + 2] == ["WORD"])
             who = (Mention(self.line[plain[first].start : plain[last].end]),)
         state = held & {"STATE", "OVER"} and "COUNT" not in held and not (who and who[0].options)
-        of_room = is_look or asked or "ROOM" in held or len(kinds) < 3
-        if state and of_room and not held & _NO_LOOK - {"LOCK"}:
+        if state and (is_look or asked or len(kinds) < 3) and not held & _NO_LOOK - {"LOCK"}:
             return Order("status")
         barred = _NO_LOOK if shows or start in _LOOKS - {"STATE"} else _NO_LOOK | {"TAKE", "SEND"}
         late = "delay" in held and not asked and start in ("FIND", "question", "STATE")
@@ -665,7 +665,8 @@ class _Line:
             said = self.line[spoken[0].start : spoken[-1].end].strip("\"'")
             near = self.roster.near(said, whole=name is not None)
             begun = () if near or name or not leads else self.roster.begun(said)
-            sure = name.sure and near == name.options if name else len(begun) == 1
+            slip = len(near) == 1 and self.roster.slips(said, near[0])
+            sure = slip or (name.sure and near == name.options if name else len(begun) == 1)
             return (Mention(said, near or begun, sure),)
         if name and role:
             return (name.of(self.roster.with_role(role.groups[0].role)),)

@@ -172,6 +172,13 @@ class Roster(BaseModel):
                 near[peer] = -best
         return tuple(sorted(near, key=lambda peer: near[peer]))
 
+    def slips(self, said: str, peer: Peer) -> bool:
+        """Whether this is the whole long name of this person with one slip of the keys in it."""
+        from rapidfuzz.distance import OSA
+
+        typed, name = "".join(key(said)), "".join(peer.bare)
+        return len(name) > _SHARED_CHARS * 2 and OSA.distance(typed, name) == 1
+
     def begun(self, said: str) -> tuple[Peer, ...]:
         """Those of whose name a word begins as this one does, as "spammer" and "Spam"."""
         words = key(said)
