@@ -217,7 +217,9 @@ def _mended(word: str, roster: Roster) -> str:
     """The known word of which a letter is missing, doubled or moved here."""
     from rapidfuzz.distance import OSA
 
-    if len(word) < 3 or not (word.isalpha() and word.isascii()) or key(word)[0] in roster.begins:
+    if len(word) < 3 or not (word.isalpha() and word.isascii() and roster.room_id):
+        return ""
+    if key(word)[0] in roster.begins:
         return ""
     mended = w.section("mended").split()
     near = (one for one in mended if OSA.distance(word, one, score_cutoff=1) == 1)
@@ -544,6 +546,7 @@ class _Line:
         state = held & {"STATE", "OVER"} and "COUNT" not in held and not (who and who[0].options)
         if state and (is_look or asked or len(kinds) < 3) and not held & _NO_LOOK - {"LOCK"}:
             return Order("status")
+        shows = shows or (start == "TAKE" and kinds[1:2] in (["COUNT"], ["LIST"]))
         barred = _NO_LOOK if shows or start in _LOOKS - {"STATE"} else _NO_LOOK | {"TAKE", "SEND"}
         late = "delay" in held and not asked and start in ("FIND", "question", "STATE")
         aimless = start == "question" and not who and not held & {"COUNT", "LIST", "FIND"}
@@ -566,7 +569,7 @@ class _Line:
 
     def _order(self, i: int) -> tuple[Order | None, int, bool]:
         """The longest order that begins here, where it ends, and whether it was politely asked."""
-        if not (_ORDERS | _set("MUST OUT COLON")) & set(self.kinds[i:]):
+        if not (_ORDERS | _set("MUST OUT GONE COLON")) & set(self.kinds[i:]):
             return None, i, False
         if self.kinds[i] == "CANNOT":
             return Order("cannot", words=self.tokens[i].text), len(self.tokens), True
