@@ -295,7 +295,7 @@ def _grammar() -> Lark:
 
         def __init__(self, conf: object) -> None: ...
 
-        def lex(self, lexer_state: object, parser_state: object) -> Iterator[Token]:
+        def lex(self, lexer_state: object, parser_state: object) -> Iterator[Any]:
             raise NotImplementedError
 
     rules = Path(__file__).with_name("orders.lark").read_text(encoding="utf-8")
@@ -372,21 +372,21 @@ class _Line:
             if i == len(self.tokens):
                 before = "taken" if back and self.orders else before
                 break
-            end = self._end(i)
+            end, (order, after, polite) = self._end(i), self._order(i)
             part, kinds = self.tokens[i:end], self.kinds[i:end]
             asked = self._ends_asked(end)
             plain = [kind for kind in kinds if kind not in _COURTESY | _LEADS]
             if back and self.orders and plain in (["NAME"], ["ROLE"]):
                 self._corrected(part, negated=back == "negation")
                 before = "spared" if back == "negation" else "order"
-            elif back == "negation" and (before or not self._order(i)[0]):
+            elif back == "negation" and (before or not order):
                 raise _Blocked("negation")
             elif back == "negation":
-                end, before = self._order(i)[1], "denied"
-            elif (found := self._order(i))[0]:
-                order, end, polite = found
-                reason = joint in ("BECAUSE", "FOR") or before == "spared"
-                if reason or before in _UNJOINED.get(joint, ()):
+                end, before = after, "denied"
+            elif order:
+                end = after
+                explains = joint in ("BECAUSE", "FOR") or before == "spared"
+                if explains or before in _UNJOINED.get(joint, ()):
                     raise _Blocked("not_understood")
                 if self._ends_asked(end) and not polite:
                     raise _Blocked("question")
@@ -633,7 +633,8 @@ class _Line:
         root = next(one for one in tree.children if not isinstance(one, tuple))
         leaves = list(root.scan_values(lambda _: True))
         first, kinds = leaves[0], [one.type for one in leaves]
-        named = [one for one in root.iter_subtrees_topdown() if one.data in _WHO]
+        parts = [one for one in root.iter_subtrees() if one.data in _WHO]
+        named = sorted(parts, key=lambda one: next(one.scan_values(lambda _: True)).start)
         but = {id(one) for part in root.find_data("spared") for one in part.iter_subtrees()}
         who = tuple(m for one in named if id(one) not in but for m in self._who(one))
         spared = {o for one in named if id(one) in but for m in self._who(one) for o in m.options}
@@ -739,7 +740,7 @@ class _Line:
             raise _Blocked("condition")
         if "exception" in kinds or (kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME"):
             raise _Blocked("exception")
-        clings = first in w.section("clinging").split() or re.fullmatch(
+        clings: object = first in w.section("clinging").split() or re.fullmatch(
             r"the \w+|off|him|her|it|that", words
         )
         clings = first not in _ASKED if verb == "ask" else clings

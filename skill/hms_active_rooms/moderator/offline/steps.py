@@ -236,7 +236,10 @@ class _Turn:
         """Whether everybody whom this name could mean was shown."""
         for one, seen in self._answers(turns.LIST_PEERS):
             told = [str(v).casefold() for k, v in one.arguments.items() if k in ("name", "role")]
-            part, filtered = read_roster(seen, self.room), set(one.arguments) & {"name", "role", "user_id"}
+            part, filtered = (
+                read_roster(seen, self.room),
+                set(one.arguments) & {"name", "role", "user_id"},
+            )
             if part and part.is_whole and (not filtered or (told and told[0] in said.casefold())):
                 return True
         return False
