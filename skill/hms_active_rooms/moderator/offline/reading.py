@@ -274,7 +274,7 @@ def _mention(
         titled = first.type in ("LEAD", "EVERYONE", "ROOM") or (placed and not unknown)
         role = size == 1 and titled
         single = size == 1 and (initial or not (unknown or role or " " in first.text))
-        if single or not span[-1].text[-1].isalnum():
+        if single or span[-1].type == "S" or not span[-1].text[-1].isalnum():
             continue
         found = roster.named(line[first.start : span[-1].end], part=unknown)
         if found and (not role or unknown or isinstance(found.options[0], RoleGroup)):
@@ -609,7 +609,11 @@ class _Line:
     ) -> tuple[Order | None, int, bool]:
         """A message, whose words begin there; they go on up to the next order, or to the end if
         they are marked."""
-        end, more = len(self.tokens), list[Token]()
+        end, more, first = len(self.tokens), list[Token](), self.tokens[start]
+        names = {one.words[0] for one in (first.who.people if first.who else ())}
+        if names and fed[-1].type == "NAME" and key(first.text)[0] not in names:
+            # "Tell Ann Lee ..." with an Ann Berg and a Bob Lee here.
+            raise _Blocked("no_end")
         joints = (j for j in range(start + 1, end) if self.kinds[j] in _JOINTS and self._starts(j))
         end = end if fed[-1].type in ("COLON", "MARK", "THAT") else next(joints, end)
         last = end
@@ -668,6 +672,8 @@ class _Line:
             spoken = [one for one in parts if one.type not in _LEADS]
             said = self.line[spoken[0].start : spoken[-1].end].strip("\"'")
             near = self.roster.near(said, whole=name is not None)
+            if name and not near and leads and parts[-1].type == "NAME":
+                return (name,)
             begun = () if near or name or not leads else self.roster.begun(said)
             slip = len(near) == 1 and self.roster.slips(said, near[0])
             sure = slip or (name.sure and near == name.options if name else len(begun) == 1)
@@ -680,6 +686,7 @@ class _Line:
             [group] = role.groups
             people = self.roster.with_role(group.role)
             few = leads and not (every or role.sure) and len(people) == group.count <= _FEW
+            few = few and bool({"DET", "THAT"} & set(held))
             some = Mention(role.said, people, sure=len(people) == 1)
             return (some if few else role._replace(sure=role.sure or every),)
         if name:

@@ -168,7 +168,8 @@ class Roster(BaseModel):
             keys = ["".join(peer.words), "".join(key(peer.user_id))]
             keys += [] if whole else [*peer.words, *pairs]
             best = max(fuzz.ratio(joined, one[:60]) for one in keys)
-            if best >= (100 if len(joined) < _SHARED_CHARS else _NEAR):
+            least = _NEAR + 10 if whole else _NEAR
+            if best >= (100 if len(joined) < _SHARED_CHARS else least):
                 near[peer] = -best
         return tuple(sorted(near, key=lambda peer: near[peer]))
 
