@@ -247,7 +247,7 @@ def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
     is given takes it away before: nothing may move beside what a person reads or types."""
     stopped = threading.Event()
 
-    def show() -> None:
+    def show(stream: TextIO) -> None:
         begun, pause_s = time.monotonic(), 0.5
         with suppress(OSError, ValueError):  # closed meanwhile
             while not stopped.wait(pause_s):
@@ -258,7 +258,7 @@ def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
                 stream.write("\r\x1b[K")
                 stream.flush()
 
-    thread = threading.Thread(target=show, daemon=True)
+    thread = threading.Thread(target=show, args=(stream,), daemon=True)
 
     def stop() -> None:
         stopped.set()
