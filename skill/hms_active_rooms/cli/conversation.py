@@ -19,6 +19,7 @@ notice, approval, question: around a question (text writes them where the person
 from __future__ import annotations
 
 import re
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -144,9 +145,9 @@ class Conversation:
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, sqlite3.Error):  # of the checkpoints: the journal has its own
             self._tell_what_is_left(since)
-            raise KeyboardInterrupt from None
+            raise
         return True
 
     def _tell_what_is_left(self, since: datetime) -> None:
