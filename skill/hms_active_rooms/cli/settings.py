@@ -153,7 +153,7 @@ def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) ->
     """What a look at a room finds, which needs no journal."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
-        screen.Progress("Reading the room", sys.stderr).shown(),
+        screen.progress("Reading the room", sys.stderr),
     ):
         return blocking.run(look(gate))
 
