@@ -133,8 +133,8 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         hint = f"Wait {wait:g} seconds, then try again."
     elif cause is _REFUSED and status not in _OF_ARGUMENTS:
         hint = (
-            "You cannot fix this; tell the person: 100ms, or a proxy before it, refuses such "
-            "requests, whatever the arguments."
+            "100ms, or a proxy before it, refuses such requests, whatever the arguments: the "
+            "same call again does not help."
         )
     elif cause is _NOT_FOUND and _NO_PEER.search(message):
         cause = cause._replace(error=PeerNotFound)
@@ -180,8 +180,8 @@ def _clock_hint(date: str | None, now: float) -> str | None:
         return None
     way = "ahead of" if off > 0 else "behind"
     return (
-        f"You cannot fix this; tell the person that this machine's clock is {abs(off):,.0f} seconds "
-        f"{way} the server's, which makes a token invalid, and to set it."
+        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's, which makes a token "
+        "invalid: only a person can set it."
     )
 
 
