@@ -1,4 +1,4 @@
-"""Canonical JSON and its SHA-256: what an approval and an action id are bound to."""
+"""Canonical JSON and its SHA-256, from which digests and action ids are made."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime
 
 
 def canonical(value: object) -> str:
-    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text. `value`: what JSON
-    can hold, and moments."""
+    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text. `value`: JSON
+    values and datetimes."""
     return _JSON.encode(value)
 
 
@@ -23,6 +23,6 @@ def digest(value: Mapping[str, object]) -> str:
 
 
 def short_name(*parts: str) -> str:
-    """A typeable name of 12 base32 characters (60 bits) for these parts, e.g. an action id."""
+    """A typeable name of 12 base32 characters (60 bits) for these parts, such as an action id."""
     raw = hashlib.sha256(canonical(list(parts)).encode()).digest()
     return base64.b32encode(raw)[:12].decode().lower()

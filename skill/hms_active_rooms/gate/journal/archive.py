@@ -1,6 +1,6 @@
-"""Archiving the journal: finished actions are written to a file, whole; those that are in a file can
-be deleted. Nothing else is ever deleted. Of each deleted action one event stays, so its id is never
-used again: an old call that is run again, as by a replayed graph, is not sent again."""
+"""Archiving the journal: finished actions are written to a file, and those in a file can be
+deleted. Nothing else is ever deleted. One event of each deleted action stays, so that its id is
+never used again: an old call that runs again, as in a replayed graph, is not sent again."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EXPORTED = "exported"
 """The event that says, in `upto`, which event of an action is the newest one in a file."""
 
 _AT_ONCE = 100
-"""Calls that are pruned in one transaction, so that nobody waits long to write."""
+"""Calls that are pruned in one transaction, so that other writers do not wait long."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions were deleted, and how many that ended in time are left: not exported,
-    changed since, or contradicting their events."""
+    """How many actions were deleted, and how many that ended in time stay: they were not exported,
+    changed since, or contradict their events."""
 
     actions: int
     left: int
@@ -58,7 +58,7 @@ def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
     end = {"actions": len(newest), "before": before.isoformat(), "sha256": sha256.hexdigest()}
     file.write(json.dumps({"end": end}) + "\n")
     file.flush()
-    with suppress(UnsupportedOperation):  # a text in memory
+    with suppress(UnsupportedOperation):  # a file in memory
         os.fsync(file.fileno())
     with journal.write() as tx:
         said = {"at": tx.now(), "kind": EXPORTED, "by": by, "way": "archive"}
@@ -87,7 +87,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
                     tx.db.execute(actions.delete().where(actions.c.id == action.id))
                     deleted += 1
     with journal.write() as tx:
-        # What belongs to no action: refused requests, and old questions' places.
+        # What belongs to no action: exported events of refused requests, old places of questions.
         if upto := _upto(tx, REQUESTS):
             _delete(tx, REQUESTS, by, {}, events.c.seq <= upto)
         old = (asks.c.at < before, ~asks.c.place.startswith(records.KEPT, autoescape=True))
@@ -110,14 +110,14 @@ def _is_exported(tx: Writing, action: Action) -> bool:
 def _delete(
     tx: Writing, action_id: str, by: str, told: dict[str, str], *which: sa.ColumnElement[bool]
 ) -> None:
-    """Delete events that were exported; the one that says so stays."""
+    """Delete the exported events of an action. A new event records that, and stays."""
     tx.note(action_id, PRUNED, by=by, way="archive", **told)
     old = (events.c.action_id == action_id, events.c.kind != PRUNED, *which)
     tx.db.execute(events.delete().where(*old))
 
 
 def _ended(view: Reading, before: datetime) -> list[str]:
-    """The calls whose every revision ended before a moment, oldest first."""
+    """The keys of the calls whose every revision ended before a moment, oldest first."""
     row = actions.c
     over = sa.or_(
         sa.and_(row.state == "expired", row.expires_at < before),

@@ -1,4 +1,4 @@
-"""The journal's tables, and how an older journal becomes one of this release."""
+"""The journal's tables, and the migration of an older journal to this release."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 5
 
 
 class _Moment(sa.TypeDecorator[datetime]):
-    """Aware UTC in Python, without its zone in the database."""
+    """Aware UTC in Python; stored without a time zone."""
 
     impl = sa.DateTime
     cache_ok = True
@@ -42,7 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """SQLite lets in what is no time and no JSON: that must not hide the rows beside it."""
+    """A reader that returns a stand-in for a value that is no time or JSON, which SQLite accepts:
+    so the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -68,7 +69,7 @@ versions = sa.Table(
     *_columns(sa.Integer, "version", primary_key=True),
     *_columns(sa.String(64), "key_check", server_default=""),
 )
-"""`key_check`: a seal by which the journal's key is known; "" before there was one."""
+"""`key_check`: a seal made with the journal's key, to recognise the key; "" without a key."""
 
 actions = sa.Table(
     "hms_actions",
@@ -104,7 +105,7 @@ events = sa.Table(
     *_columns(_Json, "data"),
     *_columns(sa.String(64), "seal", server_default=""),
 )
-"""`seal`: see `records.seal`; "" for an event that is no step of the machine."""
+"""`seal`: see `records.seal`; "" for an event that changes no state."""
 
 asks = sa.Table(
     "hms_asks",
@@ -120,7 +121,7 @@ _MAY_GO = (
     "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
     "p.action_id = OLD.action_id AND p.kind = 'pruned' AND p.seq > OLD.seq)"
 )
-"""An event may go once the record says that its action is deleted; that record stays."""
+"""SQL: an event may be deleted if a later event "pruned" tells of it; that event stays."""
 
 _IS_THERE = "EXISTS (SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)"
 
@@ -128,7 +129,7 @@ _UNSEALED = (
     f"NEW.seal = '' AND NEW.action_id <> '{records.REQUESTS}' AND NEW.kind IN "
     f"({', '.join(map(repr, records.LEADS_TO))})"
 )
-"""A step without a seal is one of an earlier release, whose process still runs."""
+"""SQL: a state change without a seal is by a process that still runs an earlier release."""
 
 _NEWER = "the journal is of a newer release"
 
@@ -143,7 +144,7 @@ _TRIGGERS = {
     "sqlite": {
         "hms_events_no_update": f"BEFORE UPDATE ON hms_events {_APPEND_ONLY}",
         "hms_events_no_delete": f"BEFORE DELETE ON hms_events WHEN NOT ({_MAY_GO}) {_APPEND_ONLY}",
-        # REPLACE deletes without the trigger above.
+        # INSERT OR REPLACE deletes a row without firing the trigger above.
         "hms_events_no_replace": f"BEFORE INSERT ON hms_events WHEN {_IS_THERE} {_APPEND_ONLY}",
         "hms_events_no_seal": f"BEFORE INSERT ON hms_events WHEN {_UNSEALED} {_abort(_NEWER)}",
     },
@@ -197,15 +198,15 @@ _FROM_0_1_0 = [
     "WHERE hms_steps.action_id = hms_actions.id)",
     "DROP TABLE hms_steps",
 ]
-"""What makes a journal of 0.1.0 one of this release."""
+"""Migrates a journal of release 0.1.0 to this release."""
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
-    """Create the tables, or bring those of an earlier release up to this one; from now on its
-    steps are sealed with the key, if there is one.
+    """Create the tables, or migrate those of an earlier release. With a key, state changes are
+    sealed from now on.
 
     Returns:
-        Whether there were none.
+        Whether there were no tables.
 
     Raises:
         JournalError: see `check`.
@@ -232,10 +233,10 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """The schema version of the journal; None: there is none yet.
+    """The schema version of the journal; None: there is no journal yet.
 
     Raises:
-        JournalError: it is of a newer release, not whole, or sealed with another key.
+        JournalError: it is of a newer release, lacks a table or trigger, or has another key.
     """
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
@@ -268,7 +269,7 @@ def _key_check(key: bytes) -> str:
 
 
 def _seal(db: sa.Connection) -> None:
-    """Seal the rows of a release that did not: those whose events lead to them."""
+    """Seal the rows of an earlier release, which had no seals, if their events lead to them."""
     for row in db.execute(sa.select(actions)).mappings().all():
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()
