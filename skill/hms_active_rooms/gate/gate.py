@@ -226,6 +226,7 @@ class Gate:
         shown: Way | None = None,
         place: str = "",
         always_ask: bool = False,
+        sent: Action | None = None,
     ) -> Action:
         """The row for this call made at this place: the one that is there, or else a new one.
 
@@ -236,6 +237,7 @@ class Gate:
             shown: by which way the caller shows the question at once; a new row records it.
             place: the place of a graph where it is shown, at which one call may ask.
             always_ask: ask a person, whatever the policy lets run unasked.
+            sent: a row of the same call, made under another name of the requester.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
@@ -270,11 +272,16 @@ class Gate:
             await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
-        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask)
+        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask, sent)
         return refused_again(row)
 
     def _insert(
-        self, action: Action, shown: Way | None, place: str, may_run_unasked: bool
+        self,
+        action: Action,
+        shown: Way | None,
+        place: str,
+        may_run_unasked: bool,
+        sent: Action | None = None,
     ) -> Action:
         """Insert the row, or return the one that stands for this call already: what another caller
         inserted a moment before, or the same call's that was approved and could not be sent."""
@@ -294,8 +301,9 @@ class Gate:
                     tx.note(before.id, CALLED_AGAIN, **said, call_key=action.call_key)
                     return before
                 # What was asked since and not sent does not hide what was sent.
-                if sent := before if before.sent_at else tx.same_call(action, sent=True):
-                    action = replace(action, note=sent_before(sent, tx.now()))
+                sent = sent or (before if before.sent_at else tx.same_call(action, sent=True))
+            if sent is not None and not action.note:
+                action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":
