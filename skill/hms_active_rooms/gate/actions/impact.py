@@ -5,6 +5,7 @@ Pure: the room comes in as a value.
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,9 @@ SHOWN_PEOPLE = 50
 
 SHOWN_ROLES = 12
 """Largest roles that are told, in a question, in a roster and as data; the others are summed up."""
+
+_NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
+"""How a list or an object begins that came in place of a name."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # of two words, by difflib's measure
@@ -278,12 +282,17 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if the policy protects one of them."""
+    """Raises PolicyRefusal if the policy protects one of them, or could."""
     for person in people:
-        listed = person.role.startswith(('["', '{"'))  # of several, or more than a name
-        if policy.protected_roles and (listed or not folded(person.role)):
+        untold = ""
+        if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):
+            untold = "role"
+        elif policy.protected_user_ids and _NO_TEXT.match(person.user_id):
+            untold = "user id"
+        if untold:
             raise PolicyRefusal(
-                f"100ms does not tell the role of {quoted(person.name)}, and the policy protects some."
+                f"100ms does not tell the {untold} of {quoted(person.name)}, and the policy "
+                "protects some."
             )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(
