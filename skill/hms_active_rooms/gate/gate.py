@@ -172,25 +172,24 @@ class Gate:
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
         )
-        before, wrong = set(room.session.peers), ""
-        # A session that names nobody says nothing of the roster, which may be cut short.
-        if before - {peer.id for peer in peers} or (peers and not before):
-            # Somebody may have come in between. Whoever is in the session before and after a
-            # roster has to be in it: else it is cut short, or has further pages.
+        before, listed = set(room.session.peers), {peer.id for peer in peers}
+        if before != listed:
+            # Somebody may have come or gone in between. Whoever is in both reads of one of them has
+            # to be in the other: else that one is cut short, or has further pages.
             peers = await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
-            after = set(room.session.peers)
-            missing = (before & after).difference((p.id for p in peers), unreadable(peers))
-            if missing:
-                wrong = (
-                    f"The list of peers leaves out {len(missing)} of {len(before)} people who are "
-                    "in the session."
-                )
-            elif peers and not after:
-                wrong = f"The session names nobody, and the list of peers has {len(peers)} people."
-        if wrong:
-            hint = "Who would be hit cannot be known; try again, and report it to 100ms."
-            raise BadResponse(wrong, hint=hint)
+            after, again = set(room.session.peers), {peer.id for peer in peers}
+            staying = before & after, listed & again
+            for there, short, what, where in (
+                (staying[0], again.union(unreadable(peers)), "list of peers", "session"),
+                (staying[1], before | after, "session", "list of peers"),
+            ):
+                if missing := there - short:
+                    raise BadResponse(
+                        f"The {what} leaves out {len(missing)} of {len(there)} people who are in the "
+                        f"{where}.",
+                        hint="Who would be hit cannot be known; try again, and report it to 100ms.",
+                    )
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
