@@ -135,10 +135,17 @@ Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
 """A callback that asks a person. What is no `Decision` and no answer model is a refusal."""
 
 
-ReasonText = Annotated[
-    str, BeforeValidator(lambda given: storable(given) if isinstance(given, str) else given)
-]
-"""Why a person says no. Pydantic refuses a lone surrogate, and with it would go the no."""
+_MAX_REASON_CHARS = 2000
+
+
+def _reason(given: object) -> object:
+    if isinstance(given, str):
+        return storable(given)[:_MAX_REASON_CHARS]
+    return "" if given is None else given
+
+
+ReasonText = Annotated[str, BeforeValidator(_reason)]
+"""Why a person says no. The no counts also if this is null, too long or holds half a character."""
 
 
 class _Answer(BaseModel):
@@ -157,7 +164,7 @@ class RejectAnswer(_Answer):
     """`{"type": "reject", "message": ...}`. It may leave the digest out: no is always safe."""
 
     type: Literal["reject"]
-    message: ReasonText = Field(default="", max_length=2000)
+    message: ReasonText = Field(default="", max_length=_MAX_REASON_CHARS)
     digest: str | None = None
 
 
@@ -221,7 +228,6 @@ def parse_answer(answer: object) -> Decision:
 
 # --- a decision on an action, inside one transaction of the journal -----------------------------
 
-_MAX_REASON_CHARS = 2000
 _LATE = "It did not count: decided before, or too late."
 
 
