@@ -252,7 +252,9 @@ class Reading:
         found = self.found(who)
         mine = [each["requester"] for each in found if is_mine(each["requester"])]
         same += (actions.c.requester.in_(mine),)
-        newest = sent = next(iter(self._actions(self.found(_newest(*same)))), None) if mine else None
+        newest = sent = (
+            next(iter(self._actions(self.found(_newest(*same)))), None) if mine else None
+        )
         if newest and not newest.sent_at:
             was_sent = _newest(*same, actions.c.sent_at.is_not(None))
             sent = next(iter(self._actions(self.found(was_sent))), None)
