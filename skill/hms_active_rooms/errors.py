@@ -129,7 +129,7 @@ class Unauthorized(ApiError):
 
     code = "unauthorized"
     default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
-    person_hint = "Check the 100ms credentials."
+    person_hint = "Check the 100ms credentials and this machine's clock."
 
 
 class Forbidden(ApiError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from importlib import metadata, util
 from typing import Final
+from urllib.parse import unquote
 
 NAME: Final = "hms-active-rooms"
 
@@ -25,7 +26,7 @@ def how_to_install(extra: str) -> str:
     source = json.loads(dist.read_text("direct_url.json") or "{}")
     url = str(source.get("url", ""))
     if (folder := source.get("dir_info")) is not None:
-        place = url.removeprefix("file://")
+        place = unquote(url.removeprefix("file://"))
         return f"{install} {'-e ' if folder.get('editable') else ''}'{place}[{extra}]'"
     if vcs := source.get("vcs_info"):
         url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"

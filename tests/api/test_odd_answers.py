@@ -564,6 +564,7 @@ def test_a_401_says_by_how_much_this_clock_is_wrong() -> None:
     with pytest.raises(Unauthorized) as caught:
         answered(lambda c: c.list_peers(ROOM), {}, 401, date=then)
     assert "clock is 300 seconds behind the server's" in caught.value.hint
+    assert "tell the person" not in caught.value.hint, "the person reads it too"
     with pytest.raises(Unauthorized) as caught:
         answered(lambda c: c.list_peers(ROOM), {}, 401)
     assert "clock" in caught.value.hint

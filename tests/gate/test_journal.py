@@ -473,7 +473,7 @@ def test_where_sqlite_cannot_lock_and_share_a_file_it_is_refused_when_it_is_open
     assert "PostgreSQL" in refused.value.hint
 
 
-@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "vboxsf", "fuse.vmhgfs-fuse"])
 def test_a_folder_on_a_network_file_system_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,6 +488,25 @@ def test_a_folder_on_a_network_file_system_is_refused(
     assert "local disk" in refused.value.hint
     assert list(folder.iterdir()) == []
     Journal(f"sqlite:///{tmp_path / 'j.sqlite'}").close()
+
+
+@pytest.mark.parametrize("how", ["hard link", "mounted without its folder"])
+def test_a_file_that_others_reach_without_its_locks_is_refused(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "j.sqlite"
+    Journal(file).close()
+    if how == "hard link":
+        (tmp_path / "another.sqlite").hardlink_to(file)
+    else:
+        mounts = tmp_path / "mounts"
+        mounts.write_text(f"/dev/sda / ext4 rw 0 0\n/dev/sda {file} ext4 rw 0 0\n")
+        monkeypatch.setattr(engines, "MOUNTS", mounts)
+    with pytest.raises(JournalError, match=how) as refused:
+        Journal(file)
+    assert "PostgreSQL" in refused.value.hint
+    with closing(Journal(f"sqlite:///{file}?mode=ro")) as journal:
+        assert journal.actions() == []
 
 
 @pytest.mark.parametrize("answer", [None, errno.ENOLCK])

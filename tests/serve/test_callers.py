@@ -26,15 +26,15 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import callers, calls, mcp_calls
-from hms_active_rooms.serve.app import create_app, serving
+from hms_active_rooms.serve import callers, calls
+from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
 from hms_active_rooms.serve.rest import rest_entry
-from serve.people import YES, Person, kit, named, remove, students, text, yes_to
+from serve.people import YES, Person, kit, named, remove, serving, students, text, yes_to
 from serve.rest_callers import ADA, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom
 
@@ -608,7 +608,7 @@ async def test_a_state_is_only_for_the_token_that_got_it() -> None:
 
 
 async def test_while_a_person_is_asked_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_calls, "PROGRESS_S", 0.01)
+    monkeypatch.setattr("hms_active_rooms.serve.mcp.PROGRESS_S", 0.01)
     seen: list[float] = []
     enough = asyncio.Event()
 
@@ -659,7 +659,7 @@ async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_
 async def test_of_very_many_calls_that_were_given_up_late_answers_are_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mcp_calls, "MOST_LATE", 1)
+    monkeypatch.setattr("hms_active_rooms.serve.mcp.MOST_LATE", 1)
     room = students()
     toolkit = kit(room)
     asked: asyncio.Queue[Any] = asyncio.Queue()

@@ -22,12 +22,12 @@ from e2e.server import started
 from forks import command
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.app import create_app, listen, serving
+from hms_active_rooms.serve.app import create_app, listen
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.sim import Fault, Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
-from serve.people import YES, Person
+from serve.people import YES, Person, serving
 from simulated import peer_id, posts
 
 TOKEN = "caller-token-0123456789"

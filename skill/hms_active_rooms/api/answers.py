@@ -179,8 +179,8 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
             said += f" The address is {request.origin}."
     elif cause == "refused" and status not in _OF_ARGUMENTS:
         more["hint"] = (
-            "You cannot fix this; tell the person: 100ms, or a proxy before it, refuses such "
-            "requests, whatever the arguments."
+            "100ms, or a proxy before it, refuses such requests, whatever the arguments: the "
+            "same call again does not help."
         )
     return _failure(cause, request, said, answer, kind, **more)._replace(wait_s=wait or 0.0)
 
@@ -219,8 +219,8 @@ def _clock_hint(date: str | None, now: float) -> str | None:
         return None
     way = "ahead of" if off > 0 else "behind"
     return (
-        f"You cannot fix this; tell the person that this machine's clock is {abs(off):,.0f} seconds "
-        f"{way} the server's, which makes a token invalid, and to set it."
+        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's, which makes a token "
+        "invalid: only a person can set it."
     )
 
 

@@ -176,7 +176,11 @@ def guard_settings(
     `GuardSettings` for the rest. ConfigurationError: reached beyond loopback without a token, bound
     to every address without a name, or something is no host or no origin."""
     names = [_host_name(name) for name in hosts]
-    reached = [*names, *(_origin_host(origin) for origin in origins)]
+    for origin in origins:
+        if not origin_host(origin):
+            hint = "Write it like https://name[:port]."
+            raise ConfigurationError(f"{quoted(origin)} is no origin.", hint=hint)
+    reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
     # Behind a proxy everybody looks like this machine.
     lets_in = f"Being reached as {quoted(foreign[0])}" if foreign else ""
@@ -215,14 +219,11 @@ def _host_name(text: str) -> str:
     return match[1]
 
 
-def _origin_host(text: str) -> str:
+def origin_host(text: str) -> str:
+    """The host of an origin; "" if the text is none."""
     match = _ORIGIN.fullmatch(text.lower())
     host = _HOST.fullmatch(match[1]) if match else None
-    if host is None:
-        raise ConfigurationError(
-            f"{quoted(text)} is no origin.", hint="Write it like https://name[:port]."
-        )
-    return host[1]
+    return host[1] if host else ""
 
 
 def principal(scope: Mapping[str, Any]) -> Principal:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool, BaseToolkit
@@ -29,12 +30,12 @@ class ActiveRoomsToolkit(BaseToolkit):
         client: the API client.
         policy: what an agent may do; its `rooms` must name the rooms.
         confirm: asks a person where no graph can pause; without it such calls are refused.
-        journal: a `Journal`, a URL, or None for the file in the user's state directory.
+        journal: a `Journal`, a URL, a path, or None for the file in the user's state directory.
         requester: who asks, for the record.
 
     Raises:
-        ConfigurationError: no room named, a `confirm` that is no function, or a journal that
-            cannot be opened.
+        ConfigurationError: no room named, a `policy` that is none, a `confirm` that is no
+            function, or a journal that cannot be opened.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -49,14 +50,14 @@ class ActiveRoomsToolkit(BaseToolkit):
         policy: Policy,
         *,
         confirm: Confirm | None = None,
-        journal: Journal | str | None = None,
+        journal: Journal | str | Path | None = None,
         requester: str = "agent",
     ) -> None:
         from hms_active_rooms.gate.gate import Gate
         from hms_active_rooms.gate.journal import Journal
 
         super().__init__()
-        if not policy.rooms:
+        if not _checked(policy).rooms:
             raise ConfigurationError(
                 "The policy names no room, so no tool could do anything.",
                 hint='Name them, Policy(rooms=["<room id>"]), or allow any with rooms=["*"].',
@@ -76,10 +77,10 @@ class ActiveRoomsToolkit(BaseToolkit):
     def from_env(
         cls,
         *,
-        rooms: Sequence[str] = (),
+        rooms: Collection[str] = (),
         policy: Policy | None = None,
         confirm: Confirm | None = None,
-        journal: Journal | str | None = None,
+        journal: Journal | str | Path | None = None,
         requester: str = "agent",
         environ: Mapping[str, str] | None = None,
     ) -> ActiveRoomsToolkit:
@@ -96,10 +97,9 @@ class ActiveRoomsToolkit(BaseToolkit):
         from hms_active_rooms.gate.policy import Policy
 
         env = os.environ if environ is None else environ
-        if policy is None:
-            policy = Policy.from_env(env, **({"rooms": tuple(rooms)} if rooms else {}))
-        elif rooms:
-            policy = Policy.build(**{**dict(policy), "rooms": tuple(rooms)})
+        policy = Policy.from_env(env) if policy is None else _checked(policy)
+        if rooms:
+            policy = Policy.build(**{**dict(policy), "rooms": rooms})
         return cls(
             ActiveRoomsClient.from_env(env),
             policy,
@@ -145,6 +145,17 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     def __repr_args__(self) -> Any:
         return [("rooms", list(self._gate.policy.rooms))]
+
+
+def _checked(policy: object) -> Policy:
+    from hms_active_rooms.gate.policy import Policy
+
+    if isinstance(policy, Policy):
+        return policy
+    raise ConfigurationError(
+        f"policy is {policy!r}, which is no Policy.",
+        hint="Give Policy(...), or Policy.from_file(...) for a file.",
+    )
 
 
 def _takes_a_request(confirm: Callable[..., object]) -> bool:

@@ -210,7 +210,7 @@ def test_a_name_full_of_markup_is_text_and_the_page_asks_nobody_else(
     assert [css for css in inside if ada.chrome.find_elements(By.CSS_SELECTOR, css)] == []
     assert ada.script("document.title") == "(1) Approvals"
     asked = requested(chrome)
-    assert f"{served.url}{PATH}/events" in asked
+    assert f"{served.url}{PATH}/news?seen=" in asked
     assert [url for url in asked if not url.startswith(served.url + PATH)] == []
 
 

@@ -66,8 +66,8 @@ class Journal:
     """The record in one database. Safe from many threads and processes at once.
 
     Args:
-        url: SQLAlchemy URL, or ":memory:" (gone when closed, and with the process; opened when
-            it is first used). None: a file in the user's state directory, see `default_url()`. A
+        url: SQLAlchemy URL, the path of a file, or ":memory:" (gone when closed, and with the
+            process; opened when it is first used). None: a file in the user's state directory, see `default_url()`. A
             file that cannot be written, or `?mode=ro`, is opened for reading only.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
@@ -82,7 +82,7 @@ class Journal:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Path | None = None,
         *,
         clock: Clock = lambda: datetime.now(UTC),
         on_commit: Commit | None = None,
@@ -98,7 +98,8 @@ class Journal:
                 hint="Make one with: openssl rand -hex 32",
             )
         self._key = key.encode()
-        self._url, self._create = (url or default_url()).strip(), create
+        url = file_url(url.absolute()) if isinstance(url, Path) else url or default_url()
+        self._url, self._create = url.strip(), create
         self._opening = threading.Lock()
         self._opened: Database | None = None
         self._closed, self._process = False, os.getpid()

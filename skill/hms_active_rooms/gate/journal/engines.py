@@ -58,7 +58,10 @@ MOUNTS = Path("/proc/self/mounts")
 
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
-    | {"ncpfs", "davfs", "sshfs", "s3fs", "rclone", "gcsfuse"}
+    | {"ncpfs", "davfs", "sshfs", "s3fs", "rclone", "gcsfuse", "ceph-fuse", "juicefs", "goofys"}
+    | {"ocfs2", "gfs2", "gpfs", "orangefs", "mfs", "blobfuse2", "mountpoint-s3", "afpfs"}
+    # What a machine shares with the virtual ones on it.
+    | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
 """File systems on which another machine can write, which SQLite's WAL mode cannot see."""
 
@@ -143,7 +146,12 @@ class Database:
         elif parsed.get_backend_name() != "sqlite":
             raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
         elif not parsed.database:
-            raise sa.exc.ArgumentError("without a name it would be in memory, unseen")
+            # In memory, and nobody would see it.
+            raise ConfigurationError(
+                "The journal's URL has no path, so it names no file.",
+                hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
+                "sqlite:////home/ada/journal.sqlite.",
+            )
         elif _is_in_memory(parsed):
             reads = writes = _sqlite(parsed, "memory")
         else:
@@ -522,6 +530,12 @@ def _make_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     refuse_network(path.parent)
     path.touch(mode=0o600, exist_ok=True)
+    # The files that hold SQLite's locks lie beside it, by its name.
+    name = quoted(str(path), 300)
+    if path.stat().st_nlink > 1:
+        raise _refused(f"The file {name} has another name too, a hard link, with locks of its own")
+    if path.resolve().parts in _mounts():
+        raise _refused(f"The file {name} is mounted without its folder, and so without its locks")
     if not _locks(path.parent):
         raise _refused(f"The folder {quoted(str(path.parent), 300)} does not lock files")
 
@@ -531,18 +545,22 @@ def refuse_network(folder: Path) -> None:
 
     Its files look shared to every process of this machine, and to none of another one.
     """
-    try:
-        mounts = [line.split(" ") for line in MOUNTS.read_text("utf-8").splitlines()]
-    except OSError:
-        return  # not Linux
-    parts = folder.resolve().parts
-    kinds = {Path(mount[1].encode().decode("unicode_escape")).parts: mount[2] for mount in mounts}
+    parts, kinds = folder.resolve().parts, _mounts()
     of = [kinds[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in kinds]
     kind = of[0].removeprefix("fuse.") if of else ""
     if kind in _NETWORK:
         raise _refused(
             f"The folder {quoted(str(folder), 300)} is on a network file system ({kind})"
         )
+
+
+def _mounts() -> dict[tuple[str, ...], str]:
+    """What is mounted where: the kind of file system by the parts of its path."""
+    try:
+        mounts = [line.split(" ") for line in MOUNTS.read_text("utf-8").splitlines()]
+    except OSError:
+        return {}  # not Linux
+    return {Path(mount[1].encode().decode("unicode_escape")).parts: mount[2] for mount in mounts}
 
 
 def _locks(folder: Path) -> bool:
