@@ -145,9 +145,12 @@ class Conversation:
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
-        except (KeyboardInterrupt, sqlite3.Error):  # of the checkpoints: the journal has its own
+        except sqlite3.Error:  # of the checkpoints: the journal has its own
             self._tell_what_is_left(since)
             raise
+        except KeyboardInterrupt:
+            self._tell_what_is_left(since)
+            raise KeyboardInterrupt from None  # not `Interrupted`: what is open was told
         return True
 
     def _tell_what_is_left(self, since: datetime) -> None:

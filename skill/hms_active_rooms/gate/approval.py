@@ -1,12 +1,12 @@
-"""What a person is asked, the only things that count as an answer, and how a decision is written.
+"""What a person is asked, which answers count, and how a decision is written to the journal.
 
-`ApprovalRequest` is what every way of asking shows. An answer is an `Approve`, `Reject` or
-`Edit` object, or a plain dict that matches one of the answer models exactly; whatever else comes
-back is not an answer, and nothing is sent.
+Every way of asking shows an `ApprovalRequest`. An answer is an `Approve`, `Reject` or `Edit`, or a
+plain dict that matches one of the answer models exactly. Anything else is no answer, and nothing is
+sent.
 
-The first decision counts. A person's no counts until the request is sent, also after another's
-yes. An answer that is none, or that names another question, moves nothing; nor does one that comes
-too late. Both are put on record.
+The first decision counts, with one exception: a person's rejection counts until the request is
+sent, also after somebody approved. A malformed or late answer, or one for another question, changes
+nothing; the journal records it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Scope = Literal["once", "session"]
-"""`session`: also the next calls of this tool, room and audience, in this thread and session."""
+"""`once`: this action only. `session`: also later calls of the same tool, room and audience, in the
+same thread and session."""
 
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly what was shown. `digest` is the request's."""
+    """Run exactly what was shown. `digest` is the one of the `ApprovalRequest`."""
 
     digest: str
     by: str = ""
@@ -54,7 +55,7 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not run it. `reason` is told to the model. A no may name no question: it is always safe."""
+    """Do not run the action. The model is told the `reason`. A rejection needs no `digest`."""
 
     reason: str = ""
     by: str = ""
@@ -63,10 +64,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run it with other words: `changes` of message, type or reason.
+    """Run the action with other words: `changes` holds new values of message, type or reason.
 
-    An argument that stays as it is may be repeated, and `tool` too. `whole`: `changes` holds all
-    arguments, as LangChain's edits do; none may be missing.
+    `changes` may repeat arguments that stay the same; `tool` may repeat the tool's name. With
+    `whole`, as in LangChain's edits, `changes` must hold all arguments.
     """
 
     digest: str
@@ -80,13 +81,14 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """What came back is no answer to this request: nothing is decided, and the record says why.
-    Raised, or given in place of an answer; never leaves the package."""
+    """An answer that does not count for this request: nothing is decided, and the journal records
+    why. Raised, or passed in place of an answer, only inside the package."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Nobody decided, or nobody can be asked: the gate refuses, and the model is told why."""
+    """Passed in place of an answer when no person can decide: the action is rejected, and the model
+    is told the `reason`."""
 
     reason: str
 
@@ -96,14 +98,14 @@ class ApprovalRequest:
     """One question to a person.
 
     Attributes:
-        arguments: the exact call, ids in full.
-        impact: who it hits, as read from the room when asked.
-        digest: binds an answer to this call and this impact.
-        deadline: answers after it are not used.
-        editable: argument names the person may edit.
-        text: the same, in words, safe for a terminal (several lines).
-        note: why it is asked again, when it is.
-        problem: what was wrong with the last answer, if it was none.
+        arguments: the exact call, with full ids.
+        impact: who is affected, as read from the room for this question.
+        digest: identifies this call and impact; an approval or an edit must repeat it.
+        deadline: later answers do not count.
+        editable: names of the arguments that the person may edit.
+        text: the whole question in words (several lines), safe to print on a terminal.
+        note: why the person is asked again, or when the same call was sent before; else "".
+        problem: why the person's last answer to this question did not count; "" if all is well.
     """
 
     action_id: str
@@ -123,11 +125,11 @@ class ApprovalRequest:
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:
-        """A rejection of this request."""
+        """A rejection of exactly this request."""
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
-        """An approval with other words."""
+        """An approval with other words: `changes` by argument name."""
         return Edit(self.digest, changes, by)
 
 
@@ -189,7 +191,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """The JSON schema of the answers to one request. No other digest than this one fits it."""
+    """The JSON schema of the answers to one request: it accepts only this digest."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -199,10 +201,10 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision an answer states, matched exactly (no synonyms, no truthiness).
+    """The decision in an answer that matches an answer model exactly (no synonyms, no truthiness).
 
     Raises:
-        BadAnswerError: anything else.
+        BadAnswerError: the answer matches none, or is a BadAnswerError.
     """
     if isinstance(answer, Decision):
         return answer
@@ -235,10 +237,10 @@ _LATE = "It did not count: decided before, or too late."
 class Decided:
     """What became of a decision."""
 
-    counted: bool  # else somebody was first, or it was too late, or it was no answer
-    action: Action  # the row by now; the successor when the person edited it
-    newest: Action  # the newest revision of the same call by then
-    problem: str = ""  # why it was no answer to this question, so that nothing was decided
+    counted: bool  # False: it came second or too late, or was no valid answer
+    action: Action  # the row now; after an edit the row with the new words
+    newest: Action  # the newest revision of the same call
+    problem: str = ""  # why the answer was not valid for this question; "" if it was
 
 
 def record_decision(
@@ -251,14 +253,14 @@ def record_decision(
     policy: Policy,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """`Gate.decide`, inside a transaction. The policy says how long a grant lasts, and how far it
-    reaches."""
+    """`Gate.decide`, inside a transaction. `policy` says how long a grant lasts and how many people
+    it covers."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
-        # The same words: nobody learns of a room that is not theirs.
+        # The same error for both, so that callers learn nothing about rooms that are not theirs.
         raise no_such_action()
     row.check()
-    if isinstance(answer, Refuse):  # nobody's no: it takes back no yes
+    if isinstance(answer, Refuse):  # no person said no, so an approval stays
         answer, by, way = Reject(answer.reason), "gate", "gate"
     try:
         decision = parse_answer(answer)
@@ -302,11 +304,11 @@ def _did_not_count(
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
-    # The words a person edited a row into are the same question: a no to it takes them back.
+    # A row and the row with its edited words are one question: a no to either rejects the newest.
     while (edited := tx.edited_into(row.id)) is not None:
         row = edited
-    # The gate's own refusals say nothing about what a person wants. A person's no ends what was
-    # allowed for the session, also if it comes too late for this row.
+    # A person's no also ends what was allowed for the session, even if it is too late for this row.
+    # The gate's own refusals do not.
     if by_person(way):
         tx.revoke_grants(row.thread)
     if row.state not in UNSENT or (row.state == "approved" and not by_person(way)):
@@ -337,7 +339,8 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """The row of the next revision of a call; it keeps the deadline if no time to live is given."""
+    """A row for the next revision of the call of `row`. It expires in `ttl_s` seconds; None: as
+    `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -353,7 +356,7 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(action: Action, policy: Policy, now: datetime) -> Grant:
-    """The grant that "approve for the session" creates for this action."""
+    """The grant that an approval of this action with the scope "session" creates."""
     impact = action.shown
     return Grant(
         tool=action.tool,
@@ -371,14 +374,14 @@ def grant_for(action: Action, policy: Policy, now: datetime) -> Grant:
 
 
 def find_grant(tx: Writing, action: Action, policy: Policy) -> Grant | None:
-    """What a person allowed for the rest of this session, if it covers this row now."""
+    """The grant ("for the rest of this session") that covers this action now, or None."""
     if action.gate != "soft":
         return None
-    # The grant's own limit already holds the room for growth.
+    # `most` of a stored grant already includes the growth that the policy allows.
     wanted = replace(grant_for(action, policy, tx.now()), most=action.shown.total)
     return tx.find_grant(wanted)
 
 
 def no_such_action() -> InvalidCall:
-    """For an id that names nothing."""
+    """The error for an unknown action id."""
     return InvalidCall("There is no such action.", hint="List them with: actions.")

@@ -1,4 +1,4 @@
-"""Canonical JSON and its SHA-256: what an approval and an action id are bound to."""
+"""Canonical JSON and its SHA-256, from which digests and action ids are made."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def canonical(value: object, *, naive: bool = False) -> str:
     """JSON with sorted keys, no spaces, ASCII only: equal values give equal text.
 
     Args:
-        value: what JSON can hold, and moments.
-        naive: leave out the moments' time zone.
+        value: JSON values and datetimes.
+        naive: write datetimes without their time zone.
     """
     return (_NAIVE if naive else _AWARE).encode(value)
 
@@ -30,6 +30,6 @@ def digest(value: Mapping[str, object]) -> str:
 
 
 def short_name(*parts: str) -> str:
-    """A typeable name of 12 base32 characters (60 bits) for these parts, e.g. an action id."""
+    """A typeable name of 12 base32 characters (60 bits) for these parts, such as an action id."""
     raw = hashlib.sha256(canonical(list(parts)).encode()).digest()
     return base64.b32encode(raw)[:12].decode().lower()
