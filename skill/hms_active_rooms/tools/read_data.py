@@ -1,6 +1,6 @@
-"""What programs are told about a room and who is in it: data with a schema, bounded. Pure.
+"""What programs are told about a room and its people: bounded data with a schema. Pure.
 
-A roster's data has the rows that its text has, escaped and cut as they are there.
+The data of a roster has the same rows as its text, escaped and cut in the same way.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from hms_active_rooms.tools.roster import (
 )
 
 MOST_DETAILED: Final = 5
-"""Our choice: more metadata than of so many people fits into no answer."""
+"""Details are told if at most this many people match. Our choice: more metadata fits no answer."""
 
 _METADATA: Final = (200, 100)
-"""Most code points and tokens."""
+"""The most code points, and the most tokens, of a peer's metadata."""
 
 
 class _Data(BaseModel, frozen=True, extra="forbid"): ...
@@ -90,7 +90,7 @@ class PeersData(_RosterData):
 class PeersTable(_RosterData):
     """Who is in a room: counts of all, and the rows that were asked for, each named once."""
 
-    # Of a row the schema says nothing: an MCP client checks every one, in Python.
+    # The schema says nothing about rows, since an MCP client would validate each one, in Python.
     peers: Annotated[list[list[str]], WithJsonSchema({"type": "array"})] = Field(
         description="Each is [short id, name, role, user id]. A cut text ends in an ellipsis."
     )
@@ -109,20 +109,20 @@ def room_data(room: ActiveRoom) -> dict[str, Any]:
 
 
 def peers_data(room_id: str, view: Roster) -> dict[str, Any]:
-    """The data about the rows of a roster, by `PeersData`."""
+    """The data of a roster's rows, in the shape of `PeersData`."""
     return {**_data(room_id, view), **_details(view)}
 
 
 def peers_within(
     room_id: str, view: Roster, budget: int, written: Callable[[dict[str, Any]], str]
 ) -> dict[str, Any]:
-    """The data about a roster, alone: as many of its rows as may be told.
+    """The data of a roster, with as many of its rows as the budget allows.
 
     Args:
-        budget: most tokens of the data by `token_bound`; one row is told whatever it costs.
-        written: the data as its reader gets it, which is what counts.
+        budget: the most tokens of the data, by `token_bound`; one row is told in any case.
+        written: the data as its reader gets it, whose tokens are counted.
     """
-    # The roles first, so that the rows leave them some room.
+    # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
     while roles > 1 and token_bound(written(_data(room_id, nobody, roles))) > FIXED_TOKENS:
         roles -= 1
@@ -136,10 +136,10 @@ def peers_within(
 
 
 def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str, Any]]:
-    """A roster's text and its data by `PeersTable`, with the same rows.
+    """A roster's text and its data in the shape of `PeersTable`, with the same rows.
 
-    Some clients show a model the text, some the data, some both. So each is complete, and the
-    two are in one `budget` of tokens by `token_bound`; one row is told whatever it costs.
+    Some clients show a model the text, some the data, some both. So each is complete, and both
+    together fit in one `budget` of tokens by `token_bound`; one row is told in any case.
     """
 
     data: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
         return render_roster(fewer), _in_json(data)
 
     def twice(row: Row) -> str:
-        # In the line everything is escaped but backslashes.
+        # The line is escaped already, except for its backslashes.
         in_json = row.line.replace("\\", "\\\\")
         return f"{row.line}\n{in_json},"
 
@@ -184,7 +184,7 @@ def _counted(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, 
     by_role: dict[str, int] = {}
     for role, count in view.by_role[:roles]:
         shown = cell(role, LABEL)
-        # Another role may begin with the same letters.
+        # Two roles may be the same once they are cut.
         while shown in by_role:
             shown += "…"
         by_role[shown] = count
