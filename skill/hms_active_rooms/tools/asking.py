@@ -185,8 +185,7 @@ class Interrupts:
                         pause = nobody_answered
                     else:
                         # A person has decided already, elsewhere or for the same call earlier in
-                        # this task. So this question needs no answer, in later runs of the task
-                        # neither.
+                        # this task. Later runs must not take another answer for it.
                         tx.ask(_UNANSWERED + place, items)
                     continue
                 # Each answer is decided on once, however often the task runs again.
