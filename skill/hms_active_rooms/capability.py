@@ -174,11 +174,6 @@ class Capability(_Part):
     _tools: dict[str, Tool] = PrivateAttr(default_factory=dict)
 
     @property
-    def label(self) -> str:
-        """Its title."""
-        return self.info.label
-
-    @property
     def base_uri(self) -> str:
         """https, without a slash at the end."""
         return self.capability.consumes[0].base_uri

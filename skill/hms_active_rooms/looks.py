@@ -20,21 +20,13 @@ SEEN_CHARS: Final = 128
 SCANNED_CHARS: Final = 1024
 """Characters read to find them: a name may begin with hundreds that are not seen."""
 
-_CHUNK_CHARS: Final = 256
-
-BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
+_BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 """Drawn as a blank although they count as letters or symbols."""
 
-IGNORED: Final = frozenset("\u034f\u17b4\u17b5\ufffc")
-"""Drawn as nothing."""
-
-_SELECTOR: Final = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]")
-
-
-def is_selector(char: str) -> bool:
-    """Whether it only chooses how the character before it is drawn."""
-    return bool(_SELECTOR.match(char))
-
+_NOT_DRAWN: Final = re.compile(
+    "[\u034f\u17b4\u17b5\ufffc\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]"
+)
+"""Drawn as nothing; the ranges choose how the character before them is drawn."""
 
 # Combining classes of marks a name can lose and still be read as the same: overlays, Hebrew
 # points, Arabic vowel signs, accents. Not those of Indic signs and Japanese voicing marks,
@@ -106,25 +98,21 @@ def _seen(name: str) -> str:
     head = name[:SEEN_CHARS]
     if head.isascii() and head.isprintable():
         return head
-    seen = ""
-    for start in range(0, min(len(name), SCANNED_CHARS), _CHUNK_CHARS):
-        seen += name[start : start + _CHUNK_CHARS].translate(_VISIBLE)
-        if len(seen) >= SEEN_CHARS:
-            break
-    return seen[:SEEN_CHARS]
+    return name[:SCANNED_CHARS].translate(_VISIBLE)[:SEEN_CHARS]
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _visible(char: str) -> str:
+def visible(char: str) -> str:
+    """The character; a space if it is drawn as a blank, nothing if it is not drawn."""
     category = unicodedata.category(char)
-    if char in BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
+    if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "
     if category == "Cn":  # newer than this Python: perhaps a letter that others see
         return char if char in _prototypes() else ""
-    if category in ("Cc", "Cf", "Cs", "Co") or char in IGNORED or is_selector(char):
+    if category in ("Cc", "Cf", "Cs", "Co") or _NOT_DRAWN.match(char):
         return ""
     return char
 
@@ -137,7 +125,7 @@ def _look(char: str) -> str:
     for _ in range(4):
         like = "".join(_alike(c) for c in unicodedata.normalize("NFD", text) if not _is_accent(c))
         plain = unicodedata.normalize("NFKD", like)
-        after = "".join(_visible(c) for c in plain if not _is_accent(c)).casefold()
+        after = "".join(visible(c) for c in plain if not _is_accent(c)).casefold()
         if after == text:
             break
         text = after
@@ -182,5 +170,5 @@ class _Table(dict[int, str]):
 
 
 _DIGITS: Final = str.maketrans("58", "sb")
-_VISIBLE: Final = _Table(_visible)
+_VISIBLE: Final = _Table(visible)
 _LOOKS: Final = _Table(_look)

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final, Literal, TypeVar
 
-from hms_active_rooms.looks import BLANKS, IGNORED, folded, glance, is_selector
+from hms_active_rooms.looks import folded, glance, visible
 from hms_active_rooms.tokens import token_bound
 
 K = TypeVar("K")
@@ -50,9 +48,7 @@ _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 # Outside JSON and Markdown these are only characters, and what other programs write is full of them.
 _ONLY_CHARACTERS: Final = re.compile(r"([\"\\`<(\[“”″])")
 
-_HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_UNSEEN: Final = frozenset({*_SHORT_ESCAPES, *_QUOTES}) | BLANKS | IGNORED
 
 # The one place where a joiner and a selector are seen: between and after pictures.
 _PICTURE: Final = (
@@ -106,7 +102,7 @@ def escaped(text: str) -> str:
     return "".join(shown)
 
 
-def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
+def shortened(text: str, most: int, tokens: int | None = None) -> str:
     """A stranger's text without quotes, for a cell or a field: escaped, "…" at its end when cut to
     so many code points and, once it is escaped, tokens by `token_bound`."""
     shown = text[:most]
@@ -132,27 +128,20 @@ def message_of(error: BaseException) -> str:
 
 def cut(text: str, most: int) -> str:
     """`shortened` to as many code points as tokens."""
-    return shortened(text, most, tokens=most)
+    return shortened(text, most, most)
 
 
 @lru_cache(maxsize=8192)
 def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
-    if char == " ":
-        return "seen"
     category = unicodedata.category(char)
-    if char in _UNSEEN or category in _HIDDEN_CATEGORIES or is_selector(char):
+    if char in _QUOTES or char == "\\" or category == "Cn" or visible(char) != char:
         return "hidden"
     return "mark" if category in ("Mn", "Me") else "seen"
 
 
 def _escape(char: str) -> str:
-    if char in _SHORT_ESCAPES:
-        return _SHORT_ESCAPES[char]
-    code = ord(char)
-    if code <= 0xFFFF:
-        return f"\\u{code:04x}"
-    code -= 0x10000
-    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return _SHORT_ESCAPES.get(char) or re.sub("....", r"\\u\g<0>", units)
 
 
 def storable(text: str) -> str:
@@ -170,12 +159,9 @@ def lookalikes(target: str, names: Iterable[str]) -> list[str]:
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
     """The keys whose names are equal or look alike, in groups of two and more, in one pass."""
-    known = [(key, _looks(name)) for key, name in names]
-    if len({looks for _, looks in known}) == len(known):
-        return []
     groups: dict[str, list[K]] = {}
-    for key, looks in known:
-        groups.setdefault(looks, []).append(key)
+    for key, name in names:
+        groups.setdefault(_looks(name), []).append(key)
     return [keys for keys in groups.values() if len(keys) > 1]
 
 
@@ -184,45 +170,24 @@ _looks: Final = lru_cache(maxsize=4096)(glance)
 _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
-def short_ids(
-    ids: Sequence[str], least: int = SHORT_ID_CHARS, *, among: Iterable[str] | None = None
-) -> dict[str, str]:
+def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
     """Each id to its shortest prefix that no other id has (`among` all, by default these).
 
-    At least `least` characters (fewer only if the id has fewer), never ending in a dash.
+    At least `SHORT_ID_CHARS` characters (fewer only if the id has fewer), never ending in a dash.
     An id that another one begins with is its own short id.
     """
-    # Only ids that begin alike can be mistaken for one another.
-    short = {full: full[:least] for full in ids}
-    heads = set(short.values())
-    near = {full for full in (ids if among is None else among) if full[:least] in heads}
-    crowded = {head for head in heads if head.endswith("-")}
-    if len(near) > len(heads):
-        often = Counter(full[:least] for full in near)
-        crowded |= {head for head, ids_like_it in often.items() if ids_like_it > 1}
-    if not crowded:
-        return short
-    short = {full: head for full, head in short.items() if head not in crowded}
-    ordered = sorted(full for full in near if full[:least] in crowded)
-    shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
-    for place, full in enumerate(ordered):
-        end = max(least, shared[place] + 1, shared[place + 1] + 1)
-        while full[:end].endswith("-") and end < len(full):
+    heads = {full[:SHORT_ID_CHARS] for full in ids}
+    # Only ids that begin alike can be mistaken for one another, and in order they are neighbours.
+    alike = {id for id in (ids if among is None else among) if id[:SHORT_ID_CHARS] in heads}
+    near, short = ["", *sorted(alike), ""], dict[str, str]()
+    for before, full, after in zip(near, near[1:], near[2:], strict=False):
+        end = SHORT_ID_CHARS
+        while end < len(full) and (
+            full[end - 1] == "-" or before.startswith(full[:end]) or after.startswith(full[:end])
+        ):
             end += 1
         short[full] = full[:end]
     return short
-
-
-def _shared(one: str, other: str) -> int:
-    """Characters the two have in common at their beginning; by halves, as ids may be long."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:

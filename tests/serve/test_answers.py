@@ -14,16 +14,14 @@ from hms_active_rooms.gate.view import MAX_PEOPLE
 from hms_active_rooms.serve.calls import action_answer
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.arguments import DEFAULT_ROWS
-from hms_active_rooms.tools.read_data import (
+from hms_active_rooms.tools.roster import (
     PeersData,
     PeersTable,
+    Roster,
+    default_budget,
     peers_data,
     peers_table,
     peers_within,
-)
-from hms_active_rooms.tools.roster import (
-    Roster,
-    default_budget,
     render_roster,
 )
 from rosters import roster

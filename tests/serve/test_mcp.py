@@ -29,7 +29,7 @@ from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, refusals_of
 from hms_active_rooms.serve.mcp import NAME, URI, build_server, serve_stdio
 from hms_active_rooms.tokens import token_bound
-from hms_active_rooms.tools.read_data import PeersTable
+from hms_active_rooms.tools.roster import PeersTable
 from serve.people import (
     CANCEL,
     DECLINE,

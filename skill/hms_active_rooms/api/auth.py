@@ -40,6 +40,9 @@ SKEW_S: Final = 10.0
 REFRESH_MARGIN_S: Final = 300.0
 """We renew this long before expiry, so that no request carries a token about to expire."""
 
+_NO_DATE: Final = 253_402_300_800.0
+"""The year 10000."""
+
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 
 
@@ -83,8 +86,7 @@ class StaticToken:
             )
         self._expires, expires = math.inf, claims.get("exp")
         if isinstance(expires, int | float) and not isinstance(expires, bool):
-            with contextlib.suppress(OverflowError):
-                self._expires = float(expires)
+            self._expires = max(min(expires, _NO_DATE), 0.0)  # the claim may be NaN
         if expired := self._expired():
             raise ConfigurationError(
                 expired,
@@ -105,13 +107,10 @@ class StaticToken:
         return "StaticToken(**********)"
 
     def _expired(self) -> str:
-        if not self._expires + 60 < self._clock():  # our clock may be wrong, and the claim NaN
+        if not self._expires + 60 < self._clock():  # our clock may be wrong
             return ""
-        try:
-            when = f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
-        except (ValueError, OverflowError, OSError):
-            when = "long ago"
-        return f"{self._source} expired {when}."
+        when = f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
+        return f"{self._source} expired {when if self._expires else 'long ago'}."
 
 
 class SignedTokens:

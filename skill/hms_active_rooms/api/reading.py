@@ -15,7 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -33,7 +33,7 @@ from hms_active_rooms.api.models import (
     Track,
     as_list,
 )
-from hms_active_rooms.api.wire import Unusable
+from hms_active_rooms.api.wire import CONTRADICTS, CUT_OFF, Unusable
 from hms_active_rooms.errors import InvalidCall, NotActive
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -41,12 +41,10 @@ M = TypeVar("M", bound=Document)
 Fields = dict[str, Any]
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-_LONGEST_NUMBER: Final = 4000
-"""Digits; Python refuses to turn more than 4,300 into a number."""
 
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
 _ZERO_ID: Final = str(UUID(int=0))
-_LETTERS: Final = re.compile(r"[^a-z]")
+_SEPARATORS: Final = re.compile(r"[^a-z0-9]")
 _OTHER_ESCAPE: Final = re.compile(rb'\\[^"]')
 # Of `model_fields_set` and `model_extra`, which are functions in Python, what is behind them.
 _FIELDS: Final = operator.attrgetter("__pydantic_fields_set__")
@@ -90,7 +88,6 @@ _READ: Final = {"peers", "session", "tracks"}
 """What the answer to a read holds, and an acknowledgement does not without its words."""
 
 
-_SEPARATORS: Final = re.compile("[ _.-]")
 _DOCUMENTED: Final = {
     field
     for kind in (ActiveRoom, Session, PeerDetails, Track, Acknowledgement)
@@ -284,7 +281,7 @@ def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
 
 def _named(found: Fields) -> Fields:
     """The fields by their names without case and separators."""
-    return {_LETTERS.sub("", key.lower()): value for key, value in found.items()}
+    return {_SEPARATORS.sub("", key.lower()): value for key, value in found.items()}
 
 
 def _model(kind: type[M], found: Fields) -> M:
@@ -307,9 +304,9 @@ def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
-        raise Unusable("malformed", "its answer is not whole or not JSON") from None
+        raise Unusable(CUT_OFF, "its answer is not whole or not JSON") from None
     if not isinstance(found, dict):
-        raise Unusable("malformed", "its answer is not a JSON object")
+        raise Unusable(CUT_OFF, "its answer is not a JSON object")
     _refuse_error(found)
     _refuse_other(found, asked)
     return found
@@ -355,7 +352,7 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 
 def _contradicts(reason: str) -> Unusable:
     """The error for JSON that is not what was asked for. Asking again would bring the same."""
-    return Unusable("contradicts", reason)
+    return Unusable(CONTRADICTS, reason)
 
 
 def _status(value: object) -> float | None:
@@ -373,33 +370,24 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """JSON, or ValueError. NaN and Infinity are not JSON; a lone surrogate becomes "?".
+    """JSON, or ValueError. NaN and Infinity are not JSON, nor is what no Python number can hold; a
+    lone surrogate becomes "?".
 
     A stranger's name must not make a whole roster unreadable, and text that cannot be
     encoded would fail later, in a log or a database.
     """
     text = body.decode("utf-8-sig", "replace")
-    found = json.loads(
-        text,
-        parse_constant=_refuse,
-        parse_int=_whole_number,
-        parse_float=_finite,
-        object_pairs_hook=_once,
-    )
+    found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
     return _encodable(found) if _SURROGATE.search(text) else found
 
 
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"{number} is no number")
 
 
-def _whole_number(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else digits[:_LONGEST_NUMBER]
-
-
-def _finite(digits: str) -> float | str:
+def _finite(digits: str) -> float:
     found = float(digits)
-    return found if math.isfinite(found) else shortened(digits, 40)
+    return found if math.isfinite(found) else _refuse(digits)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Any:

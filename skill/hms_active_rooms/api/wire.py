@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import zlib
 from collections.abc import AsyncIterable, Awaitable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from hms_active_rooms import __version__
+from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, Executed, TimedOut
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """A roster of 20,000 peers, the largest room, is about 6 MB."""
@@ -22,22 +25,27 @@ connection that is just being closed ends as "may have been executed"."""
 
 MAX_CONNECTIONS: Final = 100
 
-Cause = Literal[
-    "not_sent",
-    "rate_limited",
-    "unauthorized",
-    "forbidden",
-    "not_found",
-    "refused",
-    "timeout",
-    "cut_off",
-    "malformed",
-    "contradicts",
-    "server_error",
-    "redirected",
-    "too_large",
-]
-"""Why a call failed; `answers.OUTCOMES` says what follows from it."""
+
+class Cause(NamedTuple):
+    """What a failure means: its error, whether a write was executed, whether a read is sent again.
+
+    A read executes nothing, whatever happens. 100ms documents no idempotency key, so a write that
+    may have been executed is never sent a second time. A write that surely was not executed is not
+    sent again after a wait either: the room may change meanwhile, and only the caller can look at
+    it again. A write is repeated in one case only: after a 401, at once, with a new token.
+    """
+
+    error: type[ApiError]
+    write: Executed
+    read_again: bool
+
+
+NOT_SENT: Final = Cause(ConnectionFailed, "no", True)
+TIMEOUT: Final = Cause(TimedOut, "maybe", True)
+CUT_OFF: Final = Cause(BadResponse, "maybe", True)
+"""Or no JSON: it may be whole the next time."""
+CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
+"""Or too large, or a redirect: asking again would bring the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +171,14 @@ async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
         for _ in range(10):
             for kind, reason in library.reasons:
                 if isinstance(link, kind):
-                    raise Unusable("not_sent", reason) from None
+                    raise Unusable(NOT_SENT, reason) from None
             link = link and (link.__cause__ or link.__context__)
-        raise Unusable("not_sent", "no connection could be made") from None
+        raise Unusable(NOT_SENT, "no connection could be made") from None
     except library.errors as error:
         if isinstance(error, library.late):
-            raise Unusable("timeout", "no answer in time") from None
+            raise Unusable(TIMEOUT, "no answer in time") from None
         reason = "the connection was lost before the answer was whole"
-        raise Unusable("cut_off", reason) from None
+        raise Unusable(CUT_OFF, reason) from None
 
 
 async def answer(
@@ -197,33 +205,25 @@ async def answer(
 
 async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> bytes:
     codings = {coding.strip() for coding in (given or "").lower().split(",")} - {"identity", ""}
-    coding = "".join(codings)
-    if coding not in ("", "gzip", "x-gzip"):
-        raise Unusable("malformed", "its answer is compressed in a way we did not ask for")
-    too_large = Unusable("too_large", f"its answer is larger than {limit} bytes")
-    inflate = zlib.decompressobj(wbits=31) if coding else None
+    if not codings <= {"gzip", "x-gzip"} or len(codings) > 1:
+        raise Unusable(CUT_OFF, "its answer is compressed in a way we did not ask for")
+    too_large = Unusable(CONTRADICTS, f"its answer is larger than {limit} bytes")
     parts: list[bytes] = []
-    left, received = limit, 0
+    received = 0
     async for chunk in chunks:
         received += len(chunk)
         if received > limit:
             raise too_large
-        while chunk:
-            part, rest = chunk, b""
-            if inflate is not None:
-                if inflate.eof:  # gzip allows several members, and zeros behind the last
-                    if not (chunk := chunk.lstrip(b"\0")):
-                        break
-                    inflate = zlib.decompressobj(wbits=31)
-                try:
-                    part, rest = inflate.decompress(chunk, left + 1), inflate.unused_data
-                except zlib.error:
-                    raise Unusable("malformed", "its answer cannot be decompressed") from None
-            left -= len(part)
-            if left < 0 or (inflate and inflate.unconsumed_tail):
-                raise too_large
-            parts.append(part)
-            chunk = rest
-    if inflate is not None and received and not inflate.eof:
-        raise Unusable("cut_off", "its answer ended too early")
-    return b"".join(parts)
+        parts.append(chunk)
+    body = b"".join(parts)
+    if codings and body:
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
+                body = packed.read(limit + 1)
+        except EOFError:
+            raise Unusable(CUT_OFF, "its answer ended too early") from None
+        except (OSError, zlib.error):
+            raise Unusable(CUT_OFF, "its answer cannot be decompressed") from None
+        if len(body) > limit:
+            raise too_large
+    return body

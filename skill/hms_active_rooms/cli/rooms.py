@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
     """Show the running session of a room."""
-    from hms_active_rooms.tools.read_data import room_data
+    from hms_active_rooms.tools.roster import room_data
 
     live = seen(Settings(policy=policy), room, lambda gate: gate.active_room(room))
     if all or json:
@@ -86,7 +86,6 @@ def peers(
     """List who is in a room."""
     from hms_active_rooms.tools import roster
     from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
-    from hms_active_rooms.tools.read_data import peers_within
 
     refuse_bytes({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
@@ -108,7 +107,7 @@ def peers(
         return
     if json:
         budget = roster.default_budget(rows)
-        screen.document(peers_within(parse_room_id(room), view, budget, screen.written))
+        screen.document(roster.peers_within(parse_room_id(room), view, budget, screen.written))
         return
     found, shown = view.matching, len(view.rows)
     here = f"{offset + 1:,} to {offset + shown:,}" if shown else "none"

@@ -26,10 +26,8 @@ _SUPERSEDED = "An older answer, left out: the room was read again since."
 
 def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """The messages after the person's last one."""
-    for index in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[index], HumanMessage):
-            return list(messages[index + 1 :])
-    return list(messages)
+    asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    return list(messages[asked[-1] + 1 :] if asked else messages)
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
@@ -67,8 +65,7 @@ class Called(NamedTuple):
 
 def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
     """The last model message with tool calls, if there is one."""
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
+    for index, message in reversed([*enumerate(messages)]):
         if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
             answered = {m.tool_call_id for m in messages[index:] if isinstance(m, ToolMessage)}
             calls = [c for c in message.tool_calls if c["id"] not in answered]

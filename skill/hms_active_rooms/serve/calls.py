@@ -37,15 +37,16 @@ from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
 from hms_active_rooms.tools.active_rooms import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
-from hms_active_rooms.tools.read_data import (
+from hms_active_rooms.tools.roster import (
     PeersData,
     PeersTable,
     RoomData,
     peers_data,
     peers_table,
+    render_room,
     room_data,
+    shown,
 )
-from hms_active_rooms.tools.roster import render_room, shown
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 

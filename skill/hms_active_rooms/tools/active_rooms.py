@@ -118,15 +118,7 @@ def build_tools(
 async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
     """Who a call asks about, and the tokens that telling it may cost."""
     everyone = await gate.peers(call.room_id)
-    found = select(
-        everyone,
-        role=call.role,
-        user_id=call.user_id,
-        name=call.name,
-        limit=call.limit,
-        offset=call.offset,
-    )
-    return found, default_budget(call.limit)
+    return select(everyone, **call.model_dump(exclude={"room_id"})), default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:

@@ -1,6 +1,6 @@
-"""Archiving the journal: finished actions are written to a file, whole; those that are in a file can
-be deleted. Nothing else is ever deleted. Of each deleted action one event stays, so its id is never
-used again: an old call that is run again, as by a replayed graph, is not sent again."""
+"""Archiving the journal: finished actions are written to a file, and those in a file can be
+deleted. Nothing else is ever deleted. One event of each deleted action stays, so that its id is
+never used again: an old call that runs again, as in a replayed graph, is not sent again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hms_active_rooms.gate.journal.tables import actions, asks, events, exports,
 
 @dataclass
 class Exported:
-    """What a file holds: the number of its actions, its SHA-256, and the newest event of each."""
+    """What a file holds: how many actions, its SHA-256, and the newest event of each action."""
 
     actions: int = 0
     sha256: str = ""
@@ -32,15 +32,15 @@ class Exported:
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions were deleted, and how many that ended in time are left: not exported,
-    changed since, or contradicting their events."""
+    """How many actions were deleted, and how many that ended in time stay: they were not exported,
+    changed since, or contradict their events."""
 
     actions: int
     left: int
 
 
 def write(view: Reading, file: IO[str], before: datetime) -> Exported:
-    """Write what ended before a moment, and flush it to disk."""
+    """Write the actions that ended before a moment, and flush the file to disk."""
     found, sha256 = Exported(), hashlib.sha256()
 
     def add(**record: Any) -> None:
@@ -63,13 +63,13 @@ def write(view: Reading, file: IO[str], before: datetime) -> Exported:
     end = {"actions": found.actions, "before": before.isoformat(), "sha256": found.sha256}
     file.write(json.dumps({"end": end}) + "\n")
     file.flush()
-    with suppress(UnsupportedOperation):  # a text in memory
+    with suppress(UnsupportedOperation):  # a file in memory
         os.fsync(file.fileno())
     return found
 
 
 def exported(tx: Writing, found: Exported, before: datetime, by: str) -> None:
-    """Record what the newest file holds."""
+    """Record what the newest export holds, in place of the one before."""
     tx.db.execute(exports.delete())
     if found.upto:
         rows = [{"action_id": action, "upto": upto} for action, upto in found.upto.items()]
@@ -79,7 +79,7 @@ def exported(tx: Writing, found: Exported, before: datetime, by: str) -> None:
 
 
 def prune(tx: Writing, keys: Sequence[str], by: str) -> Pruned:
-    """Delete those of the calls that were exported as they are."""
+    """Delete those of these calls whose revisions are all exported as they are now."""
     gone = left = 0
     for key in keys:
         revisions = [action for action, _ in tx.revisions(key)]
@@ -95,8 +95,8 @@ def prune(tx: Writing, keys: Sequence[str], by: str) -> Pruned:
 
 
 def prune_rest(tx: Writing, before: datetime, by: str) -> None:
-    """Delete what belongs to no action: refused requests that were exported, old questions'
-    places and grants."""
+    """Delete what belongs to no action: exported events of refused requests, and the old places of
+    questions and expired grants."""
     if _upto(tx, REQUESTS):
         _delete(tx, REQUESTS, by, {})
     old = (asks.c.at < before, ~asks.c.place.startswith(KEPT, autoescape=True))
@@ -113,7 +113,7 @@ def _upto(tx: Writing, action_id: str) -> int | None:
 
 
 def _delete(tx: Writing, action_id: str, by: str, told: dict[str, str]) -> None:
-    """Delete the events that were exported; the one that says so stays."""
+    """Delete the exported events of an action. A new event records that, and stays."""
     old = (events.c.action_id == action_id, events.c.seq <= _upto(tx, action_id))
     tx.note(action_id, PRUNED, by=by, way="archive", **told)
     tx.db.execute(events.delete().where(*old, events.c.kind != PRUNED))
@@ -121,7 +121,7 @@ def _delete(tx: Writing, action_id: str, by: str, told: dict[str, str]) -> None:
 
 
 def ended(view: Reading, before: datetime) -> list[str]:
-    """The calls whose every revision ended before a moment, oldest first."""
+    """The keys of the calls whose every revision ended before a moment, oldest first."""
     row = actions.c
     over = sa.or_(
         sa.and_(row.state == "expired", row.expires_at < before),

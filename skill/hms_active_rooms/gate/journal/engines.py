@@ -1,5 +1,5 @@
-"""The databases that keep a claim on disk before a request leaves: SQLite (WAL, synchronous FULL)
-and PostgreSQL. What a store cannot guarantee is found out when it is opened, and refused."""
+"""The databases of a journal: SQLite (WAL, synchronous FULL) and PostgreSQL. They keep a claim on
+disk before the request is sent. A store that cannot guarantee that is refused when it is opened."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 Mode = Literal["reads", "writes", "notes"]
-"""What a transaction does. In one that reads, a write is an error. One of notes need not be on
-disk when it is committed: notes move nothing, and whatever is committed later takes them there."""
+"""What a transaction does. In `reads`, a write is an error. A commit of `notes` does not wait for
+the disk: notes change no state, and the next commit of `writes` takes them there."""
 
 _SETTINGS: dict[Mode, dict[str, str]] = {
     "reads": {"query_only": "ON"},
     "writes": {"query_only": "OFF", "synchronous": "FULL"},
     "notes": {"query_only": "OFF", "synchronous": "NORMAL"},
 }
-"""What SQLite's connections are set to for it. Whoever sets `query_only` makes SQLite compile every
-statement anew, so connections that read and connections that write are kept apart."""
+"""SQLite's settings for each mode. After a change of `query_only` SQLite compiles every statement
+anew, so reading and writing connections are kept apart."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 30
@@ -63,7 +63,7 @@ _NETWORK: Final = frozenset(
     # What a machine shares with the virtual ones on it.
     | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
-"""File systems on which another machine can write, which SQLite's WAL mode cannot see."""
+"""File systems that another machine can write to, which SQLite's WAL mode does not notice."""
 
 _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
@@ -83,21 +83,22 @@ _REPAIR = {
     "resolve host": _UNSENT + "see that the URL names the server.",
     "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
 }
-"""What to do, by words of the database's error."""
+"""What to do, by a part of the database's error message."""
 
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
-"""Arguments of psycopg that are no texts."""
+"""Arguments of psycopg that are no texts, so that no URL can set them."""
 
 _SQLITE_HAS: Final = {"timeout", "isolation_level", "detect_types", "check_same_thread"} | {
     *("cached_statements", "mode", "uri", "plugin")
 }
-"""What may stand behind the ? of a file. SQLAlchemy ignores the rest, be it half of a name."""
+"""The parameters that a SQLite URL may have after its "?". SQLAlchemy ignores all others, even if
+they are half of a file's name."""
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
-    """The database of a `Journal`, open. Safe from many threads."""
+    """The open database of a `Journal`. Safe from many threads."""
 
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
         self.place, self._key = _place(url), key
@@ -203,23 +204,23 @@ class Database:
         )
 
     def close(self) -> None:
-        """Close the connections. A later use opens new ones; a journal in memory is gone."""
+        """Close the connections. A later use opens new ones; a journal in memory is lost."""
         with self._in_turn():
             self.dispose()
             self._gone = self._in_memory
 
     def dispose(self, *, kept: bool = False) -> None:
-        """Close the connections that nobody uses now. With `kept`, not one that is the database."""
+        """Close the unused connections; with `kept`, not the one that is a database in memory."""
         for engine in () if kept and self._in_memory else self._modes.values():
             engine.dispose()
 
     def _in_turn(self) -> AbstractContextManager[object]:
-        """All threads share the one connection of a memory database in turn."""
+        """Makes the threads take turns with the one connection of a database in memory."""
         return self._turn if self._in_memory else nullcontext()
 
     @contextmanager
     def begin(self, mode: Mode) -> Iterator[sa.Connection]:
-        """A transaction, and the database's errors in our words."""
+        """A transaction. Raises JournalError in place of the database's own errors."""
         if mode not in self._modes:
             raise JournalError(
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",
@@ -246,12 +247,12 @@ class Database:
         return JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
 
 
-# SQLite counts the locks of a process, and a forked child goes on with that count, without the
-# locks. So no fork takes an open file along, and none happens during a transaction.
+# SQLite counts the locks of its process, and a forked child inherits the count without the locks.
+# So a fork waits until no transaction runs, and closes the database's files first.
 
 _opened = WeakSet[Database]()
 _busy: list[int] = []  # the threads that are in a transaction
-_forking: list[int] = []  # those that wait for all others to leave theirs
+_forking: list[int] = []  # the threads that wait for those to end, to fork
 _calm = threading.Condition()
 
 
@@ -370,8 +371,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 class _Files:
-    """The files of an open journal. Once others are in their place, whoever opens the path has
-    another journal, in which a request was not sent yet."""
+    """The files of an open journal. If others replace them, a program that opens the path now has
+    another journal, which does not know what was sent."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -386,12 +387,12 @@ class _Files:
         return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
 
     def opened(self, _: object, record: sa.pool.ConnectionPoolEntry) -> None:
-        """Note what a new connection has open."""
+        """Remember which files a new connection has open."""
         record.info["files"] = found = self._there()
         self._journal = self._journal or found[:1]
 
     def check(self, connection: sa.Connection) -> None:
-        """Raises JournalError if that is not what is there now."""
+        """Raises JournalError if other files are there now."""
         found = self._there()
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(
@@ -402,13 +403,13 @@ class _Files:
 
 
 def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine whose connections are in this journal mode; None: they only read."""
+    """An engine whose connections use this journal mode; None: they only read."""
     in_memory = journal_mode == "memory"
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
         url,
         poolclass=QueuePool,
-        # A memory database lives in its one connection; elsewhere nobody waits for one.
+        # A database in memory is one connection; for a file there are as many as needed.
         pool_size=1 if in_memory else 5,
         max_overflow=0 if in_memory else -1,
         connect_args={"check_same_thread": False, **wait},
@@ -430,14 +431,15 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         if connection.info.get(pragma) != value:
             opened.execute(f"PRAGMA {pragma}={value}")
             connection.info[pragma] = value
-    # Whoever writes takes the lock at once: who reads first never loses the race late. In WAL mode
-    # one that reads neither waits for a writer nor keeps one waiting.
+    # A writing transaction takes the lock at once, so that it cannot fail later because another one
+    # wrote after its first read. In WAL mode a reading one neither waits for a writer nor blocks
+    # one.
     opened.execute("BEGIN" if mode == "reads" else "BEGIN IMMEDIATE")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) -> None:
-    connection.isolation_level = None  # transactions begin above, not by the driver's guess
-    # One text that is none must not hide the rows beside it.
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
+    # One invalid text must not make the other rows unreadable.
     connection.text_factory = lambda raw: raw.decode(errors="replace")
     with ExitStack() as unless_kept:
         unless_kept.callback(connection.close)
@@ -447,20 +449,20 @@ def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) ->
 
 
 def _keep_safely(connection: sqlite3.Connection, journal_mode: str) -> None:
-    # SQLite takes both as wishes: what counts is what it answers.
+    # SQLite may ignore both settings, so its answers are checked.
     try:
         mode = _pragma(connection, "journal_mode=WAL")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN:
             raise
         raise _refused(_NO_WAL + "its files cannot be opened") from None
-    # A memory database has no other mode, and nobody to share it with.
+    # A database in memory stays in the mode "memory"; no other process can open it.
     if mode != journal_mode:
         raise _refused(_NO_WAL + f"the journal mode stays {quoted(str(mode))}")
     _pragma(connection, "synchronous=FULL")
     if _pragma(connection, "synchronous") != _FULL:
         raise _refused("A commit does not wait for the disk here")
-    _pragma(connection, "user_version")  # reads, so that all its files are there
+    _pragma(connection, "user_version")  # a read makes SQLite create all its files
 
 
 def _pragma(connection: sqlite3.Connection, pragma: str) -> object:
@@ -476,8 +478,8 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file; ArgumentError for a part of the URL that would be ignored, since another file is
-    another journal."""
+    """The file of a URL. Raises ArgumentError if a part of the URL would be ignored, since without
+    that part it may name another journal."""
     if not name.startswith("file:"):
         known = set(url.query) <= _SQLITE_HAS
     elif known := "uri" in url.query and not set("?#") & set(name):
@@ -498,7 +500,7 @@ def _copy(url: sa.URL, path: Path) -> sa.URL:
 
 
 def _holds_tables(path: Path) -> bool:
-    """Whether there is a journal, or what cannot be told from one; looks without writing."""
+    """Whether there is a journal, or a file that SQLite cannot read; looks without writing."""
     if not path.exists():
         return False
     try:
@@ -526,7 +528,7 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """The journal holds names and messages: only its owner may read it."""
+    """Create the journal so that only its owner can read the names and messages in it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     refuse_network(path.parent)
     path.touch(mode=0o600, exist_ok=True)
@@ -541,10 +543,8 @@ def _make_private(path: Path) -> None:
 
 
 def refuse_network(folder: Path) -> None:
-    """Raises JournalError for a folder that another machine can write to.
-
-    Its files look shared to every process of this machine, and to none of another one.
-    """
+    """Raises JournalError for a folder that another machine can write to: SQLite's shared memory is
+    seen by every process of this machine, but not by the other machine."""
     parts, kinds = folder.resolve().parts, _mounts()
     of = [kinds[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in kinds]
     kind = of[0].removeprefix("fuse.") if of else ""
@@ -564,7 +564,8 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Two open files of this process stand for two processes: the second must not get the lock."""
+    """Whether the second of two open files (as of two processes) is refused the first one's
+    lock."""
     if sys.platform != "linux":
         return True
     import fcntl

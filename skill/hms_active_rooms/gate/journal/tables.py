@@ -1,4 +1,4 @@
-"""The journal's tables, and how an older journal becomes one of this release."""
+"""The journal's tables, and the migration of an older journal to this release."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 4
 
 
 class _Moment(sa.TypeDecorator[datetime]):
-    """Aware UTC in Python, without its zone in the database."""
+    """Aware UTC in Python; stored without a time zone."""
 
     impl = sa.DateTime
     cache_ok = True
@@ -51,7 +51,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """SQLite lets in what is no time and no JSON: that must not hide the rows beside it."""
+    """A reader that returns a stand-in for a value that is no time or JSON, which SQLite accepts:
+    so the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -88,7 +89,7 @@ versions = _table(
     sa.Column("version", sa.Integer, primary_key=True),
     _text("key_check", 64, server_default=""),
 )
-"""`key_check`: a seal by which the journal's key is known; "" before there was one."""
+"""`key_check`: a seal made with the journal's key, to recognise the key; "" without a key."""
 
 actions = _table(
     "hms_actions",
@@ -125,12 +126,12 @@ events = _table(
     _column("data", _Json),
     _text("seal", 64, server_default=""),
 )
-"""`seal`: see `records.seal`; "" for an event that is no step of the machine."""
+"""`seal`: see `records.seal`; "" for an event that changes no state."""
 
 exports = _table(
     "hms_exports", _text("action_id", 16, primary_key=True), _column("upto", sa.Integer)
 )
-"""The newest event of an action that an export holds."""
+"""For each action in the last export: the newest event that the export holds."""
 
 steps = _table(
     "hms_steps",
@@ -160,7 +161,7 @@ _MAY_GO = (
     "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
     "p.action_id = OLD.action_id AND p.kind = 'pruned' AND p.seq > OLD.seq)"
 )
-"""An event may go once the record says that its action is deleted; that record stays."""
+"""SQL: an event may be deleted if a later event "pruned" tells of it; that event stays."""
 
 _IS_THERE = "EXISTS (SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)"
 
@@ -168,7 +169,7 @@ _UNSEALED = (
     f"NEW.seal = '' AND NEW.action_id <> '{REQUESTS}' AND NEW.kind IN "
     f"({', '.join(map(repr, LEADS_TO))})"
 )
-"""A step without a seal is one of an earlier release, whose process still runs."""
+"""SQL: a state change without a seal is by a process that still runs an earlier release."""
 
 _NEWER = "the journal is of a newer release"
 
@@ -183,7 +184,7 @@ _TRIGGERS = {
     "sqlite": {
         "hms_events_no_update": f"BEFORE UPDATE ON hms_events {_APPEND_ONLY}",
         "hms_events_no_delete": f"BEFORE DELETE ON hms_events WHEN NOT ({_MAY_GO}) {_APPEND_ONLY}",
-        # REPLACE deletes without the trigger above.
+        # INSERT OR REPLACE deletes a row without firing the trigger above.
         "hms_events_no_replace": f"BEFORE INSERT ON hms_events WHEN {_IS_THERE} {_APPEND_ONLY}",
         "hms_events_no_seal": f"BEFORE INSERT ON hms_events WHEN {_UNSEALED} {_abort(_NEWER)}",
     },
@@ -231,20 +232,20 @@ _FROM_0_1_0 = [
     "ALTER TABLE hms_events ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
     "ALTER TABLE hms_journal ADD COLUMN key_check VARCHAR(64) NOT NULL DEFAULT ''",
     "ALTER TABLE hms_grants ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
-    "DELETE FROM hms_grants",  # they last half an hour, and had no seal
+    "DELETE FROM hms_grants",  # grants last half an hour, and had no seal
 ]
-"""What makes a journal of 0.1.0 one of this release."""
+"""Migrates a journal of release 0.1.0 to this release."""
 
 _ALSO_ON_POSTGRESQL = ["ALTER TABLE hms_steps ALTER COLUMN state TYPE VARCHAR(16)"]
 """SQLite enforces no lengths, and cannot change them."""
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
-    """Create the tables, or bring those of an earlier release up to this one; from now on its
-    steps are sealed with the key, if there is one.
+    """Create the tables, or migrate those of an earlier release. With a key, state changes are
+    sealed from now on.
 
     Returns:
-        Whether there were none.
+        Whether there were no tables.
 
     Raises:
         JournalError: see `check`.
@@ -271,10 +272,10 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """The schema version of the journal; None: there is none yet.
+    """The schema version of the journal; None: there is no journal yet.
 
     Raises:
-        JournalError: it is of a newer release, not whole, or sealed with another key.
+        JournalError: it is of a newer release, lacks a table or trigger, or has another key.
     """
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
@@ -307,7 +308,7 @@ def _key_check(key: bytes) -> str:
 
 
 def _seal(db: sa.Connection) -> None:
-    """Seal the rows of a release that did not: those whose events lead to them."""
+    """Seal the rows of an earlier release, which had no seals, if their events lead to them."""
     for row in db.execute(sa.select(actions)).mappings().all():
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()
