@@ -89,7 +89,7 @@ def test_bytes_where_a_text_should_be_keep_no_row_from_being_read_or_exported(wr
     file = StringIO()
     assert journal.export(file, before=clock(), by="ada") >= 1
     with journal.read() as view:
-        found, _ = view.same_calls(
+        found, *_ = view.same_calls(
             action.thread, action.content, lambda by: bool(by.partition("#"))
         )
         assert found is not None

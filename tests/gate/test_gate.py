@@ -1558,6 +1558,10 @@ async def test_a_404_for_what_was_read_a_moment_before_means_gone_whatever_its_t
         action = await carried_out(gate_on(room), call)
         assert (action.state, action.executed, action.result.error) == ("done", "no", gone.code)
         assert "already" in outcome(action)
+    room = classroom()
+    room.before = lambda _: _raise(gone("page not found", status=404)) if room.posts else None
+    action = await carried_out(gate_on(room), remove_role())
+    assert (action.state, fates(action)) == ("done", ["removed", "gone"])
     action = await carried_out(gate_on(room), send(), call_number(2))
     assert (action.state, action.executed) == ("failed", "no")
 
@@ -1918,18 +1922,23 @@ async def test_a_roster_that_leaves_out_people_of_the_session_is_refused() -> No
     assert room.posts == []
 
 
-class SessionOfNobody(StandInRoom):
-    """A room whose session names no peers, whoever is on the list of peers."""
+class CutSession(StandInRoom):
+    """A room whose session names its first people only, whoever is on the list of peers."""
+
+    named = 0
 
     async def retrieve_active_room(self, room_id: str) -> ActiveRoom:
         room = await super().retrieve_active_room(room_id)
-        return room.model_copy(update={"session": room.session.model_copy(update={"peers": ()})})
+        some = {"peers": room.session.peers[: self.named]}
+        return room.model_copy(update={"session": room.session.model_copy(update=some)})
 
 
-async def test_a_session_that_names_nobody_beside_a_full_roster_is_refused() -> None:
-    room = SessionOfNobody([peer(n) for n in range(1, 16)])
+@pytest.mark.parametrize("named", [0, 2])
+async def test_a_session_that_leaves_out_people_of_the_roster_is_refused(named: int) -> None:
+    room = CutSession([peer(n) for n in range(1, 16)])
+    room.named = named
     for call in (end(), remove(), remove_role(), send()):
-        with pytest.raises(BadResponse, match=r"names nobody.*15 people"):
+        with pytest.raises(BadResponse, match=f"session leaves out {15 - named} of 15"):
             await gate_on(room).propose(call, HERE)
     assert room.posts == []
 

@@ -33,7 +33,7 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.actions() == [action]
     assert view.count() == 1
     assert view.edited_into(action.id) is None
-    assert view.same_calls(action.thread, action.content) == (action, 1)
+    assert view.same_calls(action.thread, action.content)[0] == action
     assert view.sent_since(action.created_at, action) == (0, 0)
     assert not view.has_rival(action)
     assert len(view.events(action.id)) == 1
@@ -161,8 +161,8 @@ def test_the_same_call_is_found_in_its_thread_wherever_it_was_made() -> None:
     insert(journal, row(clock(), "another call", content="d"))
     insert(journal, row(clock(), "another thread", content="c", thread="other"))
     with journal.read() as view:
-        assert view.same_calls("t", "c") == (newest, 2)
-        assert view.same_calls("t", "x") == (None, 0)
+        assert view.same_calls("t", "c") == (newest, None, 2)
+        assert view.same_calls("t", "x") == (None, None, 0)
 
 
 def test_an_outcome_is_told_the_first_time_once() -> None:

@@ -137,10 +137,17 @@ Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
 """A callback that asks a person. What is no `Decision` and no answer model is a refusal."""
 
 
-ReasonText = Annotated[
-    str, BeforeValidator(lambda given: storable(given) if isinstance(given, str) else given)
-]
-"""Why a person says no. Lone surrogates are replaced: pydantic would refuse the answer for them."""
+_MAX_REASON_CHARS = 2000
+
+
+def _reason(given: object) -> object:
+    if isinstance(given, str):
+        return storable(given)[:_MAX_REASON_CHARS]
+    return "" if given is None else given
+
+
+ReasonText = Annotated[str, BeforeValidator(_reason)]
+"""Why a person says no. The no counts also if this is null, too long or holds half a character."""
 
 
 class _Answer(BaseModel):
@@ -159,7 +166,7 @@ class RejectAnswer(_Answer):
     """`{"type": "reject", "message": ...}`. It may leave the digest out: no is always safe."""
 
     type: Literal["reject"]
-    message: ReasonText = Field(default="", max_length=2000)
+    message: ReasonText = Field(default="", max_length=_MAX_REASON_CHARS)
     digest: str | None = None
 
 
@@ -223,7 +230,6 @@ def parse_answer(answer: object) -> Decision:
 
 # --- a decision on an action, inside one transaction of the journal -----------------------------
 
-_MAX_REASON_CHARS = 2000
 _LATE = "It did not count: decided before, or too late."
 
 

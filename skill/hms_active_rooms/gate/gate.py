@@ -173,26 +173,24 @@ class Gate:
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
         )
-        before, wrong = set(room.session.peers), ""
-        # A session that names nobody cannot confirm that the list of peers is complete.
-        if before - {peer.id for peer in peers} or (peers and not before):
-            # Somebody may have joined between the two reads. But whoever is in the session before
-            # and after the list is read must be in it: else the list is cut short or has more
-            # pages.
+        before, listed = set(room.session.peers), {peer.id for peer in peers}
+        if before != listed:
+            # Somebody may have joined or left between the two reads. But whoever is in both reads of
+            # the one must be in the other: else the other is cut short or has more pages.
             peers = await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
-            after = set(room.session.peers)
-            missing = (before & after).difference((p.id for p in peers), unreadable(peers))
-            if missing:
-                wrong = (
-                    f"The list of peers leaves out {len(missing)} of {len(before)} people who are "
-                    "in the session."
-                )
-            elif peers and not after:
-                wrong = f"The session names nobody, and the list of peers has {len(peers)} people."
-        if wrong:
-            hint = "Who would be hit cannot be known; try again, and report it to 100ms."
-            raise BadResponse(wrong, hint=hint)
+            after, again = set(room.session.peers), {peer.id for peer in peers}
+            staying = before & after, listed & again
+            for there, short, what, where in (
+                (staying[0], again.union(unreadable(peers)), "list of peers", "session"),
+                (staying[1], before | after, "session", "list of peers"),
+            ):
+                if missing := there - short:
+                    raise BadResponse(
+                        f"The {what} leaves out {len(missing)} of {len(there)} people who are in the "
+                        f"{where}.",
+                        hint="Who would be hit cannot be known; try again, and report it to 100ms.",
+                    )
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
@@ -228,6 +226,7 @@ class Gate:
         shown: Way | None = None,
         place: str = "",
         always_ask: bool = False,
+        sent: Action | None = None,
     ) -> Action:
         """The row for this call made at this place: the existing one, or else a new one.
 
@@ -239,6 +238,7 @@ class Gate:
                 row.
             place: the place of a graph where the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
+            sent: a row of the same call, made under another name of the requester.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
@@ -274,11 +274,16 @@ class Gate:
             await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
-        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask)
+        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask, sent)
         return refused_again(row)
 
     def _insert(
-        self, action: Action, shown: Way | None, place: str, may_run_unasked: bool
+        self,
+        action: Action,
+        shown: Way | None,
+        place: str,
+        may_run_unasked: bool,
+        sent: Action | None = None,
     ) -> Action:
         """Insert the row, or return the one that stands for this call already: a row that another
         caller has just inserted, or one of the same earlier call, approved and held back."""
@@ -298,8 +303,9 @@ class Gate:
                     tx.note(before.id, CALLED_AGAIN, **said, call_key=action.call_key)
                     return before
                 # Tell of the newest row that was sent, even if the call was asked again since.
-                if sent := before if before.sent_at else tx.same_call(action, sent=True):
-                    action = replace(action, note=sent_before(sent, tx.now()))
+                sent = sent or (before if before.sent_at else tx.same_call(action, sent=True))
+            if sent is not None and not action.note:
+                action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":

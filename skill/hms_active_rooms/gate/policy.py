@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -175,8 +176,7 @@ class Policy(BaseModel):
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
                 variables[field] = variable
-                plain = _IN_ROLES if field == "protected_roles" else _IN_LISTS
-                values[field] = text if field in _NUMBERS else _list(variable, text, plain)
+                values[field] = text if field in _NUMBERS else _list(variable, text, field)
         _validated(values, variables)
         return _validated({**values, **overrides})
 
@@ -211,9 +211,13 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 """Settings that have bounds; the others are lists."""
 
 
-_IN_ROLES: Final = r"[\w ,.-]*"
-_IN_LISTS: Final = r"[\w ,.|/:@*+=-]*"
-"""What a variable's list may hold unquoted: the characters of user ids, room ids and tools."""
+_PLAIN: Final = {
+    "protected_roles": r"[\w ,.-]*",
+    "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
+}
+_IN_OTHERS: Final = r"[\w ,*-]*"
+"""What a variable's list may hold unquoted: the characters of roles, user ids, room ids and
+tools."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises; RecursionError for lists nested too deeply."""
@@ -232,18 +236,18 @@ def _read(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def _list(variable: str, text: str, plain: str) -> list[str]:
+def _list(variable: str, text: str, field: str) -> list[str]:
     """The list in a variable: names between commas, or a TOML list, whose names can be any text."""
-    text = text.strip()
-    if re.fullmatch(plain, text):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    try:
-        found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
-    except _NOT_TOML:
-        found = None
-    if not isinstance(found, list):
+    text, found = text.strip(), None
+    if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
+        found = [item.strip() for item in text.split(",") if item.strip()]
+    else:
+        with suppress(*_NOT_TOML):
+            found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
+    # One that protects nobody would take away what the file protects.
+    if not isinstance(found, list) or (field in _PLAIN and not found):
         raise ConfigurationError(
-            f"{variable} is {quoted(text, 100)}, which is no list.",
+            f"{variable} is {quoted(text, 100)}, which is no list of names.",
             hint='Write the names with commas, teacher, host, or quoted, ["teacher", "host"].',
         )
     return found

@@ -66,6 +66,7 @@ class ModeratorState(TypedDict):
     messages: Annotated[list[AnyMessage], add_messages]
     run: NotRequired[str]
     prompts: NotRequired[int]
+    told: NotRequired[str]  # id of the model's message whose calls have results of ours
 
 
 class CallTask(TypedDict):
@@ -134,8 +135,9 @@ class _Node(Runnable[Any, Any]):
 def _is_new_turn(state: ModeratorState) -> bool:
     """Whether a new turn begins. Else the model is only told the results of its calls."""
     found = history.last_calls(state["messages"])
-    told = found is not None and not found.calls and isinstance(state["messages"][-1], ToolMessage)
-    return not told or "run" not in state
+    if found is None or found.calls or not isinstance(state["messages"][-1], ToolMessage):
+        return True
+    return state.get("told") != found.message.id
 
 
 def _heard(state: ModeratorState, new: dict[str, Any]) -> list[AnyMessage]:
@@ -212,10 +214,15 @@ class _Nodes:
         if (found := history.last_calls(messages)) is not None:
             wrote = isinstance(messages[-1], HumanMessage)
             unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
-            for call in found.calls:
+            # Some UIs write a result of their own where nobody answered; what is on record counts.
+            ours = state.get("told") == found.message.id
+            for call in found.calls if ours else found.message.tool_calls:
                 try:
                     row = await self._taken_back(call, found.message, state, config, UNSENT)
-                    updates.append(_reported(call, row) if row else _result(call, unheard))
+                    if row is not None:
+                        updates.append(_reported(call, row))
+                    elif call in found.calls:
+                        updates.append(_result(call, unheard))
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
             # A call that failed may still be approved. The new message may mean no, but the model
@@ -224,7 +231,8 @@ class _Nodes:
                 with skip_if_broken(call["id"] or ""):
                     await self._taken_back(call, message, state, config, ["approved"])
         # `run` names this turn. Another checkpointer can have another message with the same id.
-        return {"run": outside(), "prompts": 0, "messages": updates}
+        told = found.message.id if found else ""
+        return {"run": outside(), "prompts": 0, "messages": updates, "told": told}
 
     async def _taken_back(
         self,
@@ -278,9 +286,10 @@ class _Nodes:
                 results.append(_reported(call, taken))
         prompts = state.get("prompts", 0)
         if changes:
-            told, asked = await self._changed(changes, place_of(config), prompts)
-            results, prompts = results + told, prompts + asked
-        return Command(update={"messages": results, "prompts": prompts}, goto=reads or "model")
+            ended, asked = await self._changed(changes, place_of(config), prompts)
+            results, prompts = results + ended, prompts + asked
+        told: dict[str, Any] = {"messages": results, "prompts": prompts, "told": found.message.id}
+        return Command(update=told, goto=reads or "model")
 
     async def _changed(
         self, changes: Sequence[_Change], place: Place, prompts: int

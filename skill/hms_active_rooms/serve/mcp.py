@@ -454,6 +454,8 @@ class _Change:
             response = await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
+            said: Any = {"by": self.by, "way": WAY, "reason": "the client did not ask, or not well"}
+            await asyncio.to_thread(self.gate.journal.note, action.id, "no_answer", **said)
             response = None
         finally:
             for task in (asking, decided):

@@ -236,22 +236,29 @@ class Reading:
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
-    ) -> tuple[Action | None, int]:
-        """The newest row of a call in a thread that belongs to the caller, and how often anybody
-        made the call there.
+    ) -> tuple[Action | None, Action | None, int]:
+        """The newest row of a call in a thread that belongs to the caller, the newest of these that
+        was sent, and how often anybody made the call there.
 
         Args:
             thread: the conversation.
             content: see `Action`.
             is_mine: whether the actions of this requester belong to the caller.
         """
+        same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
         who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
         found = self.found(who)
         mine = [each["requester"] for each in found if is_mine(each["requester"])]
-        newest = self.found(_newest(*same, actions.c.requester.in_(mine))) if mine else []
-        return next(iter(self._actions(newest)), None), sum(each["calls"] for each in found)
+        same += (actions.c.requester.in_(mine),)
+        newest = sent = (
+            next(iter(self._actions(self.found(_newest(*same)))), None) if mine else None
+        )
+        if newest and not newest.sent_at:
+            was_sent = _newest(*same, actions.c.sent_at.is_not(None))
+            sent = next(iter(self._actions(self.found(was_sent))), None)
+        return newest, sent, sum(each["calls"] for each in found)
 
     def actions(
         self,
