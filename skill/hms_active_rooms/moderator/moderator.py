@@ -133,7 +133,7 @@ class _Node(Runnable[Any, Any]):
 
 
 def _is_new_turn(state: ModeratorState) -> bool:
-    """Whether a new turn begins. Else the model is only told the results of its calls."""
+    """Whether a new turn begins; else the gate only tells the model the results of its calls."""
     found = history.last_calls(state["messages"])
     if found is None or found.calls or not isinstance(state["messages"][-1], ToolMessage):
         return True
@@ -214,7 +214,7 @@ class _Nodes:
         if (found := history.last_calls(messages)) is not None:
             wrote = isinstance(messages[-1], HumanMessage)
             unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
-            # Some UIs write a result of their own where nobody answered; what is on record counts.
+            # Some UIs add their own result if nobody answered; what is on record counts instead.
             ours = state.get("told") == found.message.id
             for call in found.calls if ours else found.message.tool_calls:
                 try:
