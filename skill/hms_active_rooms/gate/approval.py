@@ -242,11 +242,9 @@ def record_decision(
     *,
     by: str,
     way: Way,
-    policy: Policy,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """`Gate.decide`, inside a transaction. `policy` says how long a grant lasts and how many people
-    it covers."""
+    """`Gate.decide`, inside a transaction."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same error for both, so that callers learn nothing about rooms that are not theirs.

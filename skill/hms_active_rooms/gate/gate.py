@@ -276,15 +276,13 @@ class Gate:
         return row
 
     def _unasked(self, tx: Writing, action: Action) -> Action:
-        way: Way = "grant"
         if self.policy.runs_unasked(action.tool):
-            way = "unattended" if action.tool in self.policy.unattended else "relaxed"
-            by = "policy"
-        elif (granted := approval.grant_for(tx, action, self.policy)) is not None:
-            by = granted.decided_by
-        else:
-            return action
-        return action.decided("approved", by, way, tx.now())
+            way: Way = "unattended" if action.tool in self.policy.unattended else "relaxed"
+            return action.decided("approved", "policy", way, tx.now())
+        granted = approval.grant_for(tx, action, self.policy)
+        return (
+            action.decided("approved", granted.decided_by, "grant", tx.now()) if granted else action
+        )
 
     # --- ask and decide --------------------------------------------------------------------
 
@@ -332,12 +330,9 @@ class Gate:
             InvalidCall: there is no such action.
             BrokenRecord: the row contradicts its events.
         """
-        policy = self.policy
         return await sending.write_in_thread(
             self.journal,
-            lambda tx: approval.record_decision(
-                tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms
-            ),
+            lambda tx: approval.record_decision(tx, action_id, answer, by=by, way=way, rooms=rooms),
         )
 
     async def drive(
@@ -429,13 +424,11 @@ class Gate:
         """
 
         def take_back(tx: Writing) -> list[Action]:
-            no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
+            no, taken = Reject(reason or "withdrawn"), list[Action]()
             tx.revoke_grants(thread, by=by, way="message")
             for row in tx.actions(*records.UNSENT, thread=thread, limit=None):
                 with skip_if_broken(row.id):
-                    decided = approval.record_decision(
-                        tx, row.id, no, by=by, way="message", policy=policy
-                    )
+                    decided = approval.record_decision(tx, row.id, no, by=by, way="message")
                     taken.append(decided.action)
             return taken
 

@@ -215,33 +215,31 @@ class Sending:
         for person, part in zip(self.action.shown.people, parts, strict=True):
             fate: Fate | None = "not sent"
             if not isinstance(last, _ABORTS_THE_REST):
-                fate = await self._start_step(person.id)
+                fate = await self._step(person.id)
             if fate is None:
                 fate = "skipped"
                 if person.id in going:
                     fate, error = await self._send_to(person, part)
                     last = error or last
-                await self._end_step(person.id, fate)
+                await self._step(person.id, fate)
             fates[person.id] = fate
         await self._hold()  # for the look, which takes time too
         return await self._summed_up(fates, last, wait=True)
 
-    async def _start_step(self, peer_id: str) -> Fate | None:
-        """Record that one person's request starts, and prolong the lease. Returns None, or why the
-        request must not be sent."""
+    async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
+        """Record how one person's request ended. Without `ended`, that it begins, and prolong the
+        lease; returns None, or why it must not be sent."""
 
-        def start(tx: Writing) -> Fate | None:
-            if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
-                return "not sent"  # the row was taken from this worker
-            if peer_id in tx.steps(self.action.id):
-                return "unknown"  # it was started before
-            tx.step(self.action.id, peer_id, "sending")
+        def step(tx: Writing) -> Fate | None:
+            if ended is None:
+                if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
+                    return "not sent"  # another worker holds the row
+                if peer_id in tx.steps(self.action.id):
+                    return "unknown"  # it was started before
+            tx.step(self.action.id, peer_id, ended or "sending")
             return None
 
-        return await write_in_thread(self.journal, start)
-
-    async def _end_step(self, peer_id: str, fate: Fate) -> None:
-        await write_in_thread(self.journal, lambda tx: tx.step(self.action.id, peer_id, fate))
+        return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
         """Remove one person: returns what became of them, and the error. Reads the peer first,
