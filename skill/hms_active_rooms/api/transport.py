@@ -59,8 +59,7 @@ def pools(
             when the environment's proxy cannot be used.
     """
     if not isinstance(choice, str):
-        # Of another transport the worst is assumed, since it need not report its steps.
-        return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
+        return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which an event loop must not wait for
     if choice == "aiohttp":
         try:
@@ -72,7 +71,7 @@ def pools(
             ) from None
         return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
-        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
+        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url))
     raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
 
 
@@ -108,16 +107,12 @@ class HttpxPool:
     """Connections of httpx, or a transport that was given."""
 
     def __init__(
-        self,
-        timeouts: wire.Timeouts,
-        max_bytes: int,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        reports: bool,
+        self, timeouts: wire.Timeouts, max_bytes: int, transport: httpx.AsyncBaseTransport
     ) -> None:
         # Its client would parse the URL, look for cookies and copy headers at each call.
         self._transport = transport
-        self._reports = reports
+        # Of another transport the worst is assumed, since it need not report its steps.
+        self._reports = type(transport) is httpx.AsyncHTTPTransport
         self._max_bytes = max_bytes
         self._timeout = {
             "connect": timeouts.connect_s,
