@@ -471,7 +471,7 @@ def _path(url: sa.URL, name: str) -> Path:
     """The file; ArgumentError for a part of the URL that would be ignored, since another file is
     another journal."""
     if not name.startswith("file:"):
-        known = set(url.query) <= _SQLITE_HAS
+        known = not url.query.keys() - _SQLITE_HAS
     elif known := "uri" in url.query and not set("?#") & set(name):
         name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
     if not known:
