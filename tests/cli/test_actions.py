@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from cli.running import QUESTION, Open, Run, answered, ended, executed
 from forks import WAIT_S
+from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.sim.faults import Fault
@@ -84,10 +86,11 @@ def test_a_no_with_a_stray_byte_in_its_reason_is_a_no(
 
 def test_a_no_after_the_deadline_is_told_that_it_had_expired(late: str, call: Run) -> None:
     done = call("reject", late)
-    assert (done.code, done.out) == (0, "")
+    assert (done.code, done.out) == (4, "")
     assert "Too late to reject. Not executed: The approval was not answered in time" in done.err
     assert call("actions", "show", late, "--json").json["state"] == "expired"
-    assert call("reject", late, "--json").json["state"] == "expired"
+    again = call("reject", late, "--json")
+    assert (again.code, again.json["state"]) == (4, "expired")
 
 
 def test_what_was_done_cannot_be_rejected(
@@ -292,6 +295,21 @@ def test_what_ended_is_exported_to_a_new_file_and_only_then_pruned(
     assert "Deleted 1 action from" in call("actions", "prune", "--before", later).out
     assert [row["action_id"] for row in call("actions", "--json").json["actions"]] == [open_still]
     assert call("actions", "prune", "--before", "soon").code == 2
+
+
+@pytest.mark.parametrize(
+    "stops", [JournalError("it failed"), OSError(28, "full"), KeyboardInterrupt()]
+)
+def test_an_export_that_was_not_finished_leaves_no_file(
+    stops: BaseException, waiting: str, call: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(_: Journal, file: IO[str], **__: object) -> int:
+        file.write("half of an archive")
+        raise stops
+
+    monkeypatch.setattr(Journal, "export", export)
+    assert call("actions", "export", str(tmp_path / "old"), "--before", "2999-01-01").code != 0
+    assert not (tmp_path / "old").exists()
 
 
 def test_requests_that_a_server_refused_are_listed_newest_first(

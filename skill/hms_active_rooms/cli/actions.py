@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from typer import Argument, Context, Option
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, REFUSED, UNKNOWN
+from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import (
     ActionId,
@@ -20,6 +21,7 @@ from hms_active_rooms.cli.settings import (
     Json,
     Settings,
     existing,
+    finite,
     open_gate,
     open_journal,
     person_here,
@@ -113,7 +115,11 @@ def show(
     wait: Annotated[
         float | None,
         Option(
-            min=0, max=86_400, metavar="SECONDS", help="Wait up to SECONDS for the action to end."
+            min=0,
+            max=86_400,
+            callback=finite,
+            metavar="SECONDS",
+            help="Wait up to SECONDS for the action to end.",
         ),
     ] = None,
     all: All = False,
@@ -166,11 +172,13 @@ def export(
     moment = _moment(before)
     if file == "-":
         raise InvalidCall('"-" would be a file of that name here.', hint="Name a new file.")
-    with open_journal(Settings(journal=journal)) as book:
+    with open_journal(Settings(journal=journal)) as book, ExitStack() as unless_written:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            unless_written.callback(os.unlink, file)  # half an archive would pass for one
             with os.fdopen(new, "w", encoding="utf-8") as lines:
                 count = book.export(lines, before=moment, by=person_here())
+            unless_written.pop_all()
         except OSError as error:
             raise ConfigurationError(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
@@ -279,8 +287,8 @@ def reject(
         screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
     else:
         screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
-    code = BY_STATE[row.state]
-    return DONE if code == REFUSED else UNKNOWN if code == UNKNOWN else FAILED
+    # What the no did: another row's state is the code, and what was done was not prevented.
+    return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED
 
 
 def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:

@@ -33,6 +33,7 @@ from hms_active_rooms.cli.settings import (
     Room,
     Scene,
     Settings,
+    finite,
     journal_of,
     person_here,
     refuse_idle,
@@ -54,6 +55,15 @@ _INTRO: Final = (
 
 KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
+
+
+_MOVE: Final = "Move that file away."
+_REPAIR: Final = {
+    "locked": "Another program writes to it: try again, or end that one.",
+    "is full": "Make room on its disk.",
+    "readonly": "Let this user write to it.",
+}
+"""What to do, by words of SQLite's error."""
 
 
 class Chat(NamedTuple):
@@ -188,9 +198,14 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete those not used for this many days.")
+        float,
+        Option(
+            min=0, max=100_000, callback=finite, help="Delete those not used for this many days."
+        ),
     ] = KEPT_DAYS,
-    mb: Annotated[float, Option(min=0, help="Keep the newest, up to this many MB.")] = KEPT_MB,
+    mb: Annotated[
+        float, Option(min=0, callback=finite, help="Keep the newest, up to this many MB.")
+    ] = KEPT_MB,
     json: Json = False,
 ) -> None:
     """Delete old conversations. The journal keeps what was asked and done in them."""
@@ -290,7 +305,8 @@ def _connected() -> Iterator[sqlite3.Connection]:
             hint="Set XDG_STATE_HOME to a folder that can be written.",
         ) from None
     except sqlite3.Error as error:
+        hint = next((todo for words, todo in _REPAIR.items() if words in str(error)), _MOVE)
         raise ConfigurationError(
             f"The conversations in {_place()} cannot be read or written: {error}.",
-            hint="Move that file away. The journal is a different file and stays as it is.",
+            hint=f"{hint} The journal is a different file and stays as it is.",
         ) from None

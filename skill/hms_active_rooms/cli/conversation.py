@@ -19,9 +19,10 @@ notice, approval, question: around a question (text writes them where the person
 from __future__ import annotations
 
 import re
+import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -144,9 +145,12 @@ class Conversation:
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
+        except sqlite3.Error:  # of the checkpoints: the journal has its own
+            self._tell_what_is_left(since)
+            raise
         except KeyboardInterrupt:
             self._tell_what_is_left(since)
-            raise KeyboardInterrupt from None
+            raise KeyboardInterrupt from None  # not `Interrupted`: what is open was told
         return True
 
     def _tell_what_is_left(self, since: datetime) -> None:
@@ -271,9 +275,15 @@ class Transcript(Desk):
         elif not self._typed and not piped_answers:
             only = "yes and no are taken from it only with --approve-from-stdin"
             self.cannot_ask = f"Nobody was asked: the input is no terminal, and {only}."
-        self._progress = screen.Progress("working", None if self._as_json else sys.stdout)
+        self._stop_progress: Callable[[], None] = lambda: None
         self._outcome = ""
-        self.busy = self._progress.shown
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Say that something is being done, until the next event or the end of the block."""
+        stream = None if self._as_json else sys.stdout
+        with screen.progress("working", stream) as self._stop_progress:
+            yield
 
     def message(self) -> str | None:
         """The person's next message; None when there is no more input."""
@@ -321,7 +331,7 @@ class Transcript(Desk):
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Show an event; `type` says what it is."""
-        self._progress.stop()
+        self._stop_progress()
         if self._as_json:
             screen.document(event)
             return

@@ -31,7 +31,7 @@ from hms_active_rooms.cli.settings import (
     Settings,
     open_gate,
     person_here,
-    refuse_empty,
+    refuse_bytes,
     seen,
 )
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
     """Show the running session of a room."""
-    from hms_active_rooms.tools.read_data import room_data
+    from hms_active_rooms.tools.roster import room_data
 
     live = seen(Settings(policy=policy), room, lambda gate: gate.active_room(room))
     if all or json:
@@ -86,9 +86,8 @@ def peers(
     """List who is in a room."""
     from hms_active_rooms.tools import roster
     from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
-    from hms_active_rooms.tools.read_data import peers_within
 
-    refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
+    refuse_bytes({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
         raise InvalidCall("--all prints everybody: leave out --limit and --offset.")
     rows = limit if limit is not None else DEFAULT_ROWS if json else 100
@@ -108,7 +107,7 @@ def peers(
         return
     if json:
         budget = roster.default_budget(rows)
-        screen.document(peers_within(parse_room_id(room), view, budget, screen.written))
+        screen.document(roster.peers_within(parse_room_id(room), view, budget, screen.written))
         return
     found, shown = view.matching, len(view.rows)
     here = f"{offset + 1:,} to {offset + shown:,}" if shown else "none"
@@ -180,7 +179,7 @@ def _change(
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
-    refuse_empty(given)
+    refuse_bytes(given)
     words = {name.lstrip("-"): value for name, value in given.items() if value is not None}
     if peer is not None:
         words["peer_id"] = peer_ref(
@@ -210,7 +209,7 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
     from hms_active_rooms.gate.actions.impact import person_of
 
     wanted = wanted.strip()  # it was copied, or typed
-    refuse_empty({"peer": wanted})
+    refuse_bytes({"peer": wanted})
     with suppress(InvalidCall):
         return parse_peer_ref(wanted)
     peers = people()

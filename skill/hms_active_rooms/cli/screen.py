@@ -14,7 +14,7 @@ import textwrap
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import zip_longest
@@ -43,23 +43,21 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace" if number else "replace")
 
 
-def say(stream: TextIO, text: str = "") -> None:
-    """One text and the end of its line, at once, so that piped output keeps its order. On a terminal,
-    lines that do not fit go on in indented ones: none of them begins where ours do."""
+def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None:
+    """One text and the end of its line, at once, so that piped output keeps its order. `first` labels
+    it, and every further line begins with `rest`, so that none can pass for ours. On a terminal,
+    lines that do not fit go on in further ones, without a label in indented ones."""
     lines = text.split("\n")
     if is_terminal(stream):
-        indents = [" " * (len(line) - len(line.lstrip(" ")) + 2) for line in lines]
-        lines = [p for n, line in enumerate(lines) for p in _lines(line, _columns(), indents[n])]
-    write(stream, "\n".join(lines) + "\n")
+        width = _columns() - max(len(first), len(rest))
+        indents = ["" if rest else " " * (len(x) - len(x.lstrip(" ")) + 2) for x in lines]
+        lines = [p for n, line in enumerate(lines) for p in _lines(line, width, indents[n])]
+    write(stream, "\n".join((rest if n else first) + line for n, line in enumerate(lines)) + "\n")
 
 
 def out(text: str = "", first: str = "", rest: str = "") -> None:
-    """One text to standard output, behind a label: every further line begins with `rest`, so that
-    none can pass for ours."""
-    lines = text.split("\n")
-    if rest and is_terminal(sys.stdout):
-        lines = [part for line in lines for part in _lines(line, _columns() - len(rest))]
-    say(sys.stdout, "\n".join((rest if n else first) + line for n, line in enumerate(lines)))
+    """One text to standard output; see `say`."""
+    say(sys.stdout, text, first, rest)
 
 
 def err(text: str = "") -> None:
@@ -243,42 +241,36 @@ def _cells(text: str) -> int:
     )
 
 
-class Progress:
-    """A line on a terminal while work goes on: after half a second, with the seconds so far."""
+@contextmanager
+def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
+    """A line on a terminal while the block runs: after half a second, with the seconds so far. What
+    is given takes it away before: nothing may move beside what a person reads or types."""
+    stopped = threading.Event()
 
-    def __init__(self, text: str, stream: TextIO | None) -> None:
-        self._text, self._stream = text, stream
-        self._stopped = threading.Event()
-        self._thread = threading.Thread()
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show it until the block ends, or until `stop`."""
-        self._stopped.clear()
-        if (stream := self._stream) is not None and colours(stream):
-            self._thread = threading.Thread(target=self._show, args=(stream,), daemon=True)
-            self._thread.start()
-        try:
-            yield
-        finally:
-            self.stop()
-
-    def stop(self) -> None:
-        """Take it away: nothing may move beside what a person reads or types."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _show(self, stream: TextIO) -> None:
+    def show(stream: TextIO) -> None:
         begun, pause_s = time.monotonic(), 0.5
         with suppress(OSError, ValueError):  # closed meanwhile
-            while not self._stopped.wait(pause_s):
+            while not stopped.wait(pause_s):
                 pause_s = 1.0
-                stream.write(f"\r{self._text} ... {time.monotonic() - begun:.0f} s ")
+                stream.write(f"\r{text} ... {time.monotonic() - begun:.0f} s ")
                 stream.flush()
             if pause_s == 1.0:
                 stream.write("\r\x1b[K")
                 stream.flush()
+
+    thread = threading.Thread(target=show, args=(stream,), daemon=True)
+
+    def stop() -> None:
+        stopped.set()
+        if thread.is_alive():
+            thread.join()
+
+    if stream is not None and colours(stream):
+        thread.start()
+    try:
+        yield stop
+    finally:
+        stop()
 
 
 def fields(values: Mapping[str, str]) -> None:

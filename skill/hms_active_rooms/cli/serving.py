@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -20,7 +19,15 @@ from typer import Context, Option
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.main import SIGNALS
-from hms_active_rooms.cli.settings import Json, Scene, Settings, extra, journal_of, refuse_idle
+from hms_active_rooms.cli.settings import (
+    Json,
+    Scene,
+    Settings,
+    extra,
+    finite,
+    journal_of,
+    refuse_idle,
+)
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import escaped, quoted
@@ -32,9 +39,6 @@ if TYPE_CHECKING:
 URL_VARIABLE: Final = "HMS_SERVER_URL"
 """Where people and programs reach the server, when that is not the address it binds."""
 
-_URL: Final = re.compile(
-    r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
-)
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 
@@ -125,8 +129,7 @@ def serve(
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
     """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
-    from hms_active_rooms.serve.app import ASKED, Entry, address, create_app, listen, on_signal
-    from hms_active_rooms.serve.app import serve as run
+    from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
     from hms_active_rooms.serve.page.routes import PATH, Page
@@ -134,14 +137,14 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
-    listener = listen(where.host, where.port)
-    bound = address(listener)
+    listener = app.listen(where.host, where.port)
+    bound = app.address(listener)
     base = reached_at(bound, where, settings.environ())
     page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
     entries = [
-        Entry(lifespan=lambda: aclosing(toolkit)),
-        *(Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
+        app.Entry(lifespan=lambda: aclosing(toolkit)),
+        *(app.Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
         entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
     ]
     told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
@@ -173,7 +176,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"REST at {base}/v1, {token}. Approvers by REST: {approvers}.")
         links(**told)
         if not settings.json:
-            if page and ASKED is not None:
+            if page and app.ASKED is not None:
                 screen.err(f"New links: kill -USR1 {os.getpid()}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
@@ -184,45 +187,43 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        lifespan = on_signal(new_links)
-        entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=lifespan)]
-    app = create_app(toolkit, *entries, guard=guard)
-    run(app, listener, announce, page.close if page else None)
+        lifespan = app.on_signal(new_links)
+        entries += [rest_entry(toolkit, page_url), page.entry, app.Entry(lifespan=lifespan)]
+    server = app.Server(app.create_app(toolkit, *entries, guard=guard))
+    with listener, suppress(KeyboardInterrupt):
+        announce()
+        server.run(sockets=[listener])
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
     """The guard's settings; tokens come from the environment, since an option would show them."""
-    from hms_active_rooms.serve.guard import approver_tokens, caller_tokens, guard_settings
+    from hms_active_rooms.serve import guard
 
     environ = settings.environ()
     url = public_url(environ)
-    match = _URL.fullmatch(url)
-    names = [match[2]] if match else []
-    return guard_settings(
+    return guard.guard_settings(
         where.host,
-        callers=caller_tokens(environ),
-        approvers=approver_tokens(environ),
-        hosts=(*(where.allow_host or ()), *names),
-        origins=(*(where.allow_origin or ()), *([url] if url else [])),
+        callers=guard.caller_tokens(environ),
+        approvers=guard.approver_tokens(environ),
+        hosts=(*(where.allow_host or ()), *([guard.origin_host(url)] if url else ())),
+        origins=(*(where.allow_origin or ()), *([url] if url else ())),
         own_login=own_login,
     )
 
 
 def public_url(environ: Mapping[str, str]) -> str:
     """The address that was set for people and programs, as an origin; "" for none."""
+    from hms_active_rooms.serve.guard import origin_host
+
     given = environ.get(URL_VARIABLE, "")
-    if not given:
-        return ""
-    match = _URL.fullmatch(given.rstrip("/").lower())
-    if match is None:
+    url = given.rstrip("/").lower()
+    if given and not origin_host(url):
         raise ConfigurationError(
             f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
             hint="Write https://rooms.example, without a path.",
         )
-    scheme, host, port = match.groups()
     # Browsers leave the usual port out of Origin.
-    usual = {"http": "80", "https": "443"}[scheme]
-    return f"{scheme}://{host}" + (f":{port}" if port and port != usual else "")
+    return url.removesuffix(":443" if url.startswith("https:") else ":80")
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
@@ -301,7 +302,13 @@ def sim(
         int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
     ] = 8100,
     delay_s: Annotated[
-        float, Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show.")
+        float,
+        Option(
+            metavar="SECONDS",
+            min=0,
+            callback=finite,
+            help="How long a removal or an end takes to show.",
+        ),
     ] = 0.3,
     foreign_room: Annotated[
         Literal["403", "404"], Option(help="HTTP status for a room of another account.")

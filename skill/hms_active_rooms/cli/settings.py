@@ -3,6 +3,7 @@ that these and the environment mean."""
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -13,7 +14,7 @@ from functools import wraps
 from inspect import Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
-from typer import Argument, Context, Option
+from typer import Argument, BadParameter, Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
@@ -76,6 +77,7 @@ class Settings:
         """The environment, with the options in it; ConfigurationError: a variable that begins with
         `HMS_` and that nothing reads."""
         refuse_unknown(os.environ)
+        refuse_empty({"--journal": self.journal, "--policy": self.policy})
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
@@ -151,7 +153,7 @@ def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) ->
     """What a look at a room finds, which needs no journal."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
-        screen.Progress("Reading the room", sys.stderr).shown(),
+        screen.progress("Reading the room", sys.stderr),
     ):
         return blocking.run(look(gate))
 
@@ -200,6 +202,21 @@ def refuse_empty(given: Mapping[str, object]) -> None:
             raise InvalidCall(
                 f"The {name} is empty.", hint="Give a text. An optional one can be left out."
             )
+
+
+def refuse_bytes(given: Mapping[str, object]) -> None:
+    """InvalidCall also for bytes that are no text: nobody's name or id has them."""
+    refuse_empty(given)
+    for name, value in given.items():
+        if isinstance(value, str) and storable(value) != value:
+            raise InvalidCall(f"The {name} is no text: {quoted(value)}.", hint="Write it in UTF-8.")
+
+
+def finite(number: float | None) -> float | None:
+    """The number of an option; BadParameter: it is none, or has no end."""
+    if number is not None and not math.isfinite(number):
+        raise BadParameter(f"{number} is not a number to count with.")
+    return number
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

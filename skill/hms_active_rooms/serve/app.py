@@ -1,5 +1,5 @@
 """One ASGI application from the ways in (MCP, REST and the page, or some of them), and running it on
-a port with uvicorn: blocking, or in a task for tests.
+a port with uvicorn.
 
 uvicorn bounds the connections, the head of a request and idle time; the guard bounds the rest.
 """
@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -27,10 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.serve.callers import CONNECTIONS
-from hms_active_rooms.serve.decisions import (
-    all_ended,
-    run_approved,
-)
+from hms_active_rooms.serve.decisions import all_ended, run_approved
 from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
 from hms_active_rooms.serve.problems import HANDLERS
@@ -115,10 +112,10 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that lets open streams end, and what is being sent, before it waits for the rest."""
+class Server(uvicorn.Server):
+    """uvicorn for this application: it lets what is being sent end, before it waits for the rest."""
 
-    def __init__(self, app: ASGIApp, closing: Callable[[], None] | None) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
             scope[CONNECTIONS] = self._open_connections
             await app(scope, receive, send)
@@ -139,7 +136,6 @@ class _Server(uvicorn.Server):
             proxy_headers=False,
         )
         super().__init__(config)
-        self._closing = closing
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
@@ -150,8 +146,6 @@ class _Server(uvicorn.Server):
         }
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._closing:
-            self._closing()
         for server in self.servers:
             server.close()
         sends = asyncio.create_task(all_ended(_LAST_SENDS_S))
@@ -164,38 +158,6 @@ class _Server(uvicorn.Server):
         if self.force_exit:
             # uvicorn would leave the application as it is, and its end to a traceback.
             await self.lifespan.shutdown()
-
-
-def serve(
-    app: ASGIApp,
-    listener: socket.socket,
-    announce: Callable[[], None],
-    closing: Callable[[], None] | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM. `announce` is called when it listens,
-    `closing` when it stops, before it waits for open requests."""
-    with listener:
-        announce()
-        with suppress(KeyboardInterrupt):
-            _Server(app, closing).run(sockets=[listener])
-
-
-@asynccontextmanager
-async def serving(
-    app: ASGIApp,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    closing: Callable[[], None] | None = None,
-) -> AsyncIterator[str]:
-    """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
-    server = _Server(app, closing)
-    with listen(host, port) as listener:
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield address(listener)
-        finally:
-            server.should_exit = True
-            await task
 
 
 def on_signal(work: Callable[[], None]) -> Lifespan:

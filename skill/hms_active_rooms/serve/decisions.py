@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -142,7 +142,7 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
     """For whoever comes after the decision that counts: which one it was, by whom and when.
     `action`: the row they were asked about, as it is now."""
     # What was sent is the newest revision of its call: known even if the journal fails by now.
-    newest = action if action.sent_at else await gate.latest(action)
+    newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
@@ -235,14 +235,10 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 
 
 @asynccontextmanager
-async def meanwhile(
-    work: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], None] | None = None
-) -> AsyncIterator[None]:
+async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
     """Run `work` beside the block, and cancel it when the block ends. An error in `work` ends
-    neither the block nor its caller. `ended` is called with the task of `work` once that is over."""
+    neither the block nor its caller."""
     task = asyncio.create_task(work)
-    if ended is not None:
-        task.add_done_callback(ended)
     try:
         yield
     finally:

@@ -66,8 +66,7 @@ class Refusals:
         self._now = journal.now
         self._minute = 0
         self._new: Counter[str] = Counter()
-        self._written: Counter[str] = Counter()
-        self._more: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
 
@@ -84,18 +83,16 @@ class Refusals:
         """Log a refusal and write it down, or count it after many of its reason in this minute.
         `word`: why, one of a few, never a stranger's; `what` has no query, header or body."""
         self._begin_minute()
-        many = self._written[word] >= MOST_A_MINUTE
+        self._refused[word] += 1
+        many = self._refused[word] > MOST_A_MINUTE
         # Whoever is told to try again does: of those the log has no more than the record.
         if word != BUSY or not many:
             _log.warning("refused %s from %s: %s", quoted(what, _MAX_CHARS), quoted(by), word)
-        if many:
-            self._more[word] += 1
-            if self._timer is None:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(_MINUTE_S, self._tell_more)
-            return
-        self._written[word] += 1
-        self._write(word, what, by)
+        if not many:
+            self._write(word, what, by)
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_MINUTE_S, self._tell_more)
 
     async def ended(self) -> None:
         """Everything so far is written, or could not be."""
@@ -107,16 +104,17 @@ class Refusals:
         moment_s = self._now().timestamp()
         if (minute := int(moment_s // _MINUTE_S)) != self._minute:
             self._tell_more()
-            self._minute, self._new, self._written = minute, Counter(), Counter()
+            self._minute, self._new, self._refused = minute, Counter(), Counter()
         return moment_s
 
     def _tell_more(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        more, self._more = self._more, Counter()
-        for word, count in more.items():
-            self._write(word, f"{count:,} more", "")
+        for word, count in self._refused.items():
+            if (more := count - MOST_A_MINUTE) > 0:
+                self._write(word, f"{more:,} more", "")
+                self._refused[word] = MOST_A_MINUTE
 
     def _write(self, word: str, what: str, by: str) -> None:
         told = {"by": cut(by, _MAX_CHARS), "way": word, "what": cut(what, _MAX_CHARS)}

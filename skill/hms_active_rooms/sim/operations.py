@@ -232,7 +232,7 @@ def answer(
     """Run what `find` found: status and JSON, for refusals too."""
     if found is None:
         return error(404, "not found")
-    if not is_valid(authorization, world.settings, world.wall_clock()):
+    if not is_valid(authorization, world.settings, world.clock()):
         return UNAUTHORIZED
     operation, ids = found
     known = _FIELDS[operation.name]

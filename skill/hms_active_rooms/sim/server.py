@@ -54,7 +54,7 @@ class Simulation:
 
     def management_token(self) -> str:
         """A management token that is valid for seven days."""
-        return sign(self.world.settings, self.world.wall_clock())
+        return sign(self.world.settings, self.world.clock())
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:

@@ -53,6 +53,7 @@ class World:
         ids: where ids come from.
 
     Attributes:
+        clock: the wall clock, which tokens are checked against.
         lock: hold it while using a `Room`, `Session` or `Peer` that a method returned.
         deliveries: every accepted message and who got it.
         webhooks: every event since the setup, in the shapes the real service posts.
@@ -71,7 +72,7 @@ class World:
         self.lock = threading.RLock()
         self.deliveries: list[Delivery] = []
         self.webhooks: list[dict[str, Json]] = []
-        self._clock = clock
+        self.clock = clock
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
@@ -82,13 +83,9 @@ class World:
 
     # Time
 
-    def wall_clock(self) -> datetime:
-        """The real time, which tokens are checked against."""
-        return self._clock()
-
     def now(self) -> datetime:
         """The world's present moment."""
-        return self._clock() + self._ahead
+        return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
         """Let time pass, thirty years in all at most."""

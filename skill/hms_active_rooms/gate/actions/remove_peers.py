@@ -1,7 +1,7 @@
 """hms-remove-peers: remove one peer, or everyone who holds a role now.
 
-Up to `PER_PERSON_LIMIT` people of a role are removed by one request each, so that exactly the
-people who were shown are hit. More are removed by one request for the role.
+A role of up to `PER_PERSON_LIMIT` people is removed by one request for each, so that only the
+people who were shown are removed. A larger role is removed by one request for the role.
 
 | what changed since the question          | what happens                                    |
 |------------------------------------------|-------------------------------------------------|
@@ -65,7 +65,7 @@ class RemovePeers(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Kinds: "remove-peer", "remove-each", "remove-role"."""
+        """The impact has the kind "remove-peer", "remove-each" or "remove-role"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             refuse_protected([person], policy)
@@ -109,7 +109,7 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """One request for a role hits whoever holds it then."""
+        """Whether one request removes the role, and so whoever has it when the request arrives."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
@@ -128,7 +128,7 @@ class RemovePeers(StateChange):
         )
 
     def apart(self, impact: Impact) -> list[Self]:
-        """Of a role that is not too large: exactly the people who were shown are hit."""
+        """One call for each person of a role that is not too large: nobody else is removed."""
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 
@@ -151,7 +151,7 @@ def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
 
 
 def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
-    """Nobody who was shown is left; somebody who came back is another connection."""
+    """Nobody who was shown is left. Reports people who came back: they have a new connection."""
     back = room.other_connections(shown.people, "is in the room again")
     return Drift("nothing_to_do", " ".join((reason, *back)))
 

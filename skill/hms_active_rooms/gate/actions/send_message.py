@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.policy import Policy
 
 MAX_MESSAGE_BYTES = 4096
-"""100ms documents 4 KB for a client's custom event; assumed to hold for send-message too."""
+"""100ms documents 4 KB for a client's custom event; we assume the same limit for send-message."""
 
 _SHOWN_CHARS = 5000
-"""A whole message is always shown: nobody approves words they did not see."""
+"""More than any message has: a message is always shown whole, since a person approves its words."""
 
 
 def _message(value: str) -> str:
@@ -74,7 +74,7 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Kinds: "direct", "role", "everyone"."""
+        """The impact has the kind "direct", "role" or "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impact = room.impact("direct", (person,), *room.lookalikes(person))
@@ -120,7 +120,7 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """The same target, by the same kind, with the same message type."""
+        """The kind of impact, the target and the message type."""
         return (impact.kind, self.peer_id or self.role or "", self.type)
 
     async def request(self, client: ActiveRoomsClient) -> None:

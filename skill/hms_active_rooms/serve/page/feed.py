@@ -1,16 +1,15 @@
-"""One reader of journal and rooms for everybody who looks, their streams of news, and what these say.
+"""What the page shows, read for everybody who looks: by one reader, and only while somebody asks.
 
-Nobody looks: nothing is read. Each stream sends the whole picture when it changed: beside
-`ActionView` plain JSON, bounded, with strangers' text escaped.
+A request for news is answered with the whole picture once that has changed: beside `ActionView` plain
+JSON, bounded, with strangers' text escaped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -21,8 +20,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
-from hms_active_rooms.serve.decisions import meanwhile
-from hms_active_rooms.serve.problems import place_of
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.tools.roster import Roster, select
 from hms_active_rooms.untrusted import cut, same_looks
 
@@ -37,8 +35,6 @@ _NEWEST: Final = 100
 _GENTLE: Final = 5
 """A look into a room that took long is followed by a pause that many times as long."""
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class PageSettings:
@@ -48,51 +44,59 @@ class PageSettings:
     session_s: float = 12 * 3600.0  # a login lasts
     journal_s: float = 1.0  # between two looks into the journal, one for all viewers
     room_s: float = 2.0  # between two looks into a room; longer where a look takes long
-    beat_s: float = 10.0  # the longest silence on a stream; after three the page calls it lost
+    hold_s: float = 3.0  # a request for news waits for some; the server's end waits for that
 
 
 class Feed:
-    """What is known now, and who is told when it changes."""
+    """What is known now, told to whoever does not know it yet."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
         self._settings = settings
         self._people: dict[str, Sequence[Peer]] = {}
-        self._views: list[dict[str, Any]] = []
-        self._journal: dict[str, Any] = {"waiting": [], "more": 0, "changes": 0, "trouble": ""}
+        nothing: dict[str, Any] = {"waiting": [], "more": 0, "rooms": []}
+        self._picture = nothing | {"changes": 0, "trouble": ""}
+        self._tag = ""
         self._newest: list[Action] = []
         self._shown: frozenset[str] = frozenset()
-        self._fresh = False
-        self._body = ""
-        self._viewers = 0
-        self._watched = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._poke = asyncio.Event()
-        self._closed = False
+        self._reading = asyncio.Lock()
+        self._rooms: asyncio.Task[None] | None = None
+        self._journal_due_s = self._rooms_due_s = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read while the block runs and somebody looks."""
-        journal = self._again_and_again(self._read_journal, self._settings.journal_s)
-        rooms = self._again_and_again(self._read_rooms, self._settings.room_s, _GENTLE)
-        async with meanwhile(journal, self._stopped), meanwhile(rooms, self._stopped):
+        """Nothing is read any more once the block has ended."""
+        try:
             yield
-        self.close()
+        finally:
+            if self._rooms is not None:
+                self._rooms.cancel()
+                await asyncio.gather(self._rooms, return_exceptions=True)
 
-    def _stopped(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            _log.error("the approvals page stopped reading: %s", place_of(error))
-        self.close()
+    async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
+        """The picture and its `tag`: at once if another one was `seen`, else when it has changed, or
+        after `hold_s`, or once the session does not last any more."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._settings.hold_s
+        while True:
+            async with self._reading:
+                if loop.time() >= self._journal_due_s:
+                    await self._read_journal()
+                    self._journal_due_s = loop.time() + self._settings.journal_s
+            if self._rooms is not None and self._rooms.done():
+                read, self._rooms = self._rooms, None
+                read.result()
+            if self._rooms is None and loop.time() >= self._rooms_due_s:
+                # A room that takes long keeps no question back.
+                self._rooms = loop.create_task(self._read_rooms())
+            if self._tag != seen or not lasts() or loop.time() >= until_s:
+                now = self._gate.journal.now().isoformat()
+                return {"now": now, "tag": self._tag, **self._picture}
+            await asyncio.sleep(self._settings.journal_s)
 
-    def close(self) -> None:
-        """End every stream; a server that stops would else wait for its viewers."""
-        self._closed = True
-        self._changed.set()
-
-    def look_now(self) -> None:
-        """Something was decided: read again at once."""
-        self._poke.set()
-        self._poke = asyncio.Event()
+    def _found(self, **news: Any) -> None:
+        self._picture |= news
+        self._tag = hashed(json.dumps(self._picture)).hex()[:16]
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
         """The first people of a room, as it was read last, in whose name, role, user id or id this
@@ -101,39 +105,19 @@ class Feed:
         people = self._people.get(room_id, ())
         return await asyncio.to_thread(people_view, people, find)
 
-    async def _again_and_again(
-        self,
-        read: Callable[[], Coroutine[Any, Any, None]],
-        pause_s: float,
-        gentle: float = 0.0,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._watched.wait()
-            poke, started = self._poke, loop.time()
-            await read()
-            self._publish()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(pause_s, (loop.time() - started) * gentle)):
-                    await poke.wait()
-
     async def _read_journal(self) -> None:
         try:
             count, waiting, newest = await asyncio.to_thread(self._look)
             questions = [action_view(row) for row in waiting]
             await self._on_record(waiting)
         except ActiveRoomsError as error:
-            self._journal = {**self._journal, "trouble": str(error)}
-        else:
-            before, now = ([(row.id, row.state) for row in rows] for rows in (self._newest, newest))
-            self._journal = {
-                "waiting": questions,
-                "more": max(count - len(waiting), 0),
-                "changes": self._journal["changes"] + (before != now),
-                "trouble": "",
-            }
-            self._newest = newest
-        self._fresh = bool(self._viewers)
+            self._found(trouble=str(error))
+            return
+        before, now = ([(row.id, row.state) for row in rows] for rows in (self._newest, newest))
+        changes = self._picture["changes"] + (before != now)
+        more = max(count - len(waiting), 0)
+        self._newest = newest
+        self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[int, list[Action], list[Action]]:
         """How many wait, the first of them, and the newest rows: all of one moment."""
@@ -147,11 +131,12 @@ class Feed:
         """Each question that viewers are about to see was asked, once while it is shown."""
         self._shown &= {row.id for row in waiting}
         for row in waiting:
-            if self._viewers and row.id not in self._shown:
+            if row.id not in self._shown:
                 await self._gate.asked(row, "page")
                 self._shown |= {row.id}
 
     async def _read_rooms(self) -> None:
+        began_s = asyncio.get_running_loop().time()
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
         # With any room allowed, those of the newest actions.
         ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
@@ -161,7 +146,10 @@ class Feed:
             # A room of 20,000 takes a tenth of a second to sort and count.
             found = await asyncio.to_thread(room_view, room_id, room, people[room_id])
             views.append({**found, "trouble": trouble})
-        self._people, self._views = people, views
+        self._people = people
+        self._found(rooms=views)
+        now_s = asyncio.get_running_loop().time()
+        self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
 
     async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
         """The room and its people, or why there is none to show."""
@@ -174,47 +162,6 @@ class Feed:
         except ActiveRoomsError as error:
             return None, (), f"The room cannot be read: {error}"
         return room, peers, ""
-
-    def _publish(self) -> None:
-        if not self._fresh:
-            return  # without the journal the picture would say that nothing waits
-        body = json.dumps({**self._journal, "rooms": self._views})
-        if body != self._body:
-            self._body = body
-            self._changed.set()
-            self._changed = asyncio.Event()
-
-    async def stream(self, name: str, lasts: Callable[[], bool]) -> AsyncGenerator[str]:
-        """Server-sent events for one viewer, while their session `lasts`: `you` once, then `news`,
-        and comments as heartbeat."""
-        self._viewers += 1
-        self._watched.set()
-        self.look_now()
-        sent = ""
-        try:
-            yield _event("you", json.dumps({"name": name, "beat_s": self._settings.beat_s}))
-            while lasts() and not self._closed:
-                changed, body = self._changed, self._body
-                if body and body != sent:
-                    sent = body
-                    now = json.dumps(self._gate.journal.now().isoformat())
-                    yield _event("news", f'{{"now": {now}, "news": {body}}}')
-                    continue
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.beat_s):
-                        await changed.wait()
-                        continue
-                yield ": still here\n\n"
-        finally:
-            self._viewers -= 1
-            if not self._viewers:
-                self._watched.clear()
-                # Whoever comes next is not shown an old picture.
-                self._body, self._fresh = "", False
-
-
-def _event(kind: str, data: str) -> str:
-    return f"event: {kind}\ndata: {data}\n\n"  # JSON has no line ends in it
 
 
 def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> dict[str, Any]:

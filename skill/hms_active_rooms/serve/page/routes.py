@@ -1,4 +1,4 @@
-"""The page's routes: its files, login, the stream of news, one action, a decision, the journal.
+"""The page's routes: its files, login, the news, one action, a decision, the journal.
 
 Nothing but the empty page and the login is answered without a session; a decision comes from a
 script of this origin. A one-time link opens a session; both are in memory, and a restart ends them.
@@ -19,7 +19,7 @@ from typing import Any, Final, get_args
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
@@ -160,7 +160,7 @@ class Page:
             ("POST", "/logout"): self._logout,
             ("POST", "/actions/{action_id}"): self._decide,
             ("GET", "/actions/{action_id}"): self._action,
-            ("GET", "/events"): self._events,
+            ("GET", "/news"): self._news,
             ("GET", "/people"): self._people,
             ("GET", "/journal"): self._rows,
             ("GET", "/refusals"): self._refusals,
@@ -172,7 +172,6 @@ class Page:
             *(_route(*place, self._of_person(work)) for place, work in works.items()),
         ]
         self.entry = Entry(routes, self._feed.running)
-        self.close = self._feed.close  # a server that stops need not wait for the open streams
 
     def login_link(self, base_url: str, name: str = "") -> str:
         """A link that logs one person in, once. Its secret is behind the #, which browsers
@@ -230,9 +229,10 @@ class Page:
         response.delete_cookie(_cookie_name(request), path=PATH)
         return response
 
-    async def _events(self, _: Request, who: Session) -> Response:
-        news = self._feed.stream(who.name, lambda: self._logins.lasts(who))
-        return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
+    async def _news(self, request: Request, who: Session) -> dict[str, Any]:
+        seen = request.query_params.get("seen", "")
+        told = await self._feed.news(seen, lambda: self._logins.lasts(who))
+        return {"name": self._session(request).name, **told}  # unless it has ended meanwhile
 
     async def _people(self, request: Request, _: Session) -> dict[str, Any]:
         room, find = (request.query_params.get(name, "") for name in ("room", "find"))
@@ -254,10 +254,7 @@ class Page:
     async def _decide(self, request: Request, who: Session) -> dict[str, Any]:
         body = await _sent(request)
         action_id = request.path_params["action_id"].lower()
-        try:
-            verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
-        finally:
-            self._feed.look_now()
+        verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
         ended = verdict.action.state in FINAL
         return {"counted": verdict.counted, "text": verdict.text, "ended": ended}
 
@@ -297,7 +294,7 @@ def _route(method: str, path: str, work: _Handler) -> Route:
         return response
 
     route = Route(PATH + path, serve)
-    route.methods = {method}  # no HEAD: it would show nobody anything, and the stream has no end
+    route.methods = {method}  # no HEAD: it would show nobody anything
     return route
 
 
