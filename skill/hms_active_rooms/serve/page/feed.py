@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -47,29 +47,6 @@ class PageSettings:
     hold_s: float = 3.0  # a request for news waits for some; the server's end waits for that
 
 
-class _Reader:
-    """Reads again what is too old, once for all who ask."""
-
-    def __init__(
-        self, read: Callable[[], Coroutine[Any, Any, None]], pause_s: float, gentle: float = 0.0
-    ) -> None:
-        self._read, self._pause_s, self._gentle = read, pause_s, gentle
-        self._due_s = 0.0
-        self.task: asyncio.Task[None] | None = None
-
-    def begin(self) -> asyncio.Task[None]:
-        """The last read, or, where it is too old, a new one."""
-        now_s = asyncio.get_running_loop().time()
-        if self.task is None or (self.task.done() and now_s >= self._due_s):
-            self.task = asyncio.create_task(self._timed(now_s))
-        return self.task
-
-    async def _timed(self, began_s: float) -> None:
-        await self._read()
-        ended_s = asyncio.get_running_loop().time()
-        self._due_s = ended_s + max(self._pause_s, (ended_s - began_s) * self._gentle)
-
-
 class Feed:
     """What is known now, told to whoever does not know it yet."""
 
@@ -77,18 +54,14 @@ class Feed:
         self._gate = gate
         self._settings = settings
         self._people: dict[str, Sequence[Peer]] = {}
-        self._picture: dict[str, Any] = {
-            "waiting": [],
-            "more": 0,
-            "changes": 0,
-            "trouble": "",
-            "rooms": [],
-        }
+        nothing: dict[str, Any] = {"waiting": [], "more": 0, "rooms": []}
+        self._picture = nothing | {"changes": 0, "trouble": ""}
         self._tag = ""
         self._newest: list[Action] = []
         self._shown: frozenset[str] = frozenset()
-        self._journal = _Reader(self._read_journal, settings.journal_s)
-        self._rooms = _Reader(self._read_rooms, settings.room_s, _GENTLE)
+        self._reading = asyncio.Lock()
+        self._rooms: asyncio.Task[None] | None = None
+        self._journal_due_s = self._rooms_due_s = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -96,10 +69,9 @@ class Feed:
         try:
             yield
         finally:
-            tasks = [each.task for each in (self._journal, self._rooms) if each.task]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._rooms is not None:
+                self._rooms.cancel()
+                await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
         """The picture and its `tag`: at once if another one was `seen`, else when it has changed, or
@@ -107,11 +79,16 @@ class Feed:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
-            journal, rooms = self._journal.begin(), self._rooms.begin()
-            await asyncio.wait([journal])
-            journal.result()
-            if rooms.done():  # a room that takes long keeps no question back
-                rooms.result()
+            async with self._reading:
+                if loop.time() >= self._journal_due_s:
+                    await self._read_journal()
+                    self._journal_due_s = loop.time() + self._settings.journal_s
+            if self._rooms is not None and self._rooms.done():
+                read, self._rooms = self._rooms, None
+                read.result()
+            if self._rooms is None and loop.time() >= self._rooms_due_s:
+                # A room that takes long keeps no question back.
+                self._rooms = loop.create_task(self._read_rooms())
             if self._tag != seen or not lasts() or loop.time() >= until_s:
                 now = self._gate.journal.now().isoformat()
                 return {"now": now, "tag": self._tag, **self._picture}
@@ -159,6 +136,7 @@ class Feed:
                 self._shown |= {row.id}
 
     async def _read_rooms(self) -> None:
+        began_s = asyncio.get_running_loop().time()
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
         # With any room allowed, those of the newest actions.
         ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
@@ -170,6 +148,8 @@ class Feed:
             views.append({**found, "trouble": trouble})
         self._people = people
         self._found(rooms=views)
+        now_s = asyncio.get_running_loop().time()
+        self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
 
     async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
         """The room and its people, or why there is none to show."""
