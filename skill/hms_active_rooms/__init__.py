@@ -1,9 +1,9 @@
-"""The safest way to let a language model moderate a live 100ms video room.
+"""Lets a language model moderate a live 100ms video room safely.
 
     from hms_active_rooms import ActiveRoomsToolkit, ActiveRoomsClient, Policy
 
-Five tools, one gate, one journal. What is named here is imported when first used, so
-that the command line and the API client start without LangChain.
+Five tools, one gate, one journal. The names below are imported when they are first used, so that
+the command line and the API client start without LangChain.
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ async def two_agents(
     await approve(toolkit, asked.structured_content["action_id"])
     other = await second.call_tool(SEND, said)
     assert other.structured_content["waiting"] is True
+    assert other.structured_content["note"] == ""
     told = await first.call_tool(SEND, said)
     assert told.structured_content["state"] == "done"
     assert "made before" in text(told)
@@ -281,6 +282,32 @@ async def test_what_a_session_asked_for_is_told_to_the_next_one_once_it_has_ende
             told = (await mcp.call_tool(REMOVE, remove())).structured_content
     assert asked["action_id"] == again["action_id"] == told["action_id"]
     assert told["state"] == "done"
+
+
+@pytest.mark.parametrize("way", ["auto", "legacy", "rest", "rest with a key"])
+async def test_a_question_says_that_the_same_was_sent_by_a_connection_that_is_gone(
+    way: str,
+) -> None:
+    room, told = students(), list[Any]()
+    toolkit = kit(room)
+    async with served(toolkit) as url:
+        for number in range(2):
+            async with AsyncExitStack() as stack:
+                if way.startswith("rest"):
+                    http = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+                    headers = {"idempotency-key": str(number)} if "key" in way else {}
+                    sent = await http.post(f"/v1/tools/{REMOVE}", json=remove(), headers=headers)
+                    told.append(sent.json()["data"])
+                else:
+                    mcp = await stack.enter_async_context(connected(url, way))
+                    told.append((await mcp.call_tool(REMOVE, remove())).structured_content)
+                if number == 0:
+                    await approve(toolkit, told[0]["action_id"])
+                    with toolkit.gate.journal.write() as tx:
+                        tx.told(told[0]["action_id"])  # the answer that was lost
+                    room.peers = students().peers
+    assert told[1]["waiting"]
+    assert "The same was sent" in told[1]["note"]
 
 
 async def test_a_session_is_only_for_the_token_that_began_it() -> None:

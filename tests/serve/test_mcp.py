@@ -273,10 +273,13 @@ async def test_a_client_whose_form_fails_leaves_the_action_waiting() -> None:
     async def broken(_: Any, __: Any) -> types.ErrorData:
         return types.ErrorData(code=types.INTERNAL_ERROR, message="no form")
 
-    async with client(kit(room), "legacy", broken) as mcp:  # type: ignore[arg-type]
+    toolkit = kit(room)
+    async with client(toolkit, "legacy", broken) as mcp:  # type: ignore[arg-type]
         result = await mcp.call_tool(REMOVE, remove())
     assert result.structured_content["waiting"] is True
     assert room.posts == []
+    events = toolkit.gate.journal.events(result.structured_content["action_id"])
+    assert [event.kind for event in events] == ["proposed", "asked", "no_answer"]
 
 
 @modes

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple, TypeVar
 from pydantic import SecretStr
 
 from hms_active_rooms.api import wire
-from hms_active_rooms.api.reading import PAGE, json_document, read_done
+from hms_active_rooms.api.models import Peers
+from hms_active_rooms.api.reading import PAGE, json_document, read_done, refuse_page
 from hms_active_rooms.api.wire import Answer, Cause, Request, Unusable
 from hms_active_rooms.errors import (
     ApiError,
@@ -71,6 +72,8 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The text of the one 429 that the 100ms docs show (analytics); no header is documented.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
+_PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
+"""Headers that may tell of pages, without their `X-`."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *\"?next\b", re.IGNORECASE)
 
 
@@ -92,14 +95,18 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     if not nothing and answer.status not in (200, 201, 202, 203):
         raise Unusable(wire.CUT_OFF, f"its answer is not whole (status {answer.status})")
     headers = answer.headers
-    pages = headers.get("x-total-pages") or "1", headers.get("content-range")
-    following = _NEXT_PAGE.search(headers.get("link") or "") or headers.get("x-next-page")
-    if following or pages not in (("0", None), ("1", None)):
+    if headers.get("content-range") or _NEXT_PAGE.search(headers.get("link") or ""):
         raise Unusable(wire.CONTRADICTS, PAGE)
+    kind = headers.get("content-type") or ""
+    if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
+        raise Unusable(wire.CONTRADICTS, "its status is a success, but its head is an error's")
     try:
-        return read(b"" if nothing else answer.body, asked)
+        found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
         raise Unusable(wire.CUT_OFF, "its answer is nested too deeply") from None
+    length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
+    refuse_page({name: headers.get(f"x-{name}") for name in _PAGES}, length)
+    return found
 
 
 def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:

@@ -53,7 +53,9 @@ _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
 # Names of fields that say a list has further pages, without case and separators. By the general
 # page of the docs a list has `limit` and `last`.
-_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links", "cursor", "cursors"}
+_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links"} | {
+    *("cursor", "cursors", "hits")
+}
 _MORE: Final = re.compile(
     r"(has)?more(peers|pages|items|results)?(available)?|continuation(token)?|lastevaluatedkey"
     r"|(has|odata)?next(page|cursor|token|pagetoken|link|url|pageurl|start|offset|marker)?"
@@ -62,9 +64,10 @@ _MORE: Final = re.compile(
 _MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
     *("cursor", "endcursor", "pagetoken", "marker")
 }
+_THING: Final = "(peer|record|item|element|result|participant|user|member|connection)"
 _TOTALS: Final = re.compile(
-    r"(?!number$)(?=.)(total|num|number)?(of)?"
-    r"(peers?|records|items|elements|results|participants)?(count|total)?"
+    r"(?!number$)(?=.)(odata)?(total|num|number)?(of)?"
+    rf"({_THING}s|{_THING}(?=count|total))?(count|total)?"
 )
 _PAGES: Final = {"pages", "totalpages", "pagecount", "lastpage"}
 _WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
@@ -72,17 +75,20 @@ _WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 # Names of fields that say a body is an error, in Go, Java, Python, cloud gateways and 100ms's own
 # webhooks, without case and separators.
 _ERROR: Final = re.compile(
-    r"(is|has)?(error|err|exception|fault|failure|failed)s?"
+    r"(is|has)?(error|err|exception|fault|failure|failed|rejected|denied|refused)s?"
     r"(code|message|msg|type|status|details?|description|text|reason|name)?|errno"
 )
 _STATUS: Final = re.compile(r"(http|response|result)?(status|code|statuscode)")
 _ENVELOPE: Final = {"status", "code", "response", "result", "meta", "data"}
-_WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+|error|fail(ed|ure)?")
-_FAILED: Final = {"error", "fail", "failed", "failure"}
+_WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+")
+_FAILED: Final = re.compile(
+    r"[a-z_ ]*(error|fail|reject|denied|refuse|forbid|invalid|abort|unauthor|unavail|not.?found)[a-z_ ]*"
+)
+_SAID: Final = ("status", "statustext", "state", "result", "outcome", "code")
 _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
 _STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
-_ACTIVE: Final = ("active", "is_active", "isActive")
-_NOT: Final = {"false", "0"}
+_OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?|endtime")
+_OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "inactive"}
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 _READ: Final = {"peers", "session", "tracks"}
@@ -116,19 +122,31 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
     # Go writes a struct that is not set with empty fields; PHP writes an empty object as a list.
-    if (
-        not session
-        or (fields and not fields.get("id") and not fields.get("peers"))
-        or {str(each.get(name)).lower() for each in (found, fields) for name in _ACTIVE} & _NOT
-    ):
+    unset = fields and not fields.get("id") and not fields.get("peers")
+    if not session or unset or _is_over(found) or _is_over(fields):
         raise NotActive("100ms answered that the room has no running session.")
     _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
     if "peers" not in room.session.model_fields_set:
         raise _contradicts("its session does not say who is in it")
     counts = {name: value for name, value in found.items() if "peer" in name.lower()}
-    _refuse_page({**counts, **fields}, len(room.session.peers))
+    refuse_page({**counts, **fields}, len(room.session.peers))
     return room
+
+
+def _is_over(found: Fields) -> bool:
+    """Whether a room or session says that it is not active, or that it ended. Go writes a time that
+    is not set as one of the year 1."""
+    said = _named(found)
+    return (
+        False in (_means(said.get("active")), _means(said.get("isactive")))
+        or bool(_OVER_WORD & {str(said.get(name)).lower() for name in ("status", "state")})
+        or any(
+            _means(value) and not str(value).startswith("0001-")
+            for name, value in said.items()
+            if _OVER.fullmatch(name)
+        )
+    )
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
@@ -141,6 +159,8 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     if not found.get("message") and _READ & found.keys():
         raise _contradicts("it answers another request")
+    if not found.get("message") and found.get("detail"):  # as in problem details
+        raise _contradicts(f"it says: {quoted(str(found['detail']), 100)}")
     return _model(Acknowledgement, found)
 
 
@@ -189,7 +209,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     if more:
         _refuse_error(more)
         _refuse_other(more, asked)
-        _refuse_page(more, len(peers))
+        refuse_page(more, len(peers))
     return peers
 
 
@@ -215,7 +235,7 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
         raise _contradicts("it lists a peer twice")
-    _refuse_page(found, len(entries))
+    refuse_page(found, len(entries))
     return peers
 
 
@@ -233,7 +253,7 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
     return None if other else peer
 
 
-def _refuse_page(found: Fields, length: int) -> None:
+def refuse_page(found: Fields, length: float) -> None:
     """Raises Unusable if the list says that it has more pages: it is not the whole room."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
@@ -319,7 +339,7 @@ def _refuse_error(found: Fields) -> None:
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
     wrong = [n for n in codes if n and n >= 400]
-    if (number := _status(code)) is None:  # it may be a room code
+    if (number := _status(code)) is None:  # it may be a room code, with its dashes
         failed = bool(_WORDED.fullmatch(str(code)))
     else:  # gRPC's codes are small numbers
         failed = number != 0 and not 200 <= number < 300
@@ -331,7 +351,7 @@ def _refuse_error(found: Fields) -> None:
         or wrong
         or status is False
         or said.get("result") is False
-        or {str(status).lower(), str(said.get("result")).lower()} & _FAILED
+        or any(_FAILED.fullmatch(str(said.get(name)).lower()) for name in _SAID)
         or any(_means(value) for name, value in said.items() if _ERROR.fullmatch(name))
         or any(_means(said.get(name)) is False for name in _DONE)
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -151,7 +152,7 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: the file cannot be read, or has an unknown key or a wrong value.
         """
-        return cls(**_read(path))
+        return _validated(*_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
@@ -165,8 +166,7 @@ class Policy(BaseModel):
         refuse_unknown(environ)
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         file = environ.get(ENV_PREFIX + "FILE")
-        values = _read(file) if file else {}
-        variables: dict[str, str] = {}
+        values, places = _read(file) if file else ({}, {})
         for variable, text in environ.items():
             if not variable.startswith(ENV_PREFIX):
                 continue
@@ -174,11 +174,10 @@ class Policy(BaseModel):
                 raise unknown_setting(variable, known, ENV_PREFIX)
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
-                variables[field] = variable
-                plain = _IN_ROLES if field == "protected_roles" else _IN_LISTS
-                values[field] = text if field in _NUMBERS else _list(variable, text, plain)
-        _validated(values, variables)
-        return _validated({**values, **overrides})
+                places[field] = variable
+                values[field] = text if field in _NUMBERS else _list(variable, text, field)
+        outside = {field: place for field, place in places.items() if field not in overrides}
+        return _validated({**values, **overrides}, outside)
 
     @property
     def only_rooms(self) -> tuple[str, ...] | None:
@@ -211,15 +210,20 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 """Settings that have bounds; the others are lists."""
 
 
-_IN_ROLES: Final = r"[\w ,.-]*"
-_IN_LISTS: Final = r"[\w ,.|/:@*+=-]*"
-"""What a variable's list may hold unquoted: the characters of user ids, room ids and tools."""
+_PLAIN: Final = {
+    "protected_roles": r"[\w ,.-]*",
+    "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
+}
+_IN_OTHERS: Final = r"[\w ,*-]*"
+"""What a variable's list may hold unquoted: the characters of roles, user ids, room ids and
+tools."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises; RecursionError for lists nested too deeply."""
 
 
-def _read(path: str | Path) -> dict[str, Any]:
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings in a file, and by setting the place where each is written."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -228,22 +232,21 @@ def _read(path: str | Path) -> dict[str, Any]:
         what = "" if isinstance(error, OSError) else " is not TOML"
         hint = f"{ENV_PREFIX}FILE or --policy names it."
         raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
-    _validated(values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values})
-    return values
+    return values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values}
 
 
-def _list(variable: str, text: str, plain: str) -> list[str]:
+def _list(variable: str, text: str, field: str) -> list[str]:
     """The list in a variable: names between commas, or a TOML list, whose names can be any text."""
-    text = text.strip()
-    if re.fullmatch(plain, text):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    try:
-        found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
-    except _NOT_TOML:
-        found = None
-    if not isinstance(found, list):
+    text, found = text.strip(), None
+    if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
+        found = [item.strip() for item in text.split(",") if item.strip()]
+    else:
+        with suppress(*_NOT_TOML):
+            found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
+    # One that protects nobody would take away what the file protects.
+    if not isinstance(found, list) or (field in _PLAIN and not found):
         raise ConfigurationError(
-            f"{variable} is {quoted(text, 100)}, which is no list.",
+            f"{variable} is {quoted(text, 100)}, which is no list of names.",
             hint='Write the names with commas, teacher, host, or quoted, ["teacher", "host"].',
         )
     return found

@@ -161,7 +161,7 @@ async def open_call(
     row is shown to a person at once; None: it is not. Raises what `Gate.propose` does, and for too
     many new calls (RateLimited) or waiting questions (PolicyRefusal) without a row."""
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
-    found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
+    found, sent, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
         try:
             return refused_again(found), False
@@ -183,8 +183,8 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        row = await gate.propose(call, origin, is_new=True, shown=shown, always_ask=again)
-        return row, True
+        new: Any = {"is_new": True, "always_ask": again, "sent": sent}
+        return await gate.propose(call, origin, shown=shown, **new), True
     except REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
@@ -194,16 +194,17 @@ async def open_call(
 
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
-) -> tuple[Action | None, int, int, int]:
-    """The newest row of this call, how often it was made before, how many questions of the caller
-    and of all callers of its token wait."""
+) -> tuple[Action | None, Action | None, int, int, int]:
+    """The newest row of this call, the newest that was sent, how often it was made before, how many
+    questions of the caller and of all callers of its token wait."""
     with gate.journal.read() as view:
         mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         ours = view.count(state="proposed", within=threads_of(caller.token))
+        same = caller.thread, content_of(call), caller.is_mine
+        newest, sent, earlier = view.same_calls(*same)
         if caller.key:
-            return view.latest(call_key(call, keyed)), 0, mine, ours
-        found, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
-        return found, earlier, mine, ours
+            newest = view.latest(call_key(call, keyed))
+        return newest, sent, earlier, mine, ours
 
 
 def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:

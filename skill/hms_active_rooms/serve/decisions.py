@@ -142,7 +142,7 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
     """For whoever comes after the decision that counts: which one it was, by whom and when.
     `action`: the row they were asked about, as it is now."""
     # What was sent is the newest revision of its call: known even if the journal fails by now.
-    newest = action if action.sent_at else await gate.latest(action)
+    newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 

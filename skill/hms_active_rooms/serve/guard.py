@@ -28,8 +28,8 @@ from hms_active_rooms.serve.problems import Refused, last_resort, note, told
 from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
-_TOKEN: Final = re.compile(rf"[!#-&(-+\--:<-~]{{{MIN_TOKEN_CHARS},}}")
-"""No quote, comma or semicolon: a list of tokens that was written otherwise would be one of them."""
+_TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
+"""No quote or separator: a list of tokens that was written otherwise would be one of them."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
 """The token of the approver called `approver`; `HMS_APPROVER_TOKEN_ADA` is that of `ada`."""
@@ -101,8 +101,8 @@ class GuardSettings:
         tokens = [*self.callers.values(), *self.approvers.values()]
         if not all(map(_TOKEN.fullmatch, tokens)):
             raise ConfigurationError(
-                f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces, quotes, "
-                "commas or semicolons.",
+                f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces and quotes, "
+                "and none of , ; | &.",
                 hint=f"Set another in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
             )
         if len(set(tokens)) < len(tokens):

@@ -454,13 +454,15 @@ class _Change:
             response = await asking if asking.done() else None
         except (MCPError, ValidationError) as error:
             _log.info("a client could not ask: %s", quoted(str(error), 200))
+            said: Any = {"by": self.by, "way": WAY, "reason": "the client did not ask, or not well"}
+            await asyncio.to_thread(self.gate.journal.note, action.id, "no_answer", **said)
             response = None
         finally:
             for task in (asking, decided):
                 task.cancel()
             await asyncio.gather(asking, decided, return_exceptions=True)
         if response is None:  # or it was decided elsewhere meanwhile
-            return _Heard(await self.gate.latest(action), overruled=action.id, closed=True)
+            return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
         if given_up.is_set():
             about: Any = {"by": self.by, "way": WAY, "reason": response.action}
             await asyncio.to_thread(self.gate.journal.note, action.id, _AFTER, **about)

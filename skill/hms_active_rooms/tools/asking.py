@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -321,13 +322,25 @@ def _by_callback(gate: Gate, confirm: Confirm) -> Callable[[ApprovalRequest], Aw
     async def ask(request: ApprovalRequest) -> object:
         if request.problem:
             return Refuse(f"the answer was not understood: {request.problem}")
-        left_s = (request.deadline - gate.journal.now()).total_seconds()
+        left_s, over = (request.deadline - gate.journal.now()).total_seconds(), threading.Event()
+
+        def answered() -> object:
+            answer: object = confirm(request)
+            if inspect.isawaitable(answer) or not over.is_set():
+                return answer
+            # Nobody waits for it any more; that it came is on record.
+            with gate.journal.write() as tx:
+                late: Any = {"by": "callback", "way": "callback", "policy": gate.policy}
+                record_decision(tx, request.action_id, answer, **late)
+            return None
+
         try:
             async with asyncio.timeout(max(left_s, 0)):
-                answer: object = await asyncio.to_thread(confirm, request)
+                answer = await asyncio.to_thread(answered)
                 if inspect.isawaitable(answer):
                     answer = await answer
         except TimeoutError:
+            over.set()
             return Refuse("nobody answered in time")
         return Refuse("the answer was not understood") if answer is None else answer
 

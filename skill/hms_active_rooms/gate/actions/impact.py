@@ -5,6 +5,7 @@ Pure: functions take the room as a value.
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,9 @@ SHOWN_PEOPLE = 50
 
 SHOWN_ROLES = 12
 """How many roles, largest first, a question, a roster or a view lists; it sums up the others."""
+
+_NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
+"""How a list or an object begins that came in place of a name."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # difflib's similarity ratio of two role names
@@ -280,12 +284,17 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if the policy protects one of these people."""
+    """Raises PolicyRefusal if the policy protects one of them, or could."""
     for person in people:
-        listed = person.role.startswith(('["', '{"'))  # a JSON list of roles, or an object
-        if policy.protected_roles and (listed or not folded(person.role)):
+        untold = ""
+        if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):
+            untold = "role"
+        elif policy.protected_user_ids and _NO_TEXT.match(person.user_id):
+            untold = "user id"
+        if untold:
             raise PolicyRefusal(
-                f"100ms does not tell the role of {quoted(person.name)}, and the policy protects some."
+                f"100ms does not tell the {untold} of {quoted(person.name)}, and the policy "
+                "protects some."
             )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(
