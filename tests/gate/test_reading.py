@@ -13,11 +13,10 @@ import pytest
 
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.approval import Approve, grant_for
+from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, State, action_id
 from hms_active_rooms.gate.journal.store import Reading, Writing
-from hms_active_rooms.gate.policy import Policy
 from stand_in import ROOM, Clock, StandInRoom, gate_on, insert, peer, row
 
 STATES: Sequence[State] = get_args(State)
@@ -40,7 +39,7 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.refused_requests() == []
     assert view.steps(action.id) == {}
     assert view.asked_at("here") == []
-    assert view.find_grant(grant_for(action, Policy(), action.created_at)) is None
+    assert view.grants(action.thread) == []
 
 
 # --- locks ------------------------------------------------------------------------------------

@@ -175,9 +175,9 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             decided = decide(answer)
         except KeyboardInterrupt:
             desk.notice("")  # the terminal wrote ^C
-            raise Interrupted(blocking.run(gate.latest(action))) from None
+            raise Interrupted(blocking.run(gate.latest(action.id))) from None
         except ActiveRoomsError as error:
-            left = still_open(blocking.run(gate.latest(action)), desk.settings)
+            left = still_open(blocking.run(gate.latest(action.id)), desk.settings)
             error.hint = " ".join(filter(None, (screen.hint_of(error), left)))
             raise
         if not decided.counted and (words := decided.problem or already(decided.action)):

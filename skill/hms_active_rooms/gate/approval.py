@@ -22,16 +22,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
-from hms_active_rooms.gate.journal.records import (
-    NOWHERE,
-    OUTSIDE,
-    UNSENT,
-    Action,
-    Grant,
-    Way,
-    action_id,
-    by_person,
-)
+from hms_active_rooms.gate.journal import records
+from hms_active_rooms.gate.journal.records import Action, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.untrusted import storable
@@ -275,15 +267,14 @@ def record_decision(
                 return _did_not_count(tx, row, by, way)
             case Approve(scope="session") if row.gate != "soft":
                 raise BadAnswerError("a destructive action cannot be approved for the session")
-            case Approve(scope="session") if row.thread.startswith(OUTSIDE):
+            case Approve(scope="session") if row.thread.startswith(records.OUTSIDE):
                 raise BadAnswerError(
                     "what another program asks for is approved once, never for the session"
                 )
             case Approve(scope="once" | "session"):
-                approved = tx.move(row, "approved", by=by, way=way)
-                if decision.scope == "session" and not row.thread.startswith(NOWHERE):
-                    granted = grant_for(approved, policy, tx.now())
-                    tx.add_grant(replace(granted, granted_by=by, action_id=row.id))
+                more = decision.scope == "session" and not row.thread.startswith(records.NOWHERE)
+                granted_in = this_worker() if more else ""
+                approved = tx.move(row, "approved", by=by, way=way, granted_in=granted_in)
                 return Decided(True, approved, approved)
             case Edit():
                 return _edit(tx, row, decision, by, way)
@@ -298,7 +289,7 @@ def _did_not_count(
     tx: Writing, row: Action, by: str = "", way: Way = "gate", problem: str = ""
 ) -> Decided:
     newest, now = tx.latest(row.call_key), tx.expire_if_late(row)
-    if by_person(way):
+    if records.by_person(way):
         tx.note(row.id, "late_answer", by=by, way=way, reason=_LATE)
     return Decided(False, now, newest or row, problem)
 
@@ -307,15 +298,15 @@ def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided
     # A row and the row with its edited words are one question: a no to either rejects the newest.
     while (edited := tx.edited_into(row.id)) is not None:
         row = edited
+    counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
+    if counts:
+        reason = storable(reason)[:_MAX_REASON_CHARS]
+        row = tx.move(row, "rejected", by=by, way=way, reason=reason)
     # A person's no also ends what was allowed for the session, even if it is too late for this row.
     # The gate's own refusals do not.
-    if by_person(way):
-        tx.revoke_grants(row.thread)
-    if row.state not in UNSENT or (row.state == "approved" and not by_person(way)):
-        return _did_not_count(tx, row, by, way)
-    reason = storable(reason)[:_MAX_REASON_CHARS]
-    rejected = tx.move(row, "rejected", by=by, way=way, reason=reason)
-    return Decided(True, rejected, rejected)
+    if records.by_person(way):
+        tx.revoke_grants(row.thread, by=by, way=way)
+    return Decided(True, row, row) if counts else _did_not_count(tx, row, by, way)
 
 
 def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
@@ -355,31 +346,23 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
     )
 
 
-def grant_for(action: Action, policy: Policy, now: datetime) -> Grant:
-    """The grant that an approval of this action with the scope "session" creates."""
-    impact = action.shown
-    return Grant(
-        tool=action.tool,
-        room_id=action.room_id,
-        session_id=impact.session_id,
-        thread=action.thread,
-        requester=action.requester,
-        worker=this_worker(),
-        audience=action.call.audience(impact),
-        most=int(impact.total * (1 + policy.audience_growth)),
-        granted_by="",
-        action_id="",
-        expires_at=now + timedelta(seconds=policy.grant_ttl_s),
-    )
-
-
-def find_grant(tx: Writing, action: Action, policy: Policy) -> Grant | None:
-    """The grant ("for the rest of this session") that covers this action now, or None."""
+def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
+    """The row that a person approved "for the rest of this session", if that covers this one now:
+    the same call with other words, asked for in the same conversation by the same process."""
     if action.gate != "soft":
         return None
-    # `most` of a stored grant already includes the growth that the policy allows.
-    wanted = replace(grant_for(action, policy, tx.now()), most=action.shown.total)
-    return tx.find_grant(wanted)
+    since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
+    for row in tx.grants(action.thread, since):
+        most = int(row.shown.total * (1 + policy.audience_growth))
+        alike = row.granted_in == this_worker() and _covered(row) == _covered(action)
+        if alike and action.shown.total <= most:
+            return row
+    return None
+
+
+def _covered(row: Action) -> tuple[object, ...]:
+    impact = row.shown
+    return row.tool, row.room_id, row.requester, impact.session_id, row.call.audience(impact)
 
 
 def no_such_action() -> InvalidCall:

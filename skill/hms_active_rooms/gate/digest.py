@@ -8,20 +8,13 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
-_AWARE, _NAIVE = (
-    json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=moment)
-    for moment in (datetime.isoformat, lambda at: at.replace(tzinfo=None).isoformat())
-)
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
 
 
-def canonical(value: object, *, naive: bool = False) -> str:
-    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text.
-
-    Args:
-        value: JSON values and datetimes.
-        naive: write datetimes without their time zone.
-    """
-    return (_NAIVE if naive else _AWARE).encode(value)
+def canonical(value: object) -> str:
+    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text. `value`: JSON
+    values and datetimes."""
+    return _JSON.encode(value)
 
 
 def digest(value: Mapping[str, object]) -> str:

@@ -20,59 +20,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from hms_active_rooms import errors
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    ApiError,
-    BadResponse,
-    BrokenRecord,
-    InvalidCall,
-    JournalError,
-    NotActive,
-    OutcomeUnknown,
-    PeerNotFound,
-    PolicyRefusal,
-    TimedOut,
-)
+from hms_active_rooms.errors import ActiveRoomsError, ApiError, BrokenRecord, PolicyRefusal
+from hms_active_rooms.gate import approval, sending
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Room
 from hms_active_rooms.gate.actions.result import Result
-from hms_active_rooms.gate.approval import (
-    ApprovalRequest,
-    Decided,
-    Reject,
-    find_grant,
-    next_revision,
-    no_such_action,
-    record_decision,
-)
-from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import (
-    CALLED_AGAIN,
-    FINAL,
-    OUTSIDE,
-    RATE_WINDOW,
-    UNSENT,
-    Action,
-    Origin,
-    Way,
-    action_id,
-    call_key,
-    content_of,
-    ran_unasked,
-)
+from hms_active_rooms.gate.approval import ApprovalRequest, Decided, Reject
+from hms_active_rooms.gate.journal import Journal, records
+from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.sending import (
-    Sending,
-    give_back,
-    lease_s,
-    run_to_its_end,
-    write_in_thread,
-)
 from hms_active_rooms.gate.view import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
@@ -125,7 +87,7 @@ _LONGEST_LEASE = timedelta(hours=2)
 _SLOW_LOOKS: Final = 3
 """After this many looks that were too old, `run` raises TimedOut."""
 
-REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
+REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
 """Errors of calls that are rejected when they are proposed; the journal records them."""
 
 
@@ -186,7 +148,7 @@ class Gate:
                 (staying[1], before | after, "session", "list of peers"),
             ):
                 if missing := there - short:
-                    raise BadResponse(
+                    raise errors.BadResponse(
                         f"The {what} leaves out {len(missing)} of {len(there)} people who are in the "
                         f"{where}.",
                         hint="Who would be hit cannot be known; try again, and report it to 100ms.",
@@ -203,17 +165,11 @@ class Gate:
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
         """The newest row of this call made at this place, or None."""
-        return await asyncio.to_thread(self.journal.latest, call_key(call, origin))
+        return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
-    async def latest(self, wanted: Action | str) -> Action:
-        """The newest revision of the call that `wanted` (a row, or the id of one) belongs to.
-
-        Raises:
-            InvalidCall: there is no row with this id.
-        """
-        known = wanted if isinstance(wanted, Action) else None
-        action_id = known.id if known else str(wanted)
-        return _there(await asyncio.to_thread(self.journal.newest, action_id) or known)
+    async def latest(self, action_id: str) -> Action:
+        """The newest revision of the call that the row with this id belongs to; raises as `get`."""
+        return _there(await asyncio.to_thread(self.journal.newest, action_id))
 
     # --- propose ---------------------------------------------------------------------------
 
@@ -248,7 +204,8 @@ class Gate:
         """
         if not is_new and (found := await self.find(call, origin)) is not None:
             return refused_again(found)
-        key, content, now = call_key(call, origin), content_of(call), self.journal.now()
+        key, content = records.call_key(call, origin), records.content_of(call)
+        now = self.journal.now()
         row = Action(
             id=action_id(key, 1),
             call_key=key,
@@ -299,8 +256,8 @@ class Gate:
             if before is not None:
                 if action.state == "proposed" and _is_held_back(tx, before):
                     said: dict[str, Any] = {"by": action.requester, "way": "call"}
-                    tx.note(action.id, CALLED_AGAIN, **said, runs=before.id)
-                    tx.note(before.id, CALLED_AGAIN, **said, call_key=action.call_key)
+                    tx.note(action.id, records.CALLED_AGAIN, **said, runs=before.id)
+                    tx.note(before.id, records.CALLED_AGAIN, **said, call_key=action.call_key)
                     return before
                 # Tell of the newest row that was sent, even if the call was asked again since.
                 sent = sent or (before if before.sent_at else tx.same_call(action, sent=True))
@@ -323,8 +280,8 @@ class Gate:
         if self.policy.runs_unasked(action.tool):
             way = "unattended" if action.tool in self.policy.unattended else "relaxed"
             by = "policy"
-        elif (grant := find_grant(tx, action, self.policy)) is not None:
-            by = grant.granted_by
+        elif (granted := approval.grant_for(tx, action, self.policy)) is not None:
+            by = granted.decided_by
         else:
             return action
         return action.decided("approved", by, way, tx.now())
@@ -349,9 +306,8 @@ class Gate:
 
     async def asked(self, action: Action, way: Way) -> None:
         """Record that a person was shown this row."""
-        await write_in_thread(
-            self.journal, lambda tx: tx.note(action.id, "asked", way=way, digest=action.digest)
-        )
+        note = self.journal.note
+        await asyncio.to_thread(note, action.id, "asked", way=way, digest=action.digest)
 
     async def decide(
         self,
@@ -377,9 +333,9 @@ class Gate:
             BrokenRecord: the row contradicts its events.
         """
         policy = self.policy
-        return await write_in_thread(
+        return await sending.write_in_thread(
             self.journal,
-            lambda tx: record_decision(
+            lambda tx: approval.record_decision(
                 tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms
             ),
         )
@@ -452,7 +408,7 @@ class Gate:
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
         """Run an action that has not ended: its newest row, or the error that stopped it."""
-        if isinstance(action, ActiveRoomsError) or action.state in FINAL:
+        if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
             return await self.run(action)
@@ -474,14 +430,16 @@ class Gate:
 
         def take_back(tx: Writing) -> list[Action]:
             no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
-            tx.revoke_grants(thread)
-            for row in tx.actions(*UNSENT, thread=thread, limit=None):
+            tx.revoke_grants(thread, by=by, way="message")
+            for row in tx.actions(*records.UNSENT, thread=thread, limit=None):
                 with skip_if_broken(row.id):
-                    decided = record_decision(tx, row.id, no, by=by, way="message", policy=policy)
+                    decided = approval.record_decision(
+                        tx, row.id, no, by=by, way="message", policy=policy
+                    )
                     taken.append(decided.action)
             return taken
 
-        return await write_in_thread(self.journal, take_back)
+        return await sending.write_in_thread(self.journal, take_back)
 
     # --- run -------------------------------------------------------------------------------
 
@@ -504,16 +462,20 @@ class Gate:
         attempt, slow = 1, 0
         while True:
             action.check()
-            if action.state == "proposed" or action.state in FINAL:
+            if action.state == "proposed" or action.state in records.FINAL:
                 return action
             if action.state in ("sent", "unknown"):
                 try:
                     return await self._settle(action)
-                except JournalError as error:
-                    raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
+                except errors.JournalError as error:
+                    raise errors.OutcomeUnknown(
+                        f"The action {action.id} was sent. {error}"
+                    ) from error
             try:
                 look = await self._look(action)
-                mine, row = await run_to_its_end(self._claim, action, look, undo=self._give_back)
+                mine, row = await sending.run_to_its_end(
+                    self._claim, action, look, undo=self._give_back
+                )
                 if row is None and self.journal.now() - look.at > _LOOK_LASTS:
                     slow += 1
                     _not_too_often(slow)
@@ -523,7 +485,9 @@ class Gate:
                 await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
                 raise
             if row is None:
-                await self._let_others_end(action)
+                for other in await asyncio.to_thread(self.journal.rivals, action):
+                    with skip_if_broken(other.id):
+                        await self._settle(other)
             elif not mine:
                 action = row
                 continue
@@ -542,11 +506,11 @@ class Gate:
             return _Look(at, drift(action, room, self.policy), room)
         except PolicyRefusal as error:
             return _Look(at, Drift("refused", str(error)))
-        except NotActive:
+        except errors.NotActive:
             return _Look(at, Drift("nothing_to_do", "The session is over."))
 
-    def _sending(self, action: Action, change: Drift, attempt: int = 1) -> Sending:
-        return Sending(
+    def _sending(self, action: Action, change: Drift, attempt: int = 1) -> sending.Sending:
+        return sending.Sending(
             self._client, self.journal, self.policy, self._sleep, action, change, attempt
         )
 
@@ -562,7 +526,7 @@ class Gate:
         try:
             with self.journal.write() as tx:
                 claim = self._claimed(tx, action, look)
-        except JournalError:
+        except errors.JournalError:
             self._give_back(claim)
             raise
         return claim
@@ -572,7 +536,7 @@ class Gate:
         mine, row = claim
         if mine and row is not None:
             with suppress(ActiveRoomsError):
-                give_back(self.journal, row, "the claim was not used")
+                sending.give_back(self.journal, row, "the claim was not used")
 
     def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
         """The checks of `_claim`, in its transaction. A row that passes all of them moves to
@@ -580,14 +544,14 @@ class Gate:
         change, room, policy = look.change, look.room, self.policy
         row = tx.get(action.id)
         if row is None:
-            raise JournalError("The action vanished from the journal.")
+            raise errors.JournalError("The action vanished from the journal.")
         if row.state != "approved" or row.digest != action.digest:
             return False, tx.expire_if_late(row)
         if not row.is_as_shown():
             raise BrokenRecord(f"The action {row.id} is not what was approved.")
-        if fault := tx.history_fault(row):
+        if fault := row.contradiction or records.history_fault(row, tx.events(row.id)):
             raise BrokenRecord(f"The record of the action {row.id} {fault}.")
-        if ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
+        if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
             reason = "This policy does not let it run unasked."
             return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
         if change.verdict == "refused":
@@ -600,7 +564,7 @@ class Gate:
             reason = f"{change.reason} Nothing was sent."
             return False, tx.move(row, "expired", by="gate", way="claim", reason=reason)
         again = change.reason if change.verdict == "ask_again" else ""
-        if row.decided_way == "grant" and find_grant(tx, row, policy) is None:
+        if row.decided_way == "grant" and approval.grant_for(tx, row, policy) is None:
             again = again or "What was allowed for the session is not allowed any more."
         if again:
             return False, self._ask_again(tx, row, again, room)
@@ -610,7 +574,7 @@ class Gate:
         if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
             return False, None
         now, worker = tx.now(), this_worker()
-        lease_until = now + timedelta(seconds=lease_s(self._client, policy))
+        lease_until = now + timedelta(seconds=sending.lease_s(self._client, policy))
         taken: dict[str, Any] = {"sent_at": now, "worker": worker, "lease_until": lease_until}
         return True, tx.move(row, "sent", by=worker, way="claim", **taken)
 
@@ -620,19 +584,14 @@ class Gate:
         except ActiveRoomsError as error:
             text = f"{reason} {error}"
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
-        successor = next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
+        successor = approval.next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
         successor = replace(successor.bound(full, impact), note=reason, edited_from=row.edited_from)
-        if row.decided_way == "grant" or ran_unasked(row.decided_way):
+        if row.decided_way == "grant" or records.ran_unasked(row.decided_way):
             successor = self._unasked(tx, successor)
         text = f"{reason} Asked again as action {successor.id}."
         data = {"next": successor.id}
         tx.move(row, "expired", by="gate", way="claim", reason=text, data=data)
         return tx.insert(successor)
-
-    async def _let_others_end(self, action: Action) -> None:
-        for other in await asyncio.to_thread(self.journal.rivals, action):
-            with skip_if_broken(other.id):
-                await self._settle(other)
 
     async def _settle(self, action: Action) -> Action:
         """Wait while a worker may be sending the row; then make it `unknown`, and read the room."""
@@ -655,14 +614,8 @@ class Gate:
             The rows it looked for, as they are now. A row with a broken record is skipped, and
             logged.
         """
-
-        def left() -> list[Action]:
-            with self.journal.read() as view:
-                rooms = self.policy.only_rooms
-                return view.actions("sent", "unknown", rooms=rooms, limit=None)
-
-        looked = []
-        for action in await asyncio.to_thread(left):
+        find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
+        for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):
                 action.check()
                 sent = action.state == "sent"
@@ -700,13 +653,13 @@ def skip_if_broken(action_id: str) -> Iterator[None]:
 
 def _there(action: Action | None) -> Action:
     if action is None:
-        raise no_such_action()
+        raise approval.no_such_action()
     return action
 
 
 def _not_too_often(slow: int) -> None:
     if slow >= _SLOW_LOOKS:
-        raise TimedOut(
+        raise errors.TimedOut(
             f"Reading the room took longer than {_LOOK_LASTS.total_seconds():.0f} s, {slow} times: "
             "who is in it when the request arrives cannot be known.",
             hint="It is still approved and was not sent. Try again when 100ms answers faster.",
@@ -714,7 +667,7 @@ def _not_too_often(slow: int) -> None:
 
 
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
-    alike, whole = tx.sent_since(tx.now() - RATE_WINDOW, row)
+    alike, whole = tx.sent_since(tx.now() - records.RATE_WINDOW, row)
     for sent, most, where in (
         (alike, policy.actions_per_minute, "in one room"),
         (whole, policy.actions_per_minute_in_all, "in all"),
@@ -728,9 +681,9 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Whether the row is approved and held back, so that the same call, made anew, runs it unasked.
-    Never for rows of other programs (REST, MCP): for these `serve` decides."""
-    if row.state != "approved" or row.thread.startswith(OUTSIDE):
+    """Then the same call, made anew, runs it and nobody is asked again. Other programs' have rules
+    of their own."""
+    if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))
 
@@ -746,13 +699,13 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
         return Drift("ask_again", reason)
     try:
         return action.call.drift(action.shown, room, policy)
-    except PeerNotFound:
+    except errors.PeerNotFound:
         return Drift("nothing_to_do", "They are no longer in the room.")
 
 
 def refused_again(action: Action) -> Action:
     """Raise the stored refusal if the call was refused on the spot; otherwise return the row."""
     if action.state == "rejected" and action.impact is None:
-        errors: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
-        raise errors.get(action.result.error, InvalidCall)(action.result.text)
+        known: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
+        raise known.get(action.result.error, errors.InvalidCall)(action.result.text)
     return action

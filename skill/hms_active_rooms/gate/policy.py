@@ -152,7 +152,7 @@ class Policy(BaseModel):
         Raises:
             ConfigurationError: the file cannot be read, or has an unknown key or a wrong value.
         """
-        return cls(**_read(path))
+        return _validated(*_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
@@ -166,8 +166,7 @@ class Policy(BaseModel):
         refuse_unknown(environ)
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         file = environ.get(ENV_PREFIX + "FILE")
-        values = _read(file) if file else {}
-        variables: dict[str, str] = {}
+        values, places = _read(file) if file else ({}, {})
         for variable, text in environ.items():
             if not variable.startswith(ENV_PREFIX):
                 continue
@@ -175,10 +174,10 @@ class Policy(BaseModel):
                 raise unknown_setting(variable, known, ENV_PREFIX)
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
-                variables[field] = variable
+                places[field] = variable
                 values[field] = text if field in _NUMBERS else _list(variable, text, field)
-        _validated(values, variables)
-        return _validated({**values, **overrides})
+        outside = {field: place for field, place in places.items() if field not in overrides}
+        return _validated({**values, **overrides}, outside)
 
     @property
     def only_rooms(self) -> tuple[str, ...] | None:
@@ -223,7 +222,8 @@ _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises; RecursionError for lists nested too deeply."""
 
 
-def _read(path: str | Path) -> dict[str, Any]:
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings in a file, and by setting the place where each is written."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -232,8 +232,7 @@ def _read(path: str | Path) -> dict[str, Any]:
         what = "" if isinstance(error, OSError) else " is not TOML"
         hint = f"{ENV_PREFIX}FILE or --policy names it."
         raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
-    _validated(values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values})
-    return values
+    return values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values}
 
 
 def _list(variable: str, text: str, field: str) -> list[str]:

@@ -15,32 +15,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, get_args
 
+from hms_active_rooms import errors
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.wire import Backoff
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import (
-    ApiError,
-    ConnectionFailed,
-    Forbidden,
-    JournalError,
-    OutcomeUnknown,
-    RateLimited,
-    TimedOut,
-    Unauthorized,
-)
+from hms_active_rooms.errors import ApiError, RateLimited
+from hms_active_rooms.gate.actions import result as outcomes
 from hms_active_rooms.gate.actions.change import GONE, StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, person_of
-from hms_active_rooms.gate.actions.result import (
-    Ended,
-    Fate,
-    Observation,
-    Result,
-    answered,
-    failed,
-    for_each,
-    stopped,
-    unanswered,
-)
+from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, Result
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.workers import this_worker
@@ -63,7 +46,13 @@ _FIRST_LOOK_S = 0.2
 _LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
 
-_ABORTS_THE_REST = (Unauthorized, Forbidden, RateLimited, ConnectionFailed, TimedOut)
+_ABORTS_THE_REST = (
+    errors.Unauthorized,
+    errors.Forbidden,
+    RateLimited,
+    errors.ConnectionFailed,
+    errors.TimedOut,
+)
 """After one of these, nothing is sent for the remaining people: it would fail the same way."""
 
 
@@ -128,7 +117,7 @@ class Sending:
         """Seconds to wait before the next attempt, at least what the server asks for; None: make
         none."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
-        helps = error.executed == "no" and isinstance(error, (RateLimited, ConnectionFailed))
+        helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
             return None
         pause_s = asked_s or _BACKOFF.ceiling_s(attempt)
@@ -154,7 +143,8 @@ class Sending:
                     give_back, self.journal, self.action, str(error)
                 ):
                     return pause_s
-                state, result = failed(error) if error.executed == "no" else stopped(error)
+                ended = outcomes.failed if error.executed == "no" else outcomes.stopped
+                state, result = ended(error)
             result = replace(result, notes=(*self.change.notes, *result.notes))
             return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
@@ -162,7 +152,7 @@ class Sending:
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
-            raise OutcomeUnknown(
+            raise errors.OutcomeUnknown(
                 f"The action {self.action.id} was being sent when {type(error).__name__} "
                 "stopped it."
             ) from error
@@ -199,13 +189,13 @@ class Sending:
                 error = failure
             seen = await self._watch(self.change.people) if call.visible else None
             if error is None:
-                return answered(call, shown, total, seen)
+                return outcomes.answered(call, shown, total, seen)
             # `gone is False`: the look saw the same session, so the first request had no effect.
             same = seen is not None and seen.gone is False and lost is None
             again = same and capability().tool(call.tool).hints.idempotent
             # The look may have taken long, so the deadline is checked for this request too.
             if not again or not await self._hold(in_time=True):
-                return unanswered(call, shown, error, seen)
+                return outcomes.unanswered(call, shown, error, seen)
             lost, by = error, this_worker()
             note = self.journal.note
             await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
@@ -223,7 +213,7 @@ class Sending:
         if not call.visible:
             return "unknown", self.action.result
         seen = await self._watch(people, wait=False)
-        return unanswered(call, self.shown, None, seen)
+        return outcomes.unanswered(call, self.shown, None, seen)
 
     async def _send_each(self, parts: Sequence[StateChange]) -> Ended:
         going = {p.id for p in self.change.people}
@@ -250,12 +240,15 @@ class Sending:
         def start(tx: Writing) -> Fate | None:
             if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
                 return "not sent"  # the row was taken from this worker
-            return None if tx.start_step(self.action.id, peer_id) else "unknown"
+            if peer_id in tx.steps(self.action.id):
+                return "unknown"  # it was started before
+            tx.step(self.action.id, peer_id, "sending")
+            return None
 
         return await write_in_thread(self.journal, start)
 
     async def _end_step(self, peer_id: str, fate: Fate) -> None:
-        await write_in_thread(self.journal, lambda tx: tx.end_step(self.action.id, peer_id, fate))
+        await write_in_thread(self.journal, lambda tx: tx.step(self.action.id, peer_id, fate))
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
         """Remove one person: returns what became of them, and the error. Reads the peer first,
@@ -290,7 +283,7 @@ class Sending:
             for person in sent:
                 if person.id not in seen.still and fates[person.id] != "removed":
                     fates[person.id] = "no longer there"
-        return for_each(people, fates, error, seen)
+        return outcomes.for_each(people, fates, error, seen)
 
     def _record(self, ended: Ended, way: str) -> Action:
         (state, result), by = ended, this_worker()
@@ -312,8 +305,8 @@ class Sending:
         return row
 
     def _try_to_record(self, error: BaseException) -> None:
-        with suppress(JournalError):
-            self._record(stopped(error), "stopped")
+        with suppress(errors.JournalError):
+            self._record(outcomes.stopped(error), "stopped")
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:

@@ -141,7 +141,7 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
     """The verdict for a person who comes after the decision that counts. `action`: the row they
     were asked about, as it is now."""
     # A row that was sent is its call's newest revision, so the journal is not needed here.
-    newest = action if action.sent_at else await gate.latest(action)
+    newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 

@@ -464,7 +464,7 @@ class _Change:
                 task.cancel()
             await asyncio.gather(asking, decided, return_exceptions=True)
         if response is None:  # the client could not ask, or it was decided elsewhere
-            return _Heard(await self.gate.latest(action), overruled=action.id, closed=True)
+            return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
         if given_up.is_set():
             about: Any = {"by": self.by, "way": WAY, "reason": response.action}
             await asyncio.to_thread(self.gate.journal.note, action.id, _AFTER, **about)

@@ -29,12 +29,9 @@ Commit = Callable[[Literal["before", "after"]], None]
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
-_AT_ONCE = 100
-"""Calls that are pruned in one transaction, so that other writers do not wait long."""
-
 _LEAST_KEY_CHARS = 32
 
-GONE = (
+_GONE = (
     "The journal was in memory and is closed, or of another process: nothing can be recorded in it."
 )
 
@@ -100,6 +97,8 @@ class Journal:
         self._key = key.encode()
         url = file_url(url.absolute()) if isinstance(url, Path) else url or default_url()
         self._url, self._create = url.strip(), create
+        if self._url.removeprefix("sqlite:///") == ":memory:":
+            self._url = ":memory:"
         self._opening = threading.Lock()
         self._opened: Database | None = None
         self._closed, self._process = False, os.getpid()
@@ -108,9 +107,9 @@ class Journal:
 
     def _open(self) -> Database:
         with self._opening:
+            if self._url == ":memory:" and (self._closed or self._process != os.getpid()):
+                raise JournalError(_GONE)
             if self._opened is None:
-                if self._closed or self._process != os.getpid():
-                    raise JournalError(GONE)
                 from hms_active_rooms.gate.journal.engines import Database
 
                 self._opened = Database(self._url, self._key, create=self._create)
@@ -198,11 +197,7 @@ class Journal:
         """
         from hms_active_rooms.gate.journal import archive
 
-        with self.read() as view:
-            found = archive.write(view, file, before)
-        with self.write() as tx:
-            archive.exported(tx, found, before, by)
-        return found.actions
+        return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
         """Delete the actions that ended before a moment, were exported and did not change since.
@@ -214,12 +209,4 @@ class Journal:
         """
         from hms_active_rooms.gate.journal import archive
 
-        with self.read() as view:
-            calls = archive.ended(view, before)
-        done = []
-        for first in range(0, len(calls), _AT_ONCE):
-            with self.write() as tx:
-                done.append(archive.prune(tx, calls[first : first + _AT_ONCE], by))
-        with self.write() as tx:
-            archive.prune_rest(tx, before, by)
-        return archive.Pruned(sum(d.actions for d in done), sum(d.left for d in done))
+        return archive.prune(self, before, by)

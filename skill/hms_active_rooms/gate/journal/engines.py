@@ -3,6 +3,7 @@ disk before the request is sent. A store that cannot guarantee that is refused w
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -10,14 +11,6 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    closing,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final, Literal
@@ -29,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.journal import GONE, file_url
+from hms_active_rooms.gate.journal import file_url
 from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, prepare
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
@@ -101,7 +94,7 @@ class Database:
     """The open database of a `Journal`. Safe from many threads."""
 
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
-        self.place, self._key = _place(url), key
+        self.place, self._key, self._in_memory = _place(url), key, url == ":memory:"
         try:
             self._modes = self._engines(url, create)
         except (sa.exc.ArgumentError, ImportError, OSError, ValueError) as error:
@@ -117,21 +110,20 @@ class Database:
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
-        engine = self._modes["reads"]
-        self._in_memory = _is_in_memory(engine.url)
-        self._driver_error = engine.dialect.loaded_dbapi.Error
-        # A lock of our own: a thread that waits in the pool's queue while the pool is closed
-        # is never woken, and gives up after 30 s.
-        self._turn, self._process = threading.Lock(), os.getpid()
-        self._gone = self.begun = False
+        self._driver_error = self._modes["reads"].dialect.loaded_dbapi.Error
+        # All threads share the one connection of a memory database. A lock of our own: a thread
+        # that waits in the pool's queue while the pool is closed is never woken.
+        self._turn: contextlib.AbstractContextManager[object]
+        self._turn = threading.Lock() if self._in_memory else contextlib.nullcontext()
+        self.begun = False
         _opened.add(self)
-        with ExitStack() as unless_opened:
+        with contextlib.ExitStack() as unless_opened:
             unless_opened.callback(self.dispose)
             self._prepare(create)
             unless_opened.pop_all()
 
     def _engines(self, url: str, create: bool) -> dict[Mode, sa.Engine]:
-        parsed = sa.make_url("sqlite:///:memory:" if url == ":memory:" else url)
+        parsed = sa.make_url("sqlite:///:memory:" if self._in_memory else url)
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_dialect().is_async:
@@ -153,7 +145,7 @@ class Database:
                 hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
                 "sqlite:////home/ada/journal.sqlite.",
             )
-        elif _is_in_memory(parsed):
+        elif self._in_memory:
             reads = writes = _sqlite(parsed, "memory")
         else:
             name = parsed.database
@@ -164,18 +156,17 @@ class Database:
                     hint="Write the whole path of the file.",
                 )
             read_only = parsed.query.get("mode") == "ro"
-            if (read_only or not create) and not _holds_tables(path):
+            if (read_only or not create) and not path.exists():
                 raise self._missing()
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
             _refuse_foreign(path, os.R_OK)
             for beside in ("wal", "shm"):
                 _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
-            if read_only:
-                return {
-                    "reads": _sqlite(_copy(parsed, path), None).execution_options(hms_mode="reads")
-                }
             files = _Files(path)
-            reads, writes = _sqlite(parsed, "wal", files), _sqlite(parsed, "wal", files)
+            reads = _sqlite(_reading(parsed, path), None, None if read_only else files)
+            if read_only:
+                return {"reads": reads.execution_options(hms_mode="reads")}
+            writes = _sqlite(parsed, "wal", files)
             _make_private(path)
         of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
@@ -185,6 +176,7 @@ class Database:
         if not create or not writable:
             with self.begin("reads") as db:
                 found = check(db, self._key)
+            self.dispose(kept=True)  # its files may be others, once somebody writes
             if found is None:
                 raise self._missing()
             if not writable and found != SCHEMA_VERSION:
@@ -205,20 +197,15 @@ class Database:
 
     def close(self) -> None:
         """Close the connections. A later use opens new ones; a journal in memory is lost."""
-        with self._in_turn():
+        with self._turn:
             self.dispose()
-            self._gone = self._in_memory
 
     def dispose(self, *, kept: bool = False) -> None:
         """Close the unused connections; with `kept`, not the one that is a database in memory."""
         for engine in () if kept and self._in_memory else self._modes.values():
             engine.dispose()
 
-    def _in_turn(self) -> AbstractContextManager[object]:
-        """Makes the threads take turns with the one connection of a database in memory."""
-        return self._turn if self._in_memory else nullcontext()
-
-    @contextmanager
+    @contextlib.contextmanager
     def begin(self, mode: Mode) -> Iterator[sa.Connection]:
         """A transaction. Raises JournalError in place of the database's own errors."""
         if mode not in self._modes:
@@ -226,9 +213,7 @@ class Database:
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",
                 hint="Nothing is sent without a record; use a journal that can be written.",
             )
-        with _without_fork(), self._in_turn():
-            if self._gone or (self._in_memory and self._process != os.getpid()):
-                raise JournalError(GONE)
+        with _without_fork(), self._turn:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
@@ -256,7 +241,7 @@ _forking: list[int] = []  # the threads that wait for those to end, to fork
 _calm = threading.Condition()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _without_fork() -> Iterator[None]:
     thread = threading.get_ident()
     with _calm:
@@ -303,15 +288,11 @@ def _place(url: str) -> str:
         return url if url == ":memory:" else "at the given address"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         name = parsed.database
-        with suppress(FileNotFoundError):  # the current folder may be gone
+        with contextlib.suppress(FileNotFoundError):  # the current folder may be gone
             name = name if name.startswith("file:") else str(Path(name).absolute())
         return quoted(name, 300)
     place = {name: parsed.query[name] for name in ("host", "port") if name in parsed.query}
     return quoted(parsed.set(query=place).render_as_string(hide_password=True), 300)
-
-
-def _is_in_memory(url: sa.URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database == ":memory:"
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
@@ -441,10 +422,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) ->
     connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
     # One invalid text must not make the other rows unreadable.
     connection.text_factory = lambda raw: raw.decode(errors="replace")
-    with ExitStack() as unless_kept:
+    with contextlib.ExitStack() as unless_kept:
         unless_kept.callback(connection.close)
         if journal_mode is not None:
             _keep_safely(connection, journal_mode)
+        _pragma(connection, "user_version")  # a read makes SQLite create all its files
         unless_kept.pop_all()
 
 
@@ -462,11 +444,10 @@ def _keep_safely(connection: sqlite3.Connection, journal_mode: str) -> None:
     _pragma(connection, "synchronous=FULL")
     if _pragma(connection, "synchronous") != _FULL:
         raise _refused("A commit does not wait for the disk here")
-    _pragma(connection, "user_version")  # a read makes SQLite create all its files
 
 
 def _pragma(connection: sqlite3.Connection, pragma: str) -> object:
-    with closing(connection.execute(f"PRAGMA {pragma}")) as cursor:
+    with contextlib.closing(connection.execute(f"PRAGMA {pragma}")) as cursor:
         return (cursor.fetchone() or [None])[0]
 
 
@@ -481,7 +462,7 @@ def _path(url: sa.URL, name: str) -> Path:
     """The file of a URL. Raises ArgumentError if a part of the URL would be ignored, since without
     that part it may name another journal."""
     if not name.startswith("file:"):
-        known = set(url.query) <= _SQLITE_HAS
+        known = not url.query.keys() - _SQLITE_HAS
     elif known := "uri" in url.query and not set("?#") & set(name):
         name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
     if not known:
@@ -489,28 +470,16 @@ def _path(url: sa.URL, name: str) -> Path:
     return Path(name)
 
 
-def _copy(url: sa.URL, path: Path) -> sa.URL:
+def _reading(url: sa.URL, path: Path) -> sa.URL:
+    """The URL by which this file can only be read."""
     given = url.database or ""
     query = dict(url.query) | {"mode": "ro", "uri": "true"}
-    log = Path(f"{path}-wal")
-    if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+    log, places = Path(f"{path}-wal"), (path, path.parent)
+    written = any(os.access(place, os.W_OK) for place in places) if path.exists() else True
+    if not written and not (log.exists() and log.stat().st_size):
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
     name = given if given.startswith("file:") else f"file:{quote(str(path.absolute()))}"
     return url.set(database=name, query=query)
-
-
-def _holds_tables(path: Path) -> bool:
-    """Whether there is a journal, or a file that SQLite cannot read; looks without writing."""
-    if not path.exists():
-        return False
-    try:
-        with closing(
-            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-        ) as db:
-            found = db.execute("SELECT name FROM sqlite_master").fetchall()
-    except sqlite3.DatabaseError:
-        return True
-    return any(name.startswith("hms_") for (name,) in found)
 
 
 def _refuse_foreign(file: Path, needs: int) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -40,10 +39,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "approved": frozenset({"sent", "rejected", "expired"}),
     "sent": frozenset({"done", "failed", "unknown", "approved"}),
     "unknown": frozenset({"done", "failed"}),
-    "done": frozenset(),
-    "failed": frozenset(),
-    "rejected": frozenset(),
-    "expired": frozenset(),
+    **dict.fromkeys(("done", "failed", "rejected", "expired"), frozenset()),
 }
 
 FINAL: frozenset[State] = frozenset(state for state, then in TRANSITIONS.items() if not then)
@@ -151,6 +147,7 @@ class Action:
     decided_by: str = ""  # "" for nobody
     decided_way: Way | Literal[""] = ""
     worker: str = ""  # the process that sends or sent the request
+    granted_in: str = ""  # the process in which its yes also covers calls like it; "" for none
     decided_at: datetime | None = None
     sent_at: datetime | None = None
     lease_until: datetime | None = None  # until when the worker may still be sending
@@ -276,29 +273,6 @@ class Event:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Grant:
-    """What a person allowed "for the rest of this session". A later call runs unasked if it
-    matches: same tool, audience and session, asked for in the same conversation by the same
-    process."""
-
-    tool: str
-    room_id: str
-    session_id: str
-    thread: str
-    requester: str
-    worker: str
-    audience: tuple[str, ...]  # see `StateChange.audience`
-    most: int  # the most people a covered call may reach
-    granted_by: str  # the person
-    action_id: str  # what the person approved
-    expires_at: datetime
-
-    def columns(self) -> dict[str, Any]:
-        """The columns of the grant, with the audience as JSON."""
-        return {**self.__dict__, "audience": json.dumps(self.audience)}
-
-
 # --- rows of the database -------------------------------------------------------------------
 
 Columns = Mapping[Any, Any]
@@ -375,12 +349,9 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
     return Action(**found, contradiction=wrong, mark=row.get("mark") or 0).at(now)
 
 
-def sealed(key: bytes, *, naive: bool = False, **values: object) -> str:
-    """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters.
-
-    `naive` leaves out the time zone of moments, as `canonical` does.
-    """
-    text = canonical(values, naive=naive).encode()
+def sealed(key: bytes, **values: object) -> str:
+    """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters."""
+    text = canonical(values).encode()
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 
@@ -389,7 +360,7 @@ def seal(key: bytes, columns: Columns, event: Columns) -> str:
     its data. `key`: the journal's; b"" for none."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
-    return sealed(key, naive=True, row=row, event=said)
+    return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:

@@ -19,25 +19,9 @@ from typing import Any, Final, TypedDict, Unpack, get_args
 import sqlalchemy as sa
 
 from hms_active_rooms.errors import BrokenRecord, JournalError
-from hms_active_rooms.gate.journal.records import (
-    CALLED_AGAIN,
-    REQUESTS,
-    TRANSITIONS,
-    UNSENT,
-    Action,
-    Event,
-    Grant,
-    State,
-    Way,
-    action_id,
-    action_of,
-    contradiction,
-    history_fault,
-    row_of,
-    seal,
-    sealed,
-)
-from hms_active_rooms.gate.journal.tables import actions, asks, events, grants, steps
+from hms_active_rooms.gate.journal import records
+from hms_active_rooms.gate.journal.records import Action, Event, State, Way, action_id
+from hms_active_rooms.gate.journal.tables import actions, asks, events
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.untrusted import quoted
 
@@ -49,7 +33,7 @@ Row = dict[str, Any]
 # --- statements that are kept ---------------------------------------------------------------------
 
 _SAID: Final = ("at", "kind", "by", "way", "data", "seal")
-_STEP, _ANY, _TOLD = events.alias("step"), events.alias("any_event"), events.alias("told")
+_STEP, _ANY = events.alias("step"), events.alias("any_event")
 _LAST_STEP = (
     sa.select(sa.func.max(_ANY.c.seq))
     .where(_ANY.c.action_id == actions.c.id, _ANY.c.seal != "")
@@ -73,24 +57,13 @@ def _newest(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 _BY_ID = _ROW.where(actions.c.id == _given("id"))
-_OTHER = actions.alias("other")
-_RUN_BY = (
-    sa.select(_OTHER.c.call_key)
-    .join(_TOLD, _TOLD.c.data["runs"].as_string() == _OTHER.c.id)
-    .where(_TOLD.c.action_id == _given("id"), _TOLD.c.kind == CALLED_AGAIN)
-    .order_by(_TOLD.c.seq.desc())
-    .limit(1)
+_OF_CALL = actions.c.call_key == _given("key")
+_LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
+_GRANTS = _ROW.where(
+    actions.c.thread == _given("thread"),
+    actions.c.granted_in != "",
+    actions.c.decided_at > _given("moment"),
 )
-_MINE = actions.c.call_key == _given("key")
-_LATEST = (
-    _ROW.where(sa.or_(_MINE, actions.c.call_key == _RUN_BY.scalar_subquery()))
-    .order_by(sa.case((_MINE, 0), else_=1), actions.c.revision.desc())
-    .limit(1)
-)
-_OF_SAME_CALL = actions.c.call_key == (
-    sa.select(_OTHER.c.call_key).where(_OTHER.c.id == _given("id")).scalar_subquery()
-)
-_NEWEST = _ROW.where(_OF_SAME_CALL).order_by(actions.c.revision.desc()).limit(1)
 _EDITED_INTO = _newest(actions.c.edited_from == _given("id"))
 _ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
 _SAME_CALL = _newest(*_ALIKE)
@@ -113,6 +86,9 @@ _ENDED_SINCE = sa.select(
 )
 _EVENTS = sa.select(events).where(events.c.action_id == _given("id")).order_by(events.c.seq)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _given("place"))
+_ADD_ASKED = asks.insert()
+_STEPS = sa.select(actions.c.steps).where(actions.c.id == _given("id"))
+_SET_STEPS = actions.update().where(actions.c.id == _given("id"))
 _IS_KNOWN = sa.select(sa.exists().where(events.c.action_id == _given("id")).label("known"))
 _MOVE = actions.update().where(
     actions.c.id == _given("id"),
@@ -120,14 +96,6 @@ _MOVE = actions.update().where(
 )
 _ADD = {"sqlite": events.insert(), "postgresql": events.insert().returning(events.c.seq)}
 _ADD_ROW = actions.insert()
-_ONCE = {
-    table.name: (
-        sa.select(sa.exists().where(*(c == _given(c.name) for c in table.primary_key)).label("is")),
-        table.insert(),
-    )
-    for table in (steps, asks)
-}
-_GRANTED_ALIKE = ("tool", "room_id", "session_id", "thread", "requester", "worker", "audience")
 
 
 def _ids(items: object) -> list[str]:
@@ -188,10 +156,7 @@ class Which(TypedDict, total=False):
 
 class Reading:
     """One transaction's view of the rows and events. No method here changes anything.
-
-    Attributes:
-        db: the connection, for queries that have no method here.
-    """
+    `db`: the connection, for queries that have no method here."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -208,11 +173,16 @@ class Reading:
 
     def latest(self, call_key: str) -> Action | None:
         """The newest revision of a call, or of the held-back call that it runs; None: neither."""
-        return self._one(_LATEST, key=call_key, id=action_id(call_key, 1))
+        if (row := self._one(_LATEST, key=call_key)) is not None:
+            return row
+        told = self.events(action_id(call_key, 1))
+        runs = [event.data.get("runs") for event in told if event.kind == records.CALLED_AGAIN]
+        return self.newest(str(runs[-1])) if runs else None
 
     def newest(self, action_id: str) -> Action | None:
         """The newest revision of the call that the row with this id belongs to."""
-        return self._one(_NEWEST, id=action_id)
+        row = self.get(action_id)
+        return row and (self.latest(row.call_key) or row)
 
     def revisions(self, call_key: str) -> list[tuple[Action, dict[str, Any]]]:
         """Every revision of a call, the first one first, with its stored columns."""
@@ -225,26 +195,17 @@ class Reading:
         return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
-        """The newest row of the same call, by the same requester in the same thread.
-
-        Args:
-            action: has the call, the requester and the thread.
-            sent: consider only rows that were sent.
-        """
+        """The newest row of the same call, by the same requester in the same thread; with `sent`, of
+        those that were sent."""
         alike = {"content": action.content, "thread": action.thread}
         return self._one(_SAME_SENT if sent else _SAME_CALL, requester=action.requester, **alike)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
     ) -> tuple[Action | None, Action | None, int]:
-        """The newest row of a call in a thread that belongs to the caller, the newest of these that
-        was sent, and how often anybody made the call there.
-
-        Args:
-            thread: the conversation.
-            content: see `Action`.
-            is_mine: whether the actions of this requester belong to the caller.
-        """
+        """The newest row of a call (`content`: see `Action`) in a thread that belongs to the caller,
+        the newest of these that was sent, and how often anybody made the call there. `is_mine`:
+        whether the actions of this requester belong to the caller."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -300,24 +261,20 @@ class Reading:
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given)[0]["ended"])
 
-    def history_fault(self, action: Action) -> str:
-        """Why the events of a row do not lead to its state; "" if they do."""
-        return action.contradiction or history_fault(action, self.events(action.id))
-
     def events(self, action_id: str) -> list[Event]:
         """What happened to an action, oldest first."""
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
         """Requests that servers refused, newest first: `by` has the caller, `way` the reason."""
-        refused = (events.c.action_id == REQUESTS, events.c.kind == "refused")
+        refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
         """By peer id, what became of the request for that peer: "sending", or a `Fate`."""
-        query = sa.select(steps.c.peer_id, steps.c.state).where(steps.c.action_id == action_id)
-        return {row["peer_id"]: row["state"] for row in self.found(query)}
+        [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
+        return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
         """The items that `ask` recorded at a place of a graph; [] if there are none."""
@@ -328,23 +285,11 @@ class Reading:
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
-    def find_grant(self, wanted: Grant) -> Grant | None:
-        """A stored grant that covers the call which `wanted` describes, or None."""
-        given = wanted.columns()
-        query = sa.select(grants).where(
-            *(grants.c[name] == given[name] for name in _GRANTED_ALIKE),
-            grants.c.most >= wanted.most,
-            grants.c.expires_at > self.now(),
-        )
-        for row in self.found(query):
-            names = ("most", "granted_by", "action_id", "expires_at")
-            found = replace(wanted, **{name: row[name] for name in names})
-            if row["seal"] == self._seal_of(found):
-                return found
-        return None
-
-    def _seal_of(self, grant: Grant) -> str:
-        return sealed(self._key, grant=grant.columns())
+    def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
+        """The rows of a conversation that a person approved after a moment "for the rest of this
+        session", unless that was taken back, or the row was."""
+        rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
+        return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
     def _execute(
         self, statement: sa.ClauseElement, columns: Row | None = None, **given: object
@@ -384,7 +329,9 @@ class Reading:
 
     def _action(self, row: dict[str, Any], now: datetime) -> Action:
         step = {name: row[f"step_{name}"] for name in _SAID}
-        return action_of(row, now, contradiction(self._key, row, step, step["seal"]))
+        return records.action_of(
+            row, now, records.contradiction(self._key, row, step, step["seal"])
+        )
 
     def _filters(self, which: Which) -> list[sa.ColumnElement[bool]]:
         found = [
@@ -393,7 +340,7 @@ class Reading:
             if (value := which.get(name)) is not None
         ]
         if (state := which.get("state")) is not None:
-            late = sa.and_(actions.c.state.in_(UNSENT), actions.c.expires_at <= self.now())
+            late = sa.and_(actions.c.state.in_(records.UNSENT), actions.c.expires_at <= self.now())
             stored = actions.c.state == state
             found.append(sa.or_(stored, late) if state == "expired" else sa.and_(stored, ~late))
         if (rooms := which.get("rooms")) is not None:
@@ -427,7 +374,7 @@ class Writing(Reading):
             JournalError: another call has this id.
             BrokenRecord: there was an action with this id, and its row was deleted.
         """
-        row = row_of(action)
+        row = records.row_of(action)
         [found] = self._rows(_IS_KNOWN, id=action.id)
         if found["known"] and self.get(action.id) is not None:
             raise JournalError("Two different calls have the same action id.")
@@ -458,8 +405,6 @@ class Writing(Reading):
         """Move a row that this transaction read to another state. Returns the moved row.
 
         Args:
-            action: the row.
-            after: the new state.
             by: who decided or did it.
             way: how; for a decision one of `Way`.
             kind: the event's kind, if it is not the new state's name.
@@ -471,9 +416,9 @@ class Writing(Reading):
             BrokenRecord: the row contradicts its events.
         """
         action.check()
-        if after not in TRANSITIONS[action.state]:
+        if after not in records.TRANSITIONS[action.state]:
             raise JournalError(f"An action cannot go from {action.state} to {after}.")
-        if action.state in UNSENT and after != "sent":
+        if action.state in records.UNSENT and after != "sent":
             if way not in get_args(Way):
                 raise JournalError(f"{quoted(way)} is no way of deciding.")
             changes |= {"decided_by": by, "decided_way": way, "decided_at": self.now()}
@@ -491,7 +436,7 @@ class Writing(Reading):
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at")
             said = {"reason": action.reason}
-            self._step(action, columns, UNSENT, "expired", "gate", "gate", said)
+            self._step(action, columns, records.UNSENT, "expired", "gate", "gate", said)
         return action
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: Any) -> None:
@@ -510,7 +455,7 @@ class Writing(Reading):
     ) -> int | None:
         """Write a moved row and its event, and return the event's number. If the stored row is in
         none of the states `before`, write nothing and return None."""
-        columns = row_of(moved)
+        columns = records.row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
         if self._execute(_MOVE, values, **given).rowcount != 1:
@@ -528,7 +473,7 @@ class Writing(Reading):
     ) -> int:
         """Append an event, sealed to the row `columns` that it led to. Returns its number."""
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
-        bound = seal(self._key, columns, event) if columns else ""
+        bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
         added = self._execute(add, {**event, "action_id": action_id, "seal": bound})
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
@@ -540,27 +485,17 @@ class Writing(Reading):
         until = self.now() + timedelta(seconds=lease_s)
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
-    def start_step(self, action_id: str, peer_id: str) -> bool:
-        """Record that one person's request is about to leave. Returns False if it was before."""
-        return self._once(
-            "hms_steps", {"action_id": action_id, "peer_id": peer_id}, state="sending"
-        )
-
-    def end_step(self, action_id: str, peer_id: str, state: str) -> None:
-        """Record what became of one person's request."""
-        at = (steps.c.action_id == action_id, steps.c.peer_id == peer_id)
-        self.db.execute(steps.update().where(*at).values(state=state))
+    def step(self, action_id: str, peer_id: str, state: str) -> None:
+        """Record that one person's request is about to leave, or what became of it."""
+        steps = {**self.steps(action_id), peer_id: state}
+        self._execute(_SET_STEPS, {"steps": steps}, id=action_id)
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
         """Record items at a place of a graph. Returns False, and writes nothing, if it has some."""
-        return self._once("hms_asks", {"place": place}, items=list(items), at=self.now())
-
-    def _once(self, table: str, key: dict[str, str], **values: Any) -> bool:
-        there, add = _ONCE[table]
-        [found] = self._rows(there, **key)
-        if not found["is"]:
-            self._execute(add, {**key, **values})
-        return not found["is"]
+        if self._rows(_ASKED, place=place):
+            return False
+        self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})
+        return True
 
     def told(self, action_id: str) -> None:
         """Record, the first time only, that the asking program was told how the action ended."""
@@ -568,10 +503,9 @@ class Writing(Reading):
         if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
 
-    def add_grant(self, grant: Grant) -> None:
-        """Store a grant, sealed."""
-        self.db.execute(grants.insert(), {**grant.columns(), "seal": self._seal_of(grant)})
-
-    def revoke_grants(self, thread: str) -> None:
-        """Delete every grant ("for the rest of this session") of a conversation."""
-        self.db.execute(grants.delete().where(grants.c.thread == thread))
+    def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
+        """End every "for the rest of this session" of a conversation. Rows that were read before
+        are read again by whoever moves them."""
+        for row in self.grants(thread):
+            own = replace(row, granted_in="")
+            self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})
