@@ -100,6 +100,11 @@ def test_a_file_sets_every_other_field(tmp_path: Path) -> None:
     assert policy.max_peers == 7
 
 
+def test_a_variable_with_a_wrong_value_is_named() -> None:
+    with pytest.raises(ConfigurationError, match='HMS_POLICY_MAX_PEERS is "many"'):
+        Policy.from_env({"HMS_POLICY_MAX_PEERS": "many"})
+
+
 def test_a_user_id_in_a_variable_may_have_the_characters_that_ids_have() -> None:
     for given in ("auth0|5f7c", "ann@x.org", "arn:aws:iam::1:user/ann", "a+b="):
         for text in (f"{given}, x", f'["{given}", "x"]'):

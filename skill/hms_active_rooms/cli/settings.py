@@ -21,8 +21,7 @@ from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.blocking import Work
 from hms_active_rooms.cli import screen
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
-from hms_active_rooms.installing import how_to_install
+from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted, storable
 
 if TYPE_CHECKING:
@@ -167,19 +166,6 @@ def person_here() -> str:
     except (ImportError, KeyError):
         # No such database (Windows), or a container's user without an entry in it.
         return os.environ.get("USERNAME") or f"uid {os.getuid() if hasattr(os, 'getuid') else '?'}"
-
-
-@contextmanager
-def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Say which extra is missing when one of its modules cannot be imported."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in modules:
-            raise
-        raise ConfigurationError(
-            f"The {what} needs packages that are not installed. To get them: {how_to_install(name)}."
-        ) from None
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:

@@ -1,7 +1,7 @@
-"""One ASGI application from the ways in (MCP, REST and the page, or some of them), and running it on
-a port with uvicorn.
+"""Makes one ASGI application of the ways in (MCP, REST and the page, or some of them), and runs it
+on a port with uvicorn.
 
-uvicorn bounds the connections, the head of a request and idle time; the guard bounds the rest.
+uvicorn limits the connections, the head of a request and idle time; the guard limits the rest.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
 _LAST_SENDS_S: Final = 30.0
-"""How long the end of the server waits for what is being sent to the room."""
+"""How long a server that stops waits for requests to the room that are under way."""
 
 ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
-"""None where the system has no such signal (Windows)."""
+"""The signal that `on_signal` handles; None where the system does not have it (Windows)."""
 
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -46,15 +46,15 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One way in: its routes, and what must run around them."""
+    """One way in: its routes, and a context that is open while the server runs."""
 
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, behind the guard. `entries`: of `serve.mcp`, `serve.rest` and `serve.page`,
-    and what else runs, without routes; whoever made the toolkit closes it."""
+    """The application, behind the guard. `entries` come from `serve.mcp`, `serve.rest` and
+    `serve.page`; some only have a context. The caller closes the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -62,15 +62,15 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
         lifespan=lambda _: at_work(toolkit.gate, lifespans),
         exception_handlers=HANDLERS,
     )
-    app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
+    app.router.redirect_slashes = False  # behind a proxy, a redirect would go to http://
     return Guard(app, guard, refusals_of(toolkit.gate.journal))
 
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """What runs while a server serves, by any transport. At its start, actions that were approved
-    earlier are sent, each by one of the servers that share the journal; at its end, requests that
-    are on their way get time to finish. `lifespans` are entered before and left last."""
+    """Wraps a running server, whatever its transport. At the start, actions that were approved
+    earlier are sent, each by one of the servers that share the journal. At the end, requests under
+    way get time to finish. `lifespans` are entered before that and left after it."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())
@@ -88,14 +88,14 @@ async def _healthz(_: Request) -> JSONResponse:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, or ConfigurationError: the port is in use, or no such address."""
+    """A listening socket. Raises ConfigurationError for a port in use or a foreign address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
+    # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(2048)  # connections that wait until they are accepted, as in uvicorn
+        listener.listen(2048)  # the queue of connections to accept, as in uvicorn
     except (OSError, OverflowError) as problem:
         listener.close()
         reason = getattr(problem, "strerror", None) or problem
@@ -113,7 +113,7 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn for this application: it lets what is being sent end, before it waits for the rest."""
+    """uvicorn for this application. When it stops, it first lets requests to the room finish."""
 
     def __init__(self, app: ASGIApp) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,15 +123,15 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             connected,
             loop="asyncio",
-            http="h11",  # the strict one, whatever else is installed
+            http="h11",  # the strict parser, even if another is installed
             ws="none",
             lifespan="on",
             log_config=None,
             log_level="warning",
             access_log=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=75,  # longer than clients: we never close under a request
-            timeout_graceful_shutdown=5,  # for answers on their way, after `_LAST_SENDS_S`
+            timeout_keep_alive=75,  # longer than clients', so we never close during a request
+            timeout_graceful_shutdown=5,  # for answers under way, after `_LAST_SENDS_S`
             server_header=False,
             proxy_headers=False,
         )
@@ -139,7 +139,7 @@ class Server(uvicorn.Server):
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
-        """A name for each, by the address at its other end; another one comes by it later."""
+        """By the client's address, a name for each open connection; names are never used again."""
         return {
             getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
             for each in self.server_state.connections
@@ -156,14 +156,14 @@ class Server(uvicorn.Server):
             await all_ended(0)
         await super().shutdown(sockets)
         if self.force_exit:
-            # uvicorn would leave the application as it is, and its end to a traceback.
+            # uvicorn would not shut the application down, which would end in a traceback.
             await self.lifespan.shutdown()
 
 
 def on_signal(work: Callable[[], None]) -> Lifespan:
-    """What does the work whenever `ASKED` comes while a server serves, in its loop between its
-    tasks. The signal is caught from now on: one that nobody catches ends the process. What came
-    before the server is done first."""
+    """A lifespan that calls `work`, in the server's loop, whenever the signal `ASKED` comes. The
+    signal is caught from now on, since an uncaught one ends the process; if it comes before the
+    server runs, `work` is called at the start."""
     early: list[object] = []
     if ASKED is not None:
         signal.signal(ASKED, lambda *given: early.append(given))
@@ -181,6 +181,6 @@ def on_signal(work: Callable[[], None]) -> Lifespan:
             yield
         finally:
             loop.remove_signal_handler(ASKED)
-            signal.signal(ASKED, signal.SIG_IGN)  # a server that stops finishes its work
+            signal.signal(ASKED, signal.SIG_IGN)  # so that a late signal does not end the process
 
     return running

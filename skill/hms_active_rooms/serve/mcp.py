@@ -1,13 +1,14 @@
-"""The MCP server: the contract's tools, asking by elicitation, the skill's files to read.
+"""The MCP server: the contract's tools, asking by elicitation, and the skill's files as resources.
 
-It speaks the handshake era of the protocol (asks during the call) and the one of 2026-07-28
-(asks by returning the call), over HTTP and stdio.
+It speaks the older versions of the protocol, which begin with a handshake (it asks during the
+call), and that of 2026-07-28 (it returns the question, and the client calls again), over HTTP and
+stdio.
 
 In a later round the row that was asked about is looked up; what has ended is told, never sent
-again. A client may keep an answer and give it to whatever is asked when it resumes, so a decision
-names its question by the digest and counts for no other; a declined form names nothing and only
-stops. A client that answers for its person is not held off: the record says "client", and
-`elicit=False` is for those who do not trust theirs.
+again. A client may keep an answer and give it to whatever is asked when it resumes. So a decision
+names its question by the digest, and counts for no other; a declined form names no question and can
+only reject. A client that answers for its person cannot be stopped: the record says "client", and
+`elicit=False` is for people who do not trust their client.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ Context = ServerRequestContext[Any, Any]
 NAME: Final = "active-rooms-mcp"  # the contract's namespace; a test compares
 PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0
-"""How long after its question's deadline an answer is told that it is late."""
+"""For how long after a question's deadline an answer is still told that it is late."""
 
 _NOTHING: Final = (
     "The answer was given for another call, or too long ago: it decides nothing, and nothing was "
@@ -93,7 +94,7 @@ INSTRUCTIONS: Final = (
 
 
 def listed(tool: Tool) -> types.Tool:
-    """A tool of the contract as MCP lists it."""
+    """A tool of the contract in MCP's form."""
     told = hints(tool)
     return types.Tool(
         name=tool.name,
@@ -112,9 +113,9 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """The server, without a transport. `page`: address of the approvals page, told to those who wait;
-    `guides`: the skill's files to read, by path ("references/examples/x.py"); `elicit`: whether
-    people are asked through their client, which could answer for them."""
+    """The server, without a transport. `page`: address of the approvals page, told to callers that
+    wait; `guides`: the skill's files to offer, by path ("references/examples/x.py"); `elicit`:
+    whether people are asked through their client, which could answer for them."""
     files = {}
     for name, text in (guides or {}).items():
         kind = _KINDS.get(PurePosixPath(name).suffix, "text/plain")
@@ -156,8 +157,8 @@ def build_server(
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
-    # The state a client carries between rounds is sealed: it cannot make one up. What is too late
-    # the journal tells; a state that is refused here decides nothing and tells little.
+    # The state that a client carries between rounds is sealed, so a client cannot forge it. A late
+    # answer gets here, and the journal tells that it is late; a refused state decides nothing.
     ttl_s = toolkit.gate.policy.approval_ttl_s + _LATE_S
     key = _shared_key(toolkit.gate.journal)
     security = RequestStateSecurity(keys=[key], ttl=ttl_s)
@@ -178,7 +179,7 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 
 def _shared_key(journal: Journal) -> bytes:
-    """The key that seals request states: one for all servers of a journal, now and later."""
+    """The key that seals request states: the same for all servers of a journal, now and later."""
     place = f"{KEPT}key of MCP request states"
     with journal.write() as tx:
         tx.ask(place, [secrets.token_hex(32)])  # the first one stays
@@ -186,12 +187,12 @@ def _shared_key(journal: Journal) -> bytes:
 
 
 def entry(server: Server[Any]) -> Entry:
-    """The server over HTTP. Host, Origin, token and size are the guard's."""
+    """The MCP server over HTTP. The guard checks Host, Origin, token and size."""
     manager = StreamableHTTPSessionManager(app=server, session_idle_timeout=IDLE_S)
     transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
-        # A session, and the state between rounds, belong to the token that began them.
+        # A session, and the state between rounds, belong to the token they began with.
         if name := principal(scope).name:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=name, scopes=[]))
         await transport(scope, receive, send)
@@ -201,8 +202,8 @@ def entry(server: Server[Any]) -> Entry:
 
 
 async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
-    """The server over standard input and output, until the input ends. `gate` is its tools';
-    `lifespans` is what else runs meanwhile."""
+    """Serve MCP over standard input and output until the input ends. `gate`: that of the server's
+    toolkit; `lifespans`: contexts that are open meanwhile."""
     open_now: set[object] = set()
 
     async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -226,28 +227,28 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
 
 WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"
-"""The question's name among the inputs a client is asked for."""
+"""The name of the question among the inputs that a client is asked for."""
 
 MOST_QUESTIONS: Final = 5
-"""About one call; after that the action waits for a person elsewhere."""
+"""How many questions about one call; then the action waits for a person elsewhere."""
 
 MAX_REASON_CHARS: Final = 500
 
 PROGRESS_S: Final = 15.0
-"""Between two reports of progress while a person is asked: clients give up after 60 s without."""
+"""Seconds between progress reports while a person is asked; without, clients give up after 60 s."""
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 LATE: Final = "it was given for another question. Too late, nothing is sent"
-"""Why an answer that names another question, or was asked by another one, is none."""
+"""Why an answer does not count that names another question, or was asked for by another one."""
 
 _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
 _POLL_S: Final = 0.5
 _AFTER: Final = "after_the_call"
 MOST_LATE: Final = 100
-"""Our choice: of the calls with one token that were given up, whose answers are still taken. Each
-looks at the journal until its question is over, and giving up costs a client nothing."""
+"""Our choice: for how many cancelled calls with one token answers are still taken. Each reads the
+journal until its question is over, and cancelling costs a client nothing."""
 
 _late: dict[asyncio.Task[_Heard], str] = {}
 _T = TypeVar("_T")
@@ -255,8 +256,8 @@ _log = logging.getLogger(__name__)
 
 
 class _Asked(BaseModel):
-    """Which question a client is answering, as a request state: row, digest of what was shown, and
-    how many questions there were about this call, this one included."""
+    """The question that a client answers, as a request state: its row, the digest of what was
+    shown, and how many questions there were about this call so far."""
 
     action: str
     digest: str
@@ -264,8 +265,8 @@ class _Asked(BaseModel):
 
 
 def _form(digest: str) -> dict[str, Any]:
-    """What the client shows below the question with this digest: each decision names it, and
-    `enumNames` is what is shown for that. No default: nobody approves by pressing Enter."""
+    """The form that a client shows below this digest's question. Each decision names the digest;
+    people see `enumNames`. No default, so that nobody approves by pressing Enter."""
     reason = {"title": "Reason", "description": "Told to the model when you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
@@ -284,13 +285,13 @@ def _form(digest: str) -> dict[str, Any]:
 
 
 def _names(word: str, digest: str) -> str:
-    """A decision with the name of its question: 128 bits of the digest, so that nobody can make
-    two questions with the same name."""
+    """A decision with the name of its question: 128 bits of the digest, so that nobody can make two
+    questions with the same name."""
     return f"{word} {digest[:32]}"
 
 
 def _decision(action: str, content: Mapping[str, object] | None, digest: str) -> object:
-    """The answer a client gave, as `Gate.decide` reads it; None when the person decided nothing.
+    """A client's answer, in the form that `Gate.decide` takes; None if the person decided nothing.
     `action`: "accept" (`content` is the form), "decline" or "cancel"."""
     if action == "cancel":
         return None
@@ -313,21 +314,22 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """One call, or one round of it; MCPError for no such tool, or a bug of ours. `page`: address of
-    the approvals page; `elicit`: whether a client is asked, and may answer, for its person."""
+    """Answer one call, or one round of it. `page`: address of the approvals page; `elicit`: whether
+    a client is asked, and may answer, for its person. Raises MCPError if there is no such tool, or
+    for an unexpected exception."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:
         call = checked(params.name, params.arguments or {})
         info = context.session.client_params
         given = info.client_info.name if info else "client"
-        # One plain word, so that it reads like nothing else; with a mark if the name was another,
-        # since whoever has the same name can be told what was asked for.
+        # The name becomes one plain word. If that changes it, a hash is added, since a client with
+        # the same name can be told what this one asked for.
         name = _NOT_IN_A_NAME.sub("_", given[:400])[:40] or "unnamed"
         name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
         if isinstance(call, StateChange):
-            # A client said what was decided. Which person it asked is not known.
+            # The client tells what was decided; which person it asked is not known.
             change = _Change(gate, page, elicit, context, who, by=f"client {name}")
             return await change.answer(call, params)
         return _result(await read(gate, params.name, call, who, table=True))
@@ -336,7 +338,7 @@ async def answer(
     except MCPError:
         raise
     except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
-        # The handshake era's dispatcher would send the exception's text to the client.
+        # The dispatcher of the older protocol would send the exception's text to the client.
         _log.error("failed %s: %s", params.name, place_of(error))
         raise MCPError(
             types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
@@ -345,18 +347,18 @@ async def answer(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What became of a question, or of a call that nobody was asked about yet."""
+    """What became of a question, or of a call about which nobody was asked yet."""
 
-    action: Action  # the newest row of the call by then
+    action: Action  # the newest row of the call
     unused: str = ""  # why the answer decided nothing; "" if it decided
     overruled: str = ""  # the action that was asked about, if another decision on it counts
-    closed: bool = False  # nothing was decided, or nobody can be asked: they are not asked again
-    shown: bool = False  # the record says already that the action's question is shown
+    closed: bool = False  # do not ask again: the person decided nothing, or cannot be asked
+    shown: bool = False  # it is recorded already that the question is shown
 
 
 @dataclass(frozen=True)
 class _Change:
-    """A state-changing call, or one round of it. `by`: who decides, for the record."""
+    """One state-changing call, or one round of it. `by`: who decides, for the record."""
 
     gate: Gate
     page: str
@@ -367,7 +369,7 @@ class _Change:
 
     @property
     def _modern(self) -> bool:
-        # Whether a server asks by returning the call, and the client calls again with the answer.
+        # Whether the server asks by returning the question, and the client calls again.
         return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
     def _can_ask(self) -> bool:
@@ -380,7 +382,7 @@ class _Change:
     async def answer(
         self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """What became of it, or the question for the client's person."""
+        """What became of the call, or the question for the client's person."""
         before = None
         if params.request_state:
             before = _Asked.model_validate_json(params.request_state)  # it was sealed by us
@@ -415,8 +417,8 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """What is asked, with what tells it from every other question; `before`: why the last
-        answer decided nothing."""
+        """The question, with what tells it from every other one. `before`: why the last answer
+        decided nothing."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."
@@ -425,8 +427,8 @@ class _Change:
         return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
-        """Ask during the call. If the client gives the call up, often after a timeout of its own,
-        the form is still before its person, and what they say counts while the question is open."""
+        """Ask during the call. If the client cancels the call, often after its own timeout, the
+        person still sees the form, and the answer counts while the question is open."""
         given_up = asyncio.Event()
         hearing = asyncio.create_task(self._hear(action, words, form, given_up))
         async with meanwhile(self._say_that_it_waits()):
@@ -434,7 +436,7 @@ class _Change:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
                 given_up.set()
-                # Nobody waits for its error any more; the row tells whoever asks next.
+                # Nobody awaits this task's error; the row tells what happened.
                 hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
                 if list(_late.values()).count(self.caller.token) < MOST_LATE:
                     _late[hearing] = self.caller.token
@@ -461,7 +463,7 @@ class _Change:
             for task in (asking, decided):
                 task.cancel()
             await asyncio.gather(asking, decided, return_exceptions=True)
-        if response is None:  # or it was decided elsewhere meanwhile
+        if response is None:  # the client could not ask, or it was decided elsewhere
             return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
         if given_up.is_set():
             about: Any = {"by": self.by, "way": WAY, "reason": response.action}
@@ -469,10 +471,10 @@ class _Change:
         return await self._answered(action.id, action.digest, response)
 
     async def _say_that_it_waits(self) -> None:
-        """Progress while a person is asked, so that a client which counts it does not give up."""
+        """Report progress while a person is asked, so that the client does not give up."""
         for count in itertools.count(1):
             await asyncio.sleep(PROGRESS_S)
-            # It grows, and stays below the one person that a role removal begins with.
+            # The number grows but stays below 1, with which the progress of a role removal begins.
             progress = 1 - 1 / (count + 1)
             await self.context.session.report_progress(progress, None, "A person is asked.")
 
@@ -482,8 +484,8 @@ class _Change:
             action = await self.gate.get(action.id)
 
     async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
-        """Write what the client answered to the question of this row, and run what it approves.
-        InvalidCall: the journal has no such row."""
+        """Record what the client answered to this row's question, and run what it approves. Raises
+        InvalidCall if the journal has no such row."""
         answer = None
         if is_one := isinstance(response, types.ElicitResult):
             answer = _decision(response.action, response.content, digest)
@@ -513,12 +515,12 @@ class _Change:
         try:
             verdict = await already_decided(self.gate, await self.gate.get(overruled))
         except JournalError:
-            return answer  # whose decision it was cannot be read; what came of it was
+            return answer  # who decided cannot be read
         return answer.saying(verdict.text)
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
-        """The work's result; meanwhile how many of a role removal were dealt with, by the
-        journal's steps: the gate tells nobody anything while it sends."""
+        """The result of `work`. Meanwhile, report how many people of a role removal are done, by
+        the steps in the journal, since the gate reports nothing while it sends."""
         told = 0
 
         async def report() -> None:
@@ -537,7 +539,7 @@ class _Change:
 
         async with meanwhile(keep_up()):
             ended = await work
-        if told:  # what goes wrong with a report is not what became of the action
+        if told:  # an error of a report must not replace the result
             await asyncio.gather(report(), return_exceptions=True)
         return ended
 

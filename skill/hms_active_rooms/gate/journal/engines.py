@@ -462,7 +462,7 @@ def _path(url: sa.URL, name: str) -> Path:
     """The file of a URL. Raises ArgumentError if a part of the URL would be ignored, since without
     that part it may name another journal."""
     if not name.startswith("file:"):
-        known = set(url.query) <= _SQLITE_HAS
+        known = not url.query.keys() - _SQLITE_HAS
     elif known := "uri" in url.query and not set("?#") & set(name):
         name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
     if not known:

@@ -1,7 +1,7 @@
-"""What the page shows, read for everybody who looks: by one reader, and only while somebody asks.
+"""What the page shows, read once for all viewers, and only while somebody looks.
 
-A request for news is answered with the whole picture once that has changed: beside `ActionView` plain
-JSON, bounded, with strangers' text escaped.
+A request for news is answered with the whole picture as soon as it has changed. The picture is
+plain JSON (an `ActionView` and more), bounded, with strangers' text escaped.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _MAX_TEXT_CHARS: Final = 80
 _MAX_REASON_CHARS: Final = 500
 _NEWEST: Final = 100
 _GENTLE: Final = 5
-"""A look into a room that took long is followed by a pause that many times as long."""
+"""After a read of the rooms comes a pause of at least this many times as long."""
 
 
 @dataclass(frozen=True)
 class PageSettings:
-    """How long links and sessions of the page live, and how often it looks; in seconds."""
+    """How long login links and sessions last, and how often the page reads; in seconds."""
 
-    link_s: float = 12 * 3600.0  # a login link can be used, once
-    session_s: float = 12 * 3600.0  # a login lasts
-    journal_s: float = 1.0  # between two looks into the journal, one for all viewers
-    room_s: float = 2.0  # between two looks into a room; longer where a look takes long
-    hold_s: float = 3.0  # a request for news waits for some; the server's end waits for that
+    link_s: float = 12 * 3600.0  # for which a login link can be used, once
+    session_s: float = 12 * 3600.0  # for which a login lasts
+    journal_s: float = 1.0  # between two reads of the journal, for all viewers together
+    room_s: float = 2.0  # between two reads of the rooms; longer if a read takes long
+    hold_s: float = 3.0  # for which a request for news may wait (so may the server's stop)
 
 
 class Feed:
-    """What is known now, told to whoever does not know it yet."""
+    """The current picture, for viewers who have not seen it yet."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -65,7 +65,7 @@ class Feed:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Nothing is read any more once the block has ended."""
+        """A context after which nothing is read any more."""
         try:
             yield
         finally:
@@ -74,8 +74,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """The picture and its `tag`: at once if another one was `seen`, else when it has changed, or
-        after `hold_s`, or once the session does not last any more."""
+        """The picture and its `tag`: at once if the `seen` tag is another, else when the picture
+        changes, after `hold_s`, or when the session ends."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -87,7 +87,7 @@ class Feed:
                 read, self._rooms = self._rooms, None
                 read.result()
             if self._rooms is None and loop.time() >= self._rooms_due_s:
-                # A room that takes long keeps no question back.
+                # In a task, so that a slow room does not delay the questions.
                 self._rooms = loop.create_task(self._read_rooms())
             if self._tag != seen or not lasts() or loop.time() >= until_s:
                 now = self._gate.journal.now().isoformat()
@@ -99,8 +99,8 @@ class Feed:
         self._tag = hashed(json.dumps(self._picture)).hex()[:16]
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
-        """The first people of a room, as it was read last, in whose name, role, user id or id this
-        is found, and how many there are; PolicyRefusal: a room that the policy does not allow."""
+        """The first people of a room, as it was last read, whose name, role, user id or id contains
+        `find`, and how many match. Raises PolicyRefusal if the policy does not allow the room."""
         self._gate.policy.check_room(room_id)
         people = self._people.get(room_id, ())
         return await asyncio.to_thread(people_view, people, find)
@@ -120,7 +120,7 @@ class Feed:
         self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[int, list[Action], list[Action]]:
-        """How many wait, the first of them, and the newest rows: all of one moment."""
+        """How many questions wait, the first of them, and the newest rows, all at one moment."""
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
         with self._gate.journal.read() as reading:
@@ -128,7 +128,7 @@ class Feed:
             return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
 
     async def _on_record(self, waiting: Sequence[Action]) -> None:
-        """Each question that viewers are about to see was asked, once while it is shown."""
+        """Record that the questions which viewers are about to see were asked, each once."""
         self._shown &= {row.id for row in waiting}
         for row in waiting:
             if row.id not in self._shown:
@@ -138,12 +138,12 @@ class Feed:
     async def _read_rooms(self) -> None:
         began_s = asyncio.get_running_loop().time()
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
-        # With any room allowed, those of the newest actions.
+        # If any room is allowed, show the rooms of the newest actions.
         ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
         people, views = {}, []
         for room_id in [*ids][:MAX_ROOMS]:
             room, people[room_id], trouble = await self._read_room(room_id)
-            # A room of 20,000 takes a tenth of a second to sort and count.
+            # Sorting and counting 20,000 people takes a tenth of a second.
             found = await asyncio.to_thread(room_view, room_id, room, people[room_id])
             views.append({**found, "trouble": trouble})
         self._people = people
@@ -152,7 +152,7 @@ class Feed:
         self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
 
     async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
-        """The room and its people, or why there is none to show."""
+        """The room and its people, or why they cannot be shown."""
         try:
             room, peers = await asyncio.gather(
                 self._gate.active_room(room_id), self._gate.peers(room_id)
@@ -180,7 +180,7 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 
 def people_view(people: Sequence[Peer], find: str) -> dict[str, Any]:
-    """The first of these people in whom this is found, and how many there are."""
+    """The first of these people who match `find`, and how many match."""
     return _rows(select(people, find=find if find.strip() else None, limit=SHOWN_ROWS))
 
 
@@ -195,8 +195,8 @@ def _rows(seen: Roster) -> dict[str, Any]:
 
 
 def action_view(action: Action) -> dict[str, Any]:
-    """An action as everywhere, without the list of people, which its question names; and as what
-    the journal labels it: "refused" if nobody said no."""
+    """The `ActionView` without the list of people, whom its question names, and with a `label`: the
+    state, or "refused" if it was rejected but no person said no."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     return {**told, "label": "refused" if refused else action.state}
