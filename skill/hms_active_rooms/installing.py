@@ -7,9 +7,13 @@ somebody else puts there.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata, util
 from typing import Final
 from urllib.parse import unquote
+
+from hms_active_rooms.errors import ConfigurationError
 
 NAME: Final = "hms-active-rooms"
 
@@ -34,3 +38,16 @@ def how_to_install(extra: str) -> str:
         return f"{install} '{NAME}[{extra}] @ {url}'"
     # It came from an index; name the installed version.
     return f"{install} '{NAME}[{extra}]=={dist.version}', from the index it came from"
+
+
+@contextmanager
+def extra(name: str, what: str, *modules: str) -> Iterator[None]:
+    """Say which extra is missing when one of its modules cannot be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in modules:
+            raise
+        raise ConfigurationError(
+            f"The {what} needs packages that are not installed. To get them: {how_to_install(name)}."
+        ) from None

@@ -97,17 +97,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _ended(arguments: Sequence[str]) -> int:
-    try:
-        import typer
-    except ModuleNotFoundError as error:
-        if error.name != "typer":
-            raise
-        from hms_active_rooms.installing import how_to_install
+    from hms_active_rooms.installing import extra
 
-        screen.err(
-            f"The command needs packages that are not installed. To get them: {how_to_install('cli')}"
-        )
-        return FAILED
+    try:
+        with extra("cli", "command", "typer"):
+            import typer
+    except ConfigurationError as error:
+        return _told(error, arguments)
     from hms_active_rooms.cli.app import app
 
     try:

@@ -64,8 +64,7 @@ class Desk:
         self.settings, self.shown = settings, sys.stderr
 
     def question(self, request: ApprovalRequest) -> None:
-        """Show one request: its exact text, until when it can be answered, its number of
-        several."""
+        """Show one request: its exact text, its deadline, and its number if there are several."""
         number, total = self.place
         head = bold(f"Action {number} of {total}\n", self.shown) if total > 1 else ""
         until = f"{at(request.deadline)}, {time_left(request.deadline, datetime.now(UTC))}"

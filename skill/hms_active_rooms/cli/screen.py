@@ -149,10 +149,7 @@ def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
 
 def error_text(error: ActiveRoomsError) -> str:
     """An error for a person: what happened, whether it was executed, what to do."""
-    parts = [str(error)]
-    if error.executed != "no":
-        parts.append("It may have been executed." if error.executed == "maybe" else "It was done.")
-    parts.append(hint_of(error))
+    parts = [str(error) if error.executed == "no" else error.for_person(), hint_of(error)]
     # A list in the message has its own lines; what comes after it too then.
     return "error: " + ("\n" if "\n" in parts[0] else " ").join(filter(None, parts))
 

@@ -23,13 +23,13 @@ from hms_active_rooms.cli.settings import (
     Json,
     Scene,
     Settings,
-    extra,
     finite,
     journal_of,
     refuse_idle,
 )
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.installing import extra
 from hms_active_rooms.untrusted import escaped, quoted
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.blocking import Work
 from hms_active_rooms.cli import screen
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
-from hms_active_rooms.installing import how_to_install
+from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted, storable
 
 if TYPE_CHECKING:
@@ -169,19 +168,6 @@ def person_here() -> str:
         return os.environ.get("USERNAME") or f"uid {os.getuid() if hasattr(os, 'getuid') else '?'}"
 
 
-@contextmanager
-def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """If one of the modules cannot be imported, raise an error that names the missing extra."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in modules:
-            raise
-        raise ConfigurationError(
-            f"The {what} needs packages that are not installed. To get them: {how_to_install(name)}."
-        ) from None
-
-
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
     """Raises InvalidCall for an option on the command line that has no effect together with
     `beside`. `names`: the parameters without effect; none: all of the command's."""
@@ -205,8 +191,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:
-    """As `refuse_empty`; also raises InvalidCall for bytes that are no text, as in no id or
-    name."""
+    """As `refuse_empty`, and raises InvalidCall for bytes that are no text: no id has them."""
     refuse_empty(given)
     for name, value in given.items():
         if isinstance(value, str) and storable(value) != value:

@@ -39,8 +39,7 @@ class SimApp:
         return Control(self.world, self.log, self.faults)
 
     async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
-        """Serve one request. Outside the control API, requests are logged and faults can hit
-        them."""
+        """Serve one request. Outside the control API it is logged, and a fault can hit it."""
         body, more = b"", True
         while more:
             event = await receive()
