@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -62,9 +61,8 @@ def run(work: Work[T]) -> T:
             result.cancel()
 
     try:
-        loop.call_soon_threadsafe(
-            lambda: tasks.append(loop.create_task(main())), context=contextvars.copy_context()
-        )
+        # It takes a copy of the context along.
+        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(main())))
         return result.result()
     except BaseException:
         if not result.done():

@@ -20,6 +20,7 @@ real vocabularies.
 from __future__ import annotations
 
 import re
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Final
 
 MERGING: Final = "abcdeghilmnoprstuwy"
@@ -76,20 +77,10 @@ _STEPS: Final = (
 )
 
 
-def _kind(byte: int) -> int:
-    char = chr(byte)
-    if char in MERGING:
-        return ord("a")
-    if "0" <= char <= "9":
-        return ord("0")
-    if "A" <= char <= "Z":
-        return ord("A")
-    if "a" <= char <= "z":
-        return ord("j")
-    return byte if byte < 128 else ord("~")
-
-
-_KINDS: Final = bytes(map(_kind, range(256)))
+_SMALL: Final = bytes(b"ja"[char in MERGING] for char in ascii_lowercase)
+_ASCII: Final = (ascii_uppercase + digits + ascii_lowercase).encode()
+# The kind of each byte; every byte that is not ASCII is "~".
+_KINDS: Final = bytes.maketrans(_ASCII, b"A" * 26 + b"0" * 10 + _SMALL)[:128] + b"~" * 128
 _ALPHANUMERIC: Final = bytes.maketrans(b"aA0", b"jjj")
 _MARKS: Final = tuple((f"j{mark}j".encode(), len(mark) - cost) for mark, cost in MARKS.items())
 

@@ -175,11 +175,14 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
     At least `SHORT_ID_CHARS` characters (fewer only if the id has fewer), never ending in a dash.
     If another id begins with the whole id, the id is its own short id.
     """
-    heads = {full[:SHORT_ID_CHARS] for full in ids}
+    short = {full: full[:SHORT_ID_CHARS] for full in ids}
+    heads = set(short.values())
     # Only ids that begin alike can have the same prefix, and sorted they are neighbours.
-    alike = {id for id in (ids if among is None else among) if id[:SHORT_ID_CHARS] in heads}
-    near, short = ["", *sorted(alike), ""], dict[str, str]()
-    for before, full, after in zip(near, near[1:], near[2:], strict=False):
+    near = {full for full in (ids if among is None else among) if full[:SHORT_ID_CHARS] in heads}
+    if len(near) == len(heads) and not any(head.endswith("-") for head in heads):
+        return short
+    ordered = ["", *sorted(near), ""]
+    for before, full, after in zip(ordered, ordered[1:], ordered[2:], strict=False):
         end = SHORT_ID_CHARS
         while end < len(full) and (
             full[end - 1] == "-" or before.startswith(full[:end]) or after.startswith(full[:end])

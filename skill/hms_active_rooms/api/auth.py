@@ -183,12 +183,7 @@ def _base64(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def from_env(
-    token_variable: str,
-    environ: Mapping[str, str] = os.environ,
-    *,
-    clock: Callable[[], float] = time.time,
-) -> TokenSource:
+def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
     """The token source that the environment describes.
 
     A key pair wins over a static token, named by `token_variable`, since a pair renews its tokens
@@ -202,7 +197,7 @@ def from_env(
     if key and secret:
         if environ.get(token_variable):
             _log.warning("%s is not used, because %s and %s are set too.", token_variable, *names)
-        return SignedTokens(key, secret, clock=clock, sources=names)
+        return SignedTokens(key, secret, sources=names)
     if key or secret:
         missing = SECRET_VARIABLE if key else ACCESS_KEY_VARIABLE
         raise ConfigurationError(
@@ -210,7 +205,7 @@ def from_env(
             hint=f"{ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE} belong together.",
         )
     if token := environ.get(token_variable, ""):
-        return StaticToken(token, clock=clock, source=token_variable)
+        return StaticToken(token, source=token_variable)
     raise ConfigurationError(
         "There are no 100ms credentials.",
         hint=f"Set {token_variable}, or {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",

@@ -59,8 +59,7 @@ def pools(
             environment's proxy cannot be used.
     """
     if not isinstance(choice, str):
-        # A given transport need not report its steps, so every request counts as sent.
-        return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
+        return lambda: HttpxPool(timeouts, max_bytes, choice)
     tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
     if choice == "aiohttp":
         try:
@@ -72,7 +71,7 @@ def pools(
             ) from None
         return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
-        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
+        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url))
     raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
 
 
@@ -108,17 +107,13 @@ class HttpxPool:
     """Connections of httpx, or the given transport."""
 
     def __init__(
-        self,
-        timeouts: wire.Timeouts,
-        max_bytes: int,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        reports: bool,
+        self, timeouts: wire.Timeouts, max_bytes: int, transport: httpx.AsyncBaseTransport
     ) -> None:
         # Not httpx.AsyncClient, which parses the URL, looks for cookies and copies headers each
         # time.
         self._transport = transport
-        self._reports = reports
+        # A given transport need not report its steps; then every request counts as sent.
+        self._reports = type(transport) is httpx.AsyncHTTPTransport
         self._max_bytes = max_bytes
         self._timeout = {
             "connect": timeouts.connect_s,
