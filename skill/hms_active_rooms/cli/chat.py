@@ -111,10 +111,10 @@ def chat(
     with _saver(name) as saver, ExitStack() as stack:
         stack.callback(blocking.run, toolkit.aclose)
         talk = Conversation(toolkit, io, model, saver, thread=name, room_id=room_id)
-        about = talk.room_of_thread()
+        about = (talk.state().metadata or {}).get("room_id")
         if about not in (None, room_id):
             raise InvalidCall(
-                f"The conversation {quoted(name)} is about room {quoted(about or '', 40)}.",
+                f"The conversation {quoted(name)} is about room {quoted(str(about), 40)}.",
                 hint="Name that room, or start a new conversation.",
             )
         if settings.json:
@@ -123,7 +123,6 @@ def chat(
             screen.err(f"A new conversation. Ctrl-D ends it; to go on later: {resume}")
         else:
             screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
-        talk.show_history()
         try:
             waiting = talk.run(new=thread is None)
         except Interrupted as stopped:

@@ -56,6 +56,8 @@ LEAVE: Final = re.compile(
 )
 
 _PROMPT = "> "
+_SAID: Final = {"human": "you", "ai": "message"}
+"""Types of messages that are shown again, as which event."""
 
 
 class Conversation:
@@ -82,32 +84,25 @@ class Conversation:
             callbacks=[self._failures],
         )
 
-    def _state(self) -> StateSnapshot:
+    def state(self) -> StateSnapshot:
+        """The thread as an earlier process left it; its metadata has the room it is about."""
         return blocking.run(self._graph.aget_state(self._config))
 
-    def room_of_thread(self) -> str | None:
-        """The room that this thread is about; None for a new thread."""
-        room = (self._state().metadata or {}).get("room_id")
-        return str(room) if room is not None else None
-
-    def show_history(self) -> None:
-        """Show the last messages of the thread."""
-        messages = self._state().values.get("messages", [])
-        said = [m for m in messages if isinstance(m, (HumanMessage, AIMessage)) and m.text.strip()]
-        for message in said[-10:]:
-            kind = "you" if isinstance(message, HumanMessage) else "message"
-            self._io.emit({"type": kind, "text": message.text, "earlier": True})
-
     def run(self, *, new: bool = False) -> bool:
-        """Finish what an earlier process left, then talk until the input ends. Returns whether an
-        action still waits for a person. `new`: the thread is new.
+        """Show the last messages, finish what an earlier process left, then talk until the input ends.
+        Returns whether an action still waits for a person. `new`: the thread is new.
 
         Raises:
             Interrupted: Ctrl-C while a request was under way; its outcome was told.
             KeyboardInterrupt: Ctrl-C before that; what is still open was told.
         """
         if not new:
-            state = self._state()
+            state = self.state()
+            said = [
+                m for m in state.values.get("messages", []) if m.type in _SAID and m.text.strip()
+            ]
+            for message in said[-10:]:
+                self._io.emit({"type": _SAID[message.type], "text": message.text, "earlier": True})
             if state.tasks:
                 # `tasks`, since `next` is empty between a task's writes and its checkpoint. Going
                 # on is safe: the journal knows what was sent.

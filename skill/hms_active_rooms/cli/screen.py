@@ -230,8 +230,6 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = ""
 
 
 def _cells(text: str) -> int:
-    if text.isascii():
-        return len(text)
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "FW" else 1
         for c in text
