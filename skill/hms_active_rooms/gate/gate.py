@@ -194,7 +194,7 @@ class Gate:
                 row.
             place: the place of a graph where the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: a row of the same call, made under another name of the requester.
+            sent: a sent row of the same call by a requester of another name, to tell about.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
@@ -674,8 +674,8 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Then the same call, made anew, runs it and nobody is asked again. Other programs' have rules
-    of their own."""
+    """Whether the row is approved and held back, so that the same call, made anew, runs it without
+    asking. Never rows of other programs (REST, MCP), for which `serve` has its own rules."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))

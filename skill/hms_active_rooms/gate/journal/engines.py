@@ -53,7 +53,7 @@ _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
     | {"ncpfs", "davfs", "sshfs", "s3fs", "rclone", "gcsfuse", "ceph-fuse", "juicefs", "goofys"}
     | {"ocfs2", "gfs2", "gpfs", "orangefs", "mfs", "blobfuse2", "mountpoint-s3", "afpfs"}
-    # What a machine shares with the virtual ones on it.
+    # File systems that a machine shares with the virtual machines on it.
     | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
 """File systems that another machine can write to, which SQLite's WAL mode does not notice."""
@@ -507,7 +507,7 @@ def _make_private(path: Path) -> None:
     if kind.removeprefix("fuse.") in _NETWORK:
         raise _refused(f"The folder of {name} is on a network file system ({kind})")
     path.touch(mode=0o600, exist_ok=True)
-    # The files that hold SQLite's locks lie beside it, by its name.
+    # SQLite's lock files are beside the journal, with names made from its name.
     if path.stat().st_nlink > 1:
         raise _refused(f"The file {name} has another name too, a hard link, with locks of its own")
     if path.resolve().parts in mounts:
