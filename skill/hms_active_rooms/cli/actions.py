@@ -21,7 +21,6 @@ from hms_active_rooms.cli.settings import (
     Json,
     Settings,
     existing,
-    finite,
     open_gate,
     open_journal,
     person_here,
@@ -115,11 +114,7 @@ def show(
     wait: Annotated[
         float | None,
         Option(
-            min=0,
-            max=86_400,
-            callback=finite,
-            metavar="SECONDS",
-            help="Wait up to SECONDS for the action to end.",
+            min=0, max=86_400, metavar="SECONDS", help="Wait up to SECONDS for the action to end."
         ),
     ] = None,
     all: All = False,

@@ -493,7 +493,7 @@ def _copy(url: sa.URL, path: Path) -> sa.URL:
     log = Path(f"{path}-wal")
     if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
-    name = given if given.startswith("file:") else f"file:{quote(str(path.absolute()))}"
+    name = given if given.startswith("file:") else f"file:{quote(os.fsencode(path.absolute()))}"
     return url.set(database=name, query=query)
 
 
@@ -503,7 +503,7 @@ def _holds_tables(path: Path) -> bool:
         return False
     try:
         with closing(
-            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+            sqlite3.connect(f"file:{quote(os.fsencode(path.absolute()))}?mode=ro", uri=True)
         ) as db:
             found = db.execute("SELECT name FROM sqlite_master").fetchall()
     except sqlite3.DatabaseError:
@@ -532,10 +532,12 @@ def _make_private(path: Path) -> None:
     path.touch(mode=0o600, exist_ok=True)
     # The files that hold SQLite's locks lie beside it, by its name.
     name = quoted(str(path), 300)
-    if path.stat().st_nlink > 1:
-        raise _refused(f"The file {name} has another name too, a hard link, with locks of its own")
+    if path.is_file() and path.stat().st_nlink > 1:
+        raise _refused(
+            f"The file {name} has another name too, a hard link, with locks of its own: delete one"
+        )
     if path.resolve().parts in _mounts():
-        raise _refused(f"The file {name} is mounted without its folder, and so without its locks")
+        raise _refused(f"The file {name} is mounted without its folder, which holds its locks")
     if not _locks(path.parent):
         raise _refused(f"The folder {quoted(str(path.parent), 300)} does not lock files")
 
