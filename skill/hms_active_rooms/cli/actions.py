@@ -241,7 +241,10 @@ def approve(action: ActionId, settings: Settings) -> int:
     from hms_active_rooms.gate.view import already
 
     with open_journal(settings) as book:
-        row = existing(book, action)
+        named = existing(book, action)
+        row = book.latest(named.call_key) or named
+    if row.id != named.id:
+        screen.err(already(named, row) or f"The action {named.id} went on as {row.id}.")
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)
