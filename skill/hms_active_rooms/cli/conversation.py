@@ -145,7 +145,10 @@ class Conversation:
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
-        except (KeyboardInterrupt, sqlite3.Error):  # of the checkpoints: the journal has its own
+        except KeyboardInterrupt:
+            self._tell_what_is_left(since)
+            raise KeyboardInterrupt from None
+        except sqlite3.Error:  # of the checkpoints: the journal has errors of its own
             self._tell_what_is_left(since)
             raise
         return True
