@@ -187,11 +187,10 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        lifespan = app.on_signal(new_links)
-        entries += [rest_entry(toolkit, page_url), page.entry, app.Entry(lifespan=lifespan)]
-    server = app.Server(app.create_app(toolkit, *entries, guard=guard))
+        app.on_signal(new_links)
+        entries += [rest_entry(toolkit, page_url), page.entry]
+    server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
     with listener, suppress(KeyboardInterrupt):
-        announce()
         server.run(sockets=[listener])
 
 
