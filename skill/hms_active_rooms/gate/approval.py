@@ -346,8 +346,7 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
     """The row that a person approved "for the rest of this session" and that covers `action` too:
-    the same call with other words, asked for in the same conversation by the same process; or
-    None."""
+    the same call with other words, asked in the same conversation by the same process; or None."""
     if action.gate != "soft":
         return None
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)

@@ -223,7 +223,7 @@ _NOT_TOML: Final = (ValueError, RecursionError)
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The settings in a file, and by setting the place where each is written."""
+    """The settings in a file and, by setting, the place in the file, for error messages."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))

@@ -227,8 +227,8 @@ class Sending:
         return await self._summed_up(fates, last, wait=True)
 
     async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
-        """Record how one person's request ended. Without `ended`, that it begins, and prolong the
-        lease; returns None, or why it must not be sent."""
+        """Record how one person's request ended. Without `ended`: record that it begins, and
+        prolong the lease; returns None, or why it must not be sent."""
 
         def step(tx: Writing) -> Fate | None:
             if ended is None:

@@ -281,7 +281,8 @@ def _route(
     work: Callable[..., Awaitable[_Answer]],
     session: Callable[[Request], Session] | None = None,
 ) -> Route:
-    """`session` finds whose the request is, if `work` answers only a person who is logged in."""
+    """`session`: finds the session of a request, if `work` answers only a person who is logged
+    in."""
 
     async def serve(request: Request) -> Response:
         try:
