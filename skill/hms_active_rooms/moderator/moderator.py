@@ -294,7 +294,7 @@ class _Nodes:
     async def _changed(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """Results of the calls that change the room; of how many of them a person is asked."""
+        """Results of the calls that change the room, and how many of them ask a person."""
         asks = Interrupts(self._gate, place, self._pause)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []

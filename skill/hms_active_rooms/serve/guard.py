@@ -115,7 +115,7 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """Whose token each is, by its hash: how long a look takes tells nothing of a token."""
+        """Whose token each is, by its hash: so the time of a look-up tells nothing about tokens."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}

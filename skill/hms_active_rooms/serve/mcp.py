@@ -240,7 +240,7 @@ PROGRESS_S: Final = 15.0
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 LATE: Final = "it was given for another question. Too late, nothing is sent"
-"""Why an answer does not count that names another question, or was asked for by another one."""
+"""Why an answer does not count: it names another question, or answers another one's form."""
 
 _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 

@@ -181,7 +181,7 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
-        """A sentence: what an accepted call did."""
+        """A sentence that says what an accepted call did."""
 
     def condition(self, impact: Impact) -> str:
         """A sentence that the room shows the effect; it names no cause."""
@@ -220,7 +220,7 @@ def reason_lines(reason: str | None) -> list[str]:
 
 
 def explain(error: ValidationError) -> str:
-    """One line: which arguments are wrong and why. Long names are shortened."""
+    """One line that says which arguments are wrong and why. Long names are shortened."""
     return explain_all(error.errors(include_url=False, include_input=False))
 
 
