@@ -526,8 +526,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether the second of two open files (as of two processes) is refused the first one's
-    lock."""
+    """Whether the second of two open files, as of two processes, cannot lock what the first has."""
     if sys.platform != "linux":
         return True
     import fcntl
