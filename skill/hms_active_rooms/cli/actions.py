@@ -272,14 +272,13 @@ def reject(
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
     from hms_active_rooms.gate.approval import Reject, record_decision
-    from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.view import already, outcome, view
 
     # Rejecting reads no room and sends nothing, so it needs only the journal.
     with open_journal(Settings(journal=journal)) as book:
         wanted, by, no = existing(book, action).id, person_here(), Reject(reason)
         with book.write() as tx:
-            decided = record_decision(tx, wanted, no, by=by, way="terminal", policy=Policy())
+            decided = record_decision(tx, wanted, no, by=by, way="terminal")
     row = decided.action
     if json:
         screen.document(view(row).model_dump(mode="json"))

@@ -57,7 +57,7 @@ LEAVE: Final = re.compile(
 
 _PROMPT = "> "
 _SAID: Final = {"human": "you", "ai": "message"}
-"""Types of messages that are shown again, as which event."""
+"""By the type of the messages that are shown again: the event they are shown as."""
 
 
 class Conversation:
