@@ -132,10 +132,11 @@ def test_a_demo_that_only_looks_loads_neither_a_server_nor_what_reaches_one(
 def test_without_the_extra_it_says_how_to_install_it(environ: dict[str, str]) -> None:
     hidden = "import sys; sys.modules['typer'] = None\n" + COMMAND[2]
     done = process([sys.executable, "-c", hidden], environ)
-    assert done.returncode == 1
+    assert done.returncode == 2
     # The name alone could be anybody's on an index: what is told works for this checkout.
     assert done.stderr == (
-        f"The command needs packages that are not installed. To get them: {how_to_install('cli')}\n"
+        "error: The command needs packages that are not installed. "
+        f"To get them: {how_to_install('cli')}.\n"
     )
     assert f"pip install -e '{PROJECT}[cli]'" in done.stderr
 

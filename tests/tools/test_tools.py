@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,25 @@ def test_a_callback_that_does_not_answer_in_time_sends_nothing() -> None:
 
     tool = named(kit(room, confirm, approval_ttl_s=0.2), "hms-send-message")
     assert call(tool, room_id=ROOM, message="hi").content.startswith("Not executed")
+    assert room.posts == []
+
+
+def test_an_answer_that_a_callback_gives_too_late_is_on_record() -> None:
+    room, waited = students(), threading.Event()
+
+    def confirm(request: ApprovalRequest) -> Any:
+        waited.wait(30)
+        return request.approve(by="ada")
+
+    toolkit = kit(room, confirm, approval_ttl_s=0.2)
+    journal = toolkit.gate.journal
+    message = call(named(toolkit, "hms-send-message"), room_id=ROOM, message="hi")
+    assert message.content.startswith("Not executed")
+    [row] = journal.actions()
+    waited.set()
+    while (last := journal.events(row.id)[-1]).kind != "late_answer":
+        pass  # the callback's thread writes it
+    assert (last.by, last.way) == ("ada", "callback")
     assert room.posts == []
 
 

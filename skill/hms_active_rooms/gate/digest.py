@@ -1,4 +1,4 @@
-"""Canonical JSON and its SHA-256: what an approval and an action id are bound to."""
+"""Canonical JSON and its SHA-256, from which digests and action ids are made."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
-_AWARE, _NAIVE = (
-    json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=moment)
-    for moment in (datetime.isoformat, lambda at: at.replace(tzinfo=None).isoformat())
-)
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
 
 
-def canonical(value: object, *, naive: bool = False) -> str:
-    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text.
-
-    Args:
-        value: what JSON can hold, and moments.
-        naive: leave out the moments' time zone.
-    """
-    return (_NAIVE if naive else _AWARE).encode(value)
+def canonical(value: object) -> str:
+    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text. `value`: JSON
+    values and datetimes."""
+    return _JSON.encode(value)
 
 
 def digest(value: Mapping[str, object]) -> str:
@@ -30,6 +23,6 @@ def digest(value: Mapping[str, object]) -> str:
 
 
 def short_name(*parts: str) -> str:
-    """A typeable name of 12 base32 characters (60 bits) for these parts, e.g. an action id."""
+    """A typeable name of 12 base32 characters (60 bits) for these parts, such as an action id."""
     raw = hashlib.sha256(canonical(list(parts)).encode()).digest()
     return base64.b32encode(raw)[:12].decode().lower()

@@ -1,9 +1,10 @@
-"""One interrupt for a whole turn, in the shape LangChain's human-in-the-loop UIs render and answer.
+"""One interrupt for a whole turn, in the shape that LangChain's human-in-the-loop UIs use.
 
 Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
 Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
-by position. `digest` is the request's, in `action_requests`: it ties the answer to what was
-shown, since LangGraph gives a plain resume to whatever is pending. Pure.
+
+by position. `digest` is that of the request, in `action_requests`. It ties the answer to what was
+shown, since LangGraph gives a resume value without an id to any pending interrupt. Pure.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from hms_active_rooms.gate.approval import BadAnswerError, parse_answer
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The interrupt value for questions as `gate.view.question` has them. `problem` says what was
-    wrong with the last answer."""
+    """The interrupt value for these questions (dicts made by `gate.view.question`). `problem`, if
+    set, says why the last answer did not count."""
     value: dict[str, Any] = {
         "action_requests": list(requests),
         "review_configs": [
@@ -31,15 +32,16 @@ def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
-    """One answer for each request, in order, each matched exactly and to its question.
+    """One answer for each request, in order; each matches an answer model and names the right
+    digest.
 
     Args:
         answer: what the graph was resumed with.
         requests: what was asked.
-        plain_answers: take answers without a digest, from UIs that know LangChain's shape only.
+        plain_answers: accept answers without a digest, from UIs that only know LangChain's shape.
 
     Raises:
-        BadAnswerError: a wrong shape, a wrong count, or one that is no answer; none counts then.
+        BadAnswerError: wrong shape, wrong count, or one invalid answer; then no answer counts.
     """
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('expected {"decisions": [...]}')
@@ -53,7 +55,7 @@ def parse_hitl_answer(
         if plain_answers and isinstance(one, dict):
             one = {"digest": request["digest"], **one}
         digest = parse_answer(one).digest
-        # A question without a digest is of a row that is broken since: no answer moves it.
+        # A question without a digest is about a broken row, which no answer can change.
         if digest is not None and request["digest"] and digest != request["digest"]:
             raise BadAnswerError("the digest is not the one that was asked")
         answers.append(one)

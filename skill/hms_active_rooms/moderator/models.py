@@ -1,4 +1,4 @@
-"""Chat models by object or by name; the offline `commands` model is the default."""
+"""Makes the chat model, from an object or a name; the offline model `commands` is the default."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _HINT = (
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """The chat model itself, the offline one, or one by its `init_chat_model` name.
+    """The chat model itself, the offline one, or one by its name for `init_chat_model`.
 
     Raises:
-        ConfigurationError: the extra is missing, there is no such model, or its provider wants
-            something more, mostly a key.
+        ConfigurationError: the extra is not installed, there is no such model, or its provider
+            needs more, mostly a key.
     """
     if isinstance(model, BaseChatModel):
         return model
