@@ -107,8 +107,7 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt, at least what the server asks for; None: make
-        none."""
+        """Seconds until the next attempt, at least what the server asks for; None: no attempt."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
         helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
@@ -227,8 +226,8 @@ class Sending:
         return await self._summed_up(fates, last, wait=True)
 
     async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
-        """Record how one person's request ended. Without `ended`, that it begins, and prolong the
-        lease; returns None, or why it must not be sent."""
+        """Record how one person's request ended. Without `ended`: record that it begins, and
+        prolong the lease; returns None, or why it must not be sent."""
 
         def step(tx: Writing) -> Fate | None:
             row, lease = self.action.id, lease_s(self.client, self.policy)
@@ -333,8 +332,7 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether the claim of `action` still holds the row; else the row was given back, and maybe
-    claimed anew."""
+    """Whether the claim of `action` holds the row, which was not given back since."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 

@@ -141,7 +141,6 @@ def _is_new_turn(state: ModeratorState) -> bool:
 
 
 def _heard(state: ModeratorState, new: dict[str, Any]) -> list[AnyMessage]:
-    """The messages after an update."""
     if not (updates := new.get("messages")):
         return state["messages"]
     before: list[Any] = list(state["messages"])
@@ -189,7 +188,6 @@ class _Nodes:
         return _said(heard, new, said)
 
     async def acall_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """`call_model`, asynchronously."""
         new = await self._entered(state, config) if _is_new_turn(state) else {}
         heard = _heard(state, new)
         said = self._limit(heard) or await self._model.ainvoke(self._told(heard))
@@ -333,7 +331,6 @@ class _Nodes:
     # --- tools -----------------------------------------------------------------------------
 
     async def tools(self, task: CallTask, config: RunnableConfig) -> dict[str, Any]:
-        """Run one call that only reads."""
         call = task["call"]
         return {"messages": [await self._tools[call["name"]].ainvoke(call, config)]}
 

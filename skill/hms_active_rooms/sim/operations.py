@@ -180,8 +180,6 @@ def path_pattern(path: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation."""
-
     name: str  # its name for faults and in the request log
     method: Literal["GET", "POST"]
     path: str

@@ -231,8 +231,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Somebody leaves, or (`abrupt`) their connection breaks: then a ghost stays listed until
-        the server notices."""
+        """Somebody leaves; or (`abrupt`) their connection breaks, and a ghost stays listed."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]

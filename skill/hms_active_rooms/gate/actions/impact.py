@@ -52,8 +52,7 @@ class Person:
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """What `now` means for a call to this person: another role or user id asks again, a name
-        not."""
+        """For a call to this person, who is `now` by now: a new role or user id asks again."""
         if not self.same_person(now):
             return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."

@@ -228,8 +228,8 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """The rows that match `Which` and are in one of these states (none named: any), the newest
-        first; at most `limit`."""
+        """At most `limit` rows that match `Which`, in any of these states (none: all), newest
+        first."""
         any_of = [self._filters({**which, "state": state}) for state in states]
         fit = any_of or [self._filters(which)]
         age = actions.c.created_at

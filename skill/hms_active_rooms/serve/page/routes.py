@@ -281,7 +281,7 @@ def _route(
     work: Callable[..., Awaitable[_Answer]],
     session: Callable[[Request], Session] | None = None,
 ) -> Route:
-    """`session` finds whose the request is, if `work` answers only a person who is logged in."""
+    """`session`: finds a request's session, if `work` answers only people who are logged in."""
 
     async def serve(request: Request) -> Response:
         try:
