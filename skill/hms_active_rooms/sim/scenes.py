@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hms_active_rooms.sim.records import IdSource, PeerKind, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
@@ -31,8 +31,7 @@ class SceneError(ValueError):
     """A scene cannot be used. The text names the file and the place in it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
