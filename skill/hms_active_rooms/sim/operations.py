@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from inspect import signature
-from typing import Final, Literal, cast, get_type_hints
+from typing import Final, Literal, cast
 from urllib.parse import parse_qsl
 
 from hms_active_rooms.sim.records import UNSET_TIME, Delivery, Json, Peer, nanos_text
@@ -191,9 +191,8 @@ class Operation:
 
     def fields(self) -> dict[str, type]:
         """Names and types of what it reads."""
-        types = get_type_hints(self.run)
-        known = signature(self.run).parameters.values()
-        return {each.name: types[each.name] for each in known if each.kind is each.KEYWORD_ONLY}
+        known = signature(self.run, eval_str=True).parameters.values()
+        return {each.name: each.annotation for each in known if each.kind is each.KEYWORD_ONLY}
 
 
 _ROOM: Final = "/active-rooms/{room_id}"

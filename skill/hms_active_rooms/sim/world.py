@@ -105,7 +105,7 @@ class World:
             asked_for = [at for at, _, _, requested in self._due if requested]
             if asked_for:
                 self._ahead += max(max(asked_for) - self.now(), timedelta())
-                self._land(max(asked_for))
+                self._land()
 
     def reset(self) -> None:
         """Back to the state after the setup: same rooms, same people, same ids."""
@@ -318,8 +318,7 @@ class World:
         }
         self.tell("session.close.success", room, session, stopped, at=at)
 
-    def _land(self, until: datetime | None = None) -> None:
-        until = until or self.now()
-        while self._due and self._due[0][0] <= until:
+    def _land(self) -> None:
+        while self._due and self._due[0][0] <= self.now():
             at, _, happens, _ = heapq.heappop(self._due)
             happens(at)
