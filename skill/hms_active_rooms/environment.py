@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Final
@@ -38,14 +39,14 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
-    """Raises ConfigurationError for a variable that begins with `HMS_` (in any case of letters) and
-    is no setting: a misspelled setting might leave a protection off."""
+    """Raises ConfigurationError for a variable that begins with `HMS_` (in any case of letters, and
+    with dashes or dots for underscores) and is no setting: a misspelled setting might leave a
+    protection off."""
     for name in environ:
-        if not name.upper().startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
+        plain = re.sub("[-. ]", "_", name.strip().upper())
+        if not plain.startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
             continue
-        if name.upper().startswith(FAMILIES):
-            raise unknown_setting(name, [name.upper()])
-        raise unknown_setting(name, KNOWN)
+        raise unknown_setting(name, [plain] if plain.startswith(FAMILIES) else KNOWN)
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:

@@ -42,7 +42,7 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Say which extra is missing when one of its modules cannot be imported."""
+    """If a module cannot be imported, raise ConfigurationError, which names the missing extra."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -252,6 +252,7 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
     for said in wholes:
         assert len(roster({"peers": {A: {}}, **said})) == 1
     heads: dict[str, str] = {"x-total-count": "1", "x-total-pages": "0", "x-has-more": "false"}
+    heads |= {"link": '</next>; rel="prev"', "x-pagination": '{"totalCount": 1}'}
     assert len(answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **heads)) == 1
 
 
@@ -260,6 +261,7 @@ def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
         *(("link", '<...?start=9>; rel="next"'), ("x-next-page", "2")),
         *(("content-range", "items 0-0/5"), ("x-total-pages", "5")),
         *(("x-total-count", "5"), ("x-total", "2"), ("x-has-more", "true")),
+        *(("link", '</a>; rel="last next"'), ("x-pagination", '{"TotalCount": 5}')),
     ):
         with pytest.raises(BadResponse, match="one page of a longer list"):
             answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})

@@ -538,6 +538,7 @@ async def test_a_row_left_sent_by_a_dead_worker_is_looked_at_and_not_sent(
     action = await approved(gate, call)
     late = whose == "its lease is over"
     claimed_by(gate, action, "elsewhere" if late else a_gone_worker(), 0 if late else 3600)
+    assert "may have been executed" in outcome(await gate.get(action.id))
     settled = await gate.run(action.id)
     # Person by person, nobody's request is on record: it surely was not executed.
     each = action.shown.kind == "remove-each"

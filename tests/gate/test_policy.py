@@ -229,6 +229,9 @@ def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
         ("hms_policy_protected_roles", "HMS_POLICY_PROTECTED_ROLES"),
         ("Hms_Journal", "HMS_JOURNAL"),
         ("HMS_JURNAL", "HMS_JOURNAL"),
+        ("HMS-JOURNAL", "HMS_JOURNAL"),
+        ("hms.policy.rooms", "HMS_POLICY_ROOMS"),
+        (" HMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
         ("HMS_APROVER_TOKEN_ADA", "HMS_APPROVER_TOKEN"),
     ],
 )

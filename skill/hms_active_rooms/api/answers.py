@@ -6,6 +6,7 @@ anything that looks like a token.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -74,7 +75,7 @@ _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
 """Headers that may tell of pages, without their `X-`."""
-_NEXT_PAGE: Final = re.compile(r"rel *= *\"?next\b", re.IGNORECASE)
+_NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
 class Failure(NamedTuple):
@@ -105,7 +106,12 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     except RecursionError:
         raise Unusable(wire.CUT_OFF, "its answer is nested too deeply") from None
     length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
-    refuse_page({name: headers.get(f"x-{name}") for name in _PAGES}, length)
+    told: dict[str, object] = {n: v for n in _PAGES if (v := headers.get(f"x-{n}"))}
+    if pagination := headers.get("x-pagination"):
+        with contextlib.suppress(ValueError, RecursionError):
+            told["pagination"] = json_document(pagination.encode())
+    if told:
+        refuse_page(told, length)
     return found
 
 

@@ -57,6 +57,5 @@ def normal_id(given: object) -> object:
 
 
 def shown(value: object) -> str:
-    """A refused value for an error text. Of a value that is no text only the type, since it may be
-    long or secret."""
+    """A refused value for an error text; if it is no text, its type, since it may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

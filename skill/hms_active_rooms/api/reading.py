@@ -87,7 +87,7 @@ _FAILED: Final = re.compile(
 _SAID: Final = ("status", "statustext", "state", "result", "outcome", "code")
 _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
 _STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
-_OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?|endtime")
+_OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?")
 _OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "inactive"}
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: its groups, and the commands in the order the help lists them."""
+"""The whole command line: its groups, and the commands in the order of the help."""
 
 from __future__ import annotations
 

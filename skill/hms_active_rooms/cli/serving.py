@@ -1,5 +1,5 @@
-"""`mcp`, `serve` and `sim`, which run until Ctrl-C: the tools for other programs, the approvals page
-for people, and the simulated 100ms."""
+"""`mcp`, `serve` and `sim`, which run until Ctrl-C: the tools for other programs, the approvals
+page for people, and the simulated 100ms."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 URL_VARIABLE: Final = "HMS_SERVER_URL"
-"""Where people and programs reach the server, when that is not the address it binds."""
+"""Where people and programs reach the server, if not at the address it listens on."""
 
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
@@ -99,7 +99,7 @@ def mcp(
 
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            # A thread waits for standard input, and nothing else than a client ends that.
+            # A thread reads standard input, and only the client can end that.
             signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
@@ -128,7 +128,7 @@ def serve(
 
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
-    """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
+    """Serve MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their links."""
     from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
@@ -163,7 +163,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
             screen.err(f"Approvals page, {whose}, once: {link}")
 
     def new_links() -> None:
-        with suppress(screen.OutputLost):  # whoever read it may be gone, and the server goes on
+        with suppress(screen.OutputLost):  # if nobody reads the output, the server goes on
             links()
 
     def announce() -> None:
@@ -196,7 +196,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings; tokens come from the environment, since an option would show them."""
+    """The guard's settings; tokens come from the environment, since others can see options."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -212,7 +212,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
 
 
 def public_url(environ: Mapping[str, str]) -> str:
-    """The address that was set for people and programs, as an origin; "" for none."""
+    """The address in `HMS_SERVER_URL`, as an origin; "" if it is not set."""
     from hms_active_rooms.serve.guard import origin_host
 
     given = environ.get(URL_VARIABLE, "")
@@ -222,13 +222,13 @@ def public_url(environ: Mapping[str, str]) -> str:
             f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
             hint="Write https://rooms.example, without a path.",
         )
-    # Browsers leave the usual port out of Origin.
+    # Browsers leave the default port out of Origin.
     return url.removesuffix(":443" if url.startswith("https:") else ":80")
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The base URL that people and programs are told. Where it is `bound` to every address, its
-    first further name stands for it. Pure."""
+    """The base URL to tell people and programs. If the server listens on every address, it has the
+    first of `--allow-host` as host. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -237,8 +237,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones.
-    Refused requests and trouble are logged to standard error, since output may be the protocol."""
+    """A server's toolkit. If the environment or the policy file names rooms, `rooms` may only be
+    some of them. Logs go to standard error, since standard output may carry the protocol."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -270,7 +270,7 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
 
 def guides() -> dict[str, str]:
-    """The skill's files for programs to read, by path; none when they did not come along."""
+    """The skill's files for programs to read, by path; empty if they are not installed."""
     with suppress(ConfigurationError):
         read = ("SKILL.md", "references/")
         return {path: text.decode() for path, text in files().items() if path.startswith(read)}
@@ -279,7 +279,7 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn what stops a simulator, or keeps it from being imported, into errors of ours."""
+    """Turn errors of the simulator, and of importing it, into errors of this package."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError

@@ -79,8 +79,7 @@ class BadAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Refuse:
-    """Passed in place of an answer when no person can decide: the action is rejected, and the model
-    is told the `reason`."""
+    """In place of an answer: nobody can decide. The action is rejected; the model gets `reason`."""
 
     reason: str
 
@@ -126,7 +125,7 @@ class ApprovalRequest:
 
 
 Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
-"""A callback that asks a person. What is no `Decision` and no answer model is a refusal."""
+"""A callback that asks a person. A return value that is no valid answer rejects the call."""
 
 
 _MAX_REASON_CHARS = 2000
@@ -242,11 +241,9 @@ def record_decision(
     *,
     by: str,
     way: Way,
-    policy: Policy,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """`Gate.decide`, inside a transaction. `policy` says how long a grant lasts and how many people
-    it covers."""
+    """`Gate.decide`, inside a transaction."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same error for both, so that callers learn nothing about rooms that are not theirs.
@@ -330,8 +327,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """A row for the next revision of the call of `row`. It expires in `ttl_s` seconds; None: as
-    `row`."""
+    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: as `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -347,8 +343,8 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """The row that a person approved "for the rest of this session", if that covers this one now:
-    the same call with other words, asked for in the same conversation by the same process."""
+    """The row that a person approved "for the rest of this session" and that covers `action` too:
+    the same call with other words, asked in the same conversation by the same process; or None."""
     if action.gate != "soft":
         return None
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)

@@ -194,7 +194,7 @@ class Gate:
                 row.
             place: the place of a graph where the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: a row of the same call, made under another name of the requester.
+            sent: a sent row of the same call by a requester of another name, to tell about.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
@@ -276,15 +276,13 @@ class Gate:
         return row
 
     def _unasked(self, tx: Writing, action: Action) -> Action:
-        way: Way = "grant"
         if self.policy.runs_unasked(action.tool):
-            way = "unattended" if action.tool in self.policy.unattended else "relaxed"
-            by = "policy"
-        elif (granted := approval.grant_for(tx, action, self.policy)) is not None:
-            by = granted.decided_by
-        else:
-            return action
-        return action.decided("approved", by, way, tx.now())
+            way: Way = "unattended" if action.tool in self.policy.unattended else "relaxed"
+            return action.decided("approved", "policy", way, tx.now())
+        granted = approval.grant_for(tx, action, self.policy)
+        return (
+            action.decided("approved", granted.decided_by, "grant", tx.now()) if granted else action
+        )
 
     # --- ask and decide --------------------------------------------------------------------
 
@@ -332,12 +330,9 @@ class Gate:
             InvalidCall: there is no such action.
             BrokenRecord: the row contradicts its events.
         """
-        policy = self.policy
         return await sending.write_in_thread(
             self.journal,
-            lambda tx: approval.record_decision(
-                tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms
-            ),
+            lambda tx: approval.record_decision(tx, action_id, answer, by=by, way=way, rooms=rooms),
         )
 
     async def drive(
@@ -429,13 +424,11 @@ class Gate:
         """
 
         def take_back(tx: Writing) -> list[Action]:
-            no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
+            no, taken = Reject(reason or "withdrawn"), list[Action]()
             tx.revoke_grants(thread, by=by, way="message")
             for row in tx.actions(*records.UNSENT, thread=thread, limit=None):
                 with skip_if_broken(row.id):
-                    decided = approval.record_decision(
-                        tx, row.id, no, by=by, way="message", policy=policy
-                    )
+                    decided = approval.record_decision(tx, row.id, no, by=by, way="message")
                     taken.append(decided.action)
             return taken
 
@@ -539,8 +532,7 @@ class Gate:
                 sending.give_back(self.journal, row, "the claim was not used")
 
     def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
-        """The checks of `_claim`, in its transaction. A row that passes all of them moves to
-        `sent`."""
+        """The checks of `_claim`, in its transaction. A row that passes all moves to `sent`."""
         change, room, policy = look.change, look.room, self.policy
         row = tx.get(action.id)
         if row is None:
@@ -681,8 +673,8 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Then the same call, made anew, runs it and nobody is asked again. Other programs' have rules
-    of their own."""
+    """Whether the row is approved and held back, so that the same call, made anew, runs it without
+    asking. Never rows of other programs (REST, MCP), for which `serve` has its own rules."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))

@@ -22,7 +22,7 @@ from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ApiError, RateLimited
 from hms_active_rooms.gate.actions import result as outcomes
 from hms_active_rooms.gate.actions.change import GONE, StateChange
-from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, person_of
+from hms_active_rooms.gate.actions.impact import Drift, Person, person_of
 from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, Result
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
@@ -68,11 +68,6 @@ class Sending:
     change: Drift  # who is affected now, and what else to report
     attempt: int = 1  # how many attempts this worker has made, with this one
 
-    @property
-    def shown(self) -> Impact:
-        """What the person was shown."""
-        return self.action.shown
-
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Read the room until it shows the effect or `Policy.verify_s` has passed: a removal shows
         late, and peers who dropped off stay listed for 60 s. Without `wait`, read once."""
@@ -83,7 +78,7 @@ class Sending:
             try:
                 # Only the first look may take as long as it needs.
                 async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_PAUSE_S)):
-                    seen = await self.action.call.seen(self.client, self.shown, people)
+                    seen = await self.action.call.seen(self.client, self.action.shown, people)
             except TimeoutError:
                 pass  # keep what the look before showed
             except ApiError as error:
@@ -92,11 +87,9 @@ class Sending:
             assert seen is not None
             # Count by clock and by pauses: reads take time, and a clock can be set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
-            if seen.gone is False and left_s <= 0:
-                why = f"not visible after {self.policy.verify_s:g} s"
-                return replace(seen, why=why)
             if seen.gone or left_s <= 0:
-                return seen
+                late = f"not visible after {self.policy.verify_s:g} s"
+                return replace(seen, why=late) if seen.gone is False else seen
             await self.sleep(min(pause_s, left_s))
             left_s -= pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -114,8 +107,7 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt, at least what the server asks for; None: make
-        none."""
+        """Seconds until the next attempt, at least what the server asks for; None: no attempt."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
         helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
@@ -171,7 +163,7 @@ class Sending:
         Raises:
             ApiError: the request was surely not executed.
         """
-        call, shown, total = self.action.call, self.shown, self.change.total
+        call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.apart(shown):
             return await self._send_each(parts)
         lost: ApiError | None = None
@@ -203,8 +195,8 @@ class Sending:
     async def look_for_it(self) -> Ended:
         """Read the room once for the effect of an earlier request whose outcome is unknown. If each
         person got a request, the recorded steps tell for whom one was sent."""
-        call, people = self.action.call, self.shown.people
-        if call.apart(self.shown):
+        call, people = self.action.call, self.action.shown.people
+        if call.apart(self.action.shown):
             steps = await asyncio.to_thread(self.journal.steps, self.action.id)
             known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
             # A request that started and has no recorded end may have been executed.
@@ -213,42 +205,40 @@ class Sending:
         if not call.visible:
             return "unknown", self.action.result
         seen = await self._watch(people, wait=False)
-        return outcomes.unanswered(call, self.shown, None, seen)
+        return outcomes.unanswered(call, self.action.shown, None, seen)
 
     async def _send_each(self, parts: Sequence[StateChange]) -> Ended:
         going = {p.id for p in self.change.people}
         fates: dict[str, Fate] = {}
         last: ApiError | None = None
-        for person, part in zip(self.shown.people, parts, strict=True):
+        for person, part in zip(self.action.shown.people, parts, strict=True):
             fate: Fate | None = "not sent"
             if not isinstance(last, _ABORTS_THE_REST):
-                fate = await self._start_step(person.id)
+                fate = await self._step(person.id)
             if fate is None:
                 fate = "skipped"
                 if person.id in going:
                     fate, error = await self._send_to(person, part)
                     last = error or last
-                await self._end_step(person.id, fate)
+                await self._step(person.id, fate)
             fates[person.id] = fate
         await self._hold()  # for the look, which takes time too
         return await self._summed_up(fates, last, wait=True)
 
-    async def _start_step(self, peer_id: str) -> Fate | None:
-        """Record that one person's request starts, and prolong the lease. Returns None, or why the
-        request must not be sent."""
+    async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
+        """Record how one person's request ended. Without `ended`: record that it begins, and
+        prolong the lease; returns None, or why it must not be sent."""
 
-        def start(tx: Writing) -> Fate | None:
-            if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
-                return "not sent"  # the row was taken from this worker
-            if peer_id in tx.steps(self.action.id):
-                return "unknown"  # it was started before
-            tx.step(self.action.id, peer_id, "sending")
+        def step(tx: Writing) -> Fate | None:
+            if ended is None:
+                if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
+                    return "not sent"  # another worker holds the row
+                if peer_id in tx.steps(self.action.id):
+                    return "unknown"  # it was started before
+            tx.step(self.action.id, peer_id, ended or "sending")
             return None
 
-        return await write_in_thread(self.journal, start)
-
-    async def _end_step(self, peer_id: str, fate: Fate) -> None:
-        await write_in_thread(self.journal, lambda tx: tx.step(self.action.id, peer_id, fate))
+        return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
         """Remove one person: returns what became of them, and the error. Reads the peer first,
@@ -276,7 +266,7 @@ class Sending:
     async def _summed_up(
         self, fates: dict[str, Fate], error: ApiError | None, *, wait: bool
     ) -> Ended:
-        people = self.shown.people
+        people = self.action.shown.people
         sent = [p for p in people if fates[p.id] in ("removed", "unknown")]
         seen = await self._watch(sent, wait=wait) if sent else Observation(gone=True)
         if seen.gone is not None:
@@ -345,8 +335,7 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether the claim of `action` still holds the row; else the row was given back, and maybe
-    claimed anew."""
+    """Whether the claim of `action` holds the row, which was not given back since."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 

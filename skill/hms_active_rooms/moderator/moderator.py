@@ -140,7 +140,6 @@ def _is_new_turn(state: ModeratorState) -> bool:
 
 
 def _heard(state: ModeratorState, new: dict[str, Any]) -> list[AnyMessage]:
-    """The messages after an update."""
     if not (updates := new.get("messages")):
         return state["messages"]
     before: list[Any] = list(state["messages"])
@@ -188,7 +187,6 @@ class _Nodes:
         return _said(heard, new, said)
 
     async def acall_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """`call_model`, asynchronously."""
         new = await self._entered(state, config) if _is_new_turn(state) else {}
         heard = _heard(state, new)
         said = self._limit(heard) or await self._model.ainvoke(self._told(heard))
@@ -293,7 +291,7 @@ class _Nodes:
     async def _changed(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """Results of the calls that change the room; of how many of them a person is asked."""
+        """Results of the calls that change the room, and how many of them ask a person."""
         asks = Interrupts(self._gate, place, self._pause)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
@@ -332,7 +330,6 @@ class _Nodes:
     # --- tools -----------------------------------------------------------------------------
 
     async def tools(self, task: CallTask, config: RunnableConfig) -> dict[str, Any]:
-        """Run one call that only reads."""
         call = task["call"]
         return {"messages": [await self._tools[call["name"]].ainvoke(call, config)]}
 

@@ -76,8 +76,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard lets through. Pages of other origins cannot call: there are no CORS
-    headers."""
+    """What the guard lets through. Without CORS headers, pages of other origins cannot call."""
 
     hosts: tuple[str, ...] = _LOOPBACK
     """Allowed names in the Host header, without port."""
@@ -115,7 +114,7 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """Whose token each is, by its hash: how long a look takes tells nothing of a token."""
+        """Whose token each is, by its hash: so the time of a look-up tells nothing about tokens."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}
@@ -244,8 +243,7 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """Whether a request may go on: its `Principal`, or why not. `headers`: by name in lower case,
-    all values. Pure."""
+    """The `Principal` of a request, or why it is refused. `headers`: names in lower case. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:

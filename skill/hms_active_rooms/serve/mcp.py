@@ -240,7 +240,7 @@ PROGRESS_S: Final = 15.0
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 LATE: Final = "it was given for another question. Too late, nothing is sent"
-"""Why an answer does not count that names another question, or was asked for by another one."""
+"""Why an answer does not count: it names another question, or answers another one's form."""
 
 _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
@@ -417,8 +417,7 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """The question, with what tells it from every other one. `before`: why the last answer
-        decided nothing."""
+        """The question, unlike every other one. `before`: why the last answer did not count."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."

@@ -92,7 +92,7 @@ class Problem(BaseModel):
 
 
 class Approval(_Model):
-    """A yes to exactly what was shown."""
+    """An approval of exactly what was shown."""
 
     digest: Digest = Field(description="Of the request: what is approved.")
     scope: Scope = Field(default="once", description="Calls from outside are approved once each.")
@@ -102,7 +102,7 @@ class Approval(_Model):
 
 
 class Rejection(_Model):
-    """A no."""
+    """A rejection."""
 
     reason: ReasonText = Field(default="", max_length=2000, description="Told to whoever asked.")
     digest: Digest | None = Field(default=None, description="Of the request; may be left out.")
@@ -129,7 +129,7 @@ class Tools(_Model):
 
 
 class ToolAnswer(_Model, Generic[Data]):
-    """What a tool answers."""
+    """The answer to a tool call."""
 
     text: str = Field(description="For a model.")
     data: Data
@@ -161,7 +161,7 @@ class ShownAction(_Model):
 
 
 class DecidedAction(_Model):
-    """What became of a decision that counts."""
+    """The result of a decision that counts."""
 
     text: str
     action: ActionView

@@ -1,4 +1,4 @@
-"""Scenes: the format of a scene file, the built-in ones, and how a scene becomes a world."""
+"""Scenes: the format of a scene file, the built-in scenes, and how a scene becomes a world."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room. `id` is for scenes of your own; the built-in ones have theirs."""
+    """The room of a scene. `id` is for your own scenes; the built-in ones have theirs."""
 
     name: str
     id: RoomId = ""
@@ -44,8 +44,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` of them with `{n}` in the name and the user id. A text is repeated so
-    many `..._times`, to make a very long one."""
+    """One person, or `count` people with `{n}` in name and user id. A text is repeated as often as
+    its `..._times` says, to make a very long one."""
 
     name: str
     role: str
@@ -83,10 +83,10 @@ class Scene(_Part):
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """A built-in scene by name, or a scene file of your own by path (ending in .yaml).
+    """A built-in scene by name, or your own scene file by path (ending in .yaml).
 
     Raises:
-        SceneError: no such scene; the file cannot be read, is no YAML, or says something unknown.
+        SceneError: no such scene, or the file cannot be read, is no YAML or has unknown parts.
     """
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
@@ -115,7 +115,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of a scene's room: its own, the built-in scene's, or one made from the name."""
+    """The id of a scene's room: its own, the built-in scene's, or one made from its name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 
@@ -126,8 +126,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """A world with the scene's room and people in it: a scene, or one by `load_scene`. Same scene,
-    same ids. `settings` and `clock` (None: the machine's) are those of `World`."""
+    """A world with the room and people of a scene, or of the scene that `load_scene` finds. The
+    same scene gives the same ids. `settings` and `clock` (None: the machine's): see `World`."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     told = {} if clock is None else {"clock": clock}
@@ -137,11 +137,11 @@ def build_world(
 def _populate(world: World, scene: Scene) -> None:
     room = world.add_room(name=scene.room.name, id=room_id_of(scene), roles=scene.room.roles)
     seen: Counter[str] = Counter()
-    # Whoever came first joins first: it is their join that opens the session.
+    # In the order in which they came, since the first one opens the session.
     for person in sorted(scene.people, key=lambda person: -person.minutes_ago):
         name, user_id, peer_id = person.name, person.user_id, ""
         if person.count == 1:
-            # A peer's id depends on the name alone, so that editing a scene keeps the others'.
+            # The peer id depends only on the name, so that editing a scene keeps the ids of others.
             seen[name] += 1
             label = f"{name}/{seen[name]}"
             user_id = user_id or world.ids.uuid_for(f"user/{label}")

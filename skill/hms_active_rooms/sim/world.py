@@ -1,8 +1,8 @@
 """The state behind the simulated API: rooms, sessions, peers, and how they change.
 
-No HTTP here and no background task. What takes a moment in the real service (removals, endings,
-ghosts) is dated and lands when somebody looks. Every public method takes the lock, so the server's
-thread and a test may share a world.
+No HTTP here and no background task. What takes a moment in the real service (removals, ends,
+ghosts) is scheduled, and happens when the state is next read. Every public method takes the lock,
+so the server's thread and a test can share a world.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """The world does not do that; `status` and `message` are the API's own."""
+    """The world refuses; `status` and `message` are what the API answers."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
@@ -47,16 +47,16 @@ class World:
     """One simulated account.
 
     Args:
-        setup: fills the world, now and again at each `reset()`.
+        setup: fills the world, now and at each `reset()`.
         settings: delays, switches and credentials.
-        clock: the wall clock, aware and in UTC; the world's time is this plus what was advanced.
-        ids: where ids come from.
+        clock: the wall clock, aware UTC; the world's time is this plus the time advanced.
+        ids: makes the ids.
 
     Attributes:
-        clock: the wall clock, which tokens are checked against.
+        clock: the wall clock, by which tokens are checked.
         lock: hold it while using a `Room`, `Session` or `Peer` that a method returned.
         deliveries: every accepted message and who got it.
-        webhooks: every event since the setup, in the shapes the real service posts.
+        webhooks: every event since the setup, in the shapes that the real service posts.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class World:
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
-        # When, in which order, what, and whether somebody asked for it through the API.
+        # When, a sequence number, what happens, and whether it was requested through the API.
         self._due: list[tuple[datetime, int, Callable[[datetime], None], bool]] = []
         self._order = itertools.count()
         self.reset()
@@ -84,11 +84,11 @@ class World:
     # Time
 
     def now(self) -> datetime:
-        """The world's present moment."""
+        """The world's present time."""
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
-        """Let time pass, thirty years in all at most."""
+        """Let time pass; at most thirty years in all."""
         if advance_s < 0:
             raise ValueError("time only goes forward")
         with self.lock:
@@ -99,7 +99,7 @@ class World:
             self._land()
 
     def settle(self) -> None:
-        """Land every removal and ending that was asked for. Ghosts stay until their time."""
+        """Let every requested removal and end happen. Ghosts stay until their time."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]
@@ -108,14 +108,14 @@ class World:
                 self._land()
 
     def reset(self) -> None:
-        """Back to the state after the setup: same rooms, same people, same ids."""
+        """Go back to the state after the setup: same rooms, same people, same ids."""
         with self.lock:
             self._rooms.clear()
             self._due.clear()
             self._ahead = timedelta()
             self.ids.restart()
             self._setup(self)
-            # What happened before anybody could watch is scenery, not an event.
+            # The events of the setup are not kept.
             self.webhooks.clear()
             self.deliveries.clear()
 
@@ -147,7 +147,7 @@ class World:
             return list(self._rooms.values())
 
     def room(self, room_id: str) -> Room:
-        """A room of the account, whoever is in it."""
+        """A room of the account, with or without people in it."""
         with self.lock:
             self._land()
             room = self._rooms.get(room_id)
@@ -171,7 +171,7 @@ class World:
         return peer
 
     def peers(self, room_id: str) -> list[Peer]:
-        """Copies of who is listed in a room now, in the order they joined; nobody if idle."""
+        """Copies of the peers listed in a room now, in the order they joined; [] if it is idle."""
         with self.lock:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []
@@ -196,13 +196,13 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Somebody joins, or joined `ago_s` seconds ago; the first one opens a session. Empty ids are
-        new UUIDs; a screen is shared only if the role may."""
+        """Somebody joins, or joined `ago_s` seconds ago; the first one opens a session. Empty ids
+        become new UUIDs. A screen is shared only if the role allows it."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
             if room.session is not None and room.session.ending is not None:
-                # An end without a lock lets people in at once, into a new session.
+                # After an end without a lock, people can join at once, in a new session.
                 room.session.ending(self.now())
             peer = Peer(
                 id=peer_id or self.ids.uuid(),
@@ -230,8 +230,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Somebody leaves by their own will, or (`abrupt`) their connection breaks: a ghost stays
-        listed until the server notices."""
+        """Somebody leaves; or (`abrupt`) their connection breaks, and a ghost stays listed."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -262,8 +261,8 @@ class World:
         /,
         **more: Json,
     ) -> None:
-        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0; `more`
-        is what this kind tells besides the fields of session and peer."""
+        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
+        `more`: what this kind of event has besides the fields of session and peer."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -279,15 +278,15 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Let `happens(at)` run at the first look after that moment. `requested`: somebody asked for
-        it through the API (a removal, an ending); a ghost times out by itself."""
+        """Run `happens(at)` when the state is first read after that moment. `requested`: by
+        somebody through the API (a removal, an end); a ghost's timeout is not."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
     def drop(
         self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
-        """Take a peer off the list; the last one closes the session. Twice is once."""
+        """Take a peer off the list, if it is there; the last one closes the session."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)

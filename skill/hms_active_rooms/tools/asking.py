@@ -200,12 +200,10 @@ class Interrupts:
     def _hear(
         self, tx: Writing, rows: dict[str, Action], ids: Sequence[str], answers: Sequence[object]
     ) -> None:
-        by, policy = self._by, self._gate.policy
+        by = self._by
         for action_id, answer in zip(ids, answers, strict=True):
             with skip_if_broken(action_id):
-                decided = record_decision(
-                    tx, action_id, answer, by=by, way="interrupt", policy=policy
-                )
+                decided = record_decision(tx, action_id, answer, by=by, way="interrupt")
                 newest = decided.newest
                 # A call can run the row of an earlier call that was held back.
                 same = [key for key, one in rows.items() if one.call_key == newest.call_key]
@@ -330,8 +328,7 @@ def _by_callback(gate: Gate, confirm: Confirm) -> Callable[[ApprovalRequest], Aw
                 return answer
             # Nobody waits for it any more; that it came is on record.
             with gate.journal.write() as tx:
-                late: Any = {"by": "callback", "way": "callback", "policy": gate.policy}
-                record_decision(tx, request.action_id, answer, **late)
+                record_decision(tx, request.action_id, answer, by="callback", way="callback")
             return None
 
         try:

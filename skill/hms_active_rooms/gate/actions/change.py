@@ -156,8 +156,7 @@ class StateChange(Arguments, ABC):
         """
 
     def apart(self, impact: Impact) -> Sequence[StateChange]:
-        """One call for each person shown, if each is removed by a request of their own; else
-        empty."""
+        """One call for each person shown, if each is removed by an own request; else empty."""
         return ()
 
     async def seen(
@@ -181,7 +180,7 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
-        """A sentence: what an accepted call did."""
+        """A sentence that says what an accepted call did."""
 
     def condition(self, impact: Impact) -> str:
         """A sentence that the room shows the effect; it names no cause."""
@@ -193,8 +192,7 @@ class StateChange(Arguments, ABC):
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The outcome when the answer is a 404 because the effect was there before. Empty: a 404 means
-    that the request failed."""
+    """The outcome after a 404: the effect was there before. Empty: a 404 is a failure."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, validated like any call.
@@ -220,7 +218,7 @@ def reason_lines(reason: str | None) -> list[str]:
 
 
 def explain(error: ValidationError) -> str:
-    """One line: which arguments are wrong and why. Long names are shortened."""
+    """One line that says which arguments are wrong and why. Long names are shortened."""
     return explain_all(error.errors(include_url=False, include_input=False))
 
 

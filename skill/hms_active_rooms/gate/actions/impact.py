@@ -32,7 +32,7 @@ SHOWN_ROLES = 12
 """How many roles, largest first, a question, a roster or a view lists; it sums up the others."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
-"""How a list or an object begins that came in place of a name."""
+"""The beginning of the JSON of a list or an object, which came in place of a role or user id."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # difflib's similarity ratio of two role names
@@ -53,7 +53,7 @@ class Person:
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """For a call that names this person: another role or user id asks again, a new name not."""
+        """For a call to this person, who is `now` by now: a new role or user id asks again."""
         if not self.same_person(now):
             return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -284,7 +284,7 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if the policy protects one of them, or could."""
+    """Raises PolicyRefusal if one of these people is protected, or 100ms does not tell whether."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

@@ -31,10 +31,6 @@ Found = TypeVar("Found")
 
 _LEAST_KEY_CHARS = 32
 
-_GONE = (
-    "The journal was in memory and is closed, or of another process: nothing can be recorded in it."
-)
-
 
 def default_url(state_dir: Path | None = None) -> str:
     """The URL of a SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
@@ -108,7 +104,10 @@ class Journal:
     def _open(self) -> Database:
         with self._opening:
             if self._url == ":memory:" and (self._closed or self._process != os.getpid()):
-                raise JournalError(_GONE)
+                raise JournalError(
+                    "The journal was in memory and is closed, or of another process: nothing can "
+                    "be recorded in it."
+                )
             if self._opened is None:
                 from hms_active_rooms.gate.journal.engines import Database
 

@@ -21,7 +21,7 @@ from hms_active_rooms.gate.journal.store import Reading, Row, Writing
 from hms_active_rooms.gate.journal.tables import actions, asks, events
 
 EXPORTED = "exported"
-"""The event that says, in `upto`, which event of an action is the newest one in a file."""
+"""Event: the action is in an export; `upto` is the number of its newest event there."""
 
 _AT_ONCE = 100
 """Calls that are pruned in one transaction, so that other writers do not wait long."""
@@ -96,7 +96,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
 
 
 def _upto(tx: Writing, action_id: str) -> int:
-    """The newest event of an action that is in a file; 0: none."""
+    """The number of an action's newest event that is in a file; 0 if none is."""
     upto = sa.select(sa.func.max(events.c.data["upto"].as_integer()))
     return tx.db.scalar(upto.where(events.c.action_id == action_id, events.c.kind == EXPORTED)) or 0
 

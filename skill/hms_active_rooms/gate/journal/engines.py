@@ -53,7 +53,7 @@ _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
     | {"ncpfs", "davfs", "sshfs", "s3fs", "rclone", "gcsfuse", "ceph-fuse", "juicefs", "goofys"}
     | {"ocfs2", "gfs2", "gpfs", "orangefs", "mfs", "blobfuse2", "mountpoint-s3", "afpfs"}
-    # What a machine shares with the virtual ones on it.
+    # File systems that a machine shares with the virtual machines on it.
     | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
 """File systems that another machine can write to, which SQLite's WAL mode does not notice."""
@@ -497,30 +497,23 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Create the journal so that only its owner can read the names and messages in it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    refuse_network(path.parent)
+    """Create the journal so that only its owner can read the names and messages in it, where SQLite
+    can share and lock it."""
+    name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # SQLite's shared memory is seen by every process of this machine, but by no other machine.
+    parts = folder.resolve().parts
+    kind = next((mounts[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in mounts), "")
+    if kind.removeprefix("fuse.") in _NETWORK:
+        raise _refused(f"The folder of {name} is on a network file system ({kind})")
     path.touch(mode=0o600, exist_ok=True)
-    # The files that hold SQLite's locks lie beside it, by its name.
-    name = quoted(str(path), 300)
+    # SQLite's lock files are beside the journal, with names made from its name.
     if path.stat().st_nlink > 1:
         raise _refused(f"The file {name} has another name too, a hard link, with locks of its own")
-    if path.resolve().parts in _mounts():
+    if path.resolve().parts in mounts:
         raise _refused(f"The file {name} is mounted without its folder, and so without its locks")
-    if not _locks(path.parent):
-        raise _refused(f"The folder {quoted(str(path.parent), 300)} does not lock files")
-
-
-def refuse_network(folder: Path) -> None:
-    """Raises JournalError for a folder that another machine can write to: SQLite's shared memory is
-    seen by every process of this machine, but not by the other machine."""
-    parts, kinds = folder.resolve().parts, _mounts()
-    of = [kinds[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in kinds]
-    kind = of[0].removeprefix("fuse.") if of else ""
-    if kind in _NETWORK:
-        raise _refused(
-            f"The folder {quoted(str(folder), 300)} is on a network file system ({kind})"
-        )
+    if not _locks(folder):
+        raise _refused(f"The folder of {name} does not lock files")
 
 
 def _mounts() -> dict[tuple[str, ...], str]:
@@ -533,8 +526,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether the second of two open files (as of two processes) is refused the first one's
-    lock."""
+    """Whether the second of two open files, as of two processes, cannot lock what the first has."""
     if sys.platform != "linux":
         return True
     import fcntl

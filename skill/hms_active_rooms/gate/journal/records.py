@@ -327,13 +327,10 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
     `contradiction`, unless the row cannot be read at all."""
     found = {name: row[name] for name in _PLAIN}
     try:
-        for name, known in _KNOWN.items():
-            if row[name] not in known:
-                raise ValueError(f"the {name} {row[name]!r} is not known")
-        if broken := [name for name, value in found.items() if value is NO_TIME]:
-            raise ValueError(f"{broken[0]} is no time")
-        if not isinstance(row["revision"], int):
-            raise ValueError("revision is no number")
+        odd = [name for name, known in _KNOWN.items() if row[name] not in known]
+        odd += [name for name, value in found.items() if value is NO_TIME]
+        if odd or not isinstance(row["revision"], int):
+            raise ValueError(f"the value of {(odd or ['revision'])[0]} is none that it can have")
         # 0.1.0 wrote the code of a refusal as `code`.
         result = {("error" if name == "code" else name): v for name, v in row["result"].items()}
         found |= {

@@ -228,8 +228,8 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """The rows that match `Which` and are in one of these states (none named: any), the newest
-        first; at most `limit`."""
+        """At most `limit` rows that match `Which`, in any of these states (none: all), newest
+        first."""
         any_of = [self._filters({**which, "state": state}) for state in states]
         fit = any_of or [self._filters(which)]
         age = actions.c.created_at
@@ -286,8 +286,8 @@ class Reading:
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
-        """The rows of a conversation that a person approved after a moment "for the rest of this
-        session", unless that was taken back, or the row was."""
+        """The rows of a conversation that a person approved after `since` "for the rest of this
+        session"; without those where this, or the approval, was taken back."""
         rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -504,8 +504,8 @@ class Writing(Reading):
             self.note(action_id, "told", way="call")
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """End every "for the rest of this session" of a conversation. Rows that were read before
-        are read again by whoever moves them."""
+        """End every "for the rest of this session" of a conversation. This changes its rows: read a
+        row again before you move it."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

@@ -64,7 +64,6 @@ _KINDS: Final = {
 }
 
 _Answer = Response | dict[str, Any]
-_Handler = Callable[["Request"], Awaitable[_Answer]]
 _Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 
@@ -170,7 +169,7 @@ class Page:
             *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES),
             *(Route(PATH + end, _file("page.html")) for end in ("", "/")),
             _route("POST", "/login", self._login),
-            *(_route(*place, self._of_person(work)) for place, work in works.items()),
+            *(_route(*place, work, self._session) for place, work in works.items()),
         ]
         self.entry = Entry(routes, self._feed.running)
 
@@ -185,14 +184,6 @@ class Page:
         anybody. All earlier links become invalid."""
         self._logins.forget_links()
         return {name: self.login_link(base_url, name) for name in people or ("",)}
-
-    def _of_person(self, work: _Work) -> _Handler:
-        """A handler that answers only a person who is logged in."""
-
-        async def serve(request: Request) -> _Answer:
-            return await work(request, self._session(request))
-
-        return serve
 
     def _session(self, request: Request) -> Session:
         cookie = request.cookies.get(_cookie_name(request), "")
@@ -284,10 +275,17 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
     return serve
 
 
-def _route(method: str, path: str, work: _Handler) -> Route:
+def _route(
+    method: str,
+    path: str,
+    work: Callable[..., Awaitable[_Answer]],
+    session: Callable[[Request], Session] | None = None,
+) -> Route:
+    """`session`: finds a request's session, if `work` answers only people who are logged in."""
+
     async def serve(request: Request) -> Response:
         try:
-            found = await work(request)
+            found = await (work(request, session(request)) if session else work(request))
         except (Refused, ActiveRoomsError) as error:
             found = await on_error(request, error)
         response = Json(found) if isinstance(found, dict) else found
