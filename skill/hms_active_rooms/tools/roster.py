@@ -226,16 +226,11 @@ def fitting(
     while True:
         fewer = replace(view, rows=rows[:kept])
         texts = written(fewer)
-        over = (whole := sum(map(token_bound, texts))) - budget
-        if over > 0 and kept > 1:
-            # The text around the rows depends on them, so the rest is measured again. Most of the
-            # rows to drop are measured together, as if all cost the same; the last ones one by one.
-            too_many = kept
-            kept -= (kept - 1) * over // whole
-            over -= token_bound("".join(map(row, rows[kept:too_many])))
-            while kept > 1 and over > 0:
-                kept -= 1
-                over -= token_bound(row(rows[kept]))
+        # The text around the rows depends on them, so what is left is measured again.
+        over = sum(map(token_bound, texts)) - budget
+        while kept > 1 and over > 0:
+            too_many, kept = kept, kept - 1
+            over -= token_bound(row(rows[kept]))
         while kept + 1 < too_many and over + (cost := token_bound(row(rows[kept]))) <= 0:
             kept, over = kept + 1, over + cost
         if kept == len(fewer.rows):
