@@ -166,8 +166,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
         try:
             action, question = _run(gate, action, desk)
             if question is None:
-                if said_yes and action.state == "rejected":
-                    desk.notice(already(action))  # somebody said no before it was sent
+                if said_yes and action.state == "rejected" and (words := already(action)):
+                    desk.notice(words)  # somebody said no before it was sent
                 return action
             answer = ask(question, desk, on_bad=decide)
             if answer is None:
@@ -180,9 +180,10 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             left = still_open(blocking.run(gate.latest(action.id)), desk.settings)
             error.hint = " ".join(filter(None, (screen.hint_of(error), left)))
             raise
-        if not decided.counted and (words := decided.problem or already(decided.action)):
+        words = decided.problem or already(decided.action, decided.newest)
+        if not decided.counted and words:
             desk.notice(words)
-        action = decided.action
+        action = decided.newest
         said_yes = decided.counted and action.state == "approved"
 
 
@@ -196,7 +197,8 @@ def _run(gate: Gate, action: Action, desk: Desk) -> tuple[Action, ApprovalReques
     if action.state == "approved":
         then = ", then looking at the room" if action.call.visible else ""
         desk.notice(f"Sending it{then} ...")
-    action = blocking.run(gate.drive(action, later, by=person_here(), way=desk.way))
+    with screen.progress("Waiting for 100ms", desk.shown):
+        action = blocking.run(gate.drive(action, later, by=person_here(), way=desk.way))
     return action, asked[-1] if asked else None
 
 
