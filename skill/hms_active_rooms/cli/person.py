@@ -197,7 +197,7 @@ def _run(gate: Gate, action: Action, desk: Desk) -> tuple[Action, ApprovalReques
     if action.state == "approved":
         then = ", then looking at the room" if action.call.visible else ""
         desk.notice(f"Sending it{then} ...")
-    with screen.Progress("Waiting for 100ms", desk.shown).shown():
+    with screen.progress("Waiting for 100ms", desk.shown):
         action = blocking.run(gate.drive(action, later, by=person_here(), way=desk.way))
     return action, asked[-1] if asked else None
 
