@@ -1237,6 +1237,14 @@ def test_a_folder_may_have_any_name(
         Journal(json.loads(url), create=False).close()
 
 
+def test_a_path_of_bytes_that_are_no_text_is_one_path_for_all(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/caf\udcff.sqlite"
+    Journal(url).close()
+    Journal(url, create=False).close()
+    with closing(Journal(f"{url}?mode=ro")) as journal:
+        assert journal.actions() == []
+
+
 def test_white_space_around_a_url_makes_no_other_journal(tmp_path: Path) -> None:
     Journal(f" sqlite:///{tmp_path}/j.sqlite\n").close()
     assert (tmp_path / "j.sqlite").exists()

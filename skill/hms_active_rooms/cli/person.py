@@ -167,10 +167,11 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             if action.state == "approved":
                 then = ", then looking at the room" if action.call.visible else ""
                 desk.notice(f"Sending it{then} ...")
-            action = blocking.run(gate.run(action))
+            with screen.progress("Waiting for 100ms", desk.shown):
+                action = blocking.run(gate.run(action))
             if action.state != "proposed":
-                if said_yes and action.state == "rejected":
-                    desk.notice(already(action))  # somebody said no before it was sent
+                if said_yes and action.state == "rejected" and (words := already(action)):
+                    desk.notice(words)  # somebody said no before it was sent
                 return action
             blocking.run(gate.asked(action, desk.way))
             # Not by `Gate.drive`: the person answers in this thread, not in the event loop's.
@@ -185,9 +186,10 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             left = still_open(blocking.run(gate.latest(action.id)), desk.settings)
             error.hint = " ".join(filter(None, (screen.hint_of(error), left)))
             raise
-        if not decided.counted and (words := decided.problem or already(decided.action)):
+        words = decided.problem or already(decided.action, decided.newest)
+        if not decided.counted and words:
             desk.notice(words)
-        action = decided.action
+        action = decided.newest
         said_yes = decided.counted and action.state == "approved"
 
 
