@@ -230,13 +230,10 @@ class Sending:
         prolong the lease; returns None, or why it must not be sent."""
 
         def step(tx: Writing) -> Fate | None:
-            if ended is None:
-                if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
-                    return "not sent"  # another worker holds the row
-                if peer_id in tx.steps(self.action.id):
-                    return "unknown"  # it was started before
-            tx.step(self.action.id, peer_id, ended or "sending")
-            return None
+            row, lease = self.action.id, lease_s(self.client, self.policy)
+            if ended is None and not tx.renew(row, lease_s=lease):
+                return "not sent"  # another worker holds the row
+            return None if tx.step(row, peer_id, ended or "sending") else "unknown"
 
         return await write_in_thread(self.journal, step)
 

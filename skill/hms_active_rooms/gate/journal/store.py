@@ -485,10 +485,13 @@ class Writing(Reading):
         until = self.now() + timedelta(seconds=lease_s)
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
-    def step(self, action_id: str, peer_id: str, state: str) -> None:
-        """Record that one person's request is about to leave, or what became of it."""
-        steps = {**self.steps(action_id), peer_id: state}
-        self._execute(_SET_STEPS, {"steps": steps}, id=action_id)
+    def step(self, action_id: str, peer_id: str, state: str) -> bool:
+        """Record that one person's request is about to leave ("sending"), or what became of it.
+        Returns False, and writes nothing, if it is about to leave and was before."""
+        if peer_id in (steps := self.steps(action_id)) and state == "sending":
+            return False
+        self._execute(_SET_STEPS, {"steps": {**steps, peer_id: state}}, id=action_id)
+        return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
         """Record items at a place of a graph. Returns False, and writes nothing, if it has some."""
