@@ -192,6 +192,9 @@ def test_waiting_follows_an_action_that_was_edited(
     assert after.code == 0
     assert after.json["edited_from"] == old
     assert f"Went on as  {after.json['action_id']} (done)" in call("actions", "show", old).out
+    told = call("approve", old)
+    assert (told.code, "Message sent" in told.out) == (0, True)
+    assert "with other words" in told.err
 
 
 def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, call: Run) -> None:
@@ -252,6 +255,7 @@ def test_ctrl_c_while_an_approved_request_is_on_its_way_says_that_it_may_have_be
     child.expect(QUESTION)
     child.sendline("yes")
     executed(sim)
+    child.expect(r"Waiting for 100ms \.\.\. \d+ s")
     child.sendintr()
     code, rest = ended(child)
     assert code == 5
@@ -294,6 +298,8 @@ def test_what_ended_is_exported_to_a_new_file_and_only_then_pruned(
     assert call("actions", "prune", "--before", "2000-01-01", "--json").json["deleted"] == 0
     assert "Deleted 1 action from" in call("actions", "prune", "--before", later).out
     assert [row["action_id"] for row in call("actions", "--json").json["actions"]] == [open_still]
+    for command in (("actions", "show", waiting), ("reject", waiting)):
+        assert "had ended, and was deleted from the journal" in call(*command).err
     assert call("actions", "prune", "--before", "soon").code == 2
 
 

@@ -165,6 +165,7 @@ def test_a_journal_that_cannot_be_written_stops_everything(
         assert done.code in (1, 2)
         assert done.err.count("\n") == 1
         assert "journal" in done.err
+        assert "hard link" not in done.err
     assert sim.requests == ()
 
 
@@ -211,6 +212,7 @@ def test_an_unknown_model_is_told_wherever_it_was_named(call: Run, sim: Simulati
     for command in (("chat", ROOM), ("demo",)):
         assert_one_line(call(*command, "--model", "no-such-model"), 2, "no-such-model")
         assert_one_line(call(*command, HMS_MODEL="no-such-model"), 2, "no-such-model")
+        assert_one_line(call(*command, "--model", ""), 2, "it names none")
     named = call("demo", "--model", "commands", HMS_MODEL="no-such-model")
     assert (named.code, "No language model is in this demo" in named.out) == (0, True)
     assert_one_line(call("demo", HMS_MODLE="commands"), 2, "HMS_MODEL")

@@ -383,9 +383,10 @@ def test_what_became_of_each_persons_request_is_kept_with_the_row() -> None:
     action = at(journal, "sent", journal.now())
     assert journal.steps(action.id) == {}
     with journal.write() as tx:
-        tx.step(action.id, "p", "sending")
-        tx.step(action.id, "another", "sending")
-        tx.step(action.id, "p", "removed")
+        assert tx.step(action.id, "p", "sending")
+        assert not tx.step(action.id, "p", "sending")
+        assert tx.step(action.id, "another", "sending")
+        assert tx.step(action.id, "p", "removed")
     assert journal.steps(action.id) == {"p": "removed", "another": "sending"}
     assert journal.get(action.id) == action
 
@@ -1235,6 +1236,14 @@ def test_a_folder_may_have_any_name(
             Journal(str(file))
         url = told.value.hint.partition("give: ")[2].rstrip(".")
         Journal(json.loads(url), create=False).close()
+
+
+def test_a_path_of_bytes_that_are_no_text_is_one_path_for_all(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/caf\udcff.sqlite"
+    Journal(url).close()
+    Journal(url, create=False).close()
+    with closing(Journal(f"{url}?mode=ro")) as journal:
+        assert journal.actions() == []
 
 
 def test_white_space_around_a_url_makes_no_other_journal(tmp_path: Path) -> None:

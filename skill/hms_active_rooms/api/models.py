@@ -73,8 +73,7 @@ def as_list(value: object) -> object:
 
 
 def _ids(value: object) -> object:
-    """A list of ids. Null counts as an empty list (Go writes it so); of a map the keys are taken,
-    of objects their ids."""
+    """A list of ids. Null is an empty list (in Go); of a map the keys, of objects their ids."""
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]

@@ -60,8 +60,7 @@ class PerLoop:
         finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held:
-        """The pool of the running loop, which stays open while it is entered. Raises InvalidCall
-        after `aclose`."""
+        """The running loop's pool, open while it is entered. Raises InvalidCall after `aclose`."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:

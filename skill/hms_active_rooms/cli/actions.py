@@ -21,7 +21,6 @@ from hms_active_rooms.cli.settings import (
     Json,
     Settings,
     existing,
-    finite,
     open_gate,
     open_journal,
     person_here,
@@ -115,11 +114,7 @@ def show(
     wait: Annotated[
         float | None,
         Option(
-            min=0,
-            max=86_400,
-            callback=finite,
-            metavar="SECONDS",
-            help="Wait up to SECONDS for the action to end.",
+            min=0, max=86_400, metavar="SECONDS", help="Wait up to SECONDS for the action to end."
         ),
     ] = None,
     all: All = False,
@@ -246,7 +241,10 @@ def approve(action: ActionId, settings: Settings) -> int:
     from hms_active_rooms.gate.view import already
 
     with open_journal(settings) as book:
-        row = existing(book, action)
+        named = existing(book, action)
+        row = book.latest(named.call_key) or named
+    if row.id != named.id:
+        screen.err(already(named, row) or f"The action {named.id} went on as {row.id}.")
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)

@@ -140,7 +140,7 @@ class Conversation:
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
-        except sqlite3.Error:  # of the checkpoints: the journal has its own
+        except sqlite3.Error:  # of the checkpoints: the journal has errors of its own
             self._tell_what_is_left(since)
             raise
         except KeyboardInterrupt:

@@ -19,14 +19,7 @@ from typer import Context, Option
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.main import SIGNALS
-from hms_active_rooms.cli.settings import (
-    Json,
-    Scene,
-    Settings,
-    finite,
-    journal_of,
-    refuse_idle,
-)
+from hms_active_rooms.cli.settings import Json, Scene, Settings, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.installing import extra
@@ -187,11 +180,10 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        lifespan = app.on_signal(new_links)
-        entries += [rest_entry(toolkit, page_url), page.entry, app.Entry(lifespan=lifespan)]
-    server = app.Server(app.create_app(toolkit, *entries, guard=guard))
+        app.on_signal(new_links)
+        entries += [rest_entry(toolkit, page_url), page.entry]
+    server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
     with listener, suppress(KeyboardInterrupt):
-        announce()
         server.run(sockets=[listener])
 
 
@@ -304,10 +296,7 @@ def sim(
     delay_s: Annotated[
         float,
         Option(
-            metavar="SECONDS",
-            min=0,
-            callback=finite,
-            help="How long a removal or an end takes to show.",
+            metavar="SECONDS", min=0, max=3600, help="How long a removal or an end takes to show."
         ),
     ] = 0.3,
     foreign_room: Annotated[

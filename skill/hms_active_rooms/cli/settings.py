@@ -3,7 +3,6 @@ the options and the environment name."""
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ from functools import wraps
 from inspect import Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
-from typer import Argument, BadParameter, Context, Option
+from typer import Argument, Context, Option
 
 from hms_active_rooms import blocking
 from hms_active_rooms.api.ids import parse_room_id
@@ -123,13 +122,19 @@ def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal
 
 def existing(journal: Journal, action_id: str) -> Action:
     """The row of an action. Raises InvalidCall if this journal has none."""
-    action = journal.get(storable(action_id.strip().lower()))
-    if action is None:
+    wanted = storable(action_id.strip().lower())
+    if (action := journal.get(wanted)) is not None:
+        return action
+    if journal.events(wanted):  # the event that says that it was deleted
         raise InvalidCall(
-            f"There is no action {quoted(action_id)} in the journal {journal.place}.",
-            hint="List them with: hms-active-rooms actions",
+            f"The action {quoted(action_id)} had ended, and was deleted from the journal "
+            f"{journal.place}.",
+            hint="It is in a file that `actions export` wrote.",
         )
-    return action
+    raise InvalidCall(
+        f"There is no action {quoted(action_id)} in the journal {journal.place}.",
+        hint="List them with: hms-active-rooms actions",
+    )
 
 
 @contextmanager
@@ -196,13 +201,6 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if isinstance(value, str) and storable(value) != value:
             raise InvalidCall(f"The {name} is no text: {quoted(value)}.", hint="Write it in UTF-8.")
-
-
-def finite(number: float | None) -> float | None:
-    """The number of an option. Raises BadParameter for NaN and infinity."""
-    if number is not None and not math.isfinite(number):
-        raise BadParameter(f"{number} is not a number to count with.")
-    return number
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json as jsons
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,7 +92,7 @@ def install(
     text = f"Installed {NAME} {__version__}: {there} ({len(made)} files)."
     screen.result({**told, "command": str(command)}, text, as_json=json)
     if not json:
-        screen.err(f"Its command: python3 {command} --help")
+        screen.err(f"Its command: python3 {shlex.quote(str(command))} --help")
 
 
 def _refusal(target: Path, *, force: bool) -> str:

@@ -79,8 +79,7 @@ class BadAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Refuse:
-    """Passed in place of an answer when no person can decide: the action is rejected, and the model
-    is told the `reason`."""
+    """In place of an answer: nobody can decide. The action is rejected; the model gets `reason`."""
 
     reason: str
 
@@ -328,8 +327,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """A row for the next revision of the call of `row`. It expires in `ttl_s` seconds; None: as
-    `row`."""
+    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: as `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),

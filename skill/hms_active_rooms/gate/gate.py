@@ -532,8 +532,7 @@ class Gate:
                 sending.give_back(self.journal, row, "the claim was not used")
 
     def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
-        """The checks of `_claim`, in its transaction. A row that passes all of them moves to
-        `sent`."""
+        """The checks of `_claim`, in its transaction. A row that passes all moves to `sent`."""
         change, room, policy = look.change, look.room, self.policy
         row = tx.get(action.id)
         if row is None:

@@ -44,8 +44,7 @@ def gate_for(hints: Hints) -> Gate:
 def _texts(
     check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
 ) -> PlainValidator:
-    """A validator for a list of texts: applies `check` to each, and keeps them in `kind`, an
-    immutable type."""
+    """A validator for lists of texts: applies `check` to each; keeps an immutable `kind`."""
 
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
@@ -215,8 +214,7 @@ _PLAIN: Final = {
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""What a variable's list may hold unquoted: the characters of roles, user ids, room ids and
-tools."""
+"""What a variable's list may hold unquoted: what roles, user ids, room ids and tools consist of."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises; RecursionError for lists nested too deeply."""

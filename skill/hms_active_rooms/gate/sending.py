@@ -108,8 +108,7 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt, at least what the server asks for; None: make
-        none."""
+        """Seconds until the next attempt, at least what the server asks for; None: no attempt."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
         helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
@@ -233,13 +232,10 @@ class Sending:
         prolong the lease; returns None, or why it must not be sent."""
 
         def step(tx: Writing) -> Fate | None:
-            if ended is None:
-                if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
-                    return "not sent"  # another worker holds the row
-                if tx.steps(self.action.id).get(peer_id, "not sent") != "not sent":
-                    return "unknown"  # it was started before
-            tx.step(self.action.id, peer_id, ended or "sending")
-            return None
+            row, lease = self.action.id, lease_s(self.client, self.policy)
+            if ended is None and not tx.renew(row, lease_s=lease):
+                return "not sent"  # another worker holds the row
+            return None if tx.step(row, peer_id, ended or "sending") else "unknown"
 
         return await write_in_thread(self.journal, step)
 
@@ -342,8 +338,7 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether the claim of `action` still holds the row; else the row was given back, and maybe
-    claimed anew."""
+    """Whether the claim of `action` holds the row, which was not given back since."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 

@@ -37,15 +37,16 @@ def describe(action: Action) -> str:
     return "\n".join(lines)
 
 
-def already(action: Action, *, edited: bool = False) -> str:
+def already(action: Action, newest: Action | None = None) -> str:
     """A sentence: which decision counted, whose, by which way and when; "" if no person's did.
 
     Args:
         action: the row that somebody was asked about.
-        edited: the call was approved with other words, in another row.
+        newest: the newest revision of the same call, in which it may have other words.
     """
     if action.decided_at is None or not by_person(action.decided_way):
         return ""
+    edited = newest is not None and newest.edited_from == action.id
     word = "rejected" if action.state == "rejected" and not edited else "approved"
     who = f"{quoted(action.decided_by, 60)} ({action.decided_way})"
     who += " with other words" if edited else ""

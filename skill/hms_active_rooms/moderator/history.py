@@ -75,8 +75,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls that ended in an error, with their messages, of the turn before the newest
-    message."""
+    """The calls of the turn before the newest message that failed, each with its message."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]

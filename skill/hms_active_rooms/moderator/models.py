@@ -36,10 +36,9 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
             hint=_HINT,
         ) from None
     try:
-        found = init_chat_model(model)
+        found, why = init_chat_model(model), "it names none"  # of "" it makes one to be named later
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
-        raise ConfigurationError(
-            f'The model {quoted(model)} cannot be used: "{message_of(error)}".', hint=_HINT
-        ) from None
-    assert isinstance(found, BaseChatModel)
+        found, why = None, f'"{message_of(error)}"'
+    if not isinstance(found, BaseChatModel):
+        raise ConfigurationError(f"The model {quoted(model)} cannot be used: {why}.", hint=_HINT)
     return found

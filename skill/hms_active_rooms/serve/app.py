@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -113,9 +113,10 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn for this application. When it stops, it first lets requests to the room finish."""
+    """uvicorn for this application. It calls `announce` once it serves. When it stops, it first lets
+    requests to the room finish."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, announce: Callable[[], None] = lambda: None) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
             scope[CONNECTIONS] = self._open_connections
             await app(scope, receive, send)
@@ -136,6 +137,7 @@ class Server(uvicorn.Server):
             proxy_headers=False,
         )
         super().__init__(config)
+        self._announce = announce
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
@@ -144,6 +146,15 @@ class Server(uvicorn.Server):
             getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
             for each in self.server_state.connections
         }
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        try:
+            if self.started:
+                self._announce()
+        except OSError:  # it cannot be written
+            await self.shutdown(sockets)
+            raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -160,27 +171,13 @@ class Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-def on_signal(work: Callable[[], None]) -> Lifespan:
-    """A lifespan that calls `work`, in the server's loop, whenever the signal `ASKED` comes. The
-    signal is caught from now on, since an uncaught one ends the process; if it comes before the
-    server runs, `work` is called at the start."""
-    early: list[object] = []
+def on_signal(work: Callable[[], None]) -> None:
+    """Call `work` between the tasks of the running loop whenever the signal `ASKED` comes; without a
+    running loop nothing is done. An uncaught one would end the process."""
+
+    def asked(*_: object) -> None:
+        with suppress(RuntimeError):  # no loop runs
+            asyncio.get_running_loop().call_soon_threadsafe(work)
+
     if ASKED is not None:
-        signal.signal(ASKED, lambda *given: early.append(given))
-
-    @asynccontextmanager
-    async def running() -> AsyncIterator[None]:
-        if ASKED is None:
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(ASKED, work)
-        if early:
-            work()
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(ASKED)
-            signal.signal(ASKED, signal.SIG_IGN)  # so that a late signal does not end the process
-
-    return running
+        signal.signal(ASKED, asked)

@@ -75,7 +75,6 @@ class Sessions:
         return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         headers = Headers(scope=scope)
         session, version = headers.get(HEADER, ""), headers.get(VERSION)
         has_one = session and (version is None or version in self._versions)

@@ -148,7 +148,7 @@ async def already_decided(gate: Gate, action: Action) -> Verdict:
 def told(action: Action, newest: Action) -> str:
     """What a person reads who answers the question of `action` after it was decided: whose decision
     counted, and what came of it. `newest`: the newest revision of the call. Pure."""
-    if words := already(action, edited=newest.edited_from == action.id):
+    if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
     went_on = f" {_now(newest)}" if newest.id != action.id else ""

@@ -76,8 +76,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard lets through. Pages of other origins cannot call: there are no CORS
-    headers."""
+    """What the guard lets through. Without CORS headers, pages of other origins cannot call."""
 
     hosts: tuple[str, ...] = _LOOPBACK
     """Allowed names in the Host header, without port."""
@@ -244,8 +243,7 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """Whether a request may go on: its `Principal`, or why not. `headers`: by name in lower case,
-    all values. Pure."""
+    """The `Principal` of a request, or why it is refused. `headers`: names in lower case. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:

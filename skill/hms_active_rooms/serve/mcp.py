@@ -417,8 +417,7 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """The question, with what tells it from every other one. `before`: why the last answer
-        decided nothing."""
+        """The question, unlike every other one. `before`: why the last answer did not count."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."

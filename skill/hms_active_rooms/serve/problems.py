@@ -1,7 +1,7 @@
-"""What the client of a refused or failed request is told: problem+json (RFC 9457), one HTTP status
-for each kind of error.
+"""What the client of a refused or failed request is told: problem+json (RFC 9457), with one HTTP
+status for each kind of error.
 
-No traceback and no text of an unexpected exception leaves the server or reaches its log: either may
+No traceback and no text of an unexpected exception leaves the server or reaches its log: these may
 hold a secret.
 """
 
@@ -55,8 +55,7 @@ _log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """JSON in ASCII, so that a name from a room can neither control a terminal nor break the
-    encoding. Never cached."""
+    """JSON in ASCII: a name in it cannot control a terminal or break the encoding. Not cached."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)

@@ -15,8 +15,6 @@ from hms_active_rooms.sim.records import Json
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request."""
-
     seq: int  # 1, 2, 3 in the order of arrival
     at: str  # the world's time
     operation: str  # its name, empty for an unknown path or method

@@ -156,8 +156,7 @@ class StateChange(Arguments, ABC):
         """
 
     def apart(self, impact: Impact) -> Sequence[StateChange]:
-        """One call for each person shown, if each is removed by a request of their own; else
-        empty."""
+        """One call for each person shown, if each is removed by an own request; else empty."""
         return ()
 
     async def seen(
@@ -193,8 +192,7 @@ class StateChange(Arguments, ABC):
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The outcome when the answer is a 404 because the effect was there before. Empty: a 404 means
-    that the request failed."""
+    """The outcome after a 404: the effect was there before. Empty: a 404 is a failure."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, validated like any call.

@@ -17,7 +17,6 @@ from typing import Literal
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
-from hms_active_rooms.gate.digest import short_name
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.looks import folded
 from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
@@ -53,8 +52,7 @@ class Person:
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """What `now` means for a call to this person: another role or user id asks again, a name
-        not."""
+        """For a call to this person, who is `now` by now: a new role or user id asks again."""
         if not self.same_person(now):
             return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -275,7 +273,9 @@ def _bounded(text: str) -> str:
     """The text; of a long one its beginning and a hash of it all, so that two long ones differ."""
     if len(text) <= MAX_TEXT_CHARS:
         return text
-    return f"{text[:MAX_TEXT_CHARS]}…{short_name(text)}"
+    return (
+        f"{text[:MAX_TEXT_CHARS]}…{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+    )
 
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:

@@ -478,7 +478,7 @@ def _reading(url: sa.URL, path: Path) -> sa.URL:
     written = any(os.access(place, os.W_OK) for place in places) if path.exists() else True
     if not written and not (log.exists() and log.stat().st_size):
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
-    name = given if given.startswith("file:") else f"file:{quote(str(path.absolute()))}"
+    name = given if given.startswith("file:") else f"file:{quote(os.fsencode(path.absolute()))}"
     return url.set(database=name, query=query)
 
 
@@ -508,10 +508,12 @@ def _make_private(path: Path) -> None:
         raise _refused(f"The folder of {name} is on a network file system ({kind})")
     path.touch(mode=0o600, exist_ok=True)
     # SQLite's lock files are beside the journal, with names made from its name.
-    if path.stat().st_nlink > 1:
-        raise _refused(f"The file {name} has another name too, a hard link, with locks of its own")
+    if path.is_file() and path.stat().st_nlink > 1:
+        raise _refused(
+            f"The file {name} has another name too, a hard link, with locks of its own: delete one"
+        )
     if path.resolve().parts in mounts:
-        raise _refused(f"The file {name} is mounted without its folder, and so without its locks")
+        raise _refused(f"The file {name} is mounted without its folder, which holds its locks")
     if not _locks(folder):
         raise _refused(f"The folder of {name} does not lock files")
 
@@ -526,8 +528,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether the second of two open files (as of two processes) is refused the first one's
-    lock."""
+    """Whether the second of two open files, as of two processes, cannot lock what the first has."""
     if sys.platform != "linux":
         return True
     import fcntl

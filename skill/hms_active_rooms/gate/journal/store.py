@@ -228,8 +228,8 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """The rows that match `Which` and are in one of these states (none named: any), the newest
-        first; at most `limit`."""
+        """At most `limit` rows that match `Which`, in any of these states (none: all), newest
+        first."""
         any_of = [self._filters({**which, "state": state}) for state in states]
         fit = any_of or [self._filters(which)]
         age = actions.c.created_at
@@ -485,10 +485,14 @@ class Writing(Reading):
         until = self.now() + timedelta(seconds=lease_s)
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
-    def step(self, action_id: str, peer_id: str, state: str) -> None:
-        """Record that one person's request is about to leave, or what became of it."""
-        steps = {**self.steps(action_id), peer_id: state}
-        self._execute(_SET_STEPS, {"steps": steps}, id=action_id)
+    def step(self, action_id: str, peer_id: str, state: str) -> bool:
+        """Record that one person's request is about to leave ("sending"), or what became of it.
+        Returns False, and writes nothing, if it is about to leave and has been before."""
+        steps = self.steps(action_id)
+        if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
+            return False
+        self._execute(_SET_STEPS, {"steps": {**steps, peer_id: state}}, id=action_id)
+        return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
         """Record items at a place of a graph. Returns False, and writes nothing, if it has some."""

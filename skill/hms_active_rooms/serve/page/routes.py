@@ -281,8 +281,7 @@ def _route(
     work: Callable[..., Awaitable[_Answer]],
     session: Callable[[Request], Session] | None = None,
 ) -> Route:
-    """`session`: finds the session of a request, if `work` answers only a person who is logged
-    in."""
+    """`session`: finds a request's session, if `work` answers only people who are logged in."""
 
     async def serve(request: Request) -> Response:
         try:
