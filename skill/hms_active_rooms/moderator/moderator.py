@@ -173,7 +173,8 @@ class _Nodes:
         self._model: Runnable[LanguageModelInput, AIMessage] = model.bind_tools(
             list(self._tools.values())
         )
-        self._system = SystemMessage(_prompt(room_id))
+        text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
+        self._system = SystemMessage(f"{text}\nRoom: {room_id}\n" if room_id else text)
         self._max_steps, self._max_prompts = max_steps, max_prompts
         self._plain_answers = plain_answers
 
@@ -426,8 +427,3 @@ def _result(
         artifact=artifact,
         status="error" if failed else "success",
     )
-
-
-def _prompt(room_id: str | None) -> str:
-    text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
-    return f"{text}\nRoom: {room_id}\n" if room_id else text

@@ -481,8 +481,9 @@ class Writing(Reading):
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
         """Record that one person's request is about to leave ("sending"), or what became of it.
-        Returns False, and writes nothing, if it is about to leave and was before."""
-        if peer_id in (steps := self.steps(action_id)) and state == "sending":
+        Returns False, and writes nothing, if it is about to leave and has been before."""
+        steps = self.steps(action_id)
+        if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
         self._execute(_SET_STEPS, {"steps": {**steps, peer_id: state}}, id=action_id)
         return True
