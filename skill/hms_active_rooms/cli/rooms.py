@@ -129,7 +129,9 @@ def send(
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
     role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
-    type: Annotated[str, Option(help='Message type; apps show "chat" in the chat.')] = "chat",
+    type: Annotated[
+        str, Option(help='Message type; apps show the type "chat" in a chat.')
+    ] = "chat",
 ) -> int:
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:
@@ -204,7 +206,7 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
 
     Raises:
         PeerNotFound: no name is the same, looks like it, or contains it.
-        InvalidCall: several names fit, or one that is not the same; the error lists them.
+        InvalidCall: several names fit, or one fits but differs; the error lists the people.
     """
     from hms_active_rooms.gate.actions.impact import person_of
 
