@@ -40,7 +40,7 @@ _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 def folded(name: str) -> str:
     """The name's letters: NFKC, case-folded, without invisible characters, blanks as one space."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
-    return _one_line(unicodedata.normalize("NFKC", plain).translate(_VISIBLE))
+    return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
 
 def skeleton(name: str) -> str:
@@ -50,7 +50,7 @@ def skeleton(name: str) -> str:
     by Unicode's confusables (Cyrillic "а", Greek "ο", "0" and "O", "m" and "rn"). "I", "l", "1" and
     "i" become the same, since "I" looks like "l" and case is ignored. Not for display.
     """
-    return _one_line(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS))
+    return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
 def glance(name: str) -> str:
@@ -97,10 +97,6 @@ def _seen(name: str) -> str:
     if head.isascii() and head.isprintable():
         return head
     return name[:SCANNED_CHARS].translate(_VISIBLE)[:SEEN_CHARS]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def visible(char: str) -> str:

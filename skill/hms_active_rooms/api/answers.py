@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
@@ -78,12 +78,8 @@ _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more",
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
-class Failure(NamedTuple):
-    """The error to raise, unless the call is a read to be sent again (after at least `wait_s`)."""
-
-    error: ApiError
-    read_again: bool
-    wait_s: float = 0.0
+Failure = tuple[ApiError, bool, float]
+"""The error to raise, whether a read is sent again instead, and after how many seconds at least."""
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
@@ -158,7 +154,7 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
     error, again, _ = _failure(cause, request, said, answer, hint, details)
     if isinstance(error, RateLimited):
         error.retry_after_s = wait
-    return Failure(error, again, wait or 0.0)
+    return error, again, wait or 0.0
 
 
 def _failure(
@@ -178,7 +174,7 @@ def _failure(
         request_id=shortened(sent_id, 100) if sent_id else None,
         details=details,
     )
-    return Failure(error, cause.read_again)
+    return error, cause.read_again, 0.0
 
 
 def _hint(request: Request) -> str | None:

@@ -103,9 +103,6 @@ class StaticToken:
         """None: a given token cannot be renewed."""
         return None
 
-    def __repr__(self) -> str:
-        return "StaticToken(**********)"
-
     def _expired(self) -> str:
         if not self._expires + 60 < self._clock():  # our clock may be wrong
             return ""
@@ -157,9 +154,6 @@ class SignedTokens:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
             return self._cached
-
-    def __repr__(self) -> str:
-        return "SignedTokens(**********)"
 
     def _sign(self) -> SecretStr:
         self._made_at = self._clock()

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import io
 import zlib
-from collections.abc import AsyncIterable, Awaitable
+from collections.abc import AsyncIterable, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -114,18 +114,12 @@ class Request:
         }
 
 
-class Headers(Protocol):
-    """The headers of an answer; names in any case."""
-
-    def get(self, key: str, /) -> str | None: ...
-
-
 class Answer(NamedTuple):
-    """An HTTP answer with its whole body, decompressed."""
+    """An HTTP answer with its whole body, decompressed. A header's name may be in any case."""
 
     status: int
     body: bytes
-    headers: Headers
+    headers: Mapping[str, str]
 
 
 class Unusable(Exception):
@@ -185,7 +179,7 @@ async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
 
 async def answer(
     status: int,
-    headers: Headers,
+    headers: Mapping[str, str],
     chunks: AsyncIterable[bytes],
     limit: int,
     library: Library,

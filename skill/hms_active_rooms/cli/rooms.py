@@ -129,9 +129,7 @@ def send(
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
     role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
-    type: Annotated[
-        str, Option(help='Message type; apps show the type "chat" in a chat.')
-    ] = "chat",
+    type: Annotated[str, Option(help='Message type; apps show "chat" in the chat.')] = "chat",
 ) -> int:
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:

@@ -275,16 +275,16 @@ def simulator_errors() -> Iterator[None]:
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError
-    try:
-        with extra("sim", "simulator", "uvicorn"):
+
+        try:
             yield
-    except SceneError as error:
-        raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
-    except ServerError as error:
-        raise ConfigurationError(
-            f"The simulator {error}.",
-            hint="Choose another --host or --port; 0 takes any free port.",
-        ) from None
+        except SceneError as error:
+            raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
+        except ServerError as error:
+            raise ConfigurationError(
+                f"The simulator {error}.",
+                hint="Choose another --host or --port; 0 takes any free port.",
+            ) from None
 
 
 def sim(

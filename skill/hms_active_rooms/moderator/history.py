@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 from uuid import uuid4
 
@@ -132,6 +133,7 @@ def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     which providers refuse.
     """
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
+    unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []
     for message in messages:
         if isinstance(message, ToolMessage):
@@ -139,9 +141,5 @@ def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         ordered.append(message)
         if isinstance(message, AIMessage):
             ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
-            ordered += [results.get(call_id) or _missing(call_id) for call_id in ids]
+            ordered += [results.get(call_id) or unknown(tool_call_id=call_id) for call_id in ids]
     return ordered
-
-
-def _missing(call_id: str) -> ToolMessage:
-    return ToolMessage("No result is known.", tool_call_id=call_id, status="error")

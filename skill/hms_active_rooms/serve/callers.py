@@ -151,9 +151,7 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
         who = principal(request.scope)
         token = who.name
         sessions, tag = request.scope.get(KEY, (None, ""))
-        if sessions and tag:
-            sessions.used(tag)
-        elif who == Principal() and CONNECTIONS in request.scope:
+        if not tag and who == Principal() and CONNECTIONS in request.scope:
             names = request.scope[CONNECTIONS]()
             tag, live = names.get(request.client, ""), frozenset(names.values())
     channel = ":".join(filter(None, (way, token, name)))

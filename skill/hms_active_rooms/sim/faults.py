@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from hms_active_rooms.sim.operations import OPERATIONS, UNAUTHORIZED, Answer, error
 from hms_active_rooms.sim.records import Json
@@ -27,7 +27,7 @@ _TEXTS: Final = {
 }
 
 
-class Fault(BaseModel):
+class Fault(BaseModel, extra="forbid", frozen=True):
     """One thing that goes wrong.
 
     Attributes:
@@ -47,8 +47,6 @@ class Fault(BaseModel):
         retry_after_s: sent as a Retry-After header, with `status`.
         size_bytes: how large the body of `oversized` is.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: FaultKind
     operation: str | None = Field(default=None, pattern=f"^({_NAMES})$")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 import jwt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,8 @@ class Settings:
 _JWS: Final = jwt.PyJWS(algorithms=["HS256"])
 
 
-class _Claims(BaseModel):
+class _Claims(BaseModel, strict=True, allow_inf_nan=False):
     # Python's JSON allows Infinity, with which a token would never expire.
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
     access_key: str
     type: Literal["management"]
     version: Literal[2]

@@ -17,7 +17,6 @@ from typing import Literal
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
-from hms_active_rooms.gate.digest import short_name
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.looks import folded
 from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
@@ -274,7 +273,9 @@ def _bounded(text: str) -> str:
     """The text; if it is long, its beginning and a hash of it all, so that long texts differ."""
     if len(text) <= MAX_TEXT_CHARS:
         return text
-    return f"{text[:MAX_TEXT_CHARS]}…{short_name(text)}"
+    return (
+        f"{text[:MAX_TEXT_CHARS]}…{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+    )
 
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
