@@ -56,7 +56,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run the action with other words: `changes` holds new values of message, type or reason.
+    """Run the action with other words: `changes` holds a new message, message type or reason.
 
     `changes` may repeat arguments that stay the same; `tool` may repeat the tool's name. With
     `whole`, as in LangChain's edits, `changes` must hold all arguments.
@@ -195,7 +195,7 @@ def parse_answer(answer: object) -> Decision:
     """The decision in an answer that matches an answer model exactly (no synonyms, no truthiness).
 
     Raises:
-        BadAnswerError: the answer matches none, or is a BadAnswerError.
+        BadAnswerError: the answer matches no model, or is a BadAnswerError.
     """
     if isinstance(answer, Decision):
         return answer
@@ -327,7 +327,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: as `row`."""
+    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: with `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
