@@ -258,10 +258,11 @@ async def as_adapter(script: str) -> bool:
 
     from hms_active_rooms import ActiveRoomsToolkit
     from hms_active_rooms.gate.journal import Journal
-    from hms_active_rooms.serve.app import create_app, serving
+    from hms_active_rooms.serve.app import create_app
     from hms_active_rooms.serve.guard import guard_settings
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.sim import environment, running_sim
+    from serve.people import serving
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the namespace is in beta, and says so

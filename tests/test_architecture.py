@@ -80,8 +80,8 @@ def test_a_library_is_imported_where_it_belongs() -> None:
         ("starlette", {"serve/"}),
         ("fastapi", {"serve/rest.py"}),
         ("uvicorn", {"sim/server.py", "serve/app.py"}),
-        ("mcp", {"serve/mcp.py", "serve/mcp_calls.py"}),
-        ("mcp_types", {"serve/mcp.py", "serve/mcp_calls.py"}),
+        ("mcp", {"serve/mcp.py"}),
+        ("mcp_types", {"serve/mcp.py"}),
     ]:
         users = {
             name

@@ -63,7 +63,7 @@ def test_seven_operations_and_five_tools(contract: Capability) -> None:
 
 def test_ours_says_of_each_tool_what_the_published_one_says() -> None:
     published = load(PUBLISHED)
-    assert capability().label == published.label
+    assert capability().info.label == published.info.label
     ours = {tool.name: (tool.description, tool.hints) for tool in capability().tools}
     for tool in published.tools:
         assert ours[tool.name] == (tool.description, tool.hints)

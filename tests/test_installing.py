@@ -29,7 +29,7 @@ class Installed:
             Installed(url="file:///src/rooms", dir_info={"editable": True}),
             "pip install -e '/src/rooms[cli]'",
         ),
-        (Installed(url="file:///src/rooms", dir_info={}), "pip install '/src/rooms[cli]'"),
+        (Installed(url="file:///my%20src/rooms", dir_info={}), "pip install '/my src/rooms[cli]'"),
         (
             Installed(url="https://h/r.git", vcs_info={"vcs": "git", "commit_id": "abc"}),
             "pip install 'hms-active-rooms[cli] @ git+https://h/r.git@abc'",

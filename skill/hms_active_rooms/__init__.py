@@ -1,9 +1,9 @@
-"""The safest way to let a language model moderate a live 100ms video room.
+"""Lets a language model moderate a live 100ms video room safely.
 
     from hms_active_rooms import ActiveRoomsToolkit, ActiveRoomsClient, Policy
 
-Five tools, one gate, one journal. What is named here is imported when first used, so
-that the command line and the API client start without LangChain.
+Five tools, one gate, one journal. The names below are imported when they are first used, so that
+the command line and the API client start without LangChain.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hms_active_rooms.api.client import ActiveRoomsClient, SyncActiveRoomsClient
-    from hms_active_rooms.errors import ActiveRoomsError
-    from hms_active_rooms.gate.approval import ApprovalRequest, Approve, Edit, Reject
-    from hms_active_rooms.gate.gate import Gate
-    from hms_active_rooms.gate.journal import Journal
-    from hms_active_rooms.gate.policy import Policy
-    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+    from hms_active_rooms.api.client import ActiveRoomsClient as ActiveRoomsClient
+    from hms_active_rooms.api.client import SyncActiveRoomsClient as SyncActiveRoomsClient
+    from hms_active_rooms.errors import ActiveRoomsError as ActiveRoomsError
+    from hms_active_rooms.gate.approval import ApprovalRequest as ApprovalRequest
+    from hms_active_rooms.gate.approval import Approve as Approve
+    from hms_active_rooms.gate.approval import Edit as Edit
+    from hms_active_rooms.gate.approval import Reject as Reject
+    from hms_active_rooms.gate.gate import Gate as Gate
+    from hms_active_rooms.gate.journal import Journal as Journal
+    from hms_active_rooms.gate.policy import Policy as Policy
+    from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit as ActiveRoomsToolkit
 
 __version__ = "0.1.0"
 
@@ -36,27 +40,14 @@ _HOME = {
     "Policy": "gate.policy",
 }
 
-__all__ = [
-    "ActiveRoomsClient",
-    "ActiveRoomsError",
-    "ActiveRoomsToolkit",
-    "ApprovalRequest",
-    "Approve",
-    "Edit",
-    "Gate",
-    "Journal",
-    "Policy",
-    "Reject",
-    "SyncActiveRoomsClient",
-    "__version__",
-]
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # of `import *`
+        return __dir__()
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*_HOME, "__version__"])

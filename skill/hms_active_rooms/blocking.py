@@ -1,14 +1,13 @@
-"""Run a coroutine to its end from synchronous code, on one background event loop per process.
+"""Runs a coroutine from synchronous code, on one background event loop per process.
 
-A loop per call would open new connections each time, and `asyncio.run` is refused
-inside a running loop (a notebook, a synchronous tool in an async agent).
+A new loop for each call would open new connections each time, and `asyncio.run` is refused inside a
+running loop (a notebook, a synchronous tool in an async agent).
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -25,16 +24,18 @@ Work = Coroutine[Any, Any, T] | Callable[[], Coroutine[Any, Any, T]]
 
 
 def run(work: Work[T]) -> T:
-    """Result of a coroutine (or of a function that makes one), run on the background loop.
+    """The result of a coroutine (or of a function that makes one), run on the background loop.
 
-    The coroutine sees a copy of the caller's context variables. If waiting is interrupted (Ctrl-C,
-    a signal handler that raises), it is cancelled first and the interruption goes on. Called on
-    the background loop itself, which would wait for itself for ever, it is a RuntimeError.
+    The coroutine sees a copy of the caller's context variables. If the wait is interrupted (Ctrl-C,
+    a signal handler that raises), the coroutine is cancelled, then the interruption is raised.
+
+    Raises:
+        RuntimeError: called on the background loop itself, which would wait for itself for ever.
     """
     try:
         background = _current()
     except RuntimeError:
-        # Some Python versions start no thread once the interpreter is ending.
+        # Some Python versions start no thread while the interpreter ends.
         return asyncio.run(_coroutine(work))
     if background.thread is threading.current_thread():
         if isinstance(work, Coroutine):
@@ -43,7 +44,7 @@ def run(work: Work[T]) -> T:
             "blocking.run was called on its own event loop and would wait for itself;"
             " await the coroutine there instead."
         )
-    loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
+    loop, result = background.loop, Future[T]()
 
     async def main() -> None:
         try:
@@ -53,21 +54,13 @@ def run(work: Work[T]) -> T:
         else:
             result.set_result(outcome)
 
-    def cancel() -> None:
-        if tasks:
-            tasks[0].cancel()
-        else:
-            result.cancel()
-
+    started = asyncio.run_coroutine_threadsafe(main(), loop)
     try:
-        loop.call_soon_threadsafe(
-            lambda: tasks.append(loop.create_task(main())), context=contextvars.copy_context()
-        )
         return result.result()
     except BaseException:
         if not result.done():
-            # In the loop's next turn but one: the task has begun by then.
-            loop.call_soon_threadsafe(loop.call_soon, cancel)
+            # Two turns of the loop later, when the task has begun.
+            loop.call_soon_threadsafe(loop.call_soon, started.cancel)
             wait([result], GRACE_S)
         raise
 
@@ -95,7 +88,7 @@ class _Background:
         await self._stopped.wait()
 
     def stop(self) -> None:
-        """End what still runs, and the connection pools that live on this loop."""
+        """End the tasks that still run, and so the connection pools of this loop."""
         if self.thread.is_alive():
             self.loop.call_soon_threadsafe(self._stopped.set)
             self.thread.join(GRACE_S)
@@ -123,7 +116,7 @@ def stop() -> None:
 
 
 def _after_fork() -> None:
-    """The child has neither the thread nor a right to the loop's file descriptors."""
+    """The child has no background thread, and must not use the loop's file descriptors."""
     global _lock, _background
     # Another thread of the parent may have held the lock at the fork.
     _lock = threading.Lock()

@@ -1,7 +1,7 @@
 """The contract, `capability.yaml`, as pydantic models: the only source of names, hints and paths.
 
-An unclear contract must not become a running tool: an unknown key is an error, a missing hint is
-read the strictest way, and a file that contradicts itself is refused with the place and the reason.
+An unclear contract must not become a running tool: an unknown key is an error, a missing hint has
+the strictest value, and a contradiction in the file is an error that tells place and reason.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Outputs = tuple[dict[str, Text], ...]
-"""How the contract's engine picks values from an answer; not used here."""
+"""How another engine that reads this contract picks values from an answer; not used here."""
 
 
 class _Part(
     BaseModel, extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
 ):
-    """A mapping of the file. Its keys are the fields' names in camel case, and no others."""
+    """A mapping in the file. Its keys are the fields' names in camel case, and no others."""
 
 
 class Hints(_Part):
-    """What a tool does to a room. The defaults are the strictest: a tool that says nothing."""
+    """What a tool does to a room. Hints that are missing have the strictest value."""
 
     read_only: StrictBool = False
     destructive: StrictBool = Field(default_factory=lambda given: not given.get("read_only"))
@@ -47,7 +47,7 @@ class Hints(_Part):
 
 
 class Parameter(_Part):
-    """What an operation takes in its path or as its body; always required."""
+    """One parameter of an operation, in its path or as its body; always required."""
 
     name: Text
     place: Literal["path", "body"] = Field(alias="in")
@@ -59,7 +59,7 @@ class Operation(_Part):
     """One HTTP operation of the 100ms API."""
 
     name: Text
-    method: Literal["GET", "POST", "DELETE"]  # those of 100ms's guide "Make API calls"
+    method: Literal["GET", "POST", "DELETE"]  # as in the 100ms guide "Make API calls"
     description: Text
     input_parameters: tuple[Parameter, ...] = ()
     output_raw_format: Literal["json"] = "json"
@@ -68,17 +68,17 @@ class Operation(_Part):
 
     @property
     def path(self) -> str:
-        """Below the base URI, with placeholders: "/active-rooms/{room_id}"."""
+        """The path below the base URI, with placeholders: "/active-rooms/{room_id}"."""
         return self._path
 
     @property
     def has_body(self) -> bool:
-        """Whether it takes a JSON body."""
+        """Whether the operation takes a JSON body."""
         return any(parameter.place == "body" for parameter in self.input_parameters)
 
     def url_path(self, **values: str) -> str:
-        """The path with every placeholder filled by its value, percent-encoded; InvalidCall if one is
-        missing, too many, or would change the path ("", "." or "..")."""
+        """The path with every placeholder replaced by its value, percent-encoded. Raises
+        InvalidCall if a value is missing, unknown, or would change the path ("", "." or "..")."""
         if sorted(values) != sorted(names := _PLACEHOLDER.findall(self.path)):
             raise InvalidCall(f"{self.name} needs exactly {', '.join(names)}.")
         if unusable := [name for name, value in values.items() if value in ("", ".", "..")]:
@@ -106,7 +106,7 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """The variable of the token: `token` in the engine's schema, `value` in published files."""
+    """Names the token's variable: as `token` in the engine's schema, `value` in published files."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -116,7 +116,7 @@ class Bearer(_Part):
 
 
 class Api(_Part):
-    """The consumed API; https, since every request carries a token."""
+    """The API that is called; https only, since every request carries a token."""
 
     type: Literal["http"]
     namespace: Text
@@ -126,7 +126,7 @@ class Api(_Part):
 
 
 class Tool(_Part):
-    """One exposed tool: its name and description for the model, its hints, what it calls."""
+    """One tool: its name and description for the model, its hints, and the operation it calls."""
 
     name: Text
     description: Text
@@ -164,7 +164,7 @@ class _Body(_Part):
 
 
 class Capability(_Part):
-    """The whole contract: one consumed API, one server that exposes tools."""
+    """The whole contract: one API that is called, one server with its tools."""
 
     naftiko: Text
     info: _Info
@@ -174,13 +174,8 @@ class Capability(_Part):
     _tools: dict[str, Tool] = PrivateAttr(default_factory=dict)
 
     @property
-    def label(self) -> str:
-        """Its title."""
-        return self.info.label
-
-    @property
     def base_uri(self) -> str:
-        """https, without a slash at the end."""
+        """The API's base URI: https, without a slash at the end."""
         return self.capability.consumes[0].base_uri
 
     @property
@@ -190,17 +185,17 @@ class Capability(_Part):
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """Those exposed, in the file's order."""
+        """The server's tools, in the file's order."""
         return self.capability.exposes[0].tools
 
     def operation(self, name: str) -> Operation:
-        """The operation of that name, or InvalidCall."""
+        """The operation with this name. Raises InvalidCall if there is none."""
         if name not in self._operations:
             raise InvalidCall(f"There is no operation {ascii(name)[:80]}.")
         return self._operations[name]
 
     def tool(self, name: str) -> Tool:
-        """The tool of that name, or InvalidCall."""
+        """The tool with this name. Raises InvalidCall if there is none."""
         if name not in self._tools:
             raise InvalidCall(f"There is no tool {ascii(name)[:80]}.")
         return self._tools[name]
@@ -226,13 +221,13 @@ class Capability(_Part):
 
 @cache
 def capability() -> Capability:
-    """The contract that comes with this package, read once."""
+    """The contract that comes with this package; read once."""
     return load(Path(__file__).with_name("capability.yaml").read_text(encoding="utf-8"))
 
 
 def load(text: str) -> Capability:
-    """Read a contract from YAML text; ConfigurationError if it is none, with the place in it, for
-    example "capability.exposes[0].tools[2].call"."""
+    """The contract in a YAML text. Raises ConfigurationError if it is no contract, with the place,
+    for example "capability.exposes[0].tools[2].call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

@@ -1,7 +1,8 @@
-"""The environment variables the package reads, and the errors for a wrong one."""
+"""The environment variables that the package reads, and the errors for wrong ones."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Final
@@ -20,14 +21,14 @@ KNOWN: Final = frozenset(
         "TRANSPORT",
     )
 )  # fmt: skip
-"""Whole names."""
+"""Variables that have a fixed name."""
 
 FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
-"""What follows one of these is checked by whoever reads it."""
+"""Prefixes of variables; the code that reads these checks the rest of the name."""
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
-    """The variable's value, by default the first that is allowed; ConfigurationError if it is another."""
+    """The variable's value, or `allowed[0]`. Raises ConfigurationError for other values."""
     value = environ.get(variable, "").strip() or allowed[0]
     if value not in allowed:
         *others, last = allowed
@@ -38,19 +39,19 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
-    """ConfigurationError if a variable begins with `HMS_`, in any case of letters, and is none of
-    ours: with a misspelled setting a protection would go."""
+    """Raises ConfigurationError for a variable that begins with `HMS_` (in any case of letters, and
+    with dashes or dots for underscores) and is no setting: a misspelled setting might leave a
+    protection off."""
     for name in environ:
-        if not name.upper().startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
+        plain = re.sub("[-. ]", "_", name.strip().upper())
+        if not plain.startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
             continue
-        if name.upper().startswith(FAMILIES):
-            raise unknown_setting(name, [name.upper()])
-        raise unknown_setting(name, KNOWN)
+        raise unknown_setting(name, [plain] if plain.startswith(FAMILIES) else KNOWN)
 
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
-    """The error for a variable that nothing reads. It names the setting with the nearest name, or
-    all settings if none is near. `prefix` begins all names, so it is not compared."""
+    """The error for an unknown variable. It names the nearest setting, or all settings if none is
+    near. `prefix` is common to all names, so it is not compared."""
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(

@@ -1,8 +1,8 @@
-"""The one error tree. Each class is one thing the caller does next.
+"""All errors of the package. There is one class for each thing that a caller does next.
 
-Every error says whether anything was executed (`executed`), what happened (`str(error)`), and
-what to do next (`hint`). What only a log wants (`status`, `request_id`) stays out of
-`for_model()`. No error ever holds a token.
+Every error says whether anything was executed (`executed`), what happened (`str(error)`), and what
+to do next (`hint`). `for_model()` leaves out what is only for a log (`status`, `request_id`). No
+error ever holds a token.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 Executed = Literal["no", "maybe", "yes"]
-"""Whether the request changed anything; "maybe": the answer does not tell."""
+"""Whether the request changed anything; "maybe": nobody knows."""
 
 _EXECUTED_TEXT: dict[Executed, str] = {
     "no": "Nothing was executed.",
@@ -20,13 +20,13 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base of every error this package raises on purpose. `code` is stable, for programs; `hint` is
-    one sentence on what to do next."""
+    """Base of all errors that this package raises on purpose. `code` is stable, for programs;
+    `hint` is one sentence on what to do next."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
     person_hint: ClassVar[str | None] = None
-    """In place of a `default_hint` that speaks to a model about the person."""
+    """For people, in place of a `default_hint` that is worded for a model."""
 
     def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
         super().__init__(message)
@@ -34,19 +34,19 @@ class ActiveRoomsError(Exception):
         self.hint = self.default_hint if hint is None else hint
 
     def for_person(self) -> str:
-        """What happened and whether it was executed, each said once."""
+        """What happened; then, unless the message tells it, whether anything was executed."""
         told = str(self)
         if self.executed == "no" and "Nothing was" in told:
             return told
         return f"{told} {_EXECUTED_TEXT[self.executed]}"
 
     def for_model(self) -> str:
-        """One short text for a model: what happened, whether it was executed, what to do next."""
+        """For a model: what happened, whether anything was executed, and what to do next."""
         return " ".join(filter(None, (str(self), _EXECUTED_TEXT[self.executed], self.hint)))
 
 
 def default_hint(code: str) -> str:
-    """What to do next after an error of this code; "" if there is none."""
+    """What to do next after an error with this code; "" if nothing is known."""
     known = [ActiveRoomsError]
     for kind in known:
         if kind.code == code:
@@ -78,7 +78,7 @@ class PolicyRefusal(ActiveRoomsError):
 
 
 class OutcomeUnknown(ActiveRoomsError):
-    """The request was sent and its outcome cannot be known."""
+    """The request was sent, and nobody knows whether it was executed."""
 
     code = "outcome_unknown"
     default_hint = "Do not send it again; look at the room and tell the person."
@@ -96,15 +96,15 @@ class JournalError(ActiveRoomsError):
 
 
 class BrokenRecord(JournalError):
-    """What the journal holds of an action cannot be read, or contradicts its own events."""
+    """The record of an action cannot be read, or contradicts its own events."""
 
     code = "broken_record"
     default_hint = "Nothing is sent for it. Look for who else can write to the journal."
 
 
 class ApiError(ActiveRoomsError):
-    """The 100ms API answered with an error, or did not answer (`status` None then). `request_id` is
-    the server's, when it sent one; `details` are those of the error body."""
+    """The 100ms API answered with an error, or gave no answer (then `status` is None). `request_id`
+    is the server's, if it sent one; `details` come from the error body."""
 
     code = "api"
 
@@ -129,7 +129,7 @@ class Unauthorized(ApiError):
 
     code = "unauthorized"
     default_hint = "You cannot fix this; tell the person to check the 100ms credentials and this machine's clock."
-    person_hint = "Check the 100ms credentials."
+    person_hint = "Check the 100ms credentials and this machine's clock."
 
 
 class Forbidden(ApiError):
@@ -156,7 +156,7 @@ class PeerNotFound(ApiError):
 
 
 class NotFound(ApiError):
-    """404 of another kind."""
+    """404 with any other text."""
 
     code = "not_found"
     default_hint = "Nobody may be in the room; else check the room id and the base URL."
@@ -170,7 +170,7 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429, not executed. `retry_after_s`: seconds to wait, None when the server did not say."""
+    """429, not executed. `retry_after_s`: seconds to wait; None if the server did not say."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."

@@ -1,4 +1,4 @@
-"""How an extra of this package is installed, by the way the package itself was.
+"""Tells how to install an extra of this package, in the way the package itself was installed.
 
 The package is not on the public index under its name, so that name alone would install whatever
 somebody else puts there.
@@ -7,8 +7,13 @@ somebody else puts there.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata, util
 from typing import Final
+from urllib.parse import unquote
+
+from hms_active_rooms.errors import ConfigurationError
 
 NAME: Final = "hms-active-rooms"
 
@@ -18,18 +23,31 @@ def how_to_install(extra: str) -> str:
     try:
         dist = metadata.distribution(NAME)
     except metadata.PackageNotFoundError:
-        # A copy of the skill: its launcher knows the packages, and uv brings them.
+        # This is a copy of the skill: its launcher lists the packages, and uv installs them.
         return "start it by its launcher: uv run --script scripts/hms-active-rooms"
-    # An environment that uv made has no pip: the one on the path belongs to another Python.
+    # An environment made by uv has no pip; a pip on the path belongs to another Python.
     install = "pip install" if util.find_spec("pip") else "uv pip install"
     source = json.loads(dist.read_text("direct_url.json") or "{}")
     url = str(source.get("url", ""))
     if (folder := source.get("dir_info")) is not None:
-        place = url.removeprefix("file://")
+        place = unquote(url.removeprefix("file://"))
         return f"{install} {'-e ' if folder.get('editable') else ''}'{place}[{extra}]'"
     if vcs := source.get("vcs_info"):
         url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
     if url:
         return f"{install} '{NAME}[{extra}] @ {url}'"
-    # From an index: the one that has this very version.
+    # It came from an index; name the installed version.
     return f"{install} '{NAME}[{extra}]=={dist.version}', from the index it came from"
+
+
+@contextmanager
+def extra(name: str, what: str, *modules: str) -> Iterator[None]:
+    """If a module cannot be imported, raise ConfigurationError, which names the missing extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in modules:
+            raise
+        raise ConfigurationError(
+            f"The {what} needs packages that are not installed. To get them: {how_to_install(name)}."
+        ) from None

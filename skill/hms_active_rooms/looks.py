@@ -1,8 +1,8 @@
-"""How a name looks: keys under which names that a person would mix up are equal.
+"""How a name looks: makes keys that are equal for names that a person would mix up.
 
-All keys forget what is not seen (format characters, fillers, kinds of blanks) and read only the
-first visible characters, so that a long name costs little. Two names that differ only after that
-count as alike: a needless warning costs a look, and a missing one can remove the wrong person.
+All keys leave out what is invisible (format characters, fillers, kinds of blanks) and use only the
+first visible characters, so that a long name costs little. Two names that differ only after these
+count as alike: a needless warning costs a look, a missing one can remove the wrong person.
 """
 
 from __future__ import annotations
@@ -15,68 +15,58 @@ from pathlib import Path
 from typing import Final
 
 SEEN_CHARS: Final = 128
-"""Visible characters compared; a grid tile or a participant list shows fewer."""
+"""How many visible characters are compared; a grid tile or a participant list shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""Characters read to find them: a name may begin with hundreds that are not seen."""
+"""How many characters are searched for visible ones: a name may begin with hundreds of others."""
 
-_CHUNK_CHARS: Final = 256
+_BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
+"""Characters drawn as a blank, although they count as letters or symbols."""
 
-BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
-"""Drawn as a blank although they count as letters or symbols."""
+_NOT_DRAWN: Final = re.compile(
+    "[\u034f\u17b4\u17b5\ufffc\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]"
+)
+"""Drawn as nothing; the ranges choose how the character before them is drawn."""
 
-IGNORED: Final = frozenset("\u034f\u17b4\u17b5\ufffc")
-"""Drawn as nothing."""
-
-_SELECTOR: Final = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]")
-
-
-def is_selector(char: str) -> bool:
-    """Whether it only chooses how the character before it is drawn."""
-    return bool(_SELECTOR.match(char))
-
-
-# Combining classes of marks a name can lose and still be read as the same: overlays, Hebrew
-# points, Arabic vowel signs, accents. Not those of Indic signs and Japanese voicing marks,
-# which are letters.
+# Combining classes of marks without which a name still reads the same: overlays, Hebrew points,
+# Arabic vowel signs, accents. Not Indic signs and Japanese voicing marks, which are letters.
 _ACCENTS: Final = frozenset({1, *range(10, 36), *range(200, 241)})
 
-# Unicode's prototypes of the Cyrillic small "к" and "м": capitals drawn small, like the "ʙ" of
-# "в", but not named so.
+# Unicode's prototypes of the Cyrillic small "к" and "м": capitals drawn small, like "ʙ" for "в",
+# but their names do not say so.
 _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
 def folded(name: str) -> str:
-    """The name by its letters: NFKC, case-folded, without what is not seen, blanks as one space."""
+    """The name's letters: NFKC, case-folded, without invisible characters, blanks as one space."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
-    return _one_line(unicodedata.normalize("NFKC", plain).translate(_VISIBLE))
+    return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
 
 def skeleton(name: str) -> str:
-    """The name by its looks: equal for names that a person would take for one another.
+    """A key for the looks of a name: equal for names that a person would take for one another.
 
-    On top of `folded`: accents go, and each character becomes the one it looks like by
-    Unicode's confusables (Cyrillic "а", Greek "ο", "0" and "O", "m" and "rn"). "I", "l",
-    "1" and "i" are one, since "I" looks like "l" and case is ignored. Not for display.
+    In addition to `folded`: accents are dropped, and each character becomes the one it looks like
+    by Unicode's confusables (Cyrillic "а", Greek "ο", "0" and "O", "m" and "rn"). "I", "l", "1" and
+    "i" become the same, since "I" looks like "l" and case is ignored. Not for display.
     """
-    return _one_line(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS))
+    return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
 def glance(name: str) -> str:
-    """The name as a quick look takes it, for warnings: more names are one than by `skeleton`.
+    """A key for a quick look at a name, for warnings: equal for more names than `skeleton`.
 
-    On top of it blanks and punctuation go, "5" is "s", "8" is "b" and "nn" is "m": "5am Lee",
-    "Sann Lee", "Sam Lee." and "SamLee" are all "Sam Lee".
+    In addition to `skeleton`, blanks and punctuation are dropped, "5" is "s", "8" is "b" and "nn"
+    is "m": "5am Lee", "Sann Lee", "Sam Lee." and "SamLee" all give the key of "Sam Lee".
     """
     looks = skeleton(name).replace("nn", "rn").translate(_DIGITS)
     return "".join(c for c in looks if unicodedata.category(c)[0] not in "PZ") or looks
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """The places of the names that may hold the part as `folded` or as `skeleton`, in one pass over
-    all. That the others do not is sure; of these only the two can tell: each holds every word of
-    the part, or is not plain ASCII.
-    """
+    """The indexes of the names that may contain the part as `folded` or as `skeleton`, found in one
+    pass over all. The other names surely do not contain it. A name is found if it has every word of
+    the part or is not plain ASCII; whether it contains the part, only the two keys tell."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
@@ -89,55 +79,47 @@ def may_hold(part: str, names: Sequence[str]) -> list[int]:
         for word in sorted(key(part).split(), key=len, reverse=True):
             left = [place for place in left if word in texts[place]]
         found.update(left)
-    return sorted(found)[: len(names)]  # of no names there is one line, too
+    return sorted(found)[: len(names)]  # "".split("\n") gives one line for no names
 
 
 @cache
 def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
-    """What `_look` gives for each ASCII character: a table for `str.translate` of those that become
-    one character, which is quick, and a dictionary of the others."""
+    """`_look` of each ASCII character: as a table for the fast `str.translate` if the result is one
+    character, else in a dictionary."""
     looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
     longer = {char: like for char, like in looks.items() if len(like) != 1}
     return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer
 
 
 def _seen(name: str) -> str:
-    """The first visible characters, blanks as spaces."""
+    """The first visible characters, with blanks as spaces."""
     head = name[:SEEN_CHARS]
     if head.isascii() and head.isprintable():
         return head
-    seen = ""
-    for start in range(0, min(len(name), SCANNED_CHARS), _CHUNK_CHARS):
-        seen += name[start : start + _CHUNK_CHARS].translate(_VISIBLE)
-        if len(seen) >= SEEN_CHARS:
-            break
-    return seen[:SEEN_CHARS]
+    return name[:SCANNED_CHARS].translate(_VISIBLE)[:SEEN_CHARS]
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _visible(char: str) -> str:
+def visible(char: str) -> str:
+    """The character; a space if it is drawn as a blank, nothing if it is not drawn."""
     category = unicodedata.category(char)
-    if char in BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
+    if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "
-    if category == "Cn":  # newer than this Python: perhaps a letter that others see
+    if category == "Cn":  # newer than this Python's Unicode; perhaps a visible letter
         return char if char in _prototypes() else ""
-    if category in ("Cc", "Cf", "Cs", "Co") or char in IGNORED or is_selector(char):
+    if category in ("Cc", "Cf", "Cs", "Co") or _NOT_DRAWN.match(char):
         return ""
     return char
 
 
 def _look(char: str) -> str:
-    """What the character looks like, in small letters; itself when it looks like no other."""
+    """What the character looks like, in small letters; itself if it looks like no other."""
     text = char
-    # By the data no chain is longer than three: fullwidth "Ｉ", "I", "l". Before the case is
-    # folded, since "М" looks like "M" while "м" does not look like "m".
+    # No chain in Unicode's data is longer than three: fullwidth "Ｉ", "I", "l". Looked up before
+    # case folding, since "М" looks like "M" but "м" does not look like "m".
     for _ in range(4):
         like = "".join(_alike(c) for c in unicodedata.normalize("NFD", text) if not _is_accent(c))
         plain = unicodedata.normalize("NFKD", like)
-        after = "".join(_visible(c) for c in plain if not _is_accent(c)).casefold()
+        after = "".join(visible(c) for c in plain if not _is_accent(c)).casefold()
         if after == text:
             break
         text = after
@@ -159,7 +141,7 @@ def _is_accent(char: str) -> bool:
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """Each confusable character to its prototype, by Unicode's table (UTS #39)."""
+    """By confusable character, its prototype in Unicode's table (UTS #39)."""
     found: dict[str, str] = {}
     for line in Path(__file__).with_name("confusables.txt").read_text("utf-8").splitlines():
         if not line.startswith("#"):
@@ -170,7 +152,7 @@ def _prototypes() -> dict[str, str]:
 
 
 class _Table(dict[int, str]):
-    """A table for `str.translate` that works an entry out when it is first asked for."""
+    """A table for `str.translate` that computes an entry when it is first needed."""
 
     def __init__(self, entry: Callable[[str], str]) -> None:
         super().__init__()
@@ -182,5 +164,5 @@ class _Table(dict[int, str]):
 
 
 _DIGITS: Final = str.maketrans("58", "sb")
-_VISIBLE: Final = _Table(_visible)
+_VISIBLE: Final = _Table(visible)
 _LOOKS: Final = _Table(_look)

@@ -1,60 +1,55 @@
-"""Text from strangers stays data: shown as one escaped, bounded string; compared by how it looks.
+"""Keeps strangers' text data: shown as one escaped, bounded string; compared by its looks.
 
 Names, user ids, roles, metadata and room names are written by people we do not know. They may hold
-terminal commands, marks that reorder a line, letters nobody sees, ten megabytes of accents, or a
-sentence addressed to the model. So nothing of theirs is put anywhere but through `quoted` (or
-`shortened` and `escaped`, which add no quotes), and what comes out is one line of a JSON string
-that holds only characters a person can see, every other one as its JSON escape, and is at most 12
-characters per unit long, whatever comes in.
+terminal commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a
+sentence addressed to the model. So strangers' text is shown only through `quoted` (or `shortened`
+and `escaped`, which add no quotes). The result is one line of a JSON string with only visible
+characters, all others as JSON escapes, and with at most 12 characters per unit of the limit.
 
-Plain Hebrew and Arabic stay as they are: such a text can only reorder the digits and punctuation
-next to it, up to the next Latin letter. So the rule for the sentence around it: a Latin word
-between two quoted texts, and between a quoted text and a number. The cut mark keeps it too.
+Plain Hebrew and Arabic stay as they are: they can only reorder the digits and punctuation next to
+them, up to the next Latin letter. So a sentence around such text needs a Latin word between two
+quoted texts, and between a quoted text and a number. The cut mark of `quoted` has one too.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final, Literal, TypeVar
 
-from hms_active_rooms.looks import BLANKS, IGNORED, folded, glance, is_selector
+from hms_active_rooms.looks import folded, glance, visible
 from hms_active_rooms.tokens import token_bound
 
 K = TypeVar("K")
 
 SHORT_ID_CHARS: Final = 8
-"""Fewest characters of a short id: the first group of a UUID, 32 bits."""
+"""The fewest characters of a short id: the first group of a UUID, 32 bits."""
 
 MAX_MARKS: Final = 2
 """Combining marks kept in a row: Vietnamese and Thai need two, a "Zalgo" flood has dozens."""
 
-# Most texts are these characters only; they need no look at each one.
+# Most texts have only these characters, and need no check of each one.
 _PLAIN: Final = re.compile(r"[ !#-%'-;=-\[^_a-~]*")
 
-# Backtick, tags, `<|special tokens|>`, link targets and `&#8238;` would act in Markdown, HTML
-# or a tokenizer that reads our text; the first character of each is enough to stop it.
+# Backticks, tags, `<|special tokens|>`, link targets and `&#8238;` have an effect in Markdown, HTML
+# or a tokenizer; escaping the first character of each is enough.
 _ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]|&(?=#|[A-Za-z0-9]+;)")
 
-# PostgreSQL takes no NUL, and no database half a surrogate pair.
+# PostgreSQL refuses NUL, and every database half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
-# What ends our string, or looks so. Not `\"`: Markdown drops the backslash and shows the quote.
-# U+05F4 stays: Hebrew spells with it.
+# Characters that end our string, or look so, become \u escapes: Markdown would drop the backslash
+# of `\"` and show the quote. U+05F4 stays: Hebrew spells with it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
-# Outside JSON and Markdown these are only characters, and what other programs write is full of them.
+# In a terminal these have no effect, and other programs' texts are full of them.
 _ONLY_CHARACTERS: Final = re.compile(r"([\"\\`<(\[“”″])")
 
-_HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_UNSEEN: Final = frozenset({*_SHORT_ESCAPES, *_QUOTES}) | BLANKS | IGNORED
 
-# The one place where a joiner and a selector are seen: between and after pictures.
+# Joiners and selectors are visible only here, between and after pictures.
 _PICTURE: Final = (
     "[©®‼⁉™ℹ\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935"
     "\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
@@ -64,9 +59,9 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 
 
 def quoted(text: str, cap: int = 60) -> str:
-    """A stranger's text as one JSON string literal on one line, safe in a terminal and Markdown.
+    """A stranger's text as one JSON string literal on one line, safe in a terminal and in Markdown.
 
-    At most `12 * cap + 40` visible characters: `cap` code points, and behind the closing quote how
+    At most `12 * cap + 40` visible characters: `cap` code points and, after the closing quote, how
     many are left out: `"abc"…(and 9,940 more)`.
     """
     body = f'"{escaped(text[:cap])}"'
@@ -74,16 +69,17 @@ def quoted(text: str, cap: int = 60) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text, escaped as inside a JSON string, without the quotes. It is not cut: cut it first.
+    """The text, escaped as inside a JSON string, without quotes. It is not shortened: cut it
+    before.
 
-    Letters of all scripts, accents and emoji stay; at most `MAX_MARKS` combining marks in a
-    row, and none on an escape or at the start, where it would change our own characters.
+    Letters of all scripts, accents and emoji stay. At most `MAX_MARKS` combining marks in a row
+    stay, and none at the start or after an escape, where they would change our own characters.
     """
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
     shown: list[str] = []
-    marks = MAX_MARKS  # of the run we are in; full at the start, so that none is kept there
+    marks = MAX_MARKS  # marks kept in this run; at the start none may be
     place = 0
     while place < len(text):
         emoji = _EMOJI.match(text, place)
@@ -106,9 +102,9 @@ def escaped(text: str) -> str:
     return "".join(shown)
 
 
-def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
-    """A stranger's text without quotes, for a cell or a field: escaped, "…" at its end when cut to
-    so many code points and, once it is escaped, tokens by `token_bound`."""
+def shortened(text: str, most: int, tokens: int | None = None) -> str:
+    """A stranger's text without quotes, for a cell or a field: cut to `most` code points, escaped,
+    then cut again until it has at most `tokens` by `token_bound`; "…" at its end if cut."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -118,116 +114,88 @@ def shortened(text: str, most: int, *, tokens: int | None = None) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """`escaped` for a terminal alone, where quotes, backticks, tags and links are only characters."""
-    # Split there, `escaped` never sees what it escapes for JSON and Markdown.
+    """`escaped` for a terminal only, where quotes, backticks, tags and links have no effect."""
+    # The text is split at these, so that `escaped` does not escape them.
     parts = _ONLY_CHARACTERS.split(text)
     return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
 
 
 def message_of(error: BaseException) -> str:
-    """What another program's error says, on one line for a terminal, cut to 300 characters."""
+    """The text of another program's error, on one line for a terminal, cut to 300 characters."""
     line = " ".join(str(error).split())
     return for_terminal(line[:300]) + ("…" if len(line) > 300 else "")
 
 
 def cut(text: str, most: int) -> str:
-    """`shortened` to as many code points as tokens."""
-    return shortened(text, most, tokens=most)
+    """The text, `shortened` to at most `most` code points and at most `most` tokens."""
+    return shortened(text, most, most)
 
 
 @lru_cache(maxsize=8192)
 def _kind(char: str) -> Literal["seen", "mark", "hidden"]:
-    if char == " ":
-        return "seen"
     category = unicodedata.category(char)
-    if char in _UNSEEN or category in _HIDDEN_CATEGORIES or is_selector(char):
+    if char in _QUOTES or char == "\\" or category == "Cn" or visible(char) != char:
         return "hidden"
     return "mark" if category in ("Mn", "Me") else "seen"
 
 
 def _escape(char: str) -> str:
-    if char in _SHORT_ESCAPES:
-        return _SHORT_ESCAPES[char]
-    code = ord(char)
-    if code <= 0xFFFF:
-        return f"\\u{code:04x}"
-    code -= 0x10000
-    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return _SHORT_ESCAPES.get(char) or re.sub("....", r"\\u\g<0>", units)
 
 
 def storable(text: str) -> str:
-    """The text with U+FFFD for each character that a database refuses."""
+    """The text with U+FFFD in place of each character that a database refuses."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that differ from the target but could be mistaken for it, in the given order.
-    They look the same at a `glance`, or have the same letters but for case (`folded`)."""
+    """The names that differ from the target but could be mistaken for it, in the given order: they
+    look the same at a `glance`, or differ only in case (`folded`)."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
-    """The keys whose names are equal or look alike, in groups of two and more, in one pass."""
-    known = [(key, _looks(name)) for key, name in names]
-    if len({looks for _, looks in known}) == len(known):
-        return []
+    """The keys whose names are equal or look alike, in groups of two or more, in one pass."""
     groups: dict[str, list[K]] = {}
-    for key, looks in known:
-        groups.setdefault(looks, []).append(key)
+    for key, name in names:
+        groups.setdefault(_looks(name), []).append(key)
     return [keys for keys in groups.values() if len(keys) > 1]
 
 
-# A room is read again and again, and its names stay.
+# A room is read again and again, with mostly the same names.
 _looks: Final = lru_cache(maxsize=4096)(glance)
 _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
-def short_ids(
-    ids: Sequence[str], least: int = SHORT_ID_CHARS, *, among: Iterable[str] | None = None
-) -> dict[str, str]:
-    """Each id to its shortest prefix that no other id has (`among` all, by default these).
+def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
+    """By id, its shortest prefix that no other id has (of `among`; by default of `ids`).
 
-    At least `least` characters (fewer only if the id has fewer), never ending in a dash.
-    An id that another one begins with is its own short id.
+    At least `SHORT_ID_CHARS` characters (fewer only if the id has fewer), never ending in a dash.
+    If another id begins with the whole id, the id is its own short id.
     """
-    # Only ids that begin alike can be mistaken for one another.
-    short = {full: full[:least] for full in ids}
+    short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
-    near = {full for full in (ids if among is None else among) if full[:least] in heads}
-    crowded = {head for head in heads if head.endswith("-")}
-    if len(near) > len(heads):
-        often = Counter(full[:least] for full in near)
-        crowded |= {head for head, ids_like_it in often.items() if ids_like_it > 1}
-    if not crowded:
+    # Only ids that begin alike can have the same prefix, and sorted they are neighbours.
+    near = {full for full in (ids if among is None else among) if full[:SHORT_ID_CHARS] in heads}
+    if len(near) == len(heads) and not any(head.endswith("-") for head in heads):
         return short
-    short = {full: head for full, head in short.items() if head not in crowded}
-    ordered = sorted(full for full in near if full[:least] in crowded)
-    shared = [0, *(_shared(a, b) for a, b in pairwise(ordered)), 0]
-    for place, full in enumerate(ordered):
-        end = max(least, shared[place] + 1, shared[place + 1] + 1)
-        while full[:end].endswith("-") and end < len(full):
+    ordered = ["", *sorted(near), ""]
+    for before, full, after in zip(ordered, ordered[1:], ordered[2:], strict=False):
+        end = SHORT_ID_CHARS
+        while end < len(full) and (
+            full[end - 1] == "-" or before.startswith(full[:end]) or after.startswith(full[:end])
+        ):
             end += 1
         short[full] = full[:end]
     return short
 
 
-def _shared(one: str, other: str) -> int:
-    """Characters the two have in common at their beginning; by halves, as ids may be long."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """The ids a short or full id can mean, case ignored; exactly one is the only good answer. A full
-    id means itself, even if others begin with it; fewer than `SHORT_ID_CHARS` mean nobody."""
+    """The ids that a short or full id can mean, ignoring case; usable only if there is exactly one.
+    A full id means itself, even if others begin with it; fewer than `SHORT_ID_CHARS` match none."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:

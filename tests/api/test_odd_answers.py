@@ -154,6 +154,7 @@ MORE_PAGES: list[tuple[str, object]] = [
     *(("totalElements", 15), ("num_results", "15"), ("marker", "x"), ("@odata.nextLink", "/x")),
     *(("nextPageUrl", "/x"), ("continuationToken", "x"), ("LastEvaluatedKey", {"id": 1})),
     *(("has_more_peers", True), ("moreResultsAvailable", True), ("peersTruncated", 1)),
+    *(("resultCount", 15), ("userTotal", 15), ("@odata.count", 15), ("hits", {"total": 15})),
     *(("NextMarker", "x"), ("_scroll_id", "x"), ("timed_out", True), ("partialResults", True)),
 ]
 ODD_ROSTERS: dict[str, object] = {
@@ -246,15 +247,21 @@ def test_a_list_shorter_than_its_limit_is_whole() -> None:
         {"next": None, "limit": 1, "page": 1, "pages": 1},
         {"last": True, "first": True, "numberOfElements": 1, "number": 3, "links": []},
         {"code": 200, "status": "ok", "success": True, "error": None, "errors": []},
+        {"user": "12345", "member": 7, "result": "done", "state": "active"},
     ]
     for said in wholes:
         assert len(roster({"peers": {A: {}}, **said})) == 1
+    heads: dict[str, str] = {"x-total-count": "1", "x-total-pages": "0", "x-has-more": "false"}
+    heads |= {"link": '</next>; rel="prev"', "x-pagination": '{"totalCount": 1}'}
+    assert len(answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **heads)) == 1
 
 
 def test_a_list_whose_next_page_is_in_a_header_is_refused() -> None:
     for header, said in (
         *(("link", '<...?start=9>; rel="next"'), ("x-next-page", "2")),
         *(("content-range", "items 0-0/5"), ("x-total-pages", "5")),
+        *(("x-total-count", "5"), ("x-total", "2"), ("x-has-more", "true")),
+        *(("link", '</a>; rel="last next"'), ("x-pagination", '{"TotalCount": 5}')),
     ):
         with pytest.raises(BadResponse, match="one page of a longer list"):
             answered(lambda c: c.list_peers(ROOM), {"peers": {A: {}}}, 200, **{header: said})
@@ -326,7 +333,10 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
         "active": True,
         "recording": {"count": 3},
     }
-    session = {"id": "s", "peers": [A], "peer_count": 1, "active": True}
+    session: dict[str, Any] = {"id": "s", "peers": [A], "peer_count": 1, "active": True}
+    for unset in (None, "", "0001-01-01T00:00:00Z"):
+        session |= {"ended_at": unset, "state": "running", "closed": False}
+        assert room({"id": ROOM, "session": session}).session.peers == (A,)
     assert room({"id": ROOM, "session": session, **tomorrow}).model_dump()["code"] == "abc-defg-hij"
 
 
@@ -337,7 +347,11 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
         {"id": "", "created_at": "", "peers": None},
         {"id": "s", "active": False, "peers": [A]},
         {"id": "s", "is_active": False, "peers": [A]},
-        {"id": "s", "active": "False", "peers": [A]},
+        *({"id": "s", "active": no, "peers": [A]} for no in ("False", "no", 0)),
+        {"id": "s", "Active": False, "peers": [A]},
+        *({"id": "s", at: "2026-01-01T00:00:00Z", "peers": [A]} for at in ("ended_at", "closedAt")),
+        *({"id": "s", said: "ended", "peers": [A]} for said in ("status", "state")),
+        {"id": "s", "is_closed": True, "peers": [A]},
     ],
 )
 def test_a_room_whose_session_is_nothing_is_not_active(session: object) -> None:
@@ -439,6 +453,10 @@ def test_words_acknowledge_a_write_whatever_a_later_version_adds() -> None:
         *((200, {name: {"code": 503}}) for name in ("status", "data", "response")),
         *((200, {name: "404 NOT FOUND"}) for name in ("status", "code")),
         *((200, said) for said in ({"status": False}, {"result": "error"}, {"accepted": False})),
+        *((200, {"state": said}) for said in ("failed", "Rejected", "not found", "UNAUTHORIZED")),
+        *((200, {name: True}) for name in ("rejected", "is_denied", "refused")),
+        *((200, {"title": "Oops", "detail": "x"}), (200, {"statusText": "Internal Server Error"})),
+        (200, {"message": "x", "code": "unauthorized"}),
         (200, {"message": "ok", "result": False}),
         (200, {"message": "ok", "roomId": "0" * 24}),
         (200, {"message": "ok", "room": {"id": "0" * 24}}),
@@ -454,6 +472,15 @@ def test_words_acknowledge_a_write_whatever_a_later_version_adds() -> None:
 def test_an_error_under_a_success_may_have_been_executed(status: int, body: object) -> None:
     with pytest.raises(BadResponse) as caught:
         end(body, status)
+    assert caught.value.executed == "maybe"
+
+
+@pytest.mark.parametrize(
+    "head", [("grpc-status", "14"), ("content-type", "application/problem+json")]
+)
+def test_a_head_of_an_error_under_a_success_may_have_been_executed(head: tuple[str, str]) -> None:
+    with pytest.raises(BadResponse) as caught:
+        answered(lambda c: c.end_room(ROOM), b"", 200, **dict([head]))
     assert caught.value.executed == "maybe"
 
 
@@ -539,6 +566,7 @@ def test_a_401_says_by_how_much_this_clock_is_wrong() -> None:
     with pytest.raises(Unauthorized) as caught:
         answered(lambda c: c.list_peers(ROOM), {}, 401, date=then)
     assert "clock is 300 seconds behind the server's" in caught.value.hint
+    assert "tell the person" not in caught.value.hint, "the person reads it too"
     with pytest.raises(Unauthorized) as caught:
         answered(lambda c: c.list_peers(ROOM), {}, 401)
     assert "clock" in caught.value.hint

@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from cli.running import QUESTION, Open, Run, answered, ended, executed
 from forks import WAIT_S
+from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.sim.faults import Fault
@@ -84,10 +86,11 @@ def test_a_no_with_a_stray_byte_in_its_reason_is_a_no(
 
 def test_a_no_after_the_deadline_is_told_that_it_had_expired(late: str, call: Run) -> None:
     done = call("reject", late)
-    assert (done.code, done.out) == (0, "")
+    assert (done.code, done.out) == (4, "")
     assert "Too late to reject. Not executed: The approval was not answered in time" in done.err
     assert call("actions", "show", late, "--json").json["state"] == "expired"
-    assert call("reject", late, "--json").json["state"] == "expired"
+    again = call("reject", late, "--json")
+    assert (again.code, again.json["state"]) == (4, "expired")
 
 
 def test_what_was_done_cannot_be_rejected(
@@ -189,6 +192,9 @@ def test_waiting_follows_an_action_that_was_edited(
     assert after.code == 0
     assert after.json["edited_from"] == old
     assert f"Went on as  {after.json['action_id']} (done)" in call("actions", "show", old).out
+    told = call("approve", old)
+    assert (told.code, "Message sent" in told.out) == (0, True)
+    assert "with other words" in told.err
 
 
 def test_an_action_that_was_refused_on_the_spot_can_be_shown(sim: Simulation, call: Run) -> None:
@@ -249,6 +255,7 @@ def test_ctrl_c_while_an_approved_request_is_on_its_way_says_that_it_may_have_be
     child.expect(QUESTION)
     child.sendline("yes")
     executed(sim)
+    child.expect(r"Waiting for 100ms \.\.\. \d+ s")
     child.sendintr()
     code, rest = ended(child)
     assert code == 5
@@ -291,7 +298,24 @@ def test_what_ended_is_exported_to_a_new_file_and_only_then_pruned(
     assert call("actions", "prune", "--before", "2000-01-01", "--json").json["deleted"] == 0
     assert "Deleted 1 action from" in call("actions", "prune", "--before", later).out
     assert [row["action_id"] for row in call("actions", "--json").json["actions"]] == [open_still]
+    for command in (("actions", "show", waiting), ("reject", waiting)):
+        assert "had ended, and was deleted from the journal" in call(*command).err
     assert call("actions", "prune", "--before", "soon").code == 2
+
+
+@pytest.mark.parametrize(
+    "stops", [JournalError("it failed"), OSError(28, "full"), KeyboardInterrupt()]
+)
+def test_an_export_that_was_not_finished_leaves_no_file(
+    stops: BaseException, waiting: str, call: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(_: Journal, file: IO[str], **__: object) -> int:
+        file.write("half of an archive")
+        raise stops
+
+    monkeypatch.setattr(Journal, "export", export)
+    assert call("actions", "export", str(tmp_path / "old"), "--before", "2999-01-01").code != 0
+    assert not (tmp_path / "old").exists()
 
 
 def test_requests_that_a_server_refused_are_listed_newest_first(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from cli.running import Run
 from forks import Ended
@@ -69,6 +71,9 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("peers", ROOM, "--name", ""), "--name is empty"),
         (("peers", ROOM, "--role", " ", "--all"), "--role is empty"),
         (("peers", ROOM, "--user-id", ""), "--user-id is empty"),
+        (("end", ROOM, "--journal", ""), "--journal is empty"),
+        (("remove", ROOM, "d6a660ef", "--policy", " "), "--policy is empty"),
+        (("reject", "nope", "--journal", ""), "--journal is empty"),
         (("actions", "export", "-", "--before", "2026-01-01"), "a file of that name"),
         (("peers", ROOM, "--limit", "0"), "--limit"),
         (("peers", ROOM, "--offset", "-1"), "--offset"),
@@ -80,6 +85,10 @@ def test_wrong_arguments_are_one_line_and_send_nothing(call: Run, sim: Simulatio
         (("actions", "show", "nope"), "There is no action"),
         (("actions", "show", "nope", "--wait", "-1"), "--wait"),
         (("actions", "show", "nope", "--wait", "86401"), "--wait"),
+        (("actions", "show", "nope", "--wait", "nan"), "--wait"),
+        (("chats", "prune", "--days", "nan"), "--days"),
+        (("chats", "prune", "--mb", "inf"), "--mb"),
+        (("sim", "--delay-s", "nan"), "--delay-s"),
         (("reject", "nope"), "There is no action"),
         (("reject", ""), "There is no action"),
         (("reject", "\udcff"), "There is no action"),
@@ -115,6 +124,8 @@ def test_wrong_settings_are_one_line_and_send_nothing(call: Run, sim: Simulation
             ({"HMS_JOURNL": "sqlite:///x"}, "HMS_JOURNAL"),
             ({"HMS_POLICY_ROOMS": "abc"}, "not a room id"),
             ({"HMS_JOURNAL": "nonsense"}, "journal"),
+            ({"HMS_JOURNAL": "sqlite:///"}, "has no path"),
+            ({"HMS_JOURNAL": "sqlite://journal.sqlite"}, "has no path"),
             ({"HMS_JOURNAL": "oracle://x/y"}, "journal"),
             ({"HMS_TRANSPORT": "pigeon"}, "HMS_TRANSPORT"),
         ]:
@@ -154,6 +165,7 @@ def test_a_journal_that_cannot_be_written_stops_everything(
         assert done.code in (1, 2)
         assert done.err.count("\n") == 1
         assert "journal" in done.err
+        assert "hard link" not in done.err
     assert sim.requests == ()
 
 
@@ -178,12 +190,29 @@ def test_a_file_that_holds_no_conversations_is_told(
     folder.mkdir(parents=True)
     (folder / "chat.sqlite").write_bytes(b"not a database" * 100)
     assert_one_line(call("chat", ROOM), 2, "cannot be read or written")
+    assert "Move that file away." in call("chats").err
+
+
+@pytest.mark.parametrize(
+    ("problem", "todo"),
+    [("database is locked", "try again"), ("database or disk is full", "Make room on its disk")],
+)
+def test_a_file_of_conversations_that_is_whole_is_not_told_to_be_moved_away(
+    problem: str, todo: str, call: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: SqliteSaver) -> None:
+        raise sqlite3.OperationalError(problem)
+
+    monkeypatch.setattr(SqliteSaver, "setup", fails)
+    assert_one_line(call("chats"), 2, todo)
+    assert "Move" not in call("chats").err
 
 
 def test_an_unknown_model_is_told_wherever_it_was_named(call: Run, sim: Simulation) -> None:
     for command in (("chat", ROOM), ("demo",)):
         assert_one_line(call(*command, "--model", "no-such-model"), 2, "no-such-model")
         assert_one_line(call(*command, HMS_MODEL="no-such-model"), 2, "no-such-model")
+        assert_one_line(call(*command, "--model", ""), 2, "it names none")
     named = call("demo", "--model", "commands", HMS_MODEL="no-such-model")
     assert (named.code, "No language model is in this demo" in named.out) == (0, True)
     assert_one_line(call("demo", HMS_MODLE="commands"), 2, "HMS_MODEL")
@@ -234,11 +263,17 @@ def test_with_json_an_error_is_one_document_on_standard_output(
     assert set(body) >= {"code", "message", "executed", "hint"}
 
 
-def test_bytes_that_are_no_text_are_refused(run: Run, sim: Simulation) -> None:
-    # What a shell makes of the byte FF.
-    done = run("send", ROOM, "caf\udcff")
+@pytest.mark.parametrize(
+    "words",
+    ["send {}", "remove {}", "peers --name {}", "peers --role {} --json", "end --reason {}"],
+)
+def test_bytes_that_are_no_text_are_refused(call: Run, sim: Simulation, words: str) -> None:
+    # What a shell makes of the byte FF. Nobody's name holds it, so a filter by it finds nobody.
+    command, *rest = (word.replace("{}", "caf\udcff") for word in words.split())
+    done = call(command, sim.room_id, *rest)
     assert done.code == 2
-    assert "lone surrogate" in done.err
+    assert "is no text" in done.out + done.err
+    assert "UTF-8" in done.out + done.err
     assert posts(sim) == []
 
 

@@ -14,7 +14,6 @@ from forks import WAIT_S
 from hms_active_rooms.cli.settings import Settings
 from hms_active_rooms.gate.approval import Approve, record_decision
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from simulated import names, peer_id, posts
@@ -129,7 +128,7 @@ def approve_elsewhere() -> None:
     (row,) = journal.actions(state="proposed")
     with journal.write() as tx:
         yes = Approve(row.digest)
-        record_decision(tx, row.id, yes, by="bob", way="page", policy=Policy())
+        record_decision(tx, row.id, yes, by="bob", way="page")
     journal.close()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from cli.running import control
@@ -195,6 +197,32 @@ def test_what_is_open_in_the_journal_alone_is_told(
     io = Talk()
     converse(ScriptedModel.saying(), io)
     assert io.of("pending")[0]["action_ids"] == [row.id]
+
+
+def test_what_was_sent_is_told_also_when_the_conversation_cannot_be_saved(
+    sim: Simulation, toolkit: ActiveRoomsToolkit
+) -> None:
+    class Full(InMemorySaver):
+        def put(self, *given: Any) -> RunnableConfig:
+            if posts(sim):
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().put(*given)
+
+    kit = ActiveRoomsToolkit(
+        ActiveRoomsClient(SignedTokens(sim.access_key, sim.secret), base_url=sim.base_url),
+        toolkit.gate.policy.model_copy(update={"relaxed": ["hms-send-message"]}),
+        journal=toolkit.gate.journal,
+    )
+    model = ScriptedModel.saying(
+        calls(("hms-send-message", {"room_id": sim.room_id, "message": "hi"})), text("done")
+    )
+    io = Talk("tell them")
+    talk = Conversation(kit, io, model, Full(), thread="t", room_id=sim.room_id)
+    with pytest.raises(sqlite3.OperationalError):
+        talk.run()
+    blocking.run(kit.aclose)
+    assert [event["state"] for event in io.of("outcome")] == ["done"]
+    assert len(posts(sim)) == 1
 
 
 @pytest.mark.parametrize("word", ["q", "bye", "Bye!", "exit", "quit", " EXIT "])

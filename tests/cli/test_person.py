@@ -149,6 +149,30 @@ def test_a_yes_that_anothers_no_took_back_before_it_was_sent_is_told_whose_no_it
     assert any('Already rejected by "bob" (page)' in text for text in desk.seen)
 
 
+@pytest.mark.parametrize("sent", [True, False])
+def test_whoever_answers_after_another_edited_the_words_is_told_what_became_of_those(
+    sent: bool,
+) -> None:
+    room = StandInRoom([peer(1)])
+    gate = gate_on(room)
+    call = parse_call("hms-send-message", {"room_id": STAND_IN, "message": "helo"})
+    action = blocking.run(gate.propose(call, Origin("t", "m", "c", "cli")))
+
+    class Second(Typed):
+        def read(self, prompt: str) -> str | None:
+            edit = Edit(action.digest, {"message": "hello"})
+            first = blocking.run(gate.decide(action.id, edit, by="bob", way="page"))
+            if sent:
+                blocking.run(gate.run(first.action))
+            return super().read(prompt)
+
+    desk = Second("yes")
+    ended = finish(gate, action, desk)
+    assert (ended.state, ended.call.arguments()["message"]) == ("done", "hello")
+    assert any('approved by "bob" (page) with other words' in text for text in desk.seen)
+    assert len(room.posts) == 1
+
+
 @pytest.mark.parametrize(
     ("tool", "looks"), [("hms-send-message", False), ("hms-end-active-room", True)]
 )

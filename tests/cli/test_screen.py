@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hms_active_rooms.cli.screen import out, table, told
+from hms_active_rooms.cli.screen import out, say, table, told
 from hms_active_rooms.untrusted import shortened
 
 
@@ -55,6 +55,16 @@ def test_the_columns_of_a_table_stand_below_each_other_on_any_terminal(
     table(("NAME", "ROLE"), [("Omar Haddad", "|x"), ("Al", "|x"), ("Liam van der Berg", "|x")])
     places = {line.index("|") for line in shown.getvalue().splitlines() if "|" in line}
     assert places == {shown.getvalue().index("ROLE")}
+
+
+@given(st.text(alphabet="ab- \n.", max_size=200), st.integers(20, 40))
+def test_no_word_is_broken_where_a_line_goes_on(text: str, columns: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        say(shown := Screen(), text)
+    assert shown.getvalue().split() == text.split()
+    for line in shown.getvalue().splitlines():
+        assert len(line) <= columns or len(line.split()) == 1
 
 
 def test_an_endless_line_is_cut() -> None:

@@ -177,13 +177,13 @@ class Browser(httpx.Client):
 
     def question(self, action_id: str) -> str:
         """The digest of a question once it is in the news, as the page shows it."""
-        with self.stream("GET", "/events") as news:
-            for line in news.iter_lines():
-                told = json.loads(line[6:]) if line.startswith("data: {") else {}
-                for asked in told.get("news", {}).get("waiting", ()):
-                    if asked["action_id"] == action_id:
-                        return str(asked["digest"])
-        raise AssertionError("the stream ended without the question")
+        seen = ""
+        while True:
+            told = self.get("/news", params={"seen": seen}).raise_for_status().json()
+            seen = told["tag"]
+            for asked in told["waiting"]:
+                if asked["action_id"] == action_id:
+                    return str(asked["digest"])
 
     def decide(self, action_id: str, digest: str, yes: bool) -> httpx.Response:
         """Approve or reject what was seen."""

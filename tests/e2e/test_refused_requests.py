@@ -98,7 +98,7 @@ def requests(room: str) -> dict[str, tuple[str, str, Any]]:
         "rest actions": ("GET", "/v1/actions", None),
         "rest approval": ("POST", "/v1/actions/abcdefghijkl/approve", {"digest": "0" * 64}),
         "page login": ("POST", "/approvals/login", {"token": "secret-of-the-attempt"}),
-        "page news": ("GET", "/approvals/events", None),
+        "page news": ("GET", "/approvals/news", None),
         "page people": ("GET", f"/approvals/people?room={room}", None),
         "page decision": ("POST", "/approvals/actions/abcdefghijkl", {"type": "approve"}),
     }

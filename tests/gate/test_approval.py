@@ -32,6 +32,8 @@ def test_exact_answers_are_decisions_and_name_their_question() -> None:
         (APPROVE, Approve("d" * 64)),
         ({**APPROVE, "scope": "session"}, Approve("d" * 64, scope="session")),
         ({"type": "reject"}, Reject()),
+        ({"type": "reject", "message": None}, Reject()),
+        ({"type": "reject", "message": "x" * 2001}, Reject("x" * 2000)),
         ({**APPROVE, "type": "reject", "message": "no"}, Reject("no", digest="d" * 64)),
         (
             {"type": "edit", "digest": "d" * 64, "edited_action": edit},
@@ -79,7 +81,6 @@ NOT_ANSWERS: list[Any] = [
     {"type": "edit"},
     {"type": "edit", "edited_action": {"name": "hms-end-active-room", "args": {}}},
     {"type": "edit", "digest": "d" * 64, "edited_action": {"name": "x"}},
-    {"type": "reject", "message": "x" * 2001},
     Approve,
     BadAnswerError("nothing that can be read"),
     Refuse("nobody is here"),

@@ -82,9 +82,22 @@ def test_a_role_that_is_nearly_a_protected_one_is_pointed_out(misspelled: str) -
     assert assess(remove(peer_id=CLASS[1].id), room(), CLASS, policy)[1].warnings == ()
 
 
+def test_whose_user_id_is_no_text_is_not_removed_where_user_ids_are_protected() -> None:
+    told: list[object] = [["u-3"], {"id": "u-3"}, "{3F25-04E0}"]
+    *odd, plain = [
+        Peer.model_validate({"id": CLASS[0].id, "role": "student", "user_id": each})
+        for each in told
+    ]
+    for person in odd:
+        with pytest.raises(PolicyRefusal, match="does not tell the user id"):
+            assess(remove(peer_id=person.id), room(), [person], STRICTER)
+    assert assess(remove(peer_id=plain.id), room(), [plain], STRICTER)
+
+
 def test_somebody_whose_role_is_not_told_is_not_removed_where_roles_are_protected() -> None:
     fields: list[dict[str, object]] = [{}, {"role": None}, {"role": " "}, {"role_name": "teacher"}]
-    fields += [{"role": ["teacher"]}, {"role": {"name": "teacher"}}]
+    odd: list[object] = [["teacher"], {"name": "teacher"}, [], {}, [["teacher"]], [None, "teacher"]]
+    fields += [{"role": each} for each in odd]
     for told in fields:
         people = [CLASS[1], Peer.model_validate({"id": CLASS[0].id, "name": "Anna", **told})]
         call, open_to_all = remove(peer_id=CLASS[0].id), Policy(rooms=(ROOM,))
@@ -232,6 +245,9 @@ CHANGES = {
     "the one person is protected now": Change(BEN, [peer(2, "Ben", "teacher")], "refused", "Ben"),
     "somebody of the role is protected now": Change(
         STUDENTS, CLASS, "refused", "Spam Bot", policy=STRICTER
+    ),
+    "of a role, more are left than one removal may hit now": Change(
+        STUDENTS, CLASS, "refused", "at most 2", policy=Policy(rooms=(ROOM,), max_peers=2)
     ),
     "a whole role lost some": Change(STUDENTS, CROWD[:55], "go", shown=CROWD[:60], policy=LAX),
     "a whole role got one more": Change(

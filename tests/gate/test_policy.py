@@ -100,10 +100,16 @@ def test_a_file_sets_every_other_field(tmp_path: Path) -> None:
     assert policy.max_peers == 7
 
 
+def test_a_variable_with_a_wrong_value_is_named() -> None:
+    with pytest.raises(ConfigurationError, match='HMS_POLICY_MAX_PEERS is "many"'):
+        Policy.from_env({"HMS_POLICY_MAX_PEERS": "many"})
+
+
 def test_a_user_id_in_a_variable_may_have_the_characters_that_ids_have() -> None:
-    for given in ("auth0|5f7c", "ann@x.org", "arn:aws:iam::1:user/ann", "a+b=", "a b"):
-        policy = Policy.from_env({"HMS_POLICY_PROTECTED_USER_IDS": f"{given}, x"})
-        assert policy.protected_user_ids == {given, "x"}
+    for given in ("auth0|5f7c", "ann@x.org", "arn:aws:iam::1:user/ann", "a+b="):
+        for text in (f"{given}, x", f'["{given}", "x"]'):
+            policy = Policy.from_env({"HMS_POLICY_PROTECTED_USER_IDS": text})
+            assert policy.protected_user_ids == {given, "x"}
 
 
 def test_a_file_may_begin_with_the_mark_that_windows_puts_there(tmp_path: Path) -> None:
@@ -200,11 +206,18 @@ def test_a_list_in_a_variable_is_read_as_meant(text: str, roles: set[str]) -> No
         ),
         *("“teacher”", "«teacher»", "`teacher`", "$ROLE", "${ROLE}", "<teacher>", "{teacher}"),
         *("role:teacher", "teacher*", "(a)", "a=b"),
+        *("[]", ",", " , ,"),  # it would protect nobody
     ],
 )
 def test_a_list_that_cannot_be_meant_is_an_error_that_says_how_to_write_it(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"(?i)protected_roles"):
         Policy.from_env({"HMS_POLICY_PROTECTED_ROLES": text})
+
+
+@pytest.mark.parametrize("text", ["u-1 u-2", "u-1\tu-2", "staff-*", "*", "u-1;u-2", "[]", ","])
+def test_user_ids_that_cannot_be_meant_are_an_error(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no list of names"):
+        Policy.from_env({"HMS_POLICY_PROTECTED_USER_IDS": text})
 
 
 @pytest.mark.parametrize(
@@ -216,6 +229,9 @@ def test_a_list_that_cannot_be_meant_is_an_error_that_says_how_to_write_it(text:
         ("hms_policy_protected_roles", "HMS_POLICY_PROTECTED_ROLES"),
         ("Hms_Journal", "HMS_JOURNAL"),
         ("HMS_JURNAL", "HMS_JOURNAL"),
+        ("HMS-JOURNAL", "HMS_JOURNAL"),
+        ("hms.policy.rooms", "HMS_POLICY_ROOMS"),
+        (" HMS_POLICY_ROOMS", "HMS_POLICY_ROOMS"),
         ("HMS_APROVER_TOKEN_ADA", "HMS_APPROVER_TOKEN"),
     ],
 )

@@ -13,11 +13,10 @@ import pytest
 
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.actions import parse_call
-from hms_active_rooms.gate.approval import Approve, grant_for
+from hms_active_rooms.gate.approval import Approve
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action, Origin, State, action_id
 from hms_active_rooms.gate.journal.store import Reading, Writing
-from hms_active_rooms.gate.policy import Policy
 from stand_in import ROOM, Clock, StandInRoom, gate_on, insert, peer, row
 
 STATES: Sequence[State] = get_args(State)
@@ -33,14 +32,14 @@ def read_everything(view: Reading, action: Action) -> None:
     assert view.actions() == [action]
     assert view.count() == 1
     assert view.edited_into(action.id) is None
-    assert view.same_calls(action.thread, action.content) == (action, 1)
+    assert view.same_calls(action.thread, action.content)[0] == action
     assert view.sent_since(action.created_at, action) == (0, 0)
     assert not view.has_rival(action)
     assert len(view.events(action.id)) == 1
     assert view.refused_requests() == []
     assert view.steps(action.id) == {}
     assert view.asked_at("here") == []
-    assert view.find_grant(grant_for(action, Policy(), action.created_at)) is None
+    assert view.grants(action.thread) == []
 
 
 # --- locks ------------------------------------------------------------------------------------
@@ -161,8 +160,8 @@ def test_the_same_call_is_found_in_its_thread_wherever_it_was_made() -> None:
     insert(journal, row(clock(), "another call", content="d"))
     insert(journal, row(clock(), "another thread", content="c", thread="other"))
     with journal.read() as view:
-        assert view.same_calls("t", "c") == (newest, 2)
-        assert view.same_calls("t", "x") == (None, 0)
+        assert view.same_calls("t", "c") == (newest, None, 2)
+        assert view.same_calls("t", "x") == (None, None, 0)
 
 
 def test_an_outcome_is_told_the_first_time_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -21,10 +21,11 @@ from hms_active_rooms.gate.actions.impact import SHOWN_ROLES, Impact, Person
 from hms_active_rooms.gate.actions.result import PersonResult, Result
 from hms_active_rooms.gate.approval import ApprovalRequest, Approve
 from hms_active_rooms.gate.gate import Gate
-from hms_active_rooms.gate.journal.records import Action, Origin
+from hms_active_rooms.gate.journal.records import Action, Origin, State, Way
 from hms_active_rooms.gate.view import (
     MAX_PEOPLE,
     NOT_AGAIN,
+    decider,
     describe,
     for_model,
     outcome,
@@ -408,11 +409,39 @@ def test_what_changed_comes_first_when_asked_again_and_a_note_last_otherwise() -
     assert "Note:" not in again
 
 
-def test_what_was_sent_an_hour_ago_is_told_and_a_second_earlier_not() -> None:
+@pytest.mark.parametrize(
+    ("ago_s", "told"), [(119, "119 s ago."), (120, "2 min ago."), (3600, "60 min ago."), (3601, "")]
+)
+def test_what_was_sent_an_hour_ago_is_told_and_a_second_earlier_not(ago_s: int, told: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
-    sent = replace(row(now), state="done", sent_at=now)
-    assert sent_before(sent, now + timedelta(hours=1)).startswith("The same was sent 60 min ago.")
-    assert sent_before(sent, now + timedelta(hours=1, seconds=1)) == ""
+    sent = sent_before(replace(row(now), state="done", sent_at=now), now + timedelta(seconds=ago_s))
+    assert sent.startswith(f"The same was sent {told}" if told else "")
+    assert bool(sent) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("state", "way", "told"),
+    [
+        ("approved", "page", 'by "ada", way "page"'),
+        ("rejected", "terminal", 'by "ada", way "terminal"'),
+        ("expired", "gate", "by nobody: the time ran out"),
+        ("rejected", "gate", "by nobody: it was refused on the spot, or nobody could be asked"),
+        ("expired", "claim", "by nobody: the room had changed"),
+        ("done", "unattended", "by nobody: the code lets it run unasked"),
+        ("proposed", "", ""),
+    ],
+)
+def test_who_decided_is_told_and_where_nobody_did_what_did(
+    state: State, way: Way | Literal[""], told: str
+) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    assert decider(replace(row(now), state=state, decided_by="ada", decided_way=way)) == told
+
+
+def test_where_a_person_decides_is_told_only_while_the_action_waits() -> None:
+    asked = row(datetime(2026, 11, 1, tzinfo=UTC))
+    told = [view(replace(asked, state=s), approve_at="here") for s in ("proposed", "done")]
+    assert [(v.waiting, v.approve_at) for v in told] == [(True, "here"), (False, "")]
 
 
 def test_what_a_way_in_shows_is_bounded_and_first_who_is_left_and_on_request_whole() -> None:

@@ -96,6 +96,29 @@ def three_removals() -> Conversation:
     return Conversation(students(), model)
 
 
+@pytest.mark.parametrize("more", [[], [HumanMessage("who is here")]], ids=["alone", "and words"])
+def test_what_a_ui_writes_in_place_of_a_result_is_not_what_the_model_reads(more: Any) -> None:
+    """Agent Chat UI does, when somebody types in place of answering."""
+    seen: list[list[BaseMessage]] = []
+
+    def script(history: list[BaseMessage]) -> AIMessage:
+        seen.append(history)
+        return calls(remove(1)) if len(seen) == 1 else text("ok")
+
+    talk = Conversation(students(), ScriptedModel(script=script))
+    asked = talk.say().value["action_requests"][0]["action_id"]
+    call_id = talk.out["messages"][-1].tool_calls[0]["id"]
+    theirs = ToolMessage("Successfully handled tool call.", tool_call_id=call_id)
+    assert talk._run({"messages": [theirs, *more]}) is None
+    [told] = [str(m.content) for m in seen[-1] if isinstance(m, ToolMessage)]
+    assert told.startswith("Not executed:")
+    row = talk.kit.gate.journal.get(asked)
+    assert row
+    assert (row.state, row.decided_by) == ("rejected", "person" if more else "gate")
+    talk.say("go on")
+    assert talk.results() == ["Successfully handled tool call.", told]
+
+
 @pytest.mark.parametrize("chosen", [0, 1, 2])
 def test_of_three_parallel_removals_the_approved_one_runs_once_and_only_that_one(
     chosen: int,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import mcp_types as types
 import pytest
 from mcp import Client
+from starlette.types import ASGIApp
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
 from hms_active_rooms.errors import JournalError
 from hms_active_rooms.gate.journal import Journal
+from hms_active_rooms.serve.app import Server, address, listen
 from hms_active_rooms.serve.mcp import build_server
 from stand_in import ROOM, StandInRoom, peer
 
@@ -33,6 +36,19 @@ def kit(
         Policy.build(**settings),
         journal=journal,
     )
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
+    server = Server(app)
+    with listen("127.0.0.1", 0) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield address(listener)
+        finally:
+            server.should_exit = True
+            await task
 
 
 def broken(

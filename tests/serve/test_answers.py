@@ -14,16 +14,14 @@ from hms_active_rooms.gate.view import MAX_PEOPLE
 from hms_active_rooms.serve.calls import action_answer
 from hms_active_rooms.tokens import token_bound
 from hms_active_rooms.tools.arguments import DEFAULT_ROWS
-from hms_active_rooms.tools.read_data import (
+from hms_active_rooms.tools.roster import (
     PeersData,
     PeersTable,
+    Roster,
+    default_budget,
     peers_data,
     peers_table,
     peers_within,
-)
-from hms_active_rooms.tools.roster import (
-    Roster,
-    default_budget,
     render_roster,
 )
 from rosters import roster
@@ -189,3 +187,27 @@ async def test_by_mcp_and_rest_one_person_is_told_in_full() -> None:
         everyone = (await me.tool("hms-list-peers", {"room_id": ROOM})).json()["data"]
     assert by_mcp["details"] == by_rest["details"] == [full]
     assert everyone["details"] == []
+
+
+NOTHING: dict[str, dict[str, Any]] = {
+    "hms-list-peers": {"role": None, "user_id": "", "name": None, "limit": "", "offset": None},
+    "hms-send-message": {"message": "hi", "peer_id": "", "role": None, "type": ""},
+    "hms-remove-peers": {"peer_id": peer(1).id, "role": "", "reason": None},
+    "hms-end-active-room": {"reason": "", "lock": None},
+}
+
+
+@pytest.mark.parametrize("tool", NOTHING)
+async def test_null_and_nothing_are_absent_by_mcp_and_rest(tool: str) -> None:
+    given = {"room_id": ROOM, **NOTHING[tool]}
+    said = {name: value for name, value in given.items() if value not in (None, "")}
+    async with client(kit(students()), "auto") as mcp, client(kit(students()), "legacy") as old:
+        told = [(await each.call_tool(tool, given)).structured_content for each in (mcp, old)]
+    async with speaking(rest_app(kit(students())), CALLER) as (me,):
+        told.append((await me.tool(tool, given)).json()["data"])
+    for data in told:
+        if tool == "hms-list-peers":
+            assert (data["matching"], len(data["peers"])) == (3, 3)
+        else:
+            assert said.items() <= data["arguments"].items()
+            assert {"role", "reason"}.isdisjoint(data["arguments"])

@@ -26,15 +26,15 @@ from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve import callers, calls, mcp_calls
-from hms_active_rooms.serve.app import create_app, serving
+from hms_active_rooms.serve import callers, calls
+from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.callers import HEADER, IDLE_S, TWICE, Sessions
 from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.guard import GuardSettings, caller_tokens, guard_settings
 from hms_active_rooms.serve.limits import refusals_of
 from hms_active_rooms.serve.mcp import build_server, entry, serve_stdio
 from hms_active_rooms.serve.rest import rest_entry
-from serve.people import YES, Person, kit, named, remove, students, text, yes_to
+from serve.people import YES, Person, kit, named, remove, serving, students, text, yes_to
 from serve.rest_callers import ADA, problem, rest_app, speaking
 from stand_in import ROOM, Clock, StandInRoom
 
@@ -88,6 +88,7 @@ async def two_agents(
     await approve(toolkit, asked.structured_content["action_id"])
     other = await second.call_tool(SEND, said)
     assert other.structured_content["waiting"] is True
+    assert other.structured_content["note"] == ""
     told = await first.call_tool(SEND, said)
     assert told.structured_content["state"] == "done"
     assert "made before" in text(told)
@@ -281,6 +282,32 @@ async def test_what_a_session_asked_for_is_told_to_the_next_one_once_it_has_ende
             told = (await mcp.call_tool(REMOVE, remove())).structured_content
     assert asked["action_id"] == again["action_id"] == told["action_id"]
     assert told["state"] == "done"
+
+
+@pytest.mark.parametrize("way", ["auto", "legacy", "rest", "rest with a key"])
+async def test_a_question_says_that_the_same_was_sent_by_a_connection_that_is_gone(
+    way: str,
+) -> None:
+    room, told = students(), list[Any]()
+    toolkit = kit(room)
+    async with served(toolkit) as url:
+        for number in range(2):
+            async with AsyncExitStack() as stack:
+                if way.startswith("rest"):
+                    http = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+                    headers = {"idempotency-key": str(number)} if "key" in way else {}
+                    sent = await http.post(f"/v1/tools/{REMOVE}", json=remove(), headers=headers)
+                    told.append(sent.json()["data"])
+                else:
+                    mcp = await stack.enter_async_context(connected(url, way))
+                    told.append((await mcp.call_tool(REMOVE, remove())).structured_content)
+                if number == 0:
+                    await approve(toolkit, told[0]["action_id"])
+                    with toolkit.gate.journal.write() as tx:
+                        tx.told(told[0]["action_id"])  # the answer that was lost
+                    room.peers = students().peers
+    assert told[1]["waiting"]
+    assert "The same was sent" in told[1]["note"]
 
 
 async def test_a_session_is_only_for_the_token_that_began_it() -> None:
@@ -581,7 +608,7 @@ async def test_a_state_is_only_for_the_token_that_got_it() -> None:
 
 
 async def test_while_a_person_is_asked_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_calls, "PROGRESS_S", 0.01)
+    monkeypatch.setattr("hms_active_rooms.serve.mcp.PROGRESS_S", 0.01)
     seen: list[float] = []
     enough = asyncio.Event()
 
@@ -632,7 +659,7 @@ async def test_a_yes_after_the_client_gave_the_call_up_counts_and_the_next_call_
 async def test_of_very_many_calls_that_were_given_up_late_answers_are_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mcp_calls, "MOST_LATE", 1)
+    monkeypatch.setattr("hms_active_rooms.serve.mcp.MOST_LATE", 1)
     room = students()
     toolkit = kit(room)
     asked: asyncio.Queue[Any] = asyncio.Queue()

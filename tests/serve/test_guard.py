@@ -381,7 +381,7 @@ async def test_programs_do_not_keep_people_out(path: str) -> None:
         assert "Nothing was executed" in more.json()["detail"]
         by_rest = {"authorization": f"Bearer {APPROVER}"}
         people = [
-            asyncio.create_task(http.get("/approvals/events")),
+            asyncio.create_task(http.get("/approvals/news")),
             asyncio.create_task(http.post("/v1/actions/a/approve", headers=by_rest)),
             asyncio.create_task(http.get("/healthz")),
         ]

@@ -22,12 +22,12 @@ from e2e.server import started
 from forks import command
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.errors import ConfigurationError
-from hms_active_rooms.serve.app import create_app, listen, serving
+from hms_active_rooms.serve.app import create_app, listen
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.sim import Fault, Simulation, running_sim
 from hms_active_rooms.sim.settings import Settings
-from serve.people import YES, Person
+from serve.people import YES, Person, serving
 from simulated import peer_id, posts
 
 TOKEN = "caller-token-0123456789"
@@ -351,7 +351,10 @@ async def test_the_command_serves_stdio(sim: Simulation, tmp_path: Path) -> None
         ([], {}, "No room is named"),
         (["--room", "ROOM", "--host", "0.0.0.0"], {}, "needs a token"),
         (["--room", "ROOM"], {"HMS_SERVER_TOKEN": "short"}, "at least 16"),
-        (["--room", "ROOM"], {"HMS_SERVER_TOKENS": f"a={'t' * 16};b={'u' * 16}"}, "semicolons"),
+        *(
+            (["--room", "ROOM"], {"HMS_SERVER_TOKENS": f"a={'t' * 16}{by}b={'u' * 16}"}, "none of")
+            for by in ";|&"
+        ),
         (["--room", "ROOM"], {"HMS_SERVER_TOKENS": f"a='{'t' * 16}'"}, "quotes"),
         (["--room", "ROOM"], {"HMS_SERVER_TOKEN": "t" * 16 + "\n"}, "no spaces"),
         (

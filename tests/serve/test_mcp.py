@@ -29,7 +29,7 @@ from hms_active_rooms.serve.decisions import all_ended
 from hms_active_rooms.serve.limits import MOST_A_MINUTE, refusals_of
 from hms_active_rooms.serve.mcp import NAME, URI, build_server, serve_stdio
 from hms_active_rooms.tokens import token_bound
-from hms_active_rooms.tools.read_data import PeersTable
+from hms_active_rooms.tools.roster import PeersTable
 from serve.people import (
     CANCEL,
     DECLINE,
@@ -273,10 +273,13 @@ async def test_a_client_whose_form_fails_leaves_the_action_waiting() -> None:
     async def broken(_: Any, __: Any) -> types.ErrorData:
         return types.ErrorData(code=types.INTERNAL_ERROR, message="no form")
 
-    async with client(kit(room), "legacy", broken) as mcp:  # type: ignore[arg-type]
+    toolkit = kit(room)
+    async with client(toolkit, "legacy", broken) as mcp:  # type: ignore[arg-type]
         result = await mcp.call_tool(REMOVE, remove())
     assert result.structured_content["waiting"] is True
     assert room.posts == []
+    events = toolkit.gate.journal.events(result.structured_content["action_id"])
+    assert [event.kind for event in events] == ["proposed", "asked", "no_answer"]
 
 
 @modes

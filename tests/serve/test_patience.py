@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hms_active_rooms.serve.app import create_app, serving
+from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.decisions import all_ended
@@ -19,7 +19,7 @@ from hms_active_rooms.serve.guard import GuardSettings, guard_settings
 from hms_active_rooms.serve.mcp import build_server, entry
 from hms_active_rooms.serve.page.routes import Page
 from hms_active_rooms.serve.rest import rest_entry
-from serve.people import kit, remove, students
+from serve.people import kit, remove, serving, students
 from serve.rest_callers import ADA, CALLER, Client, rest_app
 from stand_in import ROOM
 

@@ -11,10 +11,10 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from hms_active_rooms.serve.app import Entry, create_app, serving
+from hms_active_rooms.serve.app import Entry, create_app
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.problems import last_resort
-from serve.people import kit, students
+from serve.people import kit, serving, students
 
 
 async def broken(_: Any) -> JSONResponse:

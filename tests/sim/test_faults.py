@@ -195,7 +195,7 @@ def test_a_fault_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> Non
 async def test_in_process_a_broken_connection_is_an_exception() -> None:
     world = build_world("classroom")
     app = SimApp(world)
-    headers = {"Authorization": f"Bearer {sign(world.settings, world.wall_clock())}"}
+    headers = {"Authorization": f"Bearer {sign(world.settings, world.clock())}"}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sim/v2") as client:
         app.faults.add(Fault(kind="reset", when="after"))

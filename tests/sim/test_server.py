@@ -111,7 +111,7 @@ def test_an_app_can_be_used_without_a_server() -> None:
 
 async def test_an_app_answers_through_httpx_in_process() -> None:
     world = build_world("classroom")
-    token = sign(world.settings, world.wall_clock())
+    token = sign(world.settings, world.clock())
     transport = httpx.ASGITransport(SimApp(world))
     async with httpx.AsyncClient(transport=transport, base_url="http://sim") as client:
         answer = await client.get(

@@ -119,7 +119,7 @@ def test_the_secret_is_as_long_as_hs256_wants_it() -> None:
 
 @pytest.mark.behaviour("auth.app-token-401")
 def test_an_app_token_is_refused(sim: Simulation) -> None:
-    token = sign(sim.world.settings, sim.world.wall_clock(), kind="app")
+    token = sign(sim.world.settings, sim.world.clock(), kind="app")
     answer = httpx.get(
         f"{sim.base_url}/active-rooms/{sim.room_id}", headers={"Authorization": f"Bearer {token}"}
     )

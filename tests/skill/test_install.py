@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,13 +158,45 @@ def test_a_clients_server_without_its_packages_is_started_by_uv(
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={"PATH": str(tmp_path)}
     )
-    assert done.stdout == f"run --quiet --script {script} mcp --stdio\n"
+    started = f"run --quiet --script {script} mcp --stdio\n"
+    assert done.stdout == started
+    # A client that is started from a desktop knows no folder of the person's.
+    usual = tmp_path / ".local" / "bin"
+    usual.mkdir(parents=True)
+    uv.rename(usual / "uv")
+    desktop = {"PATH": "/usr/bin", "HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=desktop)
+    assert done.stdout == started
     without = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={"PATH": "/nowhere"}
+        command, capture_output=True, text=True, check=False, env={"PATH": "/n", "HOME": "/n"}
     )
     assert (without.returncode, without.stdout) == (2, "")
     assert "-m pip install 'fastapi" in without.stderr
     assert "install uv" in without.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "release", "told"),
+    [("pydantic", "1.10.4", "'pydantic>="), ("mcp", "3.0", "'mcp>="), ("typer", "0.100.0rc1", "")],
+)
+def test_packages_of_another_release_are_as_good_as_missing(
+    package: str, release: str, told: str, skills: Path, tmp_path: Path
+) -> None:
+    script = skills / "hms-active-rooms" / "scripts" / "hms-active-rooms"
+    wanted = re.findall(r'^#   "([\w-]+)>=([\d.]+)', script.read_text("utf-8"), re.MULTILINE)
+    for name, least in {**dict(wanted), package: release}.items():
+        (there := tmp_path / f"{name.replace('-', '_')}-{least}.dist-info").mkdir()
+        (there / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {least}\n")
+    done = subprocess.run(
+        [sys.executable, "-S", str(script), "mcp", "--stdio"],
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/n", "HOME": "/n"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert ("1 packages are missing, or of another release" in done.stderr) == bool(told)
+    assert told in done.stderr
 
 
 def test_a_checkout_has_unix_line_ends_everywhere() -> None:

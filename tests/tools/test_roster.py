@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hms_active_rooms.api.models import ActiveRoom, Peer, Peers, Session
 from hms_active_rooms.sim.scenes import build_world, load_scene, room_id_of
 from hms_active_rooms.tokens import token_bound
-from hms_active_rooms.tools.read_data import peers_data
 from hms_active_rooms.tools.roster import (
     artifact,
     default_budget,
     named,
+    peers_data,
     render_room,
     render_roster,
 )

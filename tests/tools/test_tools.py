@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,25 @@ def test_a_callback_that_does_not_answer_in_time_sends_nothing() -> None:
     assert room.posts == []
 
 
+def test_an_answer_that_a_callback_gives_too_late_is_on_record() -> None:
+    room, waited = students(), threading.Event()
+
+    def confirm(request: ApprovalRequest) -> Any:
+        waited.wait(30)
+        return request.approve(by="ada")
+
+    toolkit = kit(room, confirm, approval_ttl_s=0.2)
+    journal = toolkit.gate.journal
+    message = call(named(toolkit, "hms-send-message"), room_id=ROOM, message="hi")
+    assert message.content.startswith("Not executed")
+    [row] = journal.actions()
+    waited.set()
+    while (last := journal.events(row.id)[-1]).kind != "late_answer":
+        pass  # the callback's thread writes it
+    assert (last.by, last.way) == ("ada", "callback")
+    assert room.posts == []
+
+
 def test_no_answer_of_a_callback_is_none_whatever_the_journals_clock_says() -> None:
     room = students()
 
@@ -242,15 +262,36 @@ def test_what_cannot_be_asked_with_a_request_is_an_error_when_built(confirm: Any
         kit(students(), confirm)
 
 
-def test_from_env_takes_rooms_policy_callback_and_journal() -> None:
+ENVIRON = {"HMS_ACCESS_KEY": "key", "HMS_SECRET": "s" * 32}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"rooms": ROOM}, rf'rooms is "{ROOM}": give a list'),
+        ({"rooms": ROOM, "policy": Policy()}, "give a list"),
+        ({"rooms": [ROOM], "policy": "policy.toml"}, r"'policy\.toml', which is no Policy"),
+        ({"policy": {"rooms": [ROOM]}}, "which is no Policy"),
+        ({"rooms": [ROOM], "journal": "j.sqlite"}, "cannot be opened"),
+    ],
+)
+def test_what_is_of_another_type_is_an_error_that_names_it_when_built(
+    given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        ActiveRoomsToolkit.from_env(**{"journal": ":memory:", "environ": ENVIRON} | given)
+
+
+def test_from_env_takes_rooms_policy_callback_and_journal(tmp_path: Path) -> None:
     toolkit = ActiveRoomsToolkit.from_env(
-        rooms=[ROOM],
+        rooms={ROOM},
         policy=Policy(protected_roles=frozenset({"teacher"})),
         confirm=lambda r: r.reject(),
-        journal=":memory:",
-        environ={"HMS_ACCESS_KEY": "key", "HMS_SECRET": "s" * 32},
+        journal=tmp_path / "100%?.sqlite",
+        environ=ENVIRON,
     )
     assert toolkit.gate.policy.rooms == (ROOM,)
+    assert (tmp_path / "100%?.sqlite").stat().st_size
     assert toolkit.gate.policy.protected_roles == {"teacher"}
     assert "s" * 32 not in repr(toolkit)
 

@@ -1,26 +1,27 @@
-"""From what came back, or did not, to a typed answer or the error to raise. Pure.
+"""Turns an HTTP answer, or its absence, into a typed answer or the error to raise. Pure.
 
-The server's own words are quoted in errors, since they help, but as untrusted text:
-escaped, capped, and with anything that looks like a token taken out.
+Errors quote the server's words, since they help, but as untrusted text: escaped, cut, and without
+anything that looks like a token.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
-from hms_active_rooms.api.reading import PAGE, json_document, read_done
+from hms_active_rooms.api import wire
+from hms_active_rooms.api.models import Peers
+from hms_active_rooms.api.reading import PAGE, json_document, read_done, refuse_page
 from hms_active_rooms.api.wire import Answer, Cause, Request, Unusable
 from hms_active_rooms.errors import (
     ApiError,
-    BadResponse,
-    ConnectionFailed,
     Executed,
     Forbidden,
     InvalidRequest,
@@ -36,103 +37,83 @@ from hms_active_rooms.untrusted import quoted, shortened
 
 T = TypeVar("T")
 Reader = Callable[[bytes, Mapping[str, str]], T]
-"""What the body says, by what was asked for; raises `Unusable` or an ApiError."""
+"""Reads a body into a typed answer. It is also given what was asked for (ids and query), and raises
+`Unusable` or an ApiError."""
 
 
-class Outcome(NamedTuple):
-    """What a failure means: its error, whether a write was executed, whether a read is sent again.
-
-    A read executes nothing, whatever happens. 100ms documents no idempotency key, so a write that
-    may have been executed is never sent a second time. A write that surely was not executed is not
-    sent again after a wait either: the room may change meanwhile, and only the caller can look at
-    it again. A write is repeated in one case only: after a 401, at once, with a new token.
-    """
-
-    error: type[ApiError]
-    write: Executed
-    read_again: bool
-
-
-OUTCOMES: Final[dict[Cause, Outcome]] = {
-    "not_sent": Outcome(ConnectionFailed, "no", True),
-    "rate_limited": Outcome(RateLimited, "no", True),
-    "unauthorized": Outcome(Unauthorized, "no", False),
-    "forbidden": Outcome(Forbidden, "no", False),
-    "not_found": Outcome(NotFound, "no", False),
-    "refused": Outcome(InvalidRequest, "no", False),
-    "timeout": Outcome(TimedOut, "maybe", True),
-    "cut_off": Outcome(BadResponse, "maybe", True),
-    "malformed": Outcome(BadResponse, "maybe", True),
-    "contradicts": Outcome(BadResponse, "maybe", False),
-    "server_error": Outcome(ServerError, "maybe", True),
-    "redirected": Outcome(BadResponse, "maybe", False),
-    "too_large": Outcome(BadResponse, "maybe", False),
-}
-
+_SERVER_ERROR: Final = Cause(ServerError, "maybe", True)
+_REFUSED: Final = Cause(InvalidRequest, "no", False)
+_NOT_FOUND: Final = Cause(NotFound, "no", False)
 _BY_STATUS: Final[dict[int, Cause]] = {
-    401: "unauthorized",
-    403: "forbidden",
-    404: "not_found",
-    408: "timeout",
-    410: "not_found",
-    429: "rate_limited",
-    499: "timeout",  # a gRPC gateway's word for a call that was given up half way
+    401: Cause(Unauthorized, "no", False),
+    403: Cause(Forbidden, "no", False),
+    404: _NOT_FOUND,
+    408: wire.TIMEOUT,
+    410: _NOT_FOUND,
+    429: Cause(RateLimited, "no", True),
+    499: wire.TIMEOUT,  # a gRPC gateway: the call was cancelled half way
 }
 
 _OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
-"""The other 4xx that no argument changes are a proxy's, a bill's or the law's."""
+"""Statuses for which other arguments may help; other 4xx are about proxies, bills or laws."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
 _JWT: Final = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?", re.ASCII)
 
-# Only "session not active" is recorded; webhooks, sibling pages and a locked room have others.
+# Only the text "session not active" is recorded; other 100ms pages and webhooks word it otherwise.
 _NO_PEER: Final = re.compile(r"\bpeers?\b", re.IGNORECASE)
 _NO_SESSION: Final = re.compile(r"\bsession\b|\b(not|no longer|in) ?active\b", re.IGNORECASE)
 _CLOCK_OFF_S: Final = 30.0
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
-"""A longer Retry-After is reported as one day: nobody waits for it in a call."""
+"""A longer Retry-After is reported as one day; no call waits that long."""
 
-# A proxy may add a second one. A number of any length is read: a long one is capped.
+# A proxy may add a second value. A number of any length is read, and capped.
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The text of the one 429 that the 100ms docs show (analytics); no header is documented.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
-_NEXT_PAGE: Final = re.compile(r"rel *= *\"?next\b", re.IGNORECASE)
+_PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
+"""Headers that may say that there are more pages, here without an `X-` at the start."""
+_NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
-class Failure(NamedTuple):
-    """The error to raise, unless the call is a read that is sent again, after `wait_s` seconds at
-    least."""
-
-    error: ApiError
-    read_again: bool
-    wait_s: float = 0.0
+Failure = tuple[ApiError, bool, float]
+"""The error to raise, whether a read is sent again instead, and after how many seconds at least."""
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
-    """What the body of a success says.
+    """The typed answer in the body of a success.
 
     Raises:
-        Unusable, ApiError: it is no such answer.
+        Unusable, ApiError: the body is no such answer.
     """
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
-        raise Unusable("malformed", f"its answer is not whole (status {answer.status})")
+        raise Unusable(wire.CUT_OFF, f"its answer is not whole (status {answer.status})")
     headers = answer.headers
-    pages = headers.get("x-total-pages") or "1", headers.get("content-range")
-    following = _NEXT_PAGE.search(headers.get("link") or "") or headers.get("x-next-page")
-    if following or pages not in (("0", None), ("1", None)):
-        raise Unusable("contradicts", PAGE)
+    if headers.get("content-range") or _NEXT_PAGE.search(headers.get("link") or ""):
+        raise Unusable(wire.CONTRADICTS, PAGE)
+    kind = headers.get("content-type") or ""
+    if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
+        raise Unusable(wire.CONTRADICTS, "its status is a success, but its head is an error's")
     try:
-        return read(b"" if nothing else answer.body, asked)
+        found = read(b"" if nothing else answer.body, asked)
     except RecursionError:
-        raise Unusable("malformed", "its answer is nested too deeply") from None
+        raise Unusable(wire.CUT_OFF, "its answer is nested too deeply") from None
+    length = len(found) + len(found.unreadable) if isinstance(found, Peers) else math.inf
+    told: dict[str, object] = {n: v for n in _PAGES if (v := headers.get(f"x-{n}"))}
+    if pagination := headers.get("x-pagination"):
+        with contextlib.suppress(ValueError, RecursionError):
+            told["pagination"] = json_document(pagination.encode())
+    if told:
+        refuse_page(told, length)
+    return found
 
 
 def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
-    """The failure when no usable answer came, or an answer to something else than was asked."""
-    asked = "could not be reached" if why.cause == "not_sent" else "gave no usable answer"
+    """The failure when no usable answer came, or an answer about something else."""
+    asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
     text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
     return _failure(why.cause, request, text, answer)
 
@@ -145,37 +126,35 @@ def deadline_passed(seconds: float, request: Request) -> ApiError:
 
 
 def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> Failure:
-    """The failure for a status that is no success; `now` is Unix time, to compare the clocks."""
-    status = answer.status
+    """The failure for a status that is no success. `now`: Unix time in seconds."""
+    status, hint = answer.status, None
     message, details = _words(answer.body, token)
     said = f"100ms answered {status}" + (f": {quoted(message, _TEXT_LIMIT)}" if message else "")
-    said += f" ({', '.join(details)})." if details else "."
-    cause = _BY_STATUS.get(status, "refused")
-    kind: type[ApiError] | None = None
-    more: dict[str, Any] = {"details": details}
+    said += f" (details: {', '.join(details)})." if details else "."
+    by_range = wire.CONTRADICTS if status < 400 else _REFUSED if status < 500 else _SERVER_ERROR
+    cause = _BY_STATUS.get(status, by_range)
     wait = retry_after_s(answer.headers.get("retry-after"), message, now=now)
     if status < 400:
-        cause, more["hint"] = "redirected", "Check the base URL (HMS_BASE_URL)."
-    elif status >= 500:
-        cause = "server_error"
-    elif status == 429:
-        hint = f"Wait {wait:g} seconds, then try again." if wait else None
-        more |= {"retry_after_s": wait, "hint": hint}
+        hint = "Check the base URL (HMS_BASE_URL)."
     elif status == 401:
-        more["hint"] = _clock_hint(answer.headers.get("date"), now)
-    elif status in (404, 410):
-        if _NO_PEER.search(message):
-            kind = PeerNotFound
-        elif _NO_SESSION.search(message):
-            kind = NotActive
-        else:
-            said += f" The address is {request.origin}."
-    elif cause == "refused" and status not in _OF_ARGUMENTS:
-        more["hint"] = (
-            "You cannot fix this; tell the person: 100ms, or a proxy before it, refuses such "
-            "requests, whatever the arguments."
+        hint = _clock_hint(answer.headers.get("date"), now)
+    elif status == 429 and wait:
+        hint = f"Wait {wait:g} seconds, then try again."
+    elif cause is _REFUSED and status not in _OF_ARGUMENTS:
+        hint = (
+            "100ms, or a proxy before it, refuses such requests, whatever the arguments: the "
+            "same call again does not help."
         )
-    return _failure(cause, request, said, answer, kind, **more)._replace(wait_s=wait or 0.0)
+    elif cause is _NOT_FOUND and _NO_PEER.search(message):
+        cause = cause._replace(error=PeerNotFound)
+    elif cause is _NOT_FOUND and _NO_SESSION.search(message):
+        cause = cause._replace(error=NotActive)
+    elif cause is _NOT_FOUND:
+        said += f" The address is {request.origin}."
+    error, again, _ = _failure(cause, request, said, answer, hint, details)
+    if isinstance(error, RateLimited):
+        error.retry_after_s = wait
+    return error, again, wait or 0.0
 
 
 def _failure(
@@ -183,21 +162,19 @@ def _failure(
     request: Request,
     text: str,
     answer: Answer | None,
-    kind: type[ApiError] | None = None,
-    **more: Any,
+    hint: str | None = None,
+    details: tuple[str, ...] = (),
 ) -> Failure:
-    outcome = OUTCOMES[cause]
-    if outcome.write == "maybe":
-        more.setdefault("hint", _hint(request))
     sent_id = answer.headers.get("x-request-id") if answer else None
-    error = (kind or outcome.error)(
+    error = cause.error(
         text,
-        executed="no" if request.reads else outcome.write,
+        executed="no" if request.reads else cause.write,
+        hint=_hint(request) if cause.write == "maybe" and hint is None else hint,
         status=answer.status if answer else None,
         request_id=shortened(sent_id, 100) if sent_id else None,
-        **more,
+        details=details,
     )
-    return Failure(error, outcome.read_again)
+    return error, cause.read_again, 0.0
 
 
 def _hint(request: Request) -> str | None:
@@ -205,15 +182,15 @@ def _hint(request: Request) -> str | None:
 
 
 def _clock_hint(date: str | None, now: float) -> str | None:
-    """What to say when this machine's clock makes every token we sign invalid."""
+    """The hint for a 401 if this machine's clock is wrong, which makes our tokens invalid."""
     then = _moment(date or "")
     off = 0.0 if then is None else now - then
     if abs(off) < _CLOCK_OFF_S:
         return None
     way = "ahead of" if off > 0 else "behind"
     return (
-        f"You cannot fix this; tell the person that this machine's clock is {abs(off):,.0f} seconds "
-        f"{way} the server's, which makes a token invalid, and to set it."
+        f"This machine's clock is {abs(off):,.0f} seconds {way} the server's, which makes a token "
+        "invalid: only a person can set it."
     )
 
 
@@ -227,8 +204,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Seconds to wait by a Retry-After header (seconds or HTTP date), if there is one, or by the
-    error text; `now` is Unix time."""
+    """Seconds to wait, from the Retry-After header (seconds or a date), else from the error text;
+    None: neither has them. `now`: Unix time in seconds."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])
@@ -242,7 +219,7 @@ def retry_after_s(header: str | None, message: str, *, now: float) -> float | No
 
 
 def _words(body: bytes, token: SecretStr) -> tuple[str, tuple[str, ...]]:
-    """`message` and `details` of an error body, "" and () when it is no such JSON."""
+    """`message` and `details` of an error body; "" and () if the body has none."""
     try:
         document = json_document(body)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""Management tokens: a given one, or ones we sign, handed out so that they cannot leak.
+"""Management tokens: given ones, or ones that we sign, handled so that they cannot leak.
 
-A token opens every room of the account. It lives in a `SecretStr`, so that nothing of ours
-shows it. An expired token or an app (join) token is refused before its first use, with a better
-text than a 401. Claims and signature by the 100ms guide "Security and tokens".
+A token opens every room of the account. A `SecretStr` holds it, so that no log or repr shows it. An
+expired token and an app (join) token are refused before their first use, with a clearer text than a
+401. Claims and signature follow the 100ms guide "Security and tokens".
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ ACCESS_KEY_VARIABLE: Final = "HMS_ACCESS_KEY"
 SECRET_VARIABLE: Final = "HMS_SECRET"  # noqa: S105 - a name, not a secret
 
 LIFETIME_S: Final = 24 * 3600.0
-"""Validity of a token we sign, as in the docs' samples."""
+"""How long a token that we sign is valid, as in the samples of the docs."""
 
 SKEW_S: Final = 10.0
-"""We date `iat` and `nbf` back as the official SDK does: clock skew is the usual cause of a 401."""
+"""`iat` and `nbf` are this many seconds ago, as in the official SDK: clocks may differ."""
 
 REFRESH_MARGIN_S: Final = 300.0
-"""We renew this long before expiry, so that no request carries a token about to expire."""
+"""A token is renewed this long before it expires, so that none expires on its way."""
+
+_NO_DATE: Final = 253_402_300_800.0
+"""The year 10000."""
 
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 
@@ -54,15 +57,15 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """One management token (a JWT), made elsewhere (dashboard or your backend). One that cannot be
-    decoded is accepted: the API decides.
+    """One management token (a JWT) from elsewhere (the dashboard, your backend). A token that
+    cannot be decoded is accepted: the API decides.
 
     Args:
         clock: Unix time in seconds.
-        source: what to call it in errors, for example a variable's name.
+        source: the token's name in errors, for example a variable.
 
     Raises:
-        ConfigurationError: characters that no token has; an app token; expired.
+        ConfigurationError: the token is an app token, has expired, or has characters no token has.
     """
 
     def __init__(
@@ -83,8 +86,7 @@ class StaticToken:
             )
         self._expires, expires = math.inf, claims.get("exp")
         if isinstance(expires, int | float) and not isinstance(expires, bool):
-            with contextlib.suppress(OverflowError):
-                self._expires = float(expires)
+            self._expires = max(min(expires, _NO_DATE), 0.0)  # the claim may be NaN
         if expired := self._expired():
             raise ConfigurationError(
                 expired,
@@ -92,7 +94,7 @@ class StaticToken:
             )
 
     def token(self) -> SecretStr:
-        """The token; Unauthorized if it expired since, and nothing is sent."""
+        """The token. Raises Unauthorized, before anything is sent, if it has expired by now."""
         if expired := self._expired():
             raise Unauthorized(expired)
         return self._token
@@ -101,29 +103,23 @@ class StaticToken:
         """None: a given token cannot be renewed."""
         return None
 
-    def __repr__(self) -> str:
-        return "StaticToken(**********)"
-
     def _expired(self) -> str:
-        if not self._expires + 60 < self._clock():  # our clock may be wrong, and the claim NaN
+        if not self._expires + 60 < self._clock():  # our clock may be wrong
             return ""
-        try:
-            when = f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
-        except (ValueError, OverflowError, OSError):
-            when = "long ago"
-        return f"{self._source} expired {when}."
+        when = f"at {datetime.fromtimestamp(self._expires, UTC):%Y-%m-%d %H:%M} UTC"
+        return f"{self._source} expired {when if self._expires else 'long ago'}."
 
 
 class SignedTokens:
-    """Management tokens signed with the app's access key and secret, renewed before expiry.
+    """Management tokens signed with the app's access key and secret, renewed before they expire.
 
     Args:
         clock: Unix time in seconds.
-        new_id: the `jti` of the next token.
-        sources: what to call key and secret in errors.
+        new_id: returns the `jti` of the next token.
+        sources: the names of key and secret in errors.
 
     Raises:
-        ConfigurationError: characters that no key has.
+        ConfigurationError: the key or the secret has characters that no key or secret has.
     """
 
     def __init__(
@@ -146,21 +142,18 @@ class SignedTokens:
         """The cached token, or a new one when less than five minutes are left."""
         with self._lock:
             age = self._clock() - self._made_at
-            # A clock that was set back also makes a token invalid: it starts in the future.
+            # After the clock was set back, the token would start in the future and be invalid.
             if self._cached is None or not 0 <= age < LIFETIME_S - SKEW_S - REFRESH_MARGIN_S:
                 self._cached = self._sign()
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """A new token when `after` is the cached one; else the cached one, so that a hundred
-        calls that were refused at once make one new token."""
+        """A new token if `after` is the cached one, else the cached one: so a hundred calls that
+        are refused at once make one new token."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()
             return self._cached
-
-    def __repr__(self) -> str:
-        return "SignedTokens(**********)"
 
     def _sign(self) -> SecretStr:
         self._made_at = self._clock()
@@ -184,26 +177,21 @@ def _base64(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def from_env(
-    token_variable: str,
-    environ: Mapping[str, str] = os.environ,
-    *,
-    clock: Callable[[], float] = time.time,
-) -> TokenSource:
+def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
     """The token source that the environment describes.
 
-    A key pair wins over a static token, named by `token_variable`: it renews itself, where a
+    A key pair wins over the static token in `token_variable`: a pair renews its tokens, a static
     token ends within days. Empty variables count as not set.
 
     Raises:
-        ConfigurationError: nothing is set, half a key pair, or a value that cannot be used.
+        ConfigurationError: no variable is set, only half a key pair, or a value cannot be used.
     """
     key, secret = environ.get(ACCESS_KEY_VARIABLE, ""), environ.get(SECRET_VARIABLE, "")
     names = (ACCESS_KEY_VARIABLE, SECRET_VARIABLE)
     if key and secret:
         if environ.get(token_variable):
             _log.warning("%s is not used, because %s and %s are set too.", token_variable, *names)
-        return SignedTokens(key, secret, clock=clock, sources=names)
+        return SignedTokens(key, secret, sources=names)
     if key or secret:
         missing = SECRET_VARIABLE if key else ACCESS_KEY_VARIABLE
         raise ConfigurationError(
@@ -211,7 +199,7 @@ def from_env(
             hint=f"{ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE} belong together.",
         )
     if token := environ.get(token_variable, ""):
-        return StaticToken(token, clock=clock, source=token_variable)
+        return StaticToken(token, source=token_variable)
     raise ConfigurationError(
         "There are no 100ms credentials.",
         hint=f"Set {token_variable}, or {ACCESS_KEY_VARIABLE} and {SECRET_VARIABLE}.",
@@ -232,7 +220,7 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
 
 
 def _claims(token: str) -> dict[str, object]:
-    """Claims of a JWT, not verified (only the API can); {} when it cannot be decoded."""
+    """The claims of a JWT, not verified (only the API can); {} if the token cannot be decoded."""
     with contextlib.suppress(ValueError, RecursionError):
         _, part, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -1,7 +1,7 @@
-"""The seven operations of the 100ms Active Rooms API, typed; for asynchronous and other code.
+"""A typed client for the seven operations of the 100ms Active Rooms API, async and sync.
 
-Every call ends in one of three ways: a typed answer, an error of `errors.py` that
-says whether anything was executed, or the caller's own cancellation.
+Every call ends in one of three ways: a typed answer, an error of `errors.py` that says whether
+anything was executed, or the caller's own cancellation.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ BASE_URL_VARIABLE: Final = "HMS_BASE_URL"
 TRANSPORT_VARIABLE: Final = "HMS_TRANSPORT"
 
 DEADLINE_S: Final = 30.0
-"""Default for a whole call, repeats and waits included."""
+"""Default number of seconds for a whole call, repeats and waits included."""
 
 
 class ActiveRoomsClient:
-    """Client for one 100ms account, on any number of event loops and threads. Keep one open: a
-    new one costs a TLS set-up.
+    """Client for one 100ms account, usable on any number of event loops and threads. Keep one open:
+    each new one sets up TLS again.
 
-    A read that failed for a moment is sent again, with waits between. A write is not: after
-    a 429 or without a connection it raises at once, with `executed="no"` and `retry_after_s`
-    if the server named one. Whoever waits then looks at the room again before the next try,
-    since it may be another session by that time. After a 401 both are sent once more, at
-    once, with a new token: a refused token executes nothing.
+    A read that failed for a moment is sent again, after a wait. A write is not: after a 429 or
+    without a connection it raises at once, with `executed="no"` and, if the server named a time,
+    `retry_after_s`. A caller that waits should read the room again before the next try, since
+    another session may run by then. After a 401 reads and writes are sent once more, at once, with
+    a new token: a request with a refused token executes nothing.
 
-    Every operation takes the room's id first, a `peer_id` is a full one, and `deadline_s` are
-    seconds for this call. It raises InvalidCall before anything is sent (an id or a text that
-    cannot be, nothing to do), or an ApiError, whose `executed` says whether it may have happened.
-    Removals and endings happen a moment after the answer; a `reason` is shown to the people.
+    Every operation takes the room's id first, `peer_id` is always a full one, and `deadline_s` is
+    in seconds, for this call. An operation raises InvalidCall before anything is sent (a wrong id
+    or text, nothing to do), or an ApiError, whose `executed` says whether the request may have been
+    executed. Removals and ends happen a moment after the answer; the people see a `reason`.
 
     Args:
         auth: where the management token comes from.
@@ -69,8 +69,8 @@ class ActiveRoomsClient:
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
         max_answer_bytes: most bytes of an answer, after decompression.
         backoff: how often and how fast a failed read is sent again.
-        sleep: waits seconds.
-        rng: a number in [0, 1), for the jitter.
+        sleep: awaits a number of seconds.
+        rng: returns a number in [0, 1), for the jitter.
         clock: Unix time in seconds, for a Retry-After date.
 
     Raises:
@@ -110,8 +110,8 @@ class ActiveRoomsClient:
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """Client by environment variables: HMS_ACCESS_KEY and HMS_SECRET, or HMS_MANAGEMENT_TOKEN
-        (the pair wins); HMS_BASE_URL; HMS_TRANSPORT ("httpx" or "aiohttp").
+        """A client from environment variables: HMS_ACCESS_KEY and HMS_SECRET, or
+        HMS_MANAGEMENT_TOKEN (the pair wins); HMS_BASE_URL; HMS_TRANSPORT ("httpx" or "aiohttp").
 
         Raises:
             ConfigurationError: a variable is missing or wrong.
@@ -132,8 +132,8 @@ class ActiveRoomsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections, once the requests on their way have ended; later calls are
-        refused. May be called twice."""
+        """Close all connections, after the requests under way have ended; later calls raise
+        InvalidCall. May be called twice."""
         await self._pools.aclose()
 
     def __repr__(self) -> str:
@@ -162,7 +162,7 @@ class ActiveRoomsClient:
 
         Args:
             user_id: only this user's peers (a user may be connected more than once).
-            role: only peers with this role. Empty filters are left out.
+            role: only peers with this role. An empty filter counts as None.
 
         Raises:
             NotActive: nobody is in the room now.
@@ -173,7 +173,7 @@ class ActiveRoomsClient:
     async def retrieve_peer(
         self, room_id: str, peer_id: str, *, deadline_s: float | None = None
     ) -> PeerDetails:
-        """One connected peer with its tracks; PeerNotFound or NotActive if there is none."""
+        """One connected peer with its tracks. Raises PeerNotFound or NotActive if there is none."""
         return await self._call("retrievepeer", room_id, read_peer, deadline_s, peer_id=peer_id)
 
     async def update_peer(
@@ -186,11 +186,12 @@ class ActiveRoomsClient:
         metadata: str | None = None,
         deadline_s: float | None = None,
     ) -> PeerDetails:
-        """Change a peer; what is None stays. A role change is immediate, nobody is asked.
+        """Change a peer; arguments that are None stay as they are. A new role applies at once,
+        without asking the peer.
 
         Args:
             role: a role of the room's template.
-            metadata: a text, by convention JSON; it replaces the whole old one.
+            metadata: a text, by convention JSON; replaces all of the old metadata.
         """
         body = _texts(may_be_empty=("name", "metadata"), name=name, role=role, metadata=metadata)
         if not body:
@@ -212,10 +213,10 @@ class ActiveRoomsClient:
         Args:
             message: the text. No size is checked here. 100ms documents a limit (4 KB) only for the
                 custom events of its client SDKs.
-            type: clients show "chat" in their chat panel; the API's default is not documented.
+            type: clients show the type "chat" in their chat panel; the API's default is unknown.
 
         Raises:
-            InvalidCall: also for an empty target, which the API takes for "everyone".
+            InvalidCall: also for an empty target, which the API would take for "everyone".
         """
         body = _texts(message=message, role=role, type=type)
         if "message" not in body:
@@ -234,7 +235,7 @@ class ActiveRoomsClient:
         reason: str | None = None,
         deadline_s: float | None = None,
     ) -> Acknowledgement:
-        """Remove one peer, or everyone who has a role: exactly one of the two is given."""
+        """Remove one peer, or everyone who has a role. Give exactly one of the two."""
         if (peer_id is None) == (role is None):
             raise InvalidCall("Give exactly one of peer_id and role.")
         body = _texts(role=role, reason=reason)
@@ -249,7 +250,7 @@ class ActiveRoomsClient:
         lock: bool = False,
         deadline_s: float | None = None,
     ) -> Acknowledgement:
-        """End the running session for everyone; NotActive if it is already over.
+        """End the running session for everyone. Raises NotActive if it is already over.
 
         Args:
             lock: also disable the room, so that nobody can join until it is enabled again.
@@ -294,7 +295,7 @@ class ActiveRoomsClient:
             if not timer.expired():
                 raise
             outcome = answers.deadline_passed(seconds, request)
-        # Raised here, outside any except block: no library exception hangs on to ours.
+        # Raised here, outside any except block, so that no library exception is chained to ours.
         if isinstance(outcome, ApiError):
             raise outcome
         return outcome
@@ -326,11 +327,11 @@ class ActiveRoomsClient:
                     continue
             if not again or not request.reads or attempt >= self._backoff.attempts:
                 return error
-            # What the server asks for is never undercut.
+            # Never wait less than the server asks for.
             wait += self._rng() * self._backoff.ceiling_s(attempt)
             ends = timer.when() or math.inf
             if wait >= ends - asyncio.get_running_loop().time():
-                return error  # waiting longer than the deadline is the caller's decision
+                return error  # only the caller may wait longer than the deadline
             attempt += 1
             await self._sleep(wait)
 
@@ -346,11 +347,11 @@ def _blocking(
 
 
 class SyncActiveRoomsClient:
-    """Synchronous face of an `ActiveRoomsClient`; arguments, answers and errors are the same. Each
-    call runs on the background loop.
+    """`ActiveRoomsClient` for synchronous code: same arguments, answers and errors. Each call runs
+    on a background event loop.
 
     Args:
-        client: the client that does the work; closed together with this one.
+        client: the client that does the work; it is closed together with this one.
     """
 
     def __init__(self, client: ActiveRoomsClient) -> None:

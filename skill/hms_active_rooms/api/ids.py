@@ -1,7 +1,8 @@
-"""Ids that go into a path or pick a person: parsed to lower case, or InvalidCall.
+"""Parses ids that go into a path or name a person: returns them in lower case, or raises
+InvalidCall.
 
-A model or a stranger supplies them, so only the exact shapes pass: no path
-segments, no percent signs, no digits of other scripts, no newline at the end.
+Ids come from a model or from strangers, so only the exact shapes pass: no path segments, no percent
+signs, no digits of other scripts, no newline at the end.
 """
 
 from __future__ import annotations
@@ -20,47 +21,41 @@ _ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def parse_room_id(value: object) -> str:
-    """A room id (24 hexadecimal characters); a room code is refused with a hint of its own."""
-    if isinstance(value, str):
-        if _ROOM_ID.fullmatch(value):
-            return value.lower()
-        if _ROOM_CODE.fullmatch(value):
-            raise InvalidCall(
-                f"{shown(value)} is not a room id: that looks like a room code.",
-                hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
-            )
-    raise InvalidCall(f"{shown(value)} is not a room id, which is 24 hexadecimal characters.")
+    """A room id (24 hexadecimal characters). The error for a room code has a hint of its own."""
+    if isinstance(value, str) and _ROOM_CODE.fullmatch(value):
+        raise InvalidCall(
+            f"{shown(value)} is not a room id: that looks like a room code.",
+            hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
+        )
+    return _parsed(value, _ROOM_ID, "a room id, which is 24 hexadecimal characters")
 
 
 def parse_peer_id(value: object) -> str:
-    """A full peer id (a UUID with dashes); a short one is refused."""
-    if isinstance(value, str) and _PEER_ID.fullmatch(value):
-        return value.lower()
-    raise InvalidCall(f"{shown(value)} is not a full peer id: it is a UUID of 36 characters.")
+    """A full peer id (a UUID with dashes). Short ids are refused."""
+    return _parsed(value, _PEER_ID, "a full peer id: it is a UUID of 36 characters")
 
 
 def parse_peer_ref(value: object) -> str:
-    """A full peer id or a short one: the beginning of a UUID, 8 or more characters with the dashes
-    in their places. Whether it names exactly one peer only the room's roster can tell."""
-    if (
-        isinstance(value, str)
-        and len(value) >= SHORT_ID_CHARS
-        and _PEER_ID.fullmatch(value + _ANY_UUID[len(value) :])
-    ):
+    """A full or a short peer id. A short one is the beginning of a UUID, 8 or more characters with
+    the dashes in their places; only the list of peers tells whether one peer has it."""
+    told = f"a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more characters, as the list"
+    rest = _ANY_UUID[max(len(value), SHORT_ID_CHARS) :] if isinstance(value, str) else ""
+    return _parsed(value, _PEER_ID, f"{told} of peers shows it", rest)
+
+
+def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") -> str:
+    if isinstance(value, str) and shape.fullmatch(value + rest):
         return value.lower()
-    raise InvalidCall(
-        f"{shown(value)} is not a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more"
-        " characters, as the list of peers shows it."
-    )
+    raise InvalidCall(f"{shown(value)} is not {told}.")
 
 
 def normal_id(given: object) -> object:
-    """An id of the API, in lower case if it is of a room or a peer; anything else as it is."""
+    """An id from the API, a room or peer id in lower case; any other value unchanged."""
     if isinstance(given, str) and (_PEER_ID.fullmatch(given) or _ROOM_ID.fullmatch(given)):
         return given.lower()
     return given
 
 
 def shown(value: object) -> str:
-    """A refused value; what is no text is named by its type only: it may be long or secret."""
+    """A refused value for an error text; if it is no text, its type, since it may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

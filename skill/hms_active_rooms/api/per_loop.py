@@ -1,4 +1,4 @@
-"""One connection pool for each event loop, closed with the loop it was opened on."""
+"""One connection pool for each event loop, closed together with its loop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A pool and how many use it: one that is closed under a request loses the connection
-    the request has just opened.
+    """A pool with a count of its users. If a pool closes during a request, that request's new
+    connection leaks.
 
-    A loop ends the asynchronous generators started on it before it closes (`asyncio.run`
-    and `asyncio.Runner` see to that). So a client that nobody closed leaves no open
-    socket behind.
+    A loop ends its asynchronous generators before it closes (`asyncio.run` and `asyncio.Runner` do
+    this). `keeper`, which closes the pool, is one, so a client that nobody closed leaves no socket.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -42,7 +41,7 @@ class Held:
             await self.close()
 
     async def close(self) -> None:
-        """Close it now, or when nobody uses it any more."""
+        """Close the pool now, or as soon as nobody uses it."""
         self._closing = True
         if not self._users:
             await self.keeper.aclose()
@@ -56,12 +55,12 @@ class PerLoop:
         self._lock = threading.Lock()
         self._closed = False
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
-        # A client that is dropped without closing: `finalize` keeps the pools out of
-        # the garbage with it, so that they are closed and don't just vanish.
+        # If a client is dropped without being closed, `finalize` keeps its pools alive until they
+        # are closed.
         finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held:
-        """The running loop's, which is not closed while it is entered; InvalidCall after `aclose`."""
+        """The running loop's pool, open inside `async with`. Raises InvalidCall after `aclose`."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
@@ -69,7 +68,7 @@ class PerLoop:
             held = self._held.get(loop)
             if held is not None:
                 return held
-            # A pool refers to its loop by its sockets, so weak keys alone do not end it.
+            # The sockets of a pool refer to its loop, so the weak key alone does not free the pool.
             for ended in [other for other in self._held if other.is_closed()]:
                 del self._held[ended]
             held = self._held[loop] = Held(self._make())
@@ -77,7 +76,7 @@ class PerLoop:
         return held
 
     async def aclose(self) -> None:
-        """Close them all and refuse further use; those of other loops without waiting for it."""
+        """Close all pools and refuse further use; does not wait for the pools of other loops."""
         with self._lock:
             self._closed = True
             here = self._held.pop(asyncio.get_running_loop(), None)

@@ -1,9 +1,10 @@
-"""From the body of a successful answer to what it says. Pure.
+"""Reads the body of a successful answer. Pure.
 
-The JSON comes from Go through proxies, or from a later version. It ends in a right reading or
-in one clear error: what is odd but plain is read (a number as a name, null for nothing, a list
-for a map), what contradicts the request or itself is refused, since a wrong roster removes the
-wrong people. What is no JSON object is "malformed", and may be whole the next time.
+The JSON may come from Go through proxies, or from a later version of the API. It is read rightly or
+refused with one clear error. What is unusual but clear is read (a number as a name, null for
+nothing, a list for a map). What contradicts the request or itself is refused, since a wrong roster
+removes the wrong people. What is no JSON object is "malformed": the same read, sent again, may
+succeed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import operator
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -33,7 +34,7 @@ from hms_active_rooms.api.models import (
     Track,
     as_list,
 )
-from hms_active_rooms.api.wire import Unusable
+from hms_active_rooms.api.wire import CONTRADICTS, CUT_OFF, Unusable
 from hms_active_rooms.errors import InvalidCall, NotActive
 from hms_active_rooms.untrusted import quoted, shortened
 
@@ -41,20 +42,20 @@ M = TypeVar("M", bound=Document)
 Fields = dict[str, Any]
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-_LONGEST_NUMBER: Final = 4000
-"""Digits; Python refuses to turn more than 4,300 into a number."""
 
 _AS_ZERO: Final = str.maketrans(dict.fromkeys("123456789abcdef", "0"))
 _ZERO_ID: Final = str(UUID(int=0))
-_LETTERS: Final = re.compile(r"[^a-z]")
+_SEPARATORS: Final = re.compile(r"[^a-z0-9]")
 _OTHER_ESCAPE: Final = re.compile(rb'\\[^"]')
-# Of `model_fields_set` and `model_extra`, which are functions in Python, what is behind them.
+# The attributes behind `model_fields_set` and `model_extra`, without their Python functions.
 _FIELDS: Final = operator.attrgetter("__pydantic_fields_set__")
 _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
-# How a list says that it is not the whole, in the names that are used for it, without case and
-# separators. By the docs' general page a list has `limit` and `last`.
-_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links", "cursor", "cursors"}
+# Names of fields that say a list has further pages, without case and separators. By the general
+# page of the docs a list has `limit` and `last`.
+_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links"} | {
+    *("cursor", "cursors", "hits")
+}
 _MORE: Final = re.compile(
     r"(has)?more(peers|pages|items|results)?(available)?|continuation(token)?|lastevaluatedkey"
     r"|(has|odata)?next(page|cursor|token|pagetoken|link|url|pageurl|start|offset|marker)?"
@@ -63,34 +64,37 @@ _MORE: Final = re.compile(
 _MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
     *("cursor", "endcursor", "pagetoken", "marker")
 }
+_THING: Final = "(peer|record|item|element|result|participant|user|member|connection)"
 _TOTALS: Final = re.compile(
-    r"(?!number$)(?=.)(total|num|number)?(of)?"
-    r"(peers?|records|items|elements|results|participants)?(count|total)?"
+    r"(?!number$)(?=.)(odata)?(total|num|number)?(of)?"
+    rf"({_THING}s|{_THING}(?=count|total))?(count|total)?"
 )
 _PAGES: Final = {"pages", "totalpages", "pagecount", "lastpage"}
 _WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 
-# How a body says that it is an error, in the names of Go, Java, Python, cloud gateways and 100ms's
-# own webhooks, without case and separators.
+# Names of fields that say a body is an error, in Go, Java, Python, cloud gateways and 100ms's own
+# webhooks, without case and separators.
 _ERROR: Final = re.compile(
-    r"(is|has)?(error|err|exception|fault|failure|failed)s?"
+    r"(is|has)?(error|err|exception|fault|failure|failed|rejected|denied|refused)s?"
     r"(code|message|msg|type|status|details?|description|text|reason|name)?|errno"
 )
 _STATUS: Final = re.compile(r"(http|response|result)?(status|code|statuscode)")
 _ENVELOPE: Final = {"status", "code", "response", "result", "meta", "data"}
-_WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+|error|fail(ed|ure)?")
-_FAILED: Final = {"error", "fail", "failed", "failure"}
+_WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+")
+_FAILED: Final = re.compile(
+    r"[a-z_ ]*(error|fail|reject|denied|refuse|forbid|invalid|abort|unauthor|unavail|not.?found)[a-z_ ]*"
+)
+_SAID: Final = ("status", "statustext", "state", "result", "outcome", "code")
 _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
 _STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
-_ACTIVE: Final = ("active", "is_active", "isActive")
-_NOT: Final = {"false", "0"}
+_OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?")
+_OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "inactive"}
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
 _READ: Final = {"peers", "session", "tracks"}
-"""What the answer to a read holds, and an acknowledgement does not without its words."""
+"""Fields in the answer to a read. An acknowledgement with one of these must have a message too."""
 
 
-_SEPARATORS: Final = re.compile("[ _.-]")
 _DOCUMENTED: Final = {
     field
     for kind in (ActiveRoom, Session, PeerDetails, Track, Acknowledgement)
@@ -100,58 +104,71 @@ _SPELT: Final = {field.replace("_", ""): field for field in _DOCUMENTED}
 
 
 class _PeerMap(Document, cache_strings="keys"):
-    """A roster as the API sends it. Hardly a value of it is there twice."""
+    """A roster as the API sends it. Values are not cached: hardly any value occurs twice."""
 
     peers: dict[str, Peer]
 
 
 class _Twice:
-    """Stands for an object with a name in it twice: nobody knows which of the two is meant."""
+    """Stands for a JSON object that has a name twice, since either value may be meant."""
 
 
-# Each takes the body and what was asked for: the ids in the path, and the query.
+# The readers take the body and what was asked for: the ids in the path, and the query.
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """The room that was asked for, or Unusable; NotActive if it says that it has no session."""
-    found = _about(_object(body, asked), asked["room_id"], "room")
+    """The room that was asked for. Raises NotActive if it has no session, else Unusable."""
+    found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
-    # An unset struct of Go has its fields, all empty; PHP writes an empty object as a list.
-    if (
-        not session
-        or (fields and not fields.get("id") and not fields.get("peers"))
-        or {str(each.get(name)).lower() for each in (found, fields) for name in _ACTIVE} & _NOT
-    ):
+    # Go writes a struct that is not set with empty fields; PHP writes an empty object as a list.
+    unset = fields and not fields.get("id") and not fields.get("peers")
+    if not session or unset or _is_over(found) or _is_over(fields):
         raise NotActive("100ms answered that the room has no running session.")
     _refuse_other(fields, asked)
     room = _model(ActiveRoom, found)
     if "peers" not in room.session.model_fields_set:
         raise _contradicts("its session does not say who is in it")
     counts = {name: value for name, value in found.items() if "peer" in name.lower()}
-    _refuse_page({**counts, **fields}, len(room.session.peers))
+    refuse_page({**counts, **fields}, len(room.session.peers))
     return room
 
 
+def _is_over(found: Fields) -> bool:
+    """Whether a room or session says that it is not active, or that it ended. Go writes a time that
+    is not set as one of the year 1."""
+    said = _named(found)
+    return (
+        False in (_means(said.get("active")), _means(said.get("isactive")))
+        or bool(_OVER_WORD & {str(said.get(name)).lower() for name in ("status", "state")})
+        or any(
+            _means(value) and not str(value).startswith("0001-")
+            for name, value in said.items()
+            if _OVER.fullmatch(name)
+        )
+    )
+
+
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
-    """The peer that was asked for, or Unusable."""
-    return _model(PeerDetails, _about(_object(body, asked), asked["peer_id"], "peer"))
+    """The peer that was asked for. Raises Unusable if the answer is not that peer."""
+    return _model(PeerDetails, _object(body, asked, "peer"))
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """An acknowledgement, or Unusable. An empty body and `null` are good ones: nothing in it is
-    needed."""
+    """An acknowledgement, also from an empty body or `null`. Raises Unusable for other answers."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     if not found.get("message") and _READ & found.keys():
         raise _contradicts("it answers another request")
+    if not found.get("message") and found.get("detail"):  # as in problem details
+        raise _contradicts(f"it says: {quoted(str(found['detail']), 100)}")
     return _model(Acknowledgement, found)
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """Everybody who was asked for; Unusable if it is one page of a longer list, or no such answer."""
+    """The peers that were asked for. Raises Unusable for one page of a longer list, or no list."""
     try:
         peers = _plain_roster(body, asked)
-    except ValueError:  # something about it is odd, so each record is looked at by itself
+    except ValueError:  # something is unusual, so each record is checked by itself
         peers = _odd_roster(_object(body, asked), asked)
     for field in ("role", "user_id"):
         if field in asked and any(getattr(peer, field) != asked[field] for peer in peers):
@@ -160,9 +177,10 @@ def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
 
 
 def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The roster, read by pydantic-core alone, if it has just the documented form."""
-    # Tens of thousands of new objects make Python look for garbage again and again, which
-    # doubles the time, and there is none. No other code runs meanwhile.
+    """The roster of a body in exactly the documented form, read by pydantic-core alone. Raises
+    ValueError for any other body."""
+    # Tens of thousands of new objects would start the garbage collector again and again, in vain,
+    # and double the time. No other code runs meanwhile.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -178,9 +196,9 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     others = [value for value in values if not isinstance(value, str)]
     if (
         ids != list(found.peers)
-        # Of a name that is there twice pydantic-core keeps the last, so the text has more strings.
+        # If a name occurs twice, pydantic-core keeps one value, so the text has more strings.
         or _quotes(body) != 2 * (1 + len(peers) + 2 * fields - len(others))
-        # Much faster for all ids at once than a pattern for each.
+        # Checking all ids at once is much faster than a pattern for each.
         or ",".join(ids).translate(_AS_ZERO) != ",".join([_ZERO_ID] * len(ids))
         or _OF_OTHER & _named(names).keys()
         or any(_documented(name) != name for name in (*more, *names))
@@ -191,12 +209,12 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
     if more:
         _refuse_error(more)
         _refuse_other(more, asked)
-        _refuse_page(more, len(peers))
+        refuse_page(more, len(peers))
     return peers
 
 
 def _quotes(body: bytes) -> int:
-    """How many quotes begin or end a string: those that are not behind a single backslash."""
+    """How many quotes begin or end a string, that is, are not escaped by a backslash."""
     if _OTHER_ESCAPE.search(body):
         body = body.replace(b"\\\\", b"")
         return body.count(b'"') - body.count(b'\\"')
@@ -217,12 +235,12 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
         raise _contradicts("it lists a peer twice")
-    _refuse_page(found, len(entries))
+    refuse_page(found, len(entries))
     return peers
 
 
 def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
-    """One record; None when it says nothing usable, or is of another peer or room."""
+    """One record's peer; None if it says nothing usable, or is of another peer or room."""
     if not isinstance(entry, dict):
         return None
     given = entry.get("id")
@@ -235,8 +253,8 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
     return None if other else peer
 
 
-def _refuse_page(found: Fields, length: int) -> None:
-    """A list that says that it goes on is not the room."""
+def refuse_page(found: Fields, length: float) -> None:
+    """Raises Unusable if the list says that it has more pages: it is not the whole room."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
@@ -251,20 +269,13 @@ def _refuse_page(found: Fields, length: int) -> None:
 
 
 def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
-    """Names, without case and separators, and values of the fields that may tell of pages."""
+    """The fields that may tell of pages: names without case and separators, and values."""
     for name, value in _named(found).items():
         yield name, value
         if name in _PAGING and isinstance(value, dict):
             yield from _about_pages(value)
         if name in _PAGING and isinstance(value, list):
             yield from [(str(e.get("rel")), e.get("href")) for e in value if isinstance(e, dict)]
-
-
-def _about(found: Fields, asked: str, what: str) -> Fields:
-    """The object, if it is what was asked for."""
-    if normal_id(found.get("id")) != asked:
-        raise _contradicts(f"it is not about the {what} that was asked for")
-    return {**found, "id": asked}
 
 
 def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
@@ -283,45 +294,46 @@ def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
 
 
 def _named(found: Fields) -> Fields:
-    """The fields by their names without case and separators."""
-    return {_LETTERS.sub("", key.lower()): value for key, value in found.items()}
+    """The fields by name, without case and separators."""
+    return {_SEPARATORS.sub("", key.lower()): value for key, value in found.items()}
 
 
 def _model(kind: type[M], found: Fields) -> M:
     try:
         return kind.model_validate(found)
     except ValidationError as error:
-        raise _contradicts(f"it is not what it documents ({_place(error)})") from None
-
-
-def _place(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    # The last parts may be the types, of the two that a text can have.
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    # For a text, pydantic adds the two types it tried as the last parts of the place.
     parts = [part for part in first["loc"] if part != "str" and "function-plain" not in str(part)]
     place = ".".join(shortened(str(part), 40) for part in parts) or "the whole"
-    return f"{place}: {first['type']}"
+    raise _contradicts(f"it is not what it documents ({place}: {first['type']})")
 
 
-def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
-    """A JSON object that is no error in disguise, and not about something else."""
+def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
+    """A body's JSON object. Raises Unusable if it is an error, about something else, or not `about`
+    the "room" or "peer" that was asked for."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
-        raise Unusable("malformed", "its answer is not whole or not JSON") from None
+        raise Unusable(CUT_OFF, "its answer is not whole or not JSON") from None
     if not isinstance(found, dict):
-        raise Unusable("malformed", "its answer is not a JSON object")
+        raise Unusable(CUT_OFF, "its answer is not a JSON object")
     _refuse_error(found)
     _refuse_other(found, asked)
-    return found
+    if not about:
+        return found
+    if normal_id(found.get("id")) != (own := asked[f"{about}_id"]):
+        raise _contradicts(f"it is not about the {about} that was asked for")
+    return {**found, "id": own}
 
 
 def _refuse_error(found: Fields) -> None:
-    """Raises BadResponse for a body that came with a success status and says that the call failed."""
+    """Raises Unusable for a body that came with a success status but says that the call failed."""
     said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
     wrong = [n for n in codes if n and n >= 400]
-    if (number := _status(code)) is None:  # a room code is no error's
+    if (number := _status(code)) is None:  # it may be a room code, with its dashes
         failed = bool(_WORDED.fullmatch(str(code)))
     else:  # gRPC's codes are small numbers
         failed = number != 0 and not 200 <= number < 300
@@ -333,7 +345,7 @@ def _refuse_error(found: Fields) -> None:
         or wrong
         or status is False
         or said.get("result") is False
-        or {str(status).lower(), str(said.get("result")).lower()} & _FAILED
+        or any(_FAILED.fullmatch(str(said.get(name)).lower()) for name in _SAID)
         or any(_means(value) for name, value in said.items() if _ERROR.fullmatch(name))
         or any(_means(said.get(name)) is False for name in _DONE)
     ):
@@ -344,7 +356,7 @@ def _refuse_error(found: Fields) -> None:
 
 
 def _means(value: object) -> bool | None:
-    """Whether a value says yes; None if it says nothing."""
+    """Whether a value means yes; None if it says neither yes nor no."""
     if value is None or isinstance(value, bool):
         return value
     return bool(value) and str(value).lower() not in ("false", "no", "0", "null", "none")
@@ -354,18 +366,18 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 
 
 def _contradicts(reason: str) -> Unusable:
-    """The error for JSON that is not what was asked for. Asking again would bring the same."""
-    return Unusable("contradicts", reason)
+    """The error for JSON that does not answer the request; sending it again would not help."""
+    return Unusable(CONTRADICTS, reason)
 
 
 def _status(value: object) -> float | None:
-    """A status as a number, given as 404, "404" or "404 Not Found"; None: it is none of these."""
+    """A status as a number, from 404, "404" or "404 Not Found"; None if it is none of these."""
     line = _STATUS_LINE.fullmatch(value) if isinstance(value, str) else None
     return _number(line[1] if line else value)
 
 
 def _number(value: object) -> float | None:
-    """A number, also where it is a text."""
+    """A number, also from a text; None if it is no number."""
     try:
         return float(value) if isinstance(value, int | float | str) else None
     except (ValueError, OverflowError):
@@ -373,33 +385,23 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """JSON, or ValueError. NaN and Infinity are not JSON; a lone surrogate becomes "?".
+    """The parsed JSON. A lone surrogate becomes "?". Raises ValueError for other text, as NaN.
 
-    A stranger's name must not make a whole roster unreadable, and text that cannot be
-    encoded would fail later, in a log or a database.
+    Why "?": a stranger's name must not make a whole roster unreadable, and a lone surrogate cannot
+    be encoded, so it would fail later, in a log or a database.
     """
     text = body.decode("utf-8-sig", "replace")
-    found = json.loads(
-        text,
-        parse_constant=_refuse,
-        parse_int=_whole_number,
-        parse_float=_finite,
-        object_pairs_hook=_once,
-    )
+    found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
     return _encodable(found) if _SURROGATE.search(text) else found
 
 
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"{number} is no number")
 
 
-def _whole_number(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else digits[:_LONGEST_NUMBER]
-
-
-def _finite(digits: str) -> float | str:
+def _finite(digits: str) -> float:
     found = float(digits)
-    return found if math.isfinite(found) else shortened(digits, 40)
+    return found if math.isfinite(found) else _refuse(digits)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Any:
@@ -408,7 +410,7 @@ def _once(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def _documented(name: str) -> str:
-    """The field as the docs write it, where another language writes `userId` or `Peers`."""
+    """The field's documented name, for a name as other languages write it: `userId`, `Peers`."""
     return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
 
 

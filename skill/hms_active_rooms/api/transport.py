@@ -1,8 +1,8 @@
-"""The default transport: httpx. The only module that imports it.
+"""The default transport: httpx. The only module that imports httpx.
 
-Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE), as
-people behind a company proxy expect, but not for a loopback address, where a proxy
-would get the token in clear. Redirects are not followed, .netrc is not read.
+Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE), as people behind a
+company proxy expect. A request to a loopback address uses no proxy, which would read the token in
+clear. Redirects are not followed, .netrc is not read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.installing import how_to_install
 
 CustomTransport = httpx.AsyncBaseTransport
-"""The seam for tests: httpx's MockTransport, ASGITransport or one of your own."""
+"""For tests: httpx's MockTransport, ASGITransport or one of your own."""
 
 TransportChoice = Literal["httpx", "aiohttp"] | CustomTransport
 
@@ -51,17 +51,16 @@ _HTTPX: Final = wire.Library(
 def pools(
     choice: TransportChoice, base_url: str, timeouts: wire.Timeouts, max_bytes: int
 ) -> Callable[[], wire.Pool]:
-    """A function that makes a client's connections on the running loop.
+    """Returns a function that makes a client's connection pool on the running loop.
 
     Raises:
-        ConfigurationError: no such transport, its package is not installed, or the
-            environment's CA bundle cannot be read. The returned function raises it
-            when the environment's proxy cannot be used.
+        ConfigurationError: there is no such transport, its package is not installed, or the
+            environment's CA bundle cannot be read. The returned function raises it if the
+            environment's proxy cannot be used.
     """
     if not isinstance(choice, str):
-        # Of another transport the worst is assumed, since it need not report its steps.
-        return lambda: HttpxPool(timeouts, max_bytes, choice, reports=False)
-    tls = _tls(not is_local(base_url))  # reads files, which an event loop must not wait for
+        return lambda: HttpxPool(timeouts, max_bytes, choice)
+    tls = _tls(not is_local(base_url))  # reads files, which must not block an event loop
     if choice == "aiohttp":
         try:
             from hms_active_rooms.api.fast import AiohttpPool
@@ -72,20 +71,20 @@ def pools(
             ) from None
         return lambda: AiohttpPool(timeouts, max_bytes, tls, environment_proxy(base_url))
     if choice == "httpx":
-        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url), reports=True)
+        return lambda: HttpxPool(timeouts, max_bytes, _connections(tls, base_url))
     raise ConfigurationError('The transport must be "httpx" or "aiohttp".')
 
 
 def to_app(app: Any) -> CustomTransport:
-    """To an ASGI application in this process: nothing leaves it, and no port is opened."""
+    """A transport to an ASGI application in this process; it opens no port."""
     return httpx.ASGITransport(app)
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s: float) -> str:
     """Send one POST of JSON to a receiver that is not 100ms, without the token for 100ms.
 
-    It ends within `within_s` seconds. A redirect is not followed, nothing is repeated, and of the
-    answer only the status is read.
+    It ends within `within_s` seconds, follows no redirect, repeats nothing, and reads only the
+    status of the answer.
 
     Returns:
         "" if it worked, else what went wrong, without the URL.
@@ -105,19 +104,16 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
 
 
 class HttpxPool:
-    """Connections of httpx, or a transport that was given."""
+    """Connections of httpx, or the given transport."""
 
     def __init__(
-        self,
-        timeouts: wire.Timeouts,
-        max_bytes: int,
-        transport: httpx.AsyncBaseTransport,
-        *,
-        reports: bool,
+        self, timeouts: wire.Timeouts, max_bytes: int, transport: httpx.AsyncBaseTransport
     ) -> None:
-        # Its client would parse the URL, look for cookies and copy headers at each call.
+        # Not httpx.AsyncClient, which parses the URL, looks for cookies and copies headers each
+        # time.
         self._transport = transport
-        self._reports = reports
+        # A given transport need not report its steps; then every request counts as sent.
+        self._reports = type(transport) is httpx.AsyncHTTPTransport
         self._max_bytes = max_bytes
         self._timeout = {
             "connect": timeouts.connect_s,
@@ -148,7 +144,7 @@ class HttpxPool:
     async def _exchange(self, message: httpx.Request) -> wire.Answer:
         response = await self._transport.handle_async_request(message)
         status, headers, stream = response.status_code, response.headers, response.stream
-        # A transport of somebody's own may have read it, to log it for instance.
+        # A custom transport may have read the body already, for example to log it.
         read = response.is_stream_consumed and not isinstance(stream, httpx.ByteStream)
         chunks = httpx.ByteStream(response.content) if read else stream
         assert isinstance(chunks, httpx.AsyncByteStream)
@@ -164,7 +160,7 @@ class HttpxPool:
 
 
 def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
-    # Not chained: such an error's text may hold the proxy's URL.
+    # Not chained: the text of such an error may hold the proxy's URL.
     with contextlib.suppress(ImportError, ValueError, httpx.InvalidURL):
         return httpx.AsyncHTTPTransport(
             verify=tls,
@@ -183,7 +179,7 @@ _url: Final = lru_cache(maxsize=256)(httpx.URL)
 
 @cache
 def _tls(use_environment: bool) -> ssl.SSLContext:
-    """Made once per process: it takes 20 ms and more."""
+    """The TLS settings, made once per process, since that takes 20 ms or more."""
     with contextlib.suppress(OSError):
         return httpx.create_ssl_context(trust_env=use_environment)
     raise ConfigurationError(

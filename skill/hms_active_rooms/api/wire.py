@@ -1,49 +1,58 @@
-"""One HTTP exchange as values: what is sent, what comes back, what can go wrong, the limits."""
+"""One HTTP exchange as values: the request, the answer, what can go wrong, the limits."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import zlib
-from collections.abc import AsyncIterable, Awaitable
+from collections.abc import AsyncIterable, Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from hms_active_rooms import __version__
+from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, Executed, TimedOut
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""A roster of 20,000 peers, the largest room, is about 6 MB."""
+"""The list of 20,000 peers (the largest room) has about 6 MB."""
 
 KEEP_ALIVE_S: Final = 3.0
-"""Below the 5 s after which many servers close an idle connection: a write on a
-connection that is just being closed ends as "may have been executed"."""
+"""Below the 5 s after which many servers close an idle connection: if the server closes it while a
+write is sent, the write may or may not have been executed."""
 
 MAX_CONNECTIONS: Final = 100
 
-Cause = Literal[
-    "not_sent",
-    "rate_limited",
-    "unauthorized",
-    "forbidden",
-    "not_found",
-    "refused",
-    "timeout",
-    "cut_off",
-    "malformed",
-    "contradicts",
-    "server_error",
-    "redirected",
-    "too_large",
-]
-"""Why a call failed; `answers.OUTCOMES` says what follows from it."""
+
+class Cause(NamedTuple):
+    """What follows from a failure: its error, whether a write was executed, whether a read is sent
+    again.
+
+    A read executes nothing, whatever happens. 100ms documents no idempotency key, so a write that
+    may have been executed is never sent a second time. Nor is a write that surely was not executed
+    sent again after a wait: the room may change meanwhile, and only the caller can read the room. A
+    write is repeated in one case only: after a 401, at once, with a new token.
+    """
+
+    error: type[ApiError]
+    write: Executed
+    read_again: bool
+
+
+NOT_SENT: Final = Cause(ConnectionFailed, "no", True)
+TIMEOUT: Final = Cause(TimedOut, "maybe", True)
+CUT_OFF: Final = Cause(BadResponse, "maybe", True)
+"""The answer was cut off or is no JSON: the same request, sent again, may bring a whole one."""
+CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
+"""The answer does not fit the request, is too large, or redirects. A second one would do so too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for one attempt: to make a connection (TLS included), between two pieces of an answer
-    and of a request, for a free connection. A read fits twice into the default deadline."""
+    """Seconds for one attempt: to connect (with TLS), between two pieces of the answer or request,
+    for a free connection. The default deadline leaves time for one retry of a read."""
 
     connect_s: float = 5.0
     read_s: float = 12.0
@@ -66,16 +75,16 @@ class Backoff:
     cap_s: float = 8.0
 
     def ceiling_s(self, attempt: int) -> float:
-        """The longest wait of our own choice after so many attempts."""
+        """The longest wait, in seconds, that we choose after this many attempts."""
         # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
 @dataclass(slots=True)
 class Request:
-    """What is sent, without the token; the URL is percent-encoded, the body JSON or None.
+    """One request without the token; the URL is percent-encoded, the body JSON or None.
 
-    `sent` says, also after a cancellation, whether a byte of it may have left.
+    `sent`: whether a byte of the request may have left; also valid after a cancellation.
     """
 
     method: str
@@ -85,17 +94,17 @@ class Request:
 
     @property
     def reads(self) -> bool:
-        """A GET changes nothing; anything else is a write."""
+        """Whether this is a GET, which changes nothing."""
         return self.method == "GET"
 
     @property
     def origin(self) -> str:
-        """Where it goes, for people."""
+        """The scheme, host and port that the request goes to, for people."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
     def headers(self, token: SecretStr) -> dict[str, str]:
-        """Its headers; those of a body only with a body."""
+        """The headers; a Content-Type only if there is a body."""
         return {
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
@@ -105,18 +114,12 @@ class Request:
         }
 
 
-class Headers(Protocol):
-    """An answer's headers; names in any case."""
-
-    def get(self, key: str, /) -> str | None: ...
-
-
 class Answer(NamedTuple):
-    """An HTTP answer with its whole body, decompressed."""
+    """An HTTP answer with its whole body, decompressed. A header's name may be in any case."""
 
     status: int
     body: bytes
-    headers: Headers
+    headers: Mapping[str, str]
 
 
 class Unusable(Exception):
@@ -131,19 +134,20 @@ class Pool(Protocol):
     """The connections of one client on one event loop."""
 
     async def send(self, request: Request, token: SecretStr) -> Answer:
-        """One exchange.
+        """Send one request and return the answer.
 
         Raises:
-            Unusable: no usable answer came. No exception of the library gets out, since it holds the
-                Authorization header.
+            Unusable: no usable answer came. No exception of the library gets out, since it holds
+                the Authorization header.
         """
 
     async def aclose(self) -> None: ...
 
 
 class Library(NamedTuple):
-    """What an HTTP library raises: in all, before a byte of the request, and for want of time; and
-    our words for why there was no connection (the first that fits an error or its causes)."""
+    """What an HTTP library raises: all its errors, the errors before a byte of the request has
+    left, and the error of a timeout. `reasons`: our words for why there was no connection; the
+    first that fits an error or its causes is used."""
 
     errors: tuple[type[BaseException], ...]
     not_sent: tuple[type[BaseException], ...]
@@ -152,44 +156,44 @@ class Library(NamedTuple):
 
 
 async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
-    """The answer of one exchange, or Unusable."""
+    """The answer of one exchange. Raises Unusable if none came."""
     try:
         return await exchange
     except asyncio.CancelledError as cancelled:
-        # The frames below hold the request with its header.
+        # The frames of the traceback hold the request with its token.
         raise cancelled.with_traceback(None) from None
     except library.not_sent as error:
         link: BaseException | None = error
         for _ in range(10):
             for kind, reason in library.reasons:
                 if isinstance(link, kind):
-                    raise Unusable("not_sent", reason) from None
+                    raise Unusable(NOT_SENT, reason) from None
             link = link and (link.__cause__ or link.__context__)
-        raise Unusable("not_sent", "no connection could be made") from None
+        raise Unusable(NOT_SENT, "no connection could be made") from None
     except library.errors as error:
         if isinstance(error, library.late):
-            raise Unusable("timeout", "no answer in time") from None
+            raise Unusable(TIMEOUT, "no answer in time") from None
         reason = "the connection was lost before the answer was whole"
-        raise Unusable("cut_off", reason) from None
+        raise Unusable(CUT_OFF, reason) from None
 
 
 async def answer(
     status: int,
-    headers: Headers,
+    headers: Mapping[str, str],
     chunks: AsyncIterable[bytes],
     limit: int,
     library: Library,
     *,
     packed: bool = True,
 ) -> Answer:
-    """The answer with its body, decompressed by us: the libraries have no limit for what they
-    inflate. `packed` is false for a body that was decompressed already."""
+    """The answer with its body, decompressed here: the libraries do not limit the decompressed
+    size. `packed=False`: the body is decompressed already."""
     coding = headers.get("content-encoding") if packed else None
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:
         return Answer(status, await _body(coding, chunks, limit), headers)
     except lost:
-        # Of a refusal the status says enough, should its words be lost.
+        # For an error status, the status is enough if the body is lost.
         if 200 <= status < 300:
             raise
         return Answer(status, b"", headers)
@@ -197,33 +201,25 @@ async def answer(
 
 async def _body(given: str | None, chunks: AsyncIterable[bytes], limit: int) -> bytes:
     codings = {coding.strip() for coding in (given or "").lower().split(",")} - {"identity", ""}
-    coding = "".join(codings)
-    if coding not in ("", "gzip", "x-gzip"):
-        raise Unusable("malformed", "its answer is compressed in a way we did not ask for")
-    too_large = Unusable("too_large", f"its answer is larger than {limit} bytes")
-    inflate = zlib.decompressobj(wbits=31) if coding else None
+    if not codings <= {"gzip", "x-gzip"} or len(codings) > 1:
+        raise Unusable(CUT_OFF, "its answer is compressed in a way we did not ask for")
+    too_large = Unusable(CONTRADICTS, f"its answer is larger than {limit} bytes")
     parts: list[bytes] = []
-    left, received = limit, 0
+    received = 0
     async for chunk in chunks:
         received += len(chunk)
         if received > limit:
             raise too_large
-        while chunk:
-            part, rest = chunk, b""
-            if inflate is not None:
-                if inflate.eof:  # gzip allows several members, and zeros behind the last
-                    if not (chunk := chunk.lstrip(b"\0")):
-                        break
-                    inflate = zlib.decompressobj(wbits=31)
-                try:
-                    part, rest = inflate.decompress(chunk, left + 1), inflate.unused_data
-                except zlib.error:
-                    raise Unusable("malformed", "its answer cannot be decompressed") from None
-            left -= len(part)
-            if left < 0 or (inflate and inflate.unconsumed_tail):
-                raise too_large
-            parts.append(part)
-            chunk = rest
-    if inflate is not None and received and not inflate.eof:
-        raise Unusable("cut_off", "its answer ended too early")
-    return b"".join(parts)
+        parts.append(chunk)
+    body = b"".join(parts)
+    if codings and body:
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
+                body = packed.read(limit + 1)
+        except EOFError:
+            raise Unusable(CUT_OFF, "its answer ended too early") from None
+        except (OSError, zlib.error):
+            raise Unusable(CUT_OFF, "its answer cannot be decompressed") from None
+        if len(body) > limit:
+            raise too_large
+    return body

@@ -1,9 +1,10 @@
-"""`actions`, `approve`, `reject`: the record in a person's hands, and their yes or no."""
+"""`actions`, `approve`, `reject`: read the record, and approve or reject an action."""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from typer import Argument, Context, Option
 
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
-from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED, REFUSED, UNKNOWN
+from hms_active_rooms.cli.main import BY_STATE, DONE, FAILED, INTERRUPTED
 from hms_active_rooms.cli.screen import at, time_left
 from hms_active_rooms.cli.settings import (
     ActionId,
@@ -51,7 +52,7 @@ def actions(
         bool,
         Option(
             "--refused",
-            help="Instead of actions, list the HTTP requests that serve and mcp refused.",
+            help="List the HTTP requests that `serve` and `mcp` refused, not the actions.",
         ),
     ] = False,
     json: Json = False,
@@ -80,7 +81,7 @@ def actions(
     elif json:
         from hms_active_rooms.gate.view import view
 
-        # A few people of each, and no question: that names up to 50.
+        # Only a few people of each action, and no question, which can name 50 people.
         views = [view(row, people=3) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
@@ -120,7 +121,7 @@ def show(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and its events. With --wait, the exit code says how it ended."""
+    """Show one action and its events. With --wait, the exit code says how the action ended."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
     from hms_active_rooms.gate.view import decider, describe, outcome, view
 
@@ -135,7 +136,7 @@ def show(
         events, now = book.events(row.id), book.now()
     code = DONE if wait is None else BY_STATE[row.state]
     if all or json:
-        # Whole: with everybody it hits, and with the journal's other columns.
+        # With everybody affected and, for --all, with the journal's other columns.
         columns = {name: _plain(value) for name, value in row_of(row).items()} if all else {}
         shown = view(row, people=None) if all else view(row)
         told = [_event(event) for event in events]
@@ -166,11 +167,13 @@ def export(
     moment = _moment(before)
     if file == "-":
         raise InvalidCall('"-" would be a file of that name here.', hint="Name a new file.")
-    with open_journal(Settings(journal=journal)) as book:
+    with open_journal(Settings(journal=journal)) as book, ExitStack() as unless_written:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            unless_written.callback(os.unlink, file)  # half an archive would look like a whole one
             with os.fdopen(new, "w", encoding="utf-8") as lines:
                 count = book.export(lines, before=moment, by=person_here())
+            unless_written.pop_all()
         except OSError as error:
             raise ConfigurationError(
                 f"{quoted(file, 200)} cannot be written: {error.strerror or error}.",
@@ -183,7 +186,7 @@ def export(
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
     """Delete exported actions from the journal.
 
-    It deletes those that ended before DATE and did not change since they were exported.
+    It deletes the actions that ended before DATE and did not change after their export.
     """
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
@@ -199,7 +202,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
 
 
 def _moment(text: str) -> datetime:
-    """In the person's own time zone unless the text names another."""
+    """The moment in UTC; in the person's own time zone unless the text names another."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -224,7 +227,7 @@ def _event_line(event: records.Event) -> str:
 
 
 def _plain(value: object) -> object:
-    # The database holds UTC without saying so.
+    # The database stores UTC without a time zone.
     return value.replace(tzinfo=UTC).isoformat() if isinstance(value, datetime) else value
 
 
@@ -238,7 +241,10 @@ def approve(action: ActionId, settings: Settings) -> int:
     from hms_active_rooms.gate.view import already
 
     with open_journal(settings) as book:
-        row = existing(book, action)
+        named = existing(book, action)
+        row = book.latest(named.call_key) or named
+    if row.id != named.id:
+        screen.err(already(named, row) or f"The action {named.id} went on as {row.id}.")
     if row.state in FINAL:
         if words := already(row):
             screen.err(words)
@@ -264,14 +270,13 @@ def reject(
 ) -> int:
     """Say no to an action that waits. Works without a terminal."""
     from hms_active_rooms.gate.approval import Reject, record_decision
-    from hms_active_rooms.gate.policy import Policy
     from hms_active_rooms.gate.view import already, outcome, view
 
-    # A no reads no room and sends nothing, so the journal alone is enough.
+    # Rejecting reads no room and sends nothing, so it needs only the journal.
     with open_journal(Settings(journal=journal)) as book:
         wanted, by, no = existing(book, action).id, person_here(), Reject(reason)
         with book.write() as tx:
-            decided = record_decision(tx, wanted, no, by=by, way="terminal", policy=Policy())
+            decided = record_decision(tx, wanted, no, by=by, way="terminal")
     row = decided.action
     if json:
         screen.document(view(row).model_dump(mode="json"))
@@ -279,8 +284,8 @@ def reject(
         screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
     else:
         screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
-    code = BY_STATE[row.state]
-    return DONE if code == REFUSED else UNKNOWN if code == UNKNOWN else FAILED
+    # DONE only if the action is rejected: an action that was done was not prevented.
+    return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED
 
 
 def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
@@ -297,7 +302,7 @@ def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
 
 
 def report(action: records.Action, settings: Settings) -> int:
-    """How an action ended, or what it waits for, told and as the exit code."""
+    """Tell how an action ended, or what it waits for. Returns the exit code."""
     from hms_active_rooms.cli.person import next_step
     from hms_active_rooms.gate.view import outcome, view
 
@@ -308,7 +313,7 @@ def report(action: records.Action, settings: Settings) -> int:
     say = screen.out if code == DONE else screen.err
     say(outcome(action))
     if action.state == "proposed":
-        # On standard output alone, so that a script can take it.
+        # Alone on standard output, so that a script can read it.
         screen.out(action.id)
     if then := next_step(action, settings):
         screen.err(then)

@@ -1,9 +1,9 @@
-"""`chat`, `demo`, `chats`: the moderator in a terminal, in a live room or in a simulated one.
+"""`chat`, `demo`, `chats`: the moderator in a terminal, for a live or a simulated room.
 
-A chat is kept on disk, so that a pause outlives the process: LangGraph's checkpoints in
-`chat.sqlite`, in the user's state directory, beside the journal. That file stays bounded: of each
-conversation it holds the newest checkpoints, and of the conversations those that are not too old,
-and not too many. Nothing of a demo leaves the process.
+A chat is kept on disk, so that a pause outlives the process: LangGraph's checkpoints are in
+`chat.sqlite`, in the user's state directory, beside the journal. The file stays bounded: it holds
+the newest checkpoints of each conversation, and deletes conversations that are too old or too many.
+Nothing of a demo leaves the process.
 """
 
 from __future__ import annotations
@@ -56,8 +56,17 @@ KEPT_DAYS: Final = 90
 KEPT_MB: Final = 200
 
 
+_MOVE: Final = "Move that file away."
+_REPAIR: Final = {
+    "locked": "Another program writes to it: try again, or end that one.",
+    "is full": "Make room on its disk.",
+    "readonly": "Let this user write to it.",
+}
+"""What to do, by a part of SQLite's error message."""
+
+
 class Chat(NamedTuple):
-    """A conversation: its name (`chat --thread`), its room, when it was written last, its size."""
+    """A conversation: its name (`chat --thread`), its room, when it was last used, its size."""
 
     thread: str
     room_id: str
@@ -101,10 +110,10 @@ def chat(
     with _saver(name) as saver, ExitStack() as stack:
         stack.callback(blocking.run, toolkit.aclose)
         talk = Conversation(toolkit, io, model, saver, thread=name, room_id=room_id)
-        about = talk.room_of_thread()
+        about = (talk.state().metadata or {}).get("room_id")
         if about not in (None, room_id):
             raise InvalidCall(
-                f"The conversation {quoted(name)} is about room {quoted(about or '', 40)}.",
+                f"The conversation {quoted(name)} is about room {quoted(str(about), 40)}.",
                 hint="Name that room, or start a new conversation.",
             )
         if settings.json:
@@ -113,7 +122,6 @@ def chat(
             screen.err(f"A new conversation. Ctrl-D ends it; to go on later: {resume}")
         else:
             screen.err(f"The conversation {name} goes on. Ctrl-D ends it.")
-        talk.show_history()
         try:
             waiting = talk.run(new=thread is None)
         except Interrupted as stopped:
@@ -160,7 +168,7 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
 
 
 def _load_only_known_types() -> None:
-    """LangGraph reads this when it is imported; from a checkpoint it then loads known types only."""
+    """Set a variable that LangGraph reads when imported: checkpoints then load known types only."""
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 
@@ -188,9 +196,12 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete those not used for this many days.")
+        float, Option(min=0, max=100_000, help="Delete conversations not used for this many days.")
     ] = KEPT_DAYS,
-    mb: Annotated[float, Option(min=0, help="Keep the newest, up to this many MB.")] = KEPT_MB,
+    mb: Annotated[
+        float,
+        Option(min=0, max=1_000_000, help="Keep the newest conversations, up to this many MB."),
+    ] = KEPT_MB,
     json: Json = False,
 ) -> None:
     """Delete old conversations. The journal keeps what was asked and done in them."""
@@ -203,7 +214,7 @@ def prune(
 
 
 def path() -> Path:
-    """The file of all conversations."""
+    """The file with all conversations."""
     return platformdirs.user_state_path("hms-active-rooms") / "chat.sqlite"
 
 
@@ -212,7 +223,7 @@ def _place() -> str:
 
 
 def _chats(db: sqlite3.Connection) -> list[Chat]:
-    """The conversations, the one used last first."""
+    """The conversations, the last used first."""
     rows = db.execute(
         "SELECT c.thread_id, max(c.checkpoint_id), max(json_extract(c.metadata, '$.room_id')),"
         " sum(length(c.checkpoint) + length(c.metadata)) + coalesce((SELECT sum(length(w.value))"
@@ -223,7 +234,7 @@ def _chats(db: sqlite3.Connection) -> list[Chat]:
 
 
 def _made(checkpoint_id: str) -> datetime:
-    """When a checkpoint was made: its id is a UUID of version 6, which holds the time."""
+    """When a checkpoint was made: its id is a version 6 UUID, which contains the time."""
     bits = UUID(checkpoint_id).int
     ticks = (bits >> 80) << 12 | (bits >> 64) & 0xFFF
     return datetime(1582, 10, 15, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
@@ -244,8 +255,8 @@ def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
 
 @contextmanager
 def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
-    """Where the moderator keeps its conversations. Old ones are deleted first, and at the end all but
-    the newest checkpoints of this one."""
+    """The checkpointer of the moderator. Old conversations are deleted before the block, and all
+    but the newest checkpoints of this one after it."""
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -273,7 +284,7 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
 
 @contextmanager
 def _connected() -> Iterator[sqlite3.Connection]:
-    """The file, made if it is not there; only its owner can read it."""
+    """A connection to the file, which is created if necessary; only its owner can read it."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     try:
@@ -290,7 +301,8 @@ def _connected() -> Iterator[sqlite3.Connection]:
             hint="Set XDG_STATE_HOME to a folder that can be written.",
         ) from None
     except sqlite3.Error as error:
+        hint = next((todo for words, todo in _REPAIR.items() if words in str(error)), _MOVE)
         raise ConfigurationError(
             f"The conversations in {_place()} cannot be read or written: {error}.",
-            hint="Move that file away. The journal is a different file and stays as it is.",
+            hint=f"{hint} The journal is a different file and stays as it is.",
         ) from None

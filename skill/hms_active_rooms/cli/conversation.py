@@ -1,8 +1,8 @@
 """A person talks to the moderator: messages in, events out, questions in between.
 
-The graph pauses with one interrupt for all that needs a person. Each question is shown from the
-journal's row, decided and run as the other commands do it (`person.finish`); the graph is then
-resumed by the interrupt's id and reads from the journal what came of it. No input or Ctrl-C
+The graph pauses with one interrupt for all that needs a person. Each action is shown from its row
+in the journal, decided and run as the other commands do it (`person.finish`); then the graph is
+resumed by the interrupt's id and reads from the journal what came of the action. No input or Ctrl-C
 decides nothing.
 
 Events, on standard output: as text for a person, or as JSON lines.
@@ -19,9 +19,10 @@ notice, approval, question: around a question (text writes them where the person
 from __future__ import annotations
 
 import re
+import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -55,11 +56,13 @@ LEAVE: Final = re.compile(
 )
 
 _PROMPT = "> "
+_SAID: Final = {"human": "you", "ai": "message"}
+"""By the type of an earlier message: the event as which it is shown again."""
 
 
 class Conversation:
-    """One thread of the moderator, about one room. `model`: as `build_moderator` takes it; `saver`
-    works asynchronously."""
+    """One thread of the moderator, about one room. `model`: see `build_moderator`; `saver`: an
+    asynchronous checkpointer."""
 
     def __init__(
         self,
@@ -81,41 +84,34 @@ class Conversation:
             callbacks=[self._failures],
         )
 
-    def _state(self) -> StateSnapshot:
+    def state(self) -> StateSnapshot:
+        """The thread as an earlier process left it; the metadata names the thread's room."""
         return blocking.run(self._graph.aget_state(self._config))
 
-    def room_of_thread(self) -> str | None:
-        """The room this thread is about; None for a new thread."""
-        room = (self._state().metadata or {}).get("room_id")
-        return str(room) if room is not None else None
-
-    def show_history(self) -> None:
-        """The last messages of the thread."""
-        messages = self._state().values.get("messages", [])
-        said = [m for m in messages if isinstance(m, (HumanMessage, AIMessage)) and m.text.strip()]
-        for message in said[-10:]:
-            kind = "you" if isinstance(message, HumanMessage) else "message"
-            self._io.emit({"type": kind, "text": message.text, "earlier": True})
-
     def run(self, *, new: bool = False) -> bool:
-        """Finish what an earlier process left, then talk until the input ends. True: at least one
-        action still waits for a person. `new`: no earlier process knew this thread.
+        """Show the last messages, finish what an earlier process left, then talk until the input ends.
+        Returns whether an action still waits for a person. `new`: the thread is new.
 
         Raises:
-            Interrupted: Ctrl-C while a request was on its way; its outcome was told.
-            KeyboardInterrupt: Ctrl-C before; what is still open was told.
+            Interrupted: Ctrl-C while a request was under way; its outcome was told.
+            KeyboardInterrupt: Ctrl-C with no request under way; what is still open was told.
         """
         if not new:
-            state = self._state()
+            state = self.state()
+            said = [
+                m for m in state.values.get("messages", []) if m.type in _SAID and m.text.strip()
+            ]
+            for message in said[-10:]:
+                self._io.emit({"type": _SAID[message.type], "text": message.text, "earlier": True})
             if state.tasks:
-                # LangGraph's tasks, since `next` is empty between a task's writes and its
-                # checkpoint. Going on is safe: the journal knows what was sent.
+                # `tasks`, since `next` is empty between a task's writes and its checkpoint. Going
+                # on is safe: the journal knows what was sent.
                 told = "The last turn was not finished; it goes on."
                 self._io.emit({"type": "resumed", "text": told})
                 if not self._turn(None, state.interrupts):
                     return True
             else:
-                # Open in the journal, though the graph may not know it.
+                # Actions that are open in the journal, even if the graph does not know.
                 self._pending([row for row in self._rows() if row.state in UNSENT])
         while (text := self._io.message()) is not None:
             if LEAVE.fullmatch(text):
@@ -129,7 +125,7 @@ class Conversation:
             return reading.actions(thread=self._thread, limit=50)
 
     def _turn(self, given: Given, asked: Sequence[Interrupt] = ()) -> bool:
-        """One message of the person and all that follows; False when actions stay pending."""
+        """One message of the person and all that follows. Returns False if actions stay pending."""
         since = self._gate.journal.now()
         self._told.clear()
         try:
@@ -139,14 +135,17 @@ class Conversation:
                     requests = pause.value["action_requests"]
                     if not self._decided(requests):
                         return False
-                    # Decided by now, so these decide nothing: a yes changes no such row, and a no
-                    # would take back a yes that was not sent yet.
+                    # All are decided, so these answers only resume the graph. They say yes, since a
+                    # no would revoke an approval that is not sent yet.
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
+        except sqlite3.Error:  # of the checkpoints: the journal has errors of its own
+            self._tell_what_is_left(since)
+            raise
         except KeyboardInterrupt:
             self._tell_what_is_left(since)
-            raise KeyboardInterrupt from None
+            raise KeyboardInterrupt from None  # not `Interrupted`: what is open has been told
         return True
 
     def _tell_what_is_left(self, since: datetime) -> None:
@@ -182,7 +181,7 @@ class Conversation:
             text = "The moderator took too many steps and was stopped."
             self._io.emit({**failed, "code": "steps", "message": text})
         except Exception as error:
-            # No pause travels as an exception here: LangGraph turns it into an update above.
+            # No interrupt of the graph passes here: LangGraph makes it an update, see above.
             if error is not self._failures.last:
                 raise
             text = f'The model failed: {type(error).__name__} "{message_of(error)}".'
@@ -193,18 +192,17 @@ class Conversation:
         if isinstance(message, AIMessage) and message.text.strip():
             self._io.emit({"type": "message", "text": message.text})
         elif isinstance(message, ToolMessage) and message.name in CALLS:
-            # By code and not in the model's words: the record's text is for whoever reads it,
-            # the message's may tell a model what to do next.
+            # Show the text of the record, not of the message, which may be advice for a model.
             told = {"state": "failed", "decided_way": "", "executed": "no", "text": message.text}
             self._outcome(told | (message.artifact or {}))
 
     def _tell(self, row: Action) -> None:
-        """How an action that was asked about here ended; the graph's own words come too late."""
+        """Tell how an action ended that was asked about here; the graph would tell it too late."""
         self._outcome(view(row).model_dump(mode="json"), next_step(row, self._io.settings))
         self._told.add(row.id)
 
     def _outcome(self, record: Mapping[str, Any], hint: str = "") -> None:
-        """What became of an action, by its `ActionView`, unless it was told before."""
+        """Tell what became of an action, given its `ActionView`, unless it was told already."""
         if (action_id := record.get("action_id")) in self._told:
             return
         state = record["state"]
@@ -214,14 +212,14 @@ class Conversation:
         self._io.emit({"type": "outcome", "state": state, **told, "hint": hint})
 
     def _decided(self, requests: Sequence[Mapping[str, Any]]) -> bool:
-        """Ask about each of these; False when the input ended: nothing is decided."""
+        """Ask about each request. Returns False, with nothing decided, if the input ended."""
         rows = [blocking.run(self._gate.get(request["action_id"])) for request in requests]
         waiting = [row for row in rows if row.state == "proposed"]
         for number, row in enumerate(waiting, 1):
             if self._io.cannot_ask:
                 self._pending(waiting, self._io.cannot_ask)
                 return False
-            # What went wrong is told by the graph, which tries an open approval once more.
+            # The graph tells errors: it tries an approved action once more.
             with suppress(ActiveRoomsError):
                 self._io.place = (number, len(waiting))
                 ended = finish(self._gate, row, self._io)
@@ -240,7 +238,7 @@ class Conversation:
 
 
 class _ModelFailures(BaseCallbackHandler):
-    """Remembers the model's last error, to tell a provider's trouble from a bug of ours."""
+    """Remembers the model's last error, to tell an error of the provider from a bug of ours."""
 
     run_inline = True
     last: BaseException | None = None
@@ -250,10 +248,10 @@ class _ModelFailures(BaseCallbackHandler):
 
 
 class Transcript(Desk):
-    """A conversation on this process's streams, with `json` one JSON object a line.
-    `piped_answers`: an input that is no terminal may answer approvals too; `go_on`: how to go on
-    with the conversation later, "" if it cannot; `cannot_ask`: why nobody can be asked here, ""
-    when somebody can."""
+    """A conversation on this process's streams; with `settings.json`, one JSON object per line.
+    `piped_answers`: an input that is no terminal may also approve; `go_on`: the command that
+    continues the conversation, "" if none can; `cannot_ask`: why nobody can be asked here, "" if
+    somebody can."""
 
     way = "interrupt"
     session = True
@@ -263,7 +261,7 @@ class Transcript(Desk):
         self._typed = screen.is_terminal(sys.stdin)
         self._programs = self._as_json and not self._typed
         watched = not self._as_json and screen.is_terminal(sys.stdout)
-        # Where the person looks. A question goes there even when the output goes to a file.
+        # The stream that the person sees; questions go there even if the output goes to a file.
         self.shown = sys.stdout if watched or not self._typed else sys.stderr
         self.cannot_ask = ""
         if self._typed and not screen.is_terminal(self.shown):
@@ -271,17 +269,23 @@ class Transcript(Desk):
         elif not self._typed and not piped_answers:
             only = "yes and no are taken from it only with --approve-from-stdin"
             self.cannot_ask = f"Nobody was asked: the input is no terminal, and {only}."
-        self._progress = screen.Progress("working", None if self._as_json else sys.stdout)
+        self._stop_progress: Callable[[], None] = lambda: None
         self._outcome = ""
-        self.busy = self._progress.shown
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Show that something is running, until the next event or the end of the block."""
+        stream = None if self._as_json else sys.stdout
+        with screen.progress("working", stream) as self._stop_progress:
+            yield
 
     def message(self) -> str | None:
-        """The person's next message; None when there is no more input."""
+        """The person's next message; None if there is no more input."""
         self._outcome = ""
         if not self._typed:
             line = line_from(sys.stdin)
             if line is not None:
-                line = line.removeprefix("\ufeff")  # Windows begins a text with it
+                line = line.removeprefix("\ufeff")  # a byte order mark, as Windows writes
                 self.emit({"type": "you", "text": line})
             return line
         if self.shown is not sys.stdout:
@@ -321,7 +325,7 @@ class Transcript(Desk):
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Show an event; `type` says what it is."""
-        self._progress.stop()
+        self._stop_progress()
         if self._as_json:
             screen.document(event)
             return
@@ -330,7 +334,7 @@ class Transcript(Desk):
             case "you":
                 screen.out(text, _PROMPT, "  ")
             case "message":
-                # The offline model ends with the outcome it was told; once is enough.
+                # The offline model repeats the outcome it was told; do not show it twice.
                 if text.removeprefix("Nothing was done.\n") != self._outcome:
                     screen.out(text.strip("\n"), "moderator: ", " " * 11)
             case "outcome":

@@ -1,4 +1,4 @@
-"""The command's entry: each ending becomes one clear line and an exit code."""
+"""The command's entry: turns every way to end into one clear line and an exit code."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ WAITING: Final = 3
 REFUSED: Final = 4
 UNKNOWN: Final = 5
 SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
-"""They end a command as Ctrl-C does: from a service manager, from a terminal that is closed."""
+"""Signals that end a command as Ctrl-C does: from a service manager, or a closed terminal."""
 
 INTERRUPTED: Final = 130
-"""Ctrl-C, as shells count it: 128 and the signal's number."""
+"""Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
 
 BROKEN_PIPE: Final = 141
-"""Whoever read our output is gone; 128 and SIGPIPE."""
+"""Exit code if the reader of our output is gone: 128 plus SIGPIPE's number."""
 
 EPILOG: Final = """\b
 Exit codes:
@@ -52,7 +52,7 @@ BY_STATE: Final[dict[State, int]] = {
     "sent": UNKNOWN,
     "unknown": UNKNOWN,
 }
-"""For an action that ended, or was left, in this state."""
+"""The exit code for an action in this state."""
 
 _ON_RECORD = "What was executed is on record: hms-active-rooms actions"
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
@@ -73,7 +73,7 @@ def run() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End as by Ctrl-C: what may have been executed goes on record and is told."""
+    """End as after Ctrl-C, so that what may have been executed is recorded and told."""
     signal.signal(number, signal.SIG_IGN)
     _ends.insert(0, number)
     raise KeyboardInterrupt
@@ -92,22 +92,18 @@ def main(arguments: Sequence[str]) -> int:
         screen.err(f"error: The output cannot be written: {error.strerror}. {_ON_RECORD}")
         return FAILED
     if code == INTERRUPTED and screen.is_terminal(sys.stderr):
-        screen.err()  # the shell's prompt belongs on a line of its own, not behind ^C
+        screen.err()  # so that the shell's prompt is on a line of its own, not after ^C
     return code
 
 
 def _ended(arguments: Sequence[str]) -> int:
-    try:
-        import typer
-    except ModuleNotFoundError as error:
-        if error.name != "typer":
-            raise
-        from hms_active_rooms.installing import how_to_install
+    from hms_active_rooms.installing import extra
 
-        screen.err(
-            f"The command needs packages that are not installed. To get them: {how_to_install('cli')}"
-        )
-        return FAILED
+    try:
+        with extra("cli", "command", "typer"):
+            import typer
+    except ConfigurationError as error:
+        return _told(error, arguments)
     from hms_active_rooms.cli.app import app
 
     try:
@@ -125,7 +121,7 @@ def _ended(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except SystemExit as ended:
-        if isinstance(ended.__context__, OSError):  # typer's own way to end then
+        if isinstance(ended.__context__, OSError):  # typer turned it into SystemExit
             raise ended.__context__ from None
         raise
     return code if isinstance(code, int) else DONE
@@ -159,7 +155,7 @@ def of_error(error: ActiveRoomsError) -> int:
 def _unexpected(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """One line instead of a traceback: it would bury what matters, and frames hold secrets."""
+    """Print one line instead of a traceback, which is long, and whose frames hold secrets."""
     if issubclass(kind, KeyboardInterrupt):
         return
     hint = f"{_ON_RECORD}. For the traceback set HMS_DEBUG=1."

@@ -1,8 +1,8 @@
-"""The person at this terminal: the one way this program asks, from a proposed action to its end.
+"""Asks the person at this terminal, from a proposed action to its end. All commands use this.
 
-Threat: a line that was meant for something else (a paste, a program's output, a name) is taken
-for consent. Invariant: only the exact words count, after the question was shown; three lines
-without a decision are a refusal, and no line at all decides nothing.
+Threat: a line that was meant for something else (a paste, a program's output, a name) is taken as
+consent. Invariant: only the exact words count, after the question was shown; three lines without a
+decision reject the action, and the end of the input decides nothing.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from hms_active_rooms.untrusted import quoted
 
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")
 
-# Of the words a person may edit, those they are asked for; a message's type is for programs.
+# The words that a person is asked to edit; not a message's type, which is for programs.
 _ASKED_WORDS: Final = ("message", "reason")
 
 
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while `action` was asked about or sent: the person has to be told of it."""
+    """Ctrl-C while `action` was asked about or sent; the person has to be told about it."""
 
     action: Action
 
 
 class Desk:
-    """Where a person sits: by default at this process's terminal.
+    """Where a person is asked: by default at this process's terminal.
 
     Attributes:
         way: how they are asked, for the record.
         session: whether "session" is offered for a soft gate.
-        place: which of the questions asked together is shown next, and how many there are.
-        settings: what a command they are told to type has to name.
+        place: number of the next question among those asked together, and how many there are.
+        settings: the options for the commands that the person is told to type.
     """
 
     way: Way = "terminal"
@@ -64,7 +64,7 @@ class Desk:
         self.settings, self.shown = settings, sys.stderr
 
     def question(self, request: ApprovalRequest) -> None:
-        """Show one request: its text exactly, until when it can be answered, its place of many."""
+        """Show one request: its exact text, its deadline, and its number if there are several."""
         number, total = self.place
         head = bold(f"Action {number} of {total}\n", self.shown) if total > 1 else ""
         until = f"{at(request.deadline)}, {time_left(request.deadline, datetime.now(UTC))}"
@@ -76,7 +76,7 @@ class Desk:
         screen.say(self.shown, text)
 
     def read(self, prompt: str) -> str | None:
-        """The line typed after the prompt was shown; None when there is no more input.
+        """The line typed after the prompt was shown; None if there is no more input.
 
         What was typed before is dropped: it cannot be an answer.
         """
@@ -98,7 +98,7 @@ def somebody_here() -> bool:
 
 
 def line_from(stream: TextIO) -> str | None:
-    """The next line without its end; None when there is no more.
+    """The next line without its line end; None if there are no more.
 
     On a terminal, text without Enter is not a line: `readline` returns it at Ctrl-D or when the
     terminal goes away, and it is dropped.
@@ -113,7 +113,7 @@ def line_from(stream: TextIO) -> str | None:
 
 
 def next_step(action: Action, settings: Settings) -> str:
-    """What the person does next about a row, and until when; "" if there is nothing to do."""
+    """What the person should do next about an action, and until when; "" if nothing."""
     approve, reject = (settings.command(word, action.id) for word in ("approve", "reject"))
     until = f"{at(action.expires_at)}, {time_left(action.expires_at, datetime.now(UTC))}"
     match action.state:
@@ -137,7 +137,7 @@ def next_step(action: Action, settings: Settings) -> str:
 
 
 def still_open(action: Action, settings: Settings) -> str:
-    """What a row that is not sent yet needs; "" for any other."""
+    """What an action that is not sent yet needs; "" for other actions."""
     undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
     return undecided + next_step(action, settings) if action.state in UNSENT else ""
 
@@ -146,16 +146,16 @@ def still_open(action: Action, settings: Settings) -> str:
 
 
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
-    """Ask, decide and run until the action has ended; asked again when the room changed.
+    """Ask, decide and run until the action has ended; ask again if the room changed.
 
-    When somebody else's decision counted, the person is told whose.
+    If somebody else's decision counts, the person is told whose.
 
     Returns:
-        The newest row; `proposed` when the input ended before an answer.
+        The newest row; `proposed` if the input ended before an answer.
 
     Raises:
-        Interrupted: Ctrl-C; it may have been executed if the row is not `proposed` or `approved`.
-        ActiveRoomsError: it could not be sent; the hint says what is still open.
+        Interrupted: Ctrl-C. Unless the row is `proposed` or `approved`, it may have been executed.
+        ActiveRoomsError: the action could not be sent; the hint says what is still open.
     """
 
     def decide(answer: object) -> Decided:
@@ -164,47 +164,40 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     said_yes = False
     while True:
         try:
-            action, question = _run(gate, action, desk)
-            if question is None:
-                if said_yes and action.state == "rejected":
-                    desk.notice(already(action))  # a no came before it was sent
+            if action.state == "approved":
+                then = ", then looking at the room" if action.call.visible else ""
+                desk.notice(f"Sending it{then} ...")
+            with screen.progress("Waiting for 100ms", desk.shown):
+                action = blocking.run(gate.run(action))
+            if action.state != "proposed":
+                if said_yes and action.state == "rejected" and (words := already(action)):
+                    desk.notice(words)  # somebody said no before it was sent
                 return action
-            answer = ask(question, desk, on_bad=decide)
+            blocking.run(gate.asked(action, desk.way))
+            # Not by `Gate.drive`: the person answers in this thread, not in the event loop's.
+            answer = ask(gate.request(action), desk, on_bad=decide)
             if answer is None:
                 return action
             decided = decide(answer)
         except KeyboardInterrupt:
             desk.notice("")  # the terminal wrote ^C
-            raise Interrupted(blocking.run(gate.latest(action))) from None
+            raise Interrupted(blocking.run(gate.latest(action.id))) from None
         except ActiveRoomsError as error:
-            left = still_open(blocking.run(gate.latest(action)), desk.settings)
+            left = still_open(blocking.run(gate.latest(action.id)), desk.settings)
             error.hint = " ".join(filter(None, (screen.hint_of(error), left)))
             raise
-        if not decided.counted and (words := decided.problem or already(decided.action)):
+        words = decided.problem or already(decided.action, decided.newest)
+        if not decided.counted and words:
             desk.notice(words)
-        action = decided.action
+        action = decided.newest
         said_yes = decided.counted and action.state == "approved"
-
-
-def _run(gate: Gate, action: Action, desk: Desk) -> tuple[Action, ApprovalRequest | None]:
-    # The person answers in this thread, not in the loop's.
-    asked: list[ApprovalRequest] = []
-
-    async def later(request: ApprovalRequest) -> None:
-        asked.append(request)
-
-    if action.state == "approved":
-        then = ", then looking at the room" if action.call.visible else ""
-        desk.notice(f"Sending it{then} ...")
-    action = blocking.run(gate.drive(action, later, by=person_here(), way=desk.way))
-    return action, asked[-1] if asked else None
 
 
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """One person's decision on one request; None when the input ended: nothing is decided. `on_bad`
-    is told about each line that was no answer, for the record."""
+    """One person's decision on one request; None if the input ended, and nothing is decided.
+    `on_bad` gets an error for each line that is no answer, for the record."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":
@@ -250,6 +243,6 @@ def _edit(request: ApprovalRequest, words: Sequence[str], desk: Desk) -> Edit | 
         return None
     for word, text in changes.items():
         desk.notice(f"New {word}: {quoted(text, 5000)}")
-    # Somebody who types "no" instead of new words must not send "no".
+    # Ask again, since somebody may have typed "no" in place of new words.
     line = desk.read("Approve it with these words? [yes/no] ")
     return request.edit(**changes) if line is not None and line.strip() == "yes" else None

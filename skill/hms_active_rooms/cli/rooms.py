@@ -1,11 +1,11 @@
-"""`room`, `peers`, `send`, `remove`, `end`: what is seen of a room, and what changes one.
+"""`room`, `peers`, `send`, `remove`, `end`: commands that read a room, and that change one.
 
-A look needs no approval and is not recorded. `--json` may end in a model's context, so it holds what
-the tools answer, as bounded as there. `--all` holds every record whole, as JSON Lines for a program;
-it is never shown on a terminal.
+Reading needs no approval and is not recorded. `--json` may end in a model's context, so it prints
+what the tools answer, with the same bounds. `--all` prints every record whole, as JSON Lines for
+programs, and never to a terminal.
 
-A change without a terminal is not asked about and not sent: the action is recorded and waits for
-`approve`. No option skips the question.
+Without a terminal nobody is asked about a change and nothing is sent: the action is recorded and
+waits for `approve`. No option skips the question.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hms_active_rooms.cli.settings import (
     Settings,
     open_gate,
     person_here,
-    refuse_empty,
+    refuse_bytes,
     seen,
 )
 from hms_active_rooms.errors import InvalidCall, PeerNotFound
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = None) -> None:
     """Show the running session of a room."""
-    from hms_active_rooms.tools.read_data import room_data
+    from hms_active_rooms.tools.roster import room_data
 
     live = seen(Settings(policy=policy), room, lambda gate: gate.active_room(room))
     if all or json:
@@ -59,7 +59,7 @@ def room(room: Room, all: All = False, json: Json = False, policy: PolicyFile = 
 
 
 def _running_since(created: datetime | None) -> str:
-    # The API's "unset" time is the year 1.
+    # The API's time for "not set" is in the year 1.
     if created is None or created.year < 2000:
         return ""
     minutes = max(int((datetime.now(UTC) - created).total_seconds() // 60), 0)
@@ -86,9 +86,8 @@ def peers(
     """List who is in a room."""
     from hms_active_rooms.tools import roster
     from hms_active_rooms.tools.arguments import DEFAULT_ROWS, MAX_ROWS
-    from hms_active_rooms.tools.read_data import peers_within
 
-    refuse_empty({"--role": role, "--user-id": user_id, "--name": name})
+    refuse_bytes({"--role": role, "--user-id": user_id, "--name": name})
     if all and (limit is not None or offset):
         raise InvalidCall("--all prints everybody: leave out --limit and --offset.")
     rows = limit if limit is not None else DEFAULT_ROWS if json else 100
@@ -108,7 +107,7 @@ def peers(
         return
     if json:
         budget = roster.default_budget(rows)
-        screen.document(peers_within(parse_room_id(room), view, budget, screen.written))
+        screen.document(roster.peers_within(parse_room_id(room), view, budget, screen.written))
         return
     found, shown = view.matching, len(view.rows)
     here = f"{offset + 1:,} to {offset + shown:,}" if shown else "none"
@@ -180,7 +179,7 @@ def _change(
     from hms_active_rooms.gate.actions import parse_call
     from hms_active_rooms.gate.journal.records import Origin
 
-    refuse_empty(given)
+    refuse_bytes(given)
     words = {name.lstrip("-"): value for name, value in given.items() if value is not None}
     if peer is not None:
         words["peer_id"] = peer_ref(
@@ -188,7 +187,7 @@ def _change(
         )
     call = parse_call(tool, {"room_id": room, **words})
     with open_gate(settings, room) as gate:
-        # One conversation for each person: a question says what the same command did before.
+        # One thread for each person, so that a question tells of the same command before.
         who = f"cli:{person_here()}"
         action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
         if action.state != "proposed" or somebody_here():
@@ -197,20 +196,20 @@ def _change(
 
 
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
-    """The short or full id in `wanted`, or the id of the one of the people with that name, whose case
-    does not matter. They are read only when it is no id.
+    """The peer id, short or full, in `wanted`; or the id of the one person with that name, ignoring
+    case. `people` is called only if `wanted` is no id.
 
-    A name counts only when it is the one name that looks like it: strangers choose names, and
-    taking the name of somebody else is the oldest trick in a room.
+    A name counts only if no other name looks like it: strangers choose names, and taking somebody
+    else's name is the oldest trick in a room.
 
     Raises:
-        PeerNotFound: nobody has that name, or one like it, or one that it is a part of.
-        InvalidCall: several peers have it, or only such ones; all are named.
+        PeerNotFound: no name is the same, looks like it, or contains it.
+        InvalidCall: several names fit, or one fits but differs; the error lists the people.
     """
     from hms_active_rooms.gate.actions.impact import person_of
 
-    wanted = wanted.strip()  # it was copied, or typed
-    refuse_empty({"peer": wanted})
+    wanted = wanted.strip()
+    refuse_bytes({"peer": wanted})
     with suppress(InvalidCall):
         return parse_peer_ref(wanted)
     peers = people()

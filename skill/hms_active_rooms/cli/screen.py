@@ -1,7 +1,7 @@
-"""Where output goes and what may be shown there: streams, terminals, text that is not ours.
+"""Where output goes and what may be shown there: streams, terminals, texts by others.
 
-Results go to standard output, questions and errors to standard error. With JSON, standard
-output holds documents only, ASCII, so that nothing in them can act on a terminal.
+Results go to standard output, questions and errors to standard error. With JSON, standard output
+holds only documents, in ASCII, so that nothing in them can control a terminal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import textwrap
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import zip_longest
@@ -25,14 +25,14 @@ from hms_active_rooms.untrusted import for_terminal
 
 _FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
 _MAX_LINE_CHARS = 4000
-"""A model's line longer than this is cut: nobody reads it, and a terminal chokes on it."""
+"""Longer lines of a model are cut: nobody reads them, and terminals get slow."""
 
 
 def prepare_streams() -> None:
-    """Make every stream able to carry any text: a locale must not end a command half way.
+    """Make every stream able to carry any text, so that no locale ends a command half way.
 
-    A stream that was closed before we started becomes the null device, so that no file we open
-    takes its place.
+    A stream that was closed before we started becomes the null device, so that no file we open gets
+    its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -43,32 +43,30 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace" if number else "replace")
 
 
-def say(stream: TextIO, text: str = "") -> None:
-    """One text and the end of its line, at once, so that piped output keeps its order. On a terminal,
-    lines that do not fit go on in indented ones: none of them begins where ours do."""
+def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None:
+    """Write a text and a line end at once, so that piped output keeps its order. `first` labels the
+    first line; all other lines begin with `rest`, so that none of them looks like ours. On a
+    terminal, long lines are wrapped; without a label, the new lines are indented."""
     lines = text.split("\n")
     if is_terminal(stream):
-        indents = [" " * (len(line) - len(line.lstrip(" ")) + 2) for line in lines]
-        lines = [p for n, line in enumerate(lines) for p in _lines(line, _columns(), indents[n])]
-    write(stream, "\n".join(lines) + "\n")
+        width = _columns() - max(len(first), len(rest))
+        indents = ["" if rest else " " * (len(x) - len(x.lstrip(" ")) + 2) for x in lines]
+        lines = [p for n, line in enumerate(lines) for p in _lines(line, width, indents[n])]
+    write(stream, "\n".join((rest if n else first) + line for n, line in enumerate(lines)) + "\n")
 
 
 def out(text: str = "", first: str = "", rest: str = "") -> None:
-    """One text to standard output, behind a label: every further line begins with `rest`, so that
-    none can pass for ours."""
-    lines = text.split("\n")
-    if rest and is_terminal(sys.stdout):
-        lines = [part for line in lines for part in _lines(line, _columns() - len(rest))]
-    say(sys.stdout, "\n".join((rest if n else first) + line for n, line in enumerate(lines)))
+    """Write a text to standard output; see `say`."""
+    say(sys.stdout, text, first, rest)
 
 
 def err(text: str = "") -> None:
-    """One text to standard error."""
+    """Write a text to standard error."""
     say(sys.stderr, text)
 
 
 def _lines(line: str, width: int, indent: str = "") -> list[str]:
-    """The line in lines that fit; no word is broken."""
+    """The line, wrapped to this width; no word is broken."""
     if len(line) <= width:
         return [line]
     return textwrap.wrap(
@@ -87,18 +85,18 @@ def _columns() -> int:
 
 
 class OutputLost(OSError):
-    """What we say cannot be written: a full disk, or whoever read it is gone."""
+    """Output cannot be written: the disk is full, or the reader is gone."""
 
 
 def let_go(stream: TextIO) -> None:
-    """Send what is left to nowhere: else the interpreter writes it at its end, fails, complains, and
-    changes the exit code."""
+    """Send the rest of the output to the null device. Else the interpreter writes it at exit,
+    fails, and changes the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def write(stream: TextIO, text: str) -> None:
-    """The text as it is, at once; OutputLost: it cannot be written. If nobody can read what goes to
-    standard error, the command goes on without."""
+    """Write the text unchanged, at once. Raises OutputLost if it cannot be written; but if standard
+    error cannot be, the command goes on without it."""
     try:
         stream.write(text)
         stream.flush()
@@ -109,17 +107,17 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def written(value: object) -> str:
-    """A JSON document as it is written: ASCII, on one line."""
+    """A JSON document as we write it: ASCII, on one line."""
     return json.dumps(value, ensure_ascii=True, separators=(", ", ": "))
 
 
 def document(value: object) -> None:
-    """One JSON document, on one line, to standard output."""
+    """Write one JSON document, on one line, to standard output."""
     write(sys.stdout, written(value) + "\n")
 
 
 def result(value: object, text: str, *, as_json: bool) -> None:
-    """What a command did: as a JSON document, or as a text for a person."""
+    """Write what a command did: as a JSON document, or as a text for a person."""
     if as_json:
         document(value)
     else:
@@ -127,12 +125,12 @@ def result(value: object, text: str, *, as_json: bool) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """So many of them, in words."""
+    """The number and the noun, in the plural if necessary."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def refuse_a_terminal(wanted: bool) -> bool:
-    """Of `--all`, which writes records whole; InvalidCall: to a terminal."""
+    """Checks `--all`, which writes records whole. Raises InvalidCall if output is a terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
             "--all prints what strangers wrote as it is, which could take over a terminal.",
@@ -142,7 +140,7 @@ def refuse_a_terminal(wanted: bool) -> bool:
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
-    """An error as a JSON value: code, message, executed, hint and what programs can use besides."""
+    """An error as JSON: code, message, executed, hint, and other fields for programs."""
     body = {"code": error.code, "message": str(error), "executed": error.executed}
     more = {name: getattr(error, name, None) for name in _FOR_PROGRAMS}
     known = {name: value for name, value in more.items() if value is not None}
@@ -151,16 +149,13 @@ def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
 
 def error_text(error: ActiveRoomsError) -> str:
     """An error for a person: what happened, whether it was executed, what to do."""
-    parts = [str(error)]
-    if error.executed != "no":
-        parts.append("It may have been executed." if error.executed == "maybe" else "It was done.")
-    parts.append(hint_of(error))
+    parts = [str(error) if error.executed == "no" else error.for_person(), hint_of(error)]
     # A list in the message has its own lines; what comes after it too then.
     return "error: " + ("\n" if "\n" in parts[0] else " ").join(filter(None, parts))
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person here does next."""
+    """What the person should do next."""
     own = error.hint != error.default_hint or error.person_hint is None
     return error.hint if own else error.person_hint or ""
 
@@ -183,9 +178,9 @@ def bold(text: str, stream: TextIO) -> str:
 
 
 def told(text: str) -> str:
-    """A model's text, safe in a terminal: its lines stay, everything that is not seen is escaped.
+    """A model's text, safe in a terminal: lines stay, invisible characters are escaped.
 
-    A model repeats what strangers wrote, so its text is theirs until shown otherwise.
+    A model may repeat what strangers wrote, so its text is treated as theirs.
     """
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
@@ -200,7 +195,7 @@ def at(moment: datetime) -> str:
 
 
 def time_left(deadline: datetime, now: datetime) -> str:
-    """How long an answer is still taken, for a person who has to decide."""
+    """How long an answer is still accepted, in words."""
     left_s = (deadline - now).total_seconds()
     if left_s <= 0:
         return "too late to answer"
@@ -210,10 +205,10 @@ def time_left(deadline: datetime, now: datetime) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
-    """A table to standard output: aligned on a terminal, else with tabs between the columns; or to
-    standard error the sentence that says that there are no rows.
+    """Write a table to standard output: aligned on a terminal, else with tabs between the columns.
+    Without rows, write the sentence `nothing` to standard error.
 
-    The cells must be safe already. A cell that is too wide goes on in the next line, at a space.
+    The cells must be escaped already. A cell that is too wide is wrapped at spaces.
     """
     if nothing and not rows:
         err(nothing)
@@ -235,54 +230,46 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = ""
 
 
 def _cells(text: str) -> int:
-    if text.isascii():
-        return len(text)
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "FW" else 1
         for c in text
     )
 
 
-class Progress:
-    """A line on a terminal while work goes on: after half a second, with the seconds so far."""
+@contextmanager
+def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
+    """Show a line on a terminal while the block runs: from half a second on, with the seconds so
+    far. The yielded function removes the line; call it before the person reads or types."""
+    stopped = threading.Event()
 
-    def __init__(self, text: str, stream: TextIO | None) -> None:
-        self._text, self._stream = text, stream
-        self._stopped = threading.Event()
-        self._thread = threading.Thread()
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show it until the block ends, or until `stop`."""
-        self._stopped.clear()
-        if (stream := self._stream) is not None and colours(stream):
-            self._thread = threading.Thread(target=self._show, args=(stream,), daemon=True)
-            self._thread.start()
-        try:
-            yield
-        finally:
-            self.stop()
-
-    def stop(self) -> None:
-        """Take it away: nothing may move beside what a person reads or types."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _show(self, stream: TextIO) -> None:
+    def show(stream: TextIO) -> None:
         begun, pause_s = time.monotonic(), 0.5
         with suppress(OSError, ValueError):  # closed meanwhile
-            while not self._stopped.wait(pause_s):
+            while not stopped.wait(pause_s):
                 pause_s = 1.0
-                stream.write(f"\r{self._text} ... {time.monotonic() - begun:.0f} s ")
+                stream.write(f"\r{text} ... {time.monotonic() - begun:.0f} s ")
                 stream.flush()
             if pause_s == 1.0:
                 stream.write("\r\x1b[K")
                 stream.flush()
 
+    thread = threading.Thread(target=show, args=(stream,), daemon=True)
+
+    def stop() -> None:
+        stopped.set()
+        if thread.is_alive():
+            thread.join()
+
+    if stream is not None and colours(stream):
+        thread.start()
+    try:
+        yield stop
+    finally:
+        stop()
+
 
 def fields(values: Mapping[str, str]) -> None:
-    """Names and values to standard output, aligned; those without a value are left out."""
+    """Write names and values to standard output, aligned; without the empty values."""
     known = {name: value for name, value in values.items() if value}
     width = max(map(len, known))
     for name, value in known.items():

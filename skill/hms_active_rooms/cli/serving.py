@@ -1,12 +1,11 @@
-"""`mcp`, `serve` and `sim`, which run until Ctrl-C: the tools for other programs, the approvals page
-for people, and the simulated 100ms."""
+"""`mcp`, `serve` and `sim`, which run until Ctrl-C: the tools for other programs, the approvals
+page for people, and the simulated 100ms."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -20,9 +19,10 @@ from typer import Context, Option
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.cli import screen
 from hms_active_rooms.cli.main import SIGNALS
-from hms_active_rooms.cli.settings import Json, Scene, Settings, extra, journal_of, refuse_idle
+from hms_active_rooms.cli.settings import Json, Scene, Settings, journal_of, refuse_idle
 from hms_active_rooms.cli.skill import files
 from hms_active_rooms.errors import ConfigurationError, InvalidCall
+from hms_active_rooms.installing import extra
 from hms_active_rooms.untrusted import escaped, quoted
 
 if TYPE_CHECKING:
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 URL_VARIABLE: Final = "HMS_SERVER_URL"
-"""Where people and programs reach the server, when that is not the address it binds."""
+"""Where people and programs reach the server, if not at the address it listens on."""
 
-_URL: Final = re.compile(
-    r"(https?)://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
-)
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 
@@ -78,8 +75,8 @@ def mcp(
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
-    ("name=token,name=token"). One of the two must be set when other machines can reach the
-    server.
+    ("name=token,name=token"). One of the two variables must be set when other machines can reach
+    the server.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -95,7 +92,7 @@ def mcp(
 
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            # A thread waits for standard input, and nothing else than a client ends that.
+            # A thread reads standard input, and only the client can end that.
             signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
@@ -116,7 +113,7 @@ def serve(
 
     HMS_SERVER_TOKEN: the bearer token of programs that call the tools; HMS_SERVER_TOKENS: several
     ("name=token,name=token"). HMS_APPROVER_TOKEN, HMS_APPROVER_TOKEN_<NAME>: tokens of programs
-    that approve by REST. No two may be equal.
+    that approve by REST. No two tokens may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
@@ -124,9 +121,8 @@ def serve(
 
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
-    """MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their login links."""
-    from hms_active_rooms.serve.app import ASKED, Entry, address, create_app, listen, on_signal
-    from hms_active_rooms.serve.app import serve as run
+    """Serve MCP by HTTP until Ctrl-C; with `people` also REST and the page, with their links."""
+    from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
     from hms_active_rooms.serve.page.routes import PATH, Page
@@ -134,14 +130,14 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     guard = guard_from(settings, where, own_login=(PATH,) if people is not None else ())
     toolkit = open_toolkit(settings, where.room or ())
     elicit, allowed = not where.no_elicitation, list(toolkit.gate.policy.rooms)
-    listener = listen(where.host, where.port)
-    bound = address(listener)
+    listener = app.listen(where.host, where.port)
+    bound = app.address(listener)
     base = reached_at(bound, where, settings.environ())
     page = Page(toolkit) if people is not None else None
     page_url = base + PATH if page else ""
     entries = [
-        Entry(lifespan=lambda: aclosing(toolkit)),
-        *(Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
+        app.Entry(lifespan=lambda: aclosing(toolkit)),
+        *(app.Entry(lifespan=e) for e in notifying(toolkit.gate, settings.environ(), page_url)),
         entry(build_server(toolkit, page=page_url, guides=guides(), elicit=elicit)),
     ]
     told = {"mcp": f"{base}/mcp", "bound": bound, "rooms": allowed, "token": bool(guard.callers)}
@@ -160,7 +156,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
             screen.err(f"Approvals page, {whose}, once: {link}")
 
     def new_links() -> None:
-        with suppress(screen.OutputLost):  # whoever read it may be gone, and the server goes on
+        with suppress(screen.OutputLost):  # if nobody reads the output, the server goes on
             links()
 
     def announce() -> None:
@@ -173,7 +169,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
                 screen.err(f"REST at {base}/v1, {token}. Approvers by REST: {approvers}.")
         links(**told)
         if not settings.json:
-            if page and ASKED is not None:
+            if page and app.ASKED is not None:
                 screen.err(f"New links: kill -USR1 {os.getpid()}")
             screen.err("Ctrl-C ends it.")
         if not guard.callers:
@@ -184,50 +180,47 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
     if page:
         from hms_active_rooms.serve.rest import rest_entry
 
-        lifespan = on_signal(new_links)
-        entries += [rest_entry(toolkit, page_url), page.entry, Entry(lifespan=lifespan)]
-    app = create_app(toolkit, *entries, guard=guard)
-    run(app, listener, announce, page.close if page else None)
+        app.on_signal(new_links)
+        entries += [rest_entry(toolkit, page_url), page.entry]
+    server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
+    with listener, suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings; tokens come from the environment, since an option would show them."""
-    from hms_active_rooms.serve.guard import approver_tokens, caller_tokens, guard_settings
+    """The guard's settings; tokens come from the environment: other users can see options."""
+    from hms_active_rooms.serve import guard
 
     environ = settings.environ()
     url = public_url(environ)
-    match = _URL.fullmatch(url)
-    names = [match[2]] if match else []
-    return guard_settings(
+    return guard.guard_settings(
         where.host,
-        callers=caller_tokens(environ),
-        approvers=approver_tokens(environ),
-        hosts=(*(where.allow_host or ()), *names),
-        origins=(*(where.allow_origin or ()), *([url] if url else [])),
+        callers=guard.caller_tokens(environ),
+        approvers=guard.approver_tokens(environ),
+        hosts=(*(where.allow_host or ()), *([guard.origin_host(url)] if url else ())),
+        origins=(*(where.allow_origin or ()), *([url] if url else ())),
         own_login=own_login,
     )
 
 
 def public_url(environ: Mapping[str, str]) -> str:
-    """The address that was set for people and programs, as an origin; "" for none."""
+    """The address in `HMS_SERVER_URL`, as an origin; "" if it is not set."""
+    from hms_active_rooms.serve.guard import origin_host
+
     given = environ.get(URL_VARIABLE, "")
-    if not given:
-        return ""
-    match = _URL.fullmatch(given.rstrip("/").lower())
-    if match is None:
+    url = given.rstrip("/").lower()
+    if given and not origin_host(url):
         raise ConfigurationError(
             f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
             hint="Write https://rooms.example, without a path.",
         )
-    scheme, host, port = match.groups()
-    # Browsers leave the usual port out of Origin.
-    usual = {"http": "80", "https": "443"}[scheme]
-    return f"{scheme}://{host}" + (f":{port}" if port and port != usual else "")
+    # Browsers leave the default port out of Origin.
+    return url.removesuffix(":443" if url.startswith("https:") else ":80")
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The base URL that people and programs are told. Where it is `bound` to every address, its
-    first further name stands for it. Pure."""
+    """The base URL to tell people and programs. If the server listens on every address, the URL's
+    host is the first `--allow-host`. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -236,8 +229,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """The toolkit of a server. Rooms of the environment or the policy file stay the only ones.
-    Refused requests and trouble are logged to standard error, since output may be the protocol."""
+    """A server's toolkit. If the environment or the policy file names rooms, `rooms` may only be
+    some of them. Logs go to standard error, since standard output may carry the protocol."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -269,7 +262,7 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
 
 def guides() -> dict[str, str]:
-    """The skill's files for programs to read, by path; none when they did not come along."""
+    """The skill's files for programs to read, by path; empty if they are not installed."""
     with suppress(ConfigurationError):
         read = ("SKILL.md", "references/")
         return {path: text.decode() for path, text in files().items() if path.startswith(read)}
@@ -278,20 +271,20 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn what stops a simulator, or keeps it from being imported, into errors of ours."""
+    """Turn errors of the simulator, and of importing it, into errors of this package."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError
-    try:
-        with extra("sim", "simulator", "uvicorn"):
+
+        try:
             yield
-    except SceneError as error:
-        raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
-    except ServerError as error:
-        raise ConfigurationError(
-            f"The simulator {error}.",
-            hint="Choose another --host or --port; 0 takes any free port.",
-        ) from None
+        except SceneError as error:
+            raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
+        except ServerError as error:
+            raise ConfigurationError(
+                f"The simulator {error}.",
+                hint="Choose another --host or --port; 0 takes any free port.",
+            ) from None
 
 
 def sim(
@@ -301,7 +294,10 @@ def sim(
         int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
     ] = 8100,
     delay_s: Annotated[
-        float, Option(metavar="SECONDS", min=0, help="How long a removal or an end takes to show.")
+        float,
+        Option(
+            metavar="SECONDS", min=0, max=3600, help="How long a removal or an end takes to show."
+        ),
     ] = 0.3,
     foreign_room: Annotated[
         Literal["403", "404"], Option(help="HTTP status for a room of another account.")

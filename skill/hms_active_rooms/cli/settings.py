@@ -1,5 +1,5 @@
-"""What commands share: options and the words of their help, and the gate, the journal or the policy
-that these and the environment mean."""
+"""What commands share: options with their help, and how to open the gate, journal and policy that
+the options and the environment name."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.blocking import Work
 from hms_active_rooms.cli import screen
 from hms_active_rooms.environment import refuse_unknown
-from hms_active_rooms.errors import ConfigurationError, InvalidCall
-from hms_active_rooms.installing import how_to_install
+from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import quoted, storable
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ JournalUrl = Annotated[
     Option(metavar="URL", help="The journal, e.g. sqlite:///FILE, instead of HMS_JOURNAL."),
 ]
 PolicyFile = Annotated[
-    str | None, Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
+    str | None, Option(metavar="FILE", help="Policy file (TOML), instead of HMS_POLICY_FILE.")
 ]
 Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in the room see it.")]
 Scene = Annotated[
@@ -66,36 +65,37 @@ Model = Annotated[
 
 @dataclass(frozen=True)
 class Settings:
-    """What a command was told, besides its arguments: options of the commands that change rooms."""
+    """Options of the commands that change rooms."""
 
     json: Json = False
     journal: JournalUrl = None
     policy: PolicyFile = None
 
     def environ(self) -> dict[str, str]:
-        """The environment, with the options in it; ConfigurationError: a variable that begins with
-        `HMS_` and that nothing reads."""
+        """The environment with these options in it. Raises ConfigurationError for a variable that
+        begins with `HMS_` and that nothing reads."""
         refuse_unknown(os.environ)
+        refuse_empty({"--journal": self.journal, "--policy": self.policy})
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """A command to type elsewhere, which finds the same journal and policy."""
+        """A command line for another terminal, with the same journal and policy."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
-        shown = url if url.startswith("sqlite") else "URL"  # a server's may hold a password
+        shown = url if url.startswith("sqlite") else "URL"  # others may hold a password
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
         return shlex.join(("hms-active-rooms", *words, *also))
 
     @property
     def forgotten(self) -> bool:
-        """Whether the journal ends with this command."""
+        """Whether the journal is lost when this command ends."""
         url = self.journal or os.environ.get("HMS_JOURNAL") or "default"
         return url.removeprefix("sqlite:///") == ":memory:"
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
     """The policy for a command about one room. If the environment or the policy file names rooms,
-    only those are allowed; if neither does, only the room the person typed."""
+    only those are allowed; else only this room."""
     from hms_active_rooms.gate.policy import Policy
 
     room_id = parse_room_id(room)
@@ -104,9 +104,9 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
-    """The journal of a command; a person is told when it is a new one, as a mistyped path makes it.
-    Only what can change a room makes one: a command that looks at a journal must not show an empty
-    one in place of the one that was meant."""
+    """The journal of a command. If it is new, the person is told, since the path may be mistyped.
+    Only commands that can change a room create a journal; others must not show an empty journal in
+    place of the one that was meant."""
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
@@ -116,19 +116,25 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
 
 
 def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
-    """The journal alone: enough to look at actions and to reject one, without credentials."""
+    """Only the journal: enough to read actions and to reject one, without credentials."""
     return closing(journal_of(settings, create=create))
 
 
 def existing(journal: Journal, action_id: str) -> Action:
-    """The row of an action; InvalidCall: there is none in this journal."""
-    action = journal.get(storable(action_id.strip().lower()))
-    if action is None:
+    """The row of an action. Raises InvalidCall if this journal has none."""
+    wanted = storable(action_id.strip().lower())
+    if (action := journal.get(wanted)) is not None:
+        return action
+    if journal.events(wanted):  # the event that says that it was deleted
         raise InvalidCall(
-            f"There is no action {quoted(action_id)} in the journal {journal.place}.",
-            hint="List them with: hms-active-rooms actions",
+            f"The action {quoted(action_id)} had ended, and was deleted from the journal "
+            f"{journal.place}.",
+            hint="It is in a file that `actions export` wrote.",
         )
-    return action
+    raise InvalidCall(
+        f"There is no action {quoted(action_id)} in the journal {journal.place}.",
+        hint="List them with: hms-active-rooms actions",
+    )
 
 
 @contextmanager
@@ -148,41 +154,28 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
 
 
 def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
-    """What a look at a room finds, which needs no journal."""
+    """The result of reading a room with `look`; nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
-        screen.Progress("Reading the room", sys.stderr).shown(),
+        screen.progress("Reading the room", sys.stderr),
     ):
         return blocking.run(look(gate))
 
 
 def person_here() -> str:
-    """The account this process runs under, by the system and not by a variable anyone can set."""
+    """The account that runs this process, by the system, not by a variable anyone can set."""
     try:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
     except (ImportError, KeyError):
-        # No such database (Windows), or a container's user without an entry in it.
+        # There is no such database (Windows), or a container's user has no entry in it.
         return os.environ.get("USERNAME") or f"uid {os.getuid() if hasattr(os, 'getuid') else '?'}"
 
 
-@contextmanager
-def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """Say which extra is missing when one of its modules cannot be imported."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in modules:
-            raise
-        raise ConfigurationError(
-            f"The {what} needs packages that are not installed. To get them: {how_to_install(name)}."
-        ) from None
-
-
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """InvalidCall for a typed option that the command would ignore, because `beside` was typed too.
-    `names`: the parameters it ignores then; without any, all that it has."""
+    """Raises InvalidCall for an option on the command line that has no effect together with
+    `beside`. `names`: the parameters without effect; no names: all of the command's."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
@@ -193,8 +186,8 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """InvalidCall for a text of blanks or nothing: in a tool call "" is absent, and here it is a
-    script's variable that holds nothing."""
+    """Raises InvalidCall for an empty or blank text. A tool call may send "" for absent, but on a
+    command line it is a script's empty variable."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             raise InvalidCall(
@@ -202,9 +195,17 @@ def refuse_empty(given: Mapping[str, object]) -> None:
             )
 
 
+def refuse_bytes(given: Mapping[str, object]) -> None:
+    """As `refuse_empty`, and raises InvalidCall for bytes that are no text: no id has them."""
+    refuse_empty(given)
+    for name, value in given.items():
+        if isinstance(value, str) and storable(value) != value:
+            raise InvalidCall(f"The {name} is no text: {quoted(value)}.", hint="Write it in UTF-8.")
+
+
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """The command with each dataclass among its parameters spread into options, behind its own: so
-    options that several commands share, and what is done with them, stand once."""
+    """The command with the fields of each dataclass parameter as options, after its own options: so
+    options that several commands share are defined once."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     own = signature(command).parameters

@@ -1,9 +1,10 @@
-"""`skill install`: puts a lean, correctly named copy of the Agent Skill where a loader looks."""
+"""`skill install`: copies the Agent Skill, without what it does not need, to a folder of skills."""
 
 from __future__ import annotations
 
 import hashlib
 import json as jsons
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,26 +19,26 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
 NAME: Final = "hms-active-rooms"
-"""Loaders want the folder to have the skill's name."""
+"""The folder must have the skill's name."""
 
 RECORD: Final = ".installed.json"
-"""What an install wrote, file by file; a folder without it is not ours to replace."""
+"""Lists the files of an install with their hashes; a folder without this file is not replaced."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _KINDS: Final = frozenset(
     {".py", ".yaml", ".md", ".typed", ".html", ".css", ".js", ".svg", ".txt", ".lark"}
 )
-"""Kinds of files that belong to the skill. Everything else stays: settings, journals, caches."""
+"""Suffixes of files that belong to the skill; no settings, journals or caches."""
 
 
 def files(package: Path = _PACKAGE) -> dict[str, bytes]:
-    """Every file of an install, by its path in the skill's folder.
+    """The files of an install, by path in the skill's folder.
 
-    The parts lie in `_skill` in a wheel, beside the package in an earlier install, and in a checkout
-    beside it and one folder above.
+    In a wheel the parts are in `_skill`, in an earlier install beside the package, and in a
+    checkout beside the package or one folder above.
 
     Raises:
-        ConfigurationError: they did not come with the package.
+        ConfigurationError: this installation lacks a part.
     """
 
     def part(name: str) -> Path:
@@ -46,7 +47,7 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
                 return place / name
         raise ConfigurationError(f"This installation has no {name}.", hint="Install it again.")
 
-    # In a checkout the rest lies in skill/; loaders look for references/ beside SKILL.md.
+    # In a checkout these are in skill/; loaders look for references/ beside SKILL.md.
     guide = part("SKILL.md").read_text(encoding="utf-8").replace("skill/references/", "references/")
     made = {"SKILL.md": guide.replace("skill/scripts/", "scripts/").encode()}
     made["LICENSE"] = part("LICENSE").read_bytes()
@@ -62,7 +63,9 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 
 def install(
     folder: Annotated[str, Argument(metavar="DIR", help="For example ~/.claude/skills.")],
-    force: Annotated[bool, Option("--force", help="Replace it even if it was changed.")] = False,
+    force: Annotated[
+        bool, Option("--force", help="Replace the skill even if its files were changed.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
@@ -91,7 +94,7 @@ def install(
     text = f"Installed {NAME} {__version__}: {there} ({len(made)} files)."
     screen.result({**told, "command": str(command)}, text, as_json=json)
     if not json:
-        screen.err(f"Its command: python3 {command} --help")
+        screen.err(f"Its command: python3 {shlex.quote(str(command))} --help")
 
 
 def _refusal(target: Path, *, force: bool) -> str:
@@ -118,7 +121,7 @@ def _refusal(target: Path, *, force: bool) -> str:
 
 
 def _record(target: Path) -> dict[str, str] | None:
-    """Path and hash of what an earlier install wrote; None: it was not ours."""
+    """By path, the hashes that an earlier install wrote; None: nothing was installed."""
     try:
         record = jsons.loads((target / RECORD).read_text(encoding="utf-8"))
         written = {name: str(hashed) for name, hashed in record["files"].items()}
@@ -133,7 +136,7 @@ def _is_this_skill(target: Path) -> bool:
 
 
 def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
-    """Files that are not as they were written, missing ones and new ones among them."""
+    """Files that are not as the install wrote them, including missing and new ones."""
     there = {
         path.relative_to(target).as_posix(): _hash(path.read_bytes())
         for path in target.rglob("*")
@@ -143,7 +146,7 @@ def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
 
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:
-    """Write it beside the target, then swap: a loader never sees half a skill."""
+    """Write the files beside the target, then swap: a loader never sees half a skill."""
     hashes = {name: _hash(content) for name, content in made.items()}
     record = jsons.dumps({"skill": NAME, "version": __version__, "files": hashes}, indent=1)
     target.parent.mkdir(parents=True, exist_ok=True)

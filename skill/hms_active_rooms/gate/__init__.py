@@ -1,1 +1,1 @@
-"""Hints become gates: policy, impact, approval, journal, and the one path to a state-changing request."""
+"""The gate: policy, impact, approval, journal, and the only code that changes a room."""

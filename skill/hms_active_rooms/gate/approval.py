@@ -1,12 +1,12 @@
-"""What a person is asked, the only things that count as an answer, and how a decision is written.
+"""What a person is asked, which answers count, and how a decision is written to the journal.
 
-`ApprovalRequest` is what every way of asking shows. An answer is an `Approve`, `Reject` or
-`Edit` object, or a plain dict that matches one of the answer models exactly; whatever else comes
-back is not an answer, and nothing is sent.
+Every way of asking shows an `ApprovalRequest`. An answer is an `Approve`, `Reject` or `Edit`, or a
+plain dict that matches one of the answer models exactly. Anything else is no answer, and nothing is
+sent.
 
-The first decision counts. A person's no counts until the request is sent, also after another's
-yes. An answer that is none, or that names another question, moves nothing; nor does one that comes
-too late. Both are put on record.
+The first decision counts, with one exception: a person's rejection counts until the request is
+sent, also after somebody approved. A malformed or late answer, or one for another question, changes
+nothing; the journal records it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
-from hms_active_rooms.gate.journal.records import (
-    NOWHERE,
-    OUTSIDE,
-    UNSENT,
-    Action,
-    Grant,
-    Way,
-    action_id,
-    by_person,
-)
+from hms_active_rooms.gate.journal import records
+from hms_active_rooms.gate.journal.records import Action, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.untrusted import storable
@@ -40,12 +32,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Scope = Literal["once", "session"]
-"""`session`: also the next calls of this tool, room and audience, in this thread and session."""
+"""`once`: this action only. `session`: also later calls of the same tool, room and audience, in the
+same thread and session."""
 
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly what was shown. `digest` is the request's."""
+    """Run exactly what was shown. `digest` is the one of the `ApprovalRequest`."""
 
     digest: str
     by: str = ""
@@ -54,7 +47,7 @@ class Approve:
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not run it. `reason` is told to the model. A no may name no question: it is always safe."""
+    """Do not run the action. The model is told the `reason`. A rejection needs no `digest`."""
 
     reason: str = ""
     by: str = ""
@@ -63,10 +56,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run it with other words: `changes` of message, type or reason.
+    """Run the action with other words: `changes` holds a new message, message type or reason.
 
-    An argument that stays as it is may be repeated, and `tool` too. `whole`: `changes` holds all
-    arguments, as LangChain's edits do; none may be missing.
+    `changes` may repeat arguments that stay the same; `tool` may repeat the tool's name. With
+    `whole`, as in LangChain's edits, `changes` must hold all arguments.
     """
 
     digest: str
@@ -80,13 +73,13 @@ Decision = Approve | Reject | Edit
 
 
 class BadAnswerError(Exception):
-    """What came back is no answer to this request: nothing is decided, and the record says why.
-    Raised, or given in place of an answer; never leaves the package."""
+    """An answer that does not count for this request: nothing is decided, and the journal records
+    why. Raised, or passed in place of an answer, only inside the package."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Nobody decided, or nobody can be asked: the gate refuses, and the model is told why."""
+    """In place of an answer: nobody can decide. The action is rejected; the model gets `reason`."""
 
     reason: str
 
@@ -96,14 +89,14 @@ class ApprovalRequest:
     """One question to a person.
 
     Attributes:
-        arguments: the exact call, ids in full.
-        impact: who it hits, as read from the room when asked.
-        digest: binds an answer to this call and this impact.
-        deadline: answers after it are not used.
-        editable: argument names the person may edit.
-        text: the same, in words, safe for a terminal (several lines).
-        note: why it is asked again, when it is.
-        problem: what was wrong with the last answer, if it was none.
+        arguments: the exact call, with full ids.
+        impact: who is affected, as read from the room for this question.
+        digest: identifies this call and impact; an approval or an edit must repeat it.
+        deadline: later answers do not count.
+        editable: names of the arguments that the person may edit.
+        text: the whole question in words (several lines), safe to print on a terminal.
+        note: why the person is asked again, or when the same call was sent before; else "".
+        problem: why the person's last answer to this question did not count; "" if all is well.
     """
 
     action_id: str
@@ -123,22 +116,29 @@ class ApprovalRequest:
         return Approve(self.digest, by, scope)
 
     def reject(self, reason: str = "", *, by: str = "") -> Reject:
-        """A rejection of this request."""
+        """A rejection of exactly this request."""
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
-        """An approval with other words."""
+        """An approval with other words: `changes` by argument name."""
         return Edit(self.digest, changes, by)
 
 
 Confirm = Callable[[ApprovalRequest], "Decision | Awaitable[Decision]"]
-"""A callback that asks a person. What is no `Decision` and no answer model is a refusal."""
+"""A callback that asks a person. A return value that is no valid answer rejects the call."""
 
 
-ReasonText = Annotated[
-    str, BeforeValidator(lambda given: storable(given) if isinstance(given, str) else given)
-]
-"""Why a person says no. Pydantic refuses a lone surrogate, and with it would go the no."""
+_MAX_REASON_CHARS = 2000
+
+
+def _reason(given: object) -> object:
+    if isinstance(given, str):
+        return storable(given)[:_MAX_REASON_CHARS]
+    return "" if given is None else given
+
+
+ReasonText = Annotated[str, BeforeValidator(_reason)]
+"""Why a person says no. The no counts also if this is null, too long or holds half a character."""
 
 
 class _Answer(BaseModel):
@@ -157,7 +157,7 @@ class RejectAnswer(_Answer):
     """`{"type": "reject", "message": ...}`. It may leave the digest out: no is always safe."""
 
     type: Literal["reject"]
-    message: ReasonText = Field(default="", max_length=2000)
+    message: ReasonText = Field(default="", max_length=_MAX_REASON_CHARS)
     digest: str | None = None
 
 
@@ -182,7 +182,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """The JSON schema of the answers to one request. No other digest than this one fits it."""
+    """The JSON schema of the answers to one request: it accepts only this digest."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -192,10 +192,10 @@ def answer_schema(digest: str) -> dict[str, Any]:
 
 
 def parse_answer(answer: object) -> Decision:
-    """The decision an answer states, matched exactly (no synonyms, no truthiness).
+    """The decision in an answer that matches an answer model exactly (no synonyms, no truthiness).
 
     Raises:
-        BadAnswerError: anything else.
+        BadAnswerError: the answer matches no model, or is a BadAnswerError.
     """
     if isinstance(answer, Decision):
         return answer
@@ -221,7 +221,6 @@ def parse_answer(answer: object) -> Decision:
 
 # --- a decision on an action, inside one transaction of the journal -----------------------------
 
-_MAX_REASON_CHARS = 2000
 _LATE = "It did not count: decided before, or too late."
 
 
@@ -229,10 +228,10 @@ _LATE = "It did not count: decided before, or too late."
 class Decided:
     """What became of a decision."""
 
-    counted: bool  # else somebody was first, or it was too late, or it was no answer
-    action: Action  # the row by now; the successor when the person edited it
-    newest: Action  # the newest revision of the same call by then
-    problem: str = ""  # why it was no answer to this question, so that nothing was decided
+    counted: bool  # False: it came second or too late, or was no valid answer
+    action: Action  # the row now; after an edit the row with the new words
+    newest: Action  # the newest revision of the same call
+    problem: str = ""  # why the answer was not valid for this question; "" if it was
 
 
 def record_decision(
@@ -242,17 +241,15 @@ def record_decision(
     *,
     by: str,
     way: Way,
-    policy: Policy,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """`Gate.decide`, inside a transaction. The policy says how long a grant lasts, and how far it
-    reaches."""
+    """`Gate.decide`, inside a transaction."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
-        # The same words: nobody learns of a room that is not theirs.
+        # The same error for both, so that callers learn nothing about rooms that are not theirs.
         raise no_such_action()
     row.check()
-    if isinstance(answer, Refuse):  # nobody's no: it takes back no yes
+    if isinstance(answer, Refuse):  # no person said no, so an approval stays
         answer, by, way = Reject(answer.reason), "gate", "gate"
     try:
         decision = parse_answer(answer)
@@ -267,15 +264,14 @@ def record_decision(
                 return _did_not_count(tx, row, by, way)
             case Approve(scope="session") if row.gate != "soft":
                 raise BadAnswerError("a destructive action cannot be approved for the session")
-            case Approve(scope="session") if row.thread.startswith(OUTSIDE):
+            case Approve(scope="session") if row.thread.startswith(records.OUTSIDE):
                 raise BadAnswerError(
                     "what another program asks for is approved once, never for the session"
                 )
             case Approve(scope="once" | "session"):
-                approved = tx.move(row, "approved", by=by, way=way)
-                if decision.scope == "session" and not row.thread.startswith(NOWHERE):
-                    granted = grant_for(approved, policy, tx.now())
-                    tx.add_grant(replace(granted, granted_by=by, action_id=row.id))
+                more = decision.scope == "session" and not row.thread.startswith(records.NOWHERE)
+                granted_in = this_worker() if more else ""
+                approved = tx.move(row, "approved", by=by, way=way, granted_in=granted_in)
                 return Decided(True, approved, approved)
             case Edit():
                 return _edit(tx, row, decision, by, way)
@@ -290,24 +286,24 @@ def _did_not_count(
     tx: Writing, row: Action, by: str = "", way: Way = "gate", problem: str = ""
 ) -> Decided:
     newest, now = tx.latest(row.call_key), tx.expire_if_late(row)
-    if by_person(way):
+    if records.by_person(way):
         tx.note(row.id, "late_answer", by=by, way=way, reason=_LATE)
     return Decided(False, now, newest or row, problem)
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
-    # The words a person edited a row into are the same question: a no to it takes them back.
+    # A row and the row with its edited words are one question: a no to either rejects the newest.
     while (edited := tx.edited_into(row.id)) is not None:
         row = edited
-    # The gate's own refusals say nothing about what a person wants. A person's no ends what was
-    # allowed for the session, also if it comes too late for this row.
-    if by_person(way):
-        tx.revoke_grants(row.thread)
-    if row.state not in UNSENT or (row.state == "approved" and not by_person(way)):
-        return _did_not_count(tx, row, by, way)
-    reason = storable(reason)[:_MAX_REASON_CHARS]
-    rejected = tx.move(row, "rejected", by=by, way=way, reason=reason)
-    return Decided(True, rejected, rejected)
+    counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
+    if counts:
+        reason = storable(reason)[:_MAX_REASON_CHARS]
+        row = tx.move(row, "rejected", by=by, way=way, reason=reason)
+    # A person's no also ends what was allowed for the session, even if it is too late for this row.
+    # The gate's own refusals do not.
+    if records.by_person(way):
+        tx.revoke_grants(row.thread, by=by, way=way)
+    return Decided(True, row, row) if counts else _did_not_count(tx, row, by, way)
 
 
 def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
@@ -331,7 +327,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """The row of the next revision of a call; it keeps the deadline if no time to live is given."""
+    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: with `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -346,33 +342,24 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
     )
 
 
-def grant_for(action: Action, policy: Policy, now: datetime) -> Grant:
-    """The grant that "approve for the session" creates for this action."""
-    impact = action.shown
-    return Grant(
-        tool=action.tool,
-        room_id=action.room_id,
-        session_id=impact.session_id,
-        thread=action.thread,
-        requester=action.requester,
-        worker=this_worker(),
-        audience=action.call.audience(impact),
-        most=int(impact.total * (1 + policy.audience_growth)),
-        granted_by="",
-        action_id="",
-        expires_at=now + timedelta(seconds=policy.grant_ttl_s),
-    )
+def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
+    """The row that a person approved "for the rest of this session" and that covers `action` too:
+    the same call with other words, asked in the same conversation by the same process; or None."""
+    since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
+    rows = tx.grants(action.thread, since) if action.gate == "soft" else []
+    return next((row for row in rows if _covers(row, action, policy)), None)
 
 
-def find_grant(tx: Writing, action: Action, policy: Policy) -> Grant | None:
-    """What a person allowed for the rest of this session, if it covers this row now."""
-    if action.gate != "soft":
-        return None
-    # The grant's own limit already holds the room for growth.
-    wanted = replace(grant_for(action, policy, tx.now()), most=action.shown.total)
-    return tx.find_grant(wanted)
+def _covers(row: Action, action: Action, policy: Policy) -> bool:
+    def asked(one: Action) -> tuple[object, ...]:
+        impact = one.shown
+        return one.tool, one.room_id, one.requester, impact.session_id, one.call.audience(impact)
+
+    most = int(row.shown.total * (1 + policy.audience_growth))
+    alike = row.granted_in == this_worker() and asked(row) == asked(action)
+    return alike and action.shown.total <= most
 
 
 def no_such_action() -> InvalidCall:
-    """For an id that names nothing."""
+    """The error for an unknown action id."""
     return InvalidCall("There is no such action.", hint="List them with: actions.")

@@ -1,13 +1,13 @@
 """The one path from a tool to a state-changing request.
 
-Threat: everything the model says, everything peers wrote, and every way a program can be re-run.
-Invariant: `run` sends what a person approved (or the policy's code allows), as it was shown, and
-nothing else; the journal's row decides, never an argument, a graph state or a resume value.
+Threat: the model, the texts that peers wrote, and every way in which a program can run again.
+Invariant: `run` sends only what a person approved (or the policy lets run unasked), as it was
+shown. The journal's row decides that, never an argument, a graph state or a resume value.
 
-    propose  -> a row: proposed, or approved by a grant or the policy, or refused
+    propose  -> a row: proposed, or approved by a grant or the policy, or rejected
     decide   -> approved | rejected | expired, for exactly the question that was shown
-    run      -> reads the room again, claims, sends, looks; or a new revision to ask about
-    drive    -> the three in turn, until the action has ended; a way in brings only how to ask
+    run      -> reads the room again, claims, sends, looks; or makes a new revision to ask about
+    drive    -> calls these in turn until the action has ended; the caller brings how to ask
 """
 
 from __future__ import annotations
@@ -20,59 +20,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from hms_active_rooms import errors
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.ids import parse_room_id
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import (
-    ActiveRoomsError,
-    ApiError,
-    BadResponse,
-    BrokenRecord,
-    InvalidCall,
-    JournalError,
-    NotActive,
-    OutcomeUnknown,
-    PeerNotFound,
-    PolicyRefusal,
-    TimedOut,
-)
+from hms_active_rooms.errors import ActiveRoomsError, ApiError, BrokenRecord, PolicyRefusal
+from hms_active_rooms.gate import approval, sending
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Room
 from hms_active_rooms.gate.actions.result import Result
-from hms_active_rooms.gate.approval import (
-    ApprovalRequest,
-    Decided,
-    Reject,
-    find_grant,
-    next_revision,
-    no_such_action,
-    record_decision,
-)
-from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import (
-    CALLED_AGAIN,
-    FINAL,
-    OUTSIDE,
-    RATE_WINDOW,
-    UNSENT,
-    Action,
-    Origin,
-    Way,
-    action_id,
-    call_key,
-    content_of,
-    ran_unasked,
-)
+from hms_active_rooms.gate.approval import ApprovalRequest, Decided, Reject
+from hms_active_rooms.gate.journal import Journal, records
+from hms_active_rooms.gate.journal.records import Action, Origin, Way, action_id
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.gate.policy import Policy, gate_for
-from hms_active_rooms.gate.sending import (
-    Sending,
-    give_back,
-    lease_s,
-    run_to_its_end,
-    write_in_thread,
-)
 from hms_active_rooms.gate.view import describe, sent_before
 from hms_active_rooms.untrusted import storable
 
@@ -81,17 +43,18 @@ if TYPE_CHECKING:
 
 Ask = Callable[[ApprovalRequest], Awaitable[object]]
 """Shows a person a question and returns the answer. None: nobody answered, nothing is decided.
-`Refuse`: nobody can be asked, the action is refused."""
+`Refuse`: nobody can be asked, and the action is rejected."""
 
 AskAll = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
-"""The same for several questions at once, with one answer for each."""
+"""As `Ask`, for several questions at once: returns one answer for each, or None."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What a look at the room means for a row somebody approved. No room: it cannot be hit."""
+    """What a look at the room means for an approved row. `room` is None if nothing can be sent: the
+    policy refuses, or the session is over."""
 
     at: datetime
     change: Drift
@@ -99,33 +62,33 @@ class _Look:
 
 
 _Claim = tuple[bool, Action | None]
-"""Whether this caller is to send the row, and the row by now. None: read the room again first; it
-was read long ago, or another destructive request to it is under way."""
+"""Whether this caller is to send the row, and the row as it is now. None in place of the row: read
+the room again first, since the last look is too old or another destructive request is under way."""
 
 
 HELD = "held"
-"""Event: approved, and not sent for now; the reason is told to whoever asked."""
+"""Event: the action is approved but cannot be sent for now; whoever asked is told why."""
 
 _BROKEN_BEFORE: Final = (
     "The same call was made before, and its record is broken: whether it was sent is not known."
 )
 
 ANOTHER_ASKS = "one call at a time can ask here; another one is asking. Call again afterwards"
-"""Why a call is refused whose place in a graph is taken."""
+"""Why a call is rejected when another call already asks at the same place of a graph."""
 
 _POLL_S = 0.2
 
 _LOOK_LASTS = timedelta(seconds=10)
-"""A look at the room that is older, because a read or a lock took long, claims nothing."""
+"""An older look at the room (a read or a lock took long) is repeated before the claim."""
 
 _LONGEST_LEASE = timedelta(hours=2)
-"""Longer than any worker's."""
+"""Longer than the lease of any worker."""
 
 _SLOW_LOOKS: Final = 3
-"""After so many looks that are too old, that is said instead of looking once more."""
+"""After this many looks that were too old, `run` raises TimedOut."""
 
-REFUSED = (PolicyRefusal, InvalidCall, PeerNotFound, NotActive)
-"""Errors for calls that are refused on the spot, on record."""
+REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
+"""Errors of calls that are rejected when they are proposed; the journal records them."""
 
 
 class Gate:
@@ -135,7 +98,7 @@ class Gate:
         client: the API client. Only the gate calls its write methods.
         policy: what is allowed at all, and what may run without asking a person.
         journal: records every action, and decides which may be sent.
-        sleep: waits that many seconds; tests pass their own.
+        sleep: awaits the given number of seconds; tests pass their own.
     """
 
     def __init__(
@@ -154,11 +117,11 @@ class Gate:
     # --- reading ---------------------------------------------------------------------------
 
     async def active_room(self, room_id: str) -> ActiveRoom:
-        """The live room, if the policy allows it."""
+        """The live room. Raises PolicyRefusal if the policy does not allow it."""
         return await self._client.retrieve_active_room(self._allowed_room(room_id))
 
     async def peers(self, room_id: str) -> tuple[Peer, ...]:
-        """Everybody in the room now, if the policy allows it."""
+        """Everybody in the room now. Raises PolicyRefusal if the policy does not allow the room."""
         return await self._client.list_peers(self._allowed_room(room_id))
 
     def _allowed_room(self, room_id: str) -> str:
@@ -167,53 +130,46 @@ class Gate:
         return room_id
 
     async def _read(self, room_id: str) -> Room:
-        """From two answers of the API that agree, or BadResponse."""
+        """The room, from two answers of the API that agree. Raises BadResponse if they do not."""
         room_id = self._allowed_room(room_id)
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
         )
-        before, wrong = set(room.session.peers), ""
-        # A session that names nobody says nothing of the roster, which may be cut short.
-        if before - {peer.id for peer in peers} or (peers and not before):
-            # Somebody may have come in between. Whoever is in the session before and after a
-            # roster has to be in it: else it is cut short, or has further pages.
+        before, listed = set(room.session.peers), {peer.id for peer in peers}
+        if before != listed:
+            # Somebody may have joined or left between the two reads. But whoever is in both reads of
+            # the one must be in the other: else the other is cut short or has more pages.
             peers = await self._client.list_peers(room_id)
             room = await self._client.retrieve_active_room(room_id)
-            after = set(room.session.peers)
-            missing = (before & after).difference((p.id for p in peers), unreadable(peers))
-            if missing:
-                wrong = (
-                    f"The list of peers leaves out {len(missing)} of {len(before)} people who are "
-                    "in the session."
-                )
-            elif peers and not after:
-                wrong = f"The session names nobody, and the list of peers has {len(peers)} people."
-        if wrong:
-            hint = "Who would be hit cannot be known; try again, and report it to 100ms."
-            raise BadResponse(wrong, hint=hint)
+            after, again = set(room.session.peers), {peer.id for peer in peers}
+            staying = before & after, listed & again
+            for there, short, what, where in (
+                (staying[0], again.union(unreadable(peers)), "list of peers", "session"),
+                (staying[1], before | after, "session", "list of peers"),
+            ):
+                if missing := there - short:
+                    raise errors.BadResponse(
+                        f"The {what} leaves out {len(missing)} of {len(there)} people who are in the "
+                        f"{where}.",
+                        hint="Who would be hit cannot be known; try again, and report it to 100ms.",
+                    )
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
         """The row with this id, as it is now.
 
         Raises:
-            InvalidCall: there is none.
+            InvalidCall: there is no row with this id.
         """
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
-        """The newest row of this call made at this place, if there is one."""
-        return await asyncio.to_thread(self.journal.latest, call_key(call, origin))
+        """The newest row of this call made at this place, or None."""
+        return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
-    async def latest(self, wanted: Action | str) -> Action:
-        """The newest revision of the call of a row, or of a row's id.
-
-        Raises:
-            InvalidCall: there is no row with this id.
-        """
-        known = wanted if isinstance(wanted, Action) else None
-        action_id = known.id if known else str(wanted)
-        return _there(await asyncio.to_thread(self.journal.newest, action_id) or known)
+    async def latest(self, action_id: str) -> Action:
+        """The newest revision of the call that the row with this id belongs to; raises as `get`."""
+        return _there(await asyncio.to_thread(self.journal.newest, action_id))
 
     # --- propose ---------------------------------------------------------------------------
 
@@ -226,25 +182,30 @@ class Gate:
         shown: Way | None = None,
         place: str = "",
         always_ask: bool = False,
+        sent: Action | None = None,
     ) -> Action:
-        """The row for this call made at this place: the one that is there, or else a new one.
+        """The row for this call made at this place: the existing one, or else a new one.
 
         Args:
             call: what to do.
             origin: where the call was made.
-            is_new: the caller looked, and found no row for it.
-            shown: by which way the caller shows the question at once; a new row records it.
-            place: the place of a graph where it is shown, at which one call may ask.
-            always_ask: ask a person, whatever the policy lets run unasked.
+            is_new: the caller has already looked and found no row for the call.
+            shown: the way by which the caller shows the question right away; recorded with a new
+                row.
+            place: the place of a graph where the question is shown; only one call may ask there.
+            always_ask: ask a person even if the policy lets the tool run unasked.
+            sent: a sent row of the same call by another requester; the question tells of it.
 
         Raises:
-            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: refused, on record.
+            PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
+                records it.
             ApiError: the room could not be read; nothing was executed.
-            JournalError: no record, so nothing goes on.
+            JournalError: the call could not be recorded; nothing was executed.
         """
         if not is_new and (found := await self.find(call, origin)) is not None:
             return refused_again(found)
-        key, content, now = call_key(call, origin), content_of(call), self.journal.now()
+        key, content = records.call_key(call, origin), records.content_of(call)
+        now = self.journal.now()
         row = Action(
             id=action_id(key, 1),
             call_key=key,
@@ -264,20 +225,25 @@ class Gate:
             full, impact = call.assess(await self._read(call.room_id), self.policy)
         except REFUSED as error:
             by: Way = "policy" if isinstance(error, PolicyRefusal) else "gate"
-            # People read the reason; a program is told the error again.
+            # `reason` is for people; `refused_again` makes the error again from `result`.
             refused = row.decided("rejected", by, by, now, reason=str(error))
             refused = replace(refused, result=Result(str(error), error=error.code))
             await asyncio.to_thread(self._insert, refused, None, "", False)
             raise
         bound = row.bound(full, impact)
-        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask)
+        row = await asyncio.to_thread(self._insert, bound, shown, place, not always_ask, sent)
         return refused_again(row)
 
     def _insert(
-        self, action: Action, shown: Way | None, place: str, may_run_unasked: bool
+        self,
+        action: Action,
+        shown: Way | None,
+        place: str,
+        may_run_unasked: bool,
+        sent: Action | None = None,
     ) -> Action:
-        """Insert the row, or return the one that stands for this call already: what another caller
-        inserted a moment before, or the same call's that was approved and could not be sent."""
+        """Insert the row, or return the one that stands for this call already: a row that another
+        caller has just inserted, or an earlier row of the same call, approved and held back."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -290,12 +256,13 @@ class Gate:
             if before is not None:
                 if action.state == "proposed" and _is_held_back(tx, before):
                     said: dict[str, Any] = {"by": action.requester, "way": "call"}
-                    tx.note(action.id, CALLED_AGAIN, **said, runs=before.id)
-                    tx.note(before.id, CALLED_AGAIN, **said, call_key=action.call_key)
+                    tx.note(action.id, records.CALLED_AGAIN, **said, runs=before.id)
+                    tx.note(before.id, records.CALLED_AGAIN, **said, call_key=action.call_key)
                     return before
-                # What was asked since and not sent does not hide what was sent.
-                if sent := before if before.sent_at else tx.same_call(action, sent=True):
-                    action = replace(action, note=sent_before(sent, tx.now()))
+                # Tell of the newest row that was sent, even if the call was asked again since.
+                sent = sent or (before if before.sent_at else tx.same_call(action, sent=True))
+            if sent is not None and not action.note:
+                action = replace(action, note=sent_before(sent, tx.now()))
             row = action if found is None else found
             if found is None:
                 if may_run_unasked and action.state == "proposed":
@@ -309,20 +276,18 @@ class Gate:
         return row
 
     def _unasked(self, tx: Writing, action: Action) -> Action:
-        way: Way = "grant"
         if self.policy.runs_unasked(action.tool):
-            way = "unattended" if action.tool in self.policy.unattended else "relaxed"
-            by = "policy"
-        elif (grant := find_grant(tx, action, self.policy)) is not None:
-            by = grant.granted_by
-        else:
-            return action
-        return action.decided("approved", by, way, tx.now())
+            way: Way = "unattended" if action.tool in self.policy.unattended else "relaxed"
+            return action.decided("approved", "policy", way, tx.now())
+        granted = approval.grant_for(tx, action, self.policy)
+        return (
+            action.decided("approved", granted.decided_by, "grant", tx.now()) if granted else action
+        )
 
     # --- ask and decide --------------------------------------------------------------------
 
     def request(self, action: Action, problem: str = "") -> ApprovalRequest:
-        """What a person is shown about this row, everywhere the same."""
+        """The question about this row, the same for every way of asking."""
         return ApprovalRequest(
             action_id=action.id,
             tool=action.tool,
@@ -339,9 +304,8 @@ class Gate:
 
     async def asked(self, action: Action, way: Way) -> None:
         """Record that a person was shown this row."""
-        await write_in_thread(
-            self.journal, lambda tx: tx.note(action.id, "asked", way=way, digest=action.digest)
-        )
+        note = self.journal.note
+        await asyncio.to_thread(note, action.id, "asked", way=way, digest=action.digest)
 
     async def decide(
         self,
@@ -352,32 +316,29 @@ class Gate:
         way: Way,
         rooms: Collection[str] | None = None,
     ) -> Decided:
-        """Write a person's decision: the one door for yes, no and edited words.
+        """Record a decision about an action. Every way in uses this to approve, reject or edit.
 
         Args:
             action_id: the row that was shown.
-            answer: a `Decision`, a plain dict that matches an answer of `gate.approval`, or a
+            answer: a `Decision`, a plain dict that matches an answer model of `gate.approval`, or a
                 `Refuse`.
-            by: who decides, unless the answer says.
+            by: who decides, unless the answer names somebody.
             way: how they were asked.
-            rooms: the rooms whose actions may be decided; None: any.
+            rooms: only actions in these rooms may be decided; None: in any room.
 
         Raises:
             InvalidCall: there is no such action.
-            BrokenRecord: its row is not what its events say.
+            BrokenRecord: the row contradicts its events.
         """
-        policy = self.policy
-        return await write_in_thread(
+        return await sending.write_in_thread(
             self.journal,
-            lambda tx: record_decision(
-                tx, action_id, answer, by=by, way=way, policy=policy, rooms=rooms
-            ),
+            lambda tx: approval.record_decision(tx, action_id, answer, by=by, way=way, rooms=rooms),
         )
 
     async def drive(
         self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
     ) -> Action:
-        """`drive_all` for one action; raises as `run` does."""
+        """`drive_all` for one action. `shown`: it is on record as shown. Raises what `run` does."""
 
         async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
             answer = await ask(requests[0])
@@ -399,17 +360,19 @@ class Gate:
         on_record: Collection[str] | None = (),
         problems: Mapping[str, str] | None = None,
     ) -> list[Action | ActiveRoomsError]:
-        """Ask, decide and run until all have ended; asked again if the room changed.
+        """Ask about the actions, record the answers and run what is approved, until all have ended.
+        Ask again if the room changed or an answer was not valid.
 
         Args:
-            ask: shows a person all that wait at once, and gives an answer to each.
-            by: who answers, unless the answer says.
+            actions: the rows.
+            ask: shows a person all open questions at once, and returns one answer for each.
+            by: who answers, unless the answer names somebody.
             way: how they are asked.
-            on_record: ids of the rows that the record says were shown already; None: `ask` records.
-            problems: by action id, why the last answer was none.
+            on_record: ids of rows already recorded as shown; None: `ask` records that.
+            problems: by action id, why the last answer did not count.
 
         Returns:
-            For each its newest row, `proposed` when nobody answered, or what stopped it.
+            For each its newest row (`proposed` if nobody answered), or the error that stopped it.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
@@ -439,8 +402,8 @@ class Gate:
                 ended = [newest if getattr(e, "id", "") == action.id else e for e in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
-        """Run an action that has not ended yet: its newest row, or the error that stopped it."""
-        if isinstance(action, ActiveRoomsError) or action.state in FINAL:
+        """Run an action that has not ended: its newest row, or the error that stopped it."""
+        if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
             return await self.run(action)
@@ -448,70 +411,76 @@ class Gate:
             return error
 
     async def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[Action]:
-        """Take back what a conversation still asks, what it has approved and not sent, and what was
-        allowed for the rest of its session.
+        """Take back the open questions of a conversation, its approved actions that are not sent
+        yet, and what was allowed for the rest of its session.
 
         Args:
-            thread: the conversation: for a graph its thread id.
+            thread: the conversation; for a graph its thread id.
             by: who takes it back.
             reason: told to the model.
 
         Returns:
-            The rows that were taken back. A broken one is left, and logged.
+            The rows that were taken back. A row with a broken record is left as it is, and logged.
         """
 
         def take_back(tx: Writing) -> list[Action]:
-            no, taken, policy = Reject(reason or "withdrawn"), list[Action](), self.policy
-            tx.revoke_grants(thread)
-            for row in tx.actions(*UNSENT, thread=thread, limit=None):
+            no, taken = Reject(reason or "withdrawn"), list[Action]()
+            tx.revoke_grants(thread, by=by, way="message")
+            for row in tx.actions(*records.UNSENT, thread=thread, limit=None):
                 with skip_if_broken(row.id):
-                    decided = record_decision(tx, row.id, no, by=by, way="message", policy=policy)
+                    decided = approval.record_decision(tx, row.id, no, by=by, way="message")
                     taken.append(decided.action)
             return taken
 
-        return await write_in_thread(self.journal, take_back)
+        return await sending.write_in_thread(self.journal, take_back)
 
     # --- run -------------------------------------------------------------------------------
 
     async def run(self, wanted: Action | str) -> Action:
-        """Send an approved row, once, and return the row as it is then.
+        """Send an approved row once, and return the row as it is then.
 
-        `proposed` comes back when what the person saw changed: a new revision, to be asked.
-        A row another worker has sent is waited for, then looked at; never sent again.
+        A returned `proposed` row is a question to ask: what the person saw has changed. A row that
+        another worker sent is not sent again: wait for that worker, then look at the room.
 
         Args:
-            wanted: the row, as it was just read or decided, or its id.
+            wanted: the row, as just read or decided, or its id.
 
         Raises:
-            InvalidCall: no such action.
-            PolicyRefusal: actions per minute; still approved, nothing was executed.
+            InvalidCall: there is no row with this id.
+            PolicyRefusal: too many actions in this minute; still approved, nothing was executed.
             ApiError: the room could not be read; still approved, nothing was executed.
-            OutcomeUnknown: it may have been executed, and the sending broke off.
+            OutcomeUnknown: sending broke off; the request may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt, slow = 1, 0
         while True:
             action.check()
-            if action.state == "proposed" or action.state in FINAL:
+            if action.state == "proposed" or action.state in records.FINAL:
                 return action
             if action.state in ("sent", "unknown"):
                 try:
                     return await self._settle(action)
-                except JournalError as error:
-                    raise OutcomeUnknown(f"The action {action.id} was sent. {error}") from error
+                except errors.JournalError as error:
+                    raise errors.OutcomeUnknown(
+                        f"The action {action.id} was sent. {error}"
+                    ) from error
             try:
                 look = await self._look(action)
-                mine, row = await run_to_its_end(self._claim, action, look, undo=self._give_back)
+                mine, row = await sending.run_to_its_end(
+                    self._claim, action, look, undo=self._give_back
+                )
                 if row is None and self.journal.now() - look.at > _LOOK_LASTS:
                     slow += 1
                     _not_too_often(slow)
             except (ApiError, PolicyRefusal) as error:
-                # Still approved: the next same call runs it.
+                # The row stays approved; the same call, made again, runs it.
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
                 await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
                 raise
             if row is None:
-                await self._let_others_end(action)
+                for other in await asyncio.to_thread(self.journal.rivals, action):
+                    with skip_if_broken(other.id):
+                        await self._settle(other)
             elif not mine:
                 action = row
                 continue
@@ -530,52 +499,51 @@ class Gate:
             return _Look(at, drift(action, room, self.policy), room)
         except PolicyRefusal as error:
             return _Look(at, Drift("refused", str(error)))
-        except NotActive:
+        except errors.NotActive:
             return _Look(at, Drift("nothing_to_do", "The session is over."))
 
-    def _sending(self, action: Action, change: Drift, attempt: int = 1) -> Sending:
-        return Sending(
+    def _sending(self, action: Action, change: Drift, attempt: int = 1) -> sending.Sending:
+        return sending.Sending(
             self._client, self.journal, self.policy, self._sleep, action, change, attempt
         )
 
     def _claim(self, action: Action, look: _Look) -> _Claim:
-        """Move an approved row to `sent`, for exactly one caller, who holds a lease on it.
+        """Move an approved row to `sent`, with a lease for this caller. Only one caller succeeds.
 
         Raises:
-            PolicyRefusal: too many actions in this minute; nothing moved.
-            JournalError: call or impact are not those that were approved, or nothing is known of
-                the commit; then the row is given back.
+            PolicyRefusal: too many actions in this minute; the row stays as it is.
+            JournalError: call or impact are not those that were approved; or the commit may have
+                failed, and the row is given back.
         """
         claim: _Claim = (False, None)
         try:
             with self.journal.write() as tx:
                 claim = self._claimed(tx, action, look)
-        except JournalError:
+        except errors.JournalError:
             self._give_back(claim)
             raise
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
-        """After a claim that nobody will use: its task is cancelled, or its commit's answer lost."""
+        """Undo a claim that nobody will use: the task was cancelled, or the commit is unclear."""
         mine, row = claim
         if mine and row is not None:
             with suppress(ActiveRoomsError):
-                give_back(self.journal, row, "the claim was not used")
+                sending.give_back(self.journal, row, "the claim was not used")
 
     def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
-        """The last checks of the row, in the transaction of `_claim`. A row that passes them all moves
-        to `sent`."""
+        """The checks of `_claim`, in its transaction. A row that passes all moves to `sent`."""
         change, room, policy = look.change, look.room, self.policy
         row = tx.get(action.id)
         if row is None:
-            raise JournalError("The action vanished from the journal.")
+            raise errors.JournalError("The action vanished from the journal.")
         if row.state != "approved" or row.digest != action.digest:
             return False, tx.expire_if_late(row)
         if not row.is_as_shown():
             raise BrokenRecord(f"The action {row.id} is not what was approved.")
-        if fault := tx.history_fault(row):
+        if fault := row.contradiction or records.history_fault(row, tx.events(row.id)):
             raise BrokenRecord(f"The record of the action {row.id} {fault}.")
-        if ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
+        if records.ran_unasked(row.decided_way) and not policy.runs_unasked(row.tool):
             reason = "This policy does not let it run unasked."
             return False, tx.move(row, "expired", by="policy", way="policy", reason=reason)
         if change.verdict == "refused":
@@ -588,7 +556,7 @@ class Gate:
             reason = f"{change.reason} Nothing was sent."
             return False, tx.move(row, "expired", by="gate", way="claim", reason=reason)
         again = change.reason if change.verdict == "ask_again" else ""
-        if row.decided_way == "grant" and find_grant(tx, row, policy) is None:
+        if row.decided_way == "grant" and approval.grant_for(tx, row, policy) is None:
             again = again or "What was allowed for the session is not allowed any more."
         if again:
             return False, self._ask_again(tx, row, again, room)
@@ -598,7 +566,7 @@ class Gate:
         if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
             return False, None
         now, worker = tx.now(), this_worker()
-        lease_until = now + timedelta(seconds=lease_s(self._client, policy))
+        lease_until = now + timedelta(seconds=sending.lease_s(self._client, policy))
         taken: dict[str, Any] = {"sent_at": now, "worker": worker, "lease_until": lease_until}
         return True, tx.move(row, "sent", by=worker, way="claim", **taken)
 
@@ -608,22 +576,17 @@ class Gate:
         except ActiveRoomsError as error:
             text = f"{reason} {error}"
             return tx.move(row, "expired", by="gate", way="claim", reason=text)
-        successor = next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
+        successor = approval.next_revision(row, full, tx.now(), ttl_s=self.policy.approval_ttl_s)
         successor = replace(successor.bound(full, impact), note=reason, edited_from=row.edited_from)
-        if row.decided_way == "grant" or ran_unasked(row.decided_way):
+        if row.decided_way == "grant" or records.ran_unasked(row.decided_way):
             successor = self._unasked(tx, successor)
         text = f"{reason} Asked again as action {successor.id}."
         data = {"next": successor.id}
         tx.move(row, "expired", by="gate", way="claim", reason=text, data=data)
         return tx.insert(successor)
 
-    async def _let_others_end(self, action: Action) -> None:
-        for other in await asyncio.to_thread(self.journal.rivals, action):
-            with skip_if_broken(other.id):
-                await self._settle(other)
-
     async def _settle(self, action: Action) -> Action:
-        """Wait while whoever sent it may still be at it; then call it unknown, and look."""
+        """Wait while a worker may be sending the row; then make it `unknown`, and read the room."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)
@@ -635,21 +598,16 @@ class Gate:
         return await self._sending(action, Drift("go")).look()
 
     async def look_again(self) -> list[Action]:
-        """Look at the rooms, to learn how the actions ended that an earlier process sent and left
-        unfinished. Call it when a program starts. It sends nothing and waits for no other worker;
-        it takes only the rooms that the policy allows.
+        """Look at the rooms to learn how actions ended that an earlier process left unfinished.
+        Call this when a program starts. It sends nothing, waits for no other worker, and looks only
+        at rooms that the policy allows.
 
         Returns:
-            The rows it looked at, as they are now. A broken row is skipped, and logged.
+            The rows whose effect it looked for, as they are now. A row with a broken record is
+            skipped, and logged.
         """
-
-        def left() -> list[Action]:
-            with self.journal.read() as view:
-                rooms = self.policy.only_rooms
-                return view.actions("sent", "unknown", rooms=rooms, limit=None)
-
-        looked = []
-        for action in await asyncio.to_thread(left):
+        find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
+        for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):
             with suppress(ActiveRoomsError), skip_if_broken(action.id):
                 action.check()
                 sent = action.state == "sent"
@@ -659,7 +617,7 @@ class Gate:
 
     def _may_be_sending(self, action: Action) -> bool:
         now, lease_until = self.journal.now(), action.lease_until
-        # One that ends much later is of a machine whose clock is wrong, or forged.
+        # A lease that ends much later was written by a wrong clock, or is forged.
         in_time = lease_until is not None and now < lease_until < now + _LONGEST_LEASE
         return in_time and worker_may_live(action.worker)
 
@@ -678,7 +636,7 @@ class Gate:
 
 @contextmanager
 def skip_if_broken(action_id: str) -> Iterator[None]:
-    """A block about one row: if its record is broken, that is logged and the row left as it is."""
+    """For a block about one row: if its record is broken, log that and leave the row as it is."""
     try:
         yield
     except BrokenRecord as error:
@@ -687,13 +645,13 @@ def skip_if_broken(action_id: str) -> Iterator[None]:
 
 def _there(action: Action | None) -> Action:
     if action is None:
-        raise no_such_action()
+        raise approval.no_such_action()
     return action
 
 
 def _not_too_often(slow: int) -> None:
     if slow >= _SLOW_LOOKS:
-        raise TimedOut(
+        raise errors.TimedOut(
             f"Reading the room took longer than {_LOOK_LASTS.total_seconds():.0f} s, {slow} times: "
             "who is in it when the request arrives cannot be known.",
             hint="It is still approved and was not sent. Try again when 100ms answers faster.",
@@ -701,7 +659,7 @@ def _not_too_often(slow: int) -> None:
 
 
 def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
-    alike, whole = tx.sent_since(tx.now() - RATE_WINDOW, row)
+    alike, whole = tx.sent_since(tx.now() - records.RATE_WINDOW, row)
     for sent, most, where in (
         (alike, policy.actions_per_minute, "in one room"),
         (whole, policy.actions_per_minute_in_all, "in all"),
@@ -715,31 +673,31 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Then the same call, made anew, runs it and nobody is asked again. Other programs' have rules
-    of their own."""
-    if row.state != "approved" or row.thread.startswith(OUTSIDE):
+    """Whether the row is approved and held back, so that the same call, made anew, runs it without
+    asking. Never rows of other programs (REST, MCP), for which `serve` has its own rules."""
+    if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """What the changes since a person was shown an action mean for its claim. Pure.
+    """What the changes in the room since the action was shown mean for it. Pure.
 
     Raises:
-        PolicyRefusal: somebody who would be hit is protected now, or they are too many.
+        PolicyRefusal: somebody who would be affected is protected now, or too many people would be.
     """
     if room.session_id != action.shown.session_id:
         reason = "The session that was shown is over; another one is running."
         return Drift("ask_again", reason)
     try:
         return action.call.drift(action.shown, room, policy)
-    except PeerNotFound:
+    except errors.PeerNotFound:
         return Drift("nothing_to_do", "They are no longer in the room.")
 
 
 def refused_again(action: Action) -> Action:
     """Raise the stored refusal if the call was refused on the spot; otherwise return the row."""
     if action.state == "rejected" and action.impact is None:
-        errors: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
-        raise errors.get(action.result.error, InvalidCall)(action.result.text)
+        known: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
+        raise known.get(action.result.error, errors.InvalidCall)(action.result.text)
     return action

@@ -1,7 +1,7 @@
 """What an agent may do at all, and what it may do unasked.
 
-Hints decide which gate a tool has; the policy can only relax soft gates, from any
-source, and hard ones only from code that names the tool (`unattended`).
+The hints of a tool decide its gate. A policy from any source can let a soft-gated tool run unasked;
+a hard-gated one only code can, by the tool's name (`unattended`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -26,7 +27,7 @@ Gate = Literal["none", "soft", "hard"]
 
 ANY_ROOM: Final = "*"
 PER_PERSON_LIMIT: Final = 50
-"""Up to this many people a role removal is one request per person shown."""
+"""A role with at most this many people is removed by one request for each person shown."""
 
 ENV_PREFIX: Final = "HMS_POLICY_"
 
@@ -34,7 +35,7 @@ _CODE_ONLY: Final = "only Policy(unattended=...) in code can allow it"
 
 
 def gate_for(hints: Hints) -> Gate:
-    """The gate a tool's hints ask for. A tool without hints is loaded as destructive."""
+    """The gate for a tool with these hints. (A tool without hints counts as destructive.)"""
     if hints.destructive:
         return "hard"
     return "none" if hints.read_only else "soft"
@@ -43,7 +44,7 @@ def gate_for(hints: Hints) -> Gate:
 def _texts(
     check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
 ) -> PlainValidator:
-    """Takes several texts, each of which passes the check, and keeps them as what cannot change."""
+    """A validator for lists of texts: applies `check` to each text; returns a `kind`."""
 
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
@@ -85,25 +86,25 @@ _SoftTools = Annotated[Collection[str], _texts(_soft_tool)]
 
 
 class Policy(BaseModel):
-    """Limits for an agent. Unknown keys are errors; the defaults are the careful ones.
+    """Limits for an agent. Unknown keys are errors; the defaults are careful.
 
     Sources: arguments, a TOML file (`from_file`), the environment (`from_env`).
 
     Args:
-        rooms: Room ids it may touch; `["*"]` for any. Empty: none.
+        rooms: Ids of the rooms it may touch; `["*"]`: any room; empty: none.
         protected_roles: Roles an agent never removes.
         protected_user_ids: User ids an agent never removes.
-        max_peers: The most people one removal may hit.
+        max_peers: The most people one removal may remove.
         actions_per_minute: State-changing calls sent per minute in one room for one requester.
-        actions_per_minute_in_all: State-changing calls sent per minute and journal, whoever asks.
-        approval_ttl_s: How long a question may be answered and an answer used, in seconds.
-        grant_ttl_s: How long "for the rest of this session" lasts at most, in seconds.
-        audience_growth: By which share the audience of a message may grow after approval without
+        actions_per_minute_in_all: State-changing calls sent per minute, for all users of a journal.
+        approval_ttl_s: Seconds in which a question can be answered and its approval be used.
+        grant_ttl_s: The most seconds that "for the rest of this session" lasts.
+        audience_growth: By which share (0.1 is 10 %) the audience of a message may grow without
             a new question.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
-        verify_s: How long to look for the effect of a removal or an end, in seconds.
+        verify_s: Seconds to wait until the room shows the effect of a removal or an end.
         relaxed: Tools that run unasked; only `hms-send-message` may be named.
-        unattended: Tools that run unasked whatever their gate. Only from code, never from a file
+        unattended: Tools that run unasked, whatever their gate. Only code can set this, no file
             or variable.
     """
 
@@ -131,7 +132,7 @@ class Policy(BaseModel):
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values, checked like the first: pydantic's own takes any."""
+        """A copy with other values, all validated (pydantic's own method validates nothing)."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
@@ -139,7 +140,7 @@ class Policy(BaseModel):
         """A policy from arguments.
 
         Raises:
-            ConfigurationError: an unknown key or a wrong value, named.
+            ConfigurationError: an unknown key or a wrong value; the message names it.
         """
         return _validated(values)
 
@@ -148,15 +149,15 @@ class Policy(BaseModel):
         """A policy from a TOML file with the field names as keys.
 
         Raises:
-            ConfigurationError: unreadable, not TOML, an unknown key or a wrong value.
+            ConfigurationError: the file cannot be read, or has an unknown key or a wrong value.
         """
-        return cls(**_read(path))
+        return _validated(*_read(path))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
         """A policy from `HMS_POLICY_FILE` (TOML) and `HMS_POLICY_<FIELD>` (lists by comma).
 
-        `overrides` are the code's own arguments and win; only they may hold `unattended`.
+        `overrides` are arguments from code: they win, and only they may hold `unattended`.
 
         Raises:
             ConfigurationError: an unknown variable or a wrong value.
@@ -164,8 +165,7 @@ class Policy(BaseModel):
         refuse_unknown(environ)
         known = {ENV_PREFIX + field.upper(): field for field in ("file", *cls.model_fields)}
         file = environ.get(ENV_PREFIX + "FILE")
-        values = _read(file) if file else {}
-        variables: dict[str, str] = {}
+        values, places = _read(file) if file else ({}, {})
         for variable, text in environ.items():
             if not variable.startswith(ENV_PREFIX):
                 continue
@@ -173,19 +173,18 @@ class Policy(BaseModel):
                 raise unknown_setting(variable, known, ENV_PREFIX)
             # An empty variable is an unset one: it must not clear a protection.
             if field != "file" and text.strip():
-                variables[field] = variable
-                plain = _IN_ROLES if field == "protected_roles" else _IN_LISTS
-                values[field] = text if field in _NUMBERS else _list(variable, text, plain)
-        _validated(values, variables)
-        return _validated({**values, **overrides})
+                places[field] = variable
+                values[field] = text if field in _NUMBERS else _list(variable, text, field)
+        outside = {field: place for field, place in places.items() if field not in overrides}
+        return _validated({**values, **overrides}, outside)
 
     @property
     def only_rooms(self) -> tuple[str, ...] | None:
-        """The rooms it may touch; None: any."""
+        """The rooms the agent may touch; None: any room."""
         return None if ANY_ROOM in self.rooms else tuple(self.rooms)
 
     def check_room(self, room_id: str) -> None:
-        """Raises PolicyRefusal for a room it may not touch."""
+        """Raises PolicyRefusal if the agent may not touch this room."""
         if ANY_ROOM not in self.rooms and room_id not in self.rooms:
             raise PolicyRefusal(
                 f"The policy does not allow room {room_id}.",
@@ -193,8 +192,8 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """Which of the two is protected ("role", "user id"), or ""; letter case, width and
-        spaces around do not matter."""
+        """What protects this person, "role" or "user id"; "" if nothing does. Letter case,
+        character width and surrounding spaces do not matter."""
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
         if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
@@ -202,7 +201,7 @@ class Policy(BaseModel):
         return ""
 
     def runs_unasked(self, tool: str) -> bool:
-        """Whether code or a relaxed soft gate lets this tool run without a person."""
+        """Whether `unattended` or `relaxed` lets this tool run without asking a person."""
         return tool in self.unattended or tool in self.relaxed
 
 
@@ -210,15 +209,19 @@ _NUMBERS: Final = {name for name, field in Policy.model_fields.items() if field.
 """Settings that have bounds; the others are lists."""
 
 
-_IN_ROLES: Final = r"[\w ,.-]*"
-_IN_LISTS: Final = r"[\w ,.|/:@*+=-]*"
-"""What a variable's list may hold without quotes: the characters of user ids, room ids and tools."""
+_PLAIN: Final = {
+    "protected_roles": r"[\w ,.-]*",
+    "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
+}
+_IN_OTHERS: Final = r"[\w ,*-]*"
+"""What a variable's list may hold unquoted: what roles, user ids, room ids and tools consist of."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
-"""Also bytes that are no text, a number of thousands of digits, and lists in lists without an end."""
+"""What `tomllib` raises; RecursionError for lists nested too deeply."""
 
 
-def _read(path: str | Path) -> dict[str, Any]:
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings in a file and, by setting, the place in the file, for error messages."""
     source = f"Policy file {quoted(str(path), 200)}"
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -227,29 +230,29 @@ def _read(path: str | Path) -> dict[str, Any]:
         what = "" if isinstance(error, OSError) else " is not TOML"
         hint = f"{ENV_PREFIX}FILE or --policy names it."
         raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
-    _validated(values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values})
-    return values
+    return values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values}
 
 
-def _list(variable: str, text: str, plain: str) -> list[str]:
-    """A variable's list: with commas, or as TOML writes one, where a name can be any text."""
-    text = text.strip()
-    if re.fullmatch(plain, text):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    try:
-        found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
-    except _NOT_TOML:
-        found = None
-    if not isinstance(found, list):
+def _list(variable: str, text: str, field: str) -> list[str]:
+    """The list in a variable: names between commas, or a TOML list, whose names can be any text."""
+    text, found = text.strip(), None
+    if re.fullmatch(_PLAIN.get(field, _IN_OTHERS), text):
+        found = [item.strip() for item in text.split(",") if item.strip()]
+    else:
+        with suppress(*_NOT_TOML):
+            found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
+    # One that protects nobody would take away what the file protects.
+    if not isinstance(found, list) or (field in _PLAIN and not found):
         raise ConfigurationError(
-            f"{variable} is {quoted(text, 100)}, which is no list.",
+            f"{variable} is {quoted(text, 100)}, which is no list of names.",
             hint='Write the names with commas, teacher, host, or quoted, ["teacher", "host"].',
         )
     return found
 
 
 def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """`outside`: for values that are not code's: by field, the place where each was written."""
+    """The policy with these values. `outside`: by field, the place (a variable or a file's key) of
+    each value that is not from code."""
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(

@@ -1,9 +1,9 @@
-"""Sending a claimed action, once, and looking at the room for what became of it.
+"""Sends a claimed action once, and looks at the room for its effect.
 
-Whoever calls `send` has just won the claim and holds a lease on the row; before each further
-request it checks that the row is still its own. An unclear outcome becomes `unknown` and is
-looked at, never repeated. A request that was surely not executed, and may be worth a wait, gives
-the row back: after the wait everything is looked at again.
+The caller of `send` has just won the claim and holds a lease on the row. Before each further
+request `Sending` checks that this worker still holds the row. If the outcome is unclear, the row
+becomes `unknown` and the room is read, but the request is not repeated. If the request was surely
+not executed and a wait may help, the row is given back; after the wait the room is read again.
 """
 
 from __future__ import annotations
@@ -15,32 +15,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, get_args
 
+from hms_active_rooms import errors
 from hms_active_rooms.api.client import ActiveRoomsClient
 from hms_active_rooms.api.wire import Backoff
 from hms_active_rooms.capability import capability
-from hms_active_rooms.errors import (
-    ApiError,
-    ConnectionFailed,
-    Forbidden,
-    JournalError,
-    OutcomeUnknown,
-    RateLimited,
-    TimedOut,
-    Unauthorized,
-)
+from hms_active_rooms.errors import ApiError, RateLimited
+from hms_active_rooms.gate.actions import result as outcomes
 from hms_active_rooms.gate.actions.change import GONE, StateChange
-from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, person_of
-from hms_active_rooms.gate.actions.result import (
-    Ended,
-    Fate,
-    Observation,
-    Result,
-    answered,
-    failed,
-    for_each,
-    stopped,
-    unanswered,
-)
+from hms_active_rooms.gate.actions.impact import Drift, Person, person_of
+from hms_active_rooms.gate.actions.result import Ended, Fate, Observation, Result
 from hms_active_rooms.gate.journal import Journal
 from hms_active_rooms.gate.journal.records import Action
 from hms_active_rooms.gate.journal.workers import this_worker
@@ -56,65 +39,65 @@ Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
 LONGEST_WAIT_S: Final = 30.0
-"""If the server asks for more, the person is told instead."""
+"""If the server asks for a longer wait, the action fails and the person is told."""
 
 _BACKOFF: Final = Backoff()
 _FIRST_LOOK_S = 0.2
 _LONGEST_PAUSE_S = 1.0
 _LEASE_SLACK_S = 10.0
 
-_ABORTS_THE_REST = (Unauthorized, Forbidden, RateLimited, ConnectionFailed, TimedOut)
-"""Errors after which the next person's request would meet the same fate."""
+_ABORTS_THE_REST = (
+    errors.Unauthorized,
+    errors.Forbidden,
+    RateLimited,
+    errors.ConnectionFailed,
+    errors.TimedOut,
+)
+"""After one of these, nothing is sent for the remaining people: it would fail the same way."""
 
 
 @dataclass
 class Sending:
-    """One claimed action; its tool brings the request, the look and the words."""
+    """One claimed action. Its `call` has the request, the look at the room and the words."""
 
     client: ActiveRoomsClient
     journal: Journal
     policy: Policy
     sleep: Sleep
     action: Action
-    change: Drift  # who is hit now, and what to report besides
-    attempt: int = 1  # how many times this worker sends it with this one
-
-    @property
-    def shown(self) -> Impact:
-        """What the person was shown."""
-        return self.action.shown
+    change: Drift  # who is affected now, and what else to report
+    attempt: int = 1  # how many attempts this worker has made, with this one
+    began: bool = False  # a request may have left
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
-        """Look until the effect shows or `Policy.verify_s` passed: removals land a moment later,
-        and peers who dropped off stay listed for 60 s. Without `wait`: look once."""
+        """Read the room until it shows the effect or `Policy.verify_s` has passed: a removal shows
+        late, and peers who dropped off stay listed for 60 s. Without `wait`, read once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
         while True:
             try:
-                # The first look may take its time; a later one ends about when the whole does.
+                # Only the first look may take as long as it needs.
                 async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_PAUSE_S)):
-                    seen = await self.action.call.seen(self.client, self.shown, people)
+                    seen = await self.action.call.seen(self.client, self.action.shown, people)
             except TimeoutError:
-                pass  # what the look before showed
+                pass  # keep what the look before showed
             except ApiError as error:
                 still = frozenset(p.id for p in people)
                 seen = Observation(gone=None, still=still, why=str(error))
             assert seen is not None
-            # Both counts: reads take time, and a clock can be set back.
+            # Count by clock and by pauses: reads take time, and a clock can be set back.
             left_s = min(left_s, (until - self.journal.now()).total_seconds())
-            if seen.gone is False and left_s <= 0:
-                why = f"not visible after {self.policy.verify_s:g} s"
-                return replace(seen, why=why)
             if seen.gone or left_s <= 0:
-                return seen
+                late = f"not visible after {self.policy.verify_s:g} s"
+                return replace(seen, why=late) if seen.gone is False else seen
             await self.sleep(min(pause_s, left_s))
             left_s -= pause_s
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Prolong this worker's lease by the time of a request and the wait before it. False: the
-        row is another's by now or, with `in_time`, the time of the approval is over."""
+        """Prolong this worker's lease for one request and the wait before it. Returns False if
+        another worker holds the row or, with `in_time`, the approval's deadline has passed."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -125,10 +108,9 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """How long to wait before the next try, never less than the server asks; None: this was the
-        last one, or no wait helps."""
+        """Seconds until the next attempt, at least what the server asks for; None: no attempt."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
-        helps = error.executed == "no" and isinstance(error, (RateLimited, ConnectionFailed))
+        helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
             return None
         pause_s = asked_s or _BACKOFF.ceiling_s(attempt)
@@ -143,7 +125,7 @@ class Sending:
             again, the seconds to wait before that; the row is `approved` again.
 
         Raises:
-            OutcomeUnknown: it may have been executed, and could not be recorded or finished.
+            OutcomeUnknown: sending broke off; the request may have been executed.
         """
         try:
             try:
@@ -154,7 +136,8 @@ class Sending:
                     give_back, self.journal, self.action, str(error)
                 ):
                     return pause_s
-                state, result = failed(error) if error.executed == "no" else stopped(error)
+                ended = outcomes.failed if error.executed == "no" else outcomes.stopped
+                state, result = ended(error)
             result = replace(result, notes=(*self.change.notes, *result.notes))
             return await asyncio.to_thread(self._record, (state, result), "answer")
         except asyncio.CancelledError as error:
@@ -162,32 +145,33 @@ class Sending:
             raise
         except Exception as error:
             await asyncio.to_thread(self._try_to_record, error)
-            raise OutcomeUnknown(
+            raise errors.OutcomeUnknown(
                 f"The action {self.action.id} was being sent when {type(error).__name__} "
                 "stopped it."
             ) from error
 
     async def look(self) -> Action:
-        """Look for what became of an `unknown` action; it is `done` when the room shows it."""
+        """Look for the effect of an `unknown` action; if the room shows it, the row is `done`."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
-        """Send the request once, then look at the room. When the answer is lost, the look tells what
-        came of it, and the request is not sent again.
+        """Send the request once, then read the room. If the answer is lost, the room tells the
+        outcome, and the request is not sent again.
 
-        One exception, for a tool with the hint `idempotent`: it is sent a second time if the look
-        showed the very same session without the effect, and this worker still holds the row.
+        One exception, for a tool with the hint `idempotent`: the request is sent a second time if
+        the room had the very same session without the effect, and this worker still holds the row.
 
         Raises:
-            ApiError: surely not executed.
+            ApiError: the request was surely not executed.
         """
-        call, shown, total = self.action.call, self.shown, self.change.total
+        call, shown, total = self.action.call, self.action.shown, self.change.total
         if parts := call.apart(shown):
             return await self._send_each(parts)
         lost: ApiError | None = None
         while True:
             error: ApiError | None = None
             try:
+                self.began = True
                 await call.request(self.client)
             except ApiError as failure:
                 if call.gone_text and isinstance(failure, GONE):
@@ -199,69 +183,70 @@ class Sending:
                 error = failure
             seen = await self._watch(self.change.people) if call.visible else None
             if error is None:
-                return answered(call, shown, total, seen)
-            # `gone is False`: the look saw the very same session, so the first had no effect.
+                return outcomes.answered(call, shown, total, seen)
+            # `gone is False`: the look saw the same session, so the first request had no effect.
             same = seen is not None and seen.gone is False and lost is None
             again = same and capability().tool(call.tool).hints.idempotent
-            # The look may have waited, so the approval's time counts for this request too.
+            # The look may have taken long, so the deadline is checked for this request too.
             if not again or not await self._hold(in_time=True):
-                return unanswered(call, shown, error, seen)
+                return outcomes.unanswered(call, shown, error, seen)
             lost, by = error, this_worker()
             note = self.journal.note
             await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
 
     async def look_for_it(self) -> Ended:
-        """Look once at the room for the effect of an earlier request whose outcome is unknown. Where
-        each person got a request, the steps on record tell who was sent one."""
-        call, people = self.action.call, self.shown.people
-        if call.apart(self.shown):
+        """Read the room once for the effect of an earlier request whose outcome is unknown. If each
+        person got a request, the recorded steps tell for whom one was sent."""
+        call, people = self.action.call, self.action.shown.people
+        if call.apart(self.action.shown):
             steps = await asyncio.to_thread(self.journal.steps, self.action.id)
             known: dict[str, Fate] = {str(fate): fate for fate in get_args(Fate)}
-            # A request that was started and not ended may have been executed.
+            # A request that started and has no recorded end may have been executed.
             fates = {p.id: known.get(steps.get(p.id, "not sent"), "unknown") for p in people}
             return await self._summed_up(fates, None, wait=False)
         if not call.visible:
             return "unknown", self.action.result
         seen = await self._watch(people, wait=False)
-        return unanswered(call, self.shown, None, seen)
+        return outcomes.unanswered(call, self.action.shown, None, seen)
 
     async def _send_each(self, parts: Sequence[StateChange]) -> Ended:
         going = {p.id for p in self.change.people}
         fates: dict[str, Fate] = {}
         last: ApiError | None = None
-        for person, part in zip(self.shown.people, parts, strict=True):
+        for person, part in zip(self.action.shown.people, parts, strict=True):
             fate: Fate | None = "not sent"
             if not isinstance(last, _ABORTS_THE_REST):
-                fate = await self._start_step(person.id)
+                fate = await self._step(person.id)
             if fate is None:
                 fate = "skipped"
                 if person.id in going:
                     fate, error = await self._send_to(person, part)
                     last = error or last
-                await self._end_step(person.id, fate)
+                await self._step(person.id, fate)
             fates[person.id] = fate
-        await self._hold()  # the look takes its time too
+        await self._hold()  # for the look, which takes time too
         return await self._summed_up(fates, last, wait=True)
 
-    async def _start_step(self, peer_id: str) -> Fate | None:
-        """Claim one person's request, and prolong the lease; or why it must not be sent."""
+    async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
+        """Record how one person's request ended. Without `ended`: record that it begins, and
+        prolong the lease; returns None, or why it must not be sent."""
 
-        def start(tx: Writing) -> Fate | None:
-            if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
-                return "not sent"  # the row was taken from this worker
-            return None if tx.start_step(self.action.id, peer_id) else "unknown"
+        def step(tx: Writing) -> Fate | None:
+            row, lease = self.action.id, lease_s(self.client, self.policy)
+            if ended is None and not tx.renew(row, lease_s=lease):
+                return "not sent"  # another worker holds the row
+            return None if tx.step(row, peer_id, ended or "sending") else "unknown"
 
-        return await write_in_thread(self.journal, start)
-
-    async def _end_step(self, peer_id: str, fate: Fate) -> None:
-        await write_in_thread(self.journal, lambda tx: tx.end_step(self.action.id, peer_id, fate))
+        return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
-        """What became of one person. Each is read again: a role can change meanwhile."""
+        """Remove one person: returns what became of them, and the error. Reads the peer first,
+        since a role can change meanwhile."""
         read, attempt = self.client.retrieve_peer, 1
         try:
             while person.same_person(person_of(await read(part.room_id, person.id))):
                 try:
+                    self.began = True
                     await part.request(self.client)
                     return "removed", None
                 except ApiError as error:
@@ -281,14 +266,14 @@ class Sending:
     async def _summed_up(
         self, fates: dict[str, Fate], error: ApiError | None, *, wait: bool
     ) -> Ended:
-        people = self.shown.people
+        people = self.action.shown.people
         sent = [p for p in people if fates[p.id] in ("removed", "unknown")]
         seen = await self._watch(sent, wait=wait) if sent else Observation(gone=True)
         if seen.gone is not None:
             for person in sent:
                 if person.id not in seen.still and fates[person.id] != "removed":
                     fates[person.id] = "no longer there"
-        return for_each(people, fates, error, seen)
+        return outcomes.for_each(people, fates, error, seen)
 
     def _record(self, ended: Ended, way: str) -> Action:
         (state, result), by = ended, this_worker()
@@ -297,7 +282,7 @@ class Sending:
             row = tx.get(self.action.id) or self.action
             sent = row.state == "sent" and _same_claim(row, self.action)
             if sent or (row.state == "unknown" and state != "unknown"):
-                # Another worker may have called it unknown: a late answer still tells the truth.
+                # Another worker may have made the row `unknown`; a late answer still ends it.
                 how = "late answer" if row.state == "unknown" and way == "answer" else way
                 changes: dict[str, Any] = {"result": result, "finished_at": tx.now()}
                 return tx.move(row, state, by=by, way=how, data=data, **changes)
@@ -310,12 +295,15 @@ class Sending:
         return row
 
     def _try_to_record(self, error: BaseException) -> None:
-        with suppress(JournalError):
-            self._record(stopped(error), "stopped")
+        with suppress(errors.JournalError):
+            if self.began or not isinstance(error, asyncio.CancelledError):
+                self._record(outcomes.stopped(error), "stopped")
+            else:
+                give_back(self.journal, self.action, "stopped before the first request")
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:
-    """What a step of the journal returns, run in a thread in a transaction of its own."""
+    """Run a step in a writing transaction of its own, in a thread, and return its result."""
 
     def write() -> Found:
         with journal.write() as tx:
@@ -327,8 +315,8 @@ async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) ->
 async def run_to_its_end(
     call: Callable[[*Given], Found], *given: *Given, undo: Callable[[Found], None] | None = None
 ) -> Found:
-    """What a blocking call returns, from a thread. However often this task is cancelled, that
-    comes after the call has ended, and after `undo` of what it returned."""
+    """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile,
+    the cancellation is raised after the call has ended and `undo` has taken its result."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -345,23 +333,24 @@ async def run_to_its_end(
 
 
 def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
-    """How long one request and the look after it take at most, in seconds."""
+    """The most seconds that one request and the look after it take."""
     return 2 * client.deadline_s + policy.verify_s + _LEASE_SLACK_S
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether the row is still held by the claim of `action`: after it was given back, somebody may
-    have claimed it again."""
+    """Whether the claim of `action` still holds the row: nobody gave the row back."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Take a row, as this worker claimed it, back to `approved`, its request surely not executed;
-    False: it is not ours."""
+    """Make a row that this worker has claimed `approved` again, after a request that was surely not
+    executed. Returns False if the row is not this worker's any more."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):
             return False
+        for peer_id in tx.steps(action.id):  # begun, and no request left
+            tx.step(action.id, peer_id, "not sent")
         not_sent: dict[str, Any] = {"sent_at": None, "lease_until": None, "worker": ""}
         by, data = this_worker(), {"reason": storable(reason)}
         tx.move(row, "approved", by=by, way="answer", kind="returned", data=data, **not_sent)

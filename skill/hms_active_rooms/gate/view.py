@@ -1,8 +1,8 @@
 """An action as it is shown: in words, and as data.
 
-Every way of asking shows the text of `describe`, every way of reporting that of `outcome`. `ActionView`
-is what `--json`, REST, the page, MCP's structured content and the artifact of a LangChain tool hold:
-bounded, with strangers' text escaped. Pure.
+Every way of asking shows the text of `describe`; every way of reporting shows that of `outcome`.
+`--json`, REST, the page, MCP's structured content and the artifact of a LangChain tool all hold an
+`ActionView`: bounded, with strangers' text escaped. All functions are pure.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from hms_active_rooms.gate.journal.records import Action, State, by_person, who
 from hms_active_rooms.untrusted import cut, quoted
 
 NOT_AGAIN: Final = " Do not try again unless the person asks for it."
-"""What a model is told about a person's no, behind the outcome."""
+"""Added to the outcome when a model is told that a person rejected the call."""
 
 
 def describe(action: Action) -> str:
-    """What would happen, to whom, in a few lines; the whole message or reason is shown."""
+    """The question in a few lines: what would happen, to whom. Message and reason are whole."""
     if action.impact is None:
-        # Refused before anybody was looked up.
+        # The call was refused before it was known whom it affects.
         arguments = action.call.arguments().items()
         return f"{action.tool}: " + ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in arguments)
-    again = action.revision > 1  # then what has changed comes first, else what is asked
+    again = action.revision > 1  # then the note says what has changed, and comes first
     lines = [f"Asked again: {action.note}"] if action.note and again else []
     lines += action.call.question(action.impact)
     lines += [f"Warning: {warning}" for warning in action.impact.warnings]
@@ -37,15 +37,16 @@ def describe(action: Action) -> str:
     return "\n".join(lines)
 
 
-def already(action: Action, *, edited: bool = False) -> str:
-    """Which decision counted, by whom, which way and when; "" when no person's did.
+def already(action: Action, newest: Action | None = None) -> str:
+    """A sentence: which decision counted, whose, by which way and when; "" if no person decided.
 
     Args:
-        action: the row somebody was asked about.
-        edited: it was approved with other words, in another row.
+        action: the row that somebody was asked about.
+        newest: the newest revision of the same call, in which it may have other words.
     """
     if action.decided_at is None or not by_person(action.decided_way):
         return ""
+    edited = newest is not None and newest.edited_from == action.id
     word = "rejected" if action.state == "rejected" and not edited else "approved"
     who = f"{quoted(action.decided_by, 60)} ({action.decided_way})"
     who += " with other words" if edited else ""
@@ -53,7 +54,7 @@ def already(action: Action, *, edited: bool = False) -> str:
 
 
 def decider(action: Action) -> str:
-    """Who decided on it, and which way; what did if nobody; "" while it is undecided."""
+    """Who decided, and by which way; or what decided, if no person did; "" before a decision."""
     if not action.decided_way:
         return ""
     if by_person(action.decided_way):
@@ -72,7 +73,7 @@ _DECIDED: Final = {
 
 
 def outcome(action: Action) -> str:
-    """What came of an action, in one short text for whoever reads it."""
+    """What came of an action, in one short text for people and models."""
     if action.contradiction:
         return f"The record of the action {action.id} {action.contradiction}. Nothing is sent."
     match action.state:
@@ -82,8 +83,8 @@ def outcome(action: Action) -> str:
             return f"Not executed yet: approved, not sent (action {action.id})."
         case "sent":
             return (
-                f"Being sent by another worker (action {action.id}). "
-                "Do not send it again; look at the room in a moment."
+                f"A worker began to send it, and no answer is on record yet (action {action.id}): it "
+                "may have been executed. Do not send it again; look at the room in a moment."
             )
         case "expired":
             return f"Not executed: {action.reason or 'not approved in time'}"
@@ -103,7 +104,7 @@ _LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """For the question about a call: when the same was sent lately, and what came of it."""
+    """For the question about a call: when it was sent in the last hour, and what came of it."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
     ago_s = (now - action.sent_at).total_seconds()
@@ -112,7 +113,7 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome`, and what a model does next: a person's no is not to be asked about again."""
+    """`outcome`, and what the model should do next; after a person's no: not to ask again."""
     text, error = outcome(action), action.result.error
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
@@ -124,12 +125,13 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""Of those who are hit, and of the results of a role removal; those still there come first."""
+"""How many of the people affected a view shows, and how many results of a role removal; in the
+results, people who are still there come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 
-# The context of a validation says how many people are shown. Without one everything stays whole:
-# for a file, and where a view is only checked again.
+# The context of a validation is how many people are shown. Without a context (for a file, or when a
+# view is validated again) nothing is shortened.
 
 
 def _cut_to(most: int) -> BeforeValidator:
@@ -231,10 +233,11 @@ def view(
     """An action as every way in shows it.
 
     Args:
-        approve_at: where a person decides, while it waits.
-        text: what came of it in words; by default `outcome`.
-        people: at most so many of those who are hit, and of their results. None: everybody, and
-            every text whole, as it is on record; for a file, never for a model or a terminal.
+        action: the row.
+        approve_at: where a person decides; shown only while the action waits.
+        text: what came of the action, in words; by default `outcome`.
+        people: the most affected people, and results, that are shown. None: all of them, with every
+            text in full; for a file, never for a model or a terminal.
     """
     waiting = action.state == "proposed" and not action.contradiction
     same = {name: getattr(action, name, None) for name in ActionView.model_fields}
@@ -257,8 +260,8 @@ def view(
 
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
-    """One question as plain JSON, by every way that shows one as such: LangChain's `name`, `args`
-    and `description`, then ours. Not every UI shows `problem`, so the description has it too."""
+    """One question as plain JSON: LangChain's `name`, `args` and `description`, then our own
+    fields. The description repeats `problem`, since not every UI shows that field."""
     problem = f"The last answer was not taken: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {

@@ -1,4 +1,4 @@
-"""The graph `langgraph dev` serves: from the environment, without a checkpointer of its own."""
+"""The graph that `langgraph dev` serves: set up by the environment, without a checkpointer."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ graph = build_moderator(
     os.environ.get("HMS_MODEL") or None,
     ActiveRoomsToolkit.from_env(rooms=[_room] if _room else ()),
     room_id=_room,
-    # 1: take approvals without a digest, for UIs that know LangChain's shape only.
+    # 1: accept approvals without a digest, for UIs that only know LangChain's shape.
     plain_answers=one_of(os.environ, "HMS_PLAIN_ANSWERS", "0", "1") == "1",
 )

@@ -1,8 +1,9 @@
-"""What a message history says: open calls, this turn, and an order every provider accepts. Pure."""
+"""Reads a message history: open calls, this turn, an order that every provider accepts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 from uuid import uuid4
 
@@ -19,22 +20,20 @@ from langchain_core.messages import (
 _NOTHING_DONE = frozenset({"rejected", "expired"})
 
 KEPT_TURNS = 20
-"""Turns that a thread keeps: enough to know whom "him" means, and bounded for the model."""
+"""How many turns a thread keeps: enough to know whom "him" means, and a bound for the model."""
 
 _SUPERSEDED = "An older answer, left out: the room was read again since."
 
 
 def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages after the person's last one."""
-    for index in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[index], HumanMessage):
-            return list(messages[index + 1 :])
-    return list(messages)
+    """The messages after the person's newest one."""
+    asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    return list(messages[asked[-1] + 1 :] if asked else messages)
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """The updates that keep a thread small. They delete the turns before the last `KEPT_TURNS`, and
-    empty every answer of a reading tool that has a newer answer of the same tool.
+    """Updates that keep a thread small. They delete the turns before the last `KEPT_TURNS`, and the
+    text of every answer by a reading tool that has answered again since.
 
     Args:
         messages: the thread, before a new turn.
@@ -57,18 +56,17 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """A model message with tool calls, and those of its calls that have no result yet."""
+    """A model message with tool calls, and which of these calls have no result yet."""
 
     message: AIMessage
     calls: list[ToolCall]
     unreadable: list[InvalidToolCall]
-    """Their arguments were not JSON."""
+    """Calls whose arguments were not JSON."""
 
 
 def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
-    """The last model message with tool calls, if there is one."""
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
+    """The last model message with tool calls, or None."""
+    for index, message in reversed([*enumerate(messages)]):
         if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
             answered = {m.tool_call_id for m in messages[index:] if isinstance(m, ToolMessage)}
             calls = [c for c in message.tool_calls if c["id"] not in answered]
@@ -78,7 +76,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls of the turn before the person's newest message whose results are errors."""
+    """The calls that failed in the turn before the newest message, each with its AIMessage."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -86,7 +84,7 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """State-changing calls refused, rejected or expired at the end of this turn, unbroken."""
+    """How many state-changing calls at the end of this turn were, in a row, rejected or expired."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -100,9 +98,9 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """The message with an id and call ids that nothing in this thread had before.
+    """The message, with a message id and call ids that this thread does not have yet.
 
-    An id used again would replace a message, or take another call's result for its own.
+    If an id were used twice, a message would replace another, or a call get another call's result.
     """
     seen: set[str | None] = {
         call["id"]
@@ -122,19 +120,20 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
     if not message.id or message.id in {m.id for m in messages}:
         update["id"] = str(uuid4())
     if calls != message.tool_calls or invalid != message.invalid_tool_calls:
-        # Raw provider content repeats the old ids, so only the text is kept.
+        # The provider's raw content has the old ids, so only the text is kept.
         update |= {"tool_calls": calls, "invalid_tool_calls": invalid}
         update |= {"content": message.text, "additional_kwargs": {}}
     return message.model_copy(update=update) if update else message
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """Each tool result right behind the call it answers; calls without a result get one.
+    """The messages with each tool result right after its call; a call without a result gets one.
 
-    A message typed while an approval was pending leaves results behind it, which
-    providers refuse.
+    If the person writes while an approval is pending, results come after the person's message,
+    which providers refuse.
     """
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
+    unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []
     for message in messages:
         if isinstance(message, ToolMessage):
@@ -142,9 +141,5 @@ def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         ordered.append(message)
         if isinstance(message, AIMessage):
             ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
-            ordered += [results.get(call_id) or _missing(call_id) for call_id in ids]
+            ordered += [results.get(call_id) or unknown(tool_call_id=call_id) for call_id in ids]
     return ordered
-
-
-def _missing(call_id: str) -> ToolMessage:
-    return ToolMessage("No result is known.", tool_call_id=call_id, status="error")

@@ -1,4 +1,4 @@
-"""Chat models by object or by name; the offline `commands` model is the default."""
+"""Makes the chat model, from an object or a name; the offline model `commands` is the default."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _HINT = (
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """The chat model itself, the offline one, or one by its `init_chat_model` name.
+    """The chat model itself, the offline one, or one by its name for `init_chat_model`.
 
     Raises:
-        ConfigurationError: the extra is missing, there is no such model, or its provider wants
-            something more, mostly a key.
+        ConfigurationError: the extra is not installed, there is no such model, or its provider
+            needs more, mostly a key.
     """
     if isinstance(model, BaseChatModel):
         return model
@@ -36,10 +36,9 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
             hint=_HINT,
         ) from None
     try:
-        found = init_chat_model(model)
+        found, why = init_chat_model(model), "it names none"  # of "" it makes one to be named later
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
-        raise ConfigurationError(
-            f'The model {quoted(model)} cannot be used: "{message_of(error)}".', hint=_HINT
-        ) from None
-    assert isinstance(found, BaseChatModel)
+        found, why = None, f'"{message_of(error)}"'
+    if not isinstance(found, BaseChatModel):
+        raise ConfigurationError(f"The model {quoted(model)} cannot be used: {why}.", hint=_HINT)
     return found

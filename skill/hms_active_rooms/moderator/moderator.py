@@ -1,10 +1,10 @@
-"""The moderator: model -> gate -> a task for each call that reads -> model, on LangGraph.
+"""The moderator as a LangGraph graph: model -> gate -> a task for each call that reads -> model.
 
-When the person writes, the model node first withdraws what the conversation still asks.
+When the person writes, the model node first withdraws the open questions of the conversation.
 
-The gate node proposes every state-changing call of a turn, puts all that need a person into one
-interrupt, records the decisions and runs what was approved. It is run again from its start when
-the graph goes on; the journal decides what was asked, what may run, and what has run.
+The gate node proposes every state-changing call of a turn, puts all questions into one interrupt,
+records the decisions and runs what was approved. When the graph resumes, the node runs again from
+its start; the journal decides what was asked, what may run, and what has run.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ from hms_active_rooms import blocking
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
-from hms_active_rooms.gate.approval import ApprovalRequest, Reject
+from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate, refused_again, skip_if_broken
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, State, Way, call_key
 from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
-from hms_active_rooms.moderator.hitl import hitl_request, parse_hitl_answer
 from hms_active_rooms.moderator.models import resolve_model
 from hms_active_rooms.tools.active_rooms import report
 from hms_active_rooms.tools.arguments import checked
@@ -48,7 +47,7 @@ from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, pl
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 MAX_CALLS = 50
-"""Calls of one model message that are looked at; each may read the room."""
+"""How many calls of one model message are handled; each may read the room."""
 
 _WITHDRAWN = "the person wrote a new message instead of answering"
 _WENT_ON = "the conversation went on before an answer came"
@@ -61,15 +60,16 @@ AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
 class ModeratorState(TypedDict):
-    """The conversation. No approval lives here: the journal holds what was asked and decided."""
+    """The conversation. It holds no approval: the journal holds what was asked and decided."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     run: NotRequired[str]
     prompts: NotRequired[int]
+    told: NotRequired[str]  # id of the model's message whose calls have results of ours
 
 
 class CallTask(TypedDict):
-    """One call that only reads, in a task of its own."""
+    """One call that only reads, run in a task of its own."""
 
     call: ToolCall
 
@@ -87,19 +87,19 @@ def build_moderator(
     """A compiled graph that talks and moderates.
 
     Args:
-        model: a chat model that can call tools, its name for `init_chat_model`
-            ("provider:model", extra `models`), or "commands" / None for the offline one.
+        model: a chat model that can call tools, its name for `init_chat_model` ("provider:model",
+            extra `models`), or "commands" / None for the offline one.
         toolkit: client, policy, journal and gate.
-        room_id: the room the conversation is about, told to the model.
-        checkpointer: keeps the pause while a person is asked. None under a server
-            that brings its own (`langgraph dev`).
-        max_steps: model answers per message of the person.
-        max_prompts: actions a person is asked about per message of theirs.
-        plain_answers: take approvals without a digest, from UIs that know LangChain's shape
-            only. A click too many then approves whatever is asked next.
+        room_id: the room the conversation is about; the model is told it.
+        checkpointer: keeps the graph paused while a person is asked. None under a server that
+            brings its own (`langgraph dev`).
+        max_steps: the most model messages per message of the person.
+        max_prompts: the most actions a person is asked about per message of theirs.
+        plain_answers: accept approvals without a digest, from UIs that only know LangChain's shape.
+            The risk: one click too many approves whatever is asked next.
 
     Resume with `Command(resume={interrupt.id: {"decisions": [{"type": "approve", "digest":
-    ...}]}})`, the digest being the request's; name the person with `config={"configurable":
+    ...}]}})`, with the digest of the request. Name the person with `config={"configurable":
     {"thread_id": ..., "approver": "ada"}}`.
     """
     nodes = _Nodes(
@@ -117,8 +117,8 @@ def build_moderator(
 
 
 class _Node(Runnable[Any, Any]):
-    """A function for both kinds of callers. LangGraph traces each node: `RunnableLambda` would do so
-    once more, and look the function's signature up at each call."""
+    """A node for synchronous and asynchronous graphs. LangGraph traces nodes itself;
+    `RunnableLambda` would trace again, and read the function's signature at each call."""
 
     def __init__(self, awaited: AsyncNode, called: Node | None = None) -> None:
         self._awaited = awaited
@@ -132,14 +132,14 @@ class _Node(Runnable[Any, Any]):
 
 
 def _is_new_turn(state: ModeratorState) -> bool:
-    """Whether the model is not just told what its calls came to."""
+    """Whether a new turn begins; else the gate only tells the model the results of its calls."""
     found = history.last_calls(state["messages"])
-    told = found is not None and not found.calls and isinstance(state["messages"][-1], ToolMessage)
-    return not told or "run" not in state
+    if found is None or found.calls or not isinstance(state["messages"][-1], ToolMessage):
+        return True
+    return state.get("told") != found.message.id
 
 
 def _heard(state: ModeratorState, new: dict[str, Any]) -> list[AnyMessage]:
-    """The messages with those of an update."""
     if not (updates := new.get("messages")):
         return state["messages"]
     before: list[Any] = list(state["messages"])
@@ -173,21 +173,21 @@ class _Nodes:
         self._model: Runnable[LanguageModelInput, AIMessage] = model.bind_tools(
             list(self._tools.values())
         )
-        self._system = SystemMessage(_prompt(room_id))
+        text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
+        self._system = SystemMessage(f"{text}\nRoom: {room_id}\n" if room_id else text)
         self._max_steps, self._max_prompts = max_steps, max_prompts
         self._plain_answers = plain_answers
 
     # --- model -----------------------------------------------------------------------------
 
     def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """The model's next message, or a closing one when a limit is reached."""
+        """The model's next message, or a closing one if a limit is reached."""
         new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
         heard = _heard(state, new)
         said = self._limit(heard) or self._model.invoke(self._told(heard))
         return _said(heard, new, said)
 
     async def acall_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """`call_model`, asynchronously."""
         new = await self._entered(state, config) if _is_new_turn(state) else {}
         heard = _heard(state, new)
         said = self._limit(heard) or await self._model.ainvoke(self._told(heard))
@@ -206,26 +206,31 @@ class _Nodes:
         return AIMessage(said)
 
     async def _entered(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Begin a turn: withdraw the questions this conversation left open, and keep the thread small."""
+        """Begin a turn: withdraw the conversation's open questions, and prune old messages."""
         messages = state["messages"]
         updates = history.pruned(messages, _READERS)
         if (found := history.last_calls(messages)) is not None:
             wrote = isinstance(messages[-1], HumanMessage)
             unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
-            for call in found.calls:
+            # Some UIs add their own result if nobody answered; what is on record counts instead.
+            ours = state.get("told") == found.message.id
+            for call in found.calls if ours else found.message.tool_calls:
                 try:
                     row = await self._taken_back(call, found.message, state, config, UNSENT)
-                    updates.append(_reported(call, row) if row else _result(call, unheard))
+                    if row is not None:
+                        updates.append(_reported(call, row))
+                    elif call in found.calls:
+                        updates.append(_result(call, unheard))
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
-            # A call that failed may still be approved. The new message may be a no, and the model
-            # cannot tell us.
+            # A call that failed may still be approved. The new message may mean no, but the model
+            # cannot tell us so.
             for message, call in history.failed_calls(messages) if wrote else ():
                 with skip_if_broken(call["id"] or ""):
                     await self._taken_back(call, message, state, config, ["approved"])
-        # `run` names this turn. With another checkpointer the same message id may come again, and it
-        # then stands for another message.
-        return {"run": outside(), "prompts": 0, "messages": updates}
+        # `run` names this turn. Another checkpointer can have another message with the same id.
+        told = found.message.id if found else ""
+        return {"run": outside(), "prompts": 0, "messages": updates, "told": told}
 
     async def _taken_back(
         self,
@@ -235,7 +240,7 @@ class _Nodes:
         config: RunnableConfig,
         unsent: Collection[State],
     ) -> Action | None:
-        """The row of a call whose turn is over, rejected if it was in one of these states."""
+        """The row of an earlier turn's call; rejected now if it was in one of these states."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
@@ -251,8 +256,8 @@ class _Nodes:
     # --- gate ------------------------------------------------------------------------------
 
     async def gate(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
-        """Propose what changes the room, ask about all of it at once, run what was approved; then
-        the calls that only read, each in a task of its own."""
+        """Propose the calls that change the room, ask about all of them at once and run what is
+        approved. Then start a task for each call that only reads."""
         found = history.last_calls(state["messages"])
         if found is None:
             return Command(goto="model")
@@ -279,14 +284,15 @@ class _Nodes:
                 results.append(_reported(call, taken))
         prompts = state.get("prompts", 0)
         if changes:
-            told, asked = await self._changed(changes, place_of(config), prompts)
-            results, prompts = results + told, prompts + asked
-        return Command(update={"messages": results, "prompts": prompts}, goto=reads or "model")
+            ended, asked = await self._changed(changes, place_of(config), prompts)
+            results, prompts = results + ended, prompts + asked
+        told: dict[str, Any] = {"messages": results, "prompts": prompts, "told": found.message.id}
+        return Command(update=told, goto=reads or "model")
 
     async def _changed(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """The results of the calls that change the room, and about how many a person was asked."""
+        """Results of the calls that change the room, and how many of them ask a person."""
         asks = Interrupts(self._gate, place, self._pause)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
@@ -325,20 +331,76 @@ class _Nodes:
     # --- tools -----------------------------------------------------------------------------
 
     async def tools(self, task: CallTask, config: RunnableConfig) -> dict[str, Any]:
-        """Run one call that only reads."""
         call = task["call"]
         return {"messages": [await self._tools[call["name"]].ainvoke(call, config)]}
 
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made. Without a thread id, the name of this run stands for the thread."""
+        """Where a call was made. Without a thread id, this turn's `run` stands for the thread."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
 
 
 _Change = tuple[ToolCall, StateChange, Origin]
+
+
+def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One interrupt for a whole turn, in the shape that LangChain's human-in-the-loop UIs use.
+
+    Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
+    Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
+
+    by position. `digest` is that of the request, in `action_requests`. It ties the answer to what
+    was shown, since LangGraph gives a resume value without an id to any pending interrupt.
+    `problem`, if set, says why the last answer did not count.
+
+    Args:
+        requests: the questions, dicts made by `gate.view.question`.
+    """
+    value: dict[str, Any] = {
+        "action_requests": list(requests),
+        "review_configs": [
+            {"action_name": r["name"], "allowed_decisions": ["approve", "edit", "reject"]}
+            for r in requests
+        ],
+    }
+    problem = next((r["problem"] for r in requests if r["problem"]), "")
+    return {**value, "problem": problem} if problem else value
+
+
+def parse_hitl_answer(
+    answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
+) -> list[dict[str, Any]]:
+    """One answer for each request, in order; each matches an answer model and names the right
+    digest.
+
+    Args:
+        answer: what the graph was resumed with.
+        requests: what was asked.
+        plain_answers: accept answers without a digest, from UIs that only know LangChain's shape.
+
+    Raises:
+        BadAnswerError: wrong shape, wrong count, or one invalid answer; then no answer counts.
+    """
+    if not isinstance(answer, dict) or set(answer) != {"decisions"}:
+        raise BadAnswerError('expected {"decisions": [...]}')
+    given = answer["decisions"]
+    if not isinstance(given, list) or len(given) != len(requests):
+        raise BadAnswerError(
+            f"expected exactly {len(requests)} decisions, one per action, in order"
+        )
+    answers: list[dict[str, Any]] = []
+    for one, request in zip(given, requests, strict=True):
+        if plain_answers and isinstance(one, dict):
+            one = {"digest": request["digest"], **one}
+        digest = parse_answer(one).digest
+        # A question without a digest is about a broken row, which no answer can change.
+        if digest is not None and request["digest"] and digest != request["digest"]:
+            raise BadAnswerError("the digest is not the one that was asked")
+        answers.append(one)
+    return answers
 
 
 def _checked(call: ToolCall) -> Arguments | InvalidCall:
@@ -365,8 +427,3 @@ def _result(
         artifact=artifact,
         status="error" if failed else "success",
     )
-
-
-def _prompt(room_id: str | None) -> str:
-    text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
-    return f"{text}\nRoom: {room_id}\n" if room_id else text

@@ -1,7 +1,7 @@
-"""One ASGI application from the ways in (MCP, REST and the page, or some of them), and running it on
-a port with uvicorn: blocking, or in a task for tests.
+"""Makes one ASGI application of the ways in (MCP, REST and the page, or some of them), and runs it
+on a port with uvicorn.
 
-uvicorn bounds the connections, the head of a request and idle time; the guard bounds the rest.
+uvicorn limits the connections, the head of a request and idle time; the guard limits the rest.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hms_active_rooms.errors import ConfigurationError
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.serve.callers import CONNECTIONS
-from hms_active_rooms.serve.decisions import (
-    all_ended,
-    run_approved,
-)
+from hms_active_rooms.serve.decisions import all_ended, run_approved
 from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
 from hms_active_rooms.serve.problems import HANDLERS
@@ -38,10 +35,10 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
 _LAST_SENDS_S: Final = 30.0
-"""How long the end of the server waits for what is being sent to the room."""
+"""How long a server that stops waits for requests to the room that are under way."""
 
 ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
-"""None where the system has no such signal (Windows)."""
+"""The signal that `on_signal` handles; None where the system does not have it (Windows)."""
 
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -49,15 +46,15 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One way in: its routes, and what must run around them."""
+    """One way in: its routes, and a context that is open while the server runs."""
 
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, behind the guard. `entries`: of `serve.mcp`, `serve.rest` and `serve.page`,
-    and what else runs, without routes; whoever made the toolkit closes it."""
+    """The application, behind the guard. `entries` come from `serve.mcp`, `serve.rest` and
+    `serve.page`; some only have a context. The caller closes the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -65,15 +62,15 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
         lifespan=lambda _: at_work(toolkit.gate, lifespans),
         exception_handlers=HANDLERS,
     )
-    app.router.redirect_slashes = False  # behind a proxy, it would name this server by http://
+    app.router.redirect_slashes = False  # behind a proxy, a redirect would go to http://
     return Guard(app, guard, refusals_of(toolkit.gate.journal))
 
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """What runs while a server serves, by any transport. At its start, actions that were approved
-    earlier are sent, each by one of the servers that share the journal; at its end, requests that
-    are on their way get time to finish. `lifespans` are entered before and left last."""
+    """Wraps a running server, whatever its transport. At the start, actions that were approved
+    earlier are sent, each by one of the servers that share the journal. At the end, requests under
+    way get time to finish. `lifespans` are entered first and left last."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())
@@ -91,14 +88,14 @@ async def _healthz(_: Request) -> JSONResponse:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, or ConfigurationError: the port is in use, or no such address."""
+    """A listening socket. Raises ConfigurationError for a port in use or a foreign address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
+    # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(2048)  # connections that wait until they are accepted, as in uvicorn
+        listener.listen(2048)  # the queue of connections to accept, as in uvicorn
     except (OSError, OverflowError) as problem:
         listener.close()
         reason = getattr(problem, "strerror", None) or problem
@@ -115,10 +112,11 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that lets open streams end, and what is being sent, before it waits for the rest."""
+class Server(uvicorn.Server):
+    """uvicorn for this application. It calls `announce` once it serves. When it stops, it first lets
+    requests to the room finish."""
 
-    def __init__(self, app: ASGIApp, closing: Callable[[], None] | None) -> None:
+    def __init__(self, app: ASGIApp, announce: Callable[[], None] = lambda: None) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
             scope[CONNECTIONS] = self._open_connections
             await app(scope, receive, send)
@@ -126,32 +124,39 @@ class _Server(uvicorn.Server):
         config = uvicorn.Config(
             connected,
             loop="asyncio",
-            http="h11",  # the strict one, whatever else is installed
+            http="h11",  # the strict parser, even if another is installed
             ws="none",
             lifespan="on",
             log_config=None,
             log_level="warning",
             access_log=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=75,  # longer than clients: we never close under a request
-            timeout_graceful_shutdown=5,  # for answers on their way, after `_LAST_SENDS_S`
+            timeout_keep_alive=75,  # longer than clients', so we never close during a request
+            timeout_graceful_shutdown=5,  # for answers under way, after `_LAST_SENDS_S`
             server_header=False,
             proxy_headers=False,
         )
         super().__init__(config)
-        self._closing = closing
+        self._announce = announce
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
-        """A name for each, by the address at its other end; another one comes by it later."""
+        """By the client's address, a name for each open connection; names are never used again."""
         return {
             getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
             for each in self.server_state.connections
         }
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        try:
+            if self.started:
+                self._announce()
+        except OSError:  # it cannot be written
+            await self.shutdown(sockets)
+            raise
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._closing:
-            self._closing()
         for server in self.servers:
             server.close()
         sends = asyncio.create_task(all_ended(_LAST_SENDS_S))
@@ -162,63 +167,17 @@ class _Server(uvicorn.Server):
             await all_ended(0)
         await super().shutdown(sockets)
         if self.force_exit:
-            # uvicorn would leave the application as it is, and its end to a traceback.
+            # uvicorn would not shut the application down, which would end in a traceback.
             await self.lifespan.shutdown()
 
 
-def serve(
-    app: ASGIApp,
-    listener: socket.socket,
-    announce: Callable[[], None],
-    closing: Callable[[], None] | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM. `announce` is called when it listens,
-    `closing` when it stops, before it waits for open requests."""
-    with listener:
-        announce()
-        with suppress(KeyboardInterrupt):
-            _Server(app, closing).run(sockets=[listener])
+def on_signal(work: Callable[[], None]) -> None:
+    """Call `work` between the tasks of the running loop whenever the signal `ASKED` comes; without
+    a running loop nothing is done. An uncaught signal would end the process."""
 
+    def asked(*_: object) -> None:
+        with suppress(RuntimeError):  # no loop runs
+            asyncio.get_running_loop().call_soon_threadsafe(work)
 
-@asynccontextmanager
-async def serving(
-    app: ASGIApp,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    closing: Callable[[], None] | None = None,
-) -> AsyncIterator[str]:
-    """Serve in this loop while the block runs; its base URL. It listens when the block begins."""
-    server = _Server(app, closing)
-    with listen(host, port) as listener:
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield address(listener)
-        finally:
-            server.should_exit = True
-            await task
-
-
-def on_signal(work: Callable[[], None]) -> Lifespan:
-    """What does the work whenever `ASKED` comes while a server serves, in its loop between its
-    tasks. The signal is caught from now on: one that nobody catches ends the process. What came
-    before the server is done first."""
-    early: list[object] = []
     if ASKED is not None:
-        signal.signal(ASKED, lambda *given: early.append(given))
-
-    @asynccontextmanager
-    async def running() -> AsyncIterator[None]:
-        if ASKED is None:
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(ASKED, work)
-        if early:
-            work()
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(ASKED)
-            signal.signal(ASKED, signal.SIG_IGN)  # a server that stops finishes its work
-
-    return running
+        signal.signal(ASKED, asked)

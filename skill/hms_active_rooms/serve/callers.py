@@ -1,9 +1,11 @@
-"""Who calls: a program's token, what it calls itself, its session; and no request id twice in one.
+"""Tells who calls (a token, the program's own name, its session), and refuses a request id that is
+open twice in a session.
 
-Some clients open a session for each call. So once a session has ended, here or at another server of
-the journal, the next one of the same token and name is told what it asked for. REST and MCP's
-protocol of 2026-07-28 have no sessions over HTTP: there each connection counts as one, except for a
-caller with a token, who may come through a proxy that shares its connections.
+Some clients open a new session for each call. So when a session has ended, here or at another
+server with the same journal, the next session with the same token and name is told the outcomes of
+what the ended session asked for. REST, and MCP's protocol of 2026-07-28, have no sessions over
+HTTP: there each connection counts as one, except for a caller with a token, which may come through
+a proxy that shares connections.
 """
 
 from __future__ import annotations
@@ -26,27 +28,28 @@ from hms_active_rooms.serve.guard import Principal, handing_on, hashed, principa
 HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
 KEY: Final = "hms_active_rooms.mcp_sessions"
-"""Where a request's scope has its server's sessions, and the name of its own."""
+"""Key in a request's scope: the server's `Sessions`, and the tag of the request's own session."""
 
 CONNECTIONS: Final = "hms_active_rooms.connections"
-"""Where a request's scope has what names the connections that are open now, by their address."""
+"""Key in a request's scope: a function that returns, by address, names of the open connections."""
 
 TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
 )
 MOST_OPEN: Final = 10_000
-"""Our choice: of more open requests the ids are forgotten, oldest first."""
+"""Our choice: if more requests are open, the oldest ids are forgotten."""
 
 IDLE_S: Final = 30 * 60.0
-"""How long a session is kept that nobody uses."""
+"""How long an unused session is kept."""
 
 
 class Sessions:
-    """ASGI wrapper around the transport: the sessions that may still call, the requests of each.
+    """ASGI wrapper around MCP's transport. It knows which sessions may still call, and which
+    requests are open in each.
 
-    `versions` of the protocol have sessions; in the others the header means nothing, and whoever
-    sends it could be as many callers as they like. `clock` tells seconds that only grow.
+    Only these `versions` of the protocol have sessions. In others the header is ignored, since a
+    client could send any value and count as many callers. `clock` returns seconds, monotonic.
     """
 
     def __init__(
@@ -62,27 +65,27 @@ class Sessions:
         self._open: dict[tuple[str, bytes], None] = {}
 
     def used(self, tag: str) -> None:
-        """The session called."""
+        """Note that a call has come in the session with this tag."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self._clock()
 
     def may_live(self, tag: str) -> bool:
-        """Whether the session called lately, and has not ended."""
+        """Whether the session called in the last `IDLE_S` seconds and has not ended."""
         return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
         headers = Headers(scope=scope)
         session, version = headers.get(HEADER, ""), headers.get(VERSION)
         has_one = session and (version is None or version in self._versions)
-        # Names the session; the id itself opens it, so it is written down nowhere.
+        # A name for the session. Its id gives access to the session, so the id itself is not
+        # stored.
         tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
         if not tag or scope["method"] not in ("POST", "DELETE"):
             await self._app(scope, receive, send)
             return
-        first = await receive()  # the guard hands on a body in one piece
+        first = await receive()  # the guard passes the whole body in one message
         number = _request_id(first.get("body", b""))
         mine = tag, hashed(str(number))
         if number is not None and mine in self._open:
@@ -94,7 +97,7 @@ class Sessions:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
                 self.used(tag)
-            # A client that went away before the end may not use the id again.
+            # If the client leaves before the end, the id stays open and cannot be used again.
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 self._open.pop(mine, None)
             await send(message)
@@ -117,29 +120,29 @@ class Sessions:
 class Caller:
     """Who calls, and from where."""
 
-    channel: str  # its calls are compared with each other ("mcp:claude", "rest:ada")
+    channel: str  # equal calls are looked for within it ("mcp:claude", "rest:ada")
     requester: str  # who asks, for the record ("mcp:claude#3f2a91")
     key: str = ""  # an idempotency key of the caller's own
-    token: str = ""  # the name of its token; "" for the one without
+    token: str = ""  # the name of its token; "" for one without a name
     is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
-    """Whether what this requester of the channel asked for is this caller's."""
+    """Whether the actions of this requester, in the same channel, belong to this caller."""
 
     @property
     def thread(self) -> str:
-        """The name of the thread that the journal keeps these calls in."""
+        """The journal's thread name for these calls."""
         return OUTSIDE + self.channel
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The threads of everything that programs with this token asked for, in the form that
-    `Which.within` takes. `token`: its name; "" for the token without a name."""
+    """The threads of all programs with this token, in the form that `Which.within` takes. `token`:
+    the token's name; "" for the one without a name."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """Who calls by this way ("mcp", "rest"). `name`: what the program calls itself, as one plain
-    word; `request`: None where this process serves this client alone; `key`: an idempotency key."""
+    """The caller by this way ("mcp", "rest"). `name`: what the program calls itself, as one plain
+    word; `request`: None if this process serves only this client; `key`: an idempotency key."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
@@ -148,9 +151,7 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
         who = principal(request.scope)
         token = who.name
         sessions, tag = request.scope.get(KEY, (None, ""))
-        if sessions and tag:
-            sessions.used(tag)
-        elif who == Principal() and CONNECTIONS in request.scope:
+        if not tag and who == Principal() and CONNECTIONS in request.scope:
             names = request.scope[CONNECTIONS]()
             tag, live = names.get(request.client, ""), frozenset(names.values())
     channel = ":".join(filter(None, (way, token, name)))
@@ -163,14 +164,14 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
             return True
         if server == here and other:
             return not (other in live or (sessions and sessions.may_live(other)))
-        process, _, of = server.rpartition(".")  # another one, or one that serves one client
+        process, _, of = server.rpartition(".")  # of another server process
         return of == kind and not worker_may_live(f"{world}:{process}")
 
     return Caller(channel, requester, key, token, is_mine)
 
 
 def _request_id(body: bytes) -> int | str | None:
-    """The id of a JSON-RPC request; None for anything else, which the transport judges."""
+    """The id of a JSON-RPC request; None for anything else, which the transport handles."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):

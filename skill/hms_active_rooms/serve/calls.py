@@ -1,10 +1,10 @@
-"""Tool calls from programs that do not run in our process: check, propose, run, tell.
+"""Tool calls from programs in other processes: check, propose, run, tell the outcome.
 
-The same call by the same caller is one row while it is open. When it has ended, the next same call
-within an hour gets its outcome, once; an outcome that stays unknown answers every same call of that
-hour, as long as the room's session is the same.
-After that the call is a new action, which a person is asked about whatever the policy lets run
-unasked. An explicit key is one row for ever. Only a call tells an outcome.
+The same call by the same caller is one row while that row is open. When the row has ended, the next
+same call within an hour is told its outcome, once. If the outcome stays unknown, every same call
+within that hour is told so, as long as the same session runs. After that, the same call is a new
+action, and a person is asked about it even if the policy lets it run unasked. A call with an
+idempotency key is one row for ever. Reading an action does not count as being told.
 """
 
 from __future__ import annotations
@@ -37,24 +37,25 @@ from hms_active_rooms.serve.decisions import run, to_the_end
 from hms_active_rooms.serve.limits import CALLERS_OF_A_TOKEN, MOST_NEW_A_MINUTE, refusals_of
 from hms_active_rooms.tools.active_rooms import roster
 from hms_active_rooms.tools.arguments import ARGUMENTS, ListPeers, checked
-from hms_active_rooms.tools.read_data import (
+from hms_active_rooms.tools.roster import (
     PeersData,
     PeersTable,
     RoomData,
     peers_data,
     peers_table,
+    render_room,
     room_data,
+    shown,
 )
-from hms_active_rooms.tools.roster import render_room, shown
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
 MAX_OPEN: Final = 100
-"""Our choice: twice what the approvals page shows. More questions at once nobody reads."""
+"""Our choice: twice what the approvals page shows; nobody reads more open questions."""
 
 TOLD_WITHIN: Final = timedelta(hours=1)
-"""Our choice: how long an outcome that no call was told answers the next same call, and one that
-stays unknown, once told, all of them."""
+"""Our choice: within this time, the next same call is told an outcome, once. An unknown outcome is
+told to every same call, for this long after it was told first."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,16 +65,16 @@ DATA: Final[dict[str, type[BaseModel]]] = {
     "hms-list-peers": PeersData,
     **dict.fromkeys(CALLS, ActionView),
 }
-"""Tool name of the contract to what `Answer.data` holds; a test holds that the names agree."""
+"""By tool name, the model of `Answer.data`; a test holds that the names are the contract's."""
 
 MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
-"""The same for MCP, whose clients show a model the text, the data, or both."""
+"""As `DATA`, for MCP, whose clients show a model the text, the data, or both."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call came to: a text for a model, plain values by `DATA`, the journal's row of a
-    state-changing call. `repeated`: it is the outcome of the same call before, and nothing was sent."""
+    """The answer to a call: a text for a model, data as in `DATA`, and the row of a state-changing
+    call. `repeated`: the outcome is that of an earlier same call, and nothing was sent."""
 
     text: str
     data: dict[str, Any]
@@ -81,12 +82,12 @@ class Answer:
     repeated: bool = False
 
     def saying(self, text: str) -> Answer:
-        """The same in other words."""
+        """This answer with another text."""
         return replace(self, text=text, data={**self.data, "text": text})
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:
-    """What a person does elsewhere to decide. `page`: address of the approvals page, if any."""
+    """Where a person decides, in words. `page`: address of the approvals page, if any."""
     terminal = f"in a terminal: hms-active-rooms approve {action_id}"
     return f"on the page {page}, or {terminal}" if page else terminal
 
@@ -113,9 +114,9 @@ async def call_tool(
     caller: Caller,
     page: str = "",
 ) -> Answer:
-    """One tool call to its end, or to the point where a person has to decide. `arguments`: checked,
-    or as received; `page`: address of the approvals page, if there is one, for those who wait. In
-    each ActiveRoomsError `executed` says whether anything was."""
+    """Run one tool call to its end, or until a person has to decide. `arguments`: validated, or as
+    received; `page`: address of the approvals page, if there is one. The `executed` of each
+    ActiveRoomsError says whether anything was executed."""
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -126,7 +127,7 @@ async def call_tool(
 
 
 def input_schema(tool: str) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments, the one that LangChain shows a model."""
+    """The JSON schema of a tool's arguments, the same that LangChain shows a model."""
     schema = ARGUMENTS[tool].model_json_schema()
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
@@ -134,8 +135,8 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """The answer of a reader. `table`: a roster's data is `PeersTable`, and costs what it may
-    together with the text. A room that the policy does not allow is refused on record."""
+    """The answer of a tool that only reads. With `table`, a roster's data is a `PeersTable`, and
+    text and data share one budget. A room that the policy does not allow is recorded and raised."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await roster(gate, call)
@@ -145,7 +146,7 @@ async def read(
             return Answer(text, peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
-        # A refused reader has no row among the actions.
+        # A refused read has no row of its own.
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
@@ -155,12 +156,12 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """The row for this call by this caller, and whether it is new. An earlier row serves while it
-    is open, or while its outcome was not told yet. `shown`: the way in which the question of a new
-    row is shown to a person at once; None: it is not. Raises what `Gate.propose` does, and for too
-    many new calls (RateLimited) or waiting questions (PolicyRefusal) without a row."""
+    """The row for this call by this caller, and whether it is new. An earlier row is used while it
+    is open, or while its outcome was not told. `shown`: the way by which the question of a new row
+    is shown to a person at once; None: it is not. Raises what `Gate.propose` raises and, without a
+    row, RateLimited for too many new calls and PolicyRefusal for too many open questions."""
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
-    found, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
+    found, sent, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
         try:
             return refused_again(found), False
@@ -171,7 +172,7 @@ async def open_call(
     again = found is not None
     waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
     if waiting >= MAX_OPEN and (again or not gate.policy.runs_unasked(call.tool)):
-        # No row either: a flood must not fill the journal.
+        # Without a row, so that a flood cannot fill the journal.
         _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
         raise PolicyRefusal(
             f"{waiting} calls wait for a person; no more are taken until some are decided.",
@@ -182,8 +183,8 @@ async def open_call(
     turn = f"turn of {caller.requester}"
     origin = keyed if caller.key else replace(keyed, message=turn, call=str(earlier))
     try:
-        row = await gate.propose(call, origin, is_new=True, shown=shown, always_ask=again)
-        return row, True
+        new: Any = {"is_new": True, "always_ask": again, "sent": sent}
+        return await gate.propose(call, origin, shown=shown, **new), True
     except REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
@@ -193,16 +194,17 @@ async def open_call(
 
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
-) -> tuple[Action | None, int, int, int]:
-    """The newest row of this call, how often it was made before, how many questions of the caller
-    and of all callers of its token wait."""
+) -> tuple[Action | None, Action | None, int, int, int]:
+    """The newest row of this call, the newest that was sent, how often the call was made before,
+    and how many questions wait for the caller and for all callers with its token."""
     with gate.journal.read() as view:
         mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         ours = view.count(state="proposed", within=threads_of(caller.token))
+        same = caller.thread, content_of(call), caller.is_mine
+        newest, sent, earlier = view.same_calls(*same)
         if caller.key:
-            return view.latest(call_key(call, keyed)), 0, mine, ours
-        found, earlier = view.same_calls(caller.thread, content_of(call), caller.is_mine)
-        return found, earlier, mine, ours
+            newest = view.latest(call_key(call, keyed))
+        return newest, sent, earlier, mine, ours
 
 
 def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
@@ -216,7 +218,7 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 
 
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
-    # Whoever lets more actions be sent in a minute lets them be asked for.
+    # A policy that lets more actions be sent per minute also lets as many be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
     refusals, who = refusals_of(gate.journal), f"{caller.thread} {caller.requester}"
     for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
@@ -234,16 +236,16 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action) -> Action:
-    """Send what is approved, look for what became of what was sent; the row as it is then."""
+    """Send the row if it is approved, look for its effect if it was sent; return it as it is."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """The answer about a row. An outcome that was told once is not told again to a new call.
-    `began`: when this call came. If the row had ended by then, the answer says that the call was made
-    before. None: an earlier round of this same call was answered about it."""
+    """The answer about a row; records that its outcome was told. `began`: when this call came; if
+    the row had ended by then, the answer says that an earlier call made it. None: an earlier round
+    of this call was answered already."""
     if action.ended:
         await _told(gate, action)
     answer = action_answer(action, page)
@@ -263,13 +265,13 @@ async def _told(gate: Gate, action: Action) -> None:
     try:
         await asyncio.to_thread(note)
     except JournalError as error:
-        # The row tells what was executed, whether or not this is noted; without the note the
-        # next same call gets the same outcome, and nothing is sent.
+        # The row tells what was executed even without this note. The next same call is then told
+        # the same outcome again, and nothing is sent.
         _log.warning("told, and not on record: %s: %s", action.id, error)
 
 
 async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
-    """Whether the next same call is a new one: this one has ended, and its outcome was told."""
+    """Whether the next same call is a new action: this one has ended and its outcome was told."""
     if caller.key or not action.ended:
         return False
     now = gate.journal.now()
@@ -277,7 +279,7 @@ async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
         return action.told_at is not None or now - action.ended_at > TOLD_WITHIN
     if action.told_at is None or now - action.told_at > TOLD_WITHIN:
         return action.told_at is not None
-    # An unknown outcome is given up once another session runs.
+    # An unknown outcome is not told any more once another session runs.
     with suppress(ActiveRoomsError):
         session = (await gate.active_room(action.room_id)).session
         return session.id != action.shown.session_id

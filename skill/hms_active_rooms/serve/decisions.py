@@ -1,16 +1,16 @@
-"""Decisions from people who use another program: list, show, approve, reject, and run.
+"""Decisions of people who use another program: list, show, approve, reject, and run.
 
-The first decision counts, whichever way it came; whoever comes second is told which one it was.
-Whoever decides or calls may go away at any moment: what is approved is sent to its end, and what
-comes back is what the row tells: an error of the journal after the request left is no sign that
-nothing was executed.
+The first decision counts, by whichever way it came; a later one is told which decision counted. The
+person and the caller may go away at any time: what is approved is sent to its end. The row tells
+what was executed: an error of the journal after the request has left does not mean that nothing was
+executed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -25,7 +25,7 @@ from hms_active_rooms.serve.limits import refusals_of
 MAX_LISTED = 500
 
 _SENT_HERE: tuple[Way, ...] = ("page", "rest")
-"""Ways of deciding after which this server sends, whoever asked."""
+"""Ways of deciding after which this server sends the request, whoever asked for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,29 +37,28 @@ NO_ACTION: Final = "There is no such action."
 
 
 class NoAction(InvalidCall):
-    """There is no such action, or none in the rooms the policy allows."""
+    """There is no such action, or its room is not allowed by the policy."""
 
     code = "no_action"
     default_hint = "List those that there are: GET /v1/actions."
 
 
 class NoAnswer(InvalidCall):
-    """What was given is no answer to the question; nothing was decided. `problem`: why."""
+    """The answer is not valid for the question, so nothing was decided. `problem`: why not."""
 
     default_hint = "Look at the action again and answer what it shows."
     problem = ""
 
 
 class StaleDigest(NoAnswer):
-    """An answer to another question than this action asks now."""
+    """The answer is to another question than the one this action asks now."""
 
     code = "stale_digest"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a decision: whether it is the one that counts, the newest revision of its
-    action by now, and both in words."""
+    """What became of a decision: whether it counts, its action's newest revision, and a text."""
 
     counted: bool
     action: Action
@@ -74,8 +73,8 @@ async def list_actions(
     within: Collection[str] | None = None,
     limit: int = 50,
 ) -> list[Action]:
-    """The newest actions of the rooms the policy allows, newest first; see `Reading.actions`.
-    PolicyRefusal: a room it does not allow."""
+    """The newest actions in the rooms that the policy allows, newest first; see `Reading.actions`.
+    Raises PolicyRefusal if `room_id` is not allowed."""
     if room_id is not None:
         gate.policy.check_room(room_id)
     rooms, wanted = gate.policy.only_rooms, gate.journal.actions
@@ -87,8 +86,8 @@ async def list_actions(
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """One action, what happened to it, oldest first, and the newest revision of its call. NoAction:
-    none in the rooms the policy allows, or in these conversations (see `Reading.actions`)."""
+    """One action, its events (oldest first), and its call's newest revision. Raises NoAction: no
+    action, a room that the policy does not allow, or a thread that is not in `within`."""
 
     def look() -> tuple[Action, list[Event], Action]:
         with gate.journal.read() as view:
@@ -108,19 +107,19 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Write a person's decision and run what it approves. `answer`: see `Gate.decide`. NoAction,
-    NoAnswer: nothing was decided; in every other error `executed` is what the row says."""
+    """Record a person's decision (`answer`: see `Gate.decide`) and run what it approves. Raises
+    NoAction or NoAnswer if nothing was decided; other errors have the row's `executed`."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 
 async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
     rooms, decision = gate.policy.only_rooms, None
-    with suppress(BadAnswerError):  # the gate puts on record what was wrong with it
+    with suppress(BadAnswerError):  # the gate records what is wrong with it
         decision = parse_answer(answer)
     try:
         decided = await gate.decide(action_id, answer, by=by, way=way, rooms=rooms)
     except InvalidCall:
-        await show(gate, action_id)  # what is wanted of another room goes on record
+        await show(gate, action_id)  # records it if the action is of another room
         raise
     action = decided.action
     if decided.problem and action.state == "proposed":
@@ -131,7 +130,7 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         raise wrong
     approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
-        # A second yes sends what waits, too.
+        # A second yes also sends an approved action that is not sent yet.
         action = await run(gate, action)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
@@ -139,17 +138,17 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """For whoever comes after the decision that counts: which one it was, by whom and when.
-    `action`: the row they were asked about, as it is now."""
-    # What was sent is the newest revision of its call: known even if the journal fails by now.
-    newest = action if action.sent_at else await gate.latest(action)
+    """The verdict for a person who comes after the decision that counts. `action`: the row they
+    were asked about, as it is now."""
+    # A row that was sent is its call's newest revision, so the journal is not needed here.
+    newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
     """What a person reads who answers the question of `action` after it was decided: whose decision
-    counted, and what came of it. `newest`: the newest revision of the same call. Pure."""
-    if words := already(action, edited=newest.edited_from == action.id):
+    counted, and what came of it. `newest`: the newest revision of the call. Pure."""
+    if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
     went_on = f" {_now(newest)}" if newest.id != action.id else ""
@@ -163,9 +162,9 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Look for what became of what was left half sent, and send what was approved before a restart:
-    what programs asked for by MCP or REST, and what a person approved on the page or by REST, who was
-    told that it runs. All else is sent by whoever asked. Returns the rows that were sent."""
+    """Look for the effect of requests that were sent but not finished, and send what was approved
+    before a restart: calls by MCP or REST, and what a person approved on the page or by REST. All
+    else is sent by the program that asked. Returns the rows that were sent."""
     await gate.look_again()
     rows = []
     for action in await list_actions(gate, state="approved", limit=MAX_LISTED):
@@ -174,7 +173,7 @@ async def run_approved(gate: Gate) -> list[Action]:
         try:
             rows.append(await to_the_end(gate, action.id, run(gate, action)))
         except ActiveRoomsError as error:
-            # Still approved, or unknown: the row tells whoever asks.
+            # The row stays approved, or is unknown; it tells that to whoever asks.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)
     return rows
 
@@ -183,15 +182,15 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of work that may send the action, from a task of its own: a cancelled caller
-    does not cancel it. In every error `executed` is what the row says."""
+    """Run work that may send the action, in a task of its own that the caller's cancellation does
+    not stop. Returns its result; `executed` of every error is what the row says."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
     try:
         return await asyncio.shield(task)
     except InvalidCall:
-        raise  # nothing was tried, and the row may be none of the caller's
+        raise  # nothing was tried, and the row may belong to somebody else
     except ActiveRoomsError as error:
         raise _by_row(error, await _newest(gate, action_id), action_id) from None
 
@@ -199,11 +198,11 @@ async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) 
 def _forget(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
-        task.exception()  # taken note of: the row tells what happened, whoever still listens
+        task.exception()  # retrieved, so asyncio does not log it: the row tells what happened
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """`gate.run`; once the row has ended it is the answer, whatever went wrong behind it."""
+    """`gate.run`, but if the row has ended, return it even if an error came afterwards."""
     try:
         return await gate.run(action)
     except ActiveRoomsError:
@@ -214,7 +213,7 @@ async def run(gate: Gate, action: Action) -> Action:
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error, or one that says what the row says was executed. No row: it cannot be read."""
+    """The error, or one that agrees with the row, which is None if it could not be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Whether the action {action_id} was sent cannot be read."
@@ -235,14 +234,10 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 
 
 @asynccontextmanager
-async def meanwhile(
-    work: Coroutine[Any, Any, _T], ended: Callable[[asyncio.Task[_T]], None] | None = None
-) -> AsyncIterator[None]:
+async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
     """Run `work` beside the block, and cancel it when the block ends. An error in `work` ends
-    neither the block nor its caller. `ended` is called with the task of `work` once that is over."""
+    neither the block nor its caller."""
     task = asyncio.create_task(work)
-    if ended is not None:
-        task.add_done_callback(ended)
     try:
         yield
     finally:
@@ -251,7 +246,8 @@ async def meanwhile(
 
 
 async def all_ended(timeout_s: float) -> None:
-    """Wait for what is being sent in this loop; what is not done by then is called unknown."""
+    """Wait until all requests of this loop are finished. After `timeout_s` seconds, cancel the
+    others; their outcome is unknown."""
     loop = asyncio.get_running_loop()
     if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)

@@ -1,21 +1,21 @@
-"""Who may speak to the server at all: checked on every route, before anything reads a request.
+"""Checks on every route, before anything reads the request, who may speak to the server at all.
 
-What the settings do not name is refused from the headers alone. A body that is too large or too
-slow, and a program's request that is one too many, is refused after the headers. For a refusal
-nothing is read from 100ms, and its record has no secrets. Without a token one thing is not kept out:
-a proxy that neither passes on its own name nor says that it is one.
+What the settings do not allow is refused by its headers alone. A body that is too large or too
+slow, and a request beyond a program's limit, is refused after the headers. A refusal reads nothing
+from 100ms, and its record holds no secrets. Without a token, one caller is not kept out: a proxy
+that passes on no Host of its own and sends no proxy headers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -28,11 +28,11 @@ from hms_active_rooms.serve.problems import Refused, last_resort, note, told
 from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
-_TOKEN: Final = re.compile(rf"[!#-&(-+\--:<-~]{{{MIN_TOKEN_CHARS},}}")
-"""No quote, comma or semicolon: a list of tokens that was written otherwise would be one of them."""
+_TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
+"""No quotes, commas or semicolons: so a token list in a wrong format is not one token."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
-"""The token of the approver called `approver`; `HMS_APPROVER_TOKEN_ADA` is that of `ada`."""
+"""Holds the token of the approver named `approver`; `HMS_APPROVER_TOKEN_ADA` that of `ada`."""
 
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -46,7 +46,7 @@ _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
 
 _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
-"""How much of a refused request is thrown away, unlooked at, and for how long at most."""
+"""How many bytes of a refused request are read and dropped, and for how many seconds at most."""
 
 _HINTS: Final = {
     "host": "Whoever runs the server names it: --allow-host NAME.",
@@ -57,52 +57,52 @@ _HINTS: Final = {
 _TOO_LARGE: Final = "The request is too large."
 _MORE_HEADERS: Final = {
     401: {"www-authenticate": "Bearer"},
-    503: {"retry-after": "5"},  # our choice: what takes long waits for a person, or for 100ms
+    503: {"retry-after": "5"},  # our choice: long requests wait for a person or for 100ms
 }
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-"""A request target that names the host too, as a proxy is sent it."""
+"""A request target that includes the host, as a client sends it to a proxy."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose token a request carried: a program's that calls, or one that lets somebody approve."""
+    """Whose token a request carried: that of a calling program or of a person who approves."""
 
-    name: str = ""  # the token's, for the record; "": it has none, or none is needed
-    approves: bool = False  # it decides, and calls nothing that changes a room
-    alone: bool = True  # no other token lets programs call: what is on record is this one's to read
-    known: bool = False  # it is one that the server was given
+    name: str = ""  # the token's name, for the record; "": it has none, or none is needed
+    approves: bool = False  # the token decides, and calls no tool that changes a room
+    alone: bool = True  # no other program has a token, so this one may read all records
+    known: bool = False  # the token is one of the server's
 
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard lets through. Pages from elsewhere cannot call: no answer has a CORS header."""
+    """What the guard lets through. Without CORS headers, pages of other origins cannot call."""
 
     hosts: tuple[str, ...] = _LOOPBACK
-    """Names in Host, without port."""
+    """Allowed names in the Host header, without port."""
     origins: tuple[str, ...] = ()
-    """Where browsers open this server's own pages, when a proxy passes on another Host."""
+    """Origins of this server's own pages, if a proxy passes on another Host."""
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Name for the record to the bearer token that lets a program call; "" for the one without a
-    name. None at all: nobody needs one."""
+    """By name for the record ("" for one without a name), the bearer token that lets a program
+    call. Empty: no token is needed."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The same of tokens that let a program approve, by REST only."""
+    """By name, the token that lets a program approve, by REST only."""
     own_login: tuple[str, ...] = ()
-    """Path prefixes that check who comes by themselves (the approvals page); a person whose browser
-    opens "/" is sent to the first."""
+    """Prefixes of paths that have their own login (the approvals page). A person whose browser
+    opens "/" is redirected to the first."""
     most_of_programs: int = MOST_OF_PROGRAMS
-    """Requests of programs that are answered at a time."""
+    """How many requests of programs are answered at the same time."""
     max_body_bytes: int = 256 * 1024
-    """Our choice: the largest call, a message of 4 KB, escaped, with a client's state around it."""
+    """Our choice: enough for a message of 4 KB, escaped, with a client's state around it."""
     body_s: float = 10.0
-    """Our choice: how long the body of a request may take to arrive."""
+    """Our choice: the seconds in which the body of a request has to arrive."""
 
     def __post_init__(self) -> None:
         tokens = [*self.callers.values(), *self.approvers.values()]
         if not all(map(_TOKEN.fullmatch, tokens)):
             raise ConfigurationError(
-                f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces, quotes, "
-                "commas or semicolons.",
+                f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces and quotes, "
+                "and none of , ; | &.",
                 hint=f"Set another in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
             )
         if len(set(tokens)) < len(tokens):
@@ -112,15 +112,23 @@ class GuardSettings:
                 "each their own.",
             )
 
+    @cached_property
+    def principals(self) -> dict[bytes, Principal]:
+        """Whose token each is, by its hash: so the time of a look-up tells nothing about tokens."""
+        alone = len(self.callers) < 2
+        programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
+        people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}
+        return {hashed(token): who for token, who in (programs | people).items()}
+
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The callers of `HMS_SERVER_TOKEN` (one, without a name) and `HMS_SERVER_TOKENS`
-    ("name=token", by comma or space), by name."""
+    """By name, the callers' tokens from `HMS_SERVER_TOKEN` (one, without a name) and
+    `HMS_SERVER_TOKENS` ("name=token", separated by commas or spaces)."""
     listed = environ.get("HMS_SERVER_TOKENS", "")
     pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
     wrong = [name for name, token in pairs if not token or not _NAME.fullmatch(name)]
     if wrong or (listed.strip() and not pairs):
-        # A pair may be a bare token, which no message may tell.
+        # A wrong entry may be a bare token, so the error does not show it.
         raise ConfigurationError(
             "HMS_SERVER_TOKENS is not a list of name=token.",
             hint="Write agent-a=TOKEN,agent-b=TOKEN; a name has up to 40 of a-z, 0-9, dots, "
@@ -132,7 +140,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """The token of each approver by REST, by the name that goes on record."""
+    """By the name that goes on record, the tokens of the approvers by REST."""
     entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -150,7 +158,7 @@ def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _by_name(entries: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """The tokens by name, of entries of variable, name and token."""
+    """The tokens by name. `entries`: variable, name and token of each."""
     found: dict[str, tuple[str, str]] = {}
     for variable, name, token in entries:
         if name in found:
@@ -172,13 +180,17 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host`, and is reached by `hosts` and at `origins` besides; see
-    `GuardSettings` for the rest. ConfigurationError: reached beyond loopback without a token, bound
-    to every address without a name, or something is no host or no origin."""
+    """Settings for a server that binds `host` and is also reached as `hosts` and at `origins`; all
+    settings: see `GuardSettings`. Raises ConfigurationError if other machines can reach it without
+    a token, it is bound to every address without a name, or a host or an origin is malformed."""
     names = [_host_name(name) for name in hosts]
-    reached = [*names, *(_origin_host(origin) for origin in origins)]
+    for origin in origins:
+        if not origin_host(origin):
+            hint = "Write it like https://name[:port]."
+            raise ConfigurationError(f"{quoted(origin)} is no origin.", hint=hint)
+    reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
-    # Behind a proxy everybody looks like this machine.
+    # Behind a proxy, every request seems to come from this machine.
     lets_in = f"Being reached as {quoted(foreign[0])}" if foreign else ""
     if is_loopback(host):
         names += _LOOPBACK
@@ -215,14 +227,11 @@ def _host_name(text: str) -> str:
     return match[1]
 
 
-def _origin_host(text: str) -> str:
+def origin_host(text: str) -> str:
+    """The host of an origin; "" if the text is no origin."""
     match = _ORIGIN.fullmatch(text.lower())
     host = _HOST.fullmatch(match[1]) if match else None
-    if host is None:
-        raise ConfigurationError(
-            f"{quoted(text)} is no origin.", hint="Write it like https://name[:port]."
-        )
-    return host[1]
+    return host[1] if host else ""
 
 
 def principal(scope: Mapping[str, Any]) -> Principal:
@@ -234,7 +243,7 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """Whether a request may go on. `headers`: lower-case name to all its values. Pure."""
+    """The `Principal` of a request, or why it is refused. `headers`: names in lower case. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
@@ -246,12 +255,12 @@ def judge(
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
         return _refused(403, "origin", "Requests from that Origin are not taken.")
     if settings.own_login and path == "/" and _is_opened(method, headers):
-        # What it asked for is for programs.
+        # "/" itself is for programs.
         return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "Requests from other sites are not taken.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
-        # Whoever is behind the proxy looks as local as the proxy.
+        # Anybody behind the proxy seems to be on this machine.
         return _refused(403, "proxy", "Behind a proxy this server needs a token.")
     lengths = headers.get("content-length", [])
     if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
@@ -275,7 +284,7 @@ def _refused(status: int, word: str, text: str, elsewhere: str = "") -> Refused:
 def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
     if all(site in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
         return True
-    # A link elsewhere may open the page: it holds nothing, and its script asks by itself.
+    # A link on another site may open the page: it has no data until its own script asks.
     opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
     return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
 
@@ -292,32 +301,24 @@ def _needs_no_token(settings: GuardSettings, path: str) -> bool:
 
 
 def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused | None:
-    alone = len(settings.callers) < 2
-    known = [
-        *((Principal(n, alone=alone, known=True), t) for n, t in settings.callers.items()),
-        *((Principal(n, approves=True, known=True), t) for n, t in settings.approvers.items()),
-    ]
-    if not values or not known:
+    if not values or not settings.principals:
         return None
     scheme, _, given = values[0].partition(" ")
-    found = None
-    for who, token in known:  # all are compared, so that time tells nothing
-        if hmac.compare_digest(hashed(given.strip()), hashed(token)):
-            found = who
+    found = settings.principals.get(hashed(given.strip()))
     if found is None or len(values) > 1 or scheme.lower() != "bearer":
         return _refused(401, "token", "The bearer token is not the right one.")
     return found
 
 
 def hashed(secret: str) -> bytes:
-    """The hash of a secret: only this is kept and compared. A lone surrogate, which JSON can hold,
-    is hashed too, so that it is simply a wrong secret."""
+    """The hash of a secret; only this is kept and compared. A lone surrogate, which JSON can hold,
+    is hashed too and so counts as a wrong secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 class Guard:
-    """ASGI wrapper around everything the server answers. Refused requests, those of `app` too, go
-    on record in `refusals`."""
+    """ASGI wrapper around all that the server answers. Requests that are refused, here or by `app`,
+    are recorded in `refusals`."""
 
     def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app
@@ -326,7 +327,7 @@ class Guard:
         self._of_programs: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI. Nothing here speaks anything but HTTP."""
+        """See ASGI. Only HTTP is checked."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -342,7 +343,7 @@ class Guard:
             first, who = verdict, Principal()
         else:
             first, who = await self._whole_body(receive), verdict
-        # People come by the page, or by a program of their own with an approver's token.
+        # Requests of people are those to the page and those with an approver's token.
         program = not who.approves and not _needs_no_token(self._settings, scope["path"])
         if program and self._is_busy(who.name) and not isinstance(first, Refused):
             text = "Too many requests of programs are open. Nothing was executed; try again later."
@@ -360,8 +361,8 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether a caller of this token has to wait. Where there are several, none may keep
-        more than half busy."""
+        """Whether a program with this token has to wait. If there are several tokens, each may use
+        at most half of the slots."""
         most = self._settings.most_of_programs
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
@@ -384,7 +385,7 @@ class Guard:
 
 
 def _take_origin_form(scope: Scope) -> None:
-    """Split an absolute request target: its path stays, and its host replaces Host (RFC 9112, 3.2.2)."""
+    """Split an absolute request target: keep its path, put its host into Host (RFC 9112, 3.2.2)."""
     if match := _ABSOLUTE.fullmatch(scope.get("raw_path") or b""):
         host, path = match.groups()
         scope["raw_path"] = path or b"/"
@@ -394,7 +395,7 @@ def _take_origin_form(scope: Scope) -> None:
 
 
 def handing_on(first: Message, receive: Receive) -> Receive:
-    """A `receive` that begins with a message which was read already."""
+    """A `receive` that first returns a message which was read already."""
     pending = [first]
 
     async def replay() -> Message:
@@ -404,7 +405,7 @@ def handing_on(first: Message, receive: Receive) -> Receive:
 
 
 async def _drained(receive: Receive) -> None:
-    # A connection that is closed with bytes still unread is reset, and the answer with it.
+    # Closing a connection with unread bytes resets it, and the client loses the answer.
     left = _DRAIN_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):

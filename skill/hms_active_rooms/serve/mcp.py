@@ -1,16 +1,30 @@
-"""The MCP server: the contract's tools, asking by elicitation, the skill's files to read.
+"""The MCP server: the contract's tools, asking by elicitation, and the skill's files as resources.
 
-It speaks the handshake era of the protocol (asks during the call) and the one of 2026-07-28
-(asks by returning the call), over HTTP and stdio.
+It speaks the older versions of the protocol, which begin with a handshake (it asks during the
+call), and that of 2026-07-28 (it returns the question, and the client calls again), over HTTP and
+stdio.
+
+In a later round the row that was asked about is looked up; what has ended is told, never sent
+again. A client may keep an answer and later give it to another question. So a decision names its
+question by the digest, and counts for no other; a declined form names no question and can only
+reject. A client that answers for its person cannot be stopped: the record says "client", and
+`elicit=False` is for people who do not trust their client.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import logging
+import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import mcp_types as types
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
@@ -22,29 +36,47 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hms_active_rooms import __version__
 from hms_active_rooms.capability import Tool, capability
+from hms_active_rooms.errors import ActiveRoomsError, InvalidCall, JournalError
+from hms_active_rooms.gate.actions.change import StateChange
+from hms_active_rooms.gate.approval import Approve, BadAnswerError, Reject
 from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal import Journal
-from hms_active_rooms.gate.journal.records import KEPT
+from hms_active_rooms.gate.journal.records import KEPT, Action, Way
+from hms_active_rooms.gate.view import describe
 from hms_active_rooms.serve.app import Entry, Lifespan, at_work
-from hms_active_rooms.serve.callers import IDLE_S, TWICE, Sessions
-from hms_active_rooms.serve.calls import MCP_DATA, input_schema
-from hms_active_rooms.serve.guard import principal
-from hms_active_rooms.serve.mcp_calls import answer
+from hms_active_rooms.serve.callers import IDLE_S, TWICE, Caller, Sessions, caller
+from hms_active_rooms.serve.calls import (
+    MCP_DATA,
+    UNSETTLED,
+    Answer,
+    input_schema,
+    open_call,
+    read,
+    settle,
+    tell,
+    where_to_approve,
+)
+from hms_active_rooms.serve.decisions import NoAnswer, already_decided, decide_and_run, meanwhile
+from hms_active_rooms.serve.guard import hashed, principal
+from hms_active_rooms.serve.problems import place_of
 from hms_active_rooms.tools.active_rooms import hints
+from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
+from hms_active_rooms.untrusted import quoted
 
 Context = ServerRequestContext[Any, Any]
 
 NAME: Final = "active-rooms-mcp"  # the contract's namespace; a test compares
 PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0
-"""How long after its question's deadline an answer is told that it is late."""
+"""For how long after a question's deadline a client that answers is told that it is late."""
 
 _NOTHING: Final = (
     "The answer was given for another call, or too long ago: it decides nothing, and nothing was "
@@ -62,7 +94,7 @@ INSTRUCTIONS: Final = (
 
 
 def listed(tool: Tool) -> types.Tool:
-    """A tool of the contract as MCP lists it."""
+    """A tool of the contract in MCP's form."""
     told = hints(tool)
     return types.Tool(
         name=tool.name,
@@ -81,9 +113,9 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """The server, without a transport. `page`: address of the approvals page, told to those who wait;
-    `guides`: the skill's files to read, by path ("references/examples/x.py"); `elicit`: whether
-    people are asked through their client, which could answer for them."""
+    """The server, without a transport. `page`: address of the approvals page, told to callers that
+    wait; `guides`: the skill's files to offer, by path ("references/examples/x.py"); `elicit`:
+    whether people are asked through their client, which could answer for them."""
     files = {}
     for name, text in (guides or {}).items():
         kind = _KINDS.get(PurePosixPath(name).suffix, "text/plain")
@@ -125,8 +157,8 @@ def build_server(
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
-    # The state a client carries between rounds is sealed: it cannot make one up. What is too late
-    # the journal tells; a state that is refused here decides nothing and tells little.
+    # The state that a client carries between rounds is sealed, so a client cannot forge it. A late
+    # answer gets here, and the journal tells that it is late; a refused state decides nothing.
     ttl_s = toolkit.gate.policy.approval_ttl_s + _LATE_S
     key = _shared_key(toolkit.gate.journal)
     security = RequestStateSecurity(keys=[key], ttl=ttl_s)
@@ -147,7 +179,7 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 
 def _shared_key(journal: Journal) -> bytes:
-    """The key that seals request states: one for all servers of a journal, now and later."""
+    """The key that seals request states: the same for all servers of a journal, now and later."""
     place = f"{KEPT}key of MCP request states"
     with journal.write() as tx:
         tx.ask(place, [secrets.token_hex(32)])  # the first one stays
@@ -155,12 +187,12 @@ def _shared_key(journal: Journal) -> bytes:
 
 
 def entry(server: Server[Any]) -> Entry:
-    """The server over HTTP. Host, Origin, token and size are the guard's."""
+    """The MCP server over HTTP. The guard checks Host, Origin, token and size."""
     manager = StreamableHTTPSessionManager(app=server, session_idle_timeout=IDLE_S)
     transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
-        # A session, and the state between rounds, belong to the token that began them.
+        # A session, and the state between rounds, belong to the token they began with.
         if name := principal(scope).name:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=name, scopes=[]))
         await transport(scope, receive, send)
@@ -170,8 +202,8 @@ def entry(server: Server[Any]) -> Entry:
 
 
 async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
-    """The server over standard input and output, until the input ends. `gate` is its tools';
-    `lifespans` is what else runs meanwhile."""
+    """Serve MCP over standard input and output until the input ends. `gate`: that of the server's
+    toolkit; `lifespans`: contexts that are open meanwhile."""
     open_now: set[object] = set()
 
     async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -189,3 +221,337 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
     server.middleware.insert(0, once_each)
     async with at_work(gate, lifespans), stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+# --- one call, or one round of it ------------------------------------------------------------------
+
+WAY: Final[Way] = "elicitation"
+KEY: Final = "approval"
+"""The name of the question among the inputs that a client is asked for."""
+
+MOST_QUESTIONS: Final = 5
+"""How many questions about one call; then the action waits for a person elsewhere."""
+
+MAX_REASON_CHARS: Final = 500
+
+PROGRESS_S: Final = 15.0
+"""Seconds between progress reports while a person is asked; without, clients give up after 60 s."""
+
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
+
+LATE: Final = "it was given for another question. Too late, nothing is sent"
+"""Why an answer does not count: it names another question, or answers another one's form."""
+
+_NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
+
+_POLL_S: Final = 0.5
+_AFTER: Final = "after_the_call"
+MOST_LATE: Final = 100
+"""Our choice: so many cancelled calls with one token can still be answered. Each reads the journal
+until its question is over, and cancelling costs a client nothing."""
+
+_late: dict[asyncio.Task[_Heard], str] = {}
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+class _Asked(BaseModel):
+    """The question that a client answers, as a request state: its row, the digest of what was
+    shown, and how many questions there were about this call so far."""
+
+    action: str
+    digest: str
+    count: int
+
+
+def _form(digest: str) -> dict[str, Any]:
+    """The form that a client shows below this digest's question. Each decision names the digest;
+    people see `enumNames`. No default, so that nobody approves by pressing Enter."""
+    reason = {"title": "Reason", "description": "Told to the model when you reject."}
+    decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
+    return {
+        "type": "object",
+        "properties": {
+            "decision": {
+                "type": "string",
+                **decision,
+                "enum": [_names("reject", digest), _names("approve", digest)],
+                "enumNames": ["Reject: nothing is sent", "Approve what is shown"],
+            },
+            "reason": {"type": "string", **reason, "maxLength": MAX_REASON_CHARS},
+        },
+        "required": ["decision"],
+    }
+
+
+def _names(word: str, digest: str) -> str:
+    """A decision with the name of its question: 128 bits of the digest, so that nobody can make two
+    questions with the same name."""
+    return f"{word} {digest[:32]}"
+
+
+def _decision(action: str, content: Mapping[str, object] | None, digest: str) -> object:
+    """A client's answer, in the form that `Gate.decide` takes; None if the person decided nothing.
+    `action`: "accept" (`content` is the form), "decline" or "cancel"."""
+    if action == "cancel":
+        return None
+    if action == "decline":
+        return Reject()
+    given = dict(content or {})
+    reason = given.pop("reason", None) or ""
+    decision = given.pop("decision", None)
+    if action != "accept" or given or not isinstance(reason, str):
+        return BadAnswerError("the form has other fields than decision and reason")
+    if decision == _names("approve", digest):
+        return Approve(digest)
+    if decision == _names("reject", digest):
+        return Reject(reason[:MAX_REASON_CHARS])
+    if isinstance(decision, str) and _NAMED.fullmatch(decision):
+        return BadAnswerError(LATE)
+    return BadAnswerError("the decision is none of the form's")
+
+
+async def answer(
+    gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
+) -> types.CallToolResult | types.InputRequiredResult:
+    """Answer one call, or one round of it. `page`: address of the approvals page; `elicit`: whether
+    a client is asked, and may answer, for its person. Raises MCPError if there is no such tool, or
+    for an unexpected exception."""
+    if params.name not in ARGUMENTS:
+        raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
+    try:
+        call = checked(params.name, params.arguments or {})
+        info = context.session.client_params
+        given = info.client_info.name if info else "client"
+        # The name becomes one plain word. If that changes it, a hash is added, since a client with
+        # the same name can be told what this one asked for.
+        name = _NOT_IN_A_NAME.sub("_", given[:400])[:40] or "unnamed"
+        name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
+        who = caller("mcp", name, context.request)
+        if isinstance(call, StateChange):
+            # The client tells what was decided; which person it asked is not known.
+            change = _Change(gate, page, elicit, context, who, by=f"client {name}")
+            return await change.answer(call, params)
+        return _result(await read(gate, params.name, call, who, table=True))
+    except ActiveRoomsError as error:
+        return _error(error)
+    except MCPError:
+        raise
+    except Exception as error:  # noqa: BLE001  # no graph's interrupt passes here
+        # The dispatcher of the older protocol would send the exception's text to the client.
+        _log.error("failed %s: %s", params.name, place_of(error))
+        raise MCPError(
+            types.INTERNAL_ERROR, "The server failed. What was executed is in the journal."
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What became of a question, or of a call about which nobody was asked yet."""
+
+    action: Action  # the newest row of the call
+    unused: str = ""  # why the answer decided nothing; "" if it decided
+    overruled: str = ""  # the action that was asked about, if another decision on it counts
+    closed: bool = False  # do not ask again: the person decided nothing, or cannot be asked
+    shown: bool = False  # it is recorded already that the question is shown
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One state-changing call, or one round of it. `by`: who decides, for the record."""
+
+    gate: Gate
+    page: str
+    elicit: bool
+    context: Context
+    caller: Caller
+    by: str
+
+    @property
+    def _modern(self) -> bool:
+        # Whether the server asks by returning the question, and the client calls again.
+        return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    def _can_ask(self) -> bool:
+        told = self.context.session.client_capabilities
+        ability = told.elicitation if told and self.elicit else None
+        if ability is None or (ability.form is None and ability.url is not None):
+            return False
+        return self._modern or self.context.session.can_send_request
+
+    async def answer(
+        self, call: StateChange, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        """What became of the call, or the question for the client's person."""
+        before = None
+        if params.request_state:
+            before = _Asked.model_validate_json(params.request_state)  # it was sealed by us
+        began, count = (None, before.count) if before else (self.gate.journal.now(), 0)
+        can_ask, overruled, heard = self._can_ask(), "", None
+        if before:
+            given = (params.input_responses or {}).get(KEY) if self.elicit else None
+            with suppress(InvalidCall):  # the journal has no such row: a new call
+                heard = await self._answered(before.action, before.digest, given)
+        if heard is None:
+            shown = WAY if can_ask and count < MOST_QUESTIONS else None
+            action, is_new = await open_call(self.gate, call, self.caller, shown)
+            heard = _Heard(action, shown=is_new and shown is not None)
+        while True:
+            action, overruled = heard.action, heard.overruled or overruled
+            if action.state in UNSETTLED:
+                action = await self._with_progress(action.id, settle(self.gate, action))
+            may_ask = can_ask and not heard.closed and count < MOST_QUESTIONS
+            if action.state != "proposed" or not may_ask:
+                return _result(await self._told(action, began, overruled))
+            count += 1
+            if not heard.shown:
+                await self.gate.asked(action, WAY)
+            words, form = self._question(action, heard.unused), _form(action.digest)
+            if self._modern:
+                asked = _Asked(action=action.id, digest=action.digest, count=count)
+                question = types.ElicitRequestFormParams(message=words, requested_schema=form)
+                return types.InputRequiredResult(
+                    input_requests={KEY: types.ElicitRequest(params=question)},
+                    request_state=asked.model_dump_json(),
+                )
+            heard = await self._ask_now(action, words, form)
+
+    def _question(self, action: Action, before: str) -> str:
+        """The question; no other has this text. `before`: why the last answer did not count."""
+        last = f"The last answer decided nothing: {before}.\n" if before else ""
+        text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        text += f" (action {action.id}, digest {action.digest[:12]})."
+        if not self.page:
+            return text
+        return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
+
+    async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
+        """Ask during the call. If the client cancels the call, often after its own timeout, the
+        person still sees the form, and the answer counts while the question is open."""
+        given_up = asyncio.Event()
+        hearing = asyncio.create_task(self._hear(action, words, form, given_up))
+        async with meanwhile(self._say_that_it_waits()):
+            try:
+                return await asyncio.shield(hearing)
+            except asyncio.CancelledError:
+                given_up.set()
+                # Nobody awaits this task's error; the row tells what happened.
+                hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
+                if list(_late.values()).count(self.caller.token) < MOST_LATE:
+                    _late[hearing] = self.caller.token
+                    hearing.add_done_callback(_late.pop)
+                else:
+                    hearing.cancel()
+                raise
+
+    async def _hear(
+        self, action: Action, words: str, form: dict[str, Any], given_up: asyncio.Event
+    ) -> _Heard:
+        session, number = self.context.session, self.context.request_id
+        asking = asyncio.create_task(session.elicit_form(words, form, number))
+        decided = asyncio.create_task(self._until_decided(action))
+        try:
+            await asyncio.wait({asking, decided}, return_when=asyncio.FIRST_COMPLETED)
+            response = await asking if asking.done() else None
+        except (MCPError, ValidationError) as error:
+            _log.info("a client could not ask: %s", quoted(str(error), 200))
+            said: Any = {"by": self.by, "way": WAY, "reason": "the client did not ask, or not well"}
+            await asyncio.to_thread(self.gate.journal.note, action.id, "no_answer", **said)
+            response = None
+        finally:
+            for task in (asking, decided):
+                task.cancel()
+            await asyncio.gather(asking, decided, return_exceptions=True)
+        if response is None:  # the client could not ask, or it was decided elsewhere
+            return _Heard(await self.gate.latest(action.id), overruled=action.id, closed=True)
+        if given_up.is_set():
+            about: Any = {"by": self.by, "way": WAY, "reason": response.action}
+            await asyncio.to_thread(self.gate.journal.note, action.id, _AFTER, **about)
+        return await self._answered(action.id, action.digest, response)
+
+    async def _say_that_it_waits(self) -> None:
+        """Report progress while a person is asked, so that the client does not give up."""
+        for count in itertools.count(1):
+            await asyncio.sleep(PROGRESS_S)
+            # The number grows but stays below 1, with which the progress of a role removal begins.
+            progress = 1 - 1 / (count + 1)
+            await self.context.session.report_progress(progress, None, "A person is asked.")
+
+    async def _until_decided(self, action: Action) -> None:
+        while action.state == "proposed":
+            await asyncio.sleep(_POLL_S)
+            action = await self.gate.get(action.id)
+
+    async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
+        """Record what the client answered to this row's question, and run what it approves. Raises
+        InvalidCall if the journal has no such row."""
+        answer = None
+        if is_one := isinstance(response, types.ElicitResult):
+            answer = _decision(response.action, response.content, digest)
+        if answer is None:
+            newest = await self.gate.latest(asked)
+            return _Heard(newest, overruled=asked if newest.id != asked else "", closed=is_one)
+        decide = decide_and_run(self.gate, asked, answer, by=self.by, way=WAY)
+        try:
+            verdict = await self._with_progress(asked, decide)
+        except NoAnswer as error:
+            return _Heard(await self.gate.latest(asked), error.problem)
+        newest, unused = verdict.action, ""
+        if not verdict.counted and newest.state == "proposed":  # another question by now
+            late = BadAnswerError(LATE)
+            unused = (await self.gate.decide(newest.id, late, by=self.by, way=WAY)).problem
+        return _Heard(newest, unused, overruled="" if verdict.counted else asked)
+
+    async def _told(self, action: Action, began: datetime | None, overruled: str) -> Answer:
+        answer = await tell(self.gate, action, began, page=self.page)
+        if answer.repeated and action.decided_way == WAY:
+            events = await asyncio.to_thread(self.gate.journal.events, action.id)
+            if any(event.kind == _AFTER for event in events):
+                late = "The person's answer came after the call had ended."
+                answer = answer.saying(f"{answer.text} {late}")
+        if not overruled or action.state == "proposed":
+            return answer
+        try:
+            verdict = await already_decided(self.gate, await self.gate.get(overruled))
+        except JournalError:
+            return answer  # who decided cannot be read
+        return answer.saying(verdict.text)
+
+    async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
+        """The result of `work`. Meanwhile, report how many people of a role removal are done, by
+        the steps in the journal, since the gate reports nothing while it sends."""
+        told = 0
+
+        async def report() -> None:
+            nonlocal told
+            steps = await asyncio.to_thread(self.gate.journal.steps, action_id)
+            over = sum(state != "sending" for state in steps.values())
+            if over > told:
+                told, total = over, (await self.gate.get(action_id)).shown.total
+                text = f"{over} of {total} people dealt with"
+                await self.context.session.report_progress(over, total, text)
+
+        async def keep_up() -> None:
+            while True:
+                await asyncio.sleep(_POLL_S)
+                await report()
+
+        async with meanwhile(keep_up()):
+            ended = await work
+        if told:  # an error of a report must not replace the result
+            await asyncio.gather(report(), return_exceptions=True)
+        return ended
+
+
+def _result(answer: Answer) -> types.CallToolResult:
+    row, text = answer.action, types.TextContent(text=answer.text)
+    failed = row is not None and row.state == "failed" and row.executed == "no"
+    return types.CallToolResult(content=[text], structured_content=answer.data, is_error=failed)
+
+
+def _error(error: ActiveRoomsError) -> types.CallToolResult:
+    return types.CallToolResult(
+        content=[types.TextContent(text=error.for_model())],
+        is_error=True,
+        _meta={"hms-active-rooms/error": {"code": error.code, "executed": error.executed}},
+    )

@@ -1,8 +1,8 @@
-"""Tells a chat channel or a program of each question that waits for a person: `HMS_NOTIFY_URL`.
+"""Tells a chat channel or a program about each question that waits for a person: `HMS_NOTIFY_URL`.
 
-A notice is marked as told once the receiver took it, and sent again until then, after longer and
-longer pauses while the question waits. Servers that share a journal find there who began the last
-try. No call waits for a receiver, and no redirect takes a notice elsewhere.
+A notice is marked as told once the receiver accepted it. Until then it is sent again while the
+question waits, after longer and longer pauses. The journal holds the tries, for all servers that
+share it. No call waits for a receiver, and redirects are not followed.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ MOST_WAITING: Final = 100
 LOOK_S: Final = 2.0
 _TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 15
-"""After the first try, twice as long after each further one; longer than a try may take."""
+"""Pause after the first try; twice as long after each further one. Longer than a try takes."""
 _LONGEST_PAUSE_S: Final = 600
 _MAX_CHARS: Final = 1500
-"""Discord takes 2,000."""
+"""Discord accepts 2,000."""
 
 _HOSTS: Final[Mapping[str, Form]] = {
     "hooks.slack.com": "slack",
@@ -63,16 +63,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Where notices go."""
+    """Where notices go, and what they say."""
 
     url: str = field(repr=False)  # of the webhook; it is often a secret itself
     form: Form = "json"
-    secret: str = field(default="", repr=False)  # signs each notice; "" for none
-    names: bool = False  # whether the question itself, with names from the room, is told
+    secret: str = field(default="", repr=False)  # signs each notice; "": not signed
+    names: bool = False  # whether a notice has the question, with names from the room
 
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
-    """From `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: nobody is told."""
+    """The settings in `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: no notices."""
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
@@ -101,8 +101,7 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """What the receiver gets about a row that waits. `page`: address of the approvals page, if
-    there is one. Pure."""
+    """The notice about a row that waits. `page`: address of the approvals page, if any. Pure."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
     told = f"{action.tool} waits for approval: {people_count(count)}"
@@ -147,7 +146,7 @@ async def tell_of_questions(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Look for new questions for ever, and send a notice of each. `page`: address of the approvals
-    page, if there is one; `sleep` waits so many seconds."""
+    page, if there is one; `sleep`: awaits a number of seconds."""
     find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
     told = set[str]()
     while True:
@@ -163,7 +162,7 @@ async def tell_of_questions(
 
 
 async def _told(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
-    """Send a notice if it is time for a try; whether it was told by now, by whichever server."""
+    """Send a notice if a try is due. Returns whether one, from any server, was accepted by now."""
     place = f"(notice) {action.id} "
     state = await asyncio.to_thread(_begin, journal, action.id, place)
     if state != "begun":
@@ -180,7 +179,7 @@ async def _told(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "told", "not now"]:
-    """Write down that a try begins, unless it was told, or the last try was lately."""
+    """Record that a try begins, unless the notice was accepted or the last try is too recent."""
     with journal.read() as view:
         if view.asked_at(f"{place}told"):
             return "told"
@@ -188,7 +187,7 @@ def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "to
         tries = [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
     pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
     lately = tries and journal.now() - max(tries) < pause
-    # Decided or too late by now: nobody has to come any more.
+    # A question that was decided or has expired needs nobody.
     waits = row is not None and row.state == "proposed" and not lately
     begun = waits and _put(journal, f"{place}{len(tries)}", journal.now().isoformat())
     return "begun" if begun else "not now"
@@ -200,6 +199,6 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """What runs while a server does, for `serve.app.at_work`; see `notify_settings`."""
+    """The lifespan that sends notices, for `serve.app.at_work`, if they are set up."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

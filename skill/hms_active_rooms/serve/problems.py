@@ -1,7 +1,8 @@
-"""What a refused or failed request is told: problem+json (RFC 9457), one HTTP status for every error.
+"""What the client of a refused or failed request is told: problem+json (RFC 9457), with one HTTP
+status for each kind of error.
 
-No traceback and no text of an error of our own code leaves the server or reaches its log: either
-may hold a secret.
+No traceback and no text of an unexpected exception leaves the server or reaches its log: these may
+hold a secret.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     errors.PolicyRefusal: 403,
     errors.OutcomeUnknown: 502,
     errors.JournalError: 503,
-    # Refused credentials too: they are the server's own, and nothing the caller sent is wrong.
+    # Also for refused credentials: they are the server's, so the caller did nothing wrong.
     errors.ApiError: 502,
     errors.NotActive: 404,
     errors.PeerNotFound: 404,
@@ -48,14 +49,13 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     NoAction: 404,
     StaleDigest: 409,
 }
-"""A class that is not named has the status of its base."""
+"""A class that is not listed has the status of its base class."""
 
 _log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """JSON in ASCII, so that a name from a room can neither control the terminal that shows it
-    nor break the encoding. No cache keeps it."""
+    """JSON in ASCII: a name in it cannot control a terminal or break the encoding. Not cached."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)
@@ -68,8 +68,8 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """A request is answered with a problem. Nothing was executed. `action`: the one that it is
-    about, where another decision came first."""
+    """Raised to answer a request with a problem. Nothing was executed. `action`: the action that
+    the request is about, if another decision came first."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)
@@ -80,16 +80,16 @@ class Refused(HTTPException):
 def problem(
     status: int, code: str, detail: str, hint: str = "", *, executed: Executed = "no", **more: Any
 ) -> Json:
-    """The answer to a request that was refused or failed; `rest.Problem` describes its members."""
+    """The answer to a request that was refused or failed; `rest.Problem` describes its fields."""
     urn, title = f"urn:hms-active-rooms:problem:{code}", HTTPStatus(status).phrase
     told = {"type": urn, "title": title, "status": status, "detail": detail, "code": code}
     return Json(told | {"executed": executed, "hint": hint, **more}, status, media_type=MEDIA_TYPE)
 
 
 async def on_error(request: Request, error: Exception) -> Json:
-    """The error as a problem; a refusal is put on record."""
+    """The answer for an error; a refusal is recorded."""
     answer, code = told(error, request.url.path), getattr(error, "code", "")
-    # A call that the policy refused is on record already, with the room; a list is not.
+    # A call that the policy refused is recorded already, with its room; a list is not.
     noted = code == errors.PolicyRefusal.code and request.method == "POST"
     if answer.status_code in (401, 403) and not noted:
         note(request.scope, code)
@@ -121,13 +121,13 @@ def told(error: Exception, path: str = "") -> Json:
 
 
 def note(scope: Scope, word: str) -> None:
-    """Put a request that is refused on record, without its query: a login link's secret is there."""
+    """Record a refused request, without its query: the secret of a login link is there."""
     client = str((scope.get("client") or ("?", 0))[0])
     scope[KEY].add(word, f"{scope['method'][:10]} {scope['path']}", client)
 
 
 async def failed(_: Request, __: Exception) -> Json:
-    """The answer when our own code failed; Starlette raises the error again behind it."""
+    """The answer after an unexpected exception, which Starlette raises again afterwards."""
     return _unknown(500, "The server failed.")
 
 
@@ -144,12 +144,12 @@ HANDLERS: Final[dict[Any, Any]] = {
     errors.ActiveRoomsError: on_error,
     Exception: failed,
 }
-"""The `exception_handlers` of an application."""
+"""`exception_handlers` for an application."""
 
 
 async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the application for one request: of a bug of ours one line is logged, and a request that
-    the end of the server cuts off is answered."""
+    """Run the application for one request. An unexpected exception is logged in one line, and a
+    request that the server's stop interrupts is answered."""
     started = False
 
     async def noted(message: Message) -> None:
@@ -160,13 +160,12 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
     try:
         await app(scope, receive, noted)
     except asyncio.CancelledError:
-        # The server stops and waits no longer; nothing awaits this task's result.
+        # The server stops and does not wait; nothing awaits this task's result.
         if not started:
             await _unknown(503, "The server stops.")(scope, receive, send)
     except Exception as error:  # noqa: BLE001
-        # A bug can raise anything, so no narrower kind will do: uvicorn, the only caller, would log
-        # its text, which may hold a secret, and no graph's pause passes here. The path
-        # is told without its query for the same reason.
+        # Any exception: uvicorn, the only caller, would log its text, which may hold a secret. (No
+        # graph's interrupt passes here.) The path is logged without its query for the same reason.
         named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
         _log.error("failed %s %s: %s", *named, place_of(error))
         if not started:
@@ -174,27 +173,27 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
 
 
 def place_of(error: BaseException) -> str:
-    """The kind of error and the innermost places of it, without its text. Pure."""
+    """The kind of an error and the innermost lines it passed, without its text. Pure."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body: one JSON object, each key once, by default empty; `Refused` if it is something
-    else, or not said to be JSON."""
+    """The request's body: one JSON object with each key once; {} if it is empty. Raises `Refused`
+    for another body or a Content-Type that is not JSON."""
     body = await request.body()
     kinds = [kind.partition(";")[0].strip() for kind in request.headers.getlist("content-type")]
     if (kinds or body) and [kind.lower() for kind in kinds] != ["application/json"]:
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        # A program in between that decodes it would read another body than we do.
+        # A proxy that decodes the body would read something else than we do.
         raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
     try:
         value = json.loads(
             body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_not_json
         )
-    except (ValueError, RecursionError):  # also what is not UTF-8
+    except (ValueError, RecursionError):  # also for bytes that are not UTF-8
         value = None
     if not isinstance(value, dict):
         raise Refused(400, "malformed_json", "The body is not one JSON object, each key once.")

@@ -67,7 +67,7 @@ Escaped = Annotated[str, AfterValidator(lambda text: escaped(text[:200]))]
 Data = TypeVar("Data", bound=BaseModel)
 
 _BEARERS: Final = {"caller": "Calls tools.", "approver": "Decides on actions."}
-"""Whose tokens are taken; each operation of the document names some of them under `security`."""
+"""The kinds of tokens; each operation of the document lists its own under `security`."""
 
 
 class _Model(BaseModel):
@@ -92,7 +92,7 @@ class Problem(BaseModel):
 
 
 class Approval(_Model):
-    """A yes to exactly what was shown."""
+    """An approval of exactly what was shown."""
 
     digest: Digest = Field(description="Of the request: what is approved.")
     scope: Scope = Field(default="once", description="Calls from outside are approved once each.")
@@ -102,7 +102,7 @@ class Approval(_Model):
 
 
 class Rejection(_Model):
-    """A no."""
+    """A rejection."""
 
     reason: ReasonText = Field(default="", max_length=2000, description="Told to whoever asked.")
     digest: Digest | None = Field(default=None, description="Of the request; may be left out.")
@@ -129,7 +129,7 @@ class Tools(_Model):
 
 
 class ToolAnswer(_Model, Generic[Data]):
-    """What a tool answers."""
+    """The answer to a tool call."""
 
     text: str = Field(description="For a model.")
     data: Data
@@ -161,15 +161,15 @@ class ShownAction(_Model):
 
 
 class DecidedAction(_Model):
-    """What became of a decision that counts."""
+    """The result of a decision that counts."""
 
     text: str
     action: ActionView
 
 
 def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
-    """REST, for `create_app`. The guard stands before it, and knows who calls.
-    `page`: address of the approvals page, told to those who wait; "" when there is none."""
+    """REST, for `create_app`; the guard in front of it knows who calls. `page`: address of the
+    approvals page, told to callers that wait; "" if there is none."""
     rest = _Rest(toolkit, page)
     app = FastAPI(
         title="HMS Active Rooms",
@@ -189,7 +189,7 @@ def rest_entry(toolkit: ActiveRoomsToolkit, page: str = "") -> Entry:
 
     def add(path: str, handler: Any, model: Any, who: Collection[str], **more: Any) -> None:
         more["openapi_extra"] = {"security": [{each: []} for each in who]}
-        if len(who) == 1:  # it changes a room, so a person may have to decide first
+        if len(who) == 1:  # the tool changes a room, so a person may have to decide first
             where = {"Location": {"required": True, "schema": {"type": "string"}}}
             told = "Nothing was executed: a person decides first."
             more["responses"] = {202: {"model": model, "description": told, "headers": where}}
@@ -232,7 +232,7 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
 
 
 class _Read(Request):
-    """A request whose body was read already; where there was none, FastAPI sees an empty object."""
+    """A request with its parsed body in `content`; to FastAPI the body is an empty object."""
 
     content: dict[str, Any]
 
@@ -244,8 +244,8 @@ class _Read(Request):
 
 
 class _Route(APIRoute):
-    """Refuses whoever may not call, what two programs could read differently (a name given twice),
-    and query parameters that `/v1/openapi.json` does not have."""
+    """Refuses callers with the wrong kind of token; headers and parameters given twice, which
+    programs could read differently; query parameters that are not in `/v1/openapi.json`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle, known = super().get_route_handler(), set[str]()
@@ -268,7 +268,7 @@ class _Route(APIRoute):
 
 
 def _check_who(request: Request, taken: Collection[str]) -> None:
-    """`taken`: whose tokens this operation takes, of `_BEARERS`."""
+    """Raises `Refused` if the caller's token is not of a kind in `taken` (see `_BEARERS`)."""
     if principal(request.scope).approves:
         if "approver" not in taken:
             told = "An approver's token does not call what changes a room."
@@ -306,7 +306,7 @@ class _Rest:
             who = caller(WAY, "", request, idempotency_key or "")
             told = await call_tool(self._toolkit, tool.name, arguments, caller=who, page=self._page)
             data = told.data
-            if not told.action:  # a reader's leaves out what is as by default
+            if not told.action:  # add the fields that have their default value
                 data = DATA[tool.name].model_validate(data).model_dump(mode="json")
             content = {"text": told.text, "data": data, "repeated": told.repeated}
             return _pointing(Json(content), told.action)
@@ -356,7 +356,7 @@ class _Rest:
 
 
 def _pointing(answer: Json, action: Action | None) -> Json:
-    """The answer; while the action waits, with its place."""
+    """The answer; while the action waits, with status 202 and a Location."""
     if action is not None and action.state == "proposed":
         answer.status_code = 202
         answer.headers["location"] = f"/v1/actions/{action.id}"
@@ -364,6 +364,6 @@ def _pointing(answer: Json, action: Action | None) -> Json:
 
 
 def _may_read(request: Request) -> Collection[str] | None:
-    """The threads whose actions may be read with this token; None: any."""
+    """The threads whose actions this token may read; None: all."""
     who = principal(request.scope)
     return None if who.approves or who.alone else threads_of(who.name)

@@ -3,8 +3,8 @@
     with running_sim("classroom") as sim:
         client = ActiveRoomsClient(base_url=sim.base_url, ...)
 
-It shares no code with the rest of the package, since it is what the rest is tested
-against. How well each behaviour is known stands in `behaviours.yaml`.
+It shares no code with the rest of the package, since the rest is tested against it.
+`behaviours.yaml` says how well each behaviour of the real API is known.
 """
 
 from __future__ import annotations

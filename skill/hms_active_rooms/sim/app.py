@@ -27,7 +27,7 @@ _NO_FAULT: Final = Fault(kind="latency")
 
 
 class SimApp:
-    """The app of one world, for uvicorn or for httpx.ASGITransport."""
+    """The ASGI app of one world, for uvicorn or for httpx.ASGITransport."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -39,7 +39,7 @@ class SimApp:
         return Control(self.world, self.log, self.faults)
 
     async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
-        """Serve one request; everything outside the control API is logged and may be faulty."""
+        """Serve one request. Outside the control API it is logged, and a fault can hit it."""
         body, more = b"", True
         while more:
             event = await receive()
@@ -47,7 +47,7 @@ class SimApp:
                 return
             body += event.get("body", b"")
             more = event.get("more_body", False)
-        # An absolute-form target, as a client sends it through a proxy, names us first.
+        # A target in absolute form, as a client sends it to a proxy, begins with our address.
         path = re.sub(r"^(?i:https?)://[^/]*", "", scope["path"]) or "/"
         try:
             if path.startswith(f"{PREFIX}/"):
@@ -55,7 +55,7 @@ class SimApp:
             else:
                 await self._serve(scope, path, body, receive, send)
         except asyncio.CancelledError:
-            # The server ends. Who still waits for an answer gets none.
+            # The server ends; clients that still wait get no answer.
             if waiting := _connection(scope):
                 waiting.shutdown(socket.SHUT_RDWR)
             raise
@@ -80,11 +80,11 @@ class SimApp:
         if fault.when == "after":
             await asyncio.sleep(fault.latency_s)
         if fault.kind == "reset":
-            # A TCP reset; what the client has not read by then is lost.
+            # A TCP reset; the client loses what it has not read yet.
             if (accepted := _connection(scope)) is None:
                 raise ConnectionResetError("the simulator broke the connection")
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            accepted.shutdown(socket.SHUT_RD)  # the server reads the end, and closes
+            accepted.shutdown(socket.SHUT_RD)  # the server reads the end and closes
         if fault.kind in ("reset", "hang"):
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -103,7 +103,7 @@ async def _send(
     told |= {} if retry_after_s is None else {"retry-after": retry_after_s}
     raw = [(name.encode(), str(value).encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    # The length is that of the whole: after half of it the server closes the connection.
+    # Content-Length is that of the whole body: the server closes the connection after half of it.
     body = text[: len(text) // 2] if cut else text
     await send({"type": "http.response.body", "body": body, "more_body": cut})
 
@@ -116,8 +116,8 @@ def _parsed(body: bytes) -> Json:
     return parsed
 
 
-# Breaking TCP connections on purpose, whatever server runs the app. In-process use
-# (httpx.ASGITransport) has no connection; there a break is a ConnectionResetError.
+# Breaks TCP connections on purpose, whatever server runs the app. In-process use
+# (httpx.ASGITransport) has no connection; there a ConnectionResetError is raised instead.
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on with zero seconds: closing sends RST instead of FIN."""
@@ -127,7 +127,7 @@ _accepted: WeakValueDictionary[tuple[Any, ...], socket.socket] = WeakValueDictio
 
 
 class Listener(socket.socket):
-    """A listening socket that notes its connections, so that the app may break its own."""
+    """A listening socket that remembers its connections, so that the app can break them."""
 
     def accept(self) -> tuple[socket.socket, Any]:
         accepted, client = super().accept()

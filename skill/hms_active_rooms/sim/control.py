@@ -1,7 +1,7 @@
-"""The control API below /_sim: what people, and not the API, do to a room; and what was seen.
+"""The control API below /_sim: does what people do in a room, sets faults, and shows what was seen.
 
-For tests, demos and evals. It has no authentication, which is why the server binds to
-loopback only. A body is a JSON object whose fields are the arguments of what is called.
+For tests, demos and evals. It has no authentication, so the server binds to loopback only. A body
+is a JSON object with the arguments of the function that is called.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Control:
         return {"now": nanos_text(self._world.now())}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Call what belongs to a path with the fields of the body and the path; status and JSON: what
-        it returns, or the world's time."""
+        """Call the function for a path with the fields of the body and the path. Returns the status
+        and the JSON of its result, or of the world's time if it returns None."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }
@@ -83,7 +83,7 @@ class Control:
         try:
             given = _OBJECT.validate_json(body or b"{}") | ids.groupdict()
             with self._world.lock:
-                rooms = self._world.rooms()  # what is due lands
+                rooms = self._world.rooms()  # runs what is due
                 if "room_id" in signature(run).parameters and not given.get("room_id"):
                     given["room_id"] = next((room.id for room in rooms), "")
                 if isinstance(made := call(**given), Fault):
@@ -111,5 +111,5 @@ def _shown(value: Any) -> object:
     if isinstance(value, datetime):
         return nanos_text(value)
     if callable(value):
-        return True  # the end of a session that is on its way
+        return True  # a session's `ending`: an end was accepted
     return {field.name: getattr(value, field.name) for field in fields(value)}

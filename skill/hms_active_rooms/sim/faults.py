@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from hms_active_rooms.sim.operations import OPERATIONS, UNAUTHORIZED, Answer, error
 from hms_active_rooms.sim.records import Json
@@ -27,28 +27,26 @@ _TEXTS: Final = {
 }
 
 
-class Fault(BaseModel):
+class Fault(BaseModel, extra="forbid", frozen=True):
     """One thing that goes wrong.
 
     Attributes:
-        kind: `latency` (late, else normal), `status` (that status instead of an answer),
-            `unauthorized` (a 401, whatever the token), `reset` (the connection breaks),
-            `hang` (no answer until the client gives up), `truncated` (the body stops half
-            way), `malformed` (the body is no JSON), `oversized` (valid, but padded).
+        kind: `latency` (a late but normal answer), `status` (that status in place of an answer),
+            `unauthorized` (a 401, whatever the token), `reset` (the connection breaks), `hang` (no
+            answer until the client gives up), `truncated` (the body stops half way), `malformed`
+            (the body is no JSON), `oversized` (valid JSON, but padded).
         operation: only this operation, by name.
         method: only this HTTP method.
         path: only paths that match this shell pattern, for example `/v2/*/peers`.
-        times: how often, None for as long as it is set.
-        after: let the first so many matching requests pass.
-        when: `before` or `after` the operation was executed. Damaged bodies are always after.
-        latency_s: wait so long, `when` it says, with any kind.
-        status: for `status`.
-        message: the error text for `status`; by default one that fits it.
-        retry_after_s: sends a Retry-After header with `status`.
-        size_bytes: how large an `oversized` body gets.
+        times: how often it happens; None: until it is removed.
+        after: how many matching requests pass first.
+        when: `before` or `after` the operation is executed. Bodies are always damaged after it.
+        latency_s: seconds to wait, at the time that `when` names, with any kind.
+        status: the status for the kind `status`.
+        message: the error text for `status`; by default the usual text of that status.
+        retry_after_s: sent as a Retry-After header, with `status`.
+        size_bytes: how large the body of `oversized` is.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: FaultKind
     operation: str | None = Field(default=None, pattern=f"^({_NAMES})$")
@@ -65,14 +63,14 @@ class Fault(BaseModel):
 
     @property
     def refusal(self) -> tuple[int, Answer] | None:
-        """The error that is answered in place of what was asked for."""
+        """The error that is answered in place of the result; None for other kinds."""
         if self.kind == "unauthorized":
             return UNAUTHORIZED
         text = _TEXTS.get(self.status, "error") if self.message is None else self.message
         return error(self.status, text) if self.kind == "status" else None
 
     def damaged(self, body: bytes) -> bytes:
-        """What becomes of the body of an answer."""
+        """The body of an answer after this fault."""
         if self.kind == "malformed":
             return b'{"code":200,"message":"message se'
         # White space keeps it valid JSON: only the size is wrong.
@@ -80,13 +78,13 @@ class Fault(BaseModel):
 
     @property
     def executes(self) -> bool:
-        """Whether the operation runs although the answer goes wrong."""
+        """Whether the operation is executed although the answer goes wrong."""
         if self.kind in ("latency", "truncated", "malformed", "oversized"):
             return True
         return self.when == "after" and self.kind != "unauthorized"
 
     def matches(self, operation: str, method: str, path: str) -> bool:
-        """Whether a request is one that this fault is about."""
+        """Whether this fault is about such a request."""
         return (
             self.operation in (None, operation)
             and (self.method is None or self.method.upper() == method)
@@ -104,7 +102,7 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> int:
-        """Set a fault; returns its number."""
+        """Set a fault. Returns its number."""
         with self._lock:
             self._faults[fault_id := next(self._ids)] = fault
             return fault_id
@@ -121,7 +119,7 @@ class Faults:
             self._faults.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """Each with its `id` and how often it `happened`, in the order they were set."""
+        """The faults in the order they were set, each with its `id` and how often it `happened`."""
         with self._lock:
             return [
                 {"id": fault_id, "happened": self._happened[fault_id], **fault.model_dump()}
@@ -129,7 +127,7 @@ class Faults:
             ]
 
     def take(self, operation: str, method: str, path: str) -> Fault | None:
-        """What happens to this request: the fault set first of those that are ready."""
+        """The fault that hits this request: the first that matches and is due; None: no fault."""
         with self._lock:
             matching = [n for n, f in self._faults.items() if f.matches(operation, method, path)]
             self._seen.update(matching)

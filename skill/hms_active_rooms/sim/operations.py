@@ -1,5 +1,5 @@
-"""The operations of the API: what each reads, does and answers. Seven are about active rooms;
-the eighth is the way back from a lock."""
+"""The operations of the API: what each reads, does and answers. Seven are about active rooms; the
+eighth enables a room again after a lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from inspect import signature
-from typing import Final, Literal, cast, get_type_hints
+from typing import Final, Literal, cast
 from urllib.parse import parse_qsl
 
 from hms_active_rooms.sim.records import UNSET_TIME, Delivery, Json, Peer, nanos_text
@@ -28,7 +28,7 @@ Answer = dict[str, Json]
 def update(
     world: World, room_id: str, peer_id: str, *, name: str = "", role: str = "", metadata: str = ""
 ) -> Peer:
-    """Change what is given; an empty value means "leave it". The change is immediate."""
+    """Change what is given, at once; an empty value changes nothing."""
     with world.lock:
         peer = world.peer(room_id, peer_id)
         room, session = world.room(room_id), world.session(room_id)
@@ -37,8 +37,7 @@ def update(
         changes_role = bool(role) and role != peer.role
         if changes_role and room.is_full(role):
             full = "role limit reached"
-            failed: Answer = {"role": role, "error_message": full}
-            world.tell("role.change.failure", room, session, failed, peer)
+            world.tell("role.change.failure", room, session, peer, role=role, error_message=full)
             raise RefusedError(400, full)
         peer.name = name or peer.name
         peer.metadata = metadata or peer.metadata
@@ -47,7 +46,7 @@ def update(
             peer.role = role
             peer.publish(room.roles[role], at, world.ids)
             changed: Answer = {"previous_role": previous, "role_changed_at": at}
-            world.tell("role.change.success", room, session, changed, peer)
+            world.tell("role.change.success", room, session, peer, **changed)
         return peer
 
 
@@ -83,7 +82,7 @@ def send(
 def remove(
     world: World, room_id: str, *, peer_id: str = "", role: str = "", reason: str = ""
 ) -> None:
-    """Accept a removal. Whom it hits now is gone a moment later."""
+    """Accept a removal. The peers whom it hits now are gone a moment later."""
     if not peer_id and not role:
         raise RefusedError(400, "invalid input")
     room, session = world.room(room_id), world.session(room_id)
@@ -93,13 +92,13 @@ def remove(
 
 
 def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> None:
-    """Accept the end of the session. It closes a moment later; a lock holds at once."""
+    """Accept the end of the session, which closes a moment later. A lock holds at once."""
     room = world.room(room_id)
     asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
     if room.session is None:
-        never: Answer = {"session_id": "", "session_started_at": UNSET_TIME}
-        failed: Answer = {"error_code": 404, "error_message": "session not found"}
-        world.tell("room.end.failure", room, None, {**asked, **never, **failed})
+        never: Answer = {"session_id": "", "session_started_at": UNSET_TIME, "error_code": 404}
+        never["error_message"] = "session not found"
+        world.tell("room.end.failure", room, None, **asked, **never)
     session = world.session(room_id)
     room.enabled = room.enabled and not lock
 
@@ -107,7 +106,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
         if room.session is not session:
             return
         session.ending = None
-        world.tell("room.end.success", room, session, asked, at=at)
+        world.tell("room.end.success", room, session, None, at, **asked)
         # Dropping the last peer closes the session.
         for peer in list(session.peers.values()):
             world.drop(room, session, peer, "peer kicked", reason, at)
@@ -117,7 +116,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
 
 
 def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
-    """Let people join a room, or not. A running session goes on either way."""
+    """Allow or block joins. A running session goes on either way."""
     if enabled is not None:
         world.set_enabled(room_id, enabled)
     room = world.room(room_id)
@@ -130,10 +129,10 @@ _SHOWN: Final[Answer] = {
     "recording": None,
     **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
 }
-"""A room as it is shown when it is enabled; what is not simulated has this value."""
+"""The fields of a room in the answer of `enable`; fields that are not simulated have this value."""
 
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
-"""Who ended a room, when it was asked for through the API."""
+"""Who ended a room, for an end that was asked for through the API."""
 
 
 def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
@@ -159,7 +158,7 @@ def retrieve(world: World, room_id: str) -> Answer:
 
 
 def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "") -> Answer:
-    """The peers, filtered by what is given, by peer id."""
+    """The peers that match the given filters, by peer id."""
     # Go prints maps in the order of their keys.
     peers = sorted(world.session(room_id).peers.items())
     shown: Answer = {
@@ -174,26 +173,23 @@ def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "")
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """What a whole path looks like whose ids stand in braces."""
+    """A pattern that matches a whole path, with a group for each id in braces."""
     return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation."""
-
-    name: str  # how faults and the request log call it
+    name: str  # its name for faults and in the request log
     method: Literal["GET", "POST"]
     path: str
-    # Takes the ids in the path, and as keywords what the query or the body may set.
+    # Takes the ids in the path, and as keywords the fields of the query or the body.
     run: Callable[..., Answer | Peer | Delivery | None]
-    says: str = ""  # the message of the answer, where that is no object of the room
+    says: str = ""  # the message of the answer; "": the answer is an object of the room
 
     def fields(self) -> dict[str, type]:
-        """Names and types of what it reads."""
-        types = get_type_hints(self.run)
-        known = signature(self.run).parameters.values()
-        return {each.name: types[each.name] for each in known if each.kind is each.KEYWORD_ONLY}
+        """By name, the types of the fields that the operation reads."""
+        known = signature(self.run, eval_str=True).parameters.values()
+        return {each.name: each.annotation for each in known if each.kind is each.KEYWORD_ONLY}
 
 
 _ROOM: Final = "/active-rooms/{room_id}"
@@ -215,7 +211,7 @@ _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS
 
 
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
-    """The operation for a path, with the ids in it."""
+    """The operation for a method and a path, with the ids in the path; None if there is none."""
     for operation, pattern in _PATTERNS:
         if operation.method == method and (match := pattern.fullmatch(path)):
             return operation, match.groupdict()
@@ -229,17 +225,17 @@ def answer(
     query: str,
     body: bytes,
 ) -> tuple[int, Answer]:
-    """Run what `find` found: status and JSON, for refusals too."""
+    """Run what `find` found. Returns status and JSON, for refusals too."""
     if found is None:
         return error(404, "not found")
-    if not is_valid(authorization, world.settings, world.wall_clock()):
+    if not is_valid(authorization, world.settings, world.clock()):
         return UNAUTHORIZED
     operation, ids = found
     known = _FIELDS[operation.name]
     with world.lock:
         try:
             world.room(ids["room_id"])
-            # The first of several values counts, as in Go's Query().Get.
+            # If a field occurs several times, the first counts, as in Go's Query().Get.
             fields: Mapping[str, str | bool] = dict(parse_qsl(query, keep_blank_values=True)[::-1])
             if operation.method == "POST":
                 fields = read_body(body, known)
@@ -253,7 +249,7 @@ def answer(
 
 
 def error(status: int, message: str) -> tuple[int, Answer]:
-    """The status, and the documented shape of an error."""
+    """The status, and an error body of the documented shape."""
     return status, {"code": status, "message": message}
 
 
@@ -270,15 +266,15 @@ def _no_constant(name: str) -> object:
     raise RefusedError(400, _BADLY_FORMED)  # NaN and Infinity: Python reads them, Go does not
 
 
-# Objects come as tuples of pairs, so that a key that stands twice is seen; whole numbers as
-# floats, since Python refuses to read very long ones.
+# Objects are read as tuples of pairs, to notice a key that occurs twice; whole numbers as floats,
+# since Python refuses very long ones.
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=tuple, parse_int=float, parse_constant=_no_constant
 )
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """The known fields of a JSON object that are set; everything else is ignored."""
+    """The known fields of a JSON object that are set; all others are ignored."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")
@@ -298,7 +294,7 @@ def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
         if not isinstance(value, known[name]):
             raise _wrong_type(name)
         if isinstance(value, str):
-            # Half a surrogate pair is no character: Go puts U+FFFD there.
+            # Half a surrogate pair is no character: Go replaces it by U+FFFD.
             value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         found[name] = value
     if text[end:]:

@@ -1,4 +1,4 @@
-"""What the simulated world is made of: ids and times, rooms, roles, sessions, peers, tracks."""
+"""The parts of the simulated world: ids and times, rooms, roles, sessions, peers, tracks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pydantic
 from pydantic import AfterValidator, Field
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""Anything JSON can say."""
+"""Any JSON value."""
 
 Medium = Literal["audio", "video", "screen"]
 PeerKind = Literal["regular", "sip"]
@@ -21,13 +21,13 @@ PeerKind = Literal["regular", "sip"]
 MAX_S: Final = 1e9  # thirty years: no clock overflows
 
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
-"""A span of the world's time."""
+"""A span of the world's time, in seconds."""
 
 PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]
-"""An id that a path of the API can carry."""
+"""An id that can stand in a path of the API."""
 
 UNSET_TIME: Final = "0001-01-01T00:00:00Z"
-"""How Go prints a time that was never set."""
+"""How Go writes a time that was never set."""
 
 
 def seconds_text(moment: datetime) -> str:
@@ -57,7 +57,7 @@ class IdSource:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def uuid_for(self, label: str) -> str:
-        """The UUID that belongs to a label, whatever was drawn before."""
+        """The UUID for a label, whatever ids were made before."""
         return IdSource(f"{self._seed}/{label}").uuid()
 
     def extra_ns(self) -> int:
@@ -65,14 +65,14 @@ class IdSource:
         return self._random.randrange(1000)
 
     def restart(self) -> None:
-        """Begin again: the next ids are the first ones."""
+        """Start again: the next ids are the first ones."""
         self._random.seed(self._seed)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of the room's template. `publishes` decides a peer's tracks ("screen": it may share one);
-    at most `max_peers` hold it at once."""
+    """A role of the room's template. `publishes` decides which tracks a peer has ("screen": it may
+    share one); at most `max_peers` peers have the role at once."""
 
     name: str
     publishes: tuple[Medium, ...] = ()
@@ -86,7 +86,7 @@ def _differ(roles: tuple[Role, ...]) -> tuple[Role, ...]:
 
 
 RoomId = Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")]
-"""An id that 100ms could have given, or none."""
+"""An id as 100ms makes them, or ""."""
 
 Roles = Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(_differ)]
 """The roles of a room's template."""
@@ -106,7 +106,7 @@ class Track:
 
     @property
     def medium(self) -> Medium:
-        """What of a role's `publishes` it is."""
+        """The medium in a role's `publishes` that this track is."""
         return "screen" if self.source == "screen" else self.type
 
 
@@ -115,8 +115,8 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of one user. The same user id may be there several times. Of a ghost the
-    connection is gone, but the server has not noticed yet."""
+    """One connection of one user; a user id may be there several times. A ghost's connection is
+    gone, but the server has not noticed yet."""
 
     id: str
     name: str
@@ -130,17 +130,17 @@ class Peer:
     ghost: bool = False
 
     def wire(self) -> dict[str, Json]:
-        """As the peer list shows it: exactly six keys, no tracks."""
+        """The peer as the peer list shows it: exactly six keys, no tracks."""
         return {key: getattr(self, key) for key in _LISTED}
 
     def wire_with_tracks(self) -> dict[str, Json]:
-        """As retrieving or updating one peer shows it."""
+        """The peer as retrieving or updating one shows it."""
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that a role does not allow, and start those that it adds.
+        """Stop the tracks that the role does not allow, and start those that it adds.
 
-        Audio and camera share a stream; a screen has its own, and starts only when asked to.
+        Audio and camera share a stream. A screen has its own, and starts only with `shares_screen`.
         """
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
@@ -169,18 +169,16 @@ class Session:
     opened: datetime
     created_at: str
     peers: dict[str, Peer] = field(default_factory=dict)  # who is listed now, by peer id
-    left: list[Peer] = field(
-        default_factory=list
-    )  # who was listed earlier, the first to leave first
+    left: list[Peer] = field(default_factory=list)  # who was listed before, in order of leaving
     ended_at: str = ""  # empty while it runs
-    # Set while an accepted end has not landed yet; calling it lands it.
+    # Set while an accepted end has not closed the session yet; calling it does that.
     ending: Callable[[datetime], None] | None = None
 
 
 @dataclass(slots=True)
 class Room:
-    """A room of the account. Enabled (may people join?) and active (is somebody in?) are
-    independent."""
+    """A room of the account. It can be enabled (people may join) or not, and active (people are in
+    it) or not, in any combination."""
 
     id: str
     name: str
@@ -194,15 +192,15 @@ class Room:
     past_sessions: list[Session] = field(default_factory=list)
 
     def is_full(self, role: str) -> bool:
-        """Whether a role holds as many listed peers as the template allows."""
+        """Whether as many listed peers have the role as the template allows."""
         limit, listed = self.roles[role].max_peers, self.session.peers if self.session else {}
         return limit is not None and sum(p.role == role for p in listed.values()) >= limit
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One accepted message: to which peer id or role (empty for everyone), and the ids of who got it
-    and of who missed it, because their connection is gone."""
+    """One accepted message: its target (a peer id or role; "" for everyone), the ids of the peers
+    who got it, and of those who missed it because their connection is gone."""
 
     seq: int
     at: str

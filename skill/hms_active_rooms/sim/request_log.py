@@ -1,4 +1,4 @@
-"""The record of every API request: what came in, whether it was executed, what went out.
+"""Records every API request: what came in, whether it was executed, what went out.
 
 It never holds a header, so no token. Tests and evals read from it what was really sent.
 """
@@ -15,17 +15,15 @@ from hms_active_rooms.sim.records import Json
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request."""
-
     seq: int  # 1, 2, 3 in the order of arrival
-    at: str  # by the world's time
+    at: str  # the world's time
     operation: str  # its name, empty for an unknown path or method
     method: str
     path: str
     query: str  # undecoded
-    body: Json  # parsed; its text if it is not JSON; None if there is none
-    status: int | None = None  # of the answer; None while there is none, or when it never came
-    executed: bool = False  # the world did what was asked, whatever the client heard of it
+    body: Json  # parsed; as text if it is not JSON; None if there is none
+    status: int | None = None  # of the answer; None while there is none, or if none is sent
+    executed: bool = False  # the world did what was asked, whatever answer the client got
     fault: str = ""  # the kind of fault that hit it, empty for none
 
 
@@ -37,7 +35,7 @@ class RequestLog:
         self._changed = threading.Condition()
 
     def begin(self, **arrived: Any) -> LoggedRequest:
-        """Add a request that has arrived, with its fields but `seq`."""
+        """Add a request that has arrived; `arrived`: its fields except `seq`."""
         with self._changed:
             entry = LoggedRequest(len(self._entries) + 1, **arrived)
             self._entries[entry.seq] = entry
@@ -45,7 +43,7 @@ class RequestLog:
             return entry
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
-        """Add what has become known about a request, unless the log was cleared meanwhile."""
+        """Add fields that are known now to a request, unless the log was cleared meanwhile."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:
@@ -61,7 +59,7 @@ class RequestLog:
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
     ) -> tuple[LoggedRequest, ...]:
-        """What was logged, once it looks as wanted; TimeoutError if it does not in time."""
+        """The entries, once they are as `wanted`. Raises TimeoutError if they are not in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: wanted(self.entries()), timeout_s):
                 raise TimeoutError(f"no such requests within {timeout_s:g} s")

@@ -1,4 +1,4 @@
-"""Scenes: the format of a scene file, the built-in ones, and how a scene becomes a world."""
+"""Scenes: the format of a scene file, the built-in scenes, and how a scene becomes a world."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hms_active_rooms.sim.records import IdSource, PeerKind, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
@@ -31,12 +31,11 @@ class SceneError(ValueError):
     """A scene cannot be used. The text names the file and the place in it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room. `id` is for scenes of your own; the built-in ones have theirs."""
+    """The room of a scene. `id` is for your own scenes; built-in scenes have fixed ids."""
 
     name: str
     id: RoomId = ""
@@ -45,8 +44,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` of them with `{n}` in the name and the user id. A text is repeated so
-    many `..._times`, to make a very long one."""
+    """One person, or `count` people with `{n}` in name and user id. A text is repeated as often as
+    its `..._times` says, to make a very long one."""
 
     name: str
     role: str
@@ -84,10 +83,10 @@ class Scene(_Part):
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """A built-in scene by name, or a scene file of your own by path (ending in .yaml).
+    """A built-in scene by name, or your own scene file by path (ending in .yaml).
 
     Raises:
-        SceneError: no such scene; the file cannot be read, is no YAML, or says something unknown.
+        SceneError: no such scene, or the file cannot be read, is no YAML or has unknown parts.
     """
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
@@ -96,12 +95,9 @@ def load_scene(scene: str | Path) -> Scene:
         path = Path(__file__).parent / "scenes" / f"{scene}.yaml"
     try:
         data: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-    except OSError as missing:
-        raise SceneError(f"{path}: {missing.strerror}") from None
-    except UnicodeDecodeError as bad:
-        raise SceneError(f"{path}: not UTF-8 (byte {bad.start})") from None
-    except yaml.YAMLError as bad:
-        raise SceneError(f"{path}: {' '.join(str(bad).split())}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as bad:
+        reason = " ".join(str(bad).split())
+        raise SceneError(f"{path} cannot be read as YAML in UTF-8: {reason}") from None
     if not isinstance(data, dict):
         raise SceneError(f"{path}: a scene is a mapping with about, room and people")
     try:
@@ -119,7 +115,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of a scene's room: its own, the built-in scene's, or one made from the name."""
+    """The id of a scene's room: its own, the built-in scene's, or one made from its name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 
@@ -130,8 +126,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """A world with the scene's room and people in it: a scene, or one by `load_scene`. Same scene,
-    same ids. `settings` and `clock` (None: the machine's) are those of `World`."""
+    """A world with the room and people of a scene, or of the scene that `load_scene` finds. The
+    same scene gives the same ids. `settings` and `clock` (None: the machine's): see `World`."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     told = {} if clock is None else {"clock": clock}
@@ -141,11 +137,11 @@ def build_world(
 def _populate(world: World, scene: Scene) -> None:
     room = world.add_room(name=scene.room.name, id=room_id_of(scene), roles=scene.room.roles)
     seen: Counter[str] = Counter()
-    # Whoever came first joins first: it is their join that opens the session.
+    # In the order in which they came, since the first one opens the session.
     for person in sorted(scene.people, key=lambda person: -person.minutes_ago):
         name, user_id, peer_id = person.name, person.user_id, ""
         if person.count == 1:
-            # A peer's id depends on the name alone, so that editing a scene keeps the others'.
+            # The peer id depends only on the name, so that editing a scene keeps the ids of others.
             seen[name] += 1
             label = f"{name}/{seen[name]}"
             user_id = user_id or world.ids.uuid_for(f"user/{label}")

@@ -1,4 +1,4 @@
-"""Running the simulator: in a thread of this process, or without a port."""
+"""Runs the simulator in a thread of this process, or without a port."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
 
 KEEP_ALIVE_S: Final = 75
-"""Longer than clients keep idle connections, so that it is never us who close under a request."""
+"""Longer than clients keep idle connections, so that none is closed during a request."""
 
 
 class ServerError(RuntimeError):
@@ -29,15 +29,15 @@ class ServerError(RuntimeError):
 
 
 class Simulation:
-    """A simulator of one world at an origin.
+    """A simulator of one world, reached at one origin.
 
     Attributes:
-        app: its ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
+        app: the ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
         base_url, control_url: of the API, with /v2, and of the control API, with /_sim.
         room_id: the scene's room.
         world: the state; its methods are safe from any thread.
-        faults, log: what is set to go wrong, and the request log with `wait_until`.
-        access_key, secret: of the account.
+        faults, log: the faults that are set, and the request log with `wait_until`.
+        access_key, secret: the account's credentials.
     """
 
     def __init__(self, world: World, origin: str) -> None:
@@ -54,12 +54,12 @@ class Simulation:
 
     def management_token(self) -> str:
         """A management token that is valid for seven days."""
-        return sign(self.world.settings, self.world.wall_clock())
+        return sign(self.world.settings, self.world.clock())
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
-    """A simulator that listens nowhere: only a transport to its `app` reaches it. SceneError: the
-    scene cannot be used."""
+    """A simulator without a port: only a transport to its `app` reaches it. Raises SceneError if
+    the scene cannot be used."""
     return Simulation(build_world(scene), "http://localhost")
 
 
@@ -72,8 +72,7 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """A simulator in a thread of this process. It listens when the block begins, and is gone
-    when it ends.
+    """A simulator in a thread of this process, which listens while the block runs.
 
     Args:
         scene: a built-in scene's name, the path of a scene file, or a scene.
@@ -83,12 +82,12 @@ def running_sim(
 
     Raises:
         SceneError: the scene cannot be used.
-        ServerError: it cannot listen there.
+        ServerError: the simulator cannot listen there.
     """
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)
-    # The socket listens already: who connects now is served as soon as the loop runs.
+    # The socket listens already: a client that connects now is served once the loop runs.
     with _listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
         sim = Simulation(world, f"http://{address}:{listener.getsockname()[1]}")
@@ -99,12 +98,12 @@ def running_sim(
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # an answer that is cut off on purpose is no error here
+            log_level="critical",  # answers that are cut off on purpose are no errors
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=0,  # hung requests do not keep it from ending
+            timeout_graceful_shutdown=0,  # do not wait for hung requests
             server_header=False,
-            proxy_headers=False,  # a connection is known by its client's real address
+            proxy_headers=False,  # connections are found by the client's real address
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="sim", daemon=True)
@@ -122,7 +121,7 @@ def paste_lines(sim: Simulation) -> list[str]:
 
 
 def environment(sim: Simulation) -> dict[str, str]:
-    """The same as variables. Without a token: beside a key pair it would not be used."""
+    """`paste_lines` as variables. Without a token, which a client with a key pair ignores."""
     return {
         "HMS_BASE_URL": sim.base_url,
         "HMS_ACCESS_KEY": sim.access_key,
@@ -132,16 +131,16 @@ def environment(sim: Simulation) -> dict[str, str]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. The control API has no authentication, hence loopback only."""
+    """A listening socket; only on loopback, since the control API has no authentication."""
     loopback = host == "localhost"
     with suppress(ValueError):
         loopback = loopback or ipaddress.ip_address(host).is_loopback
     if not loopback:
         raise ServerError(f"cannot listen on {host!r}: it is not a loopback address")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms.
+    # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
     listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # Lets a restart have the port at once; a port somebody listens on stays refused.
+    # A restart can use the port at once; a port that somebody listens on is still refused.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -1,4 +1,4 @@
-"""What a simulated account is set up with, and the management tokens that it takes."""
+"""The settings of a simulated account, and the management tokens that it accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 import jwt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Settings:
     max_message_bytes: int = 4096  # longest message in UTF-8
     token_leeway_s: float = 5.0  # clock difference forgiven when a token is checked
     access_key: str = "sim-access-key"
-    # Signs tokens. HS256 wants 32 bytes, and some clients' libraries insist on it.
+    # Signs tokens. Some libraries of clients insist on the 32 bytes of HS256.
     secret: str = "sim-secret-that-guards-a-simulation"  # noqa: S105
     account_id: str = "627cdddff2e4e30487862ad1"
     app_id: str = "627cdddff2e4e30487862ad2"
@@ -31,23 +31,21 @@ class Settings:
 _JWS: Final = jwt.PyJWS(algorithms=["HS256"])
 
 
-class _Claims(BaseModel):
-    # JSON as Python reads it may say Infinity, and a token until then would never expire.
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
+class _Claims(BaseModel, strict=True, allow_inf_nan=False):
+    # Python's JSON allows Infinity, with which a token would never expire.
     access_key: str
     type: Literal["management"]
     version: Literal[2]
     iat: float
-    exp: float = Field(lt=253402300800)  # in the year 10000 nothing is a time any more
+    exp: float = Field(lt=253402300800)  # Python has no times after the year 9999
     nbf: float = 0.0
 
 
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """A token for the simulated account. With other arguments it is one that the API must refuse:
-    the kind "app" (people join with it), or a lifetime that is over."""
+    """A token for the simulated account. With other arguments it is one that the API refuses: of
+    the kind "app" (with which people join), or with a `lifetime_s` that is over."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,
@@ -62,7 +60,7 @@ def sign(
 
 
 def is_valid(authorization: str | None, settings: Settings, now: datetime) -> bool:
-    """Whether an Authorization header carries a management token of the account."""
+    """Whether an Authorization header has a valid management token of the account."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return False

@@ -1,8 +1,8 @@
 """The state behind the simulated API: rooms, sessions, peers, and how they change.
 
-No HTTP here and no background task. What takes a moment in the real service (removals, endings,
-ghosts) is dated and lands when somebody looks. Every public method takes the lock, so the server's
-thread and a test may share a world.
+No HTTP here and no background task. What takes a moment in the real service (removals, ends,
+ghosts) is scheduled, and happens when the state is next read. Every public method takes the lock,
+so the server's thread and a test can share a world.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,7 +36,7 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """The world does not do that; `status` and `message` are the API's own."""
+    """The world refuses; `status` and `message` are what the API answers."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
@@ -47,15 +47,16 @@ class World:
     """One simulated account.
 
     Args:
-        setup: fills the world, now and again at each `reset()`.
+        setup: fills the world, now and at each `reset()`.
         settings: delays, switches and credentials.
-        clock: the wall clock, aware and in UTC; the world's time is this plus what was advanced.
-        ids: where ids come from.
+        clock: the wall clock, aware UTC; the world's time is this plus the time advanced.
+        ids: makes the ids.
 
     Attributes:
+        clock: the wall clock, by which tokens are checked.
         lock: hold it while using a `Room`, `Session` or `Peer` that a method returned.
         deliveries: every accepted message and who got it.
-        webhooks: every event since the setup, in the shapes the real service posts.
+        webhooks: every event since the setup, in the shapes that the real service posts.
     """
 
     def __init__(
@@ -71,27 +72,23 @@ class World:
         self.lock = threading.RLock()
         self.deliveries: list[Delivery] = []
         self.webhooks: list[dict[str, Json]] = []
-        self._clock = clock
+        self.clock = clock
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
-        # When, in which order, what, and whether somebody asked for it through the API.
+        # When, a sequence number, what happens, and whether it was requested through the API.
         self._due: list[tuple[datetime, int, Callable[[datetime], None], bool]] = []
         self._order = itertools.count()
         self.reset()
 
     # Time
 
-    def wall_clock(self) -> datetime:
-        """The real time, which tokens are checked against."""
-        return self._clock()
-
     def now(self) -> datetime:
-        """The world's present moment."""
-        return self._clock() + self._ahead
+        """The world's present time."""
+        return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
-        """Let time pass, thirty years in all at most."""
+        """Let time pass; at most thirty years in all."""
         if advance_s < 0:
             raise ValueError("time only goes forward")
         with self.lock:
@@ -102,23 +99,23 @@ class World:
             self._land()
 
     def settle(self) -> None:
-        """Land every removal and ending that was asked for. Ghosts stay until their time."""
+        """Let every requested removal and end happen. Ghosts stay until their time."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]
             if asked_for:
                 self._ahead += max(max(asked_for) - self.now(), timedelta())
-                self._land(max(asked_for))
+                self._land()
 
     def reset(self) -> None:
-        """Back to the state after the setup: same rooms, same people, same ids."""
+        """Go back to the state after the setup: same rooms, same people, same ids."""
         with self.lock:
             self._rooms.clear()
             self._due.clear()
             self._ahead = timedelta()
             self.ids.restart()
             self._setup(self)
-            # What happened before anybody could watch is scenery, not an event.
+            # The events of the setup are not kept.
             self.webhooks.clear()
             self.deliveries.clear()
 
@@ -150,7 +147,7 @@ class World:
             return list(self._rooms.values())
 
     def room(self, room_id: str) -> Room:
-        """A room of the account, whoever is in it."""
+        """A room of the account, with or without people in it."""
         with self.lock:
             self._land()
             room = self._rooms.get(room_id)
@@ -174,7 +171,7 @@ class World:
         return peer
 
     def peers(self, room_id: str) -> list[Peer]:
-        """Copies of who is listed in a room now, in the order they joined; nobody if idle."""
+        """Copies of the peers listed in a room now, in the order they joined; [] if it is idle."""
         with self.lock:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []
@@ -199,13 +196,13 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Somebody joins, or joined `ago_s` seconds ago; the first one opens a session. Empty ids are
-        new UUIDs; a screen is shared only if the role may."""
+        """Somebody joins, or joined `ago_s` seconds ago; the first one opens a session. Empty ids
+        become new UUIDs. A screen is shared only if the role allows it."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
             if room.session is not None and room.session.ending is not None:
-                # An end without a lock lets people in at once, into a new session.
+                # After an end without a lock, people can join at once, in a new session.
                 room.session.ending(self.now())
             peer = Peer(
                 id=peer_id or self.ids.uuid(),
@@ -221,8 +218,7 @@ class World:
             unknown = role not in room.roles
             if unknown or (room.session is not None and peer.id in room.session.peers):
                 failure = "role not allowed" if unknown else "duplicate peer id"
-                failed: Mapping[str, Json] = {"type": kind, "error_message": failure}
-                self.tell("peer.join.failure", room, None, failed, peer)
+                self.tell("peer.join.failure", room, None, peer, type=kind, error_message=failure)
                 raise RefusedError(400, failure)
             if room.is_full(role):
                 raise RefusedError(400, "role limit reached")
@@ -230,21 +226,20 @@ class World:
             peer.joined_at = nanos_text(at, self.ids.extra_ns())
             peer.publish(room.roles[role], peer.joined_at, self.ids, shares_screen=shares_screen)
             session.peers[peer.id] = peer
-            self.tell("peer.join.success", room, session, {"type": kind}, peer, at)
+            self.tell("peer.join.success", room, session, peer, at, type=kind)
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Somebody leaves by their own will, or (`abrupt`) their connection breaks: a ghost stays
-        listed until the server notices."""
+        """Somebody leaves; or (`abrupt`) their connection breaks, and a ghost stays listed."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
             left = [peer for session in sessions for peer in session.left if peer.id == peer_id]
             is_listed = room.session is not None and peer_id in room.session.peers
             for gone in [] if is_listed else left[:1]:
-                never: Mapping[str, Json] = {"left_at": UNSET_TIME, "duration": 0}
-                failed: Mapping[str, Json] = {"type": gone.kind, "error_message": "Peer not joined"}
-                self.tell("peer.leave.failure", room, None, {**never, **failed}, gone)
+                never: dict[str, Json] = {"left_at": UNSET_TIME, "duration": 0, "type": gone.kind}
+                failed = "Peer not joined"
+                self.tell("peer.leave.failure", room, None, gone, **never, error_message=failed)
             peer = self.peer(room_id, peer_id)
             drop = partial(self.drop, room, self.session(room_id), peer)
             if not abrupt:
@@ -261,12 +256,13 @@ class World:
         kind: str,
         room: Room,
         session: Session | None,
-        more: Mapping[str, Json],
         peer: Peer | None = None,
         at: datetime | None = None,
+        /,
+        **more: Json,
     ) -> None:
-        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0; `more`
-        is what this kind tells besides the fields of session and peer."""
+        """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
+        `more`: what this kind of event has besides the fields of session and peer."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -282,47 +278,43 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Let `happens(at)` run at the first look after that moment. `requested`: somebody asked for
-        it through the API (a removal, an ending); a ghost times out by itself."""
+        """Run `happens(at)` when the state is first read after that moment. `requested`: whether
+        somebody asked for it by the API (an end, not a ghost's timeout)."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
     def drop(
         self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
-        """Take a peer off the list; the last one closes the session. Twice is once."""
+        """Take a peer off the list, if it is there; the last one closes the session."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)
-        left: Mapping[str, Json] = {
-            "type": peer.kind,
-            "left_at": nanos_text(at),
-            "duration": int((at - peer.joined).total_seconds()),
-            "reason": reason,
-            "message": message,
-        }
-        self.tell("peer.leave.success", room, session, left, peer, at)
+        lasted = int((at - peer.joined).total_seconds())
+        left: dict[str, Json] = {"type": peer.kind, "left_at": nanos_text(at), "duration": lasted}
+        left |= {"reason": reason, "message": message}
+        self.tell("peer.leave.success", room, session, peer, at, **left)
         if not session.peers:
             self._close(room, session, at)
 
     def _open(self, room: Room, at: datetime) -> Session:
         session = Session(self.ids.object_id(), at, nanos_text(at, self.ids.extra_ns()))
         room.session = session
-        self.tell("session.open.success", room, session, {}, at=at)
+        self.tell("session.open.success", room, session, None, at)
         return session
 
     def _close(self, room: Room, session: Session, at: datetime) -> None:
         room.session = None
         room.past_sessions.append(session)
         session.ended_at = nanos_text(at)
-        stopped: Mapping[str, Json] = {
-            "session_duration": int((at - session.opened).total_seconds()),
+        lasted = int((at - session.opened).total_seconds())
+        ended: dict[str, Json] = {
+            "session_duration": lasted,
             "session_stopped_at": session.ended_at,
         }
-        self.tell("session.close.success", room, session, stopped, at=at)
+        self.tell("session.close.success", room, session, None, at, **ended)
 
-    def _land(self, until: datetime | None = None) -> None:
-        until = until or self.now()
-        while self._due and self._due[0][0] <= until:
+    def _land(self) -> None:
+        while self._due and self._due[0][0] <= self.now():
             at, _, happens, _ = heapq.heappop(self._due)
             happens(at)

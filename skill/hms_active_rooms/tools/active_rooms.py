@@ -32,18 +32,18 @@ from hms_active_rooms.tools.roster import (
 )
 
 Answered = tuple[str, dict[str, Any]]
-"""Text for the model, and the data as plain values."""
+"""A text for the model, and the data as plain JSON values (LangChain's artifact)."""
 
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
-"""Ways of deciding that are not the tools' own: the model is told that somebody else decided."""
+"""Ways of deciding outside the tools: the model is told who decided."""
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool with the models' own schemas, whose function is told the tool call's id."""
+    """A StructuredTool with the argument model's own schema; its function is told the call's id."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:
-        """The argument model itself: LangChain's copy of it would allow unknown fields."""
+        """The argument model itself: LangChain's copy of the model would allow unknown fields."""
         assert isinstance(self.args_schema, type)
         assert issubclass(self.args_schema, BaseModel)
         return self.args_schema
@@ -57,12 +57,12 @@ class ActiveRoomsTool(StructuredTool):
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        # InjectedToolCallId would do this too, but then a plain tool.invoke({...}) raises. The
+        # InjectedToolCallId would pass the id too, but makes a plain tool.invoke({...}) raise. The
         # function parses the arguments, so they are not parsed here.
         return (), {"arguments": tool_input, "tool_call_id": tool_call_id}
 
     def _filter_injected_args(self, tool_input: dict[str, Any]) -> dict[str, Any]:
-        # None is injected; LangChain's own looks all annotations up anew at each call.
+        # No argument is injected; LangChain's method would look up all annotations at each call.
         return tool_input
 
     @property
@@ -75,8 +75,8 @@ class ActiveRoomsTool(StructuredTool):
 
 
 def _with_id(given: Any) -> Any:
-    """The tool's input as it is. A tool call without an id is refused here: LangGraph cannot hand
-    back its result, and would say so only after the request was sent."""
+    """The tool's input, unchanged. Raises InvalidCall for a tool call without an id: LangGraph
+    cannot return its result, and would say so only after the request was sent."""
     if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
         raise InvalidCall("The tool call has no id.")
     return given
@@ -88,6 +88,7 @@ def build_tools(
     """The tools, in the contract's order.
 
     Args:
+        gate: what all calls go through.
         confirm: asks a person where no graph can pause.
         requester: who asks, for the journal.
     """
@@ -105,8 +106,8 @@ def build_tools(
     async def change(call: Arguments, call_id: str | None) -> Answered:
         assert isinstance(call, StateChange)
         place = place_of(ensure_config())
-        # A node may invoke the tool without a call id; it must be the same when it runs again.
-        # Outside a graph nothing runs again, and the same id is another call.
+        # In a graph the identity must be the same when the task runs again, also if a node gives no
+        # call id. Outside a graph nothing runs again, and an id used twice means two calls.
         identity = (call_id or "") if place.task else str(uuid4())
         origin = Origin(place.thread or nowhere, place.task, identity, requester)
         return report(await perform(gate, call, origin, place, confirm))
@@ -116,21 +117,14 @@ def build_tools(
 
 
 async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
-    """Who a call asks about, and the tokens that telling it may cost."""
+    """The peers that a call asks for, and how many tokens the answer may cost."""
     everyone = await gate.peers(call.room_id)
-    found = select(
-        everyone,
-        role=call.role,
-        user_id=call.user_id,
-        name=call.name,
-        limit=call.limit,
-        offset=call.offset,
-    )
-    return found, default_budget(call.limit)
+    return select(everyone, **call.model_dump(exclude={"room_id"})), default_budget(call.limit)
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """What the model reads about an action, or about what stopped a call, and the full record.
+    """What the model reads about an action, or about the error that stopped its call, and the full
+    record.
 
     Raises:
         ToolException: the call failed, and was surely not executed.
@@ -162,8 +156,8 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
         return blocking.run(acall(arguments, tool_call_id))
 
     for each in (call, acall):
-        # LangChain works both out at each call, to find a parameter for the config. It is in the
-        # context too.
+        # Without both, LangChain searches the function at each call for a config parameter. The
+        # functions read the config from the context instead.
         setattr(each, "__signature__", signature(each))  # noqa: B010 - declared nowhere
         no_type_check(each)
 
@@ -180,7 +174,7 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
 
 
 def hints(tool: Tool) -> dict[str, Any]:
-    """The contract's hints, flat, under the names LangChain's MCP adapters use."""
+    """The contract's hints as a flat dict, under the names that LangChain's MCP adapters use."""
     return {
         "title": tool.name.removeprefix("hms-").replace("-", " ").capitalize(),
         "readOnlyHint": tool.hints.read_only,

@@ -1,4 +1,4 @@
-"""The tools' arguments: the readers here, the state-changing calls from the gate."""
+"""The arguments of all tools: of the reading ones here, of the others from the gate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ROWS: Final = 100
 
 
 def _whole(value: object) -> object:
-    """2.0 as 2: to JSON both are integers, and some providers send every number as a double."""
+    """2.0 as 2: both are integers in JSON, and some providers send every number as a double."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -39,7 +39,7 @@ class ListPeers(Arguments):
     limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ROWS)] = Field(
         default=DEFAULT_ROWS, description="At most 100; default 50."
     )
-    # Python refuses to write a number of thousands of digits.
+    # Bounded, since Python refuses to print a number of thousands of digits.
     offset: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1_000_000)] = Field(
         default=0, description="Rows to skip."
     )
@@ -50,11 +50,11 @@ ARGUMENTS: dict[str, type[Arguments]] = {
     "hms-list-peers": ListPeers,
     **CALLS,
 }
-"""Tool name of the contract to its argument model; a test holds that the names agree."""
+"""By tool name, the argument model; a test holds that the names are those of the contract."""
 
 
 def checked(tool: str, arguments: object) -> Arguments:
-    """The arguments of a call.
+    """The validated arguments of a call.
 
     Raises:
         InvalidCall: there is no such tool, or an argument is wrong.

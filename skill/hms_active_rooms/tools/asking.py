@@ -1,10 +1,10 @@
-"""How a tool asks a person: by interrupt inside a graph, else by the callback. With neither, nobody
-is asked and nothing is sent.
+"""How a tool asks a person: inside a graph by interrupt, else by the callback. Without either,
+nobody is asked and nothing is sent.
 
-Threat: a graph re-runs a node from its start on every resume and hands out saved answers by
-position, so an answer can meet a question it was not given for. Invariant: the journal records
-which questions were asked at which position of a graph task; on a re-run each saved answer meets
-those very questions, whose digests it has to name.
+Threat: on every resume LangGraph runs a node again from its start and hands out the saved answers
+by position, so an answer can meet a question that it was not given for. Invariant: the journal
+records which questions were asked at which position of a graph task. When the task runs again, each
+saved answer meets those questions, and has to name their digests.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,22 +50,22 @@ from hms_active_rooms.gate.view import question
 if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
-# LangGraph's private key for the saver a task runs under. If it is ever renamed, tools
-# find no checkpointer and refuse, and the test that holds this name fails.
+# LangGraph's private config key for a task's checkpointer. If LangGraph renames it, tools find no
+# checkpointer and refuse, and the test that holds this name fails.
 _CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
 MAX_QUESTIONS: Final = 20
-"""Times that one graph task asks; a longer run of bad answers ends in a refusal."""
+"""How many times one graph task asks; after more invalid answers the action is rejected."""
 
 _HEARD: Final = "heard "
-"""How the name of a question's answer begins that was decided on."""
+"""Prefix of the record that an answer to a question was decided on."""
 
 _UNANSWERED: Final = "unanswered "
-"""How a question's name begins that was decided elsewhere, and the graph went on without an answer."""
+"""Prefix of the record that a question was decided elsewhere, without an answer in the graph."""
 
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3
-"""Times that one run of a subgraph asks about one call before it counts as one without memory."""
+"""A subgraph that asked this often about one call in one run counts as without memory."""
 
 NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
 _ANOTHER = Refuse(ANOTHER_ASKS)
@@ -80,8 +81,8 @@ class Place:
 
     Attributes:
         thread: LangGraph thread id.
-        task: checkpoint namespace, the same each time this task is run again.
-        can_interrupt: a checkpointer is there to keep the pause.
+        task: checkpoint namespace, the same each time this task runs again.
+        can_interrupt: whether a checkpointer can keep the graph paused.
         approver: who answers interrupts, from `configurable["approver"]`.
     """
 
@@ -91,11 +92,11 @@ class Place:
     approver: str
 
     def position(self, number: int) -> str:
-        """The journal's name of the n-th question of this task."""
+        """The place, in the journal, of this task's question with this number."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """How the names of all questions of this run of a subgraph begin; "" outside one."""
+        """Prefix of the places of all questions in this run of a subgraph; "" if there is none."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -121,26 +122,26 @@ def place_of(config: RunnableConfig) -> Place:
 
 
 def outside() -> str:
-    """A new thread name, for the journal, when a tool is called outside any thread of a graph."""
+    """A new thread name for the journal, for calls outside a graph's thread."""
     return f"{NOWHERE}{uuid4()}"
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """The per-call interrupt value: `question`, and LangChain's keys of this shape."""
+    """The interrupt value for one call: `question`, with LangChain's keys for this shape."""
     return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
 
 
 Pause = Callable[[Sequence[ApprovalRequest]], Sequence[object]]
-"""Shows questions by one `interrupt`, and returns an answer to each.
+"""Shows questions in one `interrupt`, and returns one answer for each.
 
 Raises:
-    GraphInterrupt: the graph pauses; nobody has answered yet.
-    BadAnswerError: what came is no answer to these questions.
+    GraphInterrupt: nobody has answered yet; the graph pauses.
+    BadAnswerError: the answer does not fit these questions.
 """
 
 
 class Interrupts:
-    """The questions of one graph task, one after the other."""
+    """The questions of one graph task, asked one after the other by `pause`."""
 
     def __init__(self, gate: Gate, place: Place, pause: Pause) -> None:
         self._gate, self._place, self._pause = gate, place, pause
@@ -150,8 +151,8 @@ class Interrupts:
         self._problems: dict[str, str] = {}
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """The newest rows of calls, by `call_key`. In the same write each saved answer meets the
-        questions it was given for.
+        """The newest row of each call, by `call_key`. In the same transaction, each saved answer is
+        decided on for the questions it was given for.
 
         Raises:
             GraphInterrupt: an answer is still missing.
@@ -162,11 +163,11 @@ class Interrupts:
         pause: GraphInterrupt | None = None
         with self._gate.journal.write() as tx:
             latest = {key: _unbroken(tx.latest, key) for key in keys}
-            # A row that cannot be read is left out: proposing its call again says why.
+            # A row that cannot be read is left out; proposing its call again raises the reason.
             rows = {key: row for key, row in latest.items() if isinstance(row, Action)}
             calls = {row.call_key for row in rows.values()}
-            # Every question is put again, whatever became of it: LangGraph hands out the saved
-            # answers in order, and one that is not fetched goes to the next who asks.
+            # Every question is put again, even a decided one: LangGraph hands out the saved answers
+            # in order, and an answer that is not fetched here would go to the next question.
             while rows and pause is None:
                 place = self._place.position(self._number)
                 if tx.asked_at(_UNANSWERED + place):
@@ -184,11 +185,11 @@ class Interrupts:
                     if any(isinstance(r, Action) and r.state == "proposed" for r in found):
                         pause = nobody_answered
                     else:
-                        # A person decided already: elsewhere, or for the same call before this one
-                        # in this task. A second no would be heard after the saved yes was used.
+                        # A person has decided already, elsewhere or for the same call earlier in
+                        # this task. Later runs must not take another answer for it.
                         tx.ask(_UNANSWERED + place, items)
                     continue
-                # Heard once, however often the task is run again; another answer is heard too.
+                # Each answer is decided on once, however often the task runs again.
                 said = hashlib.sha256(repr(answers).encode(errors="replace")).hexdigest()
                 if tx.ask(f"{_HEARD}{said} {place}", items):
                     self._hear(tx, rows, items[::2], answers)
@@ -199,14 +200,12 @@ class Interrupts:
     def _hear(
         self, tx: Writing, rows: dict[str, Action], ids: Sequence[str], answers: Sequence[object]
     ) -> None:
-        by, policy = self._by, self._gate.policy
+        by = self._by
         for action_id, answer in zip(ids, answers, strict=True):
             with skip_if_broken(action_id):
-                decided = record_decision(
-                    tx, action_id, answer, by=by, way="interrupt", policy=policy
-                )
+                decided = record_decision(tx, action_id, answer, by=by, way="interrupt")
                 newest = decided.newest
-                # A call can run the row of another one, which was held back.
+                # A call can run the row of an earlier call that was held back.
                 same = [key for key, one in rows.items() if one.call_key == newest.call_key]
                 rows |= dict.fromkeys(same, newest)
                 self._problems[newest.id] = decided.problem
@@ -214,13 +213,13 @@ class Interrupts:
     def _shown(self, action_id: str, row: object, problem: str) -> ApprovalRequest:
         if isinstance(row, Action) and not row.contradiction:
             return self._gate.request(row, problem)
-        # Broken by now: an empty question, so that the others keep their places.
+        # A broken row gets an empty question, so that the other questions keep their positions.
         now, nobody = self._gate.journal.now(), Impact("", "", 0)
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin) -> Action:
-        """`Gate.propose` of the one call of this task that asks; its question is recorded with its
-        row, unless the row needs none."""
+        """`Gate.propose` for a task with one call. If the row needs a person, the question is
+        recorded in the same transaction."""
         forgets = await self._has_forgotten(content_of(call))
         shown: Way | None = None if forgets else "interrupt"
         first = self._place.position(0)
@@ -229,7 +228,7 @@ class Interrupts:
         return action
 
     async def _has_forgotten(self, content: str) -> bool:
-        # A subgraph without a checkpointer starts anew with each answer, forgets it, and asks again.
+        # A subgraph without a checkpointer starts anew with each answer, loses it, and asks again.
         run = self._place.subgraph()
 
         def asked() -> bool:
@@ -242,7 +241,7 @@ class Interrupts:
         return self._forgets
 
     async def drive(self, actions: Sequence[Action]) -> list[Action | ActiveRoomsError]:
-        """`Gate.drive_all`, asking here.
+        """`Gate.drive_all`, asking by interrupt.
 
         Raises:
             GraphInterrupt: the graph pauses to ask.
@@ -258,7 +257,7 @@ class Interrupts:
             recorded, self._on_record = self._on_record, False
             refusal = None if recorded else await asyncio.to_thread(self._record, requests)
         if refusal is None:
-            self._answers(requests)  # pauses, as nobody has seen these questions yet
+            self._answers(requests)  # raises GraphInterrupt: nobody has answered these yet
         stale = BadAnswerError("the answer was there before the question")
         return [refusal or stale for _ in requests]
 
@@ -282,14 +281,15 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Propose, ask, run: the whole life of one state-changing tool call.
+    """Propose one state-changing call, ask about it and run it. Returns its newest row.
 
     Raises:
         GraphInterrupt: the graph pauses to ask.
-        ActiveRoomsError: refused, or the room or the journal cannot be read.
+        ActiveRoomsError: the call is refused, or the room or the journal cannot be read.
     """
     if place.can_interrupt:
-        # A graph can make one call twice in a message: the second must find the first one's answer.
+        # One message can hold the same call twice; the second one must find the answer to the
+        # first.
         async with _one_at_a_time(call_key(call, origin)):
             return await _interrupting(gate, call, origin, place)
     shown: Way | None = None if confirm is None else "callback"
@@ -315,18 +315,29 @@ async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Pl
 
 
 def _by_callback(gate: Gate, confirm: Confirm) -> Callable[[ApprovalRequest], Awaitable[object]]:
-    """Asks until the deadline; whatever else comes back, nothing is approved."""
+    """Asks by the callback until the deadline. An answer that is no decision rejects the action."""
 
     async def ask(request: ApprovalRequest) -> object:
         if request.problem:
             return Refuse(f"the answer was not understood: {request.problem}")
-        left_s = (request.deadline - gate.journal.now()).total_seconds()
+        left_s, over = (request.deadline - gate.journal.now()).total_seconds(), threading.Event()
+
+        def answered() -> object:
+            answer: object = confirm(request)
+            if inspect.isawaitable(answer) or not over.is_set():
+                return answer
+            # Nobody waits for it any more; that it came is on record.
+            with gate.journal.write() as tx:
+                record_decision(tx, request.action_id, answer, by="callback", way="callback")
+            return None
+
         try:
             async with asyncio.timeout(max(left_s, 0)):
-                answer: object = await asyncio.to_thread(confirm, request)
+                answer = await asyncio.to_thread(answered)
                 if inspect.isawaitable(answer):
                     answer = await answer
         except TimeoutError:
+            over.set()
             return Refuse("nobody answered in time")
         return Refuse("the answer was not understood") if answer is None else answer
 
@@ -342,10 +353,10 @@ _running: dict[tuple[int, str], object] = {}
 
 @asynccontextmanager
 async def _one_at_a_time(key: str) -> AsyncIterator[None]:
-    """Keeps two questions about one call from being asked (at most once is the journal's work). Not a
-    lock: the two may be on different event loops, or in a child after a fork."""
+    """Makes calls with the same key take turns, so that the same question is not asked twice. No
+    asyncio lock: the calls may be on different event loops, or in a forked child."""
     place, mine = (os.getpid(), key), object()
-    # One step under the interpreter's lock: whoever's object is in there has the turn.
+    # `setdefault` is atomic: the call whose object is in the dict has the turn.
     while _running.setdefault(place, mine) is not mine:  # noqa: ASYNC110 - maybe on another loop
         await asyncio.sleep(_POLL_S)
     try:

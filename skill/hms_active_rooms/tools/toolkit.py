@@ -1,10 +1,11 @@
-"""One object that holds client, policy, journal and gate, and gives the tools."""
+"""One object that holds client, policy, journal and gate, and makes the tools."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool, BaseToolkit
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, PrivateAttr
 from hms_active_rooms import blocking
 from hms_active_rooms.errors import ConfigurationError
 
-# Database, HTTP client and graph are loaded where a toolkit is made, not where it is named.
+# Database, HTTP client and graph are imported when a toolkit is made, not with this module.
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.approval import Confirm
@@ -27,14 +28,14 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     Args:
         client: the API client.
-        policy: what an agent may do; its `rooms` must name the rooms.
+        policy: what an agent may do; `rooms` must name the rooms.
         confirm: asks a person where no graph can pause; without it such calls are refused.
-        journal: a `Journal`, a URL, or None for the file in the user's state directory.
+        journal: a `Journal`, a URL, a path, or None for the file in the user's state directory.
         requester: who asks, for the record.
 
     Raises:
-        ConfigurationError: no room named, a `confirm` that is no function, or a journal that
-            cannot be opened.
+        ConfigurationError: the policy names no room or is no `Policy`, `confirm` is no function
+            with one argument, or the journal cannot be opened.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -49,14 +50,14 @@ class ActiveRoomsToolkit(BaseToolkit):
         policy: Policy,
         *,
         confirm: Confirm | None = None,
-        journal: Journal | str | None = None,
+        journal: Journal | str | Path | None = None,
         requester: str = "agent",
     ) -> None:
         from hms_active_rooms.gate.gate import Gate
         from hms_active_rooms.gate.journal import Journal
 
         super().__init__()
-        if not policy.rooms:
+        if not _checked(policy).rooms:
             raise ConfigurationError(
                 "The policy names no room, so no tool could do anything.",
                 hint='Name them, Policy(rooms=["<room id>"]), or allow any with rooms=["*"].',
@@ -76,10 +77,10 @@ class ActiveRoomsToolkit(BaseToolkit):
     def from_env(
         cls,
         *,
-        rooms: Sequence[str] = (),
+        rooms: Collection[str] = (),
         policy: Policy | None = None,
         confirm: Confirm | None = None,
-        journal: Journal | str | None = None,
+        journal: Journal | str | Path | None = None,
         requester: str = "agent",
         environ: Mapping[str, str] | None = None,
     ) -> ActiveRoomsToolkit:
@@ -90,16 +91,15 @@ class ActiveRoomsToolkit(BaseToolkit):
         `HMS_JOURNAL`. `rooms` replaces the policy's rooms.
 
         Raises:
-            ConfigurationError: a variable is missing or wrong, by name.
+            ConfigurationError: a variable is missing or wrong; the message names it.
         """
         from hms_active_rooms.api.client import ActiveRoomsClient
         from hms_active_rooms.gate.policy import Policy
 
         env = os.environ if environ is None else environ
-        if policy is None:
-            policy = Policy.from_env(env, **({"rooms": tuple(rooms)} if rooms else {}))
-        elif rooms:
-            policy = Policy.build(**{**dict(policy), "rooms": tuple(rooms)})
+        policy = Policy.from_env(env) if policy is None else _checked(policy)
+        if rooms:
+            policy = Policy.build(**{**dict(policy), "rooms": rooms})
         return cls(
             ActiveRoomsClient.from_env(env),
             policy,
@@ -110,7 +110,7 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     @property
     def gate(self) -> Gate:
-        """The gate all tools go through."""
+        """The gate that all calls go through."""
         return self._gate
 
     @property
@@ -125,17 +125,17 @@ class ActiveRoomsToolkit(BaseToolkit):
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))
 
     async def awithdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
-        """Take back the open questions of a graph's thread, and what is approved there and not sent
-        yet; returns the ids of these actions.
+        """Take back the open questions of a graph's thread, and its approved actions that are not
+        sent yet. Returns the ids of these actions.
 
-        Call it when a question is abandoned ("forget it"). Otherwise a person can still approve
-        it until it expires. Who takes it back (`by`) and the reason are for the record.
+        Call this when a question is abandoned ("forget it"). Otherwise a person can still approve
+        it until it expires. `by` (who takes it back) and the reason are for the record.
         """
         rows = await self._gate.withdraw(thread, by=by, reason=reason)
         return [row.id for row in rows]
 
     def withdraw(self, thread: str, *, by: str = "person", reason: str = "") -> list[str]:
-        """`awithdraw`, from synchronous code."""
+        """`awithdraw` for synchronous code."""
         return blocking.run(self.awithdraw(thread, by=by, reason=reason))
 
     async def aclose(self) -> None:
@@ -147,11 +147,22 @@ class ActiveRoomsToolkit(BaseToolkit):
         return [("rooms", list(self._gate.policy.rooms))]
 
 
+def _checked(policy: object) -> Policy:
+    from hms_active_rooms.gate.policy import Policy
+
+    if isinstance(policy, Policy):
+        return policy
+    raise ConfigurationError(
+        f"policy is {policy!r}, which is no Policy.",
+        hint="Give Policy(...), or Policy.from_file(...) for a file.",
+    )
+
+
 def _takes_a_request(confirm: Callable[..., object]) -> bool:
     try:
         signature(confirm).bind("request")
     except TypeError:
         return False
-    except ValueError:  # one that does not tell what it takes
+    except ValueError:  # a function without a readable signature
         return True
     return True

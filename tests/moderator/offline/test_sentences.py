@@ -202,6 +202,7 @@ def test_a_name_in_quotes_is_no_message(words: str) -> None:
         "message": "hi",
     }
     assert changes(play('tell Nora "hi" and kick "Liam"')) == []
+    assert changes(play('say "good morning, class!"'))[0][1] == {"message": "good morning, class!"}
 
 
 def test_a_warning_that_is_given_says_that_it_is_one() -> None:
@@ -257,6 +258,8 @@ def test_after_a_change_was_carried_out_it_says_that_it_cannot_be_undone(sentenc
         ("who is spamming?", "not what people do"),
         ("end the room in ten minutes", "only now"),
         ("remove the student role", '"student" is a role, and roles cannot be changed'),
+        ("remove student role", '"student" is a role, and roles cannot be changed'),
+        ("roster please", "15 people are here"),
     ],
 )
 def test_a_reply_that_says_why_says_the_true_reason(sentence: str, words: str) -> None:

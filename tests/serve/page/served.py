@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 
 from hms_active_rooms import ActiveRoomsToolkit
 from hms_active_rooms.gate.journal.records import Action
-from hms_active_rooms.serve.app import create_app, serving
+from hms_active_rooms.serve.app import create_app
 from hms_active_rooms.serve.callers import Caller
 from hms_active_rooms.serve.calls import call_tool
 from hms_active_rooms.serve.guard import guard_settings
 from hms_active_rooms.serve.page.feed import PageSettings
 from hms_active_rooms.serve.page.routes import PATH, Page
-from serve.people import remove
+from serve.people import remove, serving
 
 T = TypeVar("T")
 
-QUICK = PageSettings(journal_s=0.05, room_s=0.05, beat_s=0.2)
+QUICK = PageSettings(journal_s=0.05, room_s=0.05, hold_s=0.2)
 WAIT_S = 30.0
 
 
@@ -76,7 +76,6 @@ def running_page(
         async with serving(app) as url:
             ready.set_result(url)
             await over.wait()
-            page.close()
         await toolkit.aclose()
 
     thread = threading.Thread(target=_run, args=(loop, serve), name="page")

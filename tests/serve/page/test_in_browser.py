@@ -210,7 +210,7 @@ def test_a_name_full_of_markup_is_text_and_the_page_asks_nobody_else(
     assert [css for css in inside if ada.chrome.find_elements(By.CSS_SELECTOR, css)] == []
     assert ada.script("document.title") == "(1) Approvals"
     asked = requested(chrome)
-    assert f"{served.url}{PATH}/events" in asked
+    assert f"{served.url}{PATH}/news?seen=" in asked
     assert [url for url in asked if not url.startswith(served.url + PATH)] == []
 
 
@@ -259,6 +259,7 @@ def test_people_are_found_by_name_and_the_journal_by_state(
     ada.text_of(".room [data-is=found]", "11 found")
     ada.text_of(".room tbody", "Peer 110")
     ada.text_of("#journal .state", "proposed")
+    ada.text_of("#filters [name=room]", f"r ({ROOM})")
     ada.seen("#filters [name=state] option:nth-child(5)").click()
     ada.text_of("#journal-text", "No such actions")
 
@@ -365,3 +366,22 @@ def test_a_link_to_one_action_is_kept_until_somebody_has_logged_in(
     ada.script(f"location.hash = '{served.link().partition('#')[2]}'")
     ada.seen("#name").send_keys("ada", Keys.ENTER)
     ada.text_of(f"#action-{action.id} pre", "Peer 2")
+
+
+def test_a_page_in_the_background_notifies_without_a_name(
+    page: Callable[..., Served], chrome: Chrome
+) -> None:
+    served = page(students())
+    ada = Viewer(chrome, served).log_in()
+    ada.script("""(() => {
+        window.told = [];
+        window.Notification = class {
+          static permission = "granted";
+          constructor(title, { body }) { told.push(`${title}: ${body}`); }
+          addEventListener() {}
+        };
+        Object.defineProperty(document, "hidden", { get: () => true });
+    })()""")
+    served.waiting(**remove(2))
+    ada.text_of(".card pre", "Peer 2")
+    assert ada.script("told") == ["Waits for approval: hms-remove-peers"]

@@ -76,7 +76,7 @@ def yes(action: Action) -> dict[str, Any]:
 def test_everything_but_the_files_and_the_login_needs_a_session(served: Served) -> None:
     action = served.waiting()
     with Browser(served) as nobody:
-        for path in ("/events", "/people", "/journal", "/refusals", f"/actions/{action.id}"):
+        for path in ("/news", "/people", "/journal", "/refusals", f"/actions/{action.id}"):
             assert nobody.get(path).status_code == 401
             assert nobody.head(path).status_code == 405  # it would show nobody anything
         for path in ("/logout", f"/actions/{action.id}"):
@@ -306,6 +306,10 @@ def test_one_action_is_shown_with_all_that_happened_to_it(served: Served, ada: B
     ]
 
 
+def test_the_news_say_as_whom_they_are_told(ada: Browser) -> None:
+    assert ada.get("/news").json()["name"] == "ada"
+
+
 def test_logging_out_ends_the_session(ada: Browser) -> None:
     cookies = dict(ada.cookies)
     assert ada.post("/logout", json={}).status_code == 200
@@ -318,12 +322,11 @@ def test_logging_out_ends_the_session(ada: Browser) -> None:
 
 def test_every_answer_forbids_what_the_page_does_not_need(served: Served, ada: Browser) -> None:
     action = served.waiting()
-    answers = [ada.get(path) for path in ("", "/journal", "/people", f"/actions/{action.id}")]
+    answers = [
+        ada.get(path) for path in ("", "/news", "/journal", "/people", f"/actions/{action.id}")
+    ]
     answers += [ada.get(f"/{name}") for name in (*FILES, "icon.svg")]
     answers.append(ada.post("/login", json={}))
-    with ada.stream("GET", "/events") as events:
-        answers.append(events)
-        assert events.headers["content-type"].startswith("text/event-stream")
     for answer in answers:
         policy = answer.headers["content-security-policy"].split("; ")
         assert policy[:8] == [

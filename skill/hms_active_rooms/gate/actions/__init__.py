@@ -1,4 +1,4 @@
-"""The state-changing tools, one file each. A file put here is a tool the gate knows."""
+"""The state-changing tools, one file each. Importing the folder loads every file in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FOUND = {call.tool: call for call in StateChange.__subclasses__()}
 CALLS: dict[str, type[StateChange]] = {
     tool.name: _FOUND[tool.name] for tool in capability().tools if tool.name in _FOUND
 }
-"""Tool name to its arguments, which know everything else about the tool; the contract's order."""
+"""By tool name, in the contract's order: the class with the tool's arguments and methods."""
 
 
 def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:

@@ -1,11 +1,12 @@
 """What the gate asks of a state-changing tool: the interface of the files in this folder.
 
-A tool is one subclass of `StateChange` in one file. Its fields are the tool's arguments; its
-methods say who is hit, what a change since then means, the words a person decides on, the
-request, the look afterwards, and the words of the outcome. The gate knows tools only by this.
+A tool is one subclass of `StateChange` in one file. Its fields are the tool's arguments. Its
+methods say who is affected, what a change of the room since the question means, what a person reads
+before deciding, how the request is sent and checked, and the words of the outcome. The gate uses
+nothing else of a tool.
 
-A target (room, peer, role, lock) is part of a call's identity; the person who approves may
-edit `words` only.
+The target (room, peer, role, lock) is part of a call's identity; the person who approves may edit
+only the fields in `words`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.policy import Policy
 
 MAX_REASON_CHARS = 500
-"""Our choice: a reason is one sentence other peers read. The API documents no limit."""
+"""Our choice: a reason is one sentence that other peers read. The API documents no limit."""
 
 MAX_LABEL_CHARS = 100
 """Our choice for roles and message types. The API documents no limit."""
 
 GONE = (NotActive, PeerNotFound, NotFound)
-"""A 404, whatever its text: who was read a moment before is gone."""
+"""Errors for a 404, whatever its text: a room or a peer that was read a moment before is gone."""
 
 
 def _checked(parse: Callable[[str], str]) -> AfterValidator:
@@ -65,8 +66,8 @@ Reason = Annotated[
 
 
 def _slim(schema: dict[str, Any]) -> None:
-    """Shorten the schema to what all providers take, strict mode or not: an optional field is its
-    type or null. Limits and defaults are told in words; validation enforces and reports them."""
+    """Shorten a JSON schema to what every provider accepts, in strict mode or not: an optional
+    field is its type or null. Descriptions tell limits and defaults; validation enforces them."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         options = [o for o in field.get("anyOf", ()) if o.get("type") != "null"]
@@ -78,7 +79,7 @@ def _slim(schema: dict[str, Any]) -> None:
 
 
 class Arguments(BaseModel):
-    """Base of every tool's arguments: frozen, strict about unknown fields."""
+    """Base class of every tool's arguments: frozen, unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra=_slim)
 
@@ -86,7 +87,7 @@ class Arguments(BaseModel):
 
     @classmethod
     def parse(cls, given: object) -> Self:
-        """These arguments, or InvalidCall, which says what is wrong with them."""
+        """Validated arguments. Raises InvalidCall, which says what is wrong with them."""
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -95,7 +96,7 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Of an optional argument null and "" mean absent: some strict modes send every one."""
+        """Drop optional arguments that are null or "": some strict modes demand every argument."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -108,32 +109,32 @@ class StateChange(Arguments, ABC):
     """A call that changes a room. Subclasses are the tools; see the module's docstring."""
 
     tool: ClassVar[str]
-    """Its name in the contract."""
+    """The tool's name in the contract."""
     noun: ClassVar[str]
-    """What is sent, in one word: "the message may have reached the room"."""
+    """What is sent, in one word, as in "the message may have reached the room"."""
     words: ClassVar[frozenset[str]]
-    """Fields the approving person may edit: text others read, never a target."""
+    """Fields that the approving person may edit: text that others read, never a target."""
     visible: ClassVar[bool] = True
-    """Whether the room shows the effect."""
+    """Whether reading the room can show the effect."""
 
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """This call with full ids, and who it hits.
+        """This call with full ids, and its impact.
 
         Raises:
-            PeerNotFound: nobody has that id or role now.
-            InvalidCall: a short id that fits several peers.
-            PolicyRefusal: a protected peer or role, or more people than one action may hit.
+            PeerNotFound: nobody has this peer id or role now.
+            InvalidCall: a short id fits several peers.
+            PolicyRefusal: a peer or role is protected, or too many people are affected.
         """
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """What changed since `shown`, in the same session, and what that means for the claim; it
-        raises as `assess` does."""
+        """What changed since `shown`, in the same session, and whether the call may still be sent.
+        Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
-        """What would happen, to whom; the whole message or reason. A person decides on this."""
+        """For the person who decides: what would happen, to whom; the whole message or reason."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
         """Whether the request carries no peer id and no session id, so that 100ms applies it to
@@ -141,30 +142,30 @@ class StateChange(Arguments, ABC):
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """What calls under one "for the rest of this session" have in common, the tool and the room
-        besides: the kind, and every argument but `words`."""
+        """What later calls must share with this one, besides tool and room, to be covered by a
+        grant for the session: the kind of impact, and every argument but `words`."""
         alike = sorted(self.model_dump(exclude=set(self.words)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
     @abstractmethod
     async def request(self, client: ActiveRoomsClient) -> None:
-        """Send the one request.
+        """Send the request.
 
         Raises:
-            ApiError: `executed` says whether it may have changed the room.
+            ApiError: its `executed` says whether the request may have changed the room.
         """
 
     def apart(self, impact: Impact) -> Sequence[StateChange]:
-        """One call for each of the people shown, if each gets a request of their own. What became
-        of them is told as of people who were removed."""
+        """One call for each person shown, if each is removed by an own request; else empty."""
         return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """One look at the room: the people should be gone; if none is named, the session should be
-        over. A tool with another effect overrides this, and says in `gone` whether the room shows
-        it: False only of the very same session, since the request may then be sent again.
+        """Read the room once and say in `gone` whether it shows the effect. Here: all `people` are
+        gone or, if `people` is empty, the session is over. A tool with another effect overrides
+        this. `gone` may be False only if the very same session runs, since the request may then be
+        sent again.
 
         Raises:
             ApiError: the room could not be read.
@@ -179,26 +180,25 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def effect(self, impact: Impact, total: int) -> str:
-        """What an accepted call did."""
+        """A sentence that says what an accepted call did."""
 
     def condition(self, impact: Impact) -> str:
-        """The state of the room that shows the effect, without saying whose doing it is."""
+        """A sentence that the room shows the effect; it names no cause."""
         return "The room shows it. Whether by this request is not known."
 
     @property
     def checked(self) -> str:
-        """What a look that saw the effect adds to it."""
+        """The sentence added to the outcome when a look at the room has seen the effect."""
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The result when the request is answered by a 404: the effect was there before. Empty: a 404
-    shows no effect, and the request failed."""
+    """The outcome after a 404: that the effect was there before. Empty: a 404 is a failure."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
-        """This call with other words, checked like any call.
+        """This call with other words, validated like any call.
 
         Raises:
-            InvalidCall: a field that is not `words`, or a wrong value.
+            InvalidCall: a field that is not in `words`, or a wrong value.
         """
         if foreign := sorted(set(changes) - self.words):
             raise InvalidCall(
@@ -213,17 +213,17 @@ class StateChange(Arguments, ABC):
 
 
 def reason_lines(reason: str | None) -> list[str]:
-    """What a question says of a reason that others will read."""
+    """The line of a question with the reason that others will read; empty if there is no reason."""
     return [f"Reason shown to the others: {quoted(reason, 600)}"] if reason else []
 
 
 def explain(error: ValidationError) -> str:
-    """One line: which argument is wrong and why, values capped."""
+    """One line that says which arguments are wrong and why. Long names are shortened."""
     return explain_all(error.errors(include_url=False, include_input=False))
 
 
 def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
-    """As `explain`, from pydantic's list of problems."""
+    """As `explain`, from pydantic's list of errors."""
     parts = []
     for problem in problems[:5]:
         place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"

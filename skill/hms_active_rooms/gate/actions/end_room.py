@@ -1,8 +1,8 @@
 """hms-end-active-room: end the running session for everyone, and lock the room if told so.
 
-People who join or leave after the question change nothing: the session is the same. Another
-session asks again. The request names no session, so 100ms ends what runs when it arrives; the
-claim therefore waits for other destructive requests to the room.
+People who join or leave after the question do not matter. If another session runs when the end is
+sent, the person is asked again. The request names no session: 100ms ends the one that runs when the
+request arrives. So an end waits until other destructive requests to the room have ended.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EndRoom(StateChange):
     lock: bool = Field(default=False, description="true also locks the room until re-enabled.")
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Kind: "end"."""
+        """The impact has the kind "end"."""
         impact = room.impact("end", room.people, *((_LOCK_WARNING,) if self.lock else ()))
         return self, replace(impact, total=room.total, people=(), lock=self.lock)
 
@@ -55,7 +55,7 @@ class EndRoom(StateChange):
         ]
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """It ends whatever session runs when it arrives."""
+        """True: the request ends whatever session runs when it arrives."""
         return True
 
     async def request(self, client: ActiveRoomsClient) -> None:
@@ -74,5 +74,5 @@ class EndRoom(StateChange):
 
     @property
     def checked(self) -> str:
-        """A look shows that the session is over, and never the lock."""
+        """A look can show that the session is over, but never that the room is locked."""
         return "Checked: the session is over. The lock cannot be checked." if self.lock else CHECKED

@@ -1,10 +1,11 @@
-"""Who a call hits: read from the live room, shown to the person who decides, part of the digest.
+"""Who a call affects: read from the live room, shown to the person who decides, part of the digest.
 
-Pure: the room comes in as a value.
+Pure: functions take the room as a value.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,22 +17,24 @@ from typing import Literal
 
 from hms_active_rooms.api.models import ActiveRoom, Peer, unreadable
 from hms_active_rooms.errors import BadResponse, InvalidCall, PeerNotFound, PolicyRefusal
-from hms_active_rooms.gate.digest import short_name
 from hms_active_rooms.gate.policy import Policy
 from hms_active_rooms.looks import folded
 from hms_active_rooms.untrusted import lookalikes, quoted, resolve_short_id, short_ids
 
 MAX_TEXT_CHARS = 200
-"""Of a name, user id or role; a longer one is shortened before it is shown or recorded."""
+"""The most characters of a name, user id or role that are shown or recorded; the rest is cut."""
 
 SHOWN_PEOPLE = 50
-"""People whom a question names one by one; of larger audiences it gives counts."""
+"""The most people whom a question names one by one; of larger audiences it gives counts."""
 
 SHOWN_ROLES = 12
-"""Largest roles that are told, in a question, in a roster and as data; the others are summed up."""
+"""How many roles, largest first, a question, a roster or a view lists; the others are summed up."""
+
+_NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
+"""The beginning of the JSON of a list or an object, which came in place of a role or user id."""
 
 _SHOWN_TWINS = 5
-_NEAR = 0.8  # of two words, by difflib's measure
+_NEAR = 0.8  # difflib's similarity ratio of two role names
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,11 @@ class Person:
     role: str
 
     def same_person(self, other: Person) -> bool:
-        """The same connection with the same standing; a name is only what it calls itself."""
+        """Whether both have one id, user id and role. Names do not count: people choose them."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """For a call that names this one: another role or user id asks again, a new name goes on."""
+        """For a call to this person, read again as `now`: a new role or user id asks again."""
         if not self.same_person(now):
             return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -65,7 +68,7 @@ class Person:
         return f"{quoted(self.name)}, role {quoted(self.role, 30)}, id {self.short_id}"
 
     def line(self) -> str:
-        """All that is known of them."""
+        """Name, role, user id and id."""
         return (
             f"{quoted(self.name)}, role {quoted(self.role, 30)}, "
             f"user id {quoted(self.user_id, 40)}, id {self.short_id}"
@@ -74,8 +77,8 @@ class Person:
 
 @dataclass(frozen=True)
 class Room:
-    """A room as it was read a moment ago: the running session, and everybody in it. `unreadable`
-    counts those of whom 100ms told nothing usable."""
+    """A room as read a moment ago: the running session and everybody in it. `unreadable` counts
+    people about whom 100ms told nothing usable."""
 
     id: str
     session_id: str
@@ -89,13 +92,13 @@ class Room:
 
     @classmethod
     def read(cls, room: ActiveRoom, peers: Sequence[Peer]) -> Room:
-        """The room from what the API says of the room and of its peers."""
+        """The room, from the API's answers about the room and its peers."""
         shorts = short_ids([peer.id for peer in peers])
         people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
         return cls(room.id, room.session.id, people, len(unreadable(peers)), _bounded(room.name))
 
     def impact(self, kind: str, people: tuple[Person, ...], *warnings: str) -> Impact:
-        """The impact of a call that hits these people."""
+        """The impact of a call that affects these people."""
         return Impact(
             kind=kind,
             session_id=self.session_id,
@@ -107,14 +110,14 @@ class Room:
         )
 
     def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
-        """A sentence for each other peer with the user id of one of these people: a peer id is no
-        person. `what`: completes "The same user id ..."."""
+        """A sentence for each other peer that has the user id of one of these people: one person
+        can have several connections. `what` completes the sentence "The same user id ..."."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return tuple(f"The same user id {what}: {p.brief()}." for p in others[:_SHOWN_TWINS])
 
     def lookalikes(self, person: Person) -> tuple[str, ...]:
-        """A sentence for each other peer whose name is, or looks like, this one's."""
+        """A sentence for each other peer whose name equals this person's or looks like it."""
         others = [p for p in self.people if p.id != person.id]
         shown, alike = quoted(person.name), set(lookalikes(person.name, [p.name for p in others]))
         same = [p for p in others if p.name == person.name or quoted(p.name) == shown]
@@ -126,7 +129,7 @@ class Room:
         )
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """What to say of a role that a protected one, which nobody has here, is nearly the name of."""
+        """A warning if `role` is nearly the name of a protected role that nobody here has."""
         name, held = folded(role), {folded(p.role) for p in self.people}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -137,11 +140,11 @@ class Room:
         )
 
     def person(self, ref: str) -> Person:
-        """The one person whom a short or full peer id names.
+        """The person with this peer id, short or full.
 
         Raises:
-            PeerNotFound: nobody has that id now.
-            InvalidCall: a short id that fits several peers.
+            PeerNotFound: nobody has this id now.
+            InvalidCall: a short id fits several peers.
         """
         matches = resolve_short_id(ref, [p.id for p in self.people])
         if not matches:
@@ -153,7 +156,7 @@ class Room:
         return next(p for p in self.people if p.id == matches[0])
 
     def must_be_readable(self) -> None:
-        """Raises BadResponse if somebody's role or user id could not be read."""
+        """Raises BadResponse if 100ms told nothing usable about somebody."""
         if self.unreadable:
             raise BadResponse(
                 f"100ms told nothing usable about {people_count(self.unreadable)} in the room, so "
@@ -162,10 +165,10 @@ class Room:
             )
 
     def holders(self, role: str | None) -> tuple[Person, ...]:
-        """Everyone who has the role now; None: everyone.
+        """Everyone who has the role now; for None, everyone.
 
         Raises:
-            PeerNotFound: nobody has it.
+            PeerNotFound: nobody has the role.
             BadResponse: somebody's role could not be read.
         """
         self.must_be_readable()
@@ -183,24 +186,24 @@ class Room:
 
 @dataclass(frozen=True)
 class Impact:
-    """Who a call hits."""
+    """Whom a call affects."""
 
-    kind: str  # how it hits them; each tool's file has its own kinds
+    kind: str  # how they are affected; each tool's file names its kinds
     session_id: str
-    total: int  # how many people are hit
-    people: tuple[Person, ...] = ()  # those of them who are named one by one
-    by_role: tuple[tuple[str, int], ...] = ()  # (role, count) of those hit, most first
-    lock: bool = False  # the room is also disabled
+    total: int  # how many people are affected
+    people: tuple[Person, ...] = ()  # the affected people who are named one by one
+    by_role: tuple[tuple[str, int], ...] = ()  # (role, count) of those affected, the largest first
+    lock: bool = False  # the room is locked too
     warnings: tuple[str, ...] = ()  # sentences a person must read before deciding
     room_name: str = ""
-    receivers: str = ""  # of people who are not named one by one, see `fingerprint`
+    receivers: str = ""  # `fingerprint` of people who are not named one by one
 
     def room(self, room_id: str) -> str:
-        """The room in words: its id, and its name as data."""
+        """The room in words: its id, and its name in quotes."""
         return f"room {room_id}" + (f" named {quoted(self.room_name)}" if self.room_name else "")
 
     def whom(self) -> str:
-        """Who is hit, in a few words, for a list."""
+        """Who is affected, in a few words, for a list."""
         if len(self.people) == 1:
             [one] = self.people
             return f"{quoted(one.name, 40)}, role {quoted(one.role, 24)}"
@@ -210,14 +213,15 @@ class Impact:
         return f"{count}: {self.roles()}"
 
     def roles(self) -> str:
-        """How many of which role, a Latin word between a count and a stranger's text."""
+        """The counts by role. A Latin word stands between a count and a role, so that a
+        right-to-left role name cannot move the count."""
         shown = self.by_role[:SHOWN_ROLES]
         text = " and ".join(f"{count:,} as {quoted(role, 30)}" for role, count in shown)
         left = len(self.by_role) - len(shown)
         return f"{text} and {left} other roles" if left else text
 
     def lines(self) -> list[str]:
-        """One line for each person, and how many are left out."""
+        """One line for each person who is named, then how many are left out."""
         lines = [f"  {person.line()}" for person in self.people[:SHOWN_PEOPLE]]
         left = len(self.people) - len(lines)
         return [*lines, f"  ... and {left} more"] if left else lines
@@ -230,13 +234,14 @@ class Drift:
 
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`
-    notes: tuple[str, ...] = ()  # sentences to report with the outcome
-    people: tuple[Person, ...] = ()  # who is hit now, never more than was shown
-    total: int = 0  # how many they are
+    notes: tuple[str, ...] = ()  # more sentences for the outcome
+    people: tuple[Person, ...] = ()  # who is affected now; nobody who was not shown
+    total: int = 0  # how many people are affected now
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """Eight bits for each id, of which one is set: a small record of who they were."""
+    """A bit set with eight bits for each id, of which each id sets one; in Base64. It takes little
+    space and tells, with some error, who was there."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -247,7 +252,7 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
     """How many of these ids are surely not in the fingerprint `receivers`. About one in eight of
-    those who are not in it goes uncounted."""
+    the ids that are not in the fingerprint is not counted."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -259,31 +264,38 @@ def _bit(peer_id: str, size: int) -> tuple[int, int]:
 
 
 def person_of(peer: Peer, short_id: str = "") -> Person:
-    """A peer as shown and recorded, each text bounded whatever its owner wrote."""
+    """The person of a peer; every text is cut to `MAX_TEXT_CHARS`."""
     texts = (_bounded(peer.name), _bounded(peer.user_id), _bounded(peer.role))
     return Person(peer.id, short_id or peer.id, *texts)
 
 
 def _bounded(text: str) -> str:
-    """The text, or its beginning and a hash of it all, so that two long ones stay two."""
+    """The text; if it is long, its beginning and a hash of it all, so that long texts differ."""
     if len(text) <= MAX_TEXT_CHARS:
         return text
-    return f"{text[:MAX_TEXT_CHARS]}…{short_name(text)}"
+    return (
+        f"{text[:MAX_TEXT_CHARS]}…{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+    )
 
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
-    """(role, count), the largest role first."""
+    """(role, count) pairs, the largest role first."""
     counts = Counter(map(attrgetter("role"), people))
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if the policy protects one of them."""
+    """Raises PolicyRefusal if one of these people is protected, or may be: 100ms did not tell."""
     for person in people:
-        listed = person.role.startswith(('["', '{"'))  # of several, or more than a name
-        if policy.protected_roles and (listed or not folded(person.role)):
+        untold = ""
+        if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):
+            untold = "role"
+        elif policy.protected_user_ids and _NO_TEXT.match(person.user_id):
+            untold = "user id"
+        if untold:
             raise PolicyRefusal(
-                f"100ms does not tell the role of {quoted(person.name)}, and the policy protects some."
+                f"100ms does not tell the {untold} of {quoted(person.name)}, and the policy "
+                f"protects some {untold}s."
             )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(
@@ -298,6 +310,6 @@ def people_count(total: int) -> str:
 
 
 def names(of: Sequence[str], most: int) -> str:
-    """The first of these names, and how many are left out."""
+    """The first `most` of these names, quoted, and how many are left out."""
     more = f" and {len(of) - most} more" if len(of) > most else ""
     return " and ".join(quoted(name, 30) for name in of[:most]) + more

@@ -1,7 +1,7 @@
 """hms-remove-peers: remove one peer, or everyone who holds a role now.
 
-Up to `PER_PERSON_LIMIT` people of a role are removed by one request each, so that exactly the
-people who were shown are hit. More are removed by one request for the role.
+A role of up to `PER_PERSON_LIMIT` people is removed by one request for each person, so that only
+the people who were shown are removed. A larger role is removed by one request for the role.
 
 | what changed since the question          | what happens                                    |
 |------------------------------------------|-------------------------------------------------|
@@ -22,16 +22,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from hms_active_rooms.errors import PolicyRefusal
+from hms_active_rooms.gate.actions import impact as impacts
 from hms_active_rooms.gate.actions.change import PeerRef, Reason, Role, StateChange, reason_lines
-from hms_active_rooms.gate.actions.impact import (
-    Drift,
-    Impact,
-    Person,
-    Room,
-    names,
-    people_count,
-    refuse_protected,
-)
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
 from hms_active_rooms.gate.policy import PER_PERSON_LIMIT, Policy
 from hms_active_rooms.untrusted import quoted
 
@@ -65,10 +58,10 @@ class RemovePeers(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Kinds: "remove-peer", "remove-each", "remove-role"."""
+        """The impact has the kind "remove-peer", "remove-each" or "remove-role"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
-            refuse_protected([person], policy)
+            impacts.refuse_protected([person], policy)
             warnings = (*room.lookalikes(person), *_staying(room, [person]))
             warnings += room.nearly_protected(person.role, policy)
             impact = room.impact("remove-peer", (person,), *warnings)
@@ -77,7 +70,7 @@ class RemovePeers(StateChange):
         if policy.protects(role=role, user_id="") == "role":
             raise PolicyRefusal(f"The policy protects the role {quoted(role)}.")
         hit = room.holders(role)
-        refuse_protected(hit, policy)
+        impacts.refuse_protected(hit, policy)
         if len(hit) > policy.max_peers:
             raise PolicyRefusal(
                 f"{len(hit)} people have the role {quoted(role)}; "
@@ -97,7 +90,7 @@ class RemovePeers(StateChange):
             return _nobody_left("They are no longer in the room.", shown, room)
         if shown.kind == "remove-peer":
             person = room.person(self.peer_id or "")
-            refuse_protected([person], policy)
+            impacts.refuse_protected([person], policy)
             change = shown.people[0].drift(person)
             return replace(change, notes=(*change.notes, *_staying(room, [person])))
         _, now = self.assess(room, policy)
@@ -109,7 +102,7 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """One request for a role hits whoever holds it then."""
+        """Whether one request removes the role, and so whoever has it when the request arrives."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
@@ -118,7 +111,7 @@ class RemovePeers(StateChange):
         else:
             head = (
                 f"Remove everyone who has the role {quoted(self.role or '', 100)} now "
-                f"from {impact.room(self.room_id)} ({people_count(impact.total)}):"
+                f"from {impact.room(self.room_id)} ({impacts.people_count(impact.total)}):"
             )
         return [head, *impact.lines(), *reason_lines(self.reason)]
 
@@ -128,7 +121,7 @@ class RemovePeers(StateChange):
         )
 
     def apart(self, impact: Impact) -> list[Self]:
-        """Of a role that is not too large: exactly the people who were shown are hit."""
+        """One call for each person of a role that is not too large: nobody else is removed."""
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 
@@ -151,7 +144,7 @@ def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
 
 
 def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
-    """Nobody who was shown is left; somebody who came back is another connection."""
+    """Nobody who was shown is left. Reports people who came back: they have a new connection."""
     back = room.other_connections(shown.people, "is in the room again")
     return Drift("nothing_to_do", " ".join((reason, *back)))
 
@@ -162,7 +155,7 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     still = tuple(p for p in shown.people if p.id in current and p.same_person(current[p.id]))
     if not still:
         return _nobody_left("None of the people shown has the role any more.", shown, room)
-    refuse_protected(still, policy)
+    impacts.refuse_protected(still, policy)
     if len(still) > policy.max_peers:
         raise PolicyRefusal(
             f"The policy lets one removal hit at most {policy.max_peers} people now."
@@ -174,7 +167,7 @@ def _drift_each(shown: Impact, room: Room, policy: Policy) -> Drift:
     if skipped := len(shown.people) - len(still):
         notes.append(f"{skipped} of the people shown left or changed role; they were skipped.")
     if newcomers:
-        who = names([p.name for p in newcomers], 5)
+        who = impacts.names([p.name for p in newcomers], 5)
         notes.append(
             f"{len(newcomers)} took the role after the approval and stay in the room: {who}."
         )

@@ -1,5 +1,5 @@
-"""How sending an action ended: values, with words that claim only what is known. A room that shows
-the effect does not prove that our request was its cause."""
+"""How sending an action ended: values with sentences that claim only what is known. That a room
+shows the effect does not prove that our request caused it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Ending = Literal["done", "failed", "unknown"]
 Executed = Literal["no", "maybe", "partly", "yes"]
 
 Fate = Literal["removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent"]
-"""What became of one person of a role removal. `gone`: 100ms said so. `no longer there`: the
-answer was lost, and a look does not see them. `skipped`: left or changed role before."""
+"""What became of one person of a role removal. `gone`: 100ms said they had left. `no longer there`:
+the answer was lost, and the room lacks them. `skipped`: left or changed role before their turn."""
 
 _STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 
@@ -40,12 +40,12 @@ class PersonResult:
 class Result:
     """How sending ended, or why a call was refused on the spot."""
 
-    text: str = ""  # one or two sentences: facts, and no words for a model
+    text: str = ""  # one or two sentences with facts, no advice for a model
     executed: Executed = "no"  # whether the room was changed
-    verified: bool | None = None  # the room showed the effect; None: nobody looked, or could
-    notes: tuple[str, ...] = ()  # sentences to report besides
-    people: tuple[PersonResult, ...] = ()  # for a role removal, what became of each
-    error: str = ""  # code of the error that came, if one came
+    verified: bool | None = None  # whether the room showed the effect; None: nobody looked
+    notes: tuple[str, ...] = ()  # more sentences for the outcome
+    people: tuple[PersonResult, ...] = ()  # for a role removal: what became of each person
+    error: str = ""  # the error's code, if there was an error
 
 
 Ended = tuple[Ending, Result]
@@ -56,10 +56,11 @@ Ended = tuple[Ending, Result]
 class Observation:
     """What a look at the room showed."""
 
-    # It shows the effect: all those looked for, or the session, are gone. None: it was not read.
+    # True: the room shows the effect, all people looked for (or the session) are gone. None: not
+    # read.
     gone: bool | None
-    still: frozenset[str] = frozenset()  # ids of those still there
-    why: str = ""  # what kept the room from being read, or how long it did not show the effect
+    still: frozenset[str] = frozenset()  # peer ids of people still there
+    why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
         """Completes the sentence "A look ..." when the effect is not visible."""
@@ -67,7 +68,8 @@ class Observation:
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
-    """100ms accepted the request. `seen`: what a look showed then; None: nothing can be seen."""
+    """How sending ended when 100ms accepted the request. `seen`: what a look at the room showed
+    then; None: a look cannot show the effect."""
     text = call.effect(shown, total)
     if seen is None:
         return "done", Result(text, "yes")
@@ -81,8 +83,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ApiError | None, seen: Observation | None
 ) -> Ended:
-    """No answer tells what became of the request. `error` is what came instead; None: it came in an
-    earlier process. `seen`: what a look showed afterwards; None: nothing can be seen."""
+    """How sending ended when no answer tells what became of the request. `error`: what came
+    instead; None: an earlier process sent the request. `seen`: as for `answered`."""
     code, came = (error.code, f" ({error})") if error else ("", "")
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
@@ -99,14 +101,14 @@ def unanswered(
 
 
 def failed(error: ActiveRoomsError) -> Ended:
-    """It was surely not executed."""
-    # A hint of its own tells a fact, as how long to wait; the usual one speaks to a model.
+    """How sending ended when the request was surely not executed."""
+    # A special hint tells a fact, such as how long to wait; the default hint speaks to a model.
     own = error.hint if error.hint != error.default_hint else ""
     return "failed", Result(f"{error.for_person()} {own}".strip(), error=error.code)
 
 
 def stopped(error: BaseException) -> Ended:
-    """Something else than an answer ended the sending."""
+    """How sending ended when something else than an answer stopped it."""
     what = type(error).__name__
     text = f"The sending was interrupted ({what}); it may have been executed. Look at the room."
     return "unknown", Result(text, "maybe")
@@ -115,7 +117,7 @@ def stopped(error: BaseException) -> Ended:
 def for_each(
     people: tuple[Person, ...], fates: Mapping[str, Fate], error: ApiError | None, seen: Observation
 ) -> Ended:
-    """How sending one request for each person ended: what became of each, and of the whole."""
+    """How sending one request for each person ended: what became of each person, and in sum."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]

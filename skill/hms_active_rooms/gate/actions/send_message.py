@@ -15,16 +15,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from hms_active_rooms.gate.actions import impact as impacts
 from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, PeerRef, Role, StateChange, Text
-from hms_active_rooms.gate.actions.impact import (
-    SHOWN_PEOPLE,
-    Drift,
-    Impact,
-    Room,
-    fingerprint,
-    people_count,
-    strangers,
-)
+from hms_active_rooms.gate.actions.impact import Drift, Impact, Room
 from hms_active_rooms.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -32,10 +25,10 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.policy import Policy
 
 MAX_MESSAGE_BYTES = 4096
-"""100ms documents 4 KB for a client's custom event; assumed to hold for send-message too."""
+"""100ms documents 4 KB for a client's custom event; we assume the same limit for send-message."""
 
 _SHOWN_CHARS = 5000
-"""A whole message is always shown: nobody approves words they did not see."""
+"""More than any message has: a message is always shown whole, since a person approves its words."""
 
 
 def _message(value: str) -> str:
@@ -74,15 +67,15 @@ class SendMessage(StateChange):
         return self
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """Kinds: "direct", "role", "everyone"."""
+        """The impact has the kind "direct", "role" or "everyone"."""
         if self.peer_id is not None:
             person = room.person(self.peer_id)
             impact = room.impact("direct", (person,), *room.lookalikes(person))
             return self.model_copy(update={"peer_id": person.id}), impact
         hit = room.holders(self.role)
         impact = room.impact("everyone" if self.role is None else "role", hit)
-        if len(hit) > SHOWN_PEOPLE:
-            impact = replace(impact, people=(), receivers=fingerprint(p.id for p in hit))
+        if len(hit) > impacts.SHOWN_PEOPLE:
+            impact = replace(impact, people=(), receivers=impacts.fingerprint(p.id for p in hit))
         return self, impact
 
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
@@ -92,7 +85,7 @@ class SendMessage(StateChange):
         hit, known = room.holders(self.role), {p.id for p in shown.people}
         newcomers = sum(p.id not in known for p in hit)
         if shown.receivers:
-            newcomers = strangers(shown.receivers, (p.id for p in hit))
+            newcomers = impacts.strangers(shown.receivers, (p.id for p in hit))
         elif not known:  # recorded by a release that kept no fingerprint
             newcomers = now.total - shown.total
         if newcomers > shown.total * policy.audience_growth:
@@ -107,7 +100,7 @@ class SendMessage(StateChange):
 
     def question(self, impact: Impact) -> list[str]:
         kind = "" if self.type == "chat" else f" of type {quoted(self.type, 100)}"
-        room, count = impact.room(self.room_id), people_count(impact.total)
+        room, count = impact.room(self.room_id), impacts.people_count(impact.total)
         text = f"Message: {quoted(self.message, _SHOWN_CHARS)}"
         if impact.kind == "direct":
             head = f"Send a message{kind} to {impact.people[0].called()} in {room}:"
@@ -120,7 +113,7 @@ class SendMessage(StateChange):
         return [head, text]
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """The same target, by the same kind, with the same message type."""
+        """The kind of impact, the target and the message type."""
         return (impact.kind, self.peer_id or self.role or "", self.type)
 
     async def request(self, client: ActiveRoomsClient) -> None:

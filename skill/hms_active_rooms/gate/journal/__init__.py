@@ -1,5 +1,5 @@
-"""The record of every action, and the one authority on what may be sent: opened, read, and written,
-one transaction at a time. SQLite or PostgreSQL, by URL. Synchronous; async callers use a thread."""
+"""The journal: it records every action, and it alone decides what may be sent. SQLite or
+PostgreSQL, by URL; one transaction at a time. Synchronous: async callers use a thread."""
 
 from __future__ import annotations
 
@@ -29,31 +29,24 @@ Commit = Callable[[Literal["before", "after"]], None]
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
-_AT_ONCE = 100
-"""Calls that are pruned in one transaction, so that nobody waits long to write."""
-
 _LEAST_KEY_CHARS = 32
-
-GONE = (
-    "The journal was in memory and is closed, or of another process: nothing can be recorded in it."
-)
 
 
 def default_url(state_dir: Path | None = None) -> str:
-    """SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
+    """The URL of a SQLite file in the user's state directory (`XDG_STATE_HOME` on Linux)."""
     folder = state_dir or platformdirs.user_state_path("hms-active-rooms")
     return file_url(folder / "journal.sqlite")
 
 
 def file_url(path: Path) -> str:
-    """The URL of this file, whatever characters its name has."""
+    """The SQLite URL of this file, whatever characters its name has."""
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 def _one_read(
     method: Callable[[Reading], Callable[Given, Found]],
 ) -> Callable[Concatenate[Journal, Given], Found]:
-    """A method of `Reading` as one of `Journal`: a transaction for those who want no more."""
+    """A method of `Journal` that calls one of `Reading` in a transaction of its own."""
 
     def read(journal: Journal, /, *given: Given.args, **named: Given.kwargs) -> Found:
         with journal.read() as view:
@@ -66,23 +59,23 @@ class Journal:
     """The record in one database. Safe from many threads and processes at once.
 
     Args:
-        url: SQLAlchemy URL, or ":memory:" (gone when closed, and with the process; opened when
-            it is first used). None: a file in the user's state directory, see `default_url()`. A
-            file that cannot be written, or `?mode=ro`, is opened for reading only.
+        url: SQLAlchemy URL. ":memory:": in memory, opened at the first use, lost when closed or
+            when the process ends. None: `default_url()`. A file that cannot be written, or one with
+            `?mode=ro`, is opened for reading only.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: at least 32 characters that whoever writes to the database does not know: the steps
-            are sealed with it. None: `HMS_JOURNAL_KEY`, if it is set.
-        create: make the journal if there is none; False: that is an error.
+        key: a secret of at least 32 characters, unknown to those who can write to the database:
+            state changes are sealed with it. None: `HMS_JOURNAL_KEY`, if it is set.
+        create: create the journal if there is none; False: raise ConfigurationError.
 
     Raises:
-        ConfigurationError: a URL nothing can be made of, a key that is too short, no journal.
+        ConfigurationError: the URL is wrong, the key is too short, or there is no journal.
         JournalError: the database cannot be opened, is of a newer version, or has another key.
     """
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Path | None = None,
         *,
         clock: Clock = lambda: datetime.now(UTC),
         on_commit: Commit | None = None,
@@ -98,7 +91,10 @@ class Journal:
                 hint="Make one with: openssl rand -hex 32",
             )
         self._key = key.encode()
-        self._url, self._create = (url or default_url()).strip(), create
+        url = file_url(url.absolute()) if isinstance(url, Path) else url or default_url()
+        self._url, self._create = url.strip(), create
+        if self._url.removeprefix("sqlite:///") == ":memory:":
+            self._url = ":memory:"
         self._opening = threading.Lock()
         self._opened: Database | None = None
         self._closed, self._process = False, os.getpid()
@@ -107,31 +103,34 @@ class Journal:
 
     def _open(self) -> Database:
         with self._opening:
+            if self._url == ":memory:" and (self._closed or self._process != os.getpid()):
+                raise JournalError(
+                    "The journal was in memory and is closed, or of another process: nothing can "
+                    "be recorded in it."
+                )
             if self._opened is None:
-                if self._closed or self._process != os.getpid():
-                    raise JournalError(GONE)
                 from hms_active_rooms.gate.journal.engines import Database
 
                 self._opened = Database(self._url, self._key, create=self._create)
-                # A journal nobody closed lets go of its file when nobody has it any more.
+                # A journal that nobody closed closes its file when it is garbage-collected.
                 weakref.finalize(self, self._opened.dispose)
             return self._opened
 
     @property
     def place(self) -> str:
-        """Its file or address, for a person to read; never a password."""
+        """The journal's file or address, for a person to read; without the password."""
         return self._opened.place if self._opened else self._url
 
     @property
     def begun(self) -> bool:
-        """Whether there was none before this one was opened."""
+        """Whether opening this journal created it."""
         return self._opened is not None and self._opened.begun
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place})"
 
     def close(self) -> None:
-        """Close the connections. A later use opens new ones; a journal in memory is gone."""
+        """Close the connections. A later use opens new ones; a journal in memory is lost."""
         with self._opening:
             self._closed = True
             if self._opened is not None:
@@ -143,7 +142,7 @@ class Journal:
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """Reads of one moment; waits for no writer, and no writer waits for it."""
+        """A transaction for reading, of one moment. It waits for no writer and blocks none."""
         from hms_active_rooms.gate.journal.store import Reading
 
         with self._open().begin("reads") as db:
@@ -151,7 +150,7 @@ class Journal:
 
     @contextmanager
     def write(self, *, notes_only: bool = False) -> Iterator[Writing]:
-        """Reads and writes that are one step; nobody else writes meanwhile.
+        """A transaction for reading and writing. Nobody else writes meanwhile.
 
         Args:
             notes_only: the block changes the state of no action. What it writes may be lost if the
@@ -182,30 +181,26 @@ class Journal:
             tx.note(action_id, kind, by=by, way=way, **data)
 
     def export(self, file: IO[str], *, before: datetime, by: str) -> int:
-        """Write every action that ended before a moment to a file, whole, as JSON Lines.
+        """Write every action that ended before a moment to a file, as JSON Lines.
 
-        The last line has the SHA-256 of all lines above it. What was exported is recorded once
-        the file is on disk, and only that can be pruned.
+        The last line has the SHA-256 of all lines above it. Once the file is on disk, the journal
+        records which actions it holds; only these can be pruned.
 
         Args:
             file: open for writing text.
-            before: aware; every revision of a call has to have ended before it.
+            before: aware. An action is exported if all revisions of its call ended before this.
             by: who exports, for the record.
 
         Returns:
-            How many actions.
+            How many actions were exported.
         """
         from hms_active_rooms.gate.journal import archive
 
-        with self.read() as view:
-            found = archive.write(view, file, before)
-        with self.write() as tx:
-            archive.exported(tx, found, before, by)
-        return found.actions
+        return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete what ended before a moment, was exported, and did not change since. One event
-        stays of each action, so that the same call is never sent again.
+        """Delete the actions that ended before a moment, were exported and did not change since.
+        One event of each stays, so that the same call is never sent again.
 
         Args:
             before: aware; see `export`.
@@ -213,12 +208,4 @@ class Journal:
         """
         from hms_active_rooms.gate.journal import archive
 
-        with self.read() as view:
-            calls = archive.ended(view, before)
-        done = []
-        for first in range(0, len(calls), _AT_ONCE):
-            with self.write() as tx:
-                done.append(archive.prune(tx, calls[first : first + _AT_ONCE], by))
-        with self.write() as tx:
-            archive.prune_rest(tx, before, by)
-        return archive.Pruned(sum(d.actions for d in done), sum(d.left for d in done))
+        return archive.prune(self, before, by)

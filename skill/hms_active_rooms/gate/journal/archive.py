@@ -1,138 +1,135 @@
-"""Archiving the journal: finished actions are written to a file, whole; those that are in a file can
-be deleted. Nothing else is ever deleted. Of each deleted action one event stays, so its id is never
-used again: an old call that is run again, as by a replayed graph, is not sent again."""
+"""Archiving the journal: finished actions are written to a file, and those in a file can be
+deleted. Nothing else is ever deleted. One event of each deleted action stays, so that its id is
+never used again: an old call that runs again, as in a replayed graph, is not sent again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from io import UnsupportedOperation
 from typing import IO, Any
 
 import sqlalchemy as sa
 
-from hms_active_rooms.gate.journal.records import FINAL, KEPT, PRUNED, REQUESTS, UNSENT, row_of
-from hms_active_rooms.gate.journal.store import Reading, Writing
-from hms_active_rooms.gate.journal.tables import actions, asks, events, exports, grants, steps
+from hms_active_rooms.gate.journal import Journal, records
+from hms_active_rooms.gate.journal.records import PRUNED, REQUESTS, Action
+from hms_active_rooms.gate.journal.store import Reading, Row, Writing
+from hms_active_rooms.gate.journal.tables import actions, asks, events
 
+EXPORTED = "exported"
+"""Event: the action is in an export; `upto` is the number of its newest event there."""
 
-@dataclass
-class Exported:
-    """What a file holds: the number of its actions, its SHA-256, and the newest event of each."""
-
-    actions: int = 0
-    sha256: str = ""
-    upto: dict[str, int] = field(default_factory=dict)
+_AT_ONCE = 100
+"""Calls that are pruned in one transaction, so that other writers do not wait long."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions were deleted, and how many that ended in time are left: not exported,
-    changed since, or contradicting their events."""
+    """How many actions were deleted, and how many that ended in time stay: they were not exported,
+    changed since, or contradict their events."""
 
     actions: int
     left: int
 
 
-def write(view: Reading, file: IO[str], before: datetime) -> Exported:
-    """Write what ended before a moment, and flush it to disk."""
-    found, sha256 = Exported(), hashlib.sha256()
+def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
+    """See `Journal.export`."""
+    newest, refused_upto, sha256 = dict[str, int](), 0, hashlib.sha256()
 
     def add(**record: Any) -> None:
         line = json.dumps(record, sort_keys=True, default=datetime.isoformat) + "\n"
         sha256.update(line.encode())
         file.write(line)
 
-    for key in ended(view, before):
-        for action, columns in view.revisions(key):
-            told, wrong = _events(view, events.c.action_id == action.id), action.contradiction
-            row = columns if wrong else row_of(action)
-            add(action=row, events=told, steps=view.steps(action.id), contradiction=wrong)
-            found.actions += 1
-            found.upto[action.id] = max((event["seq"] for event in told), default=0)
-    refused = (events.c.action_id == REQUESTS, events.c.kind != PRUNED)
-    for event in _events(view, *refused, events.c.at < before):
-        add(event=event)
-        found.upto[REQUESTS] = event["seq"]
-    found.sha256 = sha256.hexdigest()
-    end = {"actions": found.actions, "before": before.isoformat(), "sha256": found.sha256}
+    with journal.read() as view:
+        for key in _ended(view, before):
+            for action, columns in view.revisions(key):
+                told, wrong = _events(view, action.id), action.contradiction
+                row = columns if wrong else records.row_of(action)
+                add(action=row, events=told, steps=view.steps(action.id), contradiction=wrong)
+                newest[action.id] = told[-1]["seq"] if told else 0
+        for event in _events(view, REQUESTS, events.c.kind != PRUNED, events.c.at < before):
+            add(event=event)
+            refused_upto = event["seq"]
+    end = {"actions": len(newest), "before": before.isoformat(), "sha256": sha256.hexdigest()}
     file.write(json.dumps({"end": end}) + "\n")
     file.flush()
-    with suppress(UnsupportedOperation):  # a text in memory
+    with suppress(UnsupportedOperation):  # a file in memory
         os.fsync(file.fileno())
-    return found
+    with journal.write() as tx:
+        said = {"at": tx.now(), "kind": EXPORTED, "by": by, "way": "archive"}
+        rows = [{**said, "action_id": of, "data": {"upto": upto}} for of, upto in newest.items()]
+        if rows:
+            tx.db.execute(events.insert(), rows)
+        tx.note(REQUESTS, EXPORTED, by=by, way="archive", upto=refused_upto, **end)
+    return len(newest)
 
 
-def exported(tx: Writing, found: Exported, before: datetime, by: str) -> None:
-    """Record what the newest file holds."""
-    tx.db.execute(exports.delete())
-    if found.upto:
-        rows = [{"action_id": action, "upto": upto} for action, upto in found.upto.items()]
-        tx.db.execute(exports.insert(), rows)
-    said = {"actions": found.actions, "sha256": found.sha256, "before": before.isoformat()}
-    tx.note(REQUESTS, "exported", by=by, way="archive", **said)
+def prune(journal: Journal, before: datetime, by: str) -> Pruned:
+    """See `Journal.prune`."""
+    with journal.read() as view:
+        calls = _ended(view, before)
+    deleted = left = 0
+    for first in range(0, len(calls), _AT_ONCE):
+        with journal.write() as tx:
+            for key in calls[first : first + _AT_ONCE]:
+                revisions = [action for action, _ in tx.revisions(key)]
+                if not all(_is_exported(tx, action) for action in revisions):
+                    left += len(revisions)
+                    continue
+                for action in revisions:
+                    told = {"state": action.state, "digest": action.digest}
+                    _delete(tx, action.id, by, told)
+                    tx.db.execute(actions.delete().where(actions.c.id == action.id))
+                    deleted += 1
+    with journal.write() as tx:
+        # What belongs to no action: exported events of refused requests, old places of questions.
+        if upto := _upto(tx, REQUESTS):
+            _delete(tx, REQUESTS, by, {}, events.c.seq <= upto)
+        old = (asks.c.at < before, ~asks.c.place.startswith(records.KEPT, autoescape=True))
+        tx.db.execute(asks.delete().where(*old))
+    return Pruned(deleted, left)
 
 
-def prune(tx: Writing, keys: Sequence[str], by: str) -> Pruned:
-    """Delete those of the calls that were exported as they are."""
-    gone = left = 0
-    for key in keys:
-        revisions = [action for action, _ in tx.revisions(key)]
-        if any(a.contradiction or _newest(tx, a.id) != _upto(tx, a.id) for a in revisions):
-            left += len(revisions)
-            continue
-        for action in revisions:
-            _delete(tx, action.id, by, {"state": action.state, "digest": action.digest})
-            tx.db.execute(actions.delete().where(actions.c.id == action.id))
-            tx.db.execute(steps.delete().where(steps.c.action_id == action.id))
-            gone += 1
-    return Pruned(gone, left)
+def _upto(tx: Writing, action_id: str) -> int:
+    """The number of an action's newest event that is in a file; 0 if none is."""
+    upto = sa.select(sa.func.max(events.c.data["upto"].as_integer()))
+    return tx.db.scalar(upto.where(events.c.action_id == action_id, events.c.kind == EXPORTED)) or 0
 
 
-def prune_rest(tx: Writing, before: datetime, by: str) -> None:
-    """Delete what belongs to no action: refused requests that were exported, old questions'
-    places and grants."""
-    if _upto(tx, REQUESTS):
-        _delete(tx, REQUESTS, by, {})
-    old = (asks.c.at < before, ~asks.c.place.startswith(KEPT, autoescape=True))
-    tx.db.execute(asks.delete().where(*old))
-    tx.db.execute(grants.delete().where(grants.c.expires_at < before))
+def _is_exported(tx: Writing, action: Action) -> bool:
+    newest = sa.select(sa.func.max(events.c.seq))
+    newest = newest.where(events.c.action_id == action.id, events.c.kind != EXPORTED)
+    return not action.contradiction and tx.db.scalar(newest) == _upto(tx, action.id)
 
 
-def _newest(tx: Writing, action_id: str) -> object:
-    return tx.db.scalar(sa.select(sa.func.max(events.c.seq)).where(events.c.action_id == action_id))
-
-
-def _upto(tx: Writing, action_id: str) -> int | None:
-    return tx.db.scalar(sa.select(exports.c.upto).where(exports.c.action_id == action_id))
-
-
-def _delete(tx: Writing, action_id: str, by: str, told: dict[str, str]) -> None:
-    """Delete the events that were exported; the one that says so stays."""
-    old = (events.c.action_id == action_id, events.c.seq <= _upto(tx, action_id))
+def _delete(
+    tx: Writing, action_id: str, by: str, told: dict[str, str], *which: sa.ColumnElement[bool]
+) -> None:
+    """Delete the exported events of an action. A new event records that, and stays."""
     tx.note(action_id, PRUNED, by=by, way="archive", **told)
-    tx.db.execute(events.delete().where(*old, events.c.kind != PRUNED))
-    tx.db.execute(exports.delete().where(exports.c.action_id == action_id))
+    old = (events.c.action_id == action_id, events.c.kind != PRUNED, *which)
+    tx.db.execute(events.delete().where(*old))
 
 
-def ended(view: Reading, before: datetime) -> list[str]:
-    """The calls whose every revision ended before a moment, oldest first."""
+def _ended(view: Reading, before: datetime) -> list[str]:
+    """The keys of the calls whose every revision ended before a moment, oldest first."""
     row = actions.c
     over = sa.or_(
         sa.and_(row.state == "expired", row.expires_at < before),
         sa.func.coalesce(row.finished_at, row.decided_at, row.created_at) < before,
     )
-    late = sa.and_(row.state.in_(UNSENT), row.expires_at < min(before, view.now()))
-    has_ended = sa.or_(late, sa.and_(row.state.in_((*FINAL, "unknown")), over))
+    late = sa.and_(row.state.in_(records.UNSENT), row.expires_at < min(before, view.now()))
+    has_ended = sa.or_(late, sa.and_(row.state.in_((*records.FINAL, "unknown")), over))
     calls = sa.select(row.call_key).group_by(row.call_key)
     calls = calls.having(sa.func.min(sa.case((has_ended, 1), else_=0)) == 1)
     return [each["call_key"] for each in view.found(calls.order_by(sa.func.min(row.created_at)))]
 
 
-def _events(view: Reading, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
-    return view.found(sa.select(events).where(*where).order_by(events.c.seq))
+def _events(view: Reading, action_id: str, *where: sa.ColumnElement[bool]) -> list[Row]:
+    which = (events.c.action_id == action_id, *where)
+    return view.found(sa.select(events).where(*which).order_by(events.c.seq))

@@ -1,8 +1,9 @@
-"""The databases that keep a claim on disk before a request leaves: SQLite (WAL, synchronous FULL)
-and PostgreSQL. What a store cannot guarantee is found out when it is opened, and refused."""
+"""The databases of a journal: SQLite (WAL, synchronous FULL) and PostgreSQL. They keep a claim on
+disk before the request is sent. A store that cannot guarantee that is refused when it is opened."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -10,14 +11,6 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    closing,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final, Literal
@@ -29,22 +22,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from hms_active_rooms.errors import ConfigurationError, JournalError
-from hms_active_rooms.gate.journal import GONE, file_url
+from hms_active_rooms.gate.journal import file_url
 from hms_active_rooms.gate.journal.tables import SCHEMA_VERSION, check, prepare
 from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 Mode = Literal["reads", "writes", "notes"]
-"""What a transaction does. In one that reads, a write is an error. One of notes need not be on
-disk when it is committed: notes move nothing, and whatever is committed later takes them there."""
+"""What a transaction does. In `reads`, a write is an error. A commit of `notes` does not wait for
+the disk: notes change no state, and the next commit of `writes` takes them to the disk."""
 
 _SETTINGS: dict[Mode, dict[str, str]] = {
     "reads": {"query_only": "ON"},
     "writes": {"query_only": "OFF", "synchronous": "FULL"},
     "notes": {"query_only": "OFF", "synchronous": "NORMAL"},
 }
-"""What SQLite's connections are set to for it. Whoever sets `query_only` makes SQLite compile every
-statement anew, so connections that read and connections that write are kept apart."""
+"""SQLite's settings for each mode. After a change of `query_only` SQLite compiles every statement
+anew, so reading and writing connections are kept apart."""
 
 _FULL = 2  # what SQLite answers for synchronous=FULL
 _LONGEST_WAIT_S: Final = 30
@@ -58,9 +51,12 @@ MOUNTS = Path("/proc/self/mounts")
 
 _NETWORK: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "beegfs"}
-    | {"ncpfs", "davfs", "sshfs", "s3fs", "rclone", "gcsfuse"}
+    | {"ncpfs", "davfs", "sshfs", "s3fs", "rclone", "gcsfuse", "ceph-fuse", "juicefs", "goofys"}
+    | {"ocfs2", "gfs2", "gpfs", "orangefs", "mfs", "blobfuse2", "mountpoint-s3", "afpfs"}
+    # File systems that a machine shares with the virtual machines on it.
+    | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
-"""File systems on which another machine can write, which SQLite's WAL mode cannot see."""
+"""File systems that another machine can write to, which SQLite's WAL mode does not notice."""
 
 _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
@@ -80,24 +76,25 @@ _REPAIR = {
     "resolve host": _UNSENT + "see that the URL names the server.",
     "connection": _UNSENT + "see that the server runs, and lets in whom the URL names.",
 }
-"""What to do, by words of the database's error."""
+"""What to do, by a part of the database's error message."""
 
 _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
-"""Arguments of psycopg that are no texts."""
+"""Arguments of psycopg that are no texts, so that no URL can set them."""
 
 _SQLITE_HAS: Final = {"timeout", "isolation_level", "detect_types", "check_same_thread"} | {
     *("cached_statements", "mode", "uri", "plugin")
 }
-"""What may stand behind the ? of a file. SQLAlchemy ignores the rest, be it half of a name."""
+"""The parameters that a SQLite URL may have after its "?". SQLAlchemy ignores all others, even if
+they are half of a file's name."""
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Database:
-    """The database of a `Journal`, open. Safe from many threads."""
+    """The open database of a `Journal`. Safe from many threads."""
 
     def __init__(self, url: str, key: bytes, *, create: bool) -> None:
-        self.place, self._key = _place(url), key
+        self.place, self._key, self._in_memory = _place(url), key, url == ":memory:"
         try:
             self._modes = self._engines(url, create)
         except (sa.exc.ArgumentError, ImportError, OSError, ValueError) as error:
@@ -113,27 +110,26 @@ class Database:
             raise ConfigurationError(
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
-        engine = self._modes["reads"]
-        self._in_memory = _is_in_memory(engine.url)
-        self._driver_error = engine.dialect.loaded_dbapi.Error
-        # A lock of our own: a thread that waits in the pool's queue while the pool is closed
-        # is never woken, and gives up after 30 s.
-        self._turn, self._process = threading.Lock(), os.getpid()
-        self._gone = self.begun = False
+        self._driver_error = self._modes["reads"].dialect.loaded_dbapi.Error
+        # All threads share the one connection of a memory database. A lock of our own: a thread
+        # that waits in the pool's queue while the pool is closed is never woken.
+        self._turn: contextlib.AbstractContextManager[object]
+        self._turn = threading.Lock() if self._in_memory else contextlib.nullcontext()
+        self.begun = False
         _opened.add(self)
-        with ExitStack() as unless_opened:
+        with contextlib.ExitStack() as unless_opened:
             unless_opened.callback(self.dispose)
             self._prepare(create)
             unless_opened.pop_all()
 
     def _engines(self, url: str, create: bool) -> dict[Mode, sa.Engine]:
-        parsed = sa.make_url("sqlite:///:memory:" if url == ":memory:" else url)
+        parsed = sa.make_url("sqlite:///:memory:" if self._in_memory else url)
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_dialect().is_async:
             raise sa.exc.ArgumentError("the journal's driver must not be asynchronous")
         if "?" in url and not parsed.query:
-            raise sa.exc.ArgumentError("half of a name would be ignored")
+            raise sa.exc.ArgumentError('the "?" and all after it would be ignored')
         reads: sa.Engine
         if parsed.get_backend_name() == "postgresql":
             writes = _postgresql(parsed)
@@ -143,8 +139,13 @@ class Database:
         elif parsed.get_backend_name() != "sqlite":
             raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
         elif not parsed.database:
-            raise sa.exc.ArgumentError("without a name it would be in memory, unseen")
-        elif _is_in_memory(parsed):
+            # In memory, and nobody would see it.
+            raise ConfigurationError(
+                "The journal's URL has no path, so it names no file.",
+                hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
+                "sqlite:////home/ada/journal.sqlite.",
+            )
+        elif self._in_memory:
             reads = writes = _sqlite(parsed, "memory")
         else:
             name = parsed.database
@@ -155,18 +156,17 @@ class Database:
                     hint="Write the whole path of the file.",
                 )
             read_only = parsed.query.get("mode") == "ro"
-            if (read_only or not create) and not _holds_tables(path):
+            if (read_only or not create) and not path.exists():
                 raise self._missing()
             read_only = read_only or (path.exists() and not os.access(path, os.W_OK))
             _refuse_foreign(path, os.R_OK)
             for beside in ("wal", "shm"):
                 _refuse_foreign(Path(f"{path}-{beside}"), os.R_OK | (0 if read_only else os.W_OK))
-            if read_only:
-                return {
-                    "reads": _sqlite(_copy(parsed, path), None).execution_options(hms_mode="reads")
-                }
             files = _Files(path)
-            reads, writes = _sqlite(parsed, "wal", files), _sqlite(parsed, "wal", files)
+            reads = _sqlite(_reading(parsed, path), None, None if read_only else files)
+            if read_only:
+                return {"reads": reads.execution_options(hms_mode="reads")}
+            writes = _sqlite(parsed, "wal", files)
             _make_private(path)
         of_mode: dict[Mode, sa.Engine] = {"reads": reads, "writes": writes, "notes": writes}
         return {mode: one.execution_options(hms_mode=mode) for mode, one in of_mode.items()}
@@ -176,6 +176,7 @@ class Database:
         if not create or not writable:
             with self.begin("reads") as db:
                 found = check(db, self._key)
+            self.dispose(kept=True)  # its files may be others, once somebody writes
             if found is None:
                 raise self._missing()
             if not writable and found != SCHEMA_VERSION:
@@ -195,31 +196,24 @@ class Database:
         )
 
     def close(self) -> None:
-        """Close the connections. A later use opens new ones; a journal in memory is gone."""
-        with self._in_turn():
+        """Close the connections. A later use opens new ones; a journal in memory is lost."""
+        with self._turn:
             self.dispose()
-            self._gone = self._in_memory
 
     def dispose(self, *, kept: bool = False) -> None:
-        """Close the connections that nobody uses now. With `kept`, not one that is the database."""
+        """Close the unused connections; with `kept`, a database in memory keeps its connection."""
         for engine in () if kept and self._in_memory else self._modes.values():
             engine.dispose()
 
-    def _in_turn(self) -> AbstractContextManager[object]:
-        """All threads share the one connection of a memory database in turn."""
-        return self._turn if self._in_memory else nullcontext()
-
-    @contextmanager
+    @contextlib.contextmanager
     def begin(self, mode: Mode) -> Iterator[sa.Connection]:
-        """A transaction, and the database's errors in our words."""
+        """A transaction. Raises JournalError in place of the database's own errors."""
         if mode not in self._modes:
             raise JournalError(
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",
                 hint="Nothing is sent without a record; use a journal that can be written.",
             )
-        with _without_fork(), self._in_turn():
-            if self._gone or (self._in_memory and self._process != os.getpid()):
-                raise JournalError(GONE)
+        with _without_fork(), self._turn:
             try:
                 with self._modes[mode].begin() as db:
                     yield db
@@ -238,16 +232,16 @@ class Database:
         return JournalError(f"The journal {self.place} failed: {quoted(cause, 200)}.", hint=hint)
 
 
-# SQLite counts the locks of a process, and a forked child goes on with that count, without the
-# locks. So no fork takes an open file along, and none happens during a transaction.
+# SQLite counts the locks of its process, and a forked child inherits the count without the locks.
+# So a fork waits until no transaction runs, and closes the database's files first.
 
 _opened = WeakSet[Database]()
 _busy: list[int] = []  # the threads that are in a transaction
-_forking: list[int] = []  # those that wait for all others to leave theirs
+_forking: list[int] = []  # the threads that wait for those to end, to fork
 _calm = threading.Condition()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _without_fork() -> Iterator[None]:
     thread = threading.get_ident()
     with _calm:
@@ -294,15 +288,11 @@ def _place(url: str) -> str:
         return url if url == ":memory:" else "at the given address"  # it may hold a password
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         name = parsed.database
-        with suppress(FileNotFoundError):  # the current folder may be gone
+        with contextlib.suppress(FileNotFoundError):  # the current folder may be gone
             name = name if name.startswith("file:") else str(Path(name).absolute())
         return quoted(name, 300)
     place = {name: parsed.query[name] for name in ("host", "port") if name in parsed.query}
     return quoted(parsed.set(query=place).render_as_string(hide_password=True), 300)
-
-
-def _is_in_memory(url: sa.URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database == ":memory:"
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
@@ -362,8 +352,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 class _Files:
-    """The files of an open journal. Once others are in their place, whoever opens the path has
-    another journal, in which a request was not sent yet."""
+    """The files of an open journal. If others replace them, a program that opens the path now has
+    another journal, which does not know what was sent."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -378,12 +368,12 @@ class _Files:
         return [(of.st_dev, of.st_ino) for of in found if found[0].st_size]
 
     def opened(self, _: object, record: sa.pool.ConnectionPoolEntry) -> None:
-        """Note what a new connection has open."""
+        """Remember which files a new connection has open."""
         record.info["files"] = found = self._there()
         self._journal = self._journal or found[:1]
 
     def check(self, connection: sa.Connection) -> None:
-        """Raises JournalError if that is not what is there now."""
+        """Raises JournalError if other files are there now."""
         found = self._there()
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(
@@ -394,13 +384,13 @@ class _Files:
 
 
 def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine whose connections are in this journal mode; None: they only read."""
+    """An engine whose connections use this journal mode; None: they only read."""
     in_memory = journal_mode == "memory"
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
         url,
         poolclass=QueuePool,
-        # A memory database lives in its one connection; elsewhere nobody waits for one.
+        # A database in memory is one connection; for a file there are as many as needed.
         pool_size=1 if in_memory else 5,
         max_overflow=0 if in_memory else -1,
         connect_args={"check_same_thread": False, **wait},
@@ -422,41 +412,42 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         if connection.info.get(pragma) != value:
             opened.execute(f"PRAGMA {pragma}={value}")
             connection.info[pragma] = value
-    # Whoever writes takes the lock at once: who reads first never loses the race late. In WAL mode
-    # one that reads neither waits for a writer nor keeps one waiting.
+    # A writing transaction takes the lock at once, so that it cannot fail later because another one
+    # wrote after its first read. In WAL mode a reading one neither waits for a writer nor blocks
+    # one.
     opened.execute("BEGIN" if mode == "reads" else "BEGIN IMMEDIATE")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, journal_mode: str | None) -> None:
-    connection.isolation_level = None  # transactions begin above, not by the driver's guess
-    # One text that is none must not hide the rows beside it.
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
+    # One invalid text must not make the other rows unreadable.
     connection.text_factory = lambda raw: raw.decode(errors="replace")
-    with ExitStack() as unless_kept:
+    with contextlib.ExitStack() as unless_kept:
         unless_kept.callback(connection.close)
         if journal_mode is not None:
             _keep_safely(connection, journal_mode)
+        _pragma(connection, "user_version")  # a read makes SQLite create all its files
         unless_kept.pop_all()
 
 
 def _keep_safely(connection: sqlite3.Connection, journal_mode: str) -> None:
-    # SQLite takes both as wishes: what counts is what it answers.
+    # SQLite may ignore both settings, so its answers are checked.
     try:
         mode = _pragma(connection, "journal_mode=WAL")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN:
             raise
         raise _refused(_NO_WAL + "its files cannot be opened") from None
-    # A memory database has no other mode, and nobody to share it with.
+    # A database in memory stays in the mode "memory"; no other process can open it.
     if mode != journal_mode:
         raise _refused(_NO_WAL + f"the journal mode stays {quoted(str(mode))}")
     _pragma(connection, "synchronous=FULL")
     if _pragma(connection, "synchronous") != _FULL:
         raise _refused("A commit does not wait for the disk here")
-    _pragma(connection, "user_version")  # reads, so that all its files are there
 
 
 def _pragma(connection: sqlite3.Connection, pragma: str) -> object:
-    with closing(connection.execute(f"PRAGMA {pragma}")) as cursor:
+    with contextlib.closing(connection.execute(f"PRAGMA {pragma}")) as cursor:
         return (cursor.fetchone() or [None])[0]
 
 
@@ -468,10 +459,10 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file; ArgumentError for a part of the URL that would be ignored, since another file is
-    another journal."""
+    """The file of a URL. Raises ArgumentError if a part of the URL would be ignored, since without
+    that part it may name another journal."""
     if not name.startswith("file:"):
-        known = set(url.query) <= _SQLITE_HAS
+        known = not url.query.keys() - _SQLITE_HAS
     elif known := "uri" in url.query and not set("?#") & set(name):
         name = unquote(re.sub("^//(localhost)?(?=/)", "", name.removeprefix("file:")))
     if not known:
@@ -479,28 +470,16 @@ def _path(url: sa.URL, name: str) -> Path:
     return Path(name)
 
 
-def _copy(url: sa.URL, path: Path) -> sa.URL:
+def _reading(url: sa.URL, path: Path) -> sa.URL:
+    """The URL by which this file can only be read."""
     given = url.database or ""
     query = dict(url.query) | {"mode": "ro", "uri": "true"}
-    log = Path(f"{path}-wal")
-    if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+    log, places = Path(f"{path}-wal"), (path, path.parent)
+    written = any(os.access(place, os.W_OK) for place in places) if path.exists() else True
+    if not written and not (log.exists() and log.stat().st_size):
         query["immutable"] = "1"  # nobody writes here, and SQLite cannot make its files
-    name = given if given.startswith("file:") else f"file:{quote(str(path.absolute()))}"
+    name = given if given.startswith("file:") else f"file:{quote(os.fsencode(path.absolute()))}"
     return url.set(database=name, query=query)
-
-
-def _holds_tables(path: Path) -> bool:
-    """Whether there is a journal, or what cannot be told from one; looks without writing."""
-    if not path.exists():
-        return False
-    try:
-        with closing(
-            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-        ) as db:
-            found = db.execute("SELECT name FROM sqlite_master").fetchall()
-    except sqlite3.DatabaseError:
-        return True
-    return any(name.startswith("hms_") for (name,) in found)
 
 
 def _refuse_foreign(file: Path, needs: int) -> None:
@@ -518,35 +497,38 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """The journal holds names and messages: only its owner may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    refuse_network(path.parent)
+    """Create the journal so that only its owner can read the names and messages in it. Refuses a
+    place where SQLite cannot share and lock it."""
+    name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # SQLite's shared memory is seen by every process of this machine, but by no other machine.
+    parts = folder.resolve().parts
+    kind = next((mounts[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in mounts), "")
+    if kind.removeprefix("fuse.") in _NETWORK:
+        raise _refused(f"The folder of {name} is on a network file system ({kind})")
     path.touch(mode=0o600, exist_ok=True)
-    if not _locks(path.parent):
-        raise _refused(f"The folder {quoted(str(path.parent), 300)} does not lock files")
+    # SQLite's lock files are beside the journal, with names made from its name.
+    if path.is_file() and path.stat().st_nlink > 1:
+        raise _refused(
+            f"The file {name} has another name too, a hard link, with locks of its own: delete one"
+        )
+    if path.resolve().parts in mounts:
+        raise _refused(f"The file {name} is mounted without its folder, which holds its locks")
+    if not _locks(folder):
+        raise _refused(f"The folder of {name} does not lock files")
 
 
-def refuse_network(folder: Path) -> None:
-    """Raises JournalError for a folder that another machine can write to.
-
-    Its files look shared to every process of this machine, and to none of another one.
-    """
+def _mounts() -> dict[tuple[str, ...], str]:
+    """What is mounted where: the kind of file system by the parts of its path."""
     try:
         mounts = [line.split(" ") for line in MOUNTS.read_text("utf-8").splitlines()]
     except OSError:
-        return  # not Linux
-    parts = folder.resolve().parts
-    kinds = {Path(mount[1].encode().decode("unicode_escape")).parts: mount[2] for mount in mounts}
-    of = [kinds[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in kinds]
-    kind = of[0].removeprefix("fuse.") if of else ""
-    if kind in _NETWORK:
-        raise _refused(
-            f"The folder {quoted(str(folder), 300)} is on a network file system ({kind})"
-        )
+        return {}  # not Linux
+    return {Path(mount[1].encode().decode("unicode_escape")).parts: mount[2] for mount in mounts}
 
 
 def _locks(folder: Path) -> bool:
-    """Two open files of this process stand for two processes: the second must not get the lock."""
+    """Whether a lock on a file here keeps out a second lock, as another process would take."""
     if sys.platform != "linux":
         return True
     import fcntl

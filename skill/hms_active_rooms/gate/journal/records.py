@@ -1,20 +1,21 @@
-"""The journal's rows as typed values: parsed once where a row leaves the database, and turned
-into JSON once where it enters.
+"""The journal's rows as typed values: parsed where a row leaves the database, turned into JSON
+where it enters.
 
 The state machine of one action:
 
     proposed -> approved -> sent -> done | failed | unknown
           |         |  ^      |                     unknown -> done | failed
-          |         |  +------+ surely not executed: looked at again before another request
+          |         |  +------+ surely not executed: the room is read before another request
           +---------+-> rejected | expired
 
-`unknown` ends when a later look sees the effect, or a late answer comes after all. `approved`
-may still become `expired` (too late, or the room changed: a new revision asks again) or
-`rejected`. Nothing leaves `done`, `failed`, `rejected` and `expired`.
+`unknown` ends when a later look sees the effect or the answer comes late. `approved` may still
+become `expired` (too late, or the room changed: a new revision asks again) or `rejected`. `done`,
+`failed`, `rejected` and `expired` are final.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -30,7 +31,6 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
-from hms_active_rooms.gate.digest import canonical, digest, short_name
 from hms_active_rooms.untrusted import quoted
 
 State = Literal["proposed", "approved", "sent", "done", "failed", "unknown", "rejected", "expired"]
@@ -40,43 +40,40 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "approved": frozenset({"sent", "rejected", "expired"}),
     "sent": frozenset({"done", "failed", "unknown", "approved"}),
     "unknown": frozenset({"done", "failed"}),
-    "done": frozenset(),
-    "failed": frozenset(),
-    "rejected": frozenset(),
-    "expired": frozenset(),
+    **dict.fromkeys(("done", "failed", "rejected", "expired"), frozenset()),
 }
 
 FINAL: frozenset[State] = frozenset(state for state, then in TRANSITIONS.items() if not then)
-"""States nothing leaves."""
+"""States that an action never leaves."""
 
 UNSENT: tuple[State, ...] = ("proposed", "approved")
 """States from which an action can still be sent."""
 
 NOWHERE = "none-"
-"""How the threads of calls begin that are part of no conversation."""
+"""Prefix of the thread of a call that is part of no conversation."""
 
 OUTSIDE = "serve:"
-"""How the threads of calls by other programs begin (REST, MCP)."""
+"""Prefix of the thread of a call by another program (REST, MCP)."""
 
 LEADS_TO: Mapping[str, State] = {
     **{state: state for state in TRANSITIONS},
     "refused": "rejected",
     "returned": "approved",
 }
-"""The state after an event of this kind; other kinds move nothing."""
+"""By the kind of an event, the state after it. Events of other kinds change no state."""
 
 REQUESTS = "(requests)"
-"""In place of an action's id: events about requests that were refused before any action."""
+"""Used as the action id of events about requests that were refused before there was an action."""
 
 KEPT = "(kept) "
-"""How a place begins whose first question stays for ever, in place of a graph's."""
+"""Prefix of a place that is in no graph, and whose first entry is kept for ever."""
 
 CALLED_AGAIN = "called_again"
-"""The event, at the id that a call's first row would have, that says which row it runs instead;
-and at that row, that the call was made anew."""
+"""Event: a call was made anew and runs an earlier row that was held back. It is recorded twice: at
+the id that the new call would have, with the row's id as `runs`, and at the row."""
 
 PRUNED = "pruned"
-"""The event that stays when an action that was exported is deleted."""
+"""Event: the action was exported and deleted. This event stays."""
 
 RATE_WINDOW = timedelta(minutes=1)
 
@@ -95,7 +92,7 @@ Way = Literal[
     "gate",  # nobody: it was refused on the spot, nobody could be asked, or it was too late
     "claim",  # nobody: the room had changed when it was about to be sent
 ]
-"""Ways in which a decision on an action came about."""
+"""How a decision on an action came about."""
 
 _NOBODY = frozenset({"relaxed", "unattended", "policy", "gate", "claim"})
 _PEOPLE = frozenset(get_args(Way)) - _NOBODY
@@ -107,12 +104,12 @@ def by_person(way: Way | Literal[""]) -> bool:
 
 
 def who(by: str, way: str) -> str:
-    """The person's or program's name, as recorded in `by`; "" when this `way` means our own code."""
+    """The name recorded in `by`; "" if `way` means that our own code decided."""
     return "" if way in _NOBODY else by
 
 
 def ran_unasked(way: Way | Literal[""]) -> bool:
-    """Whether the policy's code let it run without any person."""
+    """Whether the policy let the action run without asking a person."""
     return way in ("relaxed", "unattended")
 
 
@@ -122,7 +119,7 @@ class Origin:
 
     thread: str  # conversation or process
     message: str  # the message or graph task that holds the call
-    call: str  # the call's id in it
+    call: str  # the call's id in that message
     requester: str  # who asks, for the record ("agent", "cli:ada")
 
 
@@ -140,17 +137,18 @@ class Action:
     thread: str  # see `Origin`
     requester: str  # see `Origin`
     call: StateChange  # with full ids once its impact is known
-    impact: Impact | None  # who it hits; None: refused before anybody was looked up
+    impact: Impact | None  # whom it affects; None: refused before that was known
     digest: str  # binds an answer to this row, this call and this impact
     gate: Literal["soft", "hard"]  # "hard" for a destructive tool
-    state: State  # as it is now: late means `expired`, also if nobody has moved the row yet
+    state: State  # the state now: `expired` after the deadline, even if the stored row is not
     created_at: datetime
     expires_at: datetime
-    note: str = ""  # why it is asked again, when it is
+    note: str = ""  # why it is asked again, or when the same call was sent before
     reason: str = ""  # why it was rejected or expired
     decided_by: str = ""  # "" for nobody
     decided_way: Way | Literal[""] = ""
-    worker: str = ""  # the process that sends or sent it
+    worker: str = ""  # the process that sends or sent the request
+    granted_in: str = ""  # the process in which its yes also covers calls like it; "" for none
     decided_at: datetime | None = None
     sent_at: datetime | None = None
     lease_until: datetime | None = None  # until when the worker may still be sending
@@ -159,8 +157,8 @@ class Action:
     edited_from: str | None = None  # id of the row whose words a person edited into this one
     content: str = ""  # digest of the call as it was made, before ids were completed
     told_at: datetime | None = None  # when the program that asked was first told how it ended
-    contradiction: str = ""  # why it cannot be read, or is not what its events say: only shown
-    mark: int = field(default=0, compare=False)  # the journal's newest event when it was read
+    contradiction: str = ""  # why the row cannot be read, or contradicts its events; "": it is fine
+    mark: int = field(default=0, compare=False)  # newest event when it was read
 
     @property
     def tool(self) -> str:
@@ -169,15 +167,14 @@ class Action:
 
     @property
     def room_id(self) -> str:
-        """The room."""
         return self.call.room_id
 
     @property
     def shown(self) -> Impact:
-        """The impact of a row that has one.
+        """The impact, for a row that has one.
 
         Raises:
-            JournalError: the call was refused before anybody was looked up.
+            JournalError: the call was refused before its impact was known.
             BrokenRecord: see `check`.
         """
         self.check()
@@ -192,12 +189,12 @@ class Action:
 
     @property
     def ended(self) -> bool:
-        """Nothing more is sent for it, and its outcome can be told, even if that is "unknown"."""
+        """Whether nothing more is sent and the outcome can be told, even if it is "unknown"."""
         return self.state in FINAL or self.state == "unknown"
 
     @property
     def ended_at(self) -> datetime:
-        """When it ended; a question nobody answered ended at its deadline."""
+        """When the action ended; for a question that nobody answered, its deadline."""
         ended = self.finished_at or self.decided_at or self.created_at
         return min(ended, self.expires_at) if self.state == "expired" else ended
 
@@ -209,11 +206,11 @@ class Action:
         return self.result.executed if self.state in ("done", "failed") else "no"
 
     def bound(self, call: StateChange, impact: Impact) -> Action:
-        """This row bound to the full call and to who it hits."""
+        """This row with the full call and its impact, and the digest of both."""
         return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
 
     def is_as_shown(self) -> bool:
-        """Whether call and impact still give the digest that was shown."""
+        """Whether call and impact still give the digest of the question."""
         return self.impact is None or self.digest == _digest(self, self.call, self.impact)
 
     def decided(self, state: State, by: str, way: Way, at: datetime, *, reason: str = "") -> Action:
@@ -222,7 +219,7 @@ class Action:
         return replace(given, state=state, reason=reason)
 
     def at(self, now: datetime) -> Action:
-        """The row as it is at this moment: `expired` once its time is over."""
+        """The row at this moment: `expired` once its deadline has passed."""
         if self.state not in UNSENT or now < self.expires_at:
             return self
         verb = "answered" if self.state == "proposed" else "used"
@@ -230,10 +227,25 @@ class Action:
         return self.decided("expired", "gate", "gate", self.expires_at, reason=reason)
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text. `value`: JSON
+    values and datetimes."""
+    return _JSON.encode(value).encode()
+
+
+def digest(value: Mapping[str, object]) -> str:
+    """SHA-256 of the canonical JSON, 64 hex characters."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
 def _digest(row: Action, call: StateChange, impact: Impact) -> str:
     return digest(
         {
-            # The row itself, so that an answer to one of two identical calls is none to the other.
+            # The row itself, so that an answer to one of two identical calls does not fit the
+            # other.
             "action": [row.call_key, row.revision],
             "tool": call.tool,
             "arguments": call.arguments(),
@@ -243,31 +255,32 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
-    """As 0.1.0 wrote it, where what came later is not set: digests stay what they are."""
+    """The impact as release 0.1.0 wrote it, without newer empty fields: old digests still fit."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
     later = ("room_name", "receivers")
     return {name: value for name, value in dumped.items() if value or name not in later}
 
 
 def content_of(call: StateChange) -> str:
-    """What the same call has in common wherever it is made."""
+    """The digest of a call's tool and arguments: equal for equal calls, wherever they are made."""
     return digest({"tool": call.tool, "arguments": call.arguments()})
 
 
 def call_key(call: StateChange, origin: Origin) -> str:
-    """The identity of one call made at one place; its revisions share it."""
+    """The identity of a call made at one place; all its revisions share it."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
     return digest({**where, "digest": content_of(call)})
 
 
 def action_id(key: str, revision: int) -> str:
     """The id of one revision of a call."""
-    return short_name(key, str(revision))
+    raw = hashlib.sha256(canonical([key, str(revision)])).digest()
+    return base64.b32encode(raw)[:12].decode().lower()
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to an action. Never changed, never deleted."""
+    """One thing that happened to an action. Never changed; deleted only by `Journal.prune`."""
 
     at: datetime
     kind: str
@@ -276,42 +289,20 @@ class Event:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Grant:
-    """ "For the rest of this session": what the next calls must match to run unasked: the same
-    tool in the same session, asked for in the same conversation by the same process."""
-
-    tool: str
-    room_id: str
-    session_id: str
-    thread: str
-    requester: str
-    worker: str
-    audience: tuple[str, ...]  # what the tool's calls must have in common, field by field
-    most: int  # the most people a covered call may reach
-    granted_by: str  # who said so
-    action_id: str  # about what
-    expires_at: datetime
-
-    def columns(self) -> dict[str, Any]:
-        """As it is stored: the audience as one text from which its fields can be told apart."""
-        return {**self.__dict__, "audience": json.dumps(self.audience)}
-
-
 # --- rows of the database -------------------------------------------------------------------
 
 Columns = Mapping[Any, Any]
 """A row of the database, by the names of its columns."""
 
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for a time that cannot be read."""
+"""Stands for a stored time that cannot be read."""
 
 _IMPACT = TypeAdapter(Impact)
 _RESULT = TypeAdapter(Result)
 _FIELDS = {field.name for field in fields(Action)}
 _PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
 _UNSEALED = {"worker", "lease_until", "told_at"}
-"""Columns that change without a step of the machine; nothing is sent because of them."""
+"""Columns that no seal covers, since they change without a state change. They cause no request."""
 _OF_CALL = {"tool", "room_id", "arguments"}
 _SEALED = sorted(_PLAIN - _UNSEALED | _OF_CALL | {"impact", "result"})
 _KNOWN = {"state": get_args(State), "gate": ("soft", "hard"), "decided_way": ("", *get_args(Way))}
@@ -348,17 +339,14 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action that a row holds, as it is now: its columns, and `mark`. `wrong`: its
-    `contradiction`, unless it cannot be read at all."""
+    """The action in a row, as it is now. `row`: its columns, and `mark`. `wrong`: the action's
+    `contradiction`, unless the row cannot be read at all."""
     found = {name: row[name] for name in _PLAIN}
     try:
-        for name, known in _KNOWN.items():
-            if row[name] not in known:
-                raise ValueError(f"the {name} {row[name]!r} is not known")
-        if broken := [name for name, value in found.items() if value is NO_TIME]:
-            raise ValueError(f"{broken[0]} is no time")
-        if not isinstance(row["revision"], int):
-            raise ValueError("revision is no number")
+        odd = [name for name, known in _KNOWN.items() if row[name] not in known]
+        odd += [name for name, value in found.items() if value is NO_TIME]
+        if odd or not isinstance(row["revision"], int):
+            raise ValueError(f"the value of {(odd or ['revision'])[0]} is not one it can have")
         # 0.1.0 wrote the code of a refusal as `code`.
         result = {("error" if name == "code" else name): v for name, v in row["result"].items()}
         found |= {
@@ -374,26 +362,23 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
     return Action(**found, contradiction=wrong, mark=row.get("mark") or 0).at(now)
 
 
-def sealed(key: bytes, *, naive: bool = False, **values: object) -> str:
-    """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters.
-
-    `naive` leaves out the time zone of moments, as `canonical` does.
-    """
-    text = canonical(values, naive=naive).encode()
+def sealed(key: bytes, **values: object) -> str:
+    """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters."""
+    text = canonical(values)
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """What binds a row to the event that made it what it is: when, what, by whom, which way, and its
-    data. `key`: the journal's; b"" for none."""
+    """The seal that binds a row to the event that led to it: when, what, by whom, which way, and
+    its data. `key`: the journal's; b"" for none."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
-    return sealed(key, naive=True, row=row, event=said)
+    return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row by its last step, `event`, whose seal on record is `found`; "" if
-    nothing is."""
+    """What is wrong with a row, by the event of its last state change and the seal `found` on
+    record; "" if nothing is."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):
@@ -408,7 +393,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
 
 
 def history_fault(row: Action, events: Iterable[Event]) -> str:
-    """Why the events do not lead to the row as it is; "" if they do."""
+    """Why the events do not lead to the row's state; "" if they do."""
     state: State | None = None
     decided = ("", "")
     for event in events:

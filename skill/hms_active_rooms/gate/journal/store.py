@@ -1,10 +1,10 @@
-"""What can be read of the journal and written to it, inside one transaction; SQLAlchemy Core.
+"""Reads and writes of the journal inside one transaction; SQLAlchemy Core.
 
-Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint makes the
-same request twice, or makes one nobody approved. Invariant: a request is sent only by the one
-caller whose transaction moved its row from `approved` to `sent`. A writing transaction has the
-journal to itself from its start, so what it has read stays true until it commits; every move is
-in one transaction with the event that records it.
+Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint makes the same
+request twice, or makes one nobody approved. Invariant: a request is sent only by the one caller
+whose transaction moved its row from `approved` to `sent`. A writing transaction has the journal to
+itself from its start, so what it has read stays true until it commits; every state change is in one
+transaction with the event that records it.
 """
 
 from __future__ import annotations
@@ -19,37 +19,21 @@ from typing import Any, Final, TypedDict, Unpack, get_args
 import sqlalchemy as sa
 
 from hms_active_rooms.errors import BrokenRecord, JournalError
-from hms_active_rooms.gate.journal.records import (
-    CALLED_AGAIN,
-    REQUESTS,
-    TRANSITIONS,
-    UNSENT,
-    Action,
-    Event,
-    Grant,
-    State,
-    Way,
-    action_id,
-    action_of,
-    contradiction,
-    history_fault,
-    row_of,
-    seal,
-    sealed,
-)
-from hms_active_rooms.gate.journal.tables import actions, asks, events, grants, steps
+from hms_active_rooms.gate.journal import records
+from hms_active_rooms.gate.journal.records import Action, Event, State, Way, action_id
+from hms_active_rooms.gate.journal.tables import actions, asks, events
 from hms_active_rooms.gate.journal.workers import this_worker
 from hms_active_rooms.untrusted import quoted
 
 Clock = Callable[[], datetime]
 
 Row = dict[str, Any]
-"""Values by name."""
+"""Values by column."""
 
 # --- statements that are kept ---------------------------------------------------------------------
 
 _SAID: Final = ("at", "kind", "by", "way", "data", "seal")
-_STEP, _ANY, _TOLD = events.alias("step"), events.alias("any_event"), events.alias("told")
+_STEP, _ANY = events.alias("step"), events.alias("any_event")
 _LAST_STEP = (
     sa.select(sa.func.max(_ANY.c.seq))
     .where(_ANY.c.action_id == actions.c.id, _ANY.c.seal != "")
@@ -60,7 +44,7 @@ _ROW = sa.select(
     *(_STEP.c[name].label(f"step_{name}") for name in _SAID),
     sa.select(sa.func.max(_ANY.c.seq)).scalar_subquery().label("mark"),
 ).select_from(actions.outerjoin(_STEP, _STEP.c.seq == _LAST_STEP.scalar_subquery()))
-"""Rows, each with the step that made it what it is."""
+"""Rows of actions, each with the event of its last state change (`step_...`) and its `mark`."""
 
 
 def _given(name: str) -> sa.BindParameter[Any]:
@@ -73,24 +57,13 @@ def _newest(*which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 _BY_ID = _ROW.where(actions.c.id == _given("id"))
-_OTHER = actions.alias("other")
-_RUN_BY = (
-    sa.select(_OTHER.c.call_key)
-    .join(_TOLD, _TOLD.c.data["runs"].as_string() == _OTHER.c.id)
-    .where(_TOLD.c.action_id == _given("id"), _TOLD.c.kind == CALLED_AGAIN)
-    .order_by(_TOLD.c.seq.desc())
-    .limit(1)
+_OF_CALL = actions.c.call_key == _given("key")
+_LATEST = _ROW.where(_OF_CALL).order_by(actions.c.revision.desc()).limit(1)
+_GRANTS = _ROW.where(
+    actions.c.thread == _given("thread"),
+    actions.c.granted_in != "",
+    actions.c.decided_at > _given("moment"),
 )
-_MINE = actions.c.call_key == _given("key")
-_LATEST = (
-    _ROW.where(sa.or_(_MINE, actions.c.call_key == _RUN_BY.scalar_subquery()))
-    .order_by(sa.case((_MINE, 0), else_=1), actions.c.revision.desc())
-    .limit(1)
-)
-_OF_SAME_CALL = actions.c.call_key == (
-    sa.select(_OTHER.c.call_key).where(_OTHER.c.id == _given("id")).scalar_subquery()
-)
-_NEWEST = _ROW.where(_OF_SAME_CALL).order_by(actions.c.revision.desc()).limit(1)
 _EDITED_INTO = _newest(actions.c.edited_from == _given("id"))
 _ALIKE = [actions.c[name] == _given(name) for name in ("content", "thread", "requester")]
 _SAME_CALL = _newest(*_ALIKE)
@@ -99,49 +72,39 @@ _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")
 _SENT_SINCE = sa.select(
     sa.func.count().filter(sa.and_(*_OF_ROOM)).label("alike"), sa.func.count().label("whole")
 ).where(actions.c.sent_at > _given("moment"))
-_ENDED_SINCE = sa.select(
-    sa.exists()
-    .where(
-        actions.c.room_id == _given("room_id"),
-        actions.c.id != _given("id"),
-        actions.c.gate == "hard",
-        _ANY.c.action_id == actions.c.id,
-        _ANY.c.seq > _given("mark"),
-        sa.or_(*(_ANY.c.kind == kind for kind in ("done", "failed", "unknown", "returned"))),
-    )
-    .label("ended")
+_ENDED_SINCE = (
+    sa.select(_ANY.c.seq)
+    .join(actions, _ANY.c.action_id == actions.c.id)
+    .where(actions.c.room_id == _given("room_id"), actions.c.id != _given("id"))
+    .where(actions.c.gate == "hard", _ANY.c.seq > _given("mark"))
+    .where(sa.or_(*(_ANY.c.kind == kind for kind in ("done", "failed", "unknown", "returned"))))
+    .limit(1)
 )
 _EVENTS = sa.select(events).where(events.c.action_id == _given("id")).order_by(events.c.seq)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _given("place"))
-_IS_KNOWN = sa.select(sa.exists().where(events.c.action_id == _given("id")).label("known"))
+_ADD_ASKED = asks.insert()
+_STEPS = sa.select(actions.c.steps).where(actions.c.id == _given("id"))
+_SET_STEPS = actions.update().where(actions.c.id == _given("id"))
 _MOVE = actions.update().where(
     actions.c.id == _given("id"),
     sa.or_(actions.c.state == _given("state"), actions.c.state == _given("or_state")),
 )
 _ADD = {"sqlite": events.insert(), "postgresql": events.insert().returning(events.c.seq)}
 _ADD_ROW = actions.insert()
-_ONCE = {
-    table.name: (
-        sa.select(sa.exists().where(*(c == _given(c.name) for c in table.primary_key)).label("is")),
-        table.insert(),
-    )
-    for table in (steps, asks)
-}
-_GRANTED_ALIKE = ("tool", "room_id", "session_id", "thread", "requester", "worker", "audience")
 
 
 def _ids(items: object) -> list[str]:
-    """Of what was asked; where somebody wrote something else than a list, one that names nothing."""
+    """The recorded items; ["unreadable"] if the stored value is no list."""
     return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A statement that is compiled once and then run by the database's driver: SQLAlchemy's own
-    work at each execution costs several times what SQLite does for it."""
+    """A statement that is compiled once and run by the database's driver: SQLAlchemy's own work at
+    each execution costs several times what SQLite does for it."""
 
     text: str
-    fixed: Row  # the values that stand in the statement, as the driver takes them
+    fixed: Row  # values that are part of the statement, as the driver takes them
     bound: Mapping[str, Callable[[Any], Any]]  # by parameter: turns our value into the driver's
     names: tuple[str, ...]  # its columns
     read: Mapping[str, Callable[[Any], Any]]  # by column: turns the driver's value into ours
@@ -175,23 +138,20 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """Which rows: those of which each of these holds; None holds of any."""
+    """A filter: rows that meet all these conditions; None is no condition."""
 
     id: str
-    state: State | None  # now
+    state: State | None  # the state now, see `Action`
     room_id: str | None
     rooms: Collection[str] | None
     thread: str | None
-    within: Collection[str] | None  # conversations; "a:" stands for "a:" and any one word behind it
+    within: Collection[str] | None  # threads; "a:" means all "a:..." without a further ":"
     requester: str | None
 
 
 class Reading:
-    """One transaction's view of the rows and events. Nothing here moves anything.
-
-    Attributes:
-        db: the connection, for what has no method here.
-    """
+    """One transaction's view of the rows and events. No method here changes anything.
+    `db`: the connection, for queries that have no method here."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -199,23 +159,28 @@ class Reading:
         self._key = key
 
     def now(self) -> datetime:
-        """The journal's time, aware UTC. In a writing transaction, read with the lock held."""
+        """The journal's time, aware UTC; in a writing transaction read while it holds the lock."""
         return self._clock()
 
     def get(self, action_id: str) -> Action | None:
-        """The row with this id."""
+        """The row with this id, or None."""
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or of the one that was held back and that it runs."""
-        return self._one(_LATEST, key=call_key, id=action_id(call_key, 1))
+        """The newest revision of a call, or of the held-back call that it runs; None: no row."""
+        if (row := self._one(_LATEST, key=call_key)) is not None:
+            return row
+        told = self.events(action_id(call_key, 1))
+        runs = [event.data.get("runs") for event in told if event.kind == records.CALLED_AGAIN]
+        return self.newest(str(runs[-1])) if runs else None
 
     def newest(self, action_id: str) -> Action | None:
-        """The newest revision of the call that the row with this id is a revision of."""
-        return self._one(_NEWEST, id=action_id)
+        """The newest revision of the call that the row with this id belongs to."""
+        row = self.get(action_id)
+        return row and (self.latest(row.call_key) or row)
 
     def revisions(self, call_key: str) -> list[tuple[Action, dict[str, Any]]]:
-        """Every revision of a call, the first one first, with its columns as they are stored."""
+        """Every revision of a call, the first one first, with its stored columns."""
         query = _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
         names, now = actions.c.keys(), self.now()
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
@@ -225,33 +190,31 @@ class Reading:
         return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
-        """The newest row of the same call, by the same requester in the same thread.
-
-        Args:
-            action: holds the call.
-            sent: only rows that were sent count.
-        """
+        """The newest row of the same call, by the same requester in the same thread; with `sent`,
+        of the rows that were sent."""
         alike = {"content": action.content, "thread": action.thread}
         return self._one(_SAME_SENT if sent else _SAME_CALL, requester=action.requester, **alike)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
-    ) -> tuple[Action | None, int]:
-        """The newest row of this call in a thread that is the caller's, and how often anybody
-        made the call there.
-
-        Args:
-            thread: the conversation.
-            content: see `Action`.
-            is_mine: whether what this requester asked for is the caller's.
-        """
+    ) -> tuple[Action | None, Action | None, int]:
+        """The newest row of a call (`content`: see `Action`) in a thread that belongs to the caller,
+        the newest of these that was sent, and how often anybody made the call there. `is_mine`:
+        whether the actions of this requester belong to the caller."""
+        same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
         who = sa.select(actions.c.requester, calls).where(*same).group_by(actions.c.requester)
         found = self.found(who)
         mine = [each["requester"] for each in found if is_mine(each["requester"])]
-        newest = self.found(_newest(*same, actions.c.requester.in_(mine))) if mine else []
-        return next(iter(self._actions(newest)), None), sum(each["calls"] for each in found)
+        same += (actions.c.requester.in_(mine),)
+        newest = sent = (
+            next(iter(self._actions(self.found(_newest(*same)))), None) if mine else None
+        )
+        if newest and not newest.sent_at:
+            was_sent = _newest(*same, actions.c.sent_at.is_not(None))
+            sent = next(iter(self._actions(self.found(was_sent))), None)
+        return newest, sent, sum(each["calls"] for each in found)
 
     def actions(
         self,
@@ -260,7 +223,8 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """At most `limit` rows, see `Which`, the newest ones first; those in one of these states."""
+        """At most `limit` rows that match `Which`, in any of these states (none: all), newest
+        first."""
         any_of = [self._filters({**which, "state": state}) for state in states]
         fit = any_of or [self._filters(which)]
         age = actions.c.created_at
@@ -269,80 +233,64 @@ class Reading:
         return self._actions(self.found(query.limit(limit)))
 
     def count(self, **which: Unpack[Which]) -> int:
-        """How many rows there are; see `Which`."""
+        """How many rows match `Which`."""
         query = sa.select(sa.func.count()).select_from(actions).where(*self._filters(which))
         return self.db.scalar(query) or 0
 
     def sent_since(self, moment: datetime, like: Action) -> tuple[int, int]:
-        """How many actions were sent after this moment, and not taken back as not executed: in the
-        same room for the same requester, and in all."""
+        """How many actions were sent after this moment: in the room of `like` for its requester,
+        and in all. Actions that were taken back as not executed do not count."""
         given = {"moment": moment, "room_id": like.room_id, "requester": like.requester}
         [found] = self._rows(_SENT_SINCE, **given)
         return found["alike"], found["whole"]
 
     def rivals(self, action: Action) -> list[Action]:
-        """Other destructive actions of its room that are being sent."""
+        """Other destructive actions in the room of `action` that are being sent."""
         sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
         # Nobody can end a row whose record is broken, so nobody waits for it.
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Whether an action has `rivals`, or had some since it was read. By the order of the record:
-        the clocks of several machines may differ."""
+        """Whether an action has `rivals`, or had some since it was read. Compares numbers of
+        events, since the clocks of several machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
-        return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given)[0]["ended"])
-
-    def history_fault(self, action: Action) -> str:
-        """Why the events of a row do not lead to it; "" if they do."""
-        return action.contradiction or history_fault(action, self.events(action.id))
+        return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
     def events(self, action_id: str) -> list[Event]:
         """What happened to an action, oldest first."""
         return [_event(row) for row in self._rows(_EVENTS, id=action_id)]
 
     def refused_requests(self, *, limit: int = 50) -> list[Event]:
-        """Requests that servers refused, newest first: `by` whom, `way` why, what in `data`."""
-        refused = (events.c.action_id == REQUESTS, events.c.kind == "refused")
+        """Requests that servers refused, newest first: `by` has the caller, `way` the reason."""
+        refused = (events.c.action_id == records.REQUESTS, events.c.kind == "refused")
         query = sa.select(events).where(*refused).order_by(events.c.seq.desc()).limit(limit)
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """Peer id to what became of its request: "sending", or a `Fate`."""
-        query = sa.select(steps.c.peer_id, steps.c.state).where(steps.c.action_id == action_id)
-        return {row["peer_id"]: row["state"] for row in self.found(query)}
+        """By peer id, what became of the request for that peer: "sending", or a `Fate`."""
+        [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
+        return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """What was asked at a place of a graph; empty if nothing was."""
+        """The items that `ask` recorded at a place of a graph; [] if there are none."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
-        """What was asked at each place whose name begins with `place`: one list for each place."""
+        """For each place whose name begins with `place`, the items that `ask` recorded there."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
-    def find_grant(self, wanted: Grant) -> Grant | None:
-        """A grant that covers a call described like one."""
-        given = wanted.columns()
-        query = sa.select(grants).where(
-            *(grants.c[name] == given[name] for name in _GRANTED_ALIKE),
-            grants.c.most >= wanted.most,
-            grants.c.expires_at > self.now(),
-        )
-        for row in self.found(query):
-            names = ("most", "granted_by", "action_id", "expires_at")
-            found = replace(wanted, **{name: row[name] for name in names})
-            if row["seal"] == self._seal_of(found):
-                return found
-        return None
-
-    def _seal_of(self, grant: Grant) -> str:
-        return sealed(self._key, grant=grant.columns())
+    def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
+        """The rows of a conversation that a person approved after `since` "for the rest of this
+        session"; without rows whose approval, or its scope "session", was taken back."""
+        rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
+        return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
     def _execute(
         self, statement: sa.ClauseElement, columns: Row | None = None, **given: object
     ) -> Any:
-        """The driver's cursor after a statement that is kept, with these values for the columns
-        that it writes and for its parameters."""
+        """Run a kept statement, with `columns` as the values it writes and `given` as its
+        parameters. Returns the driver's cursor."""
         compiled = _compiled(statement, self.db.dialect, tuple(columns or ()))
         values = {f"given_{name}": value for name, value in given.items()} | (columns or {})
         for name in compiled.bound.keys() & values.keys():
@@ -362,7 +310,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """What a statement finds that is made for this once."""
+        """The rows that a query finds; the compiled query is not kept."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -376,7 +324,9 @@ class Reading:
 
     def _action(self, row: dict[str, Any], now: datetime) -> Action:
         step = {name: row[f"step_{name}"] for name in _SAID}
-        return action_of(row, now, contradiction(self._key, row, step, step["seal"]))
+        return records.action_of(
+            row, now, records.contradiction(self._key, row, step, step["seal"])
+        )
 
     def _filters(self, which: Which) -> list[sa.ColumnElement[bool]]:
         found = [
@@ -385,7 +335,7 @@ class Reading:
             if (value := which.get(name)) is not None
         ]
         if (state := which.get("state")) is not None:
-            late = sa.and_(actions.c.state.in_(UNSENT), actions.c.expires_at <= self.now())
+            late = sa.and_(actions.c.state.in_(records.UNSENT), actions.c.expires_at <= self.now())
             stored = actions.c.state == state
             found.append(sa.or_(stored, late) if state == "expired" else sa.and_(stored, ~late))
         if (rooms := which.get("rooms")) is not None:
@@ -409,20 +359,20 @@ def _is_within(name: str) -> sa.ColumnElement[bool]:
 
 
 class Writing(Reading):
-    """A transaction that has the journal to itself."""
+    """A transaction during which nobody else writes to the journal."""
 
     def insert(self, action: Action) -> Action:
-        """Insert a row, with the event that says it was proposed or refused; the row then.
+        """Insert a row and the event that it was proposed or refused. Returns the row with its
+        `mark`.
 
         Raises:
             JournalError: another call has this id.
             BrokenRecord: there was an action with this id, and its row was deleted.
         """
-        row = row_of(action)
-        [found] = self._rows(_IS_KNOWN, id=action.id)
-        if found["known"] and self.get(action.id) is not None:
-            raise JournalError("Two different calls have the same action id.")
-        if found["known"]:
+        row = records.row_of(action)
+        if self.events(action.id):
+            if self.get(action.id) is not None:
+                raise JournalError("Two different calls have the same action id.")
             raise BrokenRecord(
                 f"The action {action.id} was made before, and its row is deleted.",
                 hint="Nothing is sent. If it was archived, its export tells what came of it.",
@@ -446,25 +396,23 @@ class Writing(Reading):
         data: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Action:
-        """Move a row that this transaction read to another state; the row then.
+        """Move a row that this transaction read to another state. Returns the moved row.
 
         Args:
-            action: the row.
-            after: the new state.
             by: who decided or did it.
             way: how; for a decision one of `Way`.
             kind: the event's kind, if it is not the new state's name.
-            data: more for the event.
+            data: more data for the event.
             changes: other fields of the action that change.
 
         Raises:
-            JournalError: the machine has no such transition, or the row is not in that state.
-            BrokenRecord: the row is not what its events say.
+            JournalError: there is no such transition, or the stored row is in another state by now.
+            BrokenRecord: the row contradicts its events.
         """
         action.check()
-        if after not in TRANSITIONS[action.state]:
+        if after not in records.TRANSITIONS[action.state]:
             raise JournalError(f"An action cannot go from {action.state} to {after}.")
-        if action.state in UNSENT and after != "sent":
+        if action.state in records.UNSENT and after != "sent":
             if way not in get_args(Way):
                 raise JournalError(f"{quoted(way)} is no way of deciding.")
             changes |= {"decided_by": by, "decided_way": way, "decided_at": self.now()}
@@ -477,16 +425,16 @@ class Writing(Reading):
         return replace(moved, mark=mark)
 
     def expire_if_late(self, action: Action) -> Action:
-        """Move a row whose time is over to the state in which it is read; the row then."""
+        """Store that a row is `expired`, if it was read as `expired`. Returns the row."""
         if action.state == "expired":
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at")
             said = {"reason": action.reason}
-            self._step(action, columns, UNSENT, "expired", "gate", "gate", said)
+            self._step(action, columns, records.UNSENT, "expired", "gate", "gate", said)
         return action
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: Any) -> None:
-        """Append an event that moves nothing (asked, looked, a bad answer...)."""
+        """Append an event that changes no state (asked, looked, a bad answer...)."""
         self._add(action_id, kind, by, way, data)
 
     def _step(
@@ -499,9 +447,9 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Write a row that was moved, and its event. Returns the event's number; None, with nothing
-        written, if the stored row is in none of the states `before`."""
-        columns = row_of(moved)
+        """Write a moved row and its event, and return the event's number. If the stored row is in
+        none of the states `before`, write nothing and return None."""
+        columns = records.row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
         if self._execute(_MOVE, values, **given).rowcount != 1:
@@ -517,52 +465,45 @@ class Writing(Reading):
         data: dict[str, Any],
         columns: dict[str, Any] | None = None,
     ) -> int:
-        """Append an event, sealed to the row that it made if it is a step; its number."""
+        """Append an event, sealed to the row `columns` that it led to. Returns its number."""
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
-        bound = seal(self._key, columns, event) if columns else ""
+        bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
         added = self._execute(add, {**event, "action_id": action_id, "seal": bound})
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this worker's lease; False: the row was taken from it, so it must not send."""
+        """Prolong this worker's lease. Returns False if the row was taken from it: send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
-    def start_step(self, action_id: str, peer_id: str) -> bool:
-        """Record that one person's request is about to leave; False: it was started before."""
-        return self._once(
-            "hms_steps", {"action_id": action_id, "peer_id": peer_id}, state="sending"
-        )
-
-    def end_step(self, action_id: str, peer_id: str, state: str) -> None:
-        """Record what became of one person's request."""
-        at = (steps.c.action_id == action_id, steps.c.peer_id == peer_id)
-        self.db.execute(steps.update().where(*at).values(state=state))
+    def step(self, action_id: str, peer_id: str, state: str) -> bool:
+        """Record that one person's request is about to leave ("sending"), or what became of it.
+        Returns False, and writes nothing, if it is about to leave and has been before."""
+        steps = self.steps(action_id)
+        if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
+            return False
+        self._execute(_SET_STEPS, {"steps": {**steps, peer_id: state}}, id=action_id)
+        return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Record what is asked at a place of a graph; False: something was asked there before."""
-        return self._once("hms_asks", {"place": place}, items=list(items), at=self.now())
-
-    def _once(self, table: str, key: dict[str, str], **values: Any) -> bool:
-        there, add = _ONCE[table]
-        [found] = self._rows(there, **key)
-        if not found["is"]:
-            self._execute(add, {**key, **values})
-        return not found["is"]
+        """Record items at a place of a graph. Returns False, and writes nothing, if it has any."""
+        if self._rows(_ASKED, place=place):
+            return False
+        self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})
+        return True
 
     def told(self, action_id: str) -> None:
-        """Record that the program that asked was told how the action ended; the first time counts."""
+        """Record, the first time only, that the asking program was told how the action ended."""
         first = actions.update().where(actions.c.id == action_id, actions.c.told_at.is_(None))
         if self.db.execute(first.values(told_at=self.now())).rowcount == 1:
             self.note(action_id, "told", way="call")
 
-    def add_grant(self, grant: Grant) -> None:
-        """Remember an answer for the rest of the session."""
-        self.db.execute(grants.insert(), {**grant.columns(), "seal": self._seal_of(grant)})
-
-    def revoke_grants(self, thread: str) -> None:
-        """End every "for the rest of this session" of a conversation."""
-        self.db.execute(grants.delete().where(grants.c.thread == thread))
+    def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
+        """End every "for the rest of this session" of a conversation. This changes its rows: read a
+        row again before you move it."""
+        for row in self.grants(thread):
+            own = replace(row, granted_in="")
+            self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

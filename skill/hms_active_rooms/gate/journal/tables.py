@@ -1,4 +1,4 @@
-"""The journal's tables, and how an older journal becomes one of this release."""
+"""The journal's tables, and the migration of an older journal to this release."""
 
 from __future__ import annotations
 
@@ -9,24 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from hms_active_rooms.errors import BrokenRecord, JournalError
-from hms_active_rooms.gate.journal.records import (
-    LEADS_TO,
-    NO_TIME,
-    REQUESTS,
-    Event,
-    action_of,
-    history_fault,
-    seal,
-    sealed,
-)
+from hms_active_rooms.gate.journal import records
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # --- types ----------------------------------------------------------------------------------------
 
 
 class _Moment(sa.TypeDecorator[datetime]):
-    """Aware UTC in Python, without its zone in the database."""
+    """Aware UTC in Python; stored without a time zone."""
 
     impl = sa.DateTime
     cache_ok = True
@@ -38,7 +29,7 @@ class _Moment(sa.TypeDecorator[datetime]):
         return value and value.replace(tzinfo=UTC)
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
-        return _lenient(super().result_processor(dialect, coltype), lambda _: NO_TIME)
+        return _lenient(super().result_processor(dialect, coltype), lambda _: records.NO_TIME)
 
 
 class _Json(sa.TypeDecorator[Any]):
@@ -51,7 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """SQLite lets in what is no time and no JSON: that must not hide the rows beside it."""
+    """A reader of a column. SQLite accepts values that are no time or JSON; the reader returns a
+    stand-in for these, so that the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -67,91 +59,60 @@ def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
 metadata = sa.MetaData()
 
 
-def _table(name: str, *columns: sa.Column[Any] | sa.Constraint) -> sa.Table:
-    return sa.Table(name, metadata, *columns)
+def _columns(kind: Any, *names: str, **more: Any) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind, **{"nullable": False, **more}) for name in names]
 
 
-def _column(name: str, kind: Any, **more: Any) -> sa.Column[Any]:
-    return sa.Column(name, kind, **{"nullable": False, **more})
-
-
-def _text(name: str, most: int | None = None, **more: Any) -> sa.Column[Any]:
-    return _column(name, sa.String(most) if most else sa.Text, **more)
-
-
-def _texts(*names: str, most: int | None = None) -> list[sa.Column[Any]]:
-    return [_text(name, most) for name in names]
-
-
-versions = _table(
+versions = sa.Table(
     "hms_journal",
-    sa.Column("version", sa.Integer, primary_key=True),
-    _text("key_check", 64, server_default=""),
+    metadata,
+    *_columns(sa.Integer, "version", primary_key=True),
+    *_columns(sa.String(64), "key_check", server_default=""),
 )
-"""`key_check`: a seal by which the journal's key is known; "" before there was one."""
+"""`key_check`: a seal made with the journal's key, to recognise the key; "" without a key."""
 
-actions = _table(
+actions = sa.Table(
     "hms_actions",
-    _text("id", 16, primary_key=True),
-    *_texts("call_key", "tool", "digest", most=64),
-    _text("content", 64, server_default="", index=True),
-    _text("room_id", 64, index=True),
-    _text("thread", index=True),
-    *_texts("requester", "note", "reason", "decided_by", "decided_way", "worker"),
-    _column("revision", sa.Integer),
-    _text("gate", 8),
-    _text("state", 12, index=True),
-    _text("edited_from", 16, nullable=True),
-    _column("arguments", _Json),
-    _column("impact", _Json, nullable=True),
-    _column("result", _Json),
-    _column("created_at", _Moment, index=True),
-    _column("expires_at", _Moment),
-    _column("sent_at", _Moment, nullable=True, index=True),
-    *(
-        _column(name, _Moment, nullable=True)
-        for name in ("decided_at", "lease_until", "finished_at", "told_at")
-    ),
+    metadata,
+    *_columns(sa.String(16), "id", primary_key=True),
+    *_columns(sa.String(64), "call_key", "tool", "digest"),
+    *_columns(sa.String(64), "content", server_default="", index=True),
+    *_columns(sa.String(64), "room_id", index=True),
+    *_columns(sa.Text, "thread", index=True),
+    *_columns(sa.Text, "requester", "note", "reason", "decided_by", "decided_way", "worker"),
+    *_columns(sa.Text, "granted_in", server_default=""),
+    *_columns(sa.Integer, "revision"),
+    *_columns(sa.String(8), "gate"),
+    *_columns(sa.String(12), "state", index=True),
+    *_columns(sa.String(16), "edited_from", nullable=True),
+    *_columns(_Json, "arguments", "result"),
+    *_columns(_Json, "impact", "steps", nullable=True),
+    *_columns(_Moment, "created_at", index=True),
+    *_columns(_Moment, "expires_at"),
+    *_columns(_Moment, "sent_at", nullable=True, index=True),
+    *_columns(_Moment, "decided_at", "lease_until", "finished_at", "told_at", nullable=True),
     sa.UniqueConstraint("call_key", "revision"),
 )
 
-events = _table(
+events = sa.Table(
     "hms_events",
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-    _text("action_id", 16, index=True),
-    _column("at", _Moment),
-    _text("kind", 24),
-    *_texts("by", "way"),
-    _column("data", _Json),
-    _text("seal", 64, server_default=""),
+    metadata,
+    *_columns(sa.Integer, "seq", primary_key=True, autoincrement=True),
+    *_columns(sa.String(16), "action_id", index=True),
+    *_columns(_Moment, "at"),
+    *_columns(sa.String(24), "kind"),
+    *_columns(sa.Text, "by", "way"),
+    *_columns(_Json, "data"),
+    *_columns(sa.String(64), "seal", server_default=""),
 )
-"""`seal`: see `records.seal`; "" for an event that is no step of the machine."""
+"""`seal`: see `records.seal`; "" for an event that changes no state."""
 
-exports = _table(
-    "hms_exports", _text("action_id", 16, primary_key=True), _column("upto", sa.Integer)
-)
-"""The newest event of an action that an export holds."""
-
-steps = _table(
-    "hms_steps",
-    _text("action_id", 16, primary_key=True),
-    _text("peer_id", 64, primary_key=True),
-    _text("state", 16),
-)
-
-asks = _table(
-    "hms_asks", _text("place", primary_key=True), _column("items", _Json), _column("at", _Moment)
-)
-
-grants = _table(
-    "hms_grants",
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-    *_texts("tool", "room_id", "session_id", most=64),
-    *_texts("thread", "requester", "worker", "audience", "granted_by"),
-    _column("most", sa.Integer),
-    _text("action_id", 16),
-    _column("expires_at", _Moment),
-    _text("seal", 64, server_default=""),
+asks = sa.Table(
+    "hms_asks",
+    metadata,
+    *_columns(sa.Text, "place", primary_key=True),
+    *_columns(_Json, "items"),
+    *_columns(_Moment, "at"),
 )
 
 # --- what the database itself refuses -------------------------------------------------------------
@@ -160,15 +121,15 @@ _MAY_GO = (
     "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
     "p.action_id = OLD.action_id AND p.kind = 'pruned' AND p.seq > OLD.seq)"
 )
-"""An event may go once the record says that its action is deleted; that record stays."""
+"""SQL: an event may be deleted if a later event "pruned" tells of it; that event stays."""
 
 _IS_THERE = "EXISTS (SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)"
 
 _UNSEALED = (
-    f"NEW.seal = '' AND NEW.action_id <> '{REQUESTS}' AND NEW.kind IN "
-    f"({', '.join(map(repr, LEADS_TO))})"
+    f"NEW.seal = '' AND NEW.action_id <> '{records.REQUESTS}' AND NEW.kind IN "
+    f"({', '.join(map(repr, records.LEADS_TO))})"
 )
-"""A step without a seal is one of an earlier release, whose process still runs."""
+"""SQL: a state change without a seal, as a process that runs an earlier release writes it."""
 
 _NEWER = "the journal is of a newer release"
 
@@ -183,7 +144,7 @@ _TRIGGERS = {
     "sqlite": {
         "hms_events_no_update": f"BEFORE UPDATE ON hms_events {_APPEND_ONLY}",
         "hms_events_no_delete": f"BEFORE DELETE ON hms_events WHEN NOT ({_MAY_GO}) {_APPEND_ONLY}",
-        # REPLACE deletes without the trigger above.
+        # INSERT OR REPLACE deletes a row without firing the trigger above.
         "hms_events_no_replace": f"BEFORE INSERT ON hms_events WHEN {_IS_THERE} {_APPEND_ONLY}",
         "hms_events_no_seal": f"BEFORE INSERT ON hms_events WHEN {_UNSEALED} {_abort(_NEWER)}",
     },
@@ -230,21 +191,22 @@ _FROM_0_1_0 = [
     "UPDATE hms_actions SET decided_way = 'grant' WHERE decided_way LIKE 'grant of %'",
     "ALTER TABLE hms_events ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
     "ALTER TABLE hms_journal ADD COLUMN key_check VARCHAR(64) NOT NULL DEFAULT ''",
-    "ALTER TABLE hms_grants ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
-    "DELETE FROM hms_grants",  # they last half an hour, and had no seal
+    "ALTER TABLE hms_actions ADD COLUMN granted_in TEXT NOT NULL DEFAULT ''",
+    "DROP TABLE hms_grants",  # they last half an hour
+    "ALTER TABLE hms_actions ADD COLUMN steps JSON",
+    "UPDATE hms_actions SET steps = (SELECT json_group_object(peer_id, state) FROM hms_steps "
+    "WHERE hms_steps.action_id = hms_actions.id)",
+    "DROP TABLE hms_steps",
 ]
-"""What makes a journal of 0.1.0 one of this release."""
-
-_ALSO_ON_POSTGRESQL = ["ALTER TABLE hms_steps ALTER COLUMN state TYPE VARCHAR(16)"]
-"""SQLite enforces no lengths, and cannot change them."""
+"""Migrates a journal of release 0.1.0 to this release."""
 
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
-    """Create the tables, or bring those of an earlier release up to this one; from now on its
-    steps are sealed with the key, if there is one.
+    """Create the tables, or migrate those of an earlier release. With a key, state changes are
+    sealed from now on.
 
     Returns:
-        Whether there were none.
+        Whether there were no tables.
 
     Raises:
         JournalError: see `check`.
@@ -256,9 +218,9 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
         _protect_events(db)
     elif found < SCHEMA_VERSION:
         on_postgresql = db.dialect.name == "postgresql"
-        for statement in _FROM_0_1_0 + on_postgresql * _ALSO_ON_POSTGRESQL:
-            db.execute(sa.text(statement))
-        exports.create(db, checkfirst=True)
+        for statement in _FROM_0_1_0:
+            aggregate = "json_object_agg" if on_postgresql else "json_group_object"
+            db.execute(sa.text(statement.replace("json_group_object", aggregate)))
         for trigger in _triggers(db):
             db.exec_driver_sql(f"DROP TRIGGER {trigger}{on_postgresql * ' ON hms_events'}")
         _seal(db)
@@ -271,10 +233,10 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """The schema version of the journal; None: there is none yet.
+    """The schema version of the journal; None: there is no journal yet.
 
     Raises:
-        JournalError: it is of a newer release, not whole, or sealed with another key.
+        JournalError: it is of a newer release, lacks a table or trigger, or has another key.
     """
     there = set(sa.inspect(db).get_table_names()) & set(metadata.tables)
     if not there:
@@ -303,17 +265,17 @@ def check(db: sa.Connection, key: bytes) -> int | None:
 
 
 def _key_check(key: bytes) -> str:
-    return sealed(key, journal="hms-active-rooms")
+    return records.sealed(key, journal="hms-active-rooms")
 
 
 def _seal(db: sa.Connection) -> None:
-    """Seal the rows of a release that did not: those whose events lead to them."""
+    """Seal the rows of an earlier release, which had no seals, if their events lead to them."""
     for row in db.execute(sa.select(actions)).mappings().all():
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()
-        history = [Event(e["at"], e["kind"], e["by"], e["way"], e["data"]) for e in told]
-        action = action_of(row, NO_TIME)
-        if not action.contradiction and not history_fault(action, history):
-            last = [event for event in told if event["kind"] in LEADS_TO][-1]
+        history = [records.Event(e["at"], e["kind"], e["by"], e["way"], e["data"]) for e in told]
+        action = records.action_of(row, records.NO_TIME)
+        if not action.contradiction and not records.history_fault(action, history):
+            last = [event for event in told if event["kind"] in records.LEADS_TO][-1]
             sealing = events.update().where(events.c.seq == last["seq"])
-            db.execute(sealing.values(seal=seal(b"", row, last)))
+            db.execute(sealing.values(seal=records.seal(b"", row, last)))

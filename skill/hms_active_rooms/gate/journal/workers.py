@@ -1,4 +1,4 @@
-"""Which process sends an action, and whether it can still be alive."""
+"""Names the process that sends an action, and tells whether it may still be alive."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def _worker(pid: int) -> str:
 
 
 def worker_may_live(worker: str) -> bool:
-    """False only if the worker ran in this host's PID namespace and its process no longer exists."""
+    """False only if the worker ran in this host's PID namespace and its process has ended."""
     world, _, process = worker.rpartition(":")
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
         return True
     if sys.platform == "win32":
-        return True  # looking at a process with a signal is Ctrl-C for its group there
+        return True  # os.kill(pid, 0) sends Ctrl-C to the process group there
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    # A restarted container, or a full turn of the ids, gives the same id to another process.
+    # Another process can have the id by now: after a restart of the container, or by reuse.
     return _started(int(pid)) in (started, "")
 
 
@@ -46,7 +46,7 @@ def _started(pid: int) -> str:
 
 
 def _world() -> str:
-    """Where a process id means what it means here: two containers can share a host name."""
+    """Where a process id is unique: host, boot, PID namespace. Containers can share a host name."""
     boot = _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
     return f"{socket.gethostname()}/{boot}/{_told(Path('/proc/self/ns/pid').readlink)}"
 

@@ -1,16 +1,15 @@
-"""One reader of journal and rooms for everybody who looks, their streams of news, and what these say.
+"""What the page shows, read once for all viewers, and only while somebody looks.
 
-Nobody looks: nothing is read. Each stream sends the whole picture when it changed: beside
-`ActionView` plain JSON, bounded, with strangers' text escaped.
+A request for news is answered with the whole picture as soon as it has changed. The picture is
+plain JSON (an `ActionView` and more), bounded, with strangers' text escaped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -21,8 +20,7 @@ from hms_active_rooms.gate.gate import Gate
 from hms_active_rooms.gate.journal.records import Action, Event, by_person, who
 from hms_active_rooms.gate.policy import ANY_ROOM
 from hms_active_rooms.gate.view import view
-from hms_active_rooms.serve.decisions import meanwhile
-from hms_active_rooms.serve.problems import place_of
+from hms_active_rooms.serve.guard import hashed
 from hms_active_rooms.tools.roster import Roster, select
 from hms_active_rooms.untrusted import cut, same_looks
 
@@ -35,87 +33,77 @@ _MAX_TEXT_CHARS: Final = 80
 _MAX_REASON_CHARS: Final = 500
 _NEWEST: Final = 100
 _GENTLE: Final = 5
-"""A look into a room that took long is followed by a pause that many times as long."""
-
-_log = logging.getLogger(__name__)
+"""The pause after a read of the rooms is at least this many times as long as the read."""
 
 
 @dataclass(frozen=True)
 class PageSettings:
-    """How long links and sessions of the page live, and how often it looks; in seconds."""
+    """How long login links and sessions last, and how often the page reads; in seconds."""
 
-    link_s: float = 12 * 3600.0  # a login link can be used, once
-    session_s: float = 12 * 3600.0  # a login lasts
-    journal_s: float = 1.0  # between two looks into the journal, one for all viewers
-    room_s: float = 2.0  # between two looks into a room; longer where a look takes long
-    beat_s: float = 10.0  # the longest silence on a stream; after three the page calls it lost
+    link_s: float = 12 * 3600.0  # for which a login link can be used, once
+    session_s: float = 12 * 3600.0  # for which a login lasts
+    journal_s: float = 1.0  # between two reads of the journal, for all viewers together
+    room_s: float = 2.0  # between two reads of the rooms; longer if a read takes long
+    hold_s: float = 3.0  # for which a request for news may wait (so may the server's stop)
 
 
 class Feed:
-    """What is known now, and who is told when it changes."""
+    """The current picture, for viewers who have not seen it yet."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
         self._settings = settings
         self._people: dict[str, Sequence[Peer]] = {}
-        self._views: list[dict[str, Any]] = []
-        self._journal: dict[str, Any] = {"waiting": [], "more": 0, "changes": 0, "trouble": ""}
+        nothing: dict[str, Any] = {"waiting": [], "more": 0, "rooms": []}
+        self._picture = nothing | {"changes": 0, "trouble": ""}
+        self._tag = ""
         self._newest: list[Action] = []
         self._shown: frozenset[str] = frozenset()
-        self._fresh = False
-        self._body = ""
-        self._viewers = 0
-        self._watched = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._poke = asyncio.Event()
-        self._closed = False
+        self._reading = asyncio.Lock()
+        self._rooms: asyncio.Task[None] | None = None
+        self._journal_due_s = self._rooms_due_s = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read while the block runs and somebody looks."""
-        journal = self._again_and_again(self._read_journal, self._settings.journal_s)
-        rooms = self._again_and_again(self._read_rooms, self._settings.room_s, _GENTLE)
-        async with meanwhile(journal, self._stopped), meanwhile(rooms, self._stopped):
+        """A context after which nothing is read any more."""
+        try:
             yield
-        self.close()
+        finally:
+            if self._rooms is not None:
+                self._rooms.cancel()
+                await asyncio.gather(self._rooms, return_exceptions=True)
 
-    def _stopped(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            _log.error("the approvals page stopped reading: %s", place_of(error))
-        self.close()
+    async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
+        """The picture and its `tag`: at once if the `seen` tag is another, else when the picture
+        changes, after `hold_s`, or when the session ends."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._settings.hold_s
+        while True:
+            async with self._reading:
+                if loop.time() >= self._journal_due_s:
+                    await self._read_journal()
+                    self._journal_due_s = loop.time() + self._settings.journal_s
+            if self._rooms is not None and self._rooms.done():
+                read, self._rooms = self._rooms, None
+                read.result()
+            if self._rooms is None and loop.time() >= self._rooms_due_s:
+                # In a task, so that a slow room does not delay the questions.
+                self._rooms = loop.create_task(self._read_rooms())
+            if self._tag != seen or not lasts() or loop.time() >= until_s:
+                now = self._gate.journal.now().isoformat()
+                return {"now": now, "tag": self._tag, **self._picture}
+            await asyncio.sleep(self._settings.journal_s)
 
-    def close(self) -> None:
-        """End every stream; a server that stops would else wait for its viewers."""
-        self._closed = True
-        self._changed.set()
-
-    def look_now(self) -> None:
-        """Something was decided: read again at once."""
-        self._poke.set()
-        self._poke = asyncio.Event()
+    def _found(self, **news: Any) -> None:
+        self._picture |= news
+        self._tag = hashed(json.dumps(self._picture)).hex()[:16]
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
-        """The first people of a room, as it was read last, in whose name, role, user id or id this
-        is found, and how many there are; PolicyRefusal: a room that the policy does not allow."""
+        """The first people of a room, as it was last read, whose name, role, user id or id contains
+        `find`, and how many match. Raises PolicyRefusal if the policy does not allow the room."""
         self._gate.policy.check_room(room_id)
         people = self._people.get(room_id, ())
         return await asyncio.to_thread(people_view, people, find)
-
-    async def _again_and_again(
-        self,
-        read: Callable[[], Coroutine[Any, Any, None]],
-        pause_s: float,
-        gentle: float = 0.0,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._watched.wait()
-            poke, started = self._poke, loop.time()
-            await read()
-            self._publish()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(pause_s, (loop.time() - started) * gentle)):
-                    await poke.wait()
 
     async def _read_journal(self) -> None:
         try:
@@ -123,20 +111,16 @@ class Feed:
             questions = [action_view(row) for row in waiting]
             await self._on_record(waiting)
         except ActiveRoomsError as error:
-            self._journal = {**self._journal, "trouble": str(error)}
-        else:
-            before, now = ([(row.id, row.state) for row in rows] for rows in (self._newest, newest))
-            self._journal = {
-                "waiting": questions,
-                "more": max(count - len(waiting), 0),
-                "changes": self._journal["changes"] + (before != now),
-                "trouble": "",
-            }
-            self._newest = newest
-        self._fresh = bool(self._viewers)
+            self._found(trouble=str(error))
+            return
+        before, now = ([(row.id, row.state) for row in rows] for rows in (self._newest, newest))
+        changes = self._picture["changes"] + (before != now)
+        more = max(count - len(waiting), 0)
+        self._newest = newest
+        self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[int, list[Action], list[Action]]:
-        """How many wait, the first of them, and the newest rows: all of one moment."""
+        """How many questions wait, the first of them, and the newest rows, all at one moment."""
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
         with self._gate.journal.read() as reading:
@@ -144,27 +128,31 @@ class Feed:
             return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
 
     async def _on_record(self, waiting: Sequence[Action]) -> None:
-        """Each question that viewers are about to see was asked, once while it is shown."""
+        """Record that the questions which viewers are about to see were asked, each once."""
         self._shown &= {row.id for row in waiting}
         for row in waiting:
-            if self._viewers and row.id not in self._shown:
+            if row.id not in self._shown:
                 await self._gate.asked(row, "page")
                 self._shown |= {row.id}
 
     async def _read_rooms(self) -> None:
+        began_s = asyncio.get_running_loop().time()
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
-        # With any room allowed, those of the newest actions.
+        # If any room is allowed, show the rooms of the newest actions.
         ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
         people, views = {}, []
         for room_id in [*ids][:MAX_ROOMS]:
             room, people[room_id], trouble = await self._read_room(room_id)
-            # A room of 20,000 takes a tenth of a second to sort and count.
+            # Sorting and counting 20,000 people takes a tenth of a second.
             found = await asyncio.to_thread(room_view, room_id, room, people[room_id])
             views.append({**found, "trouble": trouble})
-        self._people, self._views = people, views
+        self._people = people
+        self._found(rooms=views)
+        now_s = asyncio.get_running_loop().time()
+        self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
 
     async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
-        """The room and its people, or why there is none to show."""
+        """The room and its people, or why they cannot be shown."""
         try:
             room, peers = await asyncio.gather(
                 self._gate.active_room(room_id), self._gate.peers(room_id)
@@ -174,47 +162,6 @@ class Feed:
         except ActiveRoomsError as error:
             return None, (), f"The room cannot be read: {error}"
         return room, peers, ""
-
-    def _publish(self) -> None:
-        if not self._fresh:
-            return  # without the journal the picture would say that nothing waits
-        body = json.dumps({**self._journal, "rooms": self._views})
-        if body != self._body:
-            self._body = body
-            self._changed.set()
-            self._changed = asyncio.Event()
-
-    async def stream(self, name: str, lasts: Callable[[], bool]) -> AsyncGenerator[str]:
-        """Server-sent events for one viewer, while their session `lasts`: `you` once, then `news`,
-        and comments as heartbeat."""
-        self._viewers += 1
-        self._watched.set()
-        self.look_now()
-        sent = ""
-        try:
-            yield _event("you", json.dumps({"name": name, "beat_s": self._settings.beat_s}))
-            while lasts() and not self._closed:
-                changed, body = self._changed, self._body
-                if body and body != sent:
-                    sent = body
-                    now = json.dumps(self._gate.journal.now().isoformat())
-                    yield _event("news", f'{{"now": {now}, "news": {body}}}')
-                    continue
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.beat_s):
-                        await changed.wait()
-                        continue
-                yield ": still here\n\n"
-        finally:
-            self._viewers -= 1
-            if not self._viewers:
-                self._watched.clear()
-                # Whoever comes next is not shown an old picture.
-                self._body, self._fresh = "", False
-
-
-def _event(kind: str, data: str) -> str:
-    return f"event: {kind}\ndata: {data}\n\n"  # JSON has no line ends in it
 
 
 def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> dict[str, Any]:
@@ -233,7 +180,7 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 
 def people_view(people: Sequence[Peer], find: str) -> dict[str, Any]:
-    """The first of these people in whom this is found, and how many there are."""
+    """The first of these people who match `find`, and how many match."""
     return _rows(select(people, find=find if find.strip() else None, limit=SHOWN_ROWS))
 
 
@@ -248,8 +195,8 @@ def _rows(seen: Roster) -> dict[str, Any]:
 
 
 def action_view(action: Action) -> dict[str, Any]:
-    """An action as everywhere, without the list of people, which its question names; and as what
-    the journal labels it: "refused" if nobody said no."""
+    """The `ActionView` without the list of people, whom its question names, and with a `label`: the
+    state, or "refused" if it was rejected but no person said no."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     return {**told, "label": "refused" if refused else action.state}

@@ -42,6 +42,7 @@ function logOut(text) {
 function showDesk() {
   byId("login").hidden = true;
   byId("desk").hidden = byId("logout").hidden = false;
+  changes = -1;
   listen(heard, lost);
   showLinked();
 }
@@ -86,26 +87,21 @@ notify.addEventListener("click", async () => {
 
 let changes = -1;
 
-function heard(kind, told) {
-  if (kind === "you") {
-    byId("person").textContent = told.name;
-    changes = -1;
-    return;
-  }
-  const { now, news } = told;
-  connected(true, now);
+function heard(news) {
+  byId("person").textContent = news.name;
+  connected(true, news.now);
   byId("connection").textContent = news.trouble;
   showWaiting(news.waiting);
   byId("more").hidden = !news.more;
   byId("more").textContent = `${news.more} more wait; they are shown as these are decided.`;
   showRooms(news.rooms);
-  if (news.changes !== changes) {
-    changes = news.changes;
-    showJournal();
-  }
+  if (news.changes === changes) return;
+  changes = news.changes;
+  showJournal();
 }
 
 function lost() {
+  changes = -1; // another server may count from zero
   connected(false);
   byId("connection").textContent = "Not connected. What you see may be old.";
 }

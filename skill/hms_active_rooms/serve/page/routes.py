@@ -1,9 +1,10 @@
-"""The page's routes: its files, login, the stream of news, one action, a decision, the journal.
+"""The page's routes: its files, login, the news, one action, a decision, the journal.
 
-Nothing but the empty page and the login is answered without a session; a decision comes from a
-script of this origin. A one-time link opens a session; both are in memory, and a restart ends them.
-A request belongs to a session with both its halves: the cookie, which no script can read, and the
-key, which no other origin can read (cookies do not know ports). Only hashes are kept.
+Without a session, only the empty page and the login are answered. A decision has to come from a
+script of this origin. A one-time link opens a session; links and sessions are in memory, and end
+with the process. A request belongs to a session if it has both halves: the cookie, which no script
+can read, and the key, which no other origin can read (cookies are shared between ports). Only
+hashes are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Final, get_args
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from hms_active_rooms.errors import ActiveRoomsError, InvalidCall
@@ -63,13 +64,12 @@ _KINDS: Final = {
 }
 
 _Answer = Response | dict[str, Any]
-_Handler = Callable[["Request"], Awaitable[_Answer]]
 _Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 
 @dataclass(frozen=True)
 class Session:
-    """One person who is logged in, by the name that the journal has; until when by `Logins`' clock."""
+    """One logged-in person: the name for the journal, and the session's end by `Logins`' clock."""
 
     name: str
     ends_at: float
@@ -77,8 +77,8 @@ class Session:
 
 
 class Logins:
-    """Makes links, opens sessions with them, finds the session of a request. Both last so many
-    seconds, by a clock that only grows."""
+    """Makes links, opens sessions with them, and finds the session of a request. Links last
+    `link_s` and sessions `session_s` seconds, by a monotonic clock."""
 
     def __init__(
         self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
@@ -90,7 +90,7 @@ class Logins:
         self._sessions: dict[bytes, Session] = {}
 
     def link(self, name: str = "") -> str:
-        """The secret of a new link, for somebody by that name, or for whoever opens it."""
+        """The secret of a new link, for the person with this name; without a name, for anybody."""
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
@@ -98,13 +98,13 @@ class Logins:
         return token
 
     def forget_links(self) -> None:
-        """No link made so far opens anything."""
+        """Make all links so far invalid."""
         self._links.clear()
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
-        """Use a link up: a new session and its two halves, cookie and key, to be told to the browser
-        and to nobody else. The name is the link's, if it has one. InvalidCall: used, too old or never
-        made; or not a name, and the link stays usable."""
+        """Use up a link. Returns a new session and its two halves, cookie and key, for the browser
+        only. The name is the link's, if it has one. Raises InvalidCall: the link was used, is too
+        old or never existed; or the name is not valid, and the link stays usable."""
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
@@ -120,16 +120,16 @@ class Logins:
         return session, cookie, key
 
     def find(self, cookie: str, key: str) -> Session | None:
-        """The session that both halves belong to, while it lasts."""
+        """The session that both halves belong to; None if there is none or it has ended."""
         session = self._sessions.get(hashed(cookie) + hashed(key))
         return session if session and self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
-        """Whether it was not closed and is not too old."""
+        """Whether the session was not closed and is not too old."""
         return session._halves in self._sessions and self._clock() < session.ends_at
 
     def close(self, session: Session) -> None:
-        """End it."""
+        """End the session."""
         self._sessions.pop(session._halves, None)
 
     def _forget(self) -> None:
@@ -139,7 +139,7 @@ class Logins:
 
 
 def person_name(text: str) -> str:
-    """A person's name as it is recorded: short, and all of it to be seen; else InvalidCall."""
+    """A person's name for the record. Raises InvalidCall: it is empty, long or not all visible."""
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
         raise InvalidCall(
@@ -149,7 +149,7 @@ def person_name(text: str) -> str:
 
 
 class Page:
-    """The page, at `PATH` and below; the guard's `own_login` must name `PATH`."""
+    """The page, at `PATH` and below; `own_login` of the guard's settings must name `PATH`."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
         self._gate = toolkit.gate
@@ -160,7 +160,7 @@ class Page:
             ("POST", "/logout"): self._logout,
             ("POST", "/actions/{action_id}"): self._decide,
             ("GET", "/actions/{action_id}"): self._action,
-            ("GET", "/events"): self._events,
+            ("GET", "/news"): self._news,
             ("GET", "/people"): self._people,
             ("GET", "/journal"): self._rows,
             ("GET", "/refusals"): self._refusals,
@@ -169,30 +169,21 @@ class Page:
             *(Route(f"{PATH}/{name}", _file(name)) for name in _FILES),
             *(Route(PATH + end, _file("page.html")) for end in ("", "/")),
             _route("POST", "/login", self._login),
-            *(_route(*place, self._of_person(work)) for place, work in works.items()),
+            *(_route(*place, work, self._session) for place, work in works.items()),
         ]
         self.entry = Entry(routes, self._feed.running)
-        self.close = self._feed.close  # a server that stops need not wait for the open streams
 
     def login_link(self, base_url: str, name: str = "") -> str:
-        """A link that logs one person in, once. Its secret is behind the #, which browsers
-        send to nobody and no log has. No `name`: they say who they are."""
+        """A link that logs one person in, once. Its secret is after the "#", which browsers do not
+        send and logs do not hold. Without a `name`, people enter their own."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
     def new_links(self, base_url: str, people: Sequence[str]) -> dict[str, str]:
-        """A `login_link` for each of these people, by name, or one for whoever opens it, under "";
-        those made before open nothing any more."""
+        """By name, a `login_link` for each of these people; without people one under "", for
+        anybody. All earlier links become invalid."""
         self._logins.forget_links()
         return {name: self.login_link(base_url, name) for name in people or ("",)}
-
-    def _of_person(self, work: _Work) -> _Handler:
-        """The handler that answers whoever is logged in, and nobody else."""
-
-        async def serve(request: Request) -> _Answer:
-            return await work(request, self._session(request))
-
-        return serve
 
     def _session(self, request: Request) -> Session:
         cookie = request.cookies.get(_cookie_name(request), "")
@@ -208,7 +199,7 @@ class Page:
             session, cookie, key = self._logins.open(token, name)
         except InvalidCall as error:
             raise Refused(403, "login", str(error)) from None
-        with suppress(Refused):  # whoever was logged in in this browser is not any more
+        with suppress(Refused):  # log out whoever was logged in in this browser
             self._logins.close(self._session(request))
         response = Json({"name": session.name, "key": key})
         response.set_cookie(
@@ -216,7 +207,7 @@ class Page:
             cookie,
             max_age=int(self._settings.session_s),
             path=PATH,
-            # The page's own origin tells whether it was loaded over TLS; we may be behind it.
+            # The page's origin tells whether the browser uses TLS; a proxy may end it before us.
             secure=request.headers["origin"].lower().startswith("https:"),
             httponly=True,
             samesite="strict",
@@ -230,9 +221,10 @@ class Page:
         response.delete_cookie(_cookie_name(request), path=PATH)
         return response
 
-    async def _events(self, _: Request, who: Session) -> Response:
-        news = self._feed.stream(who.name, lambda: self._logins.lasts(who))
-        return StreamingResponse(news, 200, {"x-accel-buffering": "no"}, "text/event-stream")
+    async def _news(self, request: Request, who: Session) -> dict[str, Any]:
+        seen = request.query_params.get("seen", "")
+        told = await self._feed.news(seen, lambda: self._logins.lasts(who))
+        return {"name": self._session(request).name, **told}  # raises if it has ended meanwhile
 
     async def _people(self, request: Request, _: Session) -> dict[str, Any]:
         room, find = (request.query_params.get(name, "") for name in ("room", "find"))
@@ -240,7 +232,7 @@ class Page:
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
         action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
-        # The journal's rows open as questions too.
+        # A row of the journal also opens as a question.
         seen = any(event.kind == "asked" and event.way == WAY for event in events)
         if action.state == "proposed" and not seen:
             await self._gate.asked(action, WAY)
@@ -254,10 +246,7 @@ class Page:
     async def _decide(self, request: Request, who: Session) -> dict[str, Any]:
         body = await _sent(request)
         action_id = request.path_params["action_id"].lower()
-        try:
-            verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
-        finally:
-            self._feed.look_now()
+        verdict = await decide_and_run(self._gate, action_id, body, by=who.name, way=WAY)
         ended = verdict.action.state in FINAL
         return {"counted": verdict.counted, "text": verdict.text, "ended": ended}
 
@@ -286,10 +275,17 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
     return serve
 
 
-def _route(method: str, path: str, work: _Handler) -> Route:
+def _route(
+    method: str,
+    path: str,
+    work: Callable[..., Awaitable[_Answer]],
+    session: Callable[[Request], Session] | None = None,
+) -> Route:
+    """`session`: finds a request's session, if `work` answers only people who are logged in."""
+
     async def serve(request: Request) -> Response:
         try:
-            found = await work(request)
+            found = await (work(request, session(request)) if session else work(request))
         except (Refused, ActiveRoomsError) as error:
             found = await on_error(request, error)
         response = Json(found) if isinstance(found, dict) else found
@@ -297,18 +293,19 @@ def _route(method: str, path: str, work: _Handler) -> Route:
         return response
 
     route = Route(PATH + path, serve)
-    route.methods = {method}  # no HEAD: it would show nobody anything, and the stream has no end
+    route.methods = {method}  # without HEAD, which would record a question as shown
     return route
 
 
 def _cookie_name(request: Request) -> str:
-    """With the port, as cookies do not know ports: two servers would log each other's people out."""
+    """The cookie's name, with the port: cookies are shared between ports, so two servers on one
+    host would log each other's people out."""
     port = request.url.port
     return f"hms_approvals_{port}" if port else "hms_approvals"
 
 
 async def _sent(request: Request) -> dict[str, Any]:
-    """What a script of this origin sent. The guard compared Origin."""
+    """The JSON that a script of this origin sent. (The guard has compared Origin.)"""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")

@@ -1,6 +1,7 @@
-// Talking to the server: calls, and the stream of news.
+// Talking to the server: calls, and asking for news again and again.
 
 const BASE = "/approvals";
+const LONGEST_MS = 30000; // without an answer to a request for news, the server counts as lost
 const KEY = "hms-approvals-key"; // one half of the session; the other is a cookie no script reads
 
 export class Told extends Error {} // the server answered, and this is what it said
@@ -25,21 +26,17 @@ addEventListener("storage", (event) => {
   if (event.key === KEY && event.newValue && mine !== null) location.reload();
 });
 
-function options(more = {}) {
-  const headers = { "x-approvals-key": mine ?? "" };
-  return { headers, cache: "no-store", redirect: "error", ...more };
-}
-
 let loggedOut = () => {};
 export function onLoggedOut(work) {
   loggedOut = work;
 }
 
-export async function call(path, body) {
-  const how = options();
+export async function call(path, body, signal) {
+  const headers = { "x-approvals-key": mine ?? "" };
+  const how = { headers, signal, cache: "no-store", redirect: "error" };
   if (body !== undefined) {
     how.method = "POST";
-    how.headers["content-type"] = "application/json";
+    headers["content-type"] = "application/json";
     how.body = JSON.stringify(body);
   }
   const response = await fetch(BASE + path, how);
@@ -50,61 +47,32 @@ export async function call(path, body) {
   throw new Told(text);
 }
 
-let stream = null; // the one we listen to
+let listening = {}; // who listens now, and the request that is open for that
 
 export function stopListening() {
-  stream?.abort();
-  stream = null;
+  listening.open?.abort();
+  listening = {};
 }
 
-// Calls `heard(kind, data)` for each event, and `lost()` whenever the stream broke off.
+// Calls `heard(told)` for each picture, and `lost()` whenever none came. The server answers once it
+// has another one than the one that was seen, so that also a tab nobody looks at is told at once.
 export async function listen(heard, lost) {
   stopListening();
-  const mine = stream = { abort() {} };
-  for (let pause = 500; stream === mine; pause = Math.min(pause * 2, 10000)) {
-    const stop = new AbortController();
-    mine.abort = () => stop.abort();
+  const me = listening;
+  for (let seen = "", pause = 500; listening === me;) {
+    const open = me.open = new AbortController(), timer = setTimeout(() => open.abort(), LONGEST_MS);
     try {
-      await readStream(stop, (kind, data) => {
-        pause = 500;
-        if (stream === mine) heard(kind, data);
-      });
+      const told = await call(`/news?seen=${seen}`, undefined, open.signal);
+      seen = told.tag;
+      pause = 500;
+      if (listening === me) heard(told);
     } catch {
-      // nobody answers, or too long a silence: told by `lost`
+      seen = "";
+      if (listening === me) lost();
+      await new Promise((later) => setTimeout(later, pause));
+      pause = Math.min(pause * 2, 10000);
+    } finally {
+      clearTimeout(timer);
     }
-    if (stream === mine) lost();
-    await new Promise((later) => setTimeout(later, pause));
-  }
-}
-
-async function readStream(stop, heard) {
-  let beat = 10, timer = 0, rest = "";
-  const restart = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => stop.abort(), beat * 3000);
-  };
-  restart();
-  try {
-    const response = await fetch(`${BASE}/events`, options({ signal: stop.signal }));
-    if (response.status === 401) loggedOut((await response.json()).detail);
-    if (!response.ok) return;
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const events = (rest + value).split("\n\n");
-      rest = events.pop();
-      for (const event of events) {
-        const [kind, data] = event.split("\ndata: ");
-        if (data === undefined) continue; // a heartbeat
-        const told = JSON.parse(data);
-        if (told.beat_s) beat = told.beat_s;
-        heard(kind.replace("event: ", ""), told);
-      }
-      restart();
-    }
-  } finally {
-    clearTimeout(timer);
-    stop.abort();
   }
 }
