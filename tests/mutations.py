@@ -2,7 +2,7 @@
 
     python tests/mutations.py                                    # one of each kind in each function
     python tests/mutations.py --function 'Policy.*' --sample 9   # nine of each kind, in some functions
-    python tests/mutations.py --function gate/digest.py --list   # which there are
+    python tests/mutations.py --function gate/policy.py --list   # which there are
 
 The mutants are found in the source's syntax tree, in every function below `gate/`. The kinds:
 

@@ -44,7 +44,7 @@ def run(work: Work[T]) -> T:
             "blocking.run was called on its own event loop and would wait for itself;"
             " await the coroutine there instead."
         )
-    loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
+    loop, result = background.loop, Future[T]()
 
     async def main() -> None:
         try:
@@ -54,20 +54,13 @@ def run(work: Work[T]) -> T:
         else:
             result.set_result(outcome)
 
-    def cancel() -> None:
-        if tasks:
-            tasks[0].cancel()
-        else:
-            result.cancel()
-
+    started = asyncio.run_coroutine_threadsafe(main(), loop)
     try:
-        # It takes a copy of the context along.
-        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(main())))
         return result.result()
     except BaseException:
         if not result.done():
             # Two turns of the loop later, when the task has begun.
-            loop.call_soon_threadsafe(loop.call_soon, cancel)
+            loop.call_soon_threadsafe(loop.call_soon, started.cancel)
             wait([result], GRACE_S)
         raise
 

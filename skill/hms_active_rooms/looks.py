@@ -18,7 +18,7 @@ SEEN_CHARS: Final = 128
 """How many visible characters are compared; a grid tile or a participant list shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""How many characters are searched for these: a name may begin with hundreds of invisible ones."""
+"""How many characters are searched for visible ones: a name may begin with hundreds of others."""
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 """Characters drawn as a blank, although they count as letters or symbols."""
@@ -40,7 +40,7 @@ _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 def folded(name: str) -> str:
     """The name's letters: NFKC, case-folded, without invisible characters, blanks as one space."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
-    return _one_line(unicodedata.normalize("NFKC", plain).translate(_VISIBLE))
+    return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
 
 def skeleton(name: str) -> str:
@@ -50,7 +50,7 @@ def skeleton(name: str) -> str:
     by Unicode's confusables (Cyrillic "а", Greek "ο", "0" and "O", "m" and "rn"). "I", "l", "1" and
     "i" become the same, since "I" looks like "l" and case is ignored. Not for display.
     """
-    return _one_line(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS))
+    return " ".join(unicodedata.normalize("NFD", _seen(name)).translate(_LOOKS).split())
 
 
 def glance(name: str) -> str:
@@ -65,8 +65,8 @@ def glance(name: str) -> str:
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
     """The indexes of the names that may contain the part as `folded` or as `skeleton`, found in one
-    pass over all. The other names surely do not. A name is found if it has every word of the part
-    or is not plain ASCII; whether it contains the part, only the two keys tell."""
+    pass over all. The other names surely do not contain it. A name is found if it has every word of
+    the part or is not plain ASCII; whether it contains the part, only the two keys tell."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
@@ -97,10 +97,6 @@ def _seen(name: str) -> str:
     if head.isascii() and head.isprintable():
         return head
     return name[:SCANNED_CHARS].translate(_VISIBLE)[:SEEN_CHARS]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def visible(char: str) -> str:

@@ -34,17 +34,8 @@ WORDS: Final = tuple(_WORD_LIST.split())
 """Words that are one token each: usual roles, and beginnings of user ids."""
 
 MARKS: Final = {
-    '","': 1,
-    '":"': 1,
-    '":': 1,
-    ',"': 1,
-    '"},{"': 1,
-    '"],["': 2,
-    '", "': 2,
-    '": "': 2,
-    '"}, {"': 2,
-    '": ': 2,
-    ', "': 2,
+    **dict.fromkeys(('","', '":"', '":', ',"', '"},{"'), 1),
+    **dict.fromkeys(('"],["', '", "', '": "', '"}, {"', '": ', ', "'), 2),
 }
 """By JSON punctuation, how many tokens it costs between ASCII letters or digits."""
 

@@ -590,6 +590,32 @@ async def test_a_run_that_is_cancelled_while_it_claims_gives_the_row_back(
     assert len(room.posts) == (2 if action.shown.kind == "remove-each" else 1)
 
 
+@pytest.mark.parametrize("when", [*STOPS, "at the look"])
+async def test_a_role_removal_that_is_cancelled_before_its_first_request_is_given_back(
+    when: str,
+) -> None:
+    room, stops = classroom(), Stops(when, 2)
+    gate = gate_on(room, Journal(":memory:", on_commit=stops))
+    action = await approved(gate, remove_role())
+    read = room.retrieve_peer
+
+    async def cancelled(room_id: str, peer_id: str) -> Any:
+        if when == "at the look":
+            room.retrieve_peer = read  # type: ignore[method-assign]
+            raise asyncio.CancelledError
+        return await read(room_id, peer_id)
+
+    room.retrieve_peer = cancelled  # type: ignore[method-assign]
+    stops.task = asyncio.create_task(gate.run(action.id))
+    with pytest.raises(asyncio.CancelledError):
+        await stops.task
+    assert await gate.get(action.id) == action
+    assert room.posts == []
+    ended = await gate.run(action.id)
+    assert (ended.state, fates(ended)) == ("done", ["removed", "removed"])
+    assert len(room.posts) == 2
+
+
 @pytest.mark.parametrize("when", STOPS)
 async def test_a_run_that_is_cancelled_while_it_gives_the_row_back_says_nothing_untrue(
     when: str,

@@ -383,9 +383,10 @@ def test_what_became_of_each_persons_request_is_kept_with_the_row() -> None:
     action = at(journal, "sent", journal.now())
     assert journal.steps(action.id) == {}
     with journal.write() as tx:
-        tx.step(action.id, "p", "sending")
-        tx.step(action.id, "another", "sending")
-        tx.step(action.id, "p", "removed")
+        assert tx.step(action.id, "p", "sending")
+        assert not tx.step(action.id, "p", "sending")
+        assert tx.step(action.id, "another", "sending")
+        assert tx.step(action.id, "p", "removed")
     assert journal.steps(action.id) == {"p": "removed", "another": "sending"}
     assert journal.get(action.id) == action
 

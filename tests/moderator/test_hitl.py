@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hms_active_rooms.gate.approval import BadAnswerError
-from hms_active_rooms.moderator.hitl import parse_hitl_answer
+from hms_active_rooms.moderator.moderator import parse_hitl_answer
 
 ASKED = {"name": "hms-send-message", "digest": "d" * 64}
 APPROVE = {"type": "approve", "digest": "d" * 64}

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
@@ -55,7 +55,7 @@ _BY_STATUS: Final[dict[int, Cause]] = {
 }
 
 _OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
-"""Statuses that other arguments may avoid; other 4xx come from proxies, bills or laws."""
+"""Statuses for which other arguments may help; other 4xx are about proxies, bills or laws."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -74,16 +74,12 @@ _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The text of the one 429 that the 100ms docs show (analytics); no header is documented.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
-"""Headers that may tell of pages, without their `X-`."""
+"""Headers that may say that there are more pages, here without an `X-` at the start."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
-class Failure(NamedTuple):
-    """The error to raise, unless the call is a read to be sent again (after at least `wait_s`)."""
-
-    error: ApiError
-    read_again: bool
-    wait_s: float = 0.0
+Failure = tuple[ApiError, bool, float]
+"""The error to raise, whether a read is sent again instead, and after how many seconds at least."""
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
@@ -158,7 +154,7 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
     error, again, _ = _failure(cause, request, said, answer, hint, details)
     if isinstance(error, RateLimited):
         error.retry_after_s = wait
-    return Failure(error, again, wait or 0.0)
+    return error, again, wait or 0.0
 
 
 def _failure(
@@ -178,7 +174,7 @@ def _failure(
         request_id=shortened(sent_id, 100) if sent_id else None,
         details=details,
     )
-    return Failure(error, cause.read_again)
+    return error, cause.read_again, 0.0
 
 
 def _hint(request: Request) -> str | None:
@@ -208,8 +204,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Seconds to wait by the Retry-After header (seconds or a date) or else by the error text;
-    None: neither says. `now`: Unix time in seconds."""
+    """Seconds to wait, from the Retry-After header (seconds or a date), else from the error text;
+    None: neither has them. `now`: Unix time in seconds."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])

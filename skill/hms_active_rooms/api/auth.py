@@ -35,7 +35,7 @@ LIFETIME_S: Final = 24 * 3600.0
 """How long a token that we sign is valid, as in the samples of the docs."""
 
 SKEW_S: Final = 10.0
-"""`iat` and `nbf` lie this far back, as in the official SDK: most 401s come from clock skew."""
+"""`iat` and `nbf` are this many seconds ago, as in the official SDK: clocks may differ."""
 
 REFRESH_MARGIN_S: Final = 300.0
 """A token is renewed this long before it expires, so that none expires on its way."""
@@ -94,7 +94,7 @@ class StaticToken:
             )
 
     def token(self) -> SecretStr:
-        """The token. Raises Unauthorized, before anything is sent, if it has expired since."""
+        """The token. Raises Unauthorized, before anything is sent, if it has expired by now."""
         if expired := self._expired():
             raise Unauthorized(expired)
         return self._token
@@ -102,9 +102,6 @@ class StaticToken:
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
         """None: a given token cannot be renewed."""
         return None
-
-    def __repr__(self) -> str:
-        return "StaticToken(**********)"
 
     def _expired(self) -> str:
         if not self._expires + 60 < self._clock():  # our clock may be wrong
@@ -122,7 +119,7 @@ class SignedTokens:
         sources: the names of key and secret in errors.
 
     Raises:
-        ConfigurationError: the key or the secret has characters that none has.
+        ConfigurationError: the key or the secret has characters that no key or secret has.
     """
 
     def __init__(
@@ -158,9 +155,6 @@ class SignedTokens:
                 self._cached = self._sign()
             return self._cached
 
-    def __repr__(self) -> str:
-        return "SignedTokens(**********)"
-
     def _sign(self) -> SecretStr:
         self._made_at = self._clock()
         starts = int(self._made_at - SKEW_S)
@@ -186,8 +180,8 @@ def _base64(data: bytes) -> bytes:
 def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
     """The token source that the environment describes.
 
-    A key pair wins over a static token, named by `token_variable`, since a pair renews its tokens
-    and a static token ends within days. Empty variables count as not set.
+    A key pair wins over the static token in `token_variable`: a pair renews its tokens, a static
+    token ends within days. Empty variables count as not set.
 
     Raises:
         ConfigurationError: no variable is set, only half a key pair, or a value cannot be used.

@@ -213,7 +213,7 @@ class ActiveRoomsClient:
         Args:
             message: the text. No size is checked here. 100ms documents a limit (4 KB) only for the
                 custom events of its client SDKs.
-            type: clients show "chat" in their chat panel; the API's default is not documented.
+            type: clients show the type "chat" in their chat panel; the API's default is unknown.
 
         Raises:
             InvalidCall: also for an empty target, which the API would take for "everyone".

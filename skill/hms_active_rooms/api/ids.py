@@ -22,37 +22,31 @@ _ANY_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 def parse_room_id(value: object) -> str:
     """A room id (24 hexadecimal characters). The error for a room code has a hint of its own."""
-    if isinstance(value, str):
-        if _ROOM_ID.fullmatch(value):
-            return value.lower()
-        if _ROOM_CODE.fullmatch(value):
-            raise InvalidCall(
-                f"{shown(value)} is not a room id: that looks like a room code.",
-                hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
-            )
-    raise InvalidCall(f"{shown(value)} is not a room id, which is 24 hexadecimal characters.")
+    if isinstance(value, str) and _ROOM_CODE.fullmatch(value):
+        raise InvalidCall(
+            f"{shown(value)} is not a room id: that looks like a room code.",
+            hint="Use the room id, 24 hexadecimal characters, from the 100ms dashboard.",
+        )
+    return _parsed(value, _ROOM_ID, "a room id, which is 24 hexadecimal characters")
 
 
 def parse_peer_id(value: object) -> str:
     """A full peer id (a UUID with dashes). Short ids are refused."""
-    if isinstance(value, str) and _PEER_ID.fullmatch(value):
-        return value.lower()
-    raise InvalidCall(f"{shown(value)} is not a full peer id: it is a UUID of 36 characters.")
+    return _parsed(value, _PEER_ID, "a full peer id: it is a UUID of 36 characters")
 
 
 def parse_peer_ref(value: object) -> str:
     """A full or a short peer id. A short one is the beginning of a UUID, 8 or more characters with
     the dashes in their places; only the list of peers tells whether one peer has it."""
-    if (
-        isinstance(value, str)
-        and len(value) >= SHORT_ID_CHARS
-        and _PEER_ID.fullmatch(value + _ANY_UUID[len(value) :])
-    ):
+    told = f"a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more characters, as the list"
+    rest = _ANY_UUID[max(len(value), SHORT_ID_CHARS) :] if isinstance(value, str) else ""
+    return _parsed(value, _PEER_ID, f"{told} of peers shows it", rest)
+
+
+def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") -> str:
+    if isinstance(value, str) and shape.fullmatch(value + rest):
         return value.lower()
-    raise InvalidCall(
-        f"{shown(value)} is not a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more"
-        " characters, as the list of peers shows it."
-    )
+    raise InvalidCall(f"{shown(value)} is not {told}.")
 
 
 def normal_id(given: object) -> object:

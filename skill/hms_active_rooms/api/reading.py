@@ -118,7 +118,7 @@ class _Twice:
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
     """The room that was asked for. Raises NotActive if it has no session, else Unusable."""
-    found = _about(_object(body, asked), asked["room_id"], "room")
+    found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}
     # Go writes a struct that is not set with empty fields; PHP writes an empty object as a list.
@@ -150,8 +150,8 @@ def _is_over(found: Fields) -> bool:
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
-    """The peer that was asked for. Raises Unusable if the answer is none."""
-    return _model(PeerDetails, _about(_object(body, asked), asked["peer_id"], "peer"))
+    """The peer that was asked for. Raises Unusable if the answer is not that peer."""
+    return _model(PeerDetails, _object(body, asked, "peer"))
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
@@ -278,13 +278,6 @@ def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
             yield from [(str(e.get("rel")), e.get("href")) for e in value if isinstance(e, dict)]
 
 
-def _about(found: Fields, asked: str, what: str) -> Fields:
-    """The object, if it has the id that was asked for. Raises Unusable if it has another."""
-    if normal_id(found.get("id")) != asked:
-        raise _contradicts(f"it is not about the {what} that was asked for")
-    return {**found, "id": asked}
-
-
 def _refuse_other(found: Fields, asked: Mapping[str, str]) -> None:
     if _of_other(found, asked):
         raise _contradicts("it is about another room or peer")
@@ -309,19 +302,16 @@ def _model(kind: type[M], found: Fields) -> M:
     try:
         return kind.model_validate(found)
     except ValidationError as error:
-        raise _contradicts(f"it is not what it documents ({_place(error)})") from None
-
-
-def _place(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     # For a text, pydantic adds the two types it tried as the last parts of the place.
     parts = [part for part in first["loc"] if part != "str" and "function-plain" not in str(part)]
     place = ".".join(shortened(str(part), 40) for part in parts) or "the whole"
-    return f"{place}: {first['type']}"
+    raise _contradicts(f"it is not what it documents ({place}: {first['type']})")
 
 
-def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
-    """A body's JSON object. Raises Unusable if it is an error, or about something else."""
+def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
+    """A body's JSON object. Raises Unusable if it is an error, about something else, or not `about`
+    the "room" or "peer" that was asked for."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
@@ -330,7 +320,11 @@ def _object(body: bytes, asked: Mapping[str, str]) -> Fields:
         raise Unusable(CUT_OFF, "its answer is not a JSON object")
     _refuse_error(found)
     _refuse_other(found, asked)
-    return found
+    if not about:
+        return found
+    if normal_id(found.get("id")) != (own := asked[f"{about}_id"]):
+        raise _contradicts(f"it is not about the {about} that was asked for")
+    return {**found, "id": own}
 
 
 def _refuse_error(found: Fields) -> None:
@@ -362,7 +356,7 @@ def _refuse_error(found: Fields) -> None:
 
 
 def _means(value: object) -> bool | None:
-    """Whether a value means yes; None if it says nothing."""
+    """Whether a value means yes; None if it says neither yes nor no."""
     if value is None or isinstance(value, bool):
         return value
     return bool(value) and str(value).lower() not in ("false", "no", "0", "null", "none")
@@ -372,7 +366,7 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 
 
 def _contradicts(reason: str) -> Unusable:
-    """The error for JSON that does not answer the request; the same request would not help."""
+    """The error for JSON that does not answer the request; sending it again would not help."""
     return Unusable(CONTRADICTS, reason)
 
 
@@ -391,11 +385,10 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """The parsed JSON. A lone surrogate becomes "?". Raises ValueError for no JSON, as NaN or
-    Infinity.
+    """The parsed JSON. A lone surrogate becomes "?". Raises ValueError for other text, as NaN.
 
-    A stranger's name must not make a whole roster unreadable, and text that cannot be encoded would
-    fail later, in a log or a database.
+    Why "?": a stranger's name must not make a whole roster unreadable, and a lone surrogate cannot
+    be encoded, so it would fail later, in a log or a database.
     """
     text = body.decode("utf-8-sig", "replace")
     found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)

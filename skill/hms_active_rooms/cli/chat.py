@@ -196,10 +196,11 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete those not used for this many days.")
+        float, Option(min=0, max=100_000, help="Delete conversations not used for this many days.")
     ] = KEPT_DAYS,
     mb: Annotated[
-        float, Option(min=0, max=1_000_000, help="Keep the newest, up to this many MB.")
+        float,
+        Option(min=0, max=1_000_000, help="Keep the newest conversations, up to this many MB."),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:

@@ -53,7 +53,7 @@ class Desk:
         way: how they are asked, for the record.
         session: whether "session" is offered for a soft gate.
         place: number of the next question among those asked together, and how many there are.
-        settings: the options that a command they are told to type must have.
+        settings: the options for the commands that the person is told to type.
     """
 
     way: Way = "terminal"
@@ -164,12 +164,18 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
     said_yes = False
     while True:
         try:
-            action, question = _run(gate, action, desk)
-            if question is None:
+            if action.state == "approved":
+                then = ", then looking at the room" if action.call.visible else ""
+                desk.notice(f"Sending it{then} ...")
+            with screen.progress("Waiting for 100ms", desk.shown):
+                action = blocking.run(gate.run(action))
+            if action.state != "proposed":
                 if said_yes and action.state == "rejected" and (words := already(action)):
                     desk.notice(words)  # somebody said no before it was sent
                 return action
-            answer = ask(question, desk, on_bad=decide)
+            blocking.run(gate.asked(action, desk.way))
+            # Not by `Gate.drive`: the person answers in this thread, not in the event loop's.
+            answer = ask(gate.request(action), desk, on_bad=decide)
             if answer is None:
                 return action
             decided = decide(answer)
@@ -185,21 +191,6 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
             desk.notice(words)
         action = decided.newest
         said_yes = decided.counted and action.state == "approved"
-
-
-def _run(gate: Gate, action: Action, desk: Desk) -> tuple[Action, ApprovalRequest | None]:
-    # The person answers in this thread, not in that of the event loop.
-    asked: list[ApprovalRequest] = []
-
-    async def later(request: ApprovalRequest) -> None:
-        asked.append(request)
-
-    if action.state == "approved":
-        then = ", then looking at the room" if action.call.visible else ""
-        desk.notice(f"Sending it{then} ...")
-    with screen.progress("Waiting for 100ms", desk.shown):
-        action = blocking.run(gate.drive(action, later, by=person_here(), way=desk.way))
-    return action, asked[-1] if asked else None
 
 
 def ask(

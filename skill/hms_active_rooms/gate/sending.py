@@ -67,6 +67,7 @@ class Sending:
     action: Action
     change: Drift  # who is affected now, and what else to report
     attempt: int = 1  # how many attempts this worker has made, with this one
+    began: bool = False  # a request may have left
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Read the room until it shows the effect or `Policy.verify_s` has passed: a removal shows
@@ -150,7 +151,7 @@ class Sending:
             ) from error
 
     async def look(self) -> Action:
-        """Read the room for the effect of an `unknown` action; the row is `done` if it is there."""
+        """Look for the effect of an `unknown` action; if the room shows it, the row is `done`."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
@@ -170,6 +171,7 @@ class Sending:
         while True:
             error: ApiError | None = None
             try:
+                self.began = True
                 await call.request(self.client)
             except ApiError as failure:
                 if call.gone_text and isinstance(failure, GONE):
@@ -230,13 +232,10 @@ class Sending:
         prolong the lease; returns None, or why it must not be sent."""
 
         def step(tx: Writing) -> Fate | None:
-            if ended is None:
-                if not tx.renew(self.action.id, lease_s=lease_s(self.client, self.policy)):
-                    return "not sent"  # another worker holds the row
-                if peer_id in tx.steps(self.action.id):
-                    return "unknown"  # it was started before
-            tx.step(self.action.id, peer_id, ended or "sending")
-            return None
+            row, lease = self.action.id, lease_s(self.client, self.policy)
+            if ended is None and not tx.renew(row, lease_s=lease):
+                return "not sent"  # another worker holds the row
+            return None if tx.step(row, peer_id, ended or "sending") else "unknown"
 
         return await write_in_thread(self.journal, step)
 
@@ -247,6 +246,7 @@ class Sending:
         try:
             while person.same_person(person_of(await read(part.room_id, person.id))):
                 try:
+                    self.began = True
                     await part.request(self.client)
                     return "removed", None
                 except ApiError as error:
@@ -296,7 +296,10 @@ class Sending:
 
     def _try_to_record(self, error: BaseException) -> None:
         with suppress(errors.JournalError):
-            self._record(outcomes.stopped(error), "stopped")
+            if self.began or not isinstance(error, asyncio.CancelledError):
+                self._record(outcomes.stopped(error), "stopped")
+            else:
+                give_back(self.journal, self.action, "stopped before the first request")
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:
@@ -335,17 +338,19 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether the claim of `action` holds the row, which was not given back since."""
+    """Whether the claim of `action` still holds the row: nobody gave the row back."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Move a row that this worker claimed back to `approved`, after a request that was surely not
+    """Make a row that this worker has claimed `approved` again, after a request that was surely not
     executed. Returns False if the row is not this worker's any more."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):
             return False
+        for peer_id in tx.steps(action.id):  # begun, and no request left
+            tx.step(action.id, peer_id, "not sent")
         not_sent: dict[str, Any] = {"sent_at": None, "lease_until": None, "worker": ""}
         by, data = this_worker(), {"reason": storable(reason)}
         tx.move(row, "approved", by=by, way="answer", kind="returned", data=data, **not_sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 from uuid import uuid4
 
@@ -55,7 +56,7 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """A model message with tool calls, and those of the calls that have no result yet."""
+    """A model message with tool calls, and which of these calls have no result yet."""
 
     message: AIMessage
     calls: list[ToolCall]
@@ -75,7 +76,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls of the turn before the newest message that failed, each with its message."""
+    """The calls that failed in the turn before the newest message, each with its AIMessage."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -128,10 +129,11 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """The messages with each tool result right after its call; a call without a result gets one.
 
-    If the person writes while an approval is pending, results come after that message, which
-    providers refuse.
+    If the person writes while an approval is pending, results come after the person's message,
+    which providers refuse.
     """
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
+    unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []
     for message in messages:
         if isinstance(message, ToolMessage):
@@ -139,9 +141,5 @@ def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         ordered.append(message)
         if isinstance(message, AIMessage):
             ids = [c["id"] for c in [*message.tool_calls, *message.invalid_tool_calls] if c["id"]]
-            ordered += [results.get(call_id) or _missing(call_id) for call_id in ids]
+            ordered += [results.get(call_id) or unknown(tool_call_id=call_id) for call_id in ids]
     return ordered
-
-
-def _missing(call_id: str) -> ToolMessage:
-    return ToolMessage("No result is known.", tool_call_id=call_id, status="error")

@@ -35,12 +35,11 @@ from hms_active_rooms import blocking
 from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import ActiveRoomsError, BrokenRecord, InvalidCall
 from hms_active_rooms.gate.actions.change import Arguments, StateChange
-from hms_active_rooms.gate.approval import ApprovalRequest, Reject
+from hms_active_rooms.gate.approval import ApprovalRequest, BadAnswerError, Reject, parse_answer
 from hms_active_rooms.gate.gate import Gate, refused_again, skip_if_broken
 from hms_active_rooms.gate.journal.records import UNSENT, Action, Origin, State, Way, call_key
 from hms_active_rooms.gate.view import question
 from hms_active_rooms.moderator import history
-from hms_active_rooms.moderator.hitl import hitl_request, parse_hitl_answer
 from hms_active_rooms.moderator.models import resolve_model
 from hms_active_rooms.tools.active_rooms import report
 from hms_active_rooms.tools.arguments import checked
@@ -174,7 +173,8 @@ class _Nodes:
         self._model: Runnable[LanguageModelInput, AIMessage] = model.bind_tools(
             list(self._tools.values())
         )
-        self._system = SystemMessage(_prompt(room_id))
+        text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
+        self._system = SystemMessage(f"{text}\nRoom: {room_id}\n" if room_id else text)
         self._max_steps, self._max_prompts = max_steps, max_prompts
         self._plain_answers = plain_answers
 
@@ -346,6 +346,63 @@ class _Nodes:
 _Change = tuple[ToolCall, StateChange, Origin]
 
 
+def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One interrupt for a whole turn, in the shape that LangChain's human-in-the-loop UIs use.
+
+    Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
+    Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
+
+    by position. `digest` is that of the request, in `action_requests`. It ties the answer to what
+    was shown, since LangGraph gives a resume value without an id to any pending interrupt.
+    `problem`, if set, says why the last answer did not count.
+
+    Args:
+        requests: the questions, dicts made by `gate.view.question`.
+    """
+    value: dict[str, Any] = {
+        "action_requests": list(requests),
+        "review_configs": [
+            {"action_name": r["name"], "allowed_decisions": ["approve", "edit", "reject"]}
+            for r in requests
+        ],
+    }
+    problem = next((r["problem"] for r in requests if r["problem"]), "")
+    return {**value, "problem": problem} if problem else value
+
+
+def parse_hitl_answer(
+    answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
+) -> list[dict[str, Any]]:
+    """One answer for each request, in order; each matches an answer model and names the right
+    digest.
+
+    Args:
+        answer: what the graph was resumed with.
+        requests: what was asked.
+        plain_answers: accept answers without a digest, from UIs that only know LangChain's shape.
+
+    Raises:
+        BadAnswerError: wrong shape, wrong count, or one invalid answer; then no answer counts.
+    """
+    if not isinstance(answer, dict) or set(answer) != {"decisions"}:
+        raise BadAnswerError('expected {"decisions": [...]}')
+    given = answer["decisions"]
+    if not isinstance(given, list) or len(given) != len(requests):
+        raise BadAnswerError(
+            f"expected exactly {len(requests)} decisions, one per action, in order"
+        )
+    answers: list[dict[str, Any]] = []
+    for one, request in zip(given, requests, strict=True):
+        if plain_answers and isinstance(one, dict):
+            one = {"digest": request["digest"], **one}
+        digest = parse_answer(one).digest
+        # A question without a digest is about a broken row, which no answer can change.
+        if digest is not None and request["digest"] and digest != request["digest"]:
+            raise BadAnswerError("the digest is not the one that was asked")
+        answers.append(one)
+    return answers
+
+
 def _checked(call: ToolCall) -> Arguments | InvalidCall:
     try:
         return checked(call["name"], call["args"])
@@ -370,8 +427,3 @@ def _result(
         artifact=artifact,
         status="error" if failed else "success",
     )
-
-
-def _prompt(room_id: str | None) -> str:
-    text = files(__package__).joinpath("prompt.md").read_text(encoding="utf-8")
-    return f"{text}\nRoom: {room_id}\n" if room_id else text

@@ -66,7 +66,7 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose token a request carried: a program's that calls, or somebody's who approves."""
+    """Whose token a request carried: that of a calling program or of a person who approves."""
 
     name: str = ""  # the token's name, for the record; "": it has none, or none is needed
     approves: bool = False  # the token decides, and calls no tool that changes a room
@@ -180,8 +180,8 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host` and is also reached as `hosts` and at `origins`; for
-    the others see `GuardSettings`. Raises ConfigurationError if other machines can reach it without
+    """Settings for a server that binds `host` and is also reached as `hosts` and at `origins`; all
+    settings: see `GuardSettings`. Raises ConfigurationError if other machines can reach it without
     a token, it is bound to every address without a name, or a host or an origin is malformed."""
     names = [_host_name(name) for name in hosts]
     for origin in origins:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from hms_active_rooms.sim.operations import OPERATIONS, UNAUTHORIZED, Answer, error
 from hms_active_rooms.sim.records import Json
@@ -27,7 +27,7 @@ _TEXTS: Final = {
 }
 
 
-class Fault(BaseModel):
+class Fault(BaseModel, extra="forbid", frozen=True):
     """One thing that goes wrong.
 
     Attributes:
@@ -40,15 +40,13 @@ class Fault(BaseModel):
         path: only paths that match this shell pattern, for example `/v2/*/peers`.
         times: how often it happens; None: until it is removed.
         after: how many matching requests pass first.
-        when: `before` or `after` the operation is executed. Bodies are always damaged after.
+        when: `before` or `after` the operation is executed. Bodies are always damaged after it.
         latency_s: seconds to wait, at the time that `when` names, with any kind.
         status: the status for the kind `status`.
         message: the error text for `status`; by default the usual text of that status.
         retry_after_s: sent as a Retry-After header, with `status`.
         size_bytes: how large the body of `oversized` is.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: FaultKind
     operation: str | None = Field(default=None, pattern=f"^({_NAMES})$")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from inspect import signature
-from typing import Final, Literal, cast, get_type_hints
+from typing import Final, Literal, cast
 from urllib.parse import parse_qsl
 
 from hms_active_rooms.sim.records import UNSET_TIME, Delivery, Json, Peer, nanos_text
@@ -37,8 +37,7 @@ def update(
         changes_role = bool(role) and role != peer.role
         if changes_role and room.is_full(role):
             full = "role limit reached"
-            failed: Answer = {"role": role, "error_message": full}
-            world.tell("role.change.failure", room, session, failed, peer)
+            world.tell("role.change.failure", room, session, peer, role=role, error_message=full)
             raise RefusedError(400, full)
         peer.name = name or peer.name
         peer.metadata = metadata or peer.metadata
@@ -47,7 +46,7 @@ def update(
             peer.role = role
             peer.publish(room.roles[role], at, world.ids)
             changed: Answer = {"previous_role": previous, "role_changed_at": at}
-            world.tell("role.change.success", room, session, changed, peer)
+            world.tell("role.change.success", room, session, peer, **changed)
         return peer
 
 
@@ -97,9 +96,9 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
     room = world.room(room_id)
     asked: Answer = {**_BY_API, "lock_room": lock, "reason": reason}
     if room.session is None:
-        never: Answer = {"session_id": "", "session_started_at": UNSET_TIME}
-        failed: Answer = {"error_code": 404, "error_message": "session not found"}
-        world.tell("room.end.failure", room, None, {**asked, **never, **failed})
+        never: Answer = {"session_id": "", "session_started_at": UNSET_TIME, "error_code": 404}
+        never["error_message"] = "session not found"
+        world.tell("room.end.failure", room, None, **asked, **never)
     session = world.session(room_id)
     room.enabled = room.enabled and not lock
 
@@ -107,7 +106,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
         if room.session is not session:
             return
         session.ending = None
-        world.tell("room.end.success", room, session, asked, at=at)
+        world.tell("room.end.success", room, session, None, at, **asked)
         # Dropping the last peer closes the session.
         for peer in list(session.peers.values()):
             world.drop(room, session, peer, "peer kicked", reason, at)
@@ -189,9 +188,8 @@ class Operation:
 
     def fields(self) -> dict[str, type]:
         """By name, the types of the fields that the operation reads."""
-        types = get_type_hints(self.run)
-        known = signature(self.run).parameters.values()
-        return {each.name: types[each.name] for each in known if each.kind is each.KEYWORD_ONLY}
+        known = signature(self.run, eval_str=True).parameters.values()
+        return {each.name: each.annotation for each in known if each.kind is each.KEYWORD_ONLY}
 
 
 _ROOM: Final = "/active-rooms/{room_id}"

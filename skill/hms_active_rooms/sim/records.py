@@ -169,9 +169,7 @@ class Session:
     opened: datetime
     created_at: str
     peers: dict[str, Peer] = field(default_factory=dict)  # who is listed now, by peer id
-    left: list[Peer] = field(
-        default_factory=list
-    )  # who was listed earlier, the first to leave first
+    left: list[Peer] = field(default_factory=list)  # who was listed before, in order of leaving
     ended_at: str = ""  # empty while it runs
     # Set while an accepted end has not closed the session yet; calling it does that.
     ending: Callable[[datetime], None] | None = None

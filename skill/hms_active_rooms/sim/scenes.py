@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hms_active_rooms.sim.records import IdSource, PeerKind, Roles, RoomId, Seconds
 from hms_active_rooms.sim.settings import Settings
@@ -31,12 +31,11 @@ class SceneError(ValueError):
     """A scene cannot be used. The text names the file and the place in it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room of a scene. `id` is for your own scenes; the built-in ones have theirs."""
+    """The room of a scene. `id` is for your own scenes; built-in scenes have fixed ids."""
 
     name: str
     id: RoomId = ""
@@ -96,12 +95,9 @@ def load_scene(scene: str | Path) -> Scene:
         path = Path(__file__).parent / "scenes" / f"{scene}.yaml"
     try:
         data: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-    except OSError as missing:
-        raise SceneError(f"{path}: {missing.strerror}") from None
-    except UnicodeDecodeError as bad:
-        raise SceneError(f"{path}: not UTF-8 (byte {bad.start})") from None
-    except yaml.YAMLError as bad:
-        raise SceneError(f"{path}: {' '.join(str(bad).split())}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as bad:
+        reason = " ".join(str(bad).split())
+        raise SceneError(f"{path} cannot be read as YAML in UTF-8: {reason}") from None
     if not isinstance(data, dict):
         raise SceneError(f"{path}: a scene is a mapping with about, room and people")
     try:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 import jwt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,8 @@ class Settings:
 _JWS: Final = jwt.PyJWS(algorithms=["HS256"])
 
 
-class _Claims(BaseModel):
+class _Claims(BaseModel, strict=True, allow_inf_nan=False):
     # Python's JSON allows Infinity, with which a token would never expire.
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
     access_key: str
     type: Literal["management"]
     version: Literal[2]
@@ -46,8 +44,8 @@ class _Claims(BaseModel):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """A token for the simulated account. With other arguments the API refuses it: of the kind "app"
-    (with which people join), or with a `lifetime_s` that is over."""
+    """A token for the simulated account. With other arguments it is one that the API refuses: of
+    the kind "app" (with which people join), or with a `lifetime_s` that is over."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

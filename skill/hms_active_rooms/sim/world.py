@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -105,7 +105,7 @@ class World:
             asked_for = [at for at, _, _, requested in self._due if requested]
             if asked_for:
                 self._ahead += max(max(asked_for) - self.now(), timedelta())
-                self._land(max(asked_for))
+                self._land()
 
     def reset(self) -> None:
         """Go back to the state after the setup: same rooms, same people, same ids."""
@@ -218,8 +218,7 @@ class World:
             unknown = role not in room.roles
             if unknown or (room.session is not None and peer.id in room.session.peers):
                 failure = "role not allowed" if unknown else "duplicate peer id"
-                failed: Mapping[str, Json] = {"type": kind, "error_message": failure}
-                self.tell("peer.join.failure", room, None, failed, peer)
+                self.tell("peer.join.failure", room, None, peer, type=kind, error_message=failure)
                 raise RefusedError(400, failure)
             if room.is_full(role):
                 raise RefusedError(400, "role limit reached")
@@ -227,7 +226,7 @@ class World:
             peer.joined_at = nanos_text(at, self.ids.extra_ns())
             peer.publish(room.roles[role], peer.joined_at, self.ids, shares_screen=shares_screen)
             session.peers[peer.id] = peer
-            self.tell("peer.join.success", room, session, {"type": kind}, peer, at)
+            self.tell("peer.join.success", room, session, peer, at, type=kind)
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
@@ -238,9 +237,9 @@ class World:
             left = [peer for session in sessions for peer in session.left if peer.id == peer_id]
             is_listed = room.session is not None and peer_id in room.session.peers
             for gone in [] if is_listed else left[:1]:
-                never: Mapping[str, Json] = {"left_at": UNSET_TIME, "duration": 0}
-                failed: Mapping[str, Json] = {"type": gone.kind, "error_message": "Peer not joined"}
-                self.tell("peer.leave.failure", room, None, {**never, **failed}, gone)
+                never: dict[str, Json] = {"left_at": UNSET_TIME, "duration": 0, "type": gone.kind}
+                failed = "Peer not joined"
+                self.tell("peer.leave.failure", room, None, gone, **never, error_message=failed)
             peer = self.peer(room_id, peer_id)
             drop = partial(self.drop, room, self.session(room_id), peer)
             if not abrupt:
@@ -257,9 +256,10 @@ class World:
         kind: str,
         room: Room,
         session: Session | None,
-        more: Mapping[str, Json],
         peer: Peer | None = None,
         at: datetime | None = None,
+        /,
+        **more: Json,
     ) -> None:
         """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
         `more`: what this kind of event has besides the fields of session and peer."""
@@ -278,8 +278,8 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Run `happens(at)` when the state is first read after that moment. `requested`: by
-        somebody through the API (a removal, an end); a ghost's timeout is not."""
+        """Run `happens(at)` when the state is first read after that moment. `requested`: whether
+        somebody asked for it by the API (an end, not a ghost's timeout)."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
@@ -290,35 +290,31 @@ class World:
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)
-        left: Mapping[str, Json] = {
-            "type": peer.kind,
-            "left_at": nanos_text(at),
-            "duration": int((at - peer.joined).total_seconds()),
-            "reason": reason,
-            "message": message,
-        }
-        self.tell("peer.leave.success", room, session, left, peer, at)
+        lasted = int((at - peer.joined).total_seconds())
+        left: dict[str, Json] = {"type": peer.kind, "left_at": nanos_text(at), "duration": lasted}
+        left |= {"reason": reason, "message": message}
+        self.tell("peer.leave.success", room, session, peer, at, **left)
         if not session.peers:
             self._close(room, session, at)
 
     def _open(self, room: Room, at: datetime) -> Session:
         session = Session(self.ids.object_id(), at, nanos_text(at, self.ids.extra_ns()))
         room.session = session
-        self.tell("session.open.success", room, session, {}, at=at)
+        self.tell("session.open.success", room, session, None, at)
         return session
 
     def _close(self, room: Room, session: Session, at: datetime) -> None:
         room.session = None
         room.past_sessions.append(session)
         session.ended_at = nanos_text(at)
-        stopped: Mapping[str, Json] = {
-            "session_duration": int((at - session.opened).total_seconds()),
+        lasted = int((at - session.opened).total_seconds())
+        ended: dict[str, Json] = {
+            "session_duration": lasted,
             "session_stopped_at": session.ended_at,
         }
-        self.tell("session.close.success", room, session, stopped, at=at)
+        self.tell("session.close.success", room, session, None, at, **ended)
 
-    def _land(self, until: datetime | None = None) -> None:
-        until = until or self.now()
-        while self._due and self._due[0][0] <= until:
+    def _land(self) -> None:
+        while self._due and self._due[0][0] <= self.now():
             at, _, happens, _ = heapq.heappop(self._due)
             happens(at)

@@ -15,8 +15,10 @@ become `expired` (too late, or the room changed: a new revision asks again) or `
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +31,6 @@ from hms_active_rooms.gate.actions import parse_call
 from hms_active_rooms.gate.actions.change import StateChange
 from hms_active_rooms.gate.actions.impact import Impact
 from hms_active_rooms.gate.actions.result import Executed, Result
-from hms_active_rooms.gate.digest import canonical, digest, short_name
 from hms_active_rooms.untrusted import quoted
 
 State = Literal["proposed", "approved", "sent", "done", "failed", "unknown", "rejected", "expired"]
@@ -68,8 +69,8 @@ KEPT = "(kept) "
 """Prefix of a place that is in no graph, and whose first entry is kept for ever."""
 
 CALLED_AGAIN = "called_again"
-"""Event: a call was made anew and runs an earlier row that was held back. It stands at the id that
-the new call would have, with the row's id as `runs`, and at that row."""
+"""Event: a call was made anew and runs an earlier row that was held back. It is recorded twice: at
+the id that the new call would have, with the row's id as `runs`, and at the row."""
 
 PRUNED = "pruned"
 """Event: the action was exported and deleted. This event stays."""
@@ -226,6 +227,20 @@ class Action:
         return self.decided("expired", "gate", "gate", self.expires_at, reason=reason)
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text. `value`: JSON
+    values and datetimes."""
+    return _JSON.encode(value).encode()
+
+
+def digest(value: Mapping[str, object]) -> str:
+    """SHA-256 of the canonical JSON, 64 hex characters."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
 def _digest(row: Action, call: StateChange, impact: Impact) -> str:
     return digest(
         {
@@ -259,7 +274,8 @@ def call_key(call: StateChange, origin: Origin) -> str:
 
 def action_id(key: str, revision: int) -> str:
     """The id of one revision of a call."""
-    return short_name(key, str(revision))
+    raw = hashlib.sha256(canonical([key, str(revision)])).digest()
+    return base64.b32encode(raw)[:12].decode().lower()
 
 
 @dataclass(frozen=True)
@@ -330,7 +346,7 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
         odd += [name for name, value in found.items() if value is NO_TIME]
         if odd or not isinstance(row["revision"], int):
-            raise ValueError(f"the value of {(odd or ['revision'])[0]} is none that it can have")
+            raise ValueError(f"the value of {(odd or ['revision'])[0]} is not one it can have")
         # 0.1.0 wrote the code of a refusal as `code`.
         result = {("error" if name == "code" else name): v for name, v in row["result"].items()}
         found |= {
@@ -348,7 +364,7 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 def sealed(key: bytes, **values: object) -> str:
     """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters."""
-    text = canonical(values).encode()
+    text = canonical(values)
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 

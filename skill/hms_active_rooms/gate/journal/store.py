@@ -72,24 +72,19 @@ _OF_ROOM = [actions.c[name] == _given(name) for name in ("room_id", "requester")
 _SENT_SINCE = sa.select(
     sa.func.count().filter(sa.and_(*_OF_ROOM)).label("alike"), sa.func.count().label("whole")
 ).where(actions.c.sent_at > _given("moment"))
-_ENDED_SINCE = sa.select(
-    sa.exists()
-    .where(
-        actions.c.room_id == _given("room_id"),
-        actions.c.id != _given("id"),
-        actions.c.gate == "hard",
-        _ANY.c.action_id == actions.c.id,
-        _ANY.c.seq > _given("mark"),
-        sa.or_(*(_ANY.c.kind == kind for kind in ("done", "failed", "unknown", "returned"))),
-    )
-    .label("ended")
+_ENDED_SINCE = (
+    sa.select(_ANY.c.seq)
+    .join(actions, _ANY.c.action_id == actions.c.id)
+    .where(actions.c.room_id == _given("room_id"), actions.c.id != _given("id"))
+    .where(actions.c.gate == "hard", _ANY.c.seq > _given("mark"))
+    .where(sa.or_(*(_ANY.c.kind == kind for kind in ("done", "failed", "unknown", "returned"))))
+    .limit(1)
 )
 _EVENTS = sa.select(events).where(events.c.action_id == _given("id")).order_by(events.c.seq)
 _ASKED = sa.select(asks.c["items"]).where(asks.c.place == _given("place"))
 _ADD_ASKED = asks.insert()
 _STEPS = sa.select(actions.c.steps).where(actions.c.id == _given("id"))
 _SET_STEPS = actions.update().where(actions.c.id == _given("id"))
-_IS_KNOWN = sa.select(sa.exists().where(events.c.action_id == _given("id")).label("known"))
 _MOVE = actions.update().where(
     actions.c.id == _given("id"),
     sa.or_(actions.c.state == _given("state"), actions.c.state == _given("or_state")),
@@ -172,7 +167,7 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or of the held-back call that it runs; None: neither."""
+        """The newest revision of a call, or of the held-back call that it runs; None: no row."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -195,8 +190,8 @@ class Reading:
         return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
-        """The newest row of the same call, by the same requester in the same thread; with `sent`, of
-        those that were sent."""
+        """The newest row of the same call, by the same requester in the same thread; with `sent`,
+        of the rows that were sent."""
         alike = {"content": action.content, "thread": action.thread}
         return self._one(_SAME_SENT if sent else _SAME_CALL, requester=action.requester, **alike)
 
@@ -259,7 +254,7 @@ class Reading:
         """Whether an action has `rivals`, or had some since it was read. Compares numbers of
         events, since the clocks of several machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
-        return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given)[0]["ended"])
+        return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
     def events(self, action_id: str) -> list[Event]:
         """What happened to an action, oldest first."""
@@ -287,7 +282,7 @@ class Reading:
 
     def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
         """The rows of a conversation that a person approved after `since` "for the rest of this
-        session"; without those where this, or the approval, was taken back."""
+        session"; without rows whose approval, or its scope "session", was taken back."""
         rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -315,7 +310,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """The rows that a query finds which is not kept compiled."""
+        """The rows that a query finds; the compiled query is not kept."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -375,10 +370,9 @@ class Writing(Reading):
             BrokenRecord: there was an action with this id, and its row was deleted.
         """
         row = records.row_of(action)
-        [found] = self._rows(_IS_KNOWN, id=action.id)
-        if found["known"] and self.get(action.id) is not None:
-            raise JournalError("Two different calls have the same action id.")
-        if found["known"]:
+        if self.events(action.id):
+            if self.get(action.id) is not None:
+                raise JournalError("Two different calls have the same action id.")
             raise BrokenRecord(
                 f"The action {action.id} was made before, and its row is deleted.",
                 hint="Nothing is sent. If it was archived, its export tells what came of it.",
@@ -485,13 +479,17 @@ class Writing(Reading):
         until = self.now() + timedelta(seconds=lease_s)
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
-    def step(self, action_id: str, peer_id: str, state: str) -> None:
-        """Record that one person's request is about to leave, or what became of it."""
-        steps = {**self.steps(action_id), peer_id: state}
-        self._execute(_SET_STEPS, {"steps": steps}, id=action_id)
+    def step(self, action_id: str, peer_id: str, state: str) -> bool:
+        """Record that one person's request is about to leave ("sending"), or what became of it.
+        Returns False, and writes nothing, if it is about to leave and has been before."""
+        steps = self.steps(action_id)
+        if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
+            return False
+        self._execute(_SET_STEPS, {"steps": {**steps, peer_id: state}}, id=action_id)
+        return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Record items at a place of a graph. Returns False, and writes nothing, if it has some."""
+        """Record items at a place of a graph. Returns False, and writes nothing, if it has any."""
         if self._rows(_ASKED, place=place):
             return False
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})

@@ -22,7 +22,7 @@ from hms_active_rooms.gate.actions.end_room import EndRoom
 from hms_active_rooms.gate.actions.impact import people_count
 from hms_active_rooms.gate.actions.remove_peers import RemovePeers
 from hms_active_rooms.gate.actions.send_message import SendMessage
-from hms_active_rooms.gate.digest import digest
+from hms_active_rooms.gate.journal.records import digest
 from hms_active_rooms.moderator.offline import reading as r
 from hms_active_rooms.moderator.offline import turns
 from hms_active_rooms.moderator.offline.reading import Order, is_name, is_pronoun, pattern, say

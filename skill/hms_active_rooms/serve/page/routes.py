@@ -69,7 +69,7 @@ _Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 @dataclass(frozen=True)
 class Session:
-    """One person who is logged in: the name for the journal, and the end by `Logins`' clock."""
+    """One logged-in person: the name for the journal, and the session's end by `Logins`' clock."""
 
     name: str
     ends_at: float
