@@ -345,20 +345,19 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
     """The row that a person approved "for the rest of this session" and that covers `action` too:
     the same call with other words, asked in the same conversation by the same process; or None."""
-    if action.gate != "soft":
-        return None
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
-    for row in tx.grants(action.thread, since):
-        most = int(row.shown.total * (1 + policy.audience_growth))
-        alike = row.granted_in == this_worker() and _covered(row) == _covered(action)
-        if alike and action.shown.total <= most:
-            return row
-    return None
+    rows = tx.grants(action.thread, since) if action.gate == "soft" else []
+    return next((row for row in rows if _covers(row, action, policy)), None)
 
 
-def _covered(row: Action) -> tuple[object, ...]:
-    impact = row.shown
-    return row.tool, row.room_id, row.requester, impact.session_id, row.call.audience(impact)
+def _covers(row: Action, action: Action, policy: Policy) -> bool:
+    def asked(one: Action) -> tuple[object, ...]:
+        impact = one.shown
+        return one.tool, one.room_id, one.requester, impact.session_id, one.call.audience(impact)
+
+    most = int(row.shown.total * (1 + policy.audience_growth))
+    alike = row.granted_in == this_worker() and asked(row) == asked(action)
+    return alike and action.shown.total <= most
 
 
 def no_such_action() -> InvalidCall:
