@@ -23,14 +23,18 @@ LAUNCHER = PROJECT / "skill" / "scripts" / "hms-active-rooms"
 SESSION = "who is here\nkick Spam Bot\nyes\n"
 
 _ASKS = {"none": "no", "soft": "asks", "hard": "asks, and lists everybody affected"}
-_SESSION_ANSWER = {"none": "-", "soft": "yes, until the yes expires", "hard": "never"}
+_SESSION_ANSWER = {
+    "none": "-",
+    "soft": f"yes, for {Policy().grant_ttl_s / 60:.0f} minutes at most (`Policy.grant_ttl_s`)",
+    "hard": "no: each call is asked about",
+}
 
 
 def hints_table() -> str:
     """The tools, their hints and what the hints become."""
     lines = [
         "| tool | what it does | readOnly | destructive | idempotent | gate "
-        "| sent again after an unclear failure | a yes for the rest of the session |",
+        "| sent again after an unclear failure | can one yes count for the rest of the session? |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for tool in capability().tools:

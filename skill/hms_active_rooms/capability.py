@@ -106,7 +106,7 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """The token's variable: key `token` in the engine's schema, `value` in published files."""
+    """Names the token's variable: as `token` in the engine's schema, `value` in published files."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -226,7 +226,7 @@ def capability() -> Capability:
 
 
 def load(text: str) -> Capability:
-    """The contract in a YAML text. Raises ConfigurationError if the text is none, with the place,
+    """The contract in a YAML text. Raises ConfigurationError if it is no contract, with the place,
     for example "capability.exposes[0].tools[2].call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))

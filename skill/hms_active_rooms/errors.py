@@ -34,7 +34,7 @@ class ActiveRoomsError(Exception):
         self.hint = self.default_hint if hint is None else hint
 
     def for_person(self) -> str:
-        """What happened, and whether anything was executed, without repeating the latter."""
+        """What happened; then, unless the message tells it, whether anything was executed."""
         told = str(self)
         if self.executed == "no" and "Nothing was" in told:
             return told

@@ -18,7 +18,7 @@ SEEN_CHARS: Final = 128
 """How many visible characters are compared; a grid tile or a participant list shows fewer."""
 
 SCANNED_CHARS: Final = 1024
-"""How many characters are searched for these: a name may begin with hundreds of invisible ones."""
+"""How many characters are searched for visible ones: a name may begin with hundreds of others."""
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 """Characters drawn as a blank, although they count as letters or symbols."""
@@ -65,8 +65,8 @@ def glance(name: str) -> str:
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
     """The indexes of the names that may contain the part as `folded` or as `skeleton`, found in one
-    pass over all. The other names surely do not. A name is found if it has every word of the part
-    or is not plain ASCII; whether it contains the part, only the two keys tell."""
+    pass over all. The other names surely do not contain it. A name is found if it has every word of
+    the part or is not plain ASCII; whether it contains the part, only the two keys tell."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole

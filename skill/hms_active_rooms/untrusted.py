@@ -69,7 +69,8 @@ def quoted(text: str, cap: int = 60) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text, escaped as inside a JSON string, without the quotes. It is not cut: cut it first.
+    """The text, escaped as inside a JSON string, without quotes. It is not shortened: cut it
+    before.
 
     Letters of all scripts, accents and emoji stay. At most `MAX_MARKS` combining marks in a row
     stay, and none at the start or after an escape, where they would change our own characters.
@@ -102,8 +103,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """A stranger's text without quotes, for a cell or a field: escaped, cut to `most` code points
-    and, once escaped, to `tokens` by `token_bound`; "…" at its end if cut."""
+    """A stranger's text without quotes, for a cell or a field: cut to `most` code points, escaped,
+    then cut again until it has at most `tokens` by `token_bound`; "…" at its end if cut."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -126,7 +127,7 @@ def message_of(error: BaseException) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """`shortened` to at most `most` code points and at most `most` tokens."""
+    """The text, `shortened` to at most `most` code points and at most `most` tokens."""
     return shortened(text, most, most)
 
 

@@ -48,6 +48,17 @@ def test_a_stream_that_is_closed_or_lost_does_not_change_how_a_command_ends(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_server_that_cannot_say_where_it_listens_ends_and_says_why(
+    sim: Simulation, environ: dict[str, str]
+) -> None:
+    words = ("serve", "--json", "--port", "0", "--room", sim.room_id)
+    done = shell(environ, ">/dev/full", *words)
+    assert done.code == 1
+    assert "The output cannot be written" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_help_on_a_full_disk_says_so(environ: dict[str, str]) -> None:
     done = shell(environ, ">/dev/full", "--help")
     assert done.code == 1

@@ -1,4 +1,4 @@
-"""The typed 100ms Active Rooms client: what the contract consumes."""
+"""The typed client for the 100ms Active Rooms API (`consumes` in `capability.yaml`)."""
 
 from hms_active_rooms.api.auth import SignedTokens as SignedTokens
 from hms_active_rooms.api.auth import StaticToken as StaticToken

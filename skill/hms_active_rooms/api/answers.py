@@ -55,7 +55,7 @@ _BY_STATUS: Final[dict[int, Cause]] = {
 }
 
 _OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
-"""Statuses that other arguments may avoid; other 4xx come from proxies, bills or laws."""
+"""Statuses for which other arguments may help; other 4xx are about proxies, bills or laws."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
@@ -74,7 +74,7 @@ _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The text of the one 429 that the 100ms docs show (analytics); no header is documented.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
-"""Headers that may tell of pages, without their `X-`."""
+"""Headers that may say that there are more pages, here without an `X-` at the start."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
@@ -86,7 +86,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     """The typed answer in the body of a success.
 
     Raises:
-        Unusable, ApiError: the body is no such answer.
+        Unusable, ApiError: the body holds no such answer.
     """
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):
@@ -204,8 +204,8 @@ def _moment(date: str) -> float | None:
 
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
-    """Seconds to wait by the Retry-After header (seconds or a date) or else by the error text;
-    None: neither says. `now`: Unix time in seconds."""
+    """Seconds to wait, from the Retry-After header (seconds or a date), else from the error text;
+    None: neither has them. `now`: Unix time in seconds."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])

@@ -35,7 +35,7 @@ LIFETIME_S: Final = 24 * 3600.0
 """How long a token that we sign is valid, as in the samples of the docs."""
 
 SKEW_S: Final = 10.0
-"""`iat` and `nbf` lie this far back, as in the official SDK: most 401s come from clock skew."""
+"""`iat` and `nbf` are this many seconds ago, as in the official SDK: clocks may differ."""
 
 REFRESH_MARGIN_S: Final = 300.0
 """A token is renewed this long before it expires, so that none expires on its way."""
@@ -94,7 +94,7 @@ class StaticToken:
             )
 
     def token(self) -> SecretStr:
-        """The token. Raises Unauthorized, before anything is sent, if it has expired since."""
+        """The token. Raises Unauthorized, before anything is sent, if it has expired by now."""
         if expired := self._expired():
             raise Unauthorized(expired)
         return self._token
@@ -119,7 +119,7 @@ class SignedTokens:
         sources: the names of key and secret in errors.
 
     Raises:
-        ConfigurationError: the key or the secret has characters that none has.
+        ConfigurationError: the key or the secret has characters that no key or secret has.
     """
 
     def __init__(
@@ -180,8 +180,8 @@ def _base64(data: bytes) -> bytes:
 def from_env(token_variable: str, environ: Mapping[str, str] = os.environ) -> TokenSource:
     """The token source that the environment describes.
 
-    A key pair wins over a static token, named by `token_variable`, since a pair renews its tokens
-    and a static token ends within days. Empty variables count as not set.
+    A key pair wins over the static token in `token_variable`: a pair renews its tokens, a static
+    token ends within days. Empty variables count as not set.
 
     Raises:
         ConfigurationError: no variable is set, only half a key pair, or a value cannot be used.
@@ -213,7 +213,7 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
         raise ConfigurationError(f"{source} is empty.")
     if not _PRINTABLE.fullmatch(value):
         raise ConfigurationError(
-            f"{source} holds a space, a line break or another character that it cannot hold.",
+            f"{source} holds a space, a line break or another character that no key or token has.",
             hint="Look for a line break at its end or quotes copied along.",
         )
     return secret

@@ -47,8 +47,8 @@ DEADLINE_S: Final = 30.0
 
 
 class ActiveRoomsClient:
-    """Client for one 100ms account, usable on any number of event loops and threads. Keep one open:
-    each new one sets up TLS again.
+    """Client for one 100ms account, usable on any number of event loops and threads. Keep one
+    client open: each new client sets up TLS again.
 
     A read that failed for a moment is sent again, after a wait. A write is not: after a 429 or
     without a connection it raises at once, with `executed="no"` and, if the server named a time,
@@ -213,7 +213,7 @@ class ActiveRoomsClient:
         Args:
             message: the text. No size is checked here. 100ms documents a limit (4 KB) only for the
                 custom events of its client SDKs.
-            type: clients show "chat" in their chat panel; the API's default is not documented.
+            type: clients show the type "chat" in their chat panel; the API's default is unknown.
 
         Raises:
             InvalidCall: also for an empty target, which the API would take for "everyone".

@@ -73,7 +73,7 @@ def as_list(value: object) -> object:
 
 
 def _ids(value: object) -> object:
-    """A list of ids. Null is an empty list (in Go); of a map the keys, of objects their ids."""
+    """A list of ids: [] for null, which Go writes; a map's keys; the ids of listed objects."""
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
@@ -138,8 +138,8 @@ class Peers(tuple[Peer, ...]):
     """All peers in the order the API sent them (GET /active-rooms/{room_id}/peers).
 
     Attributes:
-        unreadable: keys of records that say nothing usable, or have another peer's id. These are
-            left out, so the list is not complete, nor are the holders of a role.
+        unreadable: keys of records that say nothing usable, or have another peer's id. These
+            records are left out, so the peers, and the holders of a role, are not all there are.
     """
 
     unreadable: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ class Held:
     connection leaks.
 
     A loop ends its asynchronous generators before it closes (`asyncio.run` and `asyncio.Runner` do
-    this); `keeper` is one. So a client that nobody closed leaves no open socket.
+    this). `keeper`, which closes the pool, is one, so a client that nobody closed leaves no socket.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -60,7 +60,7 @@ class PerLoop:
         finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held:
-        """The running loop's pool, open while it is entered. Raises InvalidCall after `aclose`."""
+        """The running loop's pool, open inside `async with`. Raises InvalidCall after `aclose`."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:

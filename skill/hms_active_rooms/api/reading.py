@@ -150,7 +150,7 @@ def _is_over(found: Fields) -> bool:
 
 
 def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
-    """The peer that was asked for. Raises Unusable if the answer is none."""
+    """The peer that was asked for. Raises Unusable if the answer is not that peer."""
     return _model(PeerDetails, _object(body, asked, "peer"))
 
 
@@ -306,7 +306,7 @@ def _model(kind: type[M], found: Fields) -> M:
     # For a text, pydantic adds the two types it tried as the last parts of the place.
     parts = [part for part in first["loc"] if part != "str" and "function-plain" not in str(part)]
     place = ".".join(shortened(str(part), 40) for part in parts) or "the whole"
-    raise _contradicts(f"it is not what it documents ({place}: {first['type']})")
+    raise _contradicts(f"it is not what the API documents ({place}: {first['type']})")
 
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
@@ -356,7 +356,7 @@ def _refuse_error(found: Fields) -> None:
 
 
 def _means(value: object) -> bool | None:
-    """Whether a value means yes; None if it says nothing."""
+    """Whether a value means yes; None if it says neither yes nor no."""
     if value is None or isinstance(value, bool):
         return value
     return bool(value) and str(value).lower() not in ("false", "no", "0", "null", "none")
@@ -366,7 +366,7 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 
 
 def _contradicts(reason: str) -> Unusable:
-    """The error for JSON that does not answer the request; the same request would not help."""
+    """The error for JSON that does not answer the request; sending it again would not help."""
     return Unusable(CONTRADICTS, reason)
 
 
@@ -385,11 +385,10 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """The parsed JSON. A lone surrogate becomes "?". Raises ValueError for no JSON, as NaN or
-    Infinity.
+    """The parsed JSON. A lone surrogate becomes "?". Raises ValueError for other text, as NaN.
 
-    A stranger's name must not make a whole roster unreadable, and text that cannot be encoded would
-    fail later, in a log or a database.
+    Why "?": a stranger's name must not make a whole roster unreadable, and a lone surrogate cannot
+    be encoded, so it would fail later, in a log or a database.
     """
     text = body.decode("utf-8-sig", "replace")
     found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)

@@ -46,13 +46,13 @@ TIMEOUT: Final = Cause(TimedOut, "maybe", True)
 CUT_OFF: Final = Cause(BadResponse, "maybe", True)
 """The answer was cut off or is no JSON: the same request, sent again, may bring a whole one."""
 CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer does not fit the request, is too large, or redirects; so would the next one."""
+"""The answer does not fit the request, is too large, or redirects. A second one would do so too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for one attempt: to connect (with TLS), between two pieces of the answer, between two
-    of the request, and for a free connection. A read fits twice into the default deadline."""
+    """Seconds for one attempt: to connect (with TLS), between two pieces of the answer or request,
+    for a free connection. The default deadline leaves time for one retry of a read."""
 
     connect_s: float = 5.0
     read_s: float = 12.0
@@ -145,9 +145,9 @@ class Pool(Protocol):
 
 
 class Library(NamedTuple):
-    """What an HTTP library raises: all its errors, those before a byte of the request has left, and
-    that of a timeout. `reasons`: our words for why there was no connection; the first that fits an
-    error or its causes is used."""
+    """What an HTTP library raises: all its errors, the errors before a byte of the request has
+    left, and the error of a timeout. `reasons`: our words for why there was no connection; the
+    first that fits an error or its causes is used."""
 
     errors: tuple[type[BaseException], ...]
     not_sent: tuple[type[BaseException], ...]

@@ -52,7 +52,7 @@ def actions(
         bool,
         Option(
             "--refused",
-            help="Instead of actions, list the HTTP requests that serve and mcp refused.",
+            help="List the HTTP requests that `serve` and `mcp` refused, not the actions.",
         ),
     ] = False,
     json: Json = False,
@@ -121,7 +121,7 @@ def show(
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and its events. With --wait, the exit code says how it ended."""
+    """Show one action and its events. With --wait, the exit code says how the action ended."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
     from hms_active_rooms.gate.view import decider, describe, outcome, view
 
@@ -186,7 +186,7 @@ def export(
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
     """Delete exported actions from the journal.
 
-    It deletes those that ended before DATE and did not change since they were exported.
+    It deletes the actions that ended before DATE and did not change after their export.
     """
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:

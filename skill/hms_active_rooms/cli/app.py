@@ -16,10 +16,10 @@ Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
   HMS_BASE_URL                    address of the API, e.g. the simulator's
-  HMS_JOURNAL                     journal's URL (default: in your state directory)
-  HMS_JOURNAL_KEY                 secret that reveals forged rows (32+ characters)
+  HMS_JOURNAL                     the journal's URL (default: in your state directory)
+  HMS_JOURNAL_KEY                 a secret (32+ characters); with it, forged rows are found
   HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, or one setting each
-  HMS_MODEL                       the chat model of chat and demo
+  HMS_MODEL                       the chat model of `chat` and `demo`
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
 """

@@ -1,8 +1,8 @@
 """A person talks to the moderator: messages in, events out, questions in between.
 
-The graph pauses with one interrupt for all that needs a person. Each question is shown from the
-journal's row, decided and run as the other commands do it (`person.finish`); the graph is then
-resumed by the interrupt's id and reads from the journal what came of it. No input or Ctrl-C
+The graph pauses with one interrupt for all that needs a person. Each action is shown from its row
+in the journal, decided and run as the other commands do it (`person.finish`); then the graph is
+resumed by the interrupt's id and reads from the journal what came of the action. No input or Ctrl-C
 decides nothing.
 
 Events, on standard output: as text for a person, or as JSON lines.
@@ -51,13 +51,14 @@ Given = ModeratorState | Command[Any] | None
 
 LEAVE: Final = re.compile(
     r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"
-    r"(?:exit|quit|q|wq|log ?out|(?:good ?)?bye(?:[ -]bye)?|ciao|see you)\W*",
+    r"(?:exit|quit|q|wq|leave|log ?out|(?:good ?)?(?:bye(?:[ -]bye)?|night)|ciao|cya|see y(?:ou|a)"
+    r"|that'?s (?:all|it)|i'?m done)\W*",
     re.IGNORECASE,
 )
 
 _PROMPT = "> "
 _SAID: Final = {"human": "you", "ai": "message"}
-"""By the type of the messages that are shown again: the event they are shown as."""
+"""By the type of an earlier message: the event as which it is shown again."""
 
 
 class Conversation:
@@ -85,7 +86,7 @@ class Conversation:
         )
 
     def state(self) -> StateSnapshot:
-        """The thread as an earlier process left it; its metadata has the room it is about."""
+        """The thread as an earlier process left it; the metadata names the thread's room."""
         return blocking.run(self._graph.aget_state(self._config))
 
     def run(self, *, new: bool = False) -> bool:
@@ -94,7 +95,7 @@ class Conversation:
 
         Raises:
             Interrupted: Ctrl-C while a request was under way; its outcome was told.
-            KeyboardInterrupt: Ctrl-C before that; what is still open was told.
+            KeyboardInterrupt: Ctrl-C with no request under way; what is still open was told.
         """
         if not new:
             state = self.state()
@@ -212,7 +213,7 @@ class Conversation:
         self._io.emit({"type": "outcome", "state": state, **told, "hint": hint})
 
     def _decided(self, requests: Sequence[Mapping[str, Any]]) -> bool:
-        """Ask about each of these. Returns False, with nothing decided, if the input ended."""
+        """Ask about each request. Returns False, with nothing decided, if the input ended."""
         rows = [blocking.run(self._gate.get(request["action_id"])) for request in requests]
         waiting = [row for row in rows if row.state == "proposed"]
         for number, row in enumerate(waiting, 1):

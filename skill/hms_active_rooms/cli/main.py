@@ -27,10 +27,10 @@ SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasa
 """Signals that end a command as Ctrl-C does: from a service manager, or a closed terminal."""
 
 INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as in shells: 128 and the signal's number."""
+"""Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
 
 BROKEN_PIPE: Final = 141
-"""Exit code if the reader of our output is gone: 128 and SIGPIPE."""
+"""Exit code if the reader of our output is gone: 128 plus SIGPIPE's number."""
 
 EPILOG: Final = """\b
 Exit codes:

@@ -53,7 +53,7 @@ class Desk:
         way: how they are asked, for the record.
         session: whether "session" is offered for a soft gate.
         place: number of the next question among those asked together, and how many there are.
-        settings: the options that a command they are told to type must have.
+        settings: the options for the commands that the person is told to type.
     """
 
     way: Way = "terminal"

@@ -204,7 +204,7 @@ def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
 
     Raises:
         PeerNotFound: no name is the same, looks like it, or contains it.
-        InvalidCall: several names fit, or one that is not the same; the error lists them.
+        InvalidCall: several names fit, or one fits but differs; the error lists the people.
     """
     from hms_active_rooms.gate.actions.impact import person_of
 

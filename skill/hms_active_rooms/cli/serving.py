@@ -75,8 +75,8 @@ def mcp(
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
     Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
-    ("name=token,name=token"). One of the two must be set when other machines can reach the
-    server.
+    ("name=token,name=token"). One of the two variables must be set when other machines can reach
+    the server.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -113,7 +113,7 @@ def serve(
 
     HMS_SERVER_TOKEN: the bearer token of programs that call the tools; HMS_SERVER_TOKENS: several
     ("name=token,name=token"). HMS_APPROVER_TOKEN, HMS_APPROVER_TOKEN_<NAME>: tokens of programs
-    that approve by REST. No two may be equal.
+    that approve by REST. No two tokens may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
@@ -121,7 +121,7 @@ def serve(
 
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
-    """Serve MCP by HTTP until Ctrl-C; with `people` also REST, and the page with their links."""
+    """Serve MCP by HTTP until Ctrl-C; with `people` also REST and the page, with their links."""
     from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
@@ -183,12 +183,15 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         app.on_signal(new_links)
         entries += [rest_entry(toolkit, page_url), page.entry]
     server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
+    for number in SIGNALS:  # uvicorn itself knows no SIGHUP, which a closed terminal sends
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, server.handle_exit)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings; tokens come from the environment, since others can see options."""
+    """The guard's settings; tokens come from the environment: other users can see options."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -219,8 +222,8 @@ def public_url(environ: Mapping[str, str]) -> str:
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The base URL to tell people and programs. If the server listens on every address, it has the
-    first of `--allow-host` as host. Pure."""
+    """The base URL to tell people and programs. If the server listens on every address, the URL's
+    host is the first `--allow-host`. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -275,16 +278,16 @@ def simulator_errors() -> Iterator[None]:
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError
-    try:
-        with extra("sim", "simulator", "uvicorn"):
+
+        try:
             yield
-    except SceneError as error:
-        raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
-    except ServerError as error:
-        raise ConfigurationError(
-            f"The simulator {error}.",
-            hint="Choose another --host or --port; 0 takes any free port.",
-        ) from None
+        except SceneError as error:
+            raise InvalidCall(f"The scene cannot be used: {escaped(str(error)[:500])}.") from None
+        except ServerError as error:
+            raise ConfigurationError(
+                f"The simulator {error}.",
+                hint="Choose another --host or --port; 0 takes any free port.",
+            ) from None
 
 
 def sim(

@@ -47,7 +47,7 @@ JournalUrl = Annotated[
     Option(metavar="URL", help="The journal, e.g. sqlite:///FILE, instead of HMS_JOURNAL."),
 ]
 PolicyFile = Annotated[
-    str | None, Option(metavar="FILE", help="Policy (TOML), instead of HMS_POLICY_FILE.")
+    str | None, Option(metavar="FILE", help="Policy file (TOML), instead of HMS_POLICY_FILE.")
 ]
 Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in the room see it.")]
 Scene = Annotated[
@@ -105,8 +105,8 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
     """The journal of a command. If it is new, the person is told, since the path may be mistyped.
-    Only commands that can change a room create one; others must not show an empty journal in place
-    of the one that was meant."""
+    Only commands that can change a room create a journal; others must not show an empty journal in
+    place of the one that was meant."""
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
@@ -175,7 +175,7 @@ def person_here() -> str:
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
     """Raises InvalidCall for an option on the command line that has no effect together with
-    `beside`. `names`: the parameters without effect; none: all of the command's."""
+    `beside`. `names`: the parameters without effect; no names: all of the command's."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):

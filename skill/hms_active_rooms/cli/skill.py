@@ -63,7 +63,9 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
 
 def install(
     folder: Annotated[str, Argument(metavar="DIR", help="For example ~/.claude/skills.")],
-    force: Annotated[bool, Option("--force", help="Replace it even if it was changed.")] = False,
+    force: Annotated[
+        bool, Option("--force", help="Replace the skill even if its files were changed.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Install the skill as DIR/hms-active-rooms. DIR is where your agent looks for skills.
@@ -119,7 +121,7 @@ def _refusal(target: Path, *, force: bool) -> str:
 
 
 def _record(target: Path) -> dict[str, str] | None:
-    """By path, the hashes that an earlier install wrote; None if there was none."""
+    """By path, the hashes that an earlier install wrote; None: nothing was installed."""
     try:
         record = jsons.loads((target / RECORD).read_text(encoding="utf-8"))
         written = {name: str(hashed) for name, hashed in record["files"].items()}

@@ -56,7 +56,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Edit:
-    """Run the action with other words: `changes` holds new values of message, type or reason.
+    """Run the action with other words: `changes` holds a new message, message type or reason.
 
     `changes` may repeat arguments that stay the same; `tool` may repeat the tool's name. With
     `whole`, as in LangChain's edits, `changes` must hold all arguments.
@@ -195,7 +195,7 @@ def parse_answer(answer: object) -> Decision:
     """The decision in an answer that matches an answer model exactly (no synonyms, no truthiness).
 
     Raises:
-        BadAnswerError: the answer matches none, or is a BadAnswerError.
+        BadAnswerError: the answer matches no model, or is a BadAnswerError.
     """
     if isinstance(answer, Decision):
         return answer
@@ -327,7 +327,7 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: as `row`."""
+    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: with `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -345,20 +345,19 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
     """The row that a person approved "for the rest of this session" and that covers `action` too:
     the same call with other words, asked in the same conversation by the same process; or None."""
-    if action.gate != "soft":
-        return None
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
-    for row in tx.grants(action.thread, since):
-        most = int(row.shown.total * (1 + policy.audience_growth))
-        alike = row.granted_in == this_worker() and _covered(row) == _covered(action)
-        if alike and action.shown.total <= most:
-            return row
-    return None
+    rows = tx.grants(action.thread, since) if action.gate == "soft" else []
+    return next((row for row in rows if _covers(row, action, policy)), None)
 
 
-def _covered(row: Action) -> tuple[object, ...]:
-    impact = row.shown
-    return row.tool, row.room_id, row.requester, impact.session_id, row.call.audience(impact)
+def _covers(row: Action, action: Action, policy: Policy) -> bool:
+    def asked(one: Action) -> tuple[object, ...]:
+        impact = one.shown
+        return one.tool, one.room_id, one.requester, impact.session_id, one.call.audience(impact)
+
+    most = int(row.shown.total * (1 + policy.audience_growth))
+    alike = row.granted_in == this_worker() and asked(row) == asked(action)
+    return alike and action.shown.total <= most
 
 
 def no_such_action() -> InvalidCall:

@@ -79,7 +79,7 @@ ANOTHER_ASKS = "one call at a time can ask here; another one is asking. Call aga
 _POLL_S = 0.2
 
 _LOOK_LASTS = timedelta(seconds=10)
-"""A look at the room that is older, because a read or a lock took long, allows no claim."""
+"""An older look at the room (a read or a lock took long) is repeated before the claim."""
 
 _LONGEST_LEASE = timedelta(hours=2)
 """Longer than the lease of any worker."""
@@ -194,7 +194,7 @@ class Gate:
                 row.
             place: the place of a graph where the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: a sent row of the same call by a requester of another name, to tell about.
+            sent: a sent row of the same call by another requester; the question tells of it.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
@@ -243,7 +243,7 @@ class Gate:
         sent: Action | None = None,
     ) -> Action:
         """Insert the row, or return the one that stands for this call already: a row that another
-        caller has just inserted, or one of the same earlier call, approved and held back."""
+        caller has just inserted, or an earlier row of the same call, approved and held back."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -338,7 +338,7 @@ class Gate:
     async def drive(
         self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
     ) -> Action:
-        """`drive_all` for one action. `shown`: recorded as shown. Raises what `run` raises."""
+        """`drive_all` for one action. `shown`: it is on record as shown. Raises what `run` does."""
 
         async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
             answer = await ask(requests[0])
@@ -512,8 +512,8 @@ class Gate:
 
         Raises:
             PolicyRefusal: too many actions in this minute; the row stays as it is.
-            JournalError: call or impact are not those that were approved, or the commit may have
-                failed; then the row is given back.
+            JournalError: call or impact are not those that were approved; or the commit may have
+                failed, and the row is given back.
         """
         claim: _Claim = (False, None)
         try:
@@ -525,7 +525,7 @@ class Gate:
         return claim
 
     def _give_back(self, claim: _Claim) -> None:
-        """Undo a claim that nobody will use: the task was cancelled, or its commit is unclear."""
+        """Undo a claim that nobody will use: the task was cancelled, or the commit is unclear."""
         mine, row = claim
         if mine and row is not None:
             with suppress(ActiveRoomsError):
@@ -603,8 +603,8 @@ class Gate:
         at rooms that the policy allows.
 
         Returns:
-            The rows it looked for, as they are now. A row with a broken record is skipped, and
-            logged.
+            The rows whose effect it looked for, as they are now. A row with a broken record is
+            skipped, and logged.
         """
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
         for action in await asyncio.to_thread(find, "sent", "unknown", rooms=rooms, limit=None):

@@ -44,7 +44,7 @@ def gate_for(hints: Hints) -> Gate:
 def _texts(
     check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
 ) -> PlainValidator:
-    """A validator for lists of texts: applies `check` to each; keeps an immutable `kind`."""
+    """A validator for lists of texts: applies `check` to each text; returns a `kind`."""
 
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):

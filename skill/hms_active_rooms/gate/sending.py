@@ -151,7 +151,7 @@ class Sending:
             ) from error
 
     async def look(self) -> Action:
-        """Read the room for the effect of an `unknown` action; the row is `done` if it is there."""
+        """Look for the effect of an `unknown` action; if the room shows it, the row is `done`."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
@@ -338,12 +338,12 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether the claim of `action` holds the row, which was not given back since."""
+    """Whether the claim of `action` still holds the row: nobody gave the row back."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Move a row that this worker claimed back to `approved`, after a request that was surely not
+    """Make a row that this worker has claimed `approved` again, after a request that was surely not
     executed. Returns False if the row is not this worker's any more."""
     with journal.write() as tx:
         row = tx.get(action.id)

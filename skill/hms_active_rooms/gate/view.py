@@ -38,7 +38,7 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """A sentence: which decision counted, whose, by which way and when; "" if no person's did.
+    """A sentence: which decision counted, whose, by which way and when; "" if no person decided.
 
     Args:
         action: the row that somebody was asked about.
@@ -54,7 +54,7 @@ def already(action: Action, newest: Action | None = None) -> str:
 
 
 def decider(action: Action) -> str:
-    """Who decided, and by which way; if no person did, what did; "" while nothing is decided."""
+    """Who decided, and by which way; or what decided, if no person did; "" before a decision."""
     if not action.decided_way:
         return ""
     if by_person(action.decided_way):
@@ -104,7 +104,7 @@ _LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """For the question about a call: when it was sent in the last hour, and what came of it."""
+    """For a question: when the same call was sent in the last hour, and what came of it."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
     ago_s = (now - action.sent_at).total_seconds()
@@ -125,8 +125,8 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""How many of the people affected a view shows, and how many results of a role removal; in these,
-people who are still there come first."""
+"""How many of the people affected a view shows, and how many results of a role removal; in the
+results, people who are still there come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 

@@ -56,7 +56,7 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """A model message with tool calls, and those of the calls that have no result yet."""
+    """A model message with tool calls, and which of these calls have no result yet."""
 
     message: AIMessage
     calls: list[ToolCall]
@@ -76,7 +76,7 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls of the turn before the newest message that failed, each with its message."""
+    """The calls that failed in the turn before the newest message, each with its AIMessage."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -129,8 +129,8 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """The messages with each tool result right after its call; a call without a result gets one.
 
-    If the person writes while an approval is pending, results come after that message, which
-    providers refuse.
+    If the person writes while an approval is pending, results come after the person's message,
+    which providers refuse.
     """
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")

@@ -70,7 +70,7 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
     """Wraps a running server, whatever its transport. At the start, actions that were approved
     earlier are sent, each by one of the servers that share the journal. At the end, requests under
-    way get time to finish. `lifespans` are entered before that and left after it."""
+    way get time to finish. `lifespans` are entered first and left last."""
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())
@@ -172,8 +172,8 @@ class Server(uvicorn.Server):
 
 
 def on_signal(work: Callable[[], None]) -> None:
-    """Call `work` between the tasks of the running loop whenever the signal `ASKED` comes; without a
-    running loop nothing is done. An uncaught one would end the process."""
+    """Call `work` between the tasks of the running loop whenever the signal `ASKED` comes; without
+    a running loop nothing is done. An uncaught signal would end the process."""
 
     def asked(*_: object) -> None:
         with suppress(RuntimeError):  # no loop runs

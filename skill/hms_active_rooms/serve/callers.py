@@ -2,10 +2,10 @@
 open twice in a session.
 
 Some clients open a new session for each call. So when a session has ended, here or at another
-server with the same journal, the next session with the same token and name is told what it asked
-for. REST, and MCP's protocol of 2026-07-28, have no sessions over HTTP: there each connection
-counts as one, except for a caller with a token, which may come through a proxy that shares
-connections.
+server with the same journal, the next session with the same token and name is told the outcomes of
+what the ended session asked for. REST, and MCP's protocol of 2026-07-28, have no sessions over
+HTTP: there each connection counts as one, except for a caller with a token, which may come through
+a proxy that shares connections.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Sessions:
         self._open: dict[tuple[str, bytes], None] = {}
 
     def used(self, tag: str) -> None:
-        """Record that the session with this tag called."""
+        """Note that a call has come in the session with this tag."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self._clock()
@@ -141,8 +141,9 @@ def threads_of(token: str) -> tuple[str, ...]:
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """The caller by this way ("mcp", "rest"). `name`: what the program calls itself, as one plain
-    word; `request`: None if this process serves only this client; `key`: an idempotency key."""
+    """The caller that came this `way` ("mcp", "rest"). `name`: what the program calls itself, as
+    one plain word; `request`: None if this process serves only this client; `key`: an idempotency
+    key."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
@@ -151,9 +152,7 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
         who = principal(request.scope)
         token = who.name
         sessions, tag = request.scope.get(KEY, (None, ""))
-        if sessions and tag:
-            sessions.used(tag)
-        elif who == Principal() and CONNECTIONS in request.scope:
+        if not tag and who == Principal() and CONNECTIONS in request.scope:
             names = request.scope[CONNECTIONS]()
             tag, live = names.get(request.client, ""), frozenset(names.values())
     channel = ":".join(filter(None, (way, token, name)))

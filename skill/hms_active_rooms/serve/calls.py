@@ -54,8 +54,8 @@ MAX_OPEN: Final = 100
 """Our choice: twice what the approvals page shows; nobody reads more open questions."""
 
 TOLD_WITHIN: Final = timedelta(hours=1)
-"""Our choice: for how long an outcome that no call was told yet is told to the next same call, and
-an unknown outcome, after it was first told, to all same calls."""
+"""Our choice: within this time, the next same call is told an outcome, once. An unknown outcome is
+told to every same call, for this long after it was told first."""
 
 _log = logging.getLogger(__name__)
 

@@ -66,7 +66,7 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose token a request carried: a program's that calls, or somebody's who approves."""
+    """Whose token a request carried: that of a calling program or of a person who approves."""
 
     name: str = ""  # the token's name, for the record; "": it has none, or none is needed
     approves: bool = False  # the token decides, and calls no tool that changes a room
@@ -103,13 +103,13 @@ class GuardSettings:
             raise ConfigurationError(
                 f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces and quotes, "
                 "and none of , ; | &.",
-                hint=f"Set another in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
+                hint=f"Set another one in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
             )
         if len(set(tokens)) < len(tokens):
             raise ConfigurationError(
                 "Two callers or approvers have the same token.",
-                hint="The record tells them apart by it, and nobody both asks and approves: give "
-                "each their own.",
+                hint="Give each a token of its own: the record tells them apart by their tokens, "
+                "and nobody may both ask and approve.",
             )
 
     @cached_property
@@ -180,8 +180,8 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host` and is also reached as `hosts` and at `origins`; for
-    the others see `GuardSettings`. Raises ConfigurationError if other machines can reach it without
+    """Settings for a server that binds `host` and is also reached as `hosts` and at `origins`; all
+    settings: see `GuardSettings`. Raises ConfigurationError if other machines can reach it without
     a token, it is bound to every address without a name, or a host or an origin is malformed."""
     names = [_host_name(name) for name in hosts]
     for origin in origins:
@@ -222,7 +222,7 @@ def _host_name(text: str) -> str:
     match = _HOST.fullmatch(text.lower())
     if not match or match[2]:
         raise ConfigurationError(
-            f"{quoted(text)} is no host name.", hint="Without scheme and port."
+            f"{quoted(text)} is no host name.", hint="Leave out scheme and port."
         )
     return match[1]
 

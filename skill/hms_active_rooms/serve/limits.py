@@ -24,8 +24,8 @@ MOST_NEW_A_MINUTE: Final = 60
 """Our choice: one per second; nobody who reads what they ask for needs more."""
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""Our choice: so many times a caller's limit for all callers with one token together. It limits a
-program that opens a new session for each call."""
+"""Our choice: all callers with one token together have this many times the limit of one caller. It
+limits a program that opens a new session for each call."""
 
 MOST_A_MINUTE: Final = 5
 """Our choice, for each reason: enough to see who was refused; a flood adds about 2 MB a day."""
@@ -97,7 +97,7 @@ class Refusals:
             self._timer = loop.call_later(_MINUTE_S, self._tell_more)
 
     async def ended(self) -> None:
-        """Wait until everything so far is recorded, or has failed to be."""
+        """Wait until everything so far is recorded, or could not be recorded."""
         self._tell_more()
         while self._writing:
             await asyncio.wait(set(self._writing))

@@ -5,9 +5,9 @@ call), and that of 2026-07-28 (it returns the question, and the client calls aga
 stdio.
 
 In a later round the row that was asked about is looked up; what has ended is told, never sent
-again. A client may keep an answer and give it to whatever is asked when it resumes. So a decision
-names its question by the digest, and counts for no other; a declined form names no question and can
-only reject. A client that answers for its person cannot be stopped: the record says "client", and
+again. A client may keep an answer and later give it to another question. So a decision names its
+question by the digest, and counts for no other; a declined form names no question and can only
+reject. A client that answers for its person cannot be stopped: the record says "client", and
 `elicit=False` is for people who do not trust their client.
 """
 
@@ -76,7 +76,7 @@ Context = ServerRequestContext[Any, Any]
 NAME: Final = "active-rooms-mcp"  # the contract's namespace; a test compares
 PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0
-"""For how long after a question's deadline an answer is still told that it is late."""
+"""For how long after a question's deadline a client that answers is told that it is late."""
 
 _NOTHING: Final = (
     "The answer was given for another call, or too long ago: it decides nothing, and nothing was "
@@ -247,8 +247,8 @@ _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 _POLL_S: Final = 0.5
 _AFTER: Final = "after_the_call"
 MOST_LATE: Final = 100
-"""Our choice: for how many cancelled calls with one token answers are still taken. Each reads the
-journal until its question is over, and cancelling costs a client nothing."""
+"""Our choice: so many cancelled calls with one token can still be answered. Each reads the journal
+until its question is over, and cancelling costs a client nothing."""
 
 _late: dict[asyncio.Task[_Heard], str] = {}
 _T = TypeVar("_T")
@@ -308,7 +308,7 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
         return Reject(reason[:MAX_REASON_CHARS])
     if isinstance(decision, str) and _NAMED.fullmatch(decision):
         return BadAnswerError(LATE)
-    return BadAnswerError("the decision is none of the form's")
+    return BadAnswerError("the decision is not one that the form offers")
 
 
 async def answer(
@@ -417,7 +417,7 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """The question, unlike every other one. `before`: why the last answer did not count."""
+        """The question; no other has this text. `before`: why the last answer did not count."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."

@@ -162,7 +162,7 @@ async def tell_of_questions(
 
 
 async def _told(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
-    """Send a notice if a try is due; whether one was accepted by now, from any server."""
+    """Send a notice if a try is due. Returns whether one, from any server, was accepted by now."""
     place = f"(notice) {action.id} "
     state = await asyncio.to_thread(_begin, journal, action.id, place)
     if state != "begun":

@@ -244,8 +244,8 @@ class _Read(Request):
 
 
 class _Route(APIRoute):
-    """Refuses callers with the wrong kind of token, headers and parameters given twice, which two
-    programs could read differently, and query parameters that are not in `/v1/openapi.json`."""
+    """Refuses callers with the wrong kind of token; headers and parameters given twice, which
+    programs could read differently; query parameters that are not in `/v1/openapi.json`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle, known = super().get_route_handler(), set[str]()

@@ -40,7 +40,7 @@ class Fault(BaseModel, extra="forbid", frozen=True):
         path: only paths that match this shell pattern, for example `/v2/*/peers`.
         times: how often it happens; None: until it is removed.
         after: how many matching requests pass first.
-        when: `before` or `after` the operation is executed. Bodies are always damaged after.
+        when: `before` or `after` the operation is executed. Bodies are always damaged after it.
         latency_s: seconds to wait, at the time that `when` names, with any kind.
         status: the status for the kind `status`.
         message: the error text for `status`; by default the usual text of that status.

@@ -35,7 +35,7 @@ class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room of a scene. `id` is for your own scenes; the built-in ones have theirs."""
+    """The room of a scene. `id` is for your own scenes; built-in scenes have fixed ids."""
 
     name: str
     id: RoomId = ""

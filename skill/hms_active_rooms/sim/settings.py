@@ -44,8 +44,8 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """A token for the simulated account. With other arguments the API refuses it: of the kind "app"
-    (with which people join), or with a `lifetime_s` that is over."""
+    """A token for the simulated account. With other arguments it is one that the API refuses: of
+    the kind "app" (with which people join), or with a `lifetime_s` that is over."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,

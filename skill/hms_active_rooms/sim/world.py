@@ -278,8 +278,8 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Run `happens(at)` when the state is first read after that moment. `requested`: by
-        somebody through the API (a removal, an end); a ghost's timeout is not."""
+        """Run `happens(at)` when the state is first read after that moment. `requested`: whether
+        somebody asked for it by the API (an end, not a ghost's timeout)."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 

@@ -65,7 +65,7 @@ _UNANSWERED: Final = "unanswered "
 
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3
-"""How many times one run of a subgraph asks about one call before it counts as without memory."""
+"""A subgraph that asked this often about one call in one run counts as without memory."""
 
 NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
 _ANOTHER = Refuse(ANOTHER_ASKS)
@@ -96,7 +96,7 @@ class Place:
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """Prefix of the places of all questions in this run of a subgraph; "" in none."""
+        """Prefix of the places of all questions in this run of a subgraph; "" if there is none."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 

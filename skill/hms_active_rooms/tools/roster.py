@@ -28,8 +28,8 @@ from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, s
 FIXED_TOKENS: Final = 300
 TOKENS_PER_ROW: Final = 24
 LEAST_TOKENS: Final = 900
-"""The budget is 300 tokens for the text around the rows and 24 for each row asked for: 1,500 for
-50. It is at least 900, so that one row fits even if its text is the most expensive."""
+"""The least budget: one row fits even if its text is the most expensive. A budget has 300 tokens
+for the text around the rows and 24 for each row asked for: 1,500 for 50 rows."""
 
 NAME: Final = (40, 60)
 LABEL: Final = (24, 24)

@@ -96,7 +96,7 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop null and "" for optional arguments: some strict modes make a model send them all."""
+        """Drop optional arguments that are null or "": some strict modes demand every argument."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -192,7 +192,7 @@ class StateChange(Arguments, ABC):
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The outcome after a 404: the effect was there before. Empty: a 404 is a failure."""
+    """The outcome after a 404: that the effect was there before. Empty: a 404 is a failure."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, validated like any call.

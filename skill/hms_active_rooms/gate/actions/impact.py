@@ -28,7 +28,7 @@ SHOWN_PEOPLE = 50
 """The most people whom a question names one by one; of larger audiences it gives counts."""
 
 SHOWN_ROLES = 12
-"""How many roles, largest first, a question, a roster or a view lists; it sums up the others."""
+"""How many roles, largest first, a question, a roster or a view lists; the others are summed up."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
 """The beginning of the JSON of a list or an object, which came in place of a role or user id."""
@@ -48,11 +48,11 @@ class Person:
     role: str
 
     def same_person(self, other: Person) -> bool:
-        """Whether both are one connection with one user id and role; names are self-chosen."""
+        """Whether both have one id, user id and role. Names do not count: people choose them."""
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """For a call to this person, who is `now` by now: a new role or user id asks again."""
+        """For a call to this person, read again as `now`: a new role or user id asks again."""
         if not self.same_person(now):
             return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -252,7 +252,7 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
     """How many of these ids are surely not in the fingerprint `receivers`. About one in eight of
-    the ids that are not in it is not counted."""
+    the ids that are not in the fingerprint is not counted."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -270,7 +270,7 @@ def person_of(peer: Peer, short_id: str = "") -> Person:
 
 
 def _bounded(text: str) -> str:
-    """The text; of a long one its beginning and a hash of it all, so that two long ones differ."""
+    """The text; if it is long, its beginning and a hash of it all, so that long texts differ."""
     if len(text) <= MAX_TEXT_CHARS:
         return text
     return (
@@ -285,7 +285,7 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if one of these people is protected, or 100ms does not tell whether."""
+    """Raises PolicyRefusal if one of these people is protected, or may be: 100ms did not tell."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):
@@ -295,7 +295,7 @@ def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
         if untold:
             raise PolicyRefusal(
                 f"100ms does not tell the {untold} of {quoted(person.name)}, and the policy "
-                "protects some."
+                f"protects some {untold}s."
             )
         if what := policy.protects(role=person.role, user_id=person.user_id):
             raise PolicyRefusal(

@@ -1,7 +1,7 @@
 """hms-remove-peers: remove one peer, or everyone who holds a role now.
 
-A role of up to `PER_PERSON_LIMIT` people is removed by one request for each, so that only the
-people who were shown are removed. A larger role is removed by one request for the role.
+A role of up to `PER_PERSON_LIMIT` people is removed by one request for each person, so that only
+the people who were shown are removed. A larger role is removed by one request for the role.
 
 | what changed since the question          | what happens                                    |
 |------------------------------------------|-------------------------------------------------|

@@ -22,7 +22,7 @@ Executed = Literal["no", "maybe", "partly", "yes"]
 
 Fate = Literal["removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent"]
 """What became of one person of a role removal. `gone`: 100ms said they had left. `no longer there`:
-the answer was lost, and the room lacks them. `skipped`: left or changed role before."""
+the answer was lost, and the room lacks them. `skipped`: left or changed role before their turn."""
 
 _STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 

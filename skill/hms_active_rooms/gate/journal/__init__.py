@@ -184,7 +184,7 @@ class Journal:
         """Write every action that ended before a moment to a file, as JSON Lines.
 
         The last line has the SHA-256 of all lines above it. Once the file is on disk, the journal
-        records what it holds; only that can be pruned.
+        records which actions it holds; only these can be pruned.
 
         Args:
             file: open for writing text.

@@ -29,7 +29,7 @@ from hms_active_rooms.untrusted import quoted
 
 Mode = Literal["reads", "writes", "notes"]
 """What a transaction does. In `reads`, a write is an error. A commit of `notes` does not wait for
-the disk: notes change no state, and the next commit of `writes` takes them there."""
+the disk: notes change no state, and the next commit of `writes` takes them to the disk."""
 
 _SETTINGS: dict[Mode, dict[str, str]] = {
     "reads": {"query_only": "ON"},
@@ -129,7 +129,7 @@ class Database:
         if parsed.get_dialect().is_async:
             raise sa.exc.ArgumentError("the journal's driver must not be asynchronous")
         if "?" in url and not parsed.query:
-            raise sa.exc.ArgumentError("half of a name would be ignored")
+            raise sa.exc.ArgumentError('the "?" and all after it would be ignored')
         reads: sa.Engine
         if parsed.get_backend_name() == "postgresql":
             writes = _postgresql(parsed)
@@ -201,7 +201,7 @@ class Database:
             self.dispose()
 
     def dispose(self, *, kept: bool = False) -> None:
-        """Close the unused connections; with `kept`, not the one that is a database in memory."""
+        """Close the unused connections; with `kept`, a database in memory keeps its connection."""
         for engine in () if kept and self._in_memory else self._modes.values():
             engine.dispose()
 
@@ -497,8 +497,8 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Create the journal so that only its owner can read the names and messages in it, where SQLite
-    can share and lock it."""
+    """Create the journal so that only its owner can read the names and messages in it. Refuses a
+    place where SQLite cannot share and lock it."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite's shared memory is seen by every process of this machine, but by no other machine.
@@ -528,7 +528,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether the second of two open files, as of two processes, cannot lock what the first has."""
+    """Whether a lock on a file here keeps out a second lock, as another process would take."""
     if sys.platform != "linux":
         return True
     import fcntl

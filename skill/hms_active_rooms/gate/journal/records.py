@@ -69,8 +69,8 @@ KEPT = "(kept) "
 """Prefix of a place that is in no graph, and whose first entry is kept for ever."""
 
 CALLED_AGAIN = "called_again"
-"""Event: a call was made anew and runs an earlier row that was held back. It stands at the id that
-the new call would have, with the row's id as `runs`, and at that row."""
+"""Event: a call was made anew and runs an earlier row that was held back. It is recorded twice: at
+the id that the new call would have, with the row's id as `runs`, and at the row."""
 
 PRUNED = "pruned"
 """Event: the action was exported and deleted. This event stays."""
@@ -346,7 +346,7 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
         odd += [name for name, value in found.items() if value is NO_TIME]
         if odd or not isinstance(row["revision"], int):
-            raise ValueError(f"the value of {(odd or ['revision'])[0]} is none that it can have")
+            raise ValueError(f"the value of {(odd or ['revision'])[0]} is not one it can have")
         # 0.1.0 wrote the code of a refusal as `code`.
         result = {("error" if name == "code" else name): v for name, v in row["result"].items()}
         found |= {

@@ -167,7 +167,7 @@ class Reading:
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or of the held-back call that it runs; None: neither."""
+        """The newest revision of a call, or of the held-back call that it runs; None: no row."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -190,8 +190,8 @@ class Reading:
         return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
-        """The newest row of the same call, by the same requester in the same thread; with `sent`, of
-        those that were sent."""
+        """The newest row of the same call, by the same requester in the same thread; with `sent`,
+        of the rows that were sent."""
         alike = {"content": action.content, "thread": action.thread}
         return self._one(_SAME_SENT if sent else _SAME_CALL, requester=action.requester, **alike)
 
@@ -282,7 +282,7 @@ class Reading:
 
     def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
         """The rows of a conversation that a person approved after `since` "for the rest of this
-        session"; without those where this, or the approval, was taken back."""
+        session"; without rows whose approval, or its scope "session", was taken back."""
         rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
@@ -310,7 +310,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """The rows that a query finds which is not kept compiled."""
+        """The rows that a query finds; the compiled query is not kept."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -481,7 +481,7 @@ class Writing(Reading):
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
         """Record that one person's request is about to leave ("sending"), or what became of it.
-        Returns False, and writes nothing, if it is about to leave and has been before."""
+        Returns False, and writes nothing, if it is "sending" for the second time."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
@@ -489,7 +489,7 @@ class Writing(Reading):
         return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Record items at a place of a graph. Returns False, and writes nothing, if it has some."""
+        """Record items at a place of a graph. Returns False, and writes nothing, if it has any."""
         if self._rows(_ASKED, place=place):
             return False
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})

@@ -42,8 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A reader that returns a stand-in for a value that is no time or JSON, which SQLite accepts:
-    so the other rows can still be read."""
+    """A reader of a column. SQLite accepts values that are no time or JSON; the reader returns a
+    stand-in for these, so that the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -129,7 +129,7 @@ _UNSEALED = (
     f"NEW.seal = '' AND NEW.action_id <> '{records.REQUESTS}' AND NEW.kind IN "
     f"({', '.join(map(repr, records.LEADS_TO))})"
 )
-"""SQL: a state change without a seal is by a process that still runs an earlier release."""
+"""SQL: a state change without a seal, as a process that runs an earlier release writes it."""
 
 _NEWER = "the journal is of a newer release"
 

@@ -33,7 +33,7 @@ _MAX_TEXT_CHARS: Final = 80
 _MAX_REASON_CHARS: Final = 500
 _NEWEST: Final = 100
 _GENTLE: Final = 5
-"""After a read of the rooms comes a pause of at least this many times as long."""
+"""The pause after a read of the rooms is at least this many times as long as the read."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ _Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 @dataclass(frozen=True)
 class Session:
-    """One person who is logged in: the name for the journal, and the end by `Logins`' clock."""
+    """One logged-in person: the name for the journal, and the session's end by `Logins`' clock."""
 
     name: str
     ends_at: float
@@ -103,8 +103,8 @@ class Logins:
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
         """Use up a link. Returns a new session and its two halves, cookie and key, for the browser
-        only. The name is the link's, if it has one. Raises InvalidCall: the link was used, is too
-        old or never existed; or the name is not valid, and the link stays usable."""
+        only. The name is the link's, if the link has one. Raises InvalidCall: the link was used, is
+        too old or never existed; or the name is not valid, and the link stays usable."""
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
