@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from cli.running import Run
 from forks import Ended
+from hms_active_rooms.cli import chat
 from hms_active_rooms.sim.faults import Fault
 from hms_active_rooms.sim.server import Simulation
 from simulated import posts
@@ -191,6 +193,13 @@ def test_a_file_that_holds_no_conversations_is_told(
     (folder / "chat.sqlite").write_bytes(b"not a database" * 100)
     assert_one_line(call("chat", ROOM), 2, "cannot be read or written")
     assert "Move that file away." in call("chats").err
+
+
+def test_conversations_of_another_program_are_told(call: Run, environ: dict[str, str]) -> None:
+    call("chats")
+    with closing(sqlite3.connect(chat.path())) as db, db:
+        db.execute("INSERT INTO checkpoints (thread_id, checkpoint_id) VALUES ('a', 'first')")
+    assert_one_line(call("chats"), 2, "of another program. Move that file away.")
 
 
 @pytest.mark.parametrize(

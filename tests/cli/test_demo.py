@@ -81,7 +81,22 @@ def test_the_same_question_twice_is_answered_twice(call: Run) -> None:
 
 
 def test_exit_and_quit_end_it(call: Run) -> None:
-    for word in ("exit", "QUIT", "Bye!", "/quit", ":q", "exit()", "bye bye", "Ok, bye.", "ciao"):
+    for word in (
+        "exit",
+        "QUIT",
+        "Bye!",
+        "/quit",
+        ":q",
+        "exit()",
+        "bye bye",
+        "Ok, bye.",
+        "ciao",
+        "leave",
+        "see ya",
+        "Good night!",
+        "thanks, that's all",
+        "I'm done.",
+    ):
         done = call("demo", given=f"{word}\nwho is here\n")
         assert done.code == 0
         assert "people" not in done.out

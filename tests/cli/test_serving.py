@@ -66,8 +66,9 @@ def test_from_the_login_link_to_the_removal(sim: Simulation, tmp_path: Path) -> 
     assert len(posts(sim)) == 1
 
 
-def test_without_json_a_person_can_read_it_and_ctrl_c_ends_it(
-    sim: Simulation, terminal: Open
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_without_json_a_person_can_read_it_and_a_signal_ends_it(
+    sim: Simulation, terminal: Open, sent: signal.Signals
 ) -> None:
     child = terminal("serve", "--room", sim.room_id, "--port", "0")
     child.expect("Ctrl-C ends it")
@@ -76,8 +77,9 @@ def test_without_json_a_person_can_read_it_and_ctrl_c_ends_it(
     assert "no token needed here" in said
     assert "Approvers by REST: none." in said
     assert re.search(r"Approvals page, for one person, once: http://\S+/approvals#login=\S+", said)
-    child.sendintr()
-    assert ended(child)[0] == 0
+    child.signal(sent)
+    code, rest = ended(child)
+    assert (code, "Traceback" in rest) == (0, False)
 
 
 def test_a_signal_prints_new_links_and_the_old_ones_open_nothing(

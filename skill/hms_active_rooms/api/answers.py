@@ -86,7 +86,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     """The typed answer in the body of a success.
 
     Raises:
-        Unusable, ApiError: the body is no such answer.
+        Unusable, ApiError: the body holds no such answer.
     """
     nothing = answer.status in (204, 205) and read is read_done
     if not nothing and answer.status not in (200, 201, 202, 203):

@@ -213,7 +213,7 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
         raise ConfigurationError(f"{source} is empty.")
     if not _PRINTABLE.fullmatch(value):
         raise ConfigurationError(
-            f"{source} holds a space, a line break or another character that it cannot hold.",
+            f"{source} holds a space, a line break or another character that no key or token has.",
             hint="Look for a line break at its end or quotes copied along.",
         )
     return secret

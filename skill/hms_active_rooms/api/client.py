@@ -47,8 +47,8 @@ DEADLINE_S: Final = 30.0
 
 
 class ActiveRoomsClient:
-    """Client for one 100ms account, usable on any number of event loops and threads. Keep one open:
-    each new one sets up TLS again.
+    """Client for one 100ms account, usable on any number of event loops and threads. Keep one
+    client open: each new client sets up TLS again.
 
     A read that failed for a moment is sent again, after a wait. A write is not: after a 429 or
     without a connection it raises at once, with `executed="no"` and, if the server named a time,

@@ -306,7 +306,7 @@ def _model(kind: type[M], found: Fields) -> M:
     # For a text, pydantic adds the two types it tried as the last parts of the place.
     parts = [part for part in first["loc"] if part != "str" and "function-plain" not in str(part)]
     place = ".".join(shortened(str(part), 40) for part in parts) or "the whole"
-    raise _contradicts(f"it is not what it documents ({place}: {first['type']})")
+    raise _contradicts(f"it is not what the API documents ({place}: {first['type']})")
 
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:

@@ -55,7 +55,7 @@ def pools(
 
     Raises:
         ConfigurationError: there is no such transport, its package is not installed, or the
-            environment's CA bundle cannot be read. The returned function raises it if the
+            environment's CA bundle cannot be read. The returned function raises this error if the
             environment's proxy cannot be used.
     """
     if not isinstance(choice, str):

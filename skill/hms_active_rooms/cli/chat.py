@@ -235,7 +235,10 @@ def _chats(db: sqlite3.Connection) -> list[Chat]:
 
 def _made(checkpoint_id: str) -> datetime:
     """When a checkpoint was made: its id is a version 6 UUID, which contains the time."""
-    bits = UUID(checkpoint_id).int
+    try:
+        bits = UUID(checkpoint_id).int
+    except ValueError:
+        raise sqlite3.DataError("it holds checkpoints of another program") from None
     ticks = (bits >> 80) << 12 | (bits >> 64) & 0xFFF
     return datetime(1582, 10, 15, tzinfo=UTC) + timedelta(microseconds=ticks // 10)
 

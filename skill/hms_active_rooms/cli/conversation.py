@@ -51,7 +51,8 @@ Given = ModeratorState | Command[Any] | None
 
 LEAVE: Final = re.compile(
     r"\W*(?:(?:ok|okay|thanks|thank you)\W+)?"
-    r"(?:exit|quit|q|wq|log ?out|(?:good ?)?bye(?:[ -]bye)?|ciao|see you)\W*",
+    r"(?:exit|quit|q|wq|leave|log ?out|(?:good ?)?(?:bye(?:[ -]bye)?|night)|ciao|cya|see y(?:ou|a)"
+    r"|that'?s (?:all|it)|i'?m done)\W*",
     re.IGNORECASE,
 )
 

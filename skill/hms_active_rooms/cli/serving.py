@@ -183,6 +183,9 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         app.on_signal(new_links)
         entries += [rest_entry(toolkit, page_url), page.entry]
     server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
+    for number in SIGNALS:  # uvicorn itself knows no SIGHUP, which a closed terminal sends
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, server.handle_exit)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 

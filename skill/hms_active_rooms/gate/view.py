@@ -104,7 +104,7 @@ _LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """For the question about a call: when it was sent in the last hour, and what came of it."""
+    """For a question: when the same call was sent in the last hour, and what came of it."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
     ago_s = (now - action.sent_at).total_seconds()

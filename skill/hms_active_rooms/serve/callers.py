@@ -141,8 +141,9 @@ def threads_of(token: str) -> tuple[str, ...]:
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """The caller by this way ("mcp", "rest"). `name`: what the program calls itself, as one plain
-    word; `request`: None if this process serves only this client; `key`: an idempotency key."""
+    """The caller that came this `way` ("mcp", "rest"). `name`: what the program calls itself, as
+    one plain word; `request`: None if this process serves only this client; `key`: an idempotency
+    key."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()

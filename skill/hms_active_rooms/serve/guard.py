@@ -103,13 +103,13 @@ class GuardSettings:
             raise ConfigurationError(
                 f"A token needs at least {MIN_TOKEN_CHARS} ASCII characters, no spaces and quotes, "
                 "and none of , ; | &.",
-                hint=f"Set another in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
+                hint=f"Set another one in HMS_SERVER_TOKEN, HMS_SERVER_TOKENS or {APPROVER_VARIABLE}.",
             )
         if len(set(tokens)) < len(tokens):
             raise ConfigurationError(
                 "Two callers or approvers have the same token.",
-                hint="The record tells them apart by it, and nobody both asks and approves: give "
-                "each their own.",
+                hint="Give each a token of its own: the record tells them apart by their tokens, "
+                "and nobody may both ask and approve.",
             )
 
     @cached_property
@@ -222,7 +222,7 @@ def _host_name(text: str) -> str:
     match = _HOST.fullmatch(text.lower())
     if not match or match[2]:
         raise ConfigurationError(
-            f"{quoted(text)} is no host name.", hint="Without scheme and port."
+            f"{quoted(text)} is no host name.", hint="Leave out scheme and port."
         )
     return match[1]
 

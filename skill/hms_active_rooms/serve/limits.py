@@ -97,7 +97,7 @@ class Refusals:
             self._timer = loop.call_later(_MINUTE_S, self._tell_more)
 
     async def ended(self) -> None:
-        """Wait until everything so far is recorded, or has failed to be."""
+        """Wait until everything so far is recorded, or could not be recorded."""
         self._tell_more()
         while self._writing:
             await asyncio.wait(set(self._writing))

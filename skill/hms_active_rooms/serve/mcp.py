@@ -308,7 +308,7 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
         return Reject(reason[:MAX_REASON_CHARS])
     if isinstance(decision, str) and _NAMED.fullmatch(decision):
         return BadAnswerError(LATE)
-    return BadAnswerError("the decision is none of the form's")
+    return BadAnswerError("the decision is not one that the form offers")
 
 
 async def answer(

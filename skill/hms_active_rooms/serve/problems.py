@@ -196,7 +196,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):  # also for bytes that are not UTF-8
         value = None
     if not isinstance(value, dict):
-        raise Refused(400, "malformed_json", "The body is not one JSON object, each key once.")
+        raise Refused(400, "malformed_json", "The body is not one JSON object, or has a key twice.")
     return value
 
 

@@ -33,7 +33,7 @@ class Simulation:
 
     Attributes:
         app: the ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
-        base_url, control_url: of the API, with /v2, and of the control API, with /_sim.
+        base_url, control_url: the URLs of the API (with /v2) and the control API (with /_sim).
         room_id: the scene's room.
         world: the state; its methods are safe from any thread.
         faults, log: the faults that are set, and the request log with `wait_until`.

@@ -1,4 +1,4 @@
-"""The arguments of all tools: of the reading ones here, of the others from the gate."""
+"""The arguments of all tools: those of reading tools are here, all others in the gate."""
 
 from __future__ import annotations
 

@@ -80,8 +80,9 @@ def _rows(peers: Sequence[Peer], shorts: Mapping[str, str]) -> tuple[Row, ...]:
     longest = [max(map(len, column)) for column in zip(*cells, strict=True)]
     # Plain ASCII needs no escapes, and each character costs at most a token.
     plain = whole.isascii() and escaped(whole) == whole
-    if not plain or any(n > chars for n, (chars, _) in zip(longest, _MOST, strict=False)):
-        cells = [tuple(shortened(t, *m) for t, m in zip(row, _MOST, strict=True)) for row in cells]
+    chars, tokens = zip(*_MOST, strict=True)
+    if not plain or any(map(operator.gt, longest, chars)):
+        cells = [tuple(map(shortened, row, chars, tokens)) for row in cells]
     lines = ['["' + '","'.join(row) + '"]' for row in cells]
     return tuple(map(Row, [shorts[peer.id] for peer in peers], peers, cells, lines))
 

@@ -241,7 +241,9 @@ def test_a_name_that_is_also_an_order_is_not_a_second_person() -> None:
     assert proposed == [*removed("Spam Bot"), ("hms-end-active-room", {})]
 
 
-@pytest.mark.parametrize("sentence", ["stop", "undo", "wrong person", "bring him back"])
+@pytest.mark.parametrize(
+    "sentence", ["stop", "undo", "wrong person", "bring him back", "un-kick him"]
+)
 def test_after_a_change_was_carried_out_it_says_that_it_cannot_be_undone(sentence: str) -> None:
     history = play("kick Spam Bot", sentence)
     assert changes(history) == []

@@ -481,7 +481,7 @@ class Writing(Reading):
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
         """Record that one person's request is about to leave ("sending"), or what became of it.
-        Returns False, and writes nothing, if it is about to leave and has been before."""
+        Returns False, and writes nothing, if it is "sending" for the second time."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False

@@ -103,8 +103,8 @@ class Logins:
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
         """Use up a link. Returns a new session and its two halves, cookie and key, for the browser
-        only. The name is the link's, if it has one. Raises InvalidCall: the link was used, is too
-        old or never existed; or the name is not valid, and the link stays usable."""
+        only. The name is the link's, if the link has one. Raises InvalidCall: the link was used, is
+        too old or never existed; or the name is not valid, and the link stays usable."""
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
