@@ -44,7 +44,7 @@ def run(work: Work[T]) -> T:
             "blocking.run was called on its own event loop and would wait for itself;"
             " await the coroutine there instead."
         )
-    loop, result = background.loop, Future[T]()
+    loop, result, tasks = background.loop, Future[T](), list[asyncio.Task[None]]()
 
     async def main() -> None:
         try:
@@ -54,13 +54,20 @@ def run(work: Work[T]) -> T:
         else:
             result.set_result(outcome)
 
-    started = asyncio.run_coroutine_threadsafe(main(), loop)
+    def cancel() -> None:
+        if tasks:
+            tasks[0].cancel()
+        else:
+            result.cancel()
+
     try:
+        # An interruption may come before this returns. It takes a copy of the context along.
+        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(main())))
         return result.result()
     except BaseException:
         if not result.done():
             # Two turns of the loop later, when the task has begun.
-            loop.call_soon_threadsafe(loop.call_soon, started.cancel)
+            loop.call_soon_threadsafe(loop.call_soon, cancel)
             wait([result], GRACE_S)
         raise
 
