@@ -279,6 +279,7 @@ def test_a_reply_that_says_why_says_the_true_reason(sentence: str, words: str) -
         ("say to the students: please stop", "student"),
         ("send a message to all students: quiet please", "student"),
         ("announcement for the students: quiz now", "student"),
+        ("tell all studnets to rejoin", "student"),
     ],
 )
 def test_a_message_to_some_never_goes_to_everyone(sentence: str, role: str) -> None:

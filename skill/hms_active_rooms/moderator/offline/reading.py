@@ -71,6 +71,9 @@ _UNJOINED: Final = {
 }
 """After what no order may follow, joined so."""
 
+_PLACES: Final = _set("IN OUT GONE HERE FRONT NUMBER PLEASE negation")
+"""What makes no statement of a name: "Ann in" is another order."""
+
 _THEM: Final = _set("he she they")
 _JOINTS: Final = _set("AND COMMA STOP DASH")
 _AUDIENCE: Final = _PERSON | _LEADS | _set("EVERYONE WORD")
@@ -244,7 +247,8 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
         ahead = [kind for kind in kinds[i + 1 :] if kind not in ("DET", "LEAD", "BOTH")][:2]
         listed = {*kinds[i - 1 : i], *ahead[:1]} <= _PEOPLE and i > 0 < len(ahead)
         if one.text == "all" and one.type == "EVERYONE":
-            every = ahead[:1] == ["ROLE"] or (not roster.total and ahead[:1] == ["WORD"])
+            noun = ahead[:1] == ["WORD"] and (out[i + 1].text[-1] == "s" or ahead[1:] == ["TO"])
+            every = ahead[:1] == ["ROLE"] or noun or (not roster.total and ahead[:1] == ["WORD"])
             out[i] = one._replace(type="EVERY" if every else "EVERYONE")
         elif one.type == "COMMA" and listed and set(ahead[1:]) <= _MARKS | {"AND"}:
             out[i] = one._replace(type="AND")
@@ -264,6 +268,8 @@ def _mention(
         return 1, roster.named(line[first.start + 1 : first.end - 1], part=False)
     if not first.text[0].isalnum():
         return 1, None
+    if first.type == "WORD" and (meant := roster.misspelled(first.text)):
+        return 1, Mention(first.text, (meant,), sure=first.text.endswith("s"))
     begins = key(first.text.split()[0])[0]
     initial = len(begins) == 1
     if begins not in roster.begins and not initial and not re.search(r"\d|\W", first.text):
@@ -526,6 +532,11 @@ class _Line:
         if (which and groups) or (last.verb == "end" and joint == "FOR"):
             return "exception"
         aimless = kinds[0] in _ORDERS or (held & _PEOPLE and (not subject or len(kinds) < 2))
+        aimless = aimless or (kinds[0] == "NAME" and set(kinds[1:]) <= _PLACES)
+        # "Take him out for lunch" is no removal.
+        outing = joint == "FOR" and self.kinds[i - 2] == "OUT"
+        if outing and not any(one.text.endswith("ing") for one in self.tokens[i:end]):
+            return "not_understood"
         return "not_understood" if joint == "AND" or (aimless and not joined) else ""
 
     def _look(self, part: Sequence[Token], *, asked: bool) -> Order | None:
@@ -628,6 +639,8 @@ class _Line:
             parser = parser and _fed(parser, one)
         if parser is None:
             return None, i, False
+        if fed[-1].type == "ROOM" and set(self.kinds[start:last]) <= _LOOKS | {"TO", "NAME"}:
+            return Order("status"), end, True
         sure = fed[-1].type in ("COLON", "EVERYONE") or bool(self.roster.total)
         self.told = min(self.told, self.tokens[start].start if sure else self.told)
         return self._meant(parser, fed, words, i), end, "ASK" in self.kinds[i:start]

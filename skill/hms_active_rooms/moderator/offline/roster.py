@@ -150,6 +150,11 @@ class Roster(BaseModel):
         text = " ".join(key(re.sub("[-_]", " ", said)))
         return next((RoleGroup(r, n) for r, n in self.by_role.items() if text in forms(r)), None)
 
+    def misspelled(self, said: str) -> RoleGroup | None:
+        """The only role whose long name, or its plural, was meant with one slip of the keys."""
+        roles = [r for r in self.by_role if len(r) > 5 and any(_slip(said, f) for f in forms(r))]
+        return RoleGroup(roles[0], self.by_role[roles[0]]) if len(roles) == 1 else None
+
     def with_role(self, role: str) -> tuple[Peer, ...]:
         return tuple(peer for peer in self.peers if peer.role == role)
 
@@ -175,10 +180,8 @@ class Roster(BaseModel):
 
     def slips(self, said: str, peer: Peer) -> bool:
         """Whether this is the whole long name of this person with one slip of the keys in it."""
-        from rapidfuzz.distance import OSA
-
-        typed, name = "".join(key(said)), "".join(peer.bare)
-        return len(name) > _SHARED_CHARS * 2 and OSA.distance(typed, name) == 1
+        name = "".join(peer.bare)
+        return len(name) > _SHARED_CHARS * 2 and _slip("".join(key(said)), name)
 
     def begun(self, said: str) -> tuple[Peer, ...]:
         """Those of whose name a word begins as this one does, as "spammer" and "Spam"."""
@@ -257,6 +260,12 @@ def read_roster(artifact: object, room_id: str) -> Roster | None:
     by_role = counts if shown == seen.total else seen.by_role or counts
     ordered = sorted(by_role.items(), key=lambda pair: (-pair[1], pair[0]))
     return seen.model_copy(update={"matching": matching, "by_role": dict(ordered)})
+
+
+def _slip(typed: str, name: str) -> bool:
+    from rapidfuzz.distance import OSA
+
+    return OSA.distance(typed, name, score_cutoff=1) == 1
 
 
 def _within(said: Sequence[str], name: Sequence[str]) -> bool:

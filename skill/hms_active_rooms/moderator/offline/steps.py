@@ -50,7 +50,9 @@ _LOOKING: Final = frozenset(("", "look", "status", "everyone", "who", *CHANGES))
 _UNREAD: Final = ("unreadable", "injection")
 _NO_ANSWER: Final = ("unreadable", "injection", "negation")
 _TOO: Final = frozenset(("too", "as well", "also", "now"))
-_NAMING: Final = frozenset(("NAME", "BACK", "PLEASE", "COMMA", "STOP", "DET", "LEAD", "THAT"))
+_NAMING: Final = frozenset(
+    ("NAME", "BACK", "PLEASE", "FRONT", "COMMA", "STOP", "DET", "LEAD", "THAT")
+)
 _AGAIN: Final = _NAMING | {"SAME", "AND", "negation", "FOR"}
 _CHOOSING: Final = _NAMING | {"NUMBER", "KICK", "TO", "HE", "IT", "S"}
 _TOOL_OF: Final = {"tell": SendMessage.tool, "remove": RemovePeers.tool, "end": EndRoom.tool}
