@@ -34,8 +34,9 @@ _HERE: Final = Path(__file__).parent
 INDEPENDENT: Final = _HERE / "sentences.tsv"
 _SETS: Final = _HERE.parent / "tests" / "moderator" / "offline"
 NEVER: Final = _SETS / "never.yaml"
-_NAMES: Final = "plain near blind second third fourth fifth sixth seventh eighth ninth tenth"
-TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES.split()}
+_ORDINALS: Final = "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_NAMES: Final = ("plain", "near", "blind", *_ORDINALS.split())
+TABLES: Final = {name: _SETS / f"{name}.tsv" for name in _NAMES}
 
 Person = tuple[str, str, str]
 """Name, role and user id."""

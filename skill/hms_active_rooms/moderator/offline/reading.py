@@ -75,6 +75,10 @@ _PLACES: Final = _set("IN OUT GONE HERE FRONT NUMBER PLEASE negation")
 """What makes no statement of a name: "Ann in" is another order."""
 
 _THEM: Final = _set("he she they")
+_OWN: Final = _set("his her their")
+_OWNED: Final = _MARKS | _set("NAME PLEASE BECAUSE")
+"""Behind what "her" begins a statement."""
+
 _JOINTS: Final = _set("AND COMMA STOP DASH")
 _AUDIENCE: Final = _PERSON | _LEADS | _set("EVERYONE WORD")
 _POLITE: Final = _set("please pls plz now asap . !")
@@ -247,9 +251,13 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
         ahead = [kind for kind in kinds[i + 1 :] if kind not in ("DET", "LEAD", "BOTH")][:2]
         listed = {*kinds[i - 1 : i], *ahead[:1]} <= _PEOPLE and i > 0 < len(ahead)
         if one.text == "all" and one.type == "EVERYONE":
-            noun = ahead[:1] == ["WORD"] and (out[i + 1].text[-1] == "s" or ahead[1:] == ["TO"])
+            noun = ahead[:1] == ["WORD"] and (
+                out[i + 1].text.endswith(("s", "s'")) or ahead[1:] == ["TO"]
+            )
             every = ahead[:1] == ["ROLE"] or noun or (not roster.total and ahead[:1] == ["WORD"])
             out[i] = one._replace(type="EVERY" if every else "EVERYONE")
+        elif one.text == "her" and i > 0 and kinds[i - 1] in _OWNED and ahead[:1] == ["WORD"]:
+            out[i] = one._replace(type="HE")
         elif one.type == "COMMA" and listed and set(ahead[1:]) <= _MARKS | {"AND"}:
             out[i] = one._replace(type="AND")
         elif one.type == "COMMA" and out[i + 1 : i + 2] and out[i + 1].text == "and":
@@ -374,6 +382,7 @@ class _Line:
         i, before, looks = 0, "", list[Order]()
         while i < len(self.tokens):
             joint, i = self._joint(i)
+            joint = joint if before or joint != "AND" else ""
             i, back = self._back(i, before) if joint != "BECAUSE" else (i, "")
             if i == len(self.tokens):
                 before = "taken" if back and self.orders else before
@@ -413,8 +422,8 @@ class _Line:
             elif why := self._not_a_statement(i, end, joint, asked=asked):
                 raise _Blocked(why)
             else:
-                which = re.search(r"(?<=as )\w+$", self.tokens[i - 1].text)
-                start = self.tokens[i - 1].end - len(which[0]) if which else part[0].start
+                which = re.search(r"(?:as|for) (\w+)$", self.tokens[i - 1].text)
+                start = self.tokens[i - 1].end - len(which[1]) if which else part[0].start
                 self.reasons.append(self.typed[start : part[-1].end].strip(" .!,)"))
                 told = {"IS", "S", "HE", "OURS"} & set(kinds) and len(kinds) > 2
                 before = "statement" if told else "short"
@@ -588,7 +597,9 @@ class _Line:
         told: tuple[Any, list[Token], int] | None = None
         for j in range(i, len(self.tokens) + 1):
             token = self.tokens[j] if j < len(self.tokens) else Token("STOP", "", 0, 0)
-            cut = token.type in _CUTS
+            # "Leave his phone at home" and "take him off his chair" are no removals.
+            owned = token.text in _OWN and fed[-1:] and fed[-1].type == "GONE"
+            cut = token.type in _CUTS and not owned
             if cut and fed and (tree := _fed(parser, None)):
                 whole = tree, [*fed], j
             if cut and self.kinds[i] != "LOCK" and self._starts(j) and self._next(j):
@@ -666,9 +677,12 @@ class _Line:
         if root.data != "tell":
             bare = kinds == ["END"] and first.text != "end"
             return None if bare else Order(str(root.data), lock="LOCK" in kinds)
-        addressed = not isinstance(root.children[0], tuple) and not {"TELL", "NOTE"} & set(kinds)
+        addressed = not isinstance(root.children[0], tuple) and not _set("TELL NOTE TOLD") & set(
+            kinds
+        )
         thrown = first.type == "SEND" and first.text in _THROWN and "NOTE" not in kinds
-        if (addressed and not all(m.groups for m in who)) or (thrown and "COLON" in kinds):
+        asks = "TOLD" in kinds and words.endswith("?")
+        if asks or (addressed and not all(m.groups for m in who)) or (thrown and "COLON" in kinds):
             return None
         goes_on = bool(self.orders) and not self.orders[-1].words
         if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:

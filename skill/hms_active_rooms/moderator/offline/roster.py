@@ -184,12 +184,12 @@ class Roster(BaseModel):
         return len(name) > _SHARED_CHARS * 2 and _slip("".join(key(said)), name)
 
     def begun(self, said: str) -> tuple[Peer, ...]:
-        """Those of whose name a word begins as this one does, as "spammer" and "Spam"."""
+        """Those of whose name or user id a word begins as this one does, as "spammer" and "Spam"."""
         words = key(said)
         return tuple(
             p
             for p in self.peers
-            for one in p.words
+            for one in (*p.words, *key(p.user_id))
             if len(words) == 1
             and min(len(one), len(words[0])) >= _SHARED_CHARS
             and (one.startswith(words[0]) or words[0].startswith(one))
