@@ -28,8 +28,9 @@ _FEW: Final = 8
 _QUOTES: Final = str.maketrans("“”„‟«»‘’‚‛", '""""""' + "''''")
 _PLAIN: Final = r'[^\s,;:.!?"()…—–]+'
 _TOKEN: Final = re.compile(
-    rf"""(?P<QUOTE>"[^"]+"|(?<!\S)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w))|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)"""
-    r"|(?P<COMMA>,)|(?P<COLON>:)|(?P<ASKED>\?[?!]*)|(?P<STOP>[.!;…]+)|(?P<DASH>[–—])|(?P<PAREN>[()])"
+    r"""(?P<QUOTE>"[^"]+"|(?<!\S)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w))"""
+    rf"|(?P<WORD>{_PLAIN}(?:[:,.?!]{_PLAIN})*)|(?P<COMMA>,)|(?P<COLON>:)"
+    r"|(?P<ASKED>[.!…]*\?[?!.]*)|(?P<STOP>[.!;…]+)|(?P<DASH>[–—])|(?P<PAREN>[()])"
 )
 _NUMBER: Final = re.compile(
     r"\d[\d.:]*(?:st|nd|rd|th|am|pm|min|m|h|s)?|two|three|four|five|six|seven|ten|noon"
@@ -780,6 +781,7 @@ class _Line:
         clings = first not in _ASKED if verb == "ask" else clings
         if clings and verb != "remind" and not (opening and first in ("for", "about", "on", "of")):
             raise _Blocked("no_end")
-        if last == "SAY" and {"KICK", "reported"} & set(kinds):
+        what = kinds in (["LIST"], ["question"])
+        if last == "SAY" and (what or {"KICK", "reported"} & set(kinds)):
             raise _Blocked("reported")
         return f"{opening} {words}".strip()

@@ -303,7 +303,7 @@ class _Turn:
                 ran = state in ("done", "unknown")
                 self._stop(say("cannot_undo", then=say(tool)) if ran else "nothing_pending")
             case "cannot":
-                self._stop(say("cannot", what=cannot()[order.words]))
+                self._stop(say("cannot", what=say(cannot()[order.words])))
             case "other":
                 others = tuple(one for one in before.options if one not in before.focus)
                 if before.order and self.room and len(others) + 1 == len(before.options) == 2:
