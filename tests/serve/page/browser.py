@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -110,7 +111,9 @@ class Viewer:
         self.seen(css).click()
 
     def until(self, true: Any, problem: str) -> Any:
-        wait = WebDriverWait(self.here().chrome, WAIT_S, poll_frequency=0.05)
+        # The page may draw an element again between finding it and reading it.
+        again = [StaleElementReferenceException]
+        wait = WebDriverWait(self.here().chrome, WAIT_S, 0.05, ignored_exceptions=again)
         return wait.until(true, f"{problem}; the page: {self.script('document.body.innerText')}")
 
     def script(self, expression: str) -> Any:
