@@ -618,6 +618,9 @@ class _Line:
         if told and (not whole or (len(told[1]) >= len(whole[1]) and not polite)):
             return self._message(i, *told)
         if not whole:
+            # "Make Ann the host" changes a role.
+            if self.tokens[i].text == "make" and self.kinds[i + 1 : i + 2] == ["NAME"]:
+                return Order("cannot", words="promote"), len(self.tokens), True
             return None, i, False
         tree, fed, end = whole
         return self._meant(tree, fed, "", i), end, "ASK" in self.kinds[i:end]
