@@ -672,8 +672,8 @@ class _Line:
         about = tuple(one.who for one in self.tokens[:i] if one.who)
         if any(one.type == "HE" and one.text not in _THEM for one in leaves):
             return None
+        everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
         if root.data == "remove":
-            everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data != "tell":
             bare = kinds == ["END"] and first.text != "end"
@@ -688,6 +688,7 @@ class _Line:
         goes_on = bool(self.orders) and not self.orders[-1].words
         if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
             return Order("who")
+        who = () if everyone else who
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words, i), about=about)
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
