@@ -667,12 +667,13 @@ class _Line:
         but = {id(one) for part in root.find_data("spared") for one in part.iter_subtrees()}
         who = tuple(m for one in named if id(one) not in but for m in self._who(one))
         spared = {o for one in named if id(one) in but for m in self._who(one) for o in m.options}
-        if spared & {o for m in who for o in m.options} or (but and any(m.groups for m in who)):
+        everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
+        many = everyone or any(m.groups for m in who)
+        if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
         about = tuple(one.who for one in self.tokens[:i] if one.who)
         if any(one.type == "HE" and one.text not in _THEM for one in leaves):
             return None
-        everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
         if root.data == "remove":
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data != "tell":
@@ -756,7 +757,8 @@ class _Line:
         words = re.sub("(?i)^that ", "", words)
         asked = "ASK" in self.kinds[: self.tokens.index(leaves[0]) + 1]
         words = words.rstrip("?") if asked else words
-        if last == "COMMA" and kinds[0] == "negation":
+        denied = kinds[0] in ("negation", "BUT") or inside[0].text.startswith("not ")
+        if last == "COMMA" and denied:
             raise _Blocked("exception")
         if last in _MARKED:
             return words
@@ -774,7 +776,11 @@ class _Line:
             raise _Blocked("question")
         if "condition" in kinds[1:] and verb != "ask":
             raise _Blocked("condition")
-        if "exception" in kinds or (kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME"):
+        if (
+            kinds[0] == "PAREN"
+            or "exception" in kinds
+            or (kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME")
+        ):
             raise _Blocked("exception")
         clings: object = first in w.section("clinging").split() or re.fullmatch(
             r"the \w+|off|him|her|it|that", words
