@@ -293,6 +293,7 @@ def test_a_message_to_somebody_and_everyone_goes_to_everyone() -> None:
 
 def test_a_comma_before_a_message_is_no_part_of_it() -> None:
     assert changes(play("tell everyone, quiz now"))[0][1] == {"message": "quiz now"}
+    assert changes(play("tell everyone hello, we start"))[0][1] == {"message": "hello, we start"}
 
 
 def test_a_muted_person_can_be_told_so() -> None:

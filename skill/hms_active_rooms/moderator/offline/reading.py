@@ -606,7 +606,10 @@ class _Line:
             if cut and self.kinds[i] != "LOCK" and self._starts(j) and self._next(j):
                 break
             later = told and (fed[-1].type == "LEAD" or len(fed) == len(told[1]))
-            words = fed and token.type != "ASKED" and not later
+            # Of "tell Ann hello, we start" the greeting is a part of the message.
+            greeted = told and self.tokens[told[2]].text not in _POLITE
+            greeted = greeted and self.kinds[told[2]] == "PLEASE" and fed[-1].type in _MARKS
+            words = fed and token.type != "ASKED" and not (later or greeted)
             if words and j < len(self.tokens) and _fed(parser, token._replace(type="WORDS")):
                 told = parser, [*fed], j
             if further := _fed(parser, token):
