@@ -287,6 +287,15 @@ def test_a_message_to_some_never_goes_to_everyone(sentence: str, role: str) -> N
     assert (tool, arguments["role"]) == ("hms-send-message", role)
 
 
+def test_a_message_to_somebody_and_everyone_goes_to_everyone() -> None:
+    assert changes(play("tell Liam and everyone: hi"))[0][1] == {"message": "hi"}
+
+
+def test_a_comma_before_a_message_is_no_part_of_it() -> None:
+    assert changes(play("tell everyone, quiz now"))[0][1] == {"message": "quiz now"}
+    assert changes(play("tell everyone hello, we start"))[0][1] == {"message": "hello, we start"}
+
+
 def test_a_muted_person_can_be_told_so() -> None:
     [(tool, arguments)] = changes(play("tell sam lee hes muted"))
     assert (tool, arguments["message"]) == ("hms-send-message", "hes muted")

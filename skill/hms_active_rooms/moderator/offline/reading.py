@@ -606,7 +606,10 @@ class _Line:
             if cut and self.kinds[i] != "LOCK" and self._starts(j) and self._next(j):
                 break
             later = told and (fed[-1].type == "LEAD" or len(fed) == len(told[1]))
-            words = fed and token.type != "ASKED" and not later
+            # Of "tell Ann hello, we start" the greeting is a part of the message.
+            greeted = told and self.tokens[told[2]].text not in _POLITE
+            greeted = greeted and self.kinds[told[2]] == "PLEASE" and fed[-1].type in _MARKS
+            words = fed and token.type != "ASKED" and not (later or greeted)
             if words and j < len(self.tokens) and _fed(parser, token._replace(type="WORDS")):
                 told = parser, [*fed], j
             if further := _fed(parser, token):
@@ -670,13 +673,14 @@ class _Line:
         but = {id(one) for part in root.find_data("spared") for one in part.iter_subtrees()}
         who = tuple(m for one in named if id(one) not in but for m in self._who(one))
         spared = {o for one in named if id(one) in but for m in self._who(one) for o in m.options}
-        if spared & {o for m in who for o in m.options} or (but and any(m.groups for m in who)):
+        everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
+        many = everyone or any(m.groups for m in who)
+        if spared & {o for m in who for o in m.options} or (but and many):
             raise _Blocked("exception")
         about = tuple(one.who for one in self.tokens[:i] if one.who)
         if any(one.type == "HE" and one.text not in _THEM for one in leaves):
             return None
         if root.data == "remove":
-            everyone = any("EVERYONE" in kinds and not self._who(one) for one in named)
             return Order("everyone" if everyone else "remove", who, about=about)
         if root.data != "tell":
             bare = kinds == ["END"] and first.text != "end"
@@ -691,6 +695,7 @@ class _Line:
         goes_on = bool(self.orders) and not self.orders[-1].words
         if not (named or goes_on) and first.text in _VAGUE and about and "ROOM" not in kinds:
             return Order("who")
+        who = () if everyone else who
         return Order("tell", who, self._said(root, leaves, fed[-1].type, words, i), about=about)
 
     def _who(self, tree: Tree[Token]) -> tuple[Mention, ...]:
@@ -758,7 +763,8 @@ class _Line:
         words = re.sub("(?i)^that ", "", words)
         asked = "ASK" in self.kinds[: self.tokens.index(leaves[0]) + 1]
         words = words.rstrip("?") if asked else words
-        if last == "COMMA" and kinds[0] == "negation":
+        denied = kinds[0] in ("negation", "BUT") or inside[0].text.startswith("not ")
+        if last == "COMMA" and denied:
             raise _Blocked("exception")
         if last in _MARKED:
             return words
@@ -776,7 +782,11 @@ class _Line:
             raise _Blocked("question")
         if "condition" in kinds[1:] and verb != "ask":
             raise _Blocked("condition")
-        if "exception" in kinds or (kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME"):
+        if (
+            kinds[0] == "PAREN"
+            or "exception" in kinds
+            or (kinds[-2:-1] == ["negation"] and kinds[-1] == "NAME")
+        ):
             raise _Blocked("exception")
         clings: object = first in w.section("clinging").split() or re.fullmatch(
             r"the \w+|off|him|her|it|that", words

@@ -152,7 +152,7 @@ class Roster(BaseModel):
 
     def misspelled(self, said: str) -> RoleGroup | None:
         """The only role whose long name, or its plural, was meant with one slip of the keys."""
-        if key(said)[0] in self.begins:
+        if any(key(said)[0] in peer.words for peer in self.peers):
             return None  # "caller" is one slip from "callers", and may begin "Caller 2"
         roles = [r for r in self.by_role if len(r) > 5 and any(_slip(said, f) for f in forms(r))]
         return RoleGroup(roles[0], self.by_role[roles[0]]) if len(roles) == 1 else None
