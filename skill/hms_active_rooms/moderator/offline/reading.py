@@ -607,8 +607,8 @@ class _Line:
                 break
             later = told and (fed[-1].type == "LEAD" or len(fed) == len(told[1]))
             # Of "tell Ann hello, we start" the greeting is a part of the message.
-            greeted = told and self.tokens[told[2]].text not in _POLITE
-            greeted = greeted and self.kinds[told[2]] == "PLEASE" and fed[-1].type in _MARKS
+            begins = self.tokens[told[2]] if told and fed[-1].type in _MARKS else token
+            greeted = begins is not token and begins.type == "PLEASE" and begins.text not in _POLITE
             words = fed and token.type != "ASKED" and not (later or greeted)
             if words and j < len(self.tokens) and _fed(parser, token._replace(type="WORDS")):
                 told = parser, [*fed], j
