@@ -25,7 +25,7 @@ from evals.sentences import (
 )
 from hms_active_rooms.api import Peer
 from hms_active_rooms.moderator.offline import next_step
-from hms_active_rooms.moderator.offline.words import EXAMPLES
+from hms_active_rooms.moderator.offline.words import EXAMPLES, lexicon
 from hms_active_rooms.tools.roster import artifact as artifact_of
 from rosters import roster as tool_roster
 
@@ -285,6 +285,18 @@ def test_a_reply_that_says_why_says_the_true_reason(sentence: str, words: str) -
 def test_a_message_to_some_never_goes_to_everyone(sentence: str, role: str) -> None:
     [(tool, arguments)] = changes(play(sentence))
     assert (tool, arguments["role"]) == ("hms-send-message", role)
+
+
+def test_words_that_stand_in_the_order_too_are_a_message() -> None:
+    assert changes(play("tell everyone: one"))[0][1] == {"message": "one"}
+
+
+SPOKEN = ["Liam", "sam lee", "students", "everyone", "him", "nobody", *'":,.?!-()', "2", "xyz"]
+
+
+@given(st.lists(st.sampled_from(sorted({*SPOKEN, *lexicon()})), min_size=1, max_size=8))
+def test_every_line_of_known_words_gets_an_answer(said_so: list[str]) -> None:
+    assert said(play(" ".join(said_so)))
 
 
 def test_a_message_to_somebody_and_everyone_goes_to_everyone() -> None:

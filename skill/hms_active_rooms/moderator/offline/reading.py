@@ -745,7 +745,7 @@ class _Line:
         opening = w.section("openings").get("warn" if warned else verb.removesuffix(" back"), "")
         if not words:
             return str(opening)
-        start = self.line.find(words.translate(_QUOTES), self.tokens[i].start)
+        start = next(one.start for one in leaves if one.type == "WORDS")
         inside = [one for one in self.tokens if start <= one.start < start + len(words)]
         kinds = [one.type for one in inside]
         for n, one in enumerate(inside[1:], 1):
