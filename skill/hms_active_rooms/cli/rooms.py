@@ -129,7 +129,9 @@ def send(
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
     to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
     role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
-    type: Annotated[str, Option(help='Message type; apps show "chat" in the chat.')] = "chat",
+    type: Annotated[
+        str, Option(help='Type of the message. Apps show messages of type "chat" in their chat.')
+    ] = "chat",
 ) -> int:
     """Send a message: to everyone, or to a peer or a role. Asks first."""
     if to is not None and role is not None:

@@ -191,7 +191,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             raise InvalidCall(
-                f"The {name} is empty.", hint="Give a text. An optional one can be left out."
+                f"The {name} is empty.", hint="Give a text, or leave out what is optional."
             )
 
 

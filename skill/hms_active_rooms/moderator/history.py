@@ -32,8 +32,8 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Updates that keep a thread small. They delete the turns before the last `KEPT_TURNS`, and the
-    text of every answer by a reading tool that has answered again since.
+    """Updates that keep a thread small. They delete the turns before the last `KEPT_TURNS`. Of each
+    reading tool they keep the newest result, and empty the text of its older ones.
 
     Args:
         messages: the thread, before a new turn.

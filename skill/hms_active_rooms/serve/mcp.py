@@ -4,11 +4,12 @@ It speaks the older versions of the protocol, which begin with a handshake (it a
 call), and that of 2026-07-28 (it returns the question, and the client calls again), over HTTP and
 stdio.
 
-In a later round the row that was asked about is looked up; what has ended is told, never sent
-again. A client may keep an answer and later give it to another question. So a decision names its
-question by the digest, and counts for no other; a declined form names no question and can only
-reject. A client that answers for its person cannot be stopped: the record says "client", and
-`elicit=False` is for people who do not trust their client.
+When the client calls again with an answer, the action that was asked about is looked up in the
+journal. If it has ended, its outcome is returned, and nothing is sent again. A client may keep an
+answer and later give it to another question. So a decision names its question by the digest, and
+counts for no other; a declined form names no question and can only reject. A client that answers
+for its person cannot be stopped: the record says "client", and `elicit=False` is for people who do
+not trust their client.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ class Action:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is sent and the outcome can be told, even if it is "unknown"."""
+        """Whether the action is over: it will not be sent again, whatever came of it."""
         return self.state in FINAL or self.state == "unknown"
 
     @property
