@@ -242,7 +242,8 @@ def test_a_name_that_is_also_an_order_is_not_a_second_person() -> None:
 
 
 @pytest.mark.parametrize(
-    "sentence", ["stop", "undo", "wrong person", "bring him back", "un-kick him"]
+    "sentence",
+    ["stop", "undo", "wrong person", "bring him back", "un-kick him", "not him", "my mistake"],
 )
 def test_after_a_change_was_carried_out_it_says_that_it_cannot_be_undone(sentence: str) -> None:
     history = play("kick Spam Bot", sentence)
@@ -297,6 +298,16 @@ SPOKEN = ["Liam", "sam lee", "students", "everyone", "him", "nobody", *'":,.?!-(
 @given(st.lists(st.sampled_from(sorted({*SPOKEN, *lexicon()})), min_size=1, max_size=8))
 def test_every_line_of_known_words_gets_an_answer(said_so: list[str]) -> None:
     assert said(play(" ".join(said_so)))
+
+
+@pytest.mark.parametrize(
+    "sentence", ["did it work?", "did it go through?", "has it worked?", "is it done?", "worked?"]
+)
+def test_asked_whether_it_worked_it_looks_for_what_was_changed_last(sentence: str) -> None:
+    assert "is here" in said(play("kick Spam Bot", sentence))  # the tools of this test do nothing
+    assert "The room is live" in said(play("end the room", sentence))
+    assert "cannot be seen" in said(play("tell everyone: hi", sentence))
+    assert "Nothing is waiting here" in said(play(sentence))
 
 
 def test_a_message_to_somebody_and_everyone_goes_to_everyone() -> None:
