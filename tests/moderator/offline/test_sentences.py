@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from evals.sentences import (
+    CLASSROOM,
     INDEPENDENT,
     ROOM,
     TABLES,
@@ -308,6 +309,18 @@ def test_asked_whether_it_worked_it_looks_for_what_was_changed_last(sentence: st
     assert "The room is live" in said(play("end the room", sentence))
     assert "cannot be seen" in said(play("tell everyone: hi", sentence))
     assert "Nothing is waiting here" in said(play(sentence))
+
+
+def test_a_user_id_chooses_its_person_also_where_a_look_alike_has_the_name() -> None:
+    chosen = [("hms-remove-peers", {"peer_id": peer_id("Alice Martin")})]
+    assert changes(play("kick Alice Martin", "alice.martin")) == chosen
+    twin = [*CLASSROOM, ("alice.martin", "student", "x-1")]
+    assert changes(play("kick alice.martin", people=twin)) == []
+
+
+def test_a_role_that_nobody_has_is_told_and_one_in_quotes_is_its_people() -> None:
+    assert 'called "guest role"' in said(play("remove everyone with the role guest"))
+    assert changes(play('remove the role "student"'))[0][1] == {"role": "student"}
 
 
 def test_a_message_to_somebody_and_everyone_goes_to_everyone() -> None:

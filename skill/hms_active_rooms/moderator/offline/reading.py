@@ -265,6 +265,12 @@ def _named(tokens: list[Token], line: str, roster: Roster) -> list[Token]:
             out[i] = one._replace(type="PLEASE")
         elif one.type == "ROLED" and not {"ROLE", "ROLE_WORD"} & set(kinds[i + 1 : i + 3]):
             out[i] = one._replace(type="IN" if one.text == "in the" else "WORD")
+            if i > 0 and kinds[i - 1] == "EVERYONE" and one.text.endswith("role"):
+                # A role that nobody has is told as an unknown name.
+                out[i - 1 : i + 1] = (
+                    out[i - 1]._replace(type="EVERY"),
+                    one._replace(type="ROLE_WORD"),
+                )
     return out
 
 
@@ -704,9 +710,13 @@ class _Line:
         held = {one.type: one for one in parts}
         name, role = (held[kind].who if kind in held else None for kind in ("NAME", "ROLE"))
         leads, every = bool(_LEADS & set(held)), bool({"EVERY", "EVERYONE"} & set(held))
+        # 'The role "student"' is everybody who has it; "the student role" is not.
+        every = every or ("ROLE_WORD" in held and role is not None and '"' in held["ROLE"].text)
         if tree.data != "one":
             spoken = [one for one in parts if one.type not in _LEADS]
             said = self.line[spoken[0].start : spoken[-1].end].strip("\"'")
+            if "ROLE_WORD" in held:
+                return (Mention(f"{said} role"),)
             near = self.roster.near(said, whole=name is not None)
             if name and not near and leads and parts[-1].type == "NAME":
                 return (name,)

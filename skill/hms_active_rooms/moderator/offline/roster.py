@@ -132,7 +132,9 @@ class Roster(BaseModel):
         found = [p for p in peers if words in (p.words, p.bare) or looks == skeleton(p.name)]
         found = found or [p for p in peers if words == ("".join(p.bare),)]
         by_id = [p for p in peers if p.id in ids or p.user_id.casefold() == said.casefold()]
-        if by_id and not found:
+        # "alice.martin" is one person's user id; a stranger may be called like that, letter by letter.
+        called = [p for p in found if p.name.casefold() == said.casefold() and p not in by_id]
+        if by_id and not called:
             return Mention(said, tuple(by_id), sure=len(by_id) == 1)
         if group := None if found else self.group(said):
             return Mention(said, (group,), sure=words[-1:] != key(group.role)[-1:])
