@@ -1309,6 +1309,16 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     assert str(file) in str(refused.value)
 
 
+def test_a_journal_of_a_development_build_is_refused_as_one(tmp_path: Path) -> None:
+    file = tmp_path / "j.sqlite"
+    Journal(f"sqlite:///{file}").close()
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE hms_journal SET version = 4")
+    with pytest.raises(JournalError, match="version 4, of a development build") as refused:
+        Journal(f"sqlite:///{file}")
+    assert "HMS_JOURNAL" in refused.value.hint
+
+
 def test_a_closed_journal_holds_none_of_its_files_open(tmp_path: Path) -> None:
     journal = Journal(f"sqlite:///{tmp_path / 'j.sqlite'}")
     insert(journal, row(datetime(2026, 11, 1)))
