@@ -2,8 +2,9 @@
 
     from hms_active_rooms import ActiveRoomsToolkit, ActiveRoomsClient, Policy
 
-Five tools, one gate, one journal. The names below are imported when they are first used, so that
-the command line and the API client start without LangChain.
+The model gets five tools. A person approves each change of the room, and a journal records it. The
+names below are imported when they are first used, so that the command line and the API client start
+without LangChain.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__all__":  # of `import *`
+    if name == "__all__":  # `import *` asks for it
         return __dir__()
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,7 +49,7 @@ def run(work: Work[T]) -> T:
     async def main() -> None:
         try:
             outcome = await _coroutine(work)
-        except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
+        except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
             result.set_exception(error)
         else:
             result.set_result(outcome)
@@ -61,12 +61,12 @@ def run(work: Work[T]) -> T:
             result.cancel()
 
     try:
-        # An interruption may come before this returns. It takes a copy of the context along.
+        # This call copies the context variables. An interruption may come before it returns.
         loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(main())))
         return result.result()
     except BaseException:
         if not result.done():
-            # Two turns of the loop later, when the task has begun.
+            # Cancel two turns of the loop later, when the task has begun.
             loop.call_soon_threadsafe(loop.call_soon, cancel)
             wait([result], GRACE_S)
         raise
@@ -95,7 +95,7 @@ class _Background:
         await self._stopped.wait()
 
     def stop(self) -> None:
-        """End the tasks that still run, and so the connection pools of this loop."""
+        """Cancel the tasks that still run. This closes the connection pools of the loop, too."""
         if self.thread.is_alive():
             self.loop.call_soon_threadsafe(self._stopped.set)
             self.thread.join(GRACE_S)
@@ -128,7 +128,7 @@ def _after_fork() -> None:
     # Another thread of the parent may have held the lock at the fork.
     _lock = threading.Lock()
     if _background is not None:
-        # Kept, not closed: closing would touch what parent and child share.
+        # It is kept, not closed: parent and child share its file descriptors.
         _left_behind.append(_background)
         _background = None
 

@@ -1,7 +1,8 @@
-"""The contract, `capability.yaml`, as pydantic models: the only source of names, hints and paths.
+"""The contract, `capability.yaml`, as pydantic models. It alone has the tools' names and hints, and
+the URL paths.
 
-An unclear contract must not become a running tool: an unknown key is an error, a missing hint has
-the strictest value, and a contradiction in the file is an error that tells place and reason.
+An unclear contract must not become a running tool. An unknown key is an error, a missing hint has
+the strictest value, and a contradiction in the file is an error that says where and why.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Outputs = tuple[dict[str, Text], ...]
-"""How another engine that reads this contract picks values from an answer; not used here."""
+"""Tells other programs that read this contract how to pick values from an answer. Unused here."""
 
 
 class _Part(
@@ -106,7 +107,7 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """Names the token's variable: as `token` in the engine's schema, `value` in published files."""
+    """The variable that holds the token. Files of this format write the key `token` or `value`."""
 
     type: Literal["bearer"]
     token: str = Field(
@@ -164,7 +165,7 @@ class _Body(_Part):
 
 
 class Capability(_Part):
-    """The whole contract: one API that is called, one server with its tools."""
+    """The whole contract: the API that is called, and the server that offers the tools."""
 
     naftiko: Text
     info: _Info
@@ -226,8 +227,8 @@ def capability() -> Capability:
 
 
 def load(text: str) -> Capability:
-    """The contract in a YAML text. Raises ConfigurationError if it is no contract, with the place,
-    for example "capability.exposes[0].tools[2].call"."""
+    """The contract in a YAML text. Raises ConfigurationError if it is wrong; the message names the
+    place, for example "capability.exposes[0].tools[2].call"."""
     try:
         return Capability.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:

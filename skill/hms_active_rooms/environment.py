@@ -39,9 +39,8 @@ def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
-    """Raises ConfigurationError for a variable that begins with `HMS_` (in any case of letters, and
-    with dashes or dots for underscores) and is no setting: a misspelled setting might leave a
-    protection off."""
+    """Raises ConfigurationError if a variable begins with `HMS_` and is no setting: a misspelled
+    setting might leave a protection off. Case does not matter; "-" and "." count as "_"."""
     for name in environ:
         plain = re.sub("[-. ]", "_", name.strip().upper())
         if not plain.startswith(_PREFIX) or name in KNOWN or name.startswith(FAMILIES):
@@ -51,7 +50,7 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
 
 def unknown_setting(name: str, known: Collection[str], prefix: str = _PREFIX) -> ConfigurationError:
     """The error for an unknown variable. It names the nearest setting, or all settings if none is
-    near. `prefix` is common to all names, so it is not compared."""
+    near. All names begin with `prefix`, so only the rest is compared."""
     tails = {one.removeprefix(prefix): one for one in known}
     near = get_close_matches(name.upper().removeprefix(prefix), tails, 1)
     return ConfigurationError(

@@ -1,8 +1,8 @@
-"""All errors of the package. There is one class for each thing that a caller does next.
+"""All errors of the package. Two errors have different classes if a caller reacts differently.
 
 Every error says whether anything was executed (`executed`), what happened (`str(error)`), and what
 to do next (`hint`). `for_model()` leaves out what is only for a log (`status`, `request_id`). No
-error ever holds a token.
+error ever holds an access token.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 Executed = Literal["no", "maybe", "yes"]
-"""Whether the request changed anything; "maybe": nobody knows."""
+"""Whether the request changed anything. "maybe" means that nobody knows."""
 
 _EXECUTED_TEXT: dict[Executed, str] = {
     "no": "Nothing was executed.",
@@ -20,13 +20,13 @@ _EXECUTED_TEXT: dict[Executed, str] = {
 
 
 class ActiveRoomsError(Exception):
-    """Base of all errors that this package raises on purpose. `code` is stable, for programs;
-    `hint` is one sentence on what to do next."""
+    """Base of all errors that this package raises on purpose. Programs can rely on `code`; `hint`
+    is one sentence on what to do next."""
 
     code: ClassVar[str] = "error"
     default_hint: ClassVar[str] = ""
     person_hint: ClassVar[str | None] = None
-    """For people, in place of a `default_hint` that is worded for a model."""
+    """What a person reads if `default_hint` is worded for a model. None: `default_hint` itself."""
 
     def __init__(self, message: str, *, executed: Executed = "no", hint: str | None = None) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class ActiveRoomsError(Exception):
         self.hint = self.default_hint if hint is None else hint
 
     def for_person(self) -> str:
-        """What happened; then, unless the message tells it, whether anything was executed."""
+        """For a person: what happened, and whether anything was executed."""
         told = str(self)
         if self.executed == "no" and "Nothing was" in told:
             return told
@@ -147,7 +147,7 @@ class NotActive(ApiError):
 
 
 class PeerNotFound(ApiError):
-    """404 "peer not found": no such peer is connected now (the text is an assumption)."""
+    """404 "peer not found": no such peer is connected now. We assume that 100ms uses this text."""
 
     code = "peer_not_found"
     default_hint = (
@@ -170,7 +170,8 @@ class InvalidRequest(ApiError):
 
 
 class RateLimited(ApiError):
-    """429, not executed. `retry_after_s`: seconds to wait; None if the server did not say."""
+    """429: too many requests, and this one was not executed. `retry_after_s` is how many seconds
+    the server asks to wait; None if it does not say."""
 
     code = "rate_limited"
     default_hint = "Wait a little, then try again."
@@ -181,7 +182,7 @@ class RateLimited(ApiError):
 
 
 class ServerError(ApiError):
-    """5xx."""
+    """5xx: the server failed."""
 
     code = "server_error"
     default_hint = "Look at the room before anything else."

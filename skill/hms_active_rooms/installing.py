@@ -1,7 +1,7 @@
 """Tells how to install an extra of this package, in the way the package itself was installed.
 
-The package is not on the public index under its name, so that name alone would install whatever
-somebody else puts there.
+The public package index does not have this package. A command with only its name would install
+whatever somebody else publishes under that name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def how_to_install(extra: str) -> str:
 
 @contextmanager
 def extra(name: str, what: str, *modules: str) -> Iterator[None]:
-    """If a module cannot be imported, raise ConfigurationError, which names the missing extra."""
+    """If the block fails to import one of `modules`, raise ConfigurationError instead. The message
+    says how to install the extra `name`, which `what` (a part of this package) needs."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""How a name looks: makes keys that are equal for names that a person would mix up.
+"""Makes keys for names. Two keys are equal if a person would mix up the two names.
 
 All keys leave out what is invisible (format characters, fillers, kinds of blanks) and use only the
 first visible characters, so that a long name costs little. Two names that differ only after these
@@ -26,14 +26,14 @@ _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 _NOT_DRAWN: Final = re.compile(
     "[\u034f\u17b4\u17b5\ufffc\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]"
 )
-"""Drawn as nothing; the ranges choose how the character before them is drawn."""
+"""Characters that are not drawn. Those in ranges change how the character before them is drawn."""
 
 # Combining classes of marks without which a name still reads the same: overlays, Hebrew points,
 # Arabic vowel signs, accents. Not Indic signs and Japanese voicing marks, which are letters.
 _ACCENTS: Final = frozenset({1, *range(10, 36), *range(200, 241)})
 
-# Unicode's prototypes of the Cyrillic small "к" and "м": capitals drawn small, like "ʙ" for "в",
-# but their names do not say so.
+# Unicode's prototypes of the Cyrillic small "к" and "м". Both are small capitals, but their names
+# do not say so (the name of "ʙ", the prototype of "в", does).
 _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
@@ -64,9 +64,9 @@ def glance(name: str) -> str:
 
 
 def may_hold(part: str, names: Sequence[str]) -> list[int]:
-    """The indexes of the names that may contain the part as `folded` or as `skeleton`, found in one
-    pass over all. The other names surely do not contain it. A name is found if it has every word of
-    the part or is not plain ASCII; whether it contains the part, only the two keys tell."""
+    """The indexes of the names that may contain `part`, by their `folded` or `skeleton` keys. The
+    caller compares the keys of only these: the other names surely do not contain it. A name is
+    returned if it has every word of the part, or is not plain ASCII."""
     whole = "\n".join(n if n.isascii() and n.isprintable() else "" for n in names)
     table, longer = _ascii_looks()
     looked = whole
@@ -84,8 +84,8 @@ def may_hold(part: str, names: Sequence[str]) -> list[int]:
 
 @cache
 def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
-    """`_look` of each ASCII character: as a table for the fast `str.translate` if the result is one
-    character, else in a dictionary."""
+    """`_look` of each ASCII character. Results of one character are in the first dictionary, which
+    is for `str.translate`, the longer ones in the second."""
     looks = {char: _look(char) for char in map(chr, range(0x20, 0x7F))}
     longer = {char: like for char, like in looks.items() if len(like) != 1}
     return {ord(char): looks[char] for char in looks.keys() - longer.keys()}, longer

@@ -1,14 +1,14 @@
-"""Keeps strangers' text data: shown as one escaped, bounded string; compared by its looks.
+"""Makes text that strangers wrote safe to show, and finds names that look alike.
 
 Names, user ids, roles, metadata and room names are written by people we do not know. They may hold
 terminal commands, marks that reorder a line, invisible letters, ten megabytes of accents, or a
 sentence addressed to the model. So strangers' text is shown only through `quoted` (or `shortened`
-and `escaped`, which add no quotes). The result is one line of a JSON string with only visible
-characters, all others as JSON escapes, and with at most 12 characters per unit of the limit.
+and `escaped`, which add no quotes). The result is one line. Characters that are invisible, or that
+mean something in Markdown or HTML, become JSON escapes.
 
-Plain Hebrew and Arabic stay as they are: they can only reorder the digits and punctuation next to
-them, up to the next Latin letter. So a sentence around such text needs a Latin word between two
-quoted texts, and between a quoted text and a number. The cut mark of `quoted` has one too.
+Hebrew and Arabic letters stay. They run from right to left, and take digits and punctuation beside
+them along, up to the next Latin letter. So a sentence of ours needs a Latin word between two quoted
+texts, and between a quoted text and a number.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ SHORT_ID_CHARS: Final = 8
 """The fewest characters of a short id: the first group of a UUID, 32 bits."""
 
 MAX_MARKS: Final = 2
-"""Combining marks kept in a row: Vietnamese and Thai need two, a "Zalgo" flood has dozens."""
+"""The most combining marks kept in a row. Vietnamese and Thai need two; "Zalgo" has dozens."""
 
-# Most texts have only these characters, and need no check of each one.
+# A text of only these characters is safe as it is. Most texts are.
 _PLAIN: Final = re.compile(r"[ !#-%'-;=-\[^_a-~]*")
 
 # Backticks, tags, `<|special tokens|>`, link targets and `&#8238;` have an effect in Markdown, HTML
 # or a tokenizer; escaping the first character of each is enough.
 _ACTIVE: Final = re.compile(r"`|<(?=[A-Za-z/!?|])|(?<=\])[(\[]|&(?=#|[A-Za-z0-9]+;)")
 
-# PostgreSQL refuses NUL, and every database half a surrogate pair.
+# What databases refuse: PostgreSQL a NUL character, all of them half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
-# Characters that end our string, or look so, become \u escapes: Markdown would drop the backslash
-# of `\"` and show the quote. U+05F4 stays: Hebrew spells with it.
+# Quotes, and characters that look like quotes, seem to end our string, so they become \u escapes.
+# (Not `\"`: Markdown drops the backslash.) U+05F4 stays: Hebrew words contain it.
 _QUOTES: Final = frozenset('"ʺ˝ˮ˶᳓“”‟″‶〃〝〞〟❝❞＂')
 
-# In a terminal these have no effect, and other programs' texts are full of them.
+# `for_terminal` keeps these: they do nothing in a terminal, and error messages are full of them.
 _ONLY_CHARACTERS: Final = re.compile(r"([\"\\`<(\[“”″])")
 
 _SHORT_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-# Joiners and selectors are visible only here, between and after pictures.
+# Emoji. Joiners and variation selectors are kept only as parts of one.
 _PICTURE: Final = (
     "[©®‼⁉™ℹ\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u25fe\u2600-\u27bf\u2934\u2935"
     "\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
@@ -61,25 +61,24 @@ _EMOJI: Final = re.compile(f"[0-9#*]\ufe0f\u20e3|{_ONE_PICTURE}(?:\u200d{_ONE_PI
 def quoted(text: str, cap: int = 60) -> str:
     """A stranger's text as one JSON string literal on one line, safe in a terminal and in Markdown.
 
-    At most `12 * cap + 40` visible characters: `cap` code points and, after the closing quote, how
-    many are left out: `"abc"…(and 9,940 more)`.
+    It shows at most `cap` code points, and after the closing quote how many are left out:
+    `"abc"…(and 9,940 more)`. With all escapes it has at most `12 * cap + 40` characters.
     """
     body = f'"{escaped(text[:cap])}"'
     return body if len(text) <= cap else f"{body}…(and {len(text) - cap:,} more)"
 
 
 def escaped(text: str) -> str:
-    """The text, escaped as inside a JSON string, without quotes. It is not shortened: cut it
-    before.
+    """The text, escaped as inside a JSON string, without quotes and without a limit of its length.
 
     Letters of all scripts, accents and emoji stay. At most `MAX_MARKS` combining marks in a row
-    stay, and none at the start or after an escape, where they would change our own characters.
+    stay, and none at the start or after an escape, where they would be drawn on our own characters.
     """
     if _PLAIN.fullmatch(text):
         return text
     active = {match.start() for match in _ACTIVE.finditer(text)}
     shown: list[str] = []
-    marks = MAX_MARKS  # marks kept in this run; at the start none may be
+    marks = MAX_MARKS  # kept in a row so far; full at the start, where none may be kept
     place = 0
     while place < len(text):
         emoji = _EMOJI.match(text, place)
@@ -103,8 +102,8 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, most: int, tokens: int | None = None) -> str:
-    """A stranger's text without quotes, for a cell or a field: cut to `most` code points, escaped,
-    then cut again until it has at most `tokens` by `token_bound`; "…" at its end if cut."""
+    """A stranger's text without quotes, for a table cell or a JSON field. It is cut to `most` code
+    points, escaped, and cut further until it costs at most `tokens`. A cut text ends in "…"."""
     shown = text[:most]
     safe = escaped(shown)
     while tokens is not None and len(safe.encode()) > tokens and token_bound(safe) > tokens:
@@ -114,8 +113,7 @@ def shortened(text: str, most: int, tokens: int | None = None) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """`escaped` for a terminal only, where quotes, backticks, tags and links have no effect."""
-    # The text is split at these, so that `escaped` does not escape them.
+    """`escaped` for a terminal: quotes, backticks, tags and links do nothing there, so they stay."""
     parts = _ONLY_CHARACTERS.split(text)
     return "".join(part if place % 2 else escaped(part) for place, part in enumerate(parts))
 
@@ -150,15 +148,15 @@ def storable(text: str) -> str:
 
 
 def lookalikes(target: str, names: Iterable[str]) -> list[str]:
-    """The names that differ from the target but could be mistaken for it, in the given order: they
-    look the same at a `glance`, or differ only in case (`folded`)."""
+    """The names that could be mistaken for the target, in the given order: they look the same at a
+    `glance`, or differ only in case. Names that equal the target are left out."""
     looks, plain = _looks(target), _plain(target)
     others = [name for name in names if name != target]
     return [name for name in others if _looks(name) == looks or _plain(name) == plain]
 
 
 def same_looks(names: Iterable[tuple[K, str]]) -> list[list[K]]:
-    """The keys whose names are equal or look alike, in groups of two or more, in one pass."""
+    """The groups of keys whose names are equal or look alike. `names` has pairs (key, name)."""
     groups: dict[str, list[K]] = {}
     for key, name in names:
         groups.setdefault(_looks(name), []).append(key)
@@ -171,10 +169,10 @@ _plain: Final = lru_cache(maxsize=4096)(folded)
 
 
 def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict[str, str]:
-    """By id, its shortest prefix that no other id has (of `among`; by default of `ids`).
+    """By id, its short id: the shortest prefix that no other id in `among` (default: `ids`) has.
 
-    At least `SHORT_ID_CHARS` characters (fewer only if the id has fewer), never ending in a dash.
-    If another id begins with the whole id, the id is its own short id.
+    A short id has at least `SHORT_ID_CHARS` characters, unless the id is shorter, and never ends in
+    a dash. An id with which another id begins is its own short id.
     """
     short = {full: full[:SHORT_ID_CHARS] for full in ids}
     heads = set(short.values())
@@ -194,8 +192,8 @@ def short_ids(ids: Sequence[str], *, among: Iterable[str] | None = None) -> dict
 
 
 def resolve_short_id(ref: str, ids: Iterable[str]) -> list[str]:
-    """The ids that a short or full id can mean, ignoring case; usable only if there is exactly one.
-    A full id means itself, even if others begin with it; fewer than `SHORT_ID_CHARS` match none."""
+    """The ids that a short or full id can mean, ignoring case. A full id means only itself, even if
+    other ids begin with it. Fewer than `SHORT_ID_CHARS` characters mean none, unless a full id."""
     wanted = ref.lower()
     known = list(dict.fromkeys(ids))
     if exact := [full for full in known if full.lower() == wanted]:
