@@ -1,1 +1,1 @@
-"""Ways in for other programs and for people without a terminal: MCP, REST, an approvals page."""
+"""A server for other programs (MCP and REST), and for people who approve on a web page."""

@@ -1,7 +1,7 @@
-"""Makes one ASGI application of the ways in (MCP, REST and the page, or some of them), and runs it
-on a port with uvicorn.
+"""Makes one ASGI application of MCP, REST and the page (or some of them), and runs it with uvicorn.
 
-uvicorn limits the connections, the head of a request and idle time; the guard limits the rest.
+uvicorn limits the connections, the size of a request's headers and the idle time. The guard limits
+the rest.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
 _LAST_SENDS_S: Final = 30.0
-"""How long a server that stops waits for requests to the room that are under way."""
+"""How long a server that stops waits for the requests to 100ms that it has begun."""
 
 ASKED: Final[signal.Signals | None] = getattr(signal, "SIGUSR1", None)
-"""The signal that `on_signal` handles; None where the system does not have it (Windows)."""
+"""The signal that `on_signal` handles. None on Windows, which does not have it."""
 
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -46,15 +46,15 @@ Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One way in: its routes, and a context that is open while the server runs."""
+    """A part of the server: its routes, and a context that is open while the server runs."""
 
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None
 
 
 def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSettings) -> Guard:
-    """The application, behind the guard. `entries` come from `serve.mcp`, `serve.rest` and
-    `serve.page`; some only have a context. The caller closes the toolkit."""
+    """The application, with the guard in front. `entries` come from `serve.mcp`, `serve.rest` and
+    `serve.page`. The caller closes the toolkit."""
     lifespans = [each.lifespan for each in entries if each.lifespan]
     routes = [Route("/healthz", _healthz), *chain.from_iterable(each.routes for each in entries)]
     app = Starlette(
@@ -68,9 +68,12 @@ def create_app(toolkit: ActiveRoomsToolkit, *entries: Entry, guard: GuardSetting
 
 @asynccontextmanager
 async def at_work(gate: Gate, lifespans: Sequence[Lifespan]) -> AsyncIterator[None]:
-    """Wraps a running server, whatever its transport. At the start, actions that were approved
-    earlier are sent, each by one of the servers that share the journal. At the end, requests under
-    way get time to finish. `lifespans` are entered first and left last."""
+    """Run a server inside this block, over HTTP or stdio.
+
+    At the start it sends the actions that were approved before the server stopped. (If several
+    servers share the journal, only one of them sends each.) At the end it waits for the requests to
+    100ms that have begun. `lifespans` are entered first and left last.
+    """
     async with AsyncExitStack() as stack:
         for start in lifespans:
             await stack.enter_async_context(start())
@@ -88,7 +91,8 @@ async def _healthz(_: Request) -> JSONResponse:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigurationError for a port in use or a foreign address."""
+    """A listening socket. Raises ConfigurationError if the port is in use, or the address is not
+    one of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -113,8 +117,8 @@ def address(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn for this application. It calls `announce` once it serves. When it stops, it first lets
-    requests to the room finish."""
+    """uvicorn for this application. It calls `announce` when it is ready. When it is stopped, it
+    first waits for the requests to 100ms that have begun."""
 
     def __init__(self, app: ASGIApp, announce: Callable[[], None] = lambda: None) -> None:
         async def connected(scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,8 +135,8 @@ class Server(uvicorn.Server):
             log_level="warning",
             access_log=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=75,  # longer than clients', so we never close during a request
-            timeout_graceful_shutdown=5,  # for answers under way, after `_LAST_SENDS_S`
+            timeout_keep_alive=75,  # longer than clients keep it, so none is closed in a request
+            timeout_graceful_shutdown=5,  # after `_LAST_SENDS_S`, to finish the HTTP answers
             server_header=False,
             proxy_headers=False,
         )
@@ -141,7 +145,7 @@ class Server(uvicorn.Server):
         self._names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
 
     def _open_connections(self) -> dict[object, str]:
-        """By the client's address, a name for each open connection; names are never used again."""
+        """The names of the open connections, by the client's address. No name is used twice."""
         return {
             getattr(each, "client", None): self._names.setdefault(each, secrets.token_hex(4))
             for each in self.server_state.connections
@@ -152,7 +156,7 @@ class Server(uvicorn.Server):
         try:
             if self.started:
                 self._announce()
-        except OSError:  # it cannot be written
+        except OSError:  # standard output cannot be written
             await self.shutdown(sockets)
             raise
 
@@ -167,13 +171,13 @@ class Server(uvicorn.Server):
             await all_ended(0)
         await super().shutdown(sockets)
         if self.force_exit:
-            # uvicorn would not shut the application down, which would end in a traceback.
+            # After a forced exit uvicorn skips this, and the process would end in a traceback.
             await self.lifespan.shutdown()
 
 
 def on_signal(work: Callable[[], None]) -> None:
-    """Call `work` between the tasks of the running loop whenever the signal `ASKED` comes; without
-    a running loop nothing is done. An uncaught signal would end the process."""
+    """Call `work` in the running event loop whenever this process gets the signal `ASKED`. While no
+    loop runs, the signal does nothing; without this handler it would end the process."""
 
     def asked(*_: object) -> None:
         with suppress(RuntimeError):  # no loop runs

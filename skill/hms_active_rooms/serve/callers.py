@@ -1,11 +1,10 @@
-"""Tells who calls (a token, the program's own name, its session), and refuses a request id that is
-open twice in a session.
+"""Tells which program calls, by its token, its own name and its session. Refuses a second request
+with the same id while the first is open in the session.
 
-Some clients open a new session for each call. So when a session has ended, here or at another
-server with the same journal, the next session with the same token and name is told the outcomes of
-what the ended session asked for. REST, and MCP's protocol of 2026-07-28, have no sessions over
-HTTP: there each connection counts as one, except for a caller with a token, which may come through
-a proxy that shares connections.
+Some clients open a new session for each call. So when a session has ended (here, or at another
+server with the same journal), the next session with the same token and name gets the outcomes of
+its calls. REST, and MCP's protocol of 2026-07-28, have no sessions. There each connection counts as
+a session. With a token no sessions are told apart, since a proxy may share connections.
 """
 
 from __future__ import annotations
@@ -28,28 +27,28 @@ from hms_active_rooms.serve.guard import Principal, handing_on, hashed, principa
 HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
 KEY: Final = "hms_active_rooms.mcp_sessions"
-"""Key in a request's scope: the server's `Sessions`, and the tag of the request's own session."""
+"""Key in a request's ASGI scope: the server's `Sessions`, and the tag of the request's session."""
 
 CONNECTIONS: Final = "hms_active_rooms.connections"
-"""Key in a request's scope: a function that returns, by address, names of the open connections."""
+"""Key in a request's ASGI scope: a function that returns the open connections' names by address."""
 
 TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
 )
 MOST_OPEN: Final = 10_000
-"""Our choice: if more requests are open, the oldest ids are forgotten."""
+"""How many open requests are remembered; then the oldest is forgotten. Our choice."""
 
 IDLE_S: Final = 30 * 60.0
-"""How long an unused session is kept."""
+"""How long a session lasts after its last request."""
 
 
 class Sessions:
     """ASGI wrapper around MCP's transport. It knows which sessions may still call, and which
     requests are open in each.
 
-    Only these `versions` of the protocol have sessions. In others the header is ignored, since a
-    client could send any value and count as many callers. `clock` returns seconds, monotonic.
+    `versions` are those of the protocol that have sessions. In another version the session header
+    is ignored: a client could send any value, and count as many callers. `clock` is monotonic.
     """
 
     def __init__(
@@ -65,21 +64,20 @@ class Sessions:
         self._open: dict[tuple[str, bytes], None] = {}
 
     def used(self, tag: str) -> None:
-        """Note that a call has come in the session with this tag."""
+        """Note that a request has come in the session with this tag."""
         if tag not in self._seen:
             self._end([each for each in self._seen if not self.may_live(each)])
         self._seen[tag] = self._clock()
 
     def may_live(self, tag: str) -> bool:
-        """Whether the session called in the last `IDLE_S` seconds and has not ended."""
+        """Whether the session has not ended, and its last request came less than `IDLE_S` ago."""
         return self._clock() - self._seen.get(tag, -IDLE_S) < IDLE_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         session, version = headers.get(HEADER, ""), headers.get(VERSION)
         has_one = session and (version is None or version in self._versions)
-        # A name for the session. Its id gives access to the session, so the id itself is not
-        # stored.
+        # The tag names the session. Its id is not stored: whoever knows it can use the session.
         tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
         if not tag or scope["method"] not in ("POST", "DELETE"):
@@ -118,32 +116,31 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, and from where."""
+    """The program that calls."""
 
-    channel: str  # equal calls are looked for within it ("mcp:claude", "rest:ada")
-    requester: str  # who asks, for the record ("mcp:claude#3f2a91")
-    key: str = ""  # an idempotency key of the caller's own
-    token: str = ""  # the name of its token; "" for one without a name
+    channel: str  # a repeated call is looked for only here ("mcp:claude", "rest:ada")
+    requester: str  # who asks, as the journal records it ("mcp:claude#3f2a91")
+    key: str = ""  # the idempotency key that the caller gave, if it gave one
+    token: str = ""  # the name of its token; "" if the token has no name
     is_mine: Callable[[str], bool] = field(default=lambda _: True, compare=False)
-    """Whether the actions of this requester, in the same channel, belong to this caller."""
+    """Takes a requester in the same channel. Tells whether its actions count as this caller's."""
 
     @property
     def thread(self) -> str:
-        """The journal's thread name for these calls."""
+        """Under which `thread` the journal records the actions of this caller."""
         return OUTSIDE + self.channel
 
 
 def threads_of(token: str) -> tuple[str, ...]:
-    """The threads of all programs with this token, in the form that `Which.within` takes. `token`:
-    the token's name; "" for the one without a name."""
+    """The journal's threads of all programs with this token, as `Which.within` takes them. `token`
+    is the token's name; "" if it has none."""
     name = f":{token}" if token else ""
     return f"{OUTSIDE}rest{name}", f"{OUTSIDE}mcp{name}:"
 
 
 def caller(way: str, name: str, request: Request | None, key: str = "") -> Caller:
-    """The caller that came this `way` ("mcp", "rest"). `name`: what the program calls itself, as
-    one plain word; `request`: None if this process serves only this client; `key`: an idempotency
-    key."""
+    """The caller of a request. `way` is "mcp" or "rest". `name` is what the program calls itself, as
+    one plain word. `request` is None over stdio, where this process has only one client."""
     world, _, process = this_worker().rpartition(":")
     kind = hashed(world).hex()[:4]
     here, token, tag, live = f"{process}.{kind}", "", "", frozenset[str]()
@@ -172,7 +169,7 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
 
 
 def _request_id(body: bytes) -> int | str | None:
-    """The id of a JSON-RPC request; None for anything else, which the transport handles."""
+    """The id of a JSON-RPC request. None if the body is none; then the transport answers it."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):

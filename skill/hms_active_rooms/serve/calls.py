@@ -1,10 +1,15 @@
-"""Tool calls from programs in other processes: check, propose, run, tell the outcome.
+"""Runs the tool calls that other programs make by MCP or REST, and answers them.
 
-The same call by the same caller is one row while that row is open. When the row has ended, the next
-same call within an hour is told its outcome, once. If the outcome stays unknown, every same call
-within that hour is told so, as long as the same session runs. After that, the same call is a new
-action, and a person is asked about it even if the policy lets it run unasked. A call with an
-idempotency key is one row for ever. Reading an action does not count as being told.
+Programs repeat calls, and a repeated call must not change the room twice. So:
+
+- While an action is open, the same call by the same caller gets that action.
+- When the action has ended, the next same call within an hour gets its outcome, once. If the
+  outcome is unknown, all same calls within an hour of the first answer get it, until the room has
+  another session.
+- A later same call is a new action. It asks a person, even where the policy would not.
+- A call with an idempotency key gets the same action for ever.
+
+Only these answers count. A program that reads the action (GET) changes nothing here.
 """
 
 from __future__ import annotations
@@ -51,11 +56,10 @@ from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 from hms_active_rooms.untrusted import quoted
 
 MAX_OPEN: Final = 100
-"""Our choice: twice what the approvals page shows; nobody reads more open questions."""
+"""How many questions of one caller may be open. Our choice: twice what the approvals page shows."""
 
 TOLD_WITHIN: Final = timedelta(hours=1)
-"""Our choice: within this time, the next same call is told an outcome, once. An unknown outcome is
-told to every same call, for this long after it was told first."""
+"""How long a same call gets an earlier outcome: see above. Our choice."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,35 +69,33 @@ DATA: Final[dict[str, type[BaseModel]]] = {
     "hms-list-peers": PeersData,
     **dict.fromkeys(CALLS, ActionView),
 }
-"""By tool name, the model of `Answer.data`; a test holds that the names are the contract's."""
+"""By tool name: the model that describes `Answer.data`."""
 
 MCP_DATA: Final[dict[str, type[BaseModel]]] = {**DATA, "hms-list-peers": PeersTable}
-"""As `DATA`, for MCP, whose clients show a model the text, the data, or both."""
+"""The same for MCP. Its clients may show a model text and data, so a roster is a compact table."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a call: a text for a model, data as in `DATA`, and the row of a state-changing
-    call. `repeated`: the outcome is that of an earlier same call, and nothing was sent."""
+    """The answer to a tool call."""
 
-    text: str
-    data: dict[str, Any]
-    action: Action | None = None
-    repeated: bool = False
+    text: str  # for a model
+    data: dict[str, Any]  # see `DATA`
+    action: Action | None = None  # only of a call that changes a room
+    repeated: bool = False  # an earlier same call had this outcome; this call sent nothing
 
     def saying(self, text: str) -> Answer:
-        """This answer with another text."""
         return replace(self, text=text, data={**self.data, "text": text})
 
 
 def where_to_approve(action_id: str, page: str = "") -> str:
-    """Where a person decides, in words. `page`: address of the approvals page, if any."""
+    """Tells where a person can decide. `page`: address of the approvals page, if there is one."""
     terminal = f"in a terminal: hms-active-rooms approve {action_id}"
     return f"on the page {page}, or {terminal}" if page else terminal
 
 
 def action_answer(action: Action, page: str = "") -> Answer:
-    """The answer about a state-changing call, from its row."""
+    """The answer to a call that changes a room, made from the action in the journal."""
     text, approve_at = for_model(action), where_to_approve(action.id, page)
     if action.state == "proposed":
         note = f"It is asked again: {action.note} " if action.note else ""
@@ -114,9 +116,11 @@ async def call_tool(
     caller: Caller,
     page: str = "",
 ) -> Answer:
-    """Run one tool call to its end, or until a person has to decide. `arguments`: validated, or as
-    received; `page`: address of the approvals page, if there is one. The `executed` of each
-    ActiveRoomsError says whether anything was executed."""
+    """Run one tool call to its end, or until a person has to decide.
+
+    `arguments` may be unchecked JSON. `page` is the address of the approvals page, if there is one.
+    If the call raises an ActiveRoomsError, its `executed` says whether the room was changed.
+    """
     gate = toolkit.gate
     call = arguments if isinstance(arguments, Arguments) else checked(name, arguments)
     if not isinstance(call, StateChange):
@@ -135,8 +139,9 @@ def input_schema(tool: str) -> dict[str, Any]:
 async def read(
     gate: Gate, name: str, call: Arguments, caller: Caller, *, table: bool = False
 ) -> Answer:
-    """The answer of a tool that only reads. With `table`, a roster's data is a `PeersTable`, and
-    text and data share one budget. A room that the policy does not allow is recorded and raised."""
+    """Answer a tool call that only reads. With `table`, a roster comes as a `PeersTable`, and its
+    text and data together keep to one limit of tokens. If the policy does not allow the room, the
+    refusal is recorded and PolicyRefusal is raised."""
     try:
         if isinstance(call, ListPeers):
             view, budget = await roster(gate, call)
@@ -146,7 +151,7 @@ async def read(
             return Answer(text, peers_data(call.room_id, view))
         live = await gate.active_room(call.room_id)
     except PolicyRefusal as error:
-        # A refused read has no row of its own.
+        # A call that only reads is no action, so its refusal is recorded here.
         what = f"{name} of room {call.room_id}"
         refusals_of(gate.journal).add(error.code, what, caller.requester)
         raise
@@ -156,23 +161,30 @@ async def read(
 async def open_call(
     gate: Gate, call: StateChange, caller: Caller, shown: Way | None = None
 ) -> tuple[Action, bool]:
-    """The row for this call by this caller, and whether it is new. An earlier row is used while it
-    is open, or while its outcome was not told. `shown`: the way by which the question of a new row
-    is shown to a person at once; None: it is not. Raises what `Gate.propose` raises and, without a
-    row, RateLimited for too many new calls and PolicyRefusal for too many open questions."""
+    """Find the action for this call by this caller, or make a new one. Returns it, and whether it
+    is new. The module's docstring says when an earlier action is used.
+
+    Args:
+        shown: how a person is shown a new question right after this; None if nobody is shown it.
+
+    Raises:
+        RateLimited: too many new calls. No action is recorded.
+        PolicyRefusal: too many open questions. No action is recorded.
+        ActiveRoomsError: see `Gate.propose`.
+    """
     keyed = Origin(caller.thread, "key", caller.key, caller.requester)
     found, sent, earlier, mine, ours = await asyncio.to_thread(_look, gate, call, caller, keyed)
     if found is not None and not await _is_over(gate, found, caller):
         try:
             return refused_again(found), False
         except ActiveRoomsError:
-            await _told(gate, found)
+            await _record_told(gate, found)
             raise
     _keep_pace(gate, call, caller)
     again = found is not None
     waiting = ours if ours >= CALLERS_OF_A_TOKEN * MAX_OPEN else mine
     if waiting >= MAX_OPEN and (again or not gate.policy.runs_unasked(call.tool)):
-        # Without a row, so that a flood cannot fill the journal.
+        # No action is recorded, so that a flood of calls cannot fill the journal.
         _log.warning("refused %s: %d questions wait", quoted(caller.requester, 80), waiting)
         raise PolicyRefusal(
             f"{waiting} calls wait for a person; no more are taken until some are decided.",
@@ -188,15 +200,16 @@ async def open_call(
     except REFUSED:
         refused = await gate.find(call, origin)
         if refused is not None and refused.ended:
-            await _told(gate, refused)
+            await _record_told(gate, refused)
         raise
 
 
 def _look(
     gate: Gate, call: StateChange, caller: Caller, keyed: Origin
 ) -> tuple[Action | None, Action | None, int, int, int]:
-    """The newest row of this call, the newest that was sent, how often the call was made before,
-    and how many questions wait for the caller and for all callers with its token."""
+    """What the journal knows of this call and caller: the newest action of the call, the newest one
+    that was sent, how often the call was made, how many questions of this caller are open, and how
+    many of all callers with its token."""
     with gate.journal.read() as view:
         mine = view.count(state="proposed", thread=caller.thread, requester=caller.requester)
         ours = view.count(state="proposed", within=threads_of(caller.token))
@@ -218,7 +231,7 @@ def _bind_key(gate: Gate, call: StateChange, caller: Caller) -> None:
 
 
 def _keep_pace(gate: Gate, call: StateChange, caller: Caller) -> None:
-    # A policy that lets more actions be sent per minute also lets as many be asked for.
+    # If the policy lets more actions a minute be sent, it also lets as many be asked for.
     most = max(MOST_NEW_A_MINUTE, gate.policy.actions_per_minute)
     refusals, who = refusals_of(gate.journal), f"{caller.thread} {caller.requester}"
     for name, limit in ((who, most), (f"token {caller.token}", most * CALLERS_OF_A_TOKEN)):
@@ -236,18 +249,22 @@ UNSETTLED: Final = ("approved", "sent", "unknown")
 
 
 async def settle(gate: Gate, action: Action) -> Action:
-    """Send the row if it is approved, look for its effect if it was sent; return it as it is."""
+    """If the action is approved, send it. If it was sent before, look whether the room shows it.
+    Returns the action as it is afterwards."""
     if action.state in UNSETTLED:
         return await to_the_end(gate, action.id, run(gate, action))
     return action
 
 
 async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str = "") -> Answer:
-    """The answer about a row; records that its outcome was told. `began`: when this call came; if
-    the row had ended by then, the answer says that an earlier call made it. None: an earlier round
-    of this call was answered already."""
+    """Answer a call from its action. If the action has ended, record that its outcome was told.
+
+    `began` is when the call came. If the action had ended before that, the answer says that an
+    earlier call was executed and this one was not. MCP passes None for a call that it answered with
+    a question before.
+    """
     if action.ended:
-        await _told(gate, action)
+        await _record_told(gate, action)
     answer = action_answer(action, page)
     if began is None or not action.ended or action.ended_at >= began:
         return answer
@@ -255,7 +272,7 @@ async def tell(gate: Gate, action: Action, began: datetime | None, *, page: str 
     return replace(answer.saying(text), repeated=True)
 
 
-async def _told(gate: Gate, action: Action) -> None:
+async def _record_told(gate: Gate, action: Action) -> None:
     def note() -> None:
         with gate.journal.write(notes_only=True) as tx:
             tx.told(action.id)
@@ -265,13 +282,13 @@ async def _told(gate: Gate, action: Action) -> None:
     try:
         await asyncio.to_thread(note)
     except JournalError as error:
-        # The row tells what was executed even without this note. The next same call is then told
-        # the same outcome again, and nothing is sent.
+        # Without this note the next same call only gets the same outcome again; nothing is sent.
         _log.warning("told, and not on record: %s: %s", action.id, error)
 
 
 async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
-    """Whether the next same call is a new action: this one has ended and its outcome was told."""
+    """Whether the next same call is a new action. It is if this action has ended and a program was
+    told its outcome, or an hour has passed."""
     if caller.key or not action.ended:
         return False
     now = gate.journal.now()
@@ -279,7 +296,7 @@ async def _is_over(gate: Gate, action: Action, caller: Caller) -> bool:
         return action.told_at is not None or now - action.ended_at > TOLD_WITHIN
     if action.told_at is None or now - action.told_at > TOLD_WITHIN:
         return action.told_at is not None
-    # An unknown outcome is not told any more once another session runs.
+    # An unknown outcome matters only for the session in which it came about.
     with suppress(ActiveRoomsError):
         session = (await gate.active_room(action.room_id)).session
         return session.id != action.shown.session_id

@@ -1,9 +1,9 @@
-"""Decisions of people who use another program: list, show, approve, reject, and run.
+"""Lists, shows and decides actions for people who use the page, REST or an MCP client.
 
-The first decision counts, by whichever way it came; a later one is told which decision counted. The
-person and the caller may go away at any time: what is approved is sent to its end. The row tells
-what was executed: an error of the journal after the request has left does not mean that nothing was
-executed.
+The first decision on an action counts, wherever it was made. Whoever decides later is told which
+decision counted. Once an action is approved it is sent to its end, even if the person or the
+calling program goes away. If the journal fails after the request was sent, the error must not say
+"not executed". So `executed` of an error is taken from the action in the journal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hms_active_rooms.serve.limits import refusals_of
 MAX_LISTED = 500
 
 _SENT_HERE: tuple[Way, ...] = ("page", "rest")
-"""Ways of deciding after which this server sends the request, whoever asked for it."""
+"""If a decision came this way, this server sends the request. Else the program that asked does."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,32 +37,32 @@ NO_ACTION: Final = "There is no such action."
 
 
 class NoAction(InvalidCall):
-    """There is no such action, or its room is not allowed by the policy."""
+    """There is no such action, or the policy does not allow its room."""
 
     code = "no_action"
     default_hint = "List those that there are: GET /v1/actions."
 
 
 class NoAnswer(InvalidCall):
-    """The answer is not valid for the question, so nothing was decided. `problem`: why not."""
+    """The answer does not fit the question, so nothing was decided. `problem` says why."""
 
     default_hint = "Look at the action again and answer what it shows."
     problem = ""
 
 
 class StaleDigest(NoAnswer):
-    """The answer is to another question than the one this action asks now."""
+    """The answer was given to an older question, with another digest than the action has now."""
 
     code = "stale_digest"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a decision: whether it counts, its action's newest revision, and a text."""
+    """What became of a person's decision."""
 
-    counted: bool
-    action: Action
-    text: str
+    counted: bool  # False: another decision came first
+    action: Action  # the newest revision: another action if it was edited or asked about again
+    text: str  # for the person
 
 
 async def list_actions(
@@ -73,8 +73,8 @@ async def list_actions(
     within: Collection[str] | None = None,
     limit: int = 50,
 ) -> list[Action]:
-    """The newest actions in the rooms that the policy allows, newest first; see `Reading.actions`.
-    Raises PolicyRefusal if `room_id` is not allowed."""
+    """The newest actions first, only of rooms that the policy allows. For the arguments see
+    `Reading.actions`. Raises PolicyRefusal if the policy does not allow `room_id`."""
     if room_id is not None:
         gate.policy.check_room(room_id)
     rooms, wanted = gate.policy.only_rooms, gate.journal.actions
@@ -86,8 +86,11 @@ async def list_actions(
 async def show(
     gate: Gate, action_id: str, within: Collection[str] | None = None
 ) -> tuple[Action, list[Event], Action]:
-    """One action, its events (oldest first), and its call's newest revision. Raises NoAction: no
-    action, a room that the policy does not allow, or a thread that is not in `within`."""
+    """One action, its events (oldest first), and the newest revision of the same call.
+
+    Raises NoAction if there is no such action, if the policy does not allow its room, or if
+    `within` names threads and the action belongs to none of them.
+    """
 
     def look() -> tuple[Action, list[Event], Action]:
         with gate.journal.read() as view:
@@ -107,19 +110,20 @@ async def show(
 async def decide_and_run(
     gate: Gate, action_id: str, answer: object, *, by: str, way: Way
 ) -> Verdict:
-    """Record a person's decision (`answer`: see `Gate.decide`) and run what it approves. Raises
-    NoAction or NoAnswer if nothing was decided; other errors have the row's `executed`."""
+    """Record a person's decision, and send the action if it is approved. For `answer` see
+    `Gate.decide`. Raises NoAction or NoAnswer if nothing was decided. After any other error the
+    decision may be recorded; `executed` says whether the room was changed."""
     return await to_the_end(gate, action_id, _decide(gate, action_id, answer, by, way))
 
 
 async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way) -> Verdict:
     rooms, decision = gate.policy.only_rooms, None
-    with suppress(BadAnswerError):  # the gate records what is wrong with it
+    with suppress(BadAnswerError):  # `Gate.decide` records what is wrong with the answer
         decision = parse_answer(answer)
     try:
         decided = await gate.decide(action_id, answer, by=by, way=way, rooms=rooms)
     except InvalidCall:
-        await show(gate, action_id)  # records it if the action is of another room
+        await show(gate, action_id)  # records the refusal if the policy does not allow the room
         raise
     action = decided.action
     if decided.problem and action.state == "proposed":
@@ -130,7 +134,7 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
         raise wrong
     approving = not isinstance(decision, Reject)
     if action.state == "approved" and approving and not decided.problem:
-        # A second yes also sends an approved action that is not sent yet.
+        # Also if this is a second yes, and the action was approved before but not sent.
         action = await run(gate, action)
     if not decided.counted or (approving and action.state == "rejected"):
         return await already_decided(gate, action)
@@ -138,16 +142,16 @@ async def _decide(gate: Gate, action_id: str, answer: object, by: str, way: Way)
 
 
 async def already_decided(gate: Gate, action: Action) -> Verdict:
-    """The verdict for a person who comes after the decision that counts. `action`: the row they
-    were asked about, as it is now."""
-    # A row that was sent is its call's newest revision, so the journal is not needed here.
+    """What to tell a person who decided too late. `action`: the one they were asked about, as it is
+    now."""
+    # Only the newest revision of a call is ever sent, so there is none to look for after that.
     newest = action if action.sent_at else await gate.latest(action.id)
     return Verdict(False, newest, told(action, newest))
 
 
 def told(action: Action, newest: Action) -> str:
-    """What a person reads who answers the question of `action` after it was decided: whose decision
-    counted, and what came of it. `newest`: the newest revision of the call. Pure."""
+    """Tells a person who answered too late whose decision counted, and what came of it. `newest`:
+    the newest revision of the call that `action` belongs to. Pure."""
     if words := already(action, newest):
         return f"{words} {_now(newest)}"
     late = "Too late, nothing is sent. " if action.state == "expired" else ""
@@ -162,9 +166,12 @@ def _now(action: Action) -> str:
 
 
 async def run_approved(gate: Gate) -> list[Action]:
-    """Look for the effect of requests that were sent but not finished, and send what was approved
-    before a restart: calls by MCP or REST, and what a person approved on the page or by REST. All
-    else is sent by the program that asked. Returns the rows that were sent."""
+    """Finish what was left open when the server stopped. Returns the actions that were sent now.
+
+    If a request was sent and its outcome is not recorded, look whether the room shows it. If an
+    action was approved and not sent, send it: one that was asked for by MCP or REST, or that a
+    person approved on the page or by REST. All others are sent by the program that asked.
+    """
     await gate.look_again()
     rows = []
     for action in await list_actions(gate, state="approved", limit=MAX_LISTED):
@@ -173,7 +180,7 @@ async def run_approved(gate: Gate) -> list[Action]:
         try:
             rows.append(await to_the_end(gate, action.id, run(gate, action)))
         except ActiveRoomsError as error:
-            # The row stays approved, or is unknown; it tells that to whoever asks.
+            # The action stays approved, or its outcome is unknown; whoever asks is told that.
             _log.warning("approved before, not finished: %s: %s", action.id, error.code)
     return rows
 
@@ -182,15 +189,16 @@ async def run_approved(gate: Gate) -> list[Action]:
 
 
 async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) -> _T:
-    """Run work that may send the action, in a task of its own that the caller's cancellation does
-    not stop. Returns its result; `executed` of every error is what the row says."""
+    """Await `work`, which may send the action, and return its result. It runs in a task of its own,
+    so that it goes on if the caller is cancelled. If it fails, `executed` of the error is what the
+    journal says of the action."""
     task = asyncio.create_task(work, name=f"send {action_id}")
     _running.add(task)
     task.add_done_callback(_forget)
     try:
         return await asyncio.shield(task)
     except InvalidCall:
-        raise  # nothing was tried, and the row may belong to somebody else
+        raise  # nothing was sent, and the action may belong to somebody else
     except ActiveRoomsError as error:
         raise _by_row(error, await _newest(gate, action_id), action_id) from None
 
@@ -198,11 +206,11 @@ async def to_the_end(gate: Gate, action_id: str, work: Coroutine[Any, Any, _T]) 
 def _forget(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
-        task.exception()  # retrieved, so asyncio does not log it: the row tells what happened
+        task.exception()  # retrieved, so that asyncio does not log it: the journal has the outcome
 
 
 async def run(gate: Gate, action: Action) -> Action:
-    """`gate.run`, but if the row has ended, return it even if an error came afterwards."""
+    """As `gate.run`. But if an error comes after the action has ended, return the action."""
     try:
         return await gate.run(action)
     except ActiveRoomsError:
@@ -213,7 +221,8 @@ async def run(gate: Gate, action: Action) -> Action:
 
 
 def _by_row(error: ActiveRoomsError, row: Action | None, action_id: str) -> ActiveRoomsError:
-    """The error, or one that agrees with the row, which is None if it could not be read."""
+    """The error, or one whose `executed` agrees with the journal's record `row` of the action. The
+    record is None if it cannot be read."""
     if row is None:
         hidden = isinstance(error, JournalError) and error.executed == "no"
         text = f"Whether the action {action_id} was sent cannot be read."
@@ -235,8 +244,7 @@ async def _newest(gate: Gate, action_id: str) -> Action | None:
 
 @asynccontextmanager
 async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Run `work` beside the block, and cancel it when the block ends. An error in `work` ends
-    neither the block nor its caller."""
+    """Run `work` while the block runs, then cancel it. Its errors are ignored."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -246,8 +254,8 @@ async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
 
 
 async def all_ended(timeout_s: float) -> None:
-    """Wait until all requests of this loop are finished. After `timeout_s` seconds, cancel the
-    others; their outcome is unknown."""
+    """Wait until every request to 100ms that this event loop sends is finished. After `timeout_s`
+    seconds, cancel those that are not; their outcome is unknown."""
     loop = asyncio.get_running_loop()
     if mine := {task for task in _running if task.get_loop() is loop}:
         _, late = await asyncio.wait(mine, timeout=timeout_s)

@@ -1,9 +1,9 @@
-"""Checks on every route, before anything reads the request, who may speak to the server at all.
+"""Decides which HTTP requests reach the application at all. It stands in front of every route.
 
-What the settings do not allow is refused by its headers alone. A body that is too large or too
-slow, and a request beyond a program's limit, is refused after the headers. A refusal reads nothing
-from 100ms, and its record holds no secrets. Without a token, one caller is not kept out: a proxy
-that passes on no Host of its own and sends no proxy headers.
+It first checks the headers: Host, Origin, token, size. Then it reads the body, and refuses one that
+is too large or too slow. It also refuses requests of a program that has too many open. The record
+of a refusal holds no secrets. A server without a token cannot notice a proxy that sends neither the
+Host it was called by nor a header such as Via.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from hms_active_rooms.untrusted import quoted
 
 MIN_TOKEN_CHARS: Final = 16
 _TOKEN: Final = re.compile(rf"[!#-%(-+\--:<-{{}}~]{{{MIN_TOKEN_CHARS},}}")
-"""No quotes, commas or semicolons: so a token list in a wrong format is not one token."""
+"""A token has no quotes, commas or semicolons. So a malformed list of tokens is not one token."""
 
 APPROVER_VARIABLE: Final = "HMS_APPROVER_TOKEN"
-"""Holds the token of the approver named `approver`; `HMS_APPROVER_TOKEN_ADA` that of `ada`."""
+"""This variable holds the token of an approver. `HMS_APPROVER_TOKEN_ADA` holds the token of ada."""
 
 _APPROVER: Final = re.compile(APPROVER_VARIABLE + r"(?:_(.*))?", re.DOTALL)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
@@ -46,7 +46,7 @@ _PROXIED: Final = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
 
 _DRAIN_BYTES: Final = 1024 * 1024
 _DRAIN_S: Final = 2.0
-"""How many bytes of a refused request are read and dropped, and for how many seconds at most."""
+"""How much of a refused request's body is read and dropped, and for how many seconds at most."""
 
 _HINTS: Final = {
     "host": "Whoever runs the server names it: --allow-host NAME.",
@@ -61,41 +61,41 @@ _MORE_HEADERS: Final = {
 }
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-"""A request target that includes the host, as a client sends it to a proxy."""
+"""Matches a request target that is a whole URL, as a client sends it to a proxy."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose token a request carried: that of a calling program or of a person who approves."""
+    """Whose token a request has: a calling program's, or an approver's."""
 
-    name: str = ""  # the token's name, for the record; "": it has none, or none is needed
-    approves: bool = False  # the token decides, and calls no tool that changes a room
-    alone: bool = True  # no other program has a token, so this one may read all records
-    known: bool = False  # the token is one of the server's
+    name: str = ""  # the token's name, for the journal; "" if it has no name, or none is needed
+    approves: bool = False  # an approver's: it decides, but can't call tools that change a room
+    alone: bool = True  # no other program has a token, so this one may read all actions
+    known: bool = False  # the request has one of the server's tokens
 
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """What the guard lets through. Without CORS headers, pages of other origins cannot call."""
+    """Which requests the guard lets through."""
 
     hosts: tuple[str, ...] = _LOOPBACK
     """Allowed names in the Host header, without port."""
     origins: tuple[str, ...] = ()
-    """Origins of this server's own pages, if a proxy passes on another Host."""
+    """At which origins people open the page, if a proxy passes on another Host."""
     callers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """By name for the record ("" for one without a name), the bearer token that lets a program
-    call. Empty: no token is needed."""
+    """The bearer tokens of calling programs, by name; "" for a token without a name. If there are
+    none, no token is needed."""
     approvers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """By name, the token that lets a program approve, by REST only."""
+    """The bearer tokens that approve by REST, by the approver's name."""
     own_login: tuple[str, ...] = ()
-    """Prefixes of paths that have their own login (the approvals page). A person whose browser
-    opens "/" is redirected to the first."""
+    """Paths below which no token is needed, since they have a login of their own (the approvals
+    page). A browser that opens "/" is redirected to the first."""
     most_of_programs: int = MOST_OF_PROGRAMS
     """How many requests of programs are answered at the same time."""
     max_body_bytes: int = 256 * 1024
-    """Our choice: enough for a message of 4 KB, escaped, with a client's state around it."""
+    """The longest body. Our choice: enough for a message of 4 KB with all its escapes."""
     body_s: float = 10.0
-    """Our choice: the seconds in which the body of a request has to arrive."""
+    """In how many seconds the body of a request has to arrive. Our choice."""
 
     def __post_init__(self) -> None:
         tokens = [*self.callers.values(), *self.approvers.values()]
@@ -114,7 +114,8 @@ class GuardSettings:
 
     @cached_property
     def principals(self) -> dict[bytes, Principal]:
-        """Whose token each is, by its hash: so the time of a look-up tells nothing about tokens."""
+        """Whose each token is, by the token's hash. The time of a look-up by hash tells nothing about
+        a token."""
         alone = len(self.callers) < 2
         programs = {t: Principal(n, alone=alone, known=True) for n, t in self.callers.items()}
         people = {t: Principal(n, approves=True, known=True) for n, t in self.approvers.items()}
@@ -122,8 +123,8 @@ class GuardSettings:
 
 
 def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """By name, the callers' tokens from `HMS_SERVER_TOKEN` (one, without a name) and
-    `HMS_SERVER_TOKENS` ("name=token", separated by commas or spaces)."""
+    """The tokens of calling programs, by name. `HMS_SERVER_TOKEN` holds one without a name,
+    `HMS_SERVER_TOKENS` holds "name=token" pairs, separated by commas or spaces."""
     listed = environ.get("HMS_SERVER_TOKENS", "")
     pairs = [pair.partition("=")[::2] for pair in listed.replace(",", " ").split()]
     wrong = [name for name, token in pairs if not token or not _NAME.fullmatch(name)]
@@ -140,7 +141,7 @@ def caller_tokens(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def approver_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    """By the name that goes on record, the tokens of the approvers by REST."""
+    """The tokens of the approvers, by the name that the journal records for their decisions."""
     entries = []
     for variable, token in environ.items():
         match = _APPROVER.fullmatch(variable)
@@ -180,9 +181,12 @@ def guard_settings(
     origins: tuple[str, ...] = (),
     own_login: tuple[str, ...] = (),
 ) -> GuardSettings:
-    """Settings for a server that binds `host` and is also reached as `hosts` and at `origins`; all
-    settings: see `GuardSettings`. Raises ConfigurationError if other machines can reach it without
-    a token, it is bound to every address without a name, or a host or an origin is malformed."""
+    """Settings for a server that listens on `host`, and that clients also reach by the names `hosts`
+    and at `origins`. For the others see `GuardSettings`.
+
+    Raises ConfigurationError if other machines could reach the server without a token, if it
+    listens on every address and no name is given, or if a host or an origin is malformed.
+    """
     names = [_host_name(name) for name in hosts]
     for origin in origins:
         if not origin_host(origin):
@@ -190,7 +194,7 @@ def guard_settings(
             raise ConfigurationError(f"{quoted(origin)} is no origin.", hint=hint)
     reached = [*names, *map(origin_host, origins)]
     foreign = [name for name in reached if not is_loopback(name.strip("[]"))]
-    # Behind a proxy, every request seems to come from this machine.
+    # A name of another machine means a proxy, behind which all requests seem to be local.
     lets_in = f"Being reached as {quoted(foreign[0])}" if foreign else ""
     if is_loopback(host):
         names += _LOOPBACK
@@ -235,7 +239,7 @@ def origin_host(text: str) -> str:
 
 
 def principal(scope: Mapping[str, Any]) -> Principal:
-    """Whose token the guard found on this request."""
+    """Whose token the guard found in this request."""
     found: Principal = scope.get(PRINCIPAL_KEY, Principal())
     return found
 
@@ -243,7 +247,7 @@ def principal(scope: Mapping[str, Any]) -> Principal:
 def judge(
     settings: GuardSettings, path: str, headers: Mapping[str, list[str]], method: str = "POST"
 ) -> Refused | Principal:
-    """The `Principal` of a request, or why it is refused. `headers`: names in lower case. Pure."""
+    """Whose token a request has, or why it is refused. `headers` are by name, in lower case. Pure."""
     hosts = headers.get("host", [])
     match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
     if match is None or match[1] not in settings.hosts:
@@ -255,12 +259,12 @@ def judge(
     if origins and not (own and (own[1] == hosts[0].lower() or origins[0] in settings.origins)):
         return _refused(403, "origin", "Requests from that Origin are not taken.")
     if settings.own_login and path == "/" and _is_opened(method, headers):
-        # "/" itself is for programs.
+        # At "/" is MCP, which a browser cannot show.
         return _refused(307, "page", "The page for people is elsewhere.", settings.own_login[0])
     if not origins and not _site_fits(settings, path, headers):
         return _refused(403, "site", "Requests from other sites are not taken.")
     if not settings.callers and any(_PROXIED.fullmatch(name) for name in headers):
-        # Anybody behind the proxy seems to be on this machine.
+        # All who come through the proxy would look like programs on this machine.
         return _refused(403, "proxy", "Behind a proxy this server needs a token.")
     lengths = headers.get("content-length", [])
     if any(not n.isascii() or not n.isdigit() for n in lengths) or len(set(lengths)) > 1:
@@ -284,7 +288,7 @@ def _refused(status: int, word: str, text: str, elsewhere: str = "") -> Refused:
 def _site_fits(settings: GuardSettings, path: str, headers: Mapping[str, list[str]]) -> bool:
     if all(site in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
         return True
-    # A link on another site may open the page: it has no data until its own script asks.
+    # Another site may link to the page. It is empty until its own script fetches data.
     opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
     return path.rstrip("/") in settings.own_login and opened == (["navigate"], ["document"])
 
@@ -311,14 +315,14 @@ def _token_of(settings: GuardSettings, values: list[str]) -> Principal | Refused
 
 
 def hashed(secret: str) -> bytes:
-    """The hash of a secret; only this is kept and compared. A lone surrogate, which JSON can hold,
-    is hashed too and so counts as a wrong secret."""
+    """The hash of a secret. Only hashes are stored and compared. JSON can hold a lone surrogate,
+    which is not UTF-8: it is hashed like any wrong secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 class Guard:
-    """ASGI wrapper around all that the server answers. Requests that are refused, here or by `app`,
-    are recorded in `refusals`."""
+    """ASGI wrapper around the whole application. A request that is refused, by the guard or by
+    `app`, is recorded in `refusals`."""
 
     def __init__(self, app: ASGIApp, settings: GuardSettings, refusals: Refusals) -> None:
         self._app = app
@@ -327,7 +331,6 @@ class Guard:
         self._of_programs: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI. Only HTTP is checked."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -343,7 +346,7 @@ class Guard:
             first, who = verdict, Principal()
         else:
             first, who = await self._whole_body(receive), verdict
-        # Requests of people are those to the page and those with an approver's token.
+        # A request to the page or with an approver's token comes from a person.
         program = not who.approves and not _needs_no_token(self._settings, scope["path"])
         if program and self._is_busy(who.name) and not isinstance(first, Refused):
             text = "Too many requests of programs are open. Nothing was executed; try again later."
@@ -361,8 +364,8 @@ class Guard:
             self._of_programs[who.name] -= program
 
     def _is_busy(self, name: str) -> bool:
-        """Whether a program with this token has to wait. If there are several tokens, each may use
-        at most half of the slots."""
+        """Whether too many requests are open, of all programs or of those with this token. If there
+        are several tokens, each may have half as many as all together."""
         most = self._settings.most_of_programs
         mine = most // 2 if len(self._settings.callers) > 1 else most
         return self._of_programs.total() >= most or self._of_programs[name] >= mine
@@ -385,7 +388,8 @@ class Guard:
 
 
 def _take_origin_form(scope: Scope) -> None:
-    """Split an absolute request target: keep its path, put its host into Host (RFC 9112, 3.2.2)."""
+    """If the request target is a whole URL, replace it by its path, and Host by its host, as RFC
+    9112 (3.2.2) says."""
     if match := _ABSOLUTE.fullmatch(scope.get("raw_path") or b""):
         host, path = match.groups()
         scope["raw_path"] = path or b"/"
@@ -395,7 +399,7 @@ def _take_origin_form(scope: Scope) -> None:
 
 
 def handing_on(first: Message, receive: Receive) -> Receive:
-    """A `receive` that first returns a message which was read already."""
+    """An ASGI `receive` that first returns `first`, which was read already."""
     pending = [first]
 
     async def replay() -> Message:
@@ -405,7 +409,7 @@ def handing_on(first: Message, receive: Receive) -> Receive:
 
 
 async def _drained(receive: Receive) -> None:
-    # Closing a connection with unread bytes resets it, and the client loses the answer.
+    # If bytes are unread when a connection is closed, it is reset, and the client loses the answer.
     left = _DRAIN_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):

@@ -1,9 +1,9 @@
-"""Limits of a server: connections, new calls per minute, refusals on record.
+"""Limits a server: its connections, the new calls a minute, and the records of refused requests.
 
-Counted in memory, by the journal's clock: a restart starts from zero, and servers that share a
-journal count separately. For each reason, `MOST_A_MINUTE` refused requests per minute get a row
-each and the rest one row with their number, so that a flood hides no other reason. No request waits
-for these rows.
+The counts are in memory and go by the journal's clock. A restart starts from zero, and servers that
+share a journal count separately. In a minute, the first `MOST_A_MINUTE` requests that are refused
+for the same reason get an event each in the journal. The others get one event together, with their
+number. So a flood hides no other reason. No request waits until an event is written.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from hms_active_rooms.gate.journal.records import REQUESTS
 from hms_active_rooms.untrusted import cut, quoted
 
 MOST_NEW_A_MINUTE: Final = 60
-"""Our choice: one per second; nobody who reads what they ask for needs more."""
+"""How many new calls a caller can make in a minute. Our choice."""
 
 CALLERS_OF_A_TOKEN: Final = 5
-"""Our choice: all callers with one token together have this many times the limit of one caller. It
-limits a program that opens a new session for each call."""
+"""All callers with one token together can make this many times as many calls as one caller. This
+stops a program that opens a new session for each call. Our choice."""
 
 MOST_A_MINUTE: Final = 5
-"""Our choice, for each reason: enough to see who was refused; a flood adds about 2 MB a day."""
+"""How many refused requests a minute get an event each, for each reason. Our choice: with it, a
+flood adds about 2 MB a day to the journal."""
 
 BUSY: Final = "busy"
-"""Reason of refusals after which a program is told to try again."""
+"""The reason for which a request is refused when too many are open. Its answer says to try again."""
 
 KEY: Final = "hms_active_rooms.refusals"
-"""Key in a request's scope: the `Refusals`."""
+"""Key in a request's ASGI scope: the server's `Refusals`."""
 
 _MINUTE_S: Final = 60
 _MAX_CHARS: Final = 120
@@ -43,8 +44,8 @@ _log = logging.getLogger(__name__)
 
 
 def most_connections() -> int:
-    """512 (our choice), or half of the files this process may open if that is less, but at least
-    16. The other half is for the journal, the room and connections that are being closed."""
+    """How many connections a server takes: 512 (our choice). If this process may open fewer than
+    1,024 files, it is half of that number, but at least 16: the journal and 100ms need files too."""
     if sys.platform == "win32":
         return 512
     import resource
@@ -56,12 +57,12 @@ def most_connections() -> int:
 MOST_CONNECTIONS: Final = most_connections()
 
 MOST_OF_PROGRAMS: Final = MOST_CONNECTIONS // 2
-"""Our choice: the other half stays free for people, whatever programs do."""
+"""How many requests of programs are answered at a time. The other half is kept for people."""
 
 
 class Refusals:
-    """Counts the new calls and the refused requests of one journal by the minute, and records the
-    refused ones. Used in one event loop at a time."""
+    """Counts the new calls and the refused requests of a minute, and records the refused ones in
+    the journal. Use it in one event loop at a time."""
 
     def __init__(self, journal: Journal) -> None:
         self._note = journal.note
@@ -73,7 +74,7 @@ class Refusals:
         self._writing: set[asyncio.Task[None]] = set()
 
     def take_one(self, who: str, most: int) -> float:
-        """Count one more new call of `who`, at most `most` a minute by the journal's clock. Returns
+        """Count one more new call of `who`, if there were fewer than `most` in this minute. Returns
         0 if the call may be made, else the seconds to wait."""
         moment_s = self._begin_minute()
         if self._new[who] >= most:
@@ -82,12 +83,13 @@ class Refusals:
         return 0.0
 
     def add(self, word: str, what: str, by: str) -> None:
-        """Log and record a refusal, or only count it after many with this reason in this minute.
-        `word`: one of a few reasons; `what`: the request without query, headers and body."""
+        """Log and record a refused request. After many for the same reason in this minute, only
+        count it. `word` is the reason, one of a few. `what` is the request: no query, headers or
+        body."""
         self._begin_minute()
         self._refused[word] += 1
         many = self._refused[word] > MOST_A_MINUTE
-        # Programs that are told to try again do so: of those, only the recorded ones are logged.
+        # Programs that were too many try again, so not each of their requests is logged.
         if word != BUSY or not many:
             _log.warning("refused %s from %s: %s", quoted(what, _MAX_CHARS), quoted(by), word)
         if not many:
@@ -97,7 +99,7 @@ class Refusals:
             self._timer = loop.call_later(_MINUTE_S, self._tell_more)
 
     async def ended(self) -> None:
-        """Wait until everything so far is recorded, or could not be recorded."""
+        """Wait until every refusal so far is written to the journal, or the writing has failed."""
         self._tell_more()
         while self._writing:
             await asyncio.wait(set(self._writing))
@@ -136,7 +138,7 @@ _by_journal: WeakKeyDictionary[Journal, Refusals] = WeakKeyDictionary()
 
 
 def refusals_of(journal: Journal) -> Refusals:
-    """This journal's `Refusals` in this process: its limits hold for all ways in together."""
+    """The `Refusals` of this journal: one in a process, so MCP, REST and the page share limits."""
     if journal not in _by_journal:
         _by_journal[journal] = Refusals(journal)
     return _by_journal[journal]

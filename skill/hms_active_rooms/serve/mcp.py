@@ -1,15 +1,14 @@
-"""The MCP server: the contract's tools, asking by elicitation, and the skill's files as resources.
+"""The MCP server, over HTTP and stdio. It has the five tools, and the skill's files as resources.
 
-It speaks the older versions of the protocol, which begin with a handshake (it asks during the
-call), and that of 2026-07-28 (it returns the question, and the client calls again), over HTTP and
-stdio.
+It asks a person by elicitation: the client shows them a form. In the older versions of the
+protocol, which begin with a handshake, the form is sent during the call. In version 2026-07-28 the
+call returns the form, and the client calls again with the answer. The action that was asked about
+is then looked up in the journal; if it has ended, its outcome is returned and nothing is sent.
 
-When the client calls again with an answer, the action that was asked about is looked up in the
-journal. If it has ended, its outcome is returned, and nothing is sent again. A client may keep an
-answer and later give it to another question. So a decision names its question by the digest, and
-counts for no other; a declined form names no question and can only reject. A client that answers
-for its person cannot be stopped: the record says "client", and `elicit=False` is for people who do
-not trust their client.
+A client may keep an answer and give it to another question later. So an approval holds the digest
+of its question, and counts for no other. A declined form holds no digest, and can only reject. A
+client that answers in place of its person cannot be noticed. The journal records that the client
+answered; with `elicit=False` no client is asked.
 """
 
 from __future__ import annotations
@@ -74,10 +73,10 @@ from hms_active_rooms.untrusted import quoted
 
 Context = ServerRequestContext[Any, Any]
 
-NAME: Final = "active-rooms-mcp"  # the contract's namespace; a test compares
+NAME: Final = "active-rooms-mcp"  # as in capability.yaml
 PATHS: Final = ("/mcp", "/mcp/", "/")
 _LATE_S: Final = 24 * 3600.0
-"""For how long after a question's deadline a client that answers is told that it is late."""
+"""How long after a question's deadline a client that answers is still told that it is late."""
 
 _NOTHING: Final = (
     "The answer was given for another call, or too long ago: it decides nothing, and nothing was "
@@ -95,7 +94,7 @@ INSTRUCTIONS: Final = (
 
 
 def listed(tool: Tool) -> types.Tool:
-    """A tool of the contract in MCP's form."""
+    """The tool as MCP lists it."""
     told = hints(tool)
     return types.Tool(
         name=tool.name,
@@ -114,9 +113,13 @@ def build_server(
     guides: Mapping[str, str] | None = None,
     elicit: bool = True,
 ) -> Server[Any]:
-    """The server, without a transport. `page`: address of the approvals page, told to callers that
-    wait; `guides`: the skill's files to offer, by path ("references/examples/x.py"); `elicit`:
-    whether people are asked through their client, which could answer for them."""
+    """The MCP server, without a transport.
+
+    Args:
+        page: address of the approvals page; a client whose call waits is told it.
+        guides: the skill's files to offer, by path ("references/examples/x.py").
+        elicit: whether people are asked through their client, which could answer for them.
+    """
     files = {}
     for name, text in (guides or {}).items():
         kind = _KINDS.get(PurePosixPath(name).suffix, "text/plain")
@@ -158,8 +161,8 @@ def build_server(
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
-    # The state that a client carries between rounds is sealed, so a client cannot forge it. A late
-    # answer gets here, and the journal tells that it is late; a refused state decides nothing.
+    # The client returns the `request_state` that it was given. It is sealed, so it cannot be forged.
+    # It lasts longer than the question: so whoever answers late is told so by the journal.
     ttl_s = toolkit.gate.policy.approval_ttl_s + _LATE_S
     key = _shared_key(toolkit.gate.journal)
     security = RequestStateSecurity(keys=[key], ttl=ttl_s)
@@ -180,7 +183,7 @@ async def _plainly(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 
 def _shared_key(journal: Journal) -> bytes:
-    """The key that seals request states: the same for all servers of a journal, now and later."""
+    """The key that seals request states. It is in the journal, for all servers that share it."""
     place = f"{KEPT}key of MCP request states"
     with journal.write() as tx:
         tx.ask(place, [secrets.token_hex(32)])  # the first one stays
@@ -188,12 +191,12 @@ def _shared_key(journal: Journal) -> bytes:
 
 
 def entry(server: Server[Any]) -> Entry:
-    """The MCP server over HTTP. The guard checks Host, Origin, token and size."""
+    """The MCP server over HTTP, as a part of `serve.app.create_app`."""
     manager = StreamableHTTPSessionManager(app=server, session_idle_timeout=IDLE_S)
     transport = AuthContextMiddleware(StreamableHTTPASGIApp(manager))
 
     async def named(scope: Scope, receive: Receive, send: Send) -> None:
-        # A session, and the state between rounds, belong to the token they began with.
+        # The SDK binds a session and a request state to this user: so to the token.
         if name := principal(scope).name:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=name, scopes=[]))
         await transport(scope, receive, send)
@@ -203,8 +206,8 @@ def entry(server: Server[Any]) -> Entry:
 
 
 async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifespan] = ()) -> None:
-    """Serve MCP over standard input and output until the input ends. `gate`: that of the server's
-    toolkit; `lifespans`: contexts that are open meanwhile."""
+    """Serve MCP over standard input and output, until the input ends. `gate` is that of the server's
+    toolkit; `lifespans` are open while it serves."""
     open_now: set[object] = set()
 
     async def once_each(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -224,32 +227,33 @@ async def serve_stdio(server: Server[Any], gate: Gate, lifespans: Sequence[Lifes
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-# --- one call, or one round of it ------------------------------------------------------------------
+# --- one call --------------------------------------------------------------------------------------
 
 WAY: Final[Way] = "elicitation"
 KEY: Final = "approval"
 """The name of the question among the inputs that a client is asked for."""
 
 MOST_QUESTIONS: Final = 5
-"""How many questions about one call; then the action waits for a person elsewhere."""
+"""How often the client is asked about one call. Then the action waits on the page or a terminal."""
 
 MAX_REASON_CHARS: Final = 500
 
 PROGRESS_S: Final = 15.0
-"""Seconds between progress reports while a person is asked; without, clients give up after 60 s."""
+"""Seconds between two progress reports while a person is asked. Without them a client would give up
+after 60 s."""
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
 LATE: Final = "it was given for another question. Too late, nothing is sent"
-"""Why an answer does not count: it names another question, or answers another one's form."""
+"""Why an answer does not count, if it holds another digest or came to the form of another question."""
 
 _NAMED: Final = re.compile(r"(?:approve|reject) [0-9a-f]{32}")
 
 _POLL_S: Final = 0.5
 _AFTER: Final = "after_the_call"
 MOST_LATE: Final = 100
-"""Our choice: so many cancelled calls with one token can still be answered. Each reads the journal
-until its question is over, and cancelling costs a client nothing."""
+"""How many cancelled calls with one token can still be answered by their person. Each of them reads
+the journal until its question is over. Our choice."""
 
 _late: dict[asyncio.Task[_Heard], str] = {}
 _T = TypeVar("_T")
@@ -257,17 +261,16 @@ _log = logging.getLogger(__name__)
 
 
 class _Asked(BaseModel):
-    """The question that a client answers, as a request state: its row, the digest of what was
-    shown, and how many questions there were about this call so far."""
+    """What a request state holds: the question that the client was given."""
 
     action: str
     digest: str
-    count: int
+    count: int  # how often the client was asked about this call so far
 
 
 def _form(digest: str) -> dict[str, Any]:
-    """The form that a client shows below this digest's question. Each decision names the digest;
-    people see `enumNames`. No default, so that nobody approves by pressing Enter."""
+    """The schema of the form that a client shows below the question with this digest. People see
+    the texts in `enumNames`. There is no default, so that nobody approves by pressing Enter."""
     reason = {"title": "Reason", "description": "Told to the model when you reject."}
     decision = {"title": "Decision", "description": "Approve runs exactly what is shown, once."}
     return {
@@ -286,14 +289,14 @@ def _form(digest: str) -> dict[str, Any]:
 
 
 def _names(word: str, digest: str) -> str:
-    """A decision with the name of its question: 128 bits of the digest, so that nobody can make two
-    questions with the same name."""
+    """The value of a decision in the form: the word and 128 bits of the question's digest. So nobody
+    can make two questions with the same value."""
     return f"{word} {digest[:32]}"
 
 
 def _decision(action: str, content: Mapping[str, object] | None, digest: str) -> object:
-    """A client's answer, in the form that `Gate.decide` takes; None if the person decided nothing.
-    `action`: "accept" (`content` is the form), "decline" or "cancel"."""
+    """What a client answered, as `Gate.decide` takes it; None if the person decided nothing.
+    `action` is "accept" (then `content` has the form's fields), "decline" or "cancel"."""
     if action == "cancel":
         return None
     if action == "decline":
@@ -315,22 +318,22 @@ def _decision(action: str, content: Mapping[str, object] | None, digest: str) ->
 async def answer(
     gate: Gate, page: str, elicit: bool, context: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult | types.InputRequiredResult:
-    """Answer one call, or one round of it. `page`: address of the approvals page; `elicit`: whether
-    a client is asked, and may answer, for its person. Raises MCPError if there is no such tool, or
-    for an unexpected exception."""
+    """Answer a tool call, or the repeated call that brings a person's answer. For `page` and
+    `elicit` see `build_server`. Raises MCPError if there is no such tool, and in place of an
+    unexpected exception."""
     if params.name not in ARGUMENTS:
         raise MCPError(types.INVALID_PARAMS, f"There is no tool {quoted(params.name)}.")
     try:
         call = checked(params.name, params.arguments or {})
         info = context.session.client_params
         given = info.client_info.name if info else "client"
-        # The name becomes one plain word. If that changes it, a hash is added, since a client with
-        # the same name can be told what this one asked for.
+        # The name becomes one plain word. If that changes it, a hash keeps it different from others:
+        # a client with the same name may get this one's outcomes.
         name = _NOT_IN_A_NAME.sub("_", given[:400])[:40] or "unnamed"
         name += f"~{hashed(given).hex()[:6]}" if given and name != given else ""
         who = caller("mcp", name, context.request)
         if isinstance(call, StateChange):
-            # The client tells what was decided; which person it asked is not known.
+            # The journal names the client, since the person that it asked is not known.
             change = _Change(gate, page, elicit, context, who, by=f"client {name}")
             return await change.answer(call, params)
         return _result(await read(gate, params.name, call, who, table=True))
@@ -348,18 +351,18 @@ async def answer(
 
 @dataclass(frozen=True)
 class _Heard:
-    """What became of a question, or of a call about which nobody was asked yet."""
+    """What the client's last answer did; or, if it was not asked yet, the action of the call."""
 
-    action: Action  # the newest row of the call
-    unused: str = ""  # why the answer decided nothing; "" if it decided
-    overruled: str = ""  # the action that was asked about, if another decision on it counts
+    action: Action  # the newest action of the call
+    unused: str = ""  # why the answer did not count; "" if it did
+    overruled: str = ""  # id of the action that was asked about, if another decision counts
     closed: bool = False  # do not ask again: the person decided nothing, or cannot be asked
-    shown: bool = False  # it is recorded already that the question is shown
+    shown: bool = False  # the journal says already that the question was shown
 
 
 @dataclass(frozen=True)
 class _Change:
-    """One state-changing call, or one round of it. `by`: who decides, for the record."""
+    """Answers one call that changes a room. `by`: who decides, as the journal records it."""
 
     gate: Gate
     page: str
@@ -370,7 +373,7 @@ class _Change:
 
     @property
     def _modern(self) -> bool:
-        # Whether the server asks by returning the question, and the client calls again.
+        # True: the call returns the question, and the client calls again with the answer.
         return self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
     def _can_ask(self) -> bool:
@@ -383,7 +386,7 @@ class _Change:
     async def answer(
         self, call: StateChange, params: types.CallToolRequestParams
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """What became of the call, or the question for the client's person."""
+        """Returns the outcome of the call, or the question to ask the person."""
         before = None
         if params.request_state:
             before = _Asked.model_validate_json(params.request_state)  # it was sealed by us
@@ -391,7 +394,7 @@ class _Change:
         can_ask, overruled, heard = self._can_ask(), "", None
         if before:
             given = (params.input_responses or {}).get(KEY) if self.elicit else None
-            with suppress(InvalidCall):  # the journal has no such row: a new call
+            with suppress(InvalidCall):  # the journal has no such action: this is a new call
                 heard = await self._answered(before.action, before.digest, given)
         if heard is None:
             shown = WAY if can_ask and count < MOST_QUESTIONS else None
@@ -418,7 +421,7 @@ class _Change:
             heard = await self._ask_now(action, words, form)
 
     def _question(self, action: Action, before: str) -> str:
-        """The question; no other has this text. `before`: why the last answer did not count."""
+        """The text of a question. `before`: why the last answer did not count, if there was one."""
         last = f"The last answer decided nothing: {before}.\n" if before else ""
         text = f"{last}{describe(action)}\nAnswer until {action.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         text += f" (action {action.id}, digest {action.digest[:12]})."
@@ -427,8 +430,8 @@ class _Change:
         return f"{text}\nIt can also be decided {where_to_approve(action.id, self.page)}."
 
     async def _ask_now(self, action: Action, words: str, form: dict[str, Any]) -> _Heard:
-        """Ask during the call. If the client cancels the call, often after its own timeout, the
-        person still sees the form, and the answer counts while the question is open."""
+        """Ask during the call. A client may cancel the call (most have a timeout) and still show the
+        form. The answer then counts while the question is open."""
         given_up = asyncio.Event()
         hearing = asyncio.create_task(self._hear(action, words, form, given_up))
         async with meanwhile(self._say_that_it_waits()):
@@ -436,7 +439,7 @@ class _Change:
                 return await asyncio.shield(hearing)
             except asyncio.CancelledError:
                 given_up.set()
-                # Nobody awaits this task's error; the row tells what happened.
+                # Nobody awaits the task's error any more; the journal tells what happened.
                 hearing.add_done_callback(lambda task: task.cancelled() or task.exception())
                 if list(_late.values()).count(self.caller.token) < MOST_LATE:
                     _late[hearing] = self.caller.token
@@ -471,10 +474,9 @@ class _Change:
         return await self._answered(action.id, action.digest, response)
 
     async def _say_that_it_waits(self) -> None:
-        """Report progress while a person is asked, so that the client does not give up."""
         for count in itertools.count(1):
             await asyncio.sleep(PROGRESS_S)
-            # The number grows but stays below 1, with which the progress of a role removal begins.
+            # Progress has to grow. It stays below 1, where that of a role removal begins.
             progress = 1 - 1 / (count + 1)
             await self.context.session.report_progress(progress, None, "A person is asked.")
 
@@ -484,8 +486,8 @@ class _Change:
             action = await self.gate.get(action.id)
 
     async def _answered(self, asked: str, digest: str, response: object) -> _Heard:
-        """Record what the client answered to this row's question, and run what it approves. Raises
-        InvalidCall if the journal has no such row."""
+        """Record the client's answer about the action with the id `asked`, and send the action if it
+        is approved. Raises InvalidCall if the journal has no such action."""
         answer = None
         if is_one := isinstance(response, types.ElicitResult):
             answer = _decision(response.action, response.content, digest)
@@ -498,7 +500,7 @@ class _Change:
         except NoAnswer as error:
             return _Heard(await self.gate.latest(asked), error.problem)
         newest, unused = verdict.action, ""
-        if not verdict.counted and newest.state == "proposed":  # another question by now
+        if not verdict.counted and newest.state == "proposed":  # a new question replaced this one
             late = BadAnswerError(LATE)
             unused = (await self.gate.decide(newest.id, late, by=self.by, way=WAY)).problem
         return _Heard(newest, unused, overruled="" if verdict.counted else asked)
@@ -519,8 +521,8 @@ class _Change:
         return answer.saying(verdict.text)
 
     async def _with_progress(self, action_id: str, work: Awaitable[_T]) -> _T:
-        """The result of `work`. Meanwhile, report how many people of a role removal are done, by
-        the steps in the journal, since the gate reports nothing while it sends."""
+        """The result of `work`, which may remove many people. Meanwhile read in the journal how many
+        requests were sent, and report that to the client."""
         told = 0
 
         async def report() -> None:

@@ -1,8 +1,8 @@
-"""Tells a chat channel or a program about each question that waits for a person: `HMS_NOTIFY_URL`.
+"""Sends a notice to a chat channel or a program (`HMS_NOTIFY_URL`) when an action waits for a person.
 
-A notice is marked as told once the receiver accepted it. Until then it is sent again while the
-question waits, after longer and longer pauses. The journal holds the tries, for all servers that
-share it. No call waits for a receiver, and redirects are not followed.
+If the receiver does not accept a notice, it is sent again after longer and longer pauses, as long
+as the action waits. The journal records the tries, so servers that share it send no notice twice.
+No tool call waits for a notice. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ MOST_WAITING: Final = 100
 LOOK_S: Final = 2.0
 _TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 15
-"""Pause after the first try; twice as long after each further one. Longer than a try takes."""
+"""The pause after the first try. It doubles after each further try."""
 _LONGEST_PAUSE_S: Final = 600
 _MAX_CHARS: Final = 1500
-"""Discord accepts 2,000."""
+"""The longest text of a notice. Discord accepts 2,000 characters."""
 
 _HOSTS: Final[Mapping[str, Form]] = {
     "hooks.slack.com": "slack",
@@ -65,14 +65,15 @@ _log = logging.getLogger(__name__)
 class NotifySettings:
     """Where notices go, and what they say."""
 
-    url: str = field(repr=False)  # of the webhook; it is often a secret itself
+    url: str = field(repr=False)  # of the webhook; such an address is often a secret
     form: Form = "json"
-    secret: str = field(default="", repr=False)  # signs each notice; "": not signed
-    names: bool = False  # whether a notice has the question, with names from the room
+    secret: str = field(default="", repr=False)  # signs each notice, if it is set
+    names: bool = False  # True: a notice has the whole question, with names from the room
 
 
 def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
-    """The settings in `HMS_NOTIFY_URL`, `_FORM`, `_SECRET` and `_NAMES`; None: no notices."""
+    """The settings from `HMS_NOTIFY_URL`, `HMS_NOTIFY_FORM`, `HMS_NOTIFY_SECRET` and
+    `HMS_NOTIFY_NAMES`. None if no notices are to be sent."""
     url, host = environ.get("HMS_NOTIFY_URL", "").strip(), ""
     if not url:
         if idle := [name for name in _MORE if environ.get(name, "").strip()]:
@@ -101,7 +102,8 @@ def notify_settings(environ: Mapping[str, str]) -> NotifySettings | None:
 
 
 def notice(action: Action, settings: NotifySettings, page: str = "") -> dict[str, Any]:
-    """The notice about a row that waits. `page`: address of the approvals page, if any. Pure."""
+    """The JSON of the notice about an action that waits. `page`: address of the approvals page, if
+    there is one. Pure."""
     link = f"{page}#action={action.id}" if page else ""
     count = action.shown.total
     told = f"{action.tool} waits for approval: {people_count(count)}"
@@ -145,8 +147,8 @@ async def tell_of_questions(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Look for new questions for ever, and send a notice of each. `page`: address of the approvals
-    page, if there is one; `sleep`: awaits a number of seconds."""
+    """Send a notice of each action that waits for a person, until this is cancelled. `page`: address
+    of the approvals page, if there is one. `sleep` awaits a number of seconds."""
     find = partial(gate.journal.actions, state="proposed", oldest_first=True, limit=MOST_WAITING)
     told = set[str]()
     while True:
@@ -162,7 +164,8 @@ async def tell_of_questions(
 
 
 async def _told(journal: Journal, action: Action, settings: NotifySettings, page: str) -> bool:
-    """Send a notice if a try is due. Returns whether one, from any server, was accepted by now."""
+    """Send a notice of this action, if it is time to try. Returns whether the receiver has accepted
+    one by now, from this server or another."""
     place = f"(notice) {action.id} "
     state = await asyncio.to_thread(_begin, journal, action.id, place)
     if state != "begun":
@@ -179,7 +182,8 @@ async def _told(journal: Journal, action: Action, settings: NotifySettings, page
 
 
 def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "told", "not now"]:
-    """Record that a try begins, unless the notice was accepted or the last try is too recent."""
+    """Record that a try to send a notice begins. "told": it was accepted before. "not now": the
+    last try is too recent, or the action does not wait any more."""
     with journal.read() as view:
         if view.asked_at(f"{place}told"):
             return "told"
@@ -187,7 +191,6 @@ def _begin(journal: Journal, action_id: str, place: str) -> Literal["begun", "to
         tries = [datetime.fromisoformat(at) for [at] in view.asked_below(place)]
     pause = timedelta(seconds=min(_PAUSE_S * 2 ** (len(tries) - 1), _LONGEST_PAUSE_S))
     lately = tries and journal.now() - max(tries) < pause
-    # A question that was decided or has expired needs nobody.
     waits = row is not None and row.state == "proposed" and not lately
     begun = waits and _put(journal, f"{place}{len(tries)}", journal.now().isoformat())
     return "begun" if begun else "not now"
@@ -199,6 +202,7 @@ def _put(journal: Journal, place: str, item: str) -> bool:
 
 
 def notifying(gate: Gate, environ: Mapping[str, str], page: str = "") -> list[Lifespan]:
-    """The lifespan that sends notices, for `serve.app.at_work`, if they are set up."""
+    """The context that sends notices while a server runs (see `serve.app.at_work`). The list is
+    empty if `HMS_NOTIFY_URL` is not set."""
     settings = notify_settings(environ)
     return [lambda: meanwhile(tell_of_questions(gate, settings, page))] if settings else []

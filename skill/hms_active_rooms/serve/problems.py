@@ -1,8 +1,7 @@
-"""What the client of a refused or failed request is told: problem+json (RFC 9457), with one HTTP
-status for each kind of error.
+"""Answers requests that were refused or failed, as problem+json (RFC 9457). Each kind of error has
+one HTTP status.
 
-No traceback and no text of an unexpected exception leaves the server or reaches its log: these may
-hold a secret.
+A traceback or the text of an unexpected exception may hold a secret. So neither is sent or logged.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _STATUS: Final[Mapping[type[errors.ActiveRoomsError], int]] = {
     errors.PolicyRefusal: 403,
     errors.OutcomeUnknown: 502,
     errors.JournalError: 503,
-    # Also for refused credentials: they are the server's, so the caller did nothing wrong.
+    # Also if 100ms refuses the credentials. They are the server's, so the caller is not at fault.
     errors.ApiError: 502,
     errors.NotActive: 404,
     errors.PeerNotFound: 404,
@@ -55,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class Json(JSONResponse):
-    """JSON in ASCII: a name in it cannot control a terminal or break the encoding. Not cached."""
+    """A JSON answer that is not cached. It is ASCII, so that no name in it controls a terminal."""
 
     def __init__(self, content: object, status_code: int = 200, **more: Any) -> None:
         super().__init__(content, status_code, **more)
@@ -68,8 +67,8 @@ class Json(JSONResponse):
 
 
 class Refused(HTTPException):
-    """Raised to answer a request with a problem. Nothing was executed. `action`: the action that
-    the request is about, if another decision came first."""
+    """Raise this to refuse a request. Nothing was executed for it. If another decision came first,
+    `action` is the action that the request was to decide."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "", **more: Any) -> None:
         self.action: ActionView | None = more.pop("action", None)
@@ -80,16 +79,16 @@ class Refused(HTTPException):
 def problem(
     status: int, code: str, detail: str, hint: str = "", *, executed: Executed = "no", **more: Any
 ) -> Json:
-    """The answer to a request that was refused or failed; `rest.Problem` describes its fields."""
+    """The problem+json of an error. `rest.Problem` describes its fields."""
     urn, title = f"urn:hms-active-rooms:problem:{code}", HTTPStatus(status).phrase
     told = {"type": urn, "title": title, "status": status, "detail": detail, "code": code}
     return Json(told | {"executed": executed, "hint": hint, **more}, status, media_type=MEDIA_TYPE)
 
 
 async def on_error(request: Request, error: Exception) -> Json:
-    """The answer for an error; a refusal is recorded."""
+    """Answer a request that ended in this error. If that is a refusal, record it."""
     answer, code = told(error, request.url.path), getattr(error, "code", "")
-    # A call that the policy refused is recorded already, with its room; a list is not.
+    # If the policy refused a call (a POST), that is recorded already, with its room.
     noted = code == errors.PolicyRefusal.code and request.method == "POST"
     if answer.status_code in (401, 403) and not noted:
         note(request.scope, code)
@@ -97,7 +96,7 @@ async def on_error(request: Request, error: Exception) -> Json:
 
 
 def told(error: Exception, path: str = "") -> Json:
-    """The answer to a request for `path` that ended in this error."""
+    """The problem+json for this error. `path`: that of the request."""
     code, detail, hint, more = "malformed_json", "The body is not JSON.", "", dict[str, Any]()
     status, headers = 400, dict[str, str]()
     if isinstance(error, HTTPException):
@@ -121,13 +120,13 @@ def told(error: Exception, path: str = "") -> Json:
 
 
 def note(scope: Scope, word: str) -> None:
-    """Record a refused request, without its query: the secret of a login link is there."""
+    """Record a refused request, for the reason `word`. Its query may hold a secret and is left out."""
     client = str((scope.get("client") or ("?", 0))[0])
     scope[KEY].add(word, f"{scope['method'][:10]} {scope['path']}", client)
 
 
 async def failed(_: Request, __: Exception) -> Json:
-    """The answer after an unexpected exception, which Starlette raises again afterwards."""
+    """Answer a request that ended in an unexpected exception. Starlette then raises it again."""
     return _unknown(500, "The server failed.")
 
 
@@ -144,12 +143,12 @@ HANDLERS: Final[dict[Any, Any]] = {
     errors.ActiveRoomsError: on_error,
     Exception: failed,
 }
-"""`exception_handlers` for an application."""
+"""The `exception_handlers` of the applications."""
 
 
 async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run the application for one request. An unexpected exception is logged in one line, and a
-    request that the server's stop interrupts is answered."""
+    """Run the application for one request. If it ends in an unexpected exception, or is cancelled
+    because the server stops, the request still gets an answer."""
     started = False
 
     async def noted(message: Message) -> None:
@@ -160,12 +159,12 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
     try:
         await app(scope, receive, noted)
     except asyncio.CancelledError:
-        # The server stops and does not wait; nothing awaits this task's result.
+        # The server stops, and nothing awaits this task, so the error need not be raised again.
         if not started:
             await _unknown(503, "The server stops.")(scope, receive, send)
     except Exception as error:  # noqa: BLE001
-        # Any exception: uvicorn, the only caller, would log its text, which may hold a secret. (No
-        # graph's interrupt passes here.) The path is logged without its query for the same reason.
+        # Every exception is caught, since uvicorn would log its text, which may hold a secret. The
+        # query may hold one too. (No graph runs below this, so no interrupt is caught.)
         named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
         _log.error("failed %s %s: %s", *named, place_of(error))
         if not started:
@@ -173,21 +172,21 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
 
 
 def place_of(error: BaseException) -> str:
-    """The kind of an error and the innermost lines it passed, without its text. Pure."""
+    """The kind of an error and its three innermost lines of code, without its text. Pure."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " < ".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The request's body: one JSON object with each key once; {} if it is empty. Raises `Refused`
-    for another body or a Content-Type that is not JSON."""
+    """The JSON object in the request's body; {} if the body is empty. Raises `Refused` if the body
+    is something else or has a key twice, or if the Content-Type is not JSON."""
     body = await request.body()
     kinds = [kind.partition(";")[0].strip() for kind in request.headers.getlist("content-type")]
     if (kinds or body) and [kind.lower() for kind in kinds] != ["application/json"]:
         raise Refused(415, "unsupported_media_type", "Content-Type has to be application/json.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        # A proxy that decodes the body would read something else than we do.
+        # A proxy may decode such a body, and so check something else than is read here.
         raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
     try:
         value = json.loads(

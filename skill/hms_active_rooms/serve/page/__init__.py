@@ -1,1 +1,1 @@
-"""The approvals page: who is in the room, what waits for a person, and the journal, in a browser."""
+"""The approvals page. In a browser, people see the room, decide on actions and read the journal."""

@@ -1,7 +1,8 @@
-"""What the page shows, read once for all viewers, and only while somebody looks.
+"""Reads what the page shows: once for all viewers, and only while somebody has the page open.
 
-A request for news is answered with the whole picture as soon as it has changed. The picture is
-plain JSON (an `ActionView` and more), bounded, with strangers' text escaped.
+The result is called the picture: JSON with the rooms and the actions that wait. Its size is limited
+and the text of strangers is escaped. The page asks again and again for a newer picture; each
+request is answered when the picture has changed.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ _MAX_TEXT_CHARS: Final = 80
 _MAX_REASON_CHARS: Final = 500
 _NEWEST: Final = 100
 _GENTLE: Final = 5
-"""The pause after a read of the rooms is at least this many times as long as the read."""
+"""After the rooms were read, the pause is at least this many times as long as the reading took."""
 
 
 @dataclass(frozen=True)
 class PageSettings:
-    """How long login links and sessions last, and how often the page reads; in seconds."""
+    """Times of the page, in seconds."""
 
-    link_s: float = 12 * 3600.0  # for which a login link can be used, once
-    session_s: float = 12 * 3600.0  # for which a login lasts
-    journal_s: float = 1.0  # between two reads of the journal, for all viewers together
+    link_s: float = 12 * 3600.0  # how long a login link can be used (once)
+    session_s: float = 12 * 3600.0  # how long a login lasts
+    journal_s: float = 1.0  # between two reads of the journal
     room_s: float = 2.0  # between two reads of the rooms; longer if a read takes long
-    hold_s: float = 3.0  # for which a request for news may wait (so may the server's stop)
+    hold_s: float = 3.0  # how long a request may wait for news; a server that stops waits too
 
 
 class Feed:
-    """The current picture, for viewers who have not seen it yet."""
+    """Holds the current picture, and gives it to viewers who have not seen it yet."""
 
     def __init__(self, gate: Gate, settings: PageSettings) -> None:
         self._gate = gate
@@ -65,7 +66,7 @@ class Feed:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """A context after which nothing is read any more."""
+        """Open while the server runs. Afterwards no room is read any more."""
         try:
             yield
         finally:
@@ -74,8 +75,8 @@ class Feed:
                 await asyncio.gather(self._rooms, return_exceptions=True)
 
     async def news(self, seen: str, lasts: Callable[[], bool]) -> dict[str, Any]:
-        """The picture and its `tag`: at once if the `seen` tag is another, else when the picture
-        changes, after `hold_s`, or when the session ends."""
+        """The picture and its `tag`. If the viewer has `seen` that tag already, wait until the picture
+        changes, `hold_s` has passed, or `lasts()` says that the viewer's session has ended."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._settings.hold_s
         while True:
@@ -87,7 +88,7 @@ class Feed:
                 read, self._rooms = self._rooms, None
                 read.result()
             if self._rooms is None and loop.time() >= self._rooms_due_s:
-                # In a task, so that a slow room does not delay the questions.
+                # In a task, so that a room which answers slowly does not delay the questions.
                 self._rooms = loop.create_task(self._read_rooms())
             if self._tag != seen or not lasts() or loop.time() >= until_s:
                 now = self._gate.journal.now().isoformat()
@@ -99,8 +100,9 @@ class Feed:
         self._tag = hashed(json.dumps(self._picture)).hex()[:16]
 
     async def people(self, room_id: str, find: str) -> dict[str, Any]:
-        """The first people of a room, as it was last read, whose name, role, user id or id contains
-        `find`, and how many match. Raises PolicyRefusal if the policy does not allow the room."""
+        """Search a room, as it was last read, for people whose name, role, user id or id contains
+        `find`. Returns the first of them and how many there are. Raises PolicyRefusal if the policy
+        does not allow the room."""
         self._gate.policy.check_room(room_id)
         people = self._people.get(room_id, ())
         return await asyncio.to_thread(people_view, people, find)
@@ -120,7 +122,8 @@ class Feed:
         self._found(waiting=questions, more=more, changes=changes, trouble="")
 
     def _look(self) -> tuple[int, list[Action], list[Action]]:
-        """How many questions wait, the first of them, and the newest rows, all at one moment."""
+        """Read the journal once: how many actions wait for a person, the oldest of these, and the
+        newest actions of all."""
         mine: Any = {"rooms": self._gate.policy.only_rooms}
         asked: Any = {**mine, "state": "proposed"}
         with self._gate.journal.read() as reading:
@@ -128,7 +131,7 @@ class Feed:
             return reading.count(**asked), waiting, reading.actions(**mine, limit=_NEWEST)
 
     async def _on_record(self, waiting: Sequence[Action]) -> None:
-        """Record that the questions which viewers are about to see were asked, each once."""
+        """Record, once for each, that these questions are shown to people on the page."""
         self._shown &= {row.id for row in waiting}
         for row in waiting:
             if row.id not in self._shown:
@@ -138,7 +141,7 @@ class Feed:
     async def _read_rooms(self) -> None:
         began_s = asyncio.get_running_loop().time()
         named = [room for room in self._gate.policy.rooms if room != ANY_ROOM]
-        # If any room is allowed, show the rooms of the newest actions.
+        # If the policy allows any room, show also the rooms of the newest actions.
         ids = dict.fromkeys([*named, *(row.room_id for row in self._newest)])
         people, views = {}, []
         for room_id in [*ids][:MAX_ROOMS]:
@@ -152,7 +155,7 @@ class Feed:
         self._rooms_due_s = now_s + max(self._settings.room_s, (now_s - began_s) * _GENTLE)
 
     async def _read_room(self, room_id: str) -> tuple[ActiveRoom | None, Sequence[Peer], str]:
-        """The room and its people, or why they cannot be shown."""
+        """The room, its people, and "". Or None, nobody, and why they cannot be shown."""
         try:
             room, peers = await asyncio.gather(
                 self._gate.active_room(room_id), self._gate.peers(room_id)
@@ -165,7 +168,7 @@ class Feed:
 
 
 def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> dict[str, Any]:
-    """A room: name, session, counts by role, the first rows."""
+    """A room as the page shows it, with the first of its people."""
     seen = select(people, limit=SHOWN_ROWS)
     return {
         "room_id": room_id,
@@ -180,7 +183,7 @@ def room_view(room_id: str, room: ActiveRoom | None, people: Sequence[Peer]) -> 
 
 
 def people_view(people: Sequence[Peer], find: str) -> dict[str, Any]:
-    """The first of these people who match `find`, and how many match."""
+    """See `Feed.people`."""
     return _rows(select(people, find=find if find.strip() else None, limit=SHOWN_ROWS))
 
 
@@ -195,15 +198,15 @@ def _rows(seen: Roster) -> dict[str, Any]:
 
 
 def action_view(action: Action) -> dict[str, Any]:
-    """The `ActionView` without the list of people, whom its question names, and with a `label`: the
-    state, or "refused" if it was rejected but no person said no."""
+    """An `ActionView` without the list of people, since the question names them. It has a `label`
+    too: the state, or "refused" if the action was rejected, but not by a person."""
     refused = action.state == "rejected" and not by_person(action.decided_way)
     told = view(action, people=0).model_dump(mode="json")
     return {**told, "label": "refused" if refused else action.state}
 
 
 def event_view(event: Event) -> dict[str, Any]:
-    """One thing that happened to an action, or one refused request."""
+    """An event of an action, or a refused request, as the page shows it."""
     told = {"kind": event.kind, "by": who(event.by, event.way), "way": event.way}
     text = next(filter(None, map(event.data.get, ("reason", "text", "what"))), "")
     return {

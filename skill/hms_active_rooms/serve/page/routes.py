@@ -1,10 +1,10 @@
-"""The page's routes: its files, login, the news, one action, a decision, the journal.
+"""The HTTP routes of the approvals page.
 
-Without a session, only the empty page and the login are answered. A decision has to come from a
-script of this origin. A one-time link opens a session; links and sessions are in memory, and end
-with the process. A request belongs to a session if it has both halves: the cookie, which no script
-can read, and the key, which no other origin can read (cookies are shared between ports). Only
-hashes are kept.
+A one-time link logs a person in: it opens a session. Without one, only the empty page and the login
+answer. A request belongs to a session if it has the session's cookie and its key. Scripts cannot
+read the cookie. Pages of other origins cannot read the key; they might send the cookie, which ports
+of one host share. A decision has to come from a script of this origin. Links and sessions are in
+memory, as hashes, and end with the process.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ _Work = Callable[["Request", "Session"], Awaitable[_Answer]]
 
 @dataclass(frozen=True)
 class Session:
-    """One logged-in person: the name for the journal, and the session's end by `Logins`' clock."""
+    """The session of a person who is logged in."""
 
-    name: str
-    ends_at: float
+    name: str  # as the journal records it
+    ends_at: float  # by the clock of `Logins`
     _halves: bytes = field(repr=False)
 
 
 class Logins:
-    """Makes links, opens sessions with them, and finds the session of a request. Links last
-    `link_s` and sessions `session_s` seconds, by a monotonic clock."""
+    """Makes login links, opens sessions with them, and finds the session of a request. Links last
+    `link_s` seconds, sessions `session_s`. The clock is monotonic."""
 
     def __init__(
         self, link_s: float, session_s: float, clock: Callable[[], float] = time.monotonic
@@ -90,7 +90,7 @@ class Logins:
         self._sessions: dict[bytes, Session] = {}
 
     def link(self, name: str = "") -> str:
-        """The secret of a new link, for the person with this name; without a name, for anybody."""
+        """The secret of a new login link. With a `name`, whoever uses the link gets that name."""
         self._forget()
         token = secrets.token_urlsafe(32)
         person = person_name(name) if name else ""
@@ -98,13 +98,15 @@ class Logins:
         return token
 
     def forget_links(self) -> None:
-        """Make all links so far invalid."""
         self._links.clear()
 
     def open(self, token: str, name: str) -> tuple[Session, str, str]:
-        """Use up a link. Returns a new session and its two halves, cookie and key, for the browser
-        only. The name is the link's, if the link has one. Raises InvalidCall: the link was used, is
-        too old or never existed; or the name is not valid, and the link stays usable."""
+        """Log a person in with the secret of a link, which cannot be used again. Returns the new
+        session, its cookie and its key. `name` counts only if the link has no name of its own.
+
+        Raises InvalidCall if the link was used before, is too old or never existed. Also if the name
+        is not valid; then the link can still be used.
+        """
         self._forget()
         link = self._links.get(hashed(token))
         if link is None:
@@ -120,16 +122,15 @@ class Logins:
         return session, cookie, key
 
     def find(self, cookie: str, key: str) -> Session | None:
-        """The session that both halves belong to; None if there is none or it has ended."""
+        """The session with this cookie and this key; None if there is none or it has ended."""
         session = self._sessions.get(hashed(cookie) + hashed(key))
         return session if session and self.lasts(session) else None
 
     def lasts(self, session: Session) -> bool:
-        """Whether the session was not closed and is not too old."""
+        """Whether the session is still open."""
         return session._halves in self._sessions and self._clock() < session.ends_at
 
     def close(self, session: Session) -> None:
-        """End the session."""
         self._sessions.pop(session._halves, None)
 
     def _forget(self) -> None:
@@ -139,7 +140,8 @@ class Logins:
 
 
 def person_name(text: str) -> str:
-    """A person's name for the record. Raises InvalidCall: it is empty, long or not all visible."""
+    """A person's name as the journal records it. Raises InvalidCall if it is empty, too long, or has
+    characters that cannot be seen."""
     name = text.strip()
     if not name or len(name) > MAX_NAME_CHARS or escaped(name) != name:
         raise InvalidCall(
@@ -149,7 +151,7 @@ def person_name(text: str) -> str:
 
 
 class Page:
-    """The page, at `PATH` and below; `own_login` of the guard's settings must name `PATH`."""
+    """The page, at `PATH` and below. `GuardSettings.own_login` must name `PATH`."""
 
     def __init__(self, toolkit: ActiveRoomsToolkit, settings: PageSettings | None = None) -> None:
         self._gate = toolkit.gate
@@ -174,14 +176,14 @@ class Page:
         self.entry = Entry(routes, self._feed.running)
 
     def login_link(self, base_url: str, name: str = "") -> str:
-        """A link that logs one person in, once. Its secret is after the "#", which browsers do not
-        send and logs do not hold. Without a `name`, people enter their own."""
+        """A link that logs one person in, once. Without a `name`, they enter their own. Its secret is
+        after the "#": a browser does not send that part, so no log holds it."""
         person = f"&name={quote(person_name(name), safe='')}" if name else ""
         return f"{base_url.rstrip('/')}{PATH}#login={self._logins.link(name)}{person}"
 
     def new_links(self, base_url: str, people: Sequence[str]) -> dict[str, str]:
-        """By name, a `login_link` for each of these people; without people one under "", for
-        anybody. All earlier links become invalid."""
+        """A `login_link` for each of these people, by name. If there are none, one link without a
+        name. All earlier links become invalid."""
         self._logins.forget_links()
         return {name: self.login_link(base_url, name) for name in people or ("",)}
 
@@ -224,7 +226,7 @@ class Page:
     async def _news(self, request: Request, who: Session) -> dict[str, Any]:
         seen = request.query_params.get("seen", "")
         told = await self._feed.news(seen, lambda: self._logins.lasts(who))
-        return {"name": self._session(request).name, **told}  # raises if it has ended meanwhile
+        return {"name": self._session(request).name, **told}  # raises if the session has ended
 
     async def _people(self, request: Request, _: Session) -> dict[str, Any]:
         room, find = (request.query_params.get(name, "") for name in ("room", "find"))
@@ -232,7 +234,7 @@ class Page:
 
     async def _action(self, request: Request, _: Session) -> dict[str, Any]:
         action, events, newest = await show(self._gate, request.path_params["action_id"].lower())
-        # A row of the journal also opens as a question.
+        # People can open a waiting action from the journal: that also shows its question.
         seen = any(event.kind == "asked" and event.way == WAY for event in events)
         if action.state == "proposed" and not seen:
             await self._gate.asked(action, WAY)
@@ -281,7 +283,8 @@ def _route(
     work: Callable[..., Awaitable[_Answer]],
     session: Callable[[Request], Session] | None = None,
 ) -> Route:
-    """`session`: finds a request's session, if `work` answers only people who are logged in."""
+    """A route that `work` answers. `session` finds the session of a request; it is given if `work`
+    is only for people who are logged in."""
 
     async def serve(request: Request) -> Response:
         try:
@@ -293,19 +296,20 @@ def _route(
         return response
 
     route = Route(PATH + path, serve)
-    route.methods = {method}  # without HEAD, which would record a question as shown
+    route.methods = {method}  # no HEAD: it would record that a question was shown
     return route
 
 
 def _cookie_name(request: Request) -> str:
-    """The cookie's name, with the port: cookies are shared between ports, so two servers on one
-    host would log each other's people out."""
+    """The cookie's name. It has the port in it, since browsers share cookies between ports: two
+    servers on one host would log each other's people out."""
     port = request.url.port
     return f"hms_approvals_{port}" if port else "hms_approvals"
 
 
 async def _sent(request: Request) -> dict[str, Any]:
-    """The JSON that a script of this origin sent. (The guard has compared Origin.)"""
+    """The JSON of a request from a script of this origin. Raises `Refused` if it comes from
+    elsewhere. (The guard has compared Origin before.)"""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if not request.headers.get("origin") or site != "same-origin":
         raise Refused(403, "origin", "Only the page itself may send this.")
