@@ -155,6 +155,8 @@ MORE_PAGES: list[tuple[str, object]] = [
     *(("nextPageUrl", "/x"), ("continuationToken", "x"), ("LastEvaluatedKey", {"id": 1})),
     *(("has_more_peers", True), ("moreResultsAvailable", True), ("peersTruncated", 1)),
     *(("resultCount", 15), ("userTotal", 15), ("@odata.count", 15), ("hits", {"total": 15})),
+    *((name, 15) for name in ("full_count", "total_rows", "connected_peers", "totalHits")),
+    *(("result_info", {"total_count": 15}), ("response_metadata", {"next_cursor": "x"})),
     *(("NextMarker", "x"), ("_scroll_id", "x"), ("timed_out", True), ("partialResults", True)),
 ]
 ODD_ROSTERS: dict[str, object] = {
@@ -334,7 +336,15 @@ def test_a_field_of_tomorrow_reaches_the_caller() -> None:
         "recording": {"count": 3},
     }
     session: dict[str, Any] = {"id": "s", "peers": [A], "peer_count": 1, "active": True}
-    for unset in (None, "", "0001-01-01T00:00:00Z"):
+    null_time = {"Time": "0001-01-01T00:00:00Z", "Valid": False}
+    for unset in (
+        None,
+        "",
+        "0001-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        -62135596800,
+        null_time,
+    ):
         session |= {"ended_at": unset, "state": "running", "closed": False}
         assert room({"id": ROOM, "session": session}).session.peers == (A,)
     assert room({"id": ROOM, "session": session, **tomorrow}).model_dump()["code"] == "abc-defg-hij"
@@ -393,6 +403,8 @@ def test_a_room_that_is_another_or_does_not_say_who_is_in_it_is_refused() -> Non
         {"id": ROOM, "session": {"id": "s", "peers": [A], "room_id": "0" * 24}},
         {"id": ROOM, "session": "active"},
         {"id": ROOM, "session": {"id": "s", "peers": {"host": [A]}}},
+        {"id": ROOM, "session": {"id": "s", "peers": {"host": {A: {}}}}},
+        {"id": ROOM, "session": {"id": "s", "peers": {"count": 2}}},
         {"id": ROOM, "session": {"id": "s", "peers": [A]}, "peerCount": 2},
         {"id": ROOM, "session": {"id": "s", "peers": [A], "Peers": [A, B]}},
         {"id": ROOM, "session": {"id": "s", "peers": [A]}, "Session": None},
@@ -476,6 +488,64 @@ def test_an_error_under_a_success_may_have_been_executed(status: int, body: obje
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            {"message": said}
+            for said in ("peer not found", "Forbidden", "Missing Authentication Token", "x")
+        ),
+        *({"message": said} for said in ("The message was not sent", "0 messages sent", ["sent"])),
+        *(
+            {"message": said}
+            for said in ("Too many messages sent", "unsuccessful", "couldn't be sent")
+        ),
+        *({"status": said} for said in ("NOT_ACTIVE", "throttled", "pending_approval", "skipped")),
+        *(
+            {name: "peer not found"}
+            for name in ("reason", "msg", "description", "problem", "warning")
+        ),
+        *({"executed": False}, {"ret": -1}, {"code": "E404"}, {"data": {"peers": {}}}),
+        *(
+            {"code": "peer.not_found", "message": "x"},
+            {"message": "message sent", "failed_peers": [A]},
+        ),
+    ],
+)
+def test_a_body_that_does_not_say_that_it_was_accepted_may_have_been_executed(body: object) -> None:
+    with pytest.raises(BadResponse) as caught:
+        end(body)
+    assert caught.value.executed == "maybe"
+
+
+def test_a_request_may_be_accepted_in_other_words() -> None:
+    for said in ("Message sent.", "OK", "queued", "Success", "2 peers removed", "session ended"):
+        assert end({"message": said}).message == said
+    for more in ({"ok": True}, {"status": "accepted"}, {"success": "true", "message": "x"}):
+        assert end(more).model_extra
+    assert end({"code": 200, "message": "in Ordnung"}).message == "in Ordnung"
+
+
+def test_a_list_of_something_else_than_peers_is_no_empty_roster() -> None:
+    ann = {A: {"id": A}}
+    inside: list[object] = [ann, [{"id": A}], {"items": []}]
+    others: list[object] = [
+        *({name: ann} for name in ("peers", "data", "host")),
+        *([i] for i in inside),
+    ]
+    others += [[A, B], {"host": [{"id": A}]}, [[A, {"id": A}]], {"edges": [{"node": {"id": A}}]}]
+    for other in others:
+        with pytest.raises(BadResponse, match="its list has no peers"):
+            roster({"peers": other})
+
+
+def test_an_answer_from_a_cache_is_not_the_room_now() -> None:
+    for call in (lambda c: c.list_peers(ROOM), lambda c: c.retrieve_active_room(ROOM)):
+        with pytest.raises(BadResponse, match="from the cache of a proxy"):
+            answered(call, {"peers": {}, "id": ROOM, "session": {"id": "s", "peers": []}}, age="9")
+    assert answered(lambda c: c.list_peers(ROOM), {"peers": {}}, age="0") == ()
+
+
+@pytest.mark.parametrize(
     "head", [("grpc-status", "14"), ("content-type", "application/problem+json")]
 )
 def test_a_head_of_an_error_under_a_success_may_have_been_executed(head: tuple[str, str]) -> None:
@@ -497,7 +567,13 @@ def test_an_acknowledgement_of_what_another_peer_was_sent_is_none(said: Any) -> 
 
 def test_a_word_that_only_resembles_an_error_is_none() -> None:
     for said in (
-        {"default": "x", "error_code": 0, "errors": [], "error_message": "", "error_count": 2},
+        {
+            "message": "message sent",
+            "default": "x",
+            "error_code": 0,
+            "errors": [],
+            "error_count": 2,
+        },
         {"status": "200 OK", "code": "201", "meta": {"code": 200, "errors": None}},
         {"message": "session is ending", "room": {"id": ROOM}, "peer": None},
     ):

@@ -94,6 +94,8 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
     headers = answer.headers
     if headers.get("content-range") or _NEXT_PAGE.search(headers.get("link") or ""):
         raise Unusable(wire.CONTRADICTS, PAGE)
+    if (headers.get("age") or "0") != "0" and read is not read_done:
+        raise Unusable(wire.CUT_OFF, "it is an old answer, from the cache of a proxy")
     kind = headers.get("content-type") or ""
     if (headers.get("grpc-status") or "0") != "0" or "problem+" in kind:
         raise Unusable(wire.CONTRADICTS, "its status is a success, but its head is an error's")

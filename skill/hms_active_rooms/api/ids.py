@@ -49,11 +49,15 @@ def _parsed(value: object, shape: re.Pattern[str], told: str, rest: str = "") ->
     raise InvalidCall(f"{shown(value)} is not {told}.")
 
 
+def is_peer_id(text: str) -> bool:
+    """Whether this is a full peer id, in upper or lower case."""
+    return bool(_PEER_ID.fullmatch(text))
+
+
 def normal_id(given: object) -> object:
     """An id from the API, a room or peer id in lower case; any other value unchanged."""
-    if isinstance(given, str) and (_PEER_ID.fullmatch(given) or _ROOM_ID.fullmatch(given)):
-        return given.lower()
-    return given
+    is_id = isinstance(given, str) and (is_peer_id(given) or _ROOM_ID.fullmatch(given))
+    return str(given).lower() if is_id else given
 
 
 def shown(value: object) -> str:

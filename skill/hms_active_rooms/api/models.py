@@ -23,7 +23,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from hms_active_rooms.api.ids import normal_id
+from hms_active_rooms.api.ids import is_peer_id, normal_id
 
 
 def parse_timestamp(text: str) -> datetime | None:
@@ -77,7 +77,7 @@ def _ids(value: object) -> object:
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
-        grouped = any(isinstance(entry, list) for entry in value.values())
+        grouped = not all(map(is_peer_id, value))
         if grouped or any(own and normal_id(own) != normal_id(key) for key, own in given):
             return value
         value = list(value)

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from hms_active_rooms.api.ids import normal_id, parse_peer_id
+from hms_active_rooms.api.ids import is_peer_id, normal_id, parse_peer_id
 from hms_active_rooms.api.models import (
     STRINGS_ONLY,
     Acknowledgement,
@@ -53,8 +53,8 @@ _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
 # Names of fields that say a list has further pages, without case and separators. By the general
 # page of the docs a list has `limit` and `last`.
-_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "links"} | {
-    *("cursor", "cursors", "hits")
+_PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "metadata", "links"} | {
+    *("cursor", "cursors", "hits", "resultinfo", "responsemetadata")
 }
 _MORE: Final = re.compile(
     r"(has)?more(peers|pages|items|results)?(available)?|continuation(token)?|lastevaluatedkey"
@@ -64,9 +64,11 @@ _MORE: Final = re.compile(
 _MARKS: Final = {"limit", "last", "start", "offset", "skip", "after"} | {
     *("cursor", "endcursor", "pagetoken", "marker")
 }
-_THING: Final = "(peer|record|item|element|result|participant|user|member|connection)"
+_THING: Final = (
+    "(peer|record|item|element|result|participant|user|member|connection|row|entrie|hit)"
+)
 _TOTALS: Final = re.compile(
-    r"(?!number$)(?=.)(odata)?(total|num|number)?(of)?"
+    r"(?!number$)(?=.)(odata|full|grand)?(total|num|number|active|connected)?(of)?"
     rf"({_THING}s|{_THING}(?=count|total))?(count|total)?"
 )
 _PAGES: Final = {"pages", "totalpages", "pagecount", "lastpage"}
@@ -76,7 +78,7 @@ _WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 # webhooks, without case and separators.
 _ERROR: Final = re.compile(
     r"(is|has)?(error|err|exception|fault|failure|failed|rejected|denied|refused)s?"
-    r"(code|message|msg|type|status|details?|description|text|reason|name)?|errno"
+    r"(code|message|msg|type|status|details?|description|text|reason|name|peers|ids)?|errno"
 )
 _STATUS: Final = re.compile(r"(http|response|result)?(status|code|statuscode)")
 _ENVELOPE: Final = {"status", "code", "response", "result", "meta", "data"}
@@ -89,11 +91,18 @@ _DONE: Final = ("success", "ok", "succeeded", "accepted", "acknowledged")
 _STATUS_LINE: Final = re.compile(r"(\d{3}) .*")
 _OVER: Final = re.compile(r"(is)?(ended|closed|finished|terminated)(at|on)?")
 _OVER_WORD: Final = {"ended", "closed", "finished", "terminated", "completed", "inactive"}
+# A time that is not set: Go writes the year 1, as a text, as seconds or in {"Valid": false}.
+_UNSET: Final = re.compile(r"0000-|0001-|1970-|-|{")
 _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 
-_READ: Final = {"peers", "session", "tracks"}
-"""Fields in the answer to a read. An acknowledgement with one of these must have a message too."""
-
+# Words of an acknowledgement, those of the docs first, and words with which none is meant.
+_ACCEPTED: Final = re.compile(
+    r"\b(sent|submitted|ending|ok|okay|done|accepted|queued|scheduled|success(ful(ly)?)?|succeeded"
+    r"|removed|ended|delivered|completed|processed|acknowledged)\b"
+)
+_NOT_ACCEPTED: Final = re.compile(
+    r"\b(no|not|none|nothing|never|zero|0|too|un\w+|cannot|could|must)\b|n.t\b|error|fail|invalid"
+)
 
 _DOCUMENTED: Final = {
     field
@@ -135,14 +144,13 @@ def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
 
 
 def _is_over(found: Fields) -> bool:
-    """Whether a room or session says that it is not active, or that it ended. Go writes a time that
-    is not set as one of the year 1."""
+    """Whether a room or session says that it is not active, or that it ended."""
     said = _named(found)
     return (
         False in (_means(said.get("active")), _means(said.get("isactive")))
         or bool(_OVER_WORD & {str(said.get(name)).lower() for name in ("status", "state")})
         or any(
-            _means(value) and not str(value).startswith("0001-")
+            _means(value) and not _UNSET.match(str(value))
             for name, value in said.items()
             if _OVER.fullmatch(name)
         )
@@ -155,12 +163,17 @@ def read_peer(body: bytes, asked: Mapping[str, str]) -> PeerDetails:
 
 
 def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
-    """An acknowledgement, also from an empty body or `null`. Raises Unusable for other answers."""
+    """An acknowledgement, also from an empty body, `null` or {}. Raises Unusable for other answers:
+    a refusal may have any form, so the body has to say that the request was accepted."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
-    if not found.get("message") and _READ & found.keys():
-        raise _contradicts("it answers another request")
-    if not found.get("message") and found.get("detail"):  # as in problem details
-        raise _contradicts(f"it says: {quoted(str(found['detail']), 100)}")
+    said = _named(found)
+    texts = [text for n in ("message", *_SAID) if isinstance(text := said.get(n), str)]
+    words = [text.lower().replace("_", " ") for text in texts]
+    accepted = any(map(_ACCEPTED.search, words)) or any(_means(said.get(name)) for name in _DONE)
+    accepted = accepted or any(200 <= (_status(said.get(n)) or 0) < 300 for n in ("code", "status"))
+    if found and (not accepted or any(map(_NOT_ACCEPTED.search, words))):
+        why = f": {quoted(texts[0], 100)}" if texts else ""
+        raise _contradicts(f"it does not say that the request was accepted{why}")
     return _model(Acknowledgement, found)
 
 
@@ -232,6 +245,8 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
         raise _contradicts("it has no list of peers")
     read = [(key, _peer(key, entry, asked)) for key, entry in entries]
     peers = Peers(peer for _, peer in read if peer)
+    if entries and not peers and not any(map(is_peer_id, dict(entries))):
+        raise _contradicts("its list has no peers")  # but groups, pages or another list
     peers.unreadable = tuple(str(normal_id(key)) for key, peer in read if not peer)
     if len({peer.id for peer in peers}) < len(peers):
         raise _contradicts("it lists a peer twice")

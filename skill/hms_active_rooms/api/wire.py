@@ -108,6 +108,7 @@ class Request:
         return {
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
+            "Cache-Control": "no-cache",
             "User-Agent": f"hms-active-rooms/{__version__}",
             "Authorization": f"Bearer {token.get_secret_value()}",
             **({} if self.body is None else {"Content-Type": "application/json"}),
