@@ -38,7 +38,7 @@ same thread and session."""
 
 @dataclass(frozen=True)
 class Approve:
-    """Run exactly what was shown. `digest` is the one of the `ApprovalRequest`."""
+    """Run exactly what was shown. `digest` repeats the one of the `ApprovalRequest`."""
 
     digest: str
     by: str = ""
@@ -79,7 +79,8 @@ class BadAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Refuse:
-    """In place of an answer: nobody can decide. The action is rejected; the model gets `reason`."""
+    """In place of an answer, if nobody can decide: the action is rejected, and the model is told
+    the `reason`."""
 
     reason: str
 
@@ -138,7 +139,7 @@ def _reason(given: object) -> object:
 
 
 ReasonText = Annotated[str, BeforeValidator(_reason)]
-"""Why a person says no. The no counts also if this is null, too long or holds half a character."""
+"""Why a person says no. The no counts even if this is null, too long or no valid Unicode."""
 
 
 class _Answer(BaseModel):
@@ -154,7 +155,7 @@ class ApproveAnswer(_Answer):
 
 
 class RejectAnswer(_Answer):
-    """`{"type": "reject", "message": ...}`. It may leave the digest out: no is always safe."""
+    """`{"type": "reject", "message": ...}`. It needs no digest, since a no is always safe."""
 
     type: Literal["reject"]
     message: ReasonText = Field(default="", max_length=_MAX_REASON_CHARS)
@@ -162,8 +163,6 @@ class RejectAnswer(_Answer):
 
 
 class EditedAction(_Answer):
-    """The call with other words."""
-
     name: str
     args: dict[str, object]
 
@@ -182,7 +181,7 @@ _SCHEMA = json.dumps(_ANSWER.json_schema())
 
 
 def answer_schema(digest: str) -> dict[str, Any]:
-    """The JSON schema of the answers to one request: it accepts only this digest."""
+    """The JSON schema of the answers to one request. It accepts no digest but this one."""
     schema: dict[str, Any] = json.loads(_SCHEMA)
     only = {"const": digest}
     for name in ("ApproveAnswer", "EditAnswer"):
@@ -228,8 +227,8 @@ _LATE = "It did not count: decided before, or too late."
 class Decided:
     """What became of a decision."""
 
-    counted: bool  # False: it came second or too late, or was no valid answer
-    action: Action  # the row now; after an edit the row with the new words
+    counted: bool  # False if it came second or too late, or was no valid answer
+    action: Action  # the action as it is now; after an edit, the one with the new words
     newest: Action  # the newest revision of the same call
     problem: str = ""  # why the answer was not valid for this question; "" if it was
 
@@ -243,7 +242,7 @@ def record_decision(
     way: Way,
     rooms: Collection[str] | None = None,
 ) -> Decided:
-    """`Gate.decide`, inside a transaction."""
+    """What `Gate.decide` does, inside a transaction of the caller."""
     row = tx.get(action_id)
     if row is None or (rooms is not None and row.room_id not in rooms):
         # The same error for both, so that callers learn nothing about rooms that are not theirs.
@@ -292,15 +291,15 @@ def _did_not_count(
 
 
 def _reject(tx: Writing, row: Action, reason: str, by: str, way: Way) -> Decided:
-    # A row and the row with its edited words are one question: a no to either rejects the newest.
+    # An edit makes a new action, but the question stays one: a no to either rejects the newest.
     while (edited := tx.edited_into(row.id)) is not None:
         row = edited
     counts = row.state == "proposed" or (row.state == "approved" and records.by_person(way))
     if counts:
         reason = storable(reason)[:_MAX_REASON_CHARS]
         row = tx.move(row, "rejected", by=by, way=way, reason=reason)
-    # A person's no also ends what was allowed for the session, even if it is too late for this row.
-    # The gate's own refusals do not.
+    # A person's no also ends what was allowed for the session, even if it comes too late for this
+    # action. The gate's own refusals do not.
     if records.by_person(way):
         tx.revoke_grants(row.thread, by=by, way=way)
     return Decided(True, row, row) if counts else _did_not_count(tx, row, by, way)
@@ -327,7 +326,8 @@ def _edit(tx: Writing, row: Action, edit: Edit, by: str, way: Way) -> Decided:
 
 
 def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float | None) -> Action:
-    """The next revision of the call of `row`. It expires in `ttl_s` seconds; None: with `row`."""
+    """A new action: the next revision of the call of `row`. It expires after `ttl_s` seconds; if
+    that is None, at the same time as `row`."""
     kept = ("call_key", "thread", "requester", "gate", "content")
     return Action(
         id=action_id(row.call_key, row.revision + 1),
@@ -343,8 +343,8 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
-    """The row that a person approved "for the rest of this session" and that covers `action` too:
-    the same call with other words, asked in the same conversation by the same process; or None."""
+    """The earlier action, if any, whose approval "for the rest of this session" covers `action`
+    too: both are one call with different words, made in the same conversation and process."""
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
     rows = tx.grants(action.thread, since) if action.gate == "soft" else []
     return next((row for row in rows if _covers(row, action, policy)), None)

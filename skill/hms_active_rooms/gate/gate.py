@@ -2,12 +2,15 @@
 
 Threat: the model, the texts that peers wrote, and every way in which a program can run again.
 Invariant: `run` sends only what a person approved (or the policy lets run unasked), as it was
-shown. The journal's row decides that, never an argument, a graph state or a resume value.
+shown. The journal's record decides that, never an argument, a graph state or a resume value.
 
-    propose  -> a row: proposed, or approved by a grant or the policy, or rejected
-    decide   -> approved | rejected | expired, for exactly the question that was shown
-    run      -> reads the room again, claims, sends, looks; or makes a new revision to ask about
-    drive    -> calls these in turn until the action has ended; the caller brings how to ask
+    propose  records a call as an action: `proposed`; or `approved` at once, by the policy or by an
+             earlier yes "for the rest of this session" (a grant); or `rejected`
+    decide   records a decision on exactly the question that was shown
+    run      reads the room again, claims the action (moves it to `sent`, which only one caller
+             can), sends the request, and looks in the room for its effect; if the room is not as
+             shown, it makes a new revision of the action to ask about
+    drive    calls these in turn until the action has ended; the caller passes how to ask
 """
 
 from __future__ import annotations
@@ -42,19 +45,19 @@ if TYPE_CHECKING:
     from hms_active_rooms.gate.journal.store import Writing
 
 Ask = Callable[[ApprovalRequest], Awaitable[object]]
-"""Shows a person a question and returns the answer. None: nobody answered, nothing is decided.
-`Refuse`: nobody can be asked, and the action is rejected."""
+"""Shows a person a question and returns the answer. It returns None if nobody answered; then
+nothing is decided. It returns `Refuse` if nobody can be asked; then the action is rejected."""
 
 AskAll = Callable[[Sequence[ApprovalRequest]], Awaitable[Sequence[object] | None]]
-"""As `Ask`, for several questions at once: returns one answer for each, or None."""
+"""Like `Ask`, for several questions at once: returns one answer for each, or None."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a look at the room means for an approved row. `room` is None if nothing can be sent: the
-    policy refuses, or the session is over."""
+class _Reread:
+    """The room, read again before an approved action is sent, and what its changes mean. `room` is
+    None if nothing can be sent: the policy refuses, or the session is over."""
 
     at: datetime
     change: Drift
@@ -62,12 +65,14 @@ class _Look:
 
 
 _Claim = tuple[bool, Action | None]
-"""Whether this caller is to send the row, and the row as it is now. None in place of the row: read
-the room again first, since the last look is too old or another destructive request is under way."""
+"""Whether this caller has claimed the action and must send it, and the action as it is now. None in
+place of the action: the caller must read the room again first, since the last read is too old or
+another destructive request is under way."""
 
 
 HELD = "held"
-"""Event: the action is approved but cannot be sent for now; whoever asked is told why."""
+"""Kind of event: the action is held back. It stays approved but cannot be sent for now (too many
+actions in this minute, or the room cannot be read), and whoever made the call is told so."""
 
 _BROKEN_BEFORE: Final = (
     "The same call was made before, and its record is broken: whether it was sent is not known."
@@ -78,14 +83,14 @@ ANOTHER_ASKS = "one call at a time can ask here; another one is asking. Call aga
 
 _POLL_S = 0.2
 
-_LOOK_LASTS = timedelta(seconds=10)
-"""An older look at the room (a read or a lock took long) is repeated before the claim."""
+_REREAD_LASTS = timedelta(seconds=10)
+"""If the room was read longer ago than this, it is read once more before the claim."""
 
 _LONGEST_LEASE = timedelta(hours=2)
-"""Longer than the lease of any worker."""
+"""Longer than any lease. (A lease is the time for which a worker may be sending an action.)"""
 
-_SLOW_LOOKS: Final = 3
-"""After this many looks that were too old, `run` raises TimedOut."""
+_SLOW_REREADS: Final = 3
+"""After this many reads of the room that were too old by the claim, `run` raises TimedOut."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
 """Errors of calls that are rejected when they are proposed; the journal records them."""
@@ -156,19 +161,15 @@ class Gate:
         return Room.read(room, peers)
 
     async def get(self, action_id: str) -> Action:
-        """The row with this id, as it is now.
-
-        Raises:
-            InvalidCall: there is no row with this id.
-        """
+        """The action with this id, as it is now. Raises InvalidCall if there is none."""
         return _there(await asyncio.to_thread(self.journal.get, action_id))
 
     async def find(self, call: StateChange, origin: Origin) -> Action | None:
-        """The newest row of this call made at this place, or None."""
+        """The newest action of this call with this origin, or None."""
         return await asyncio.to_thread(self.journal.latest, records.call_key(call, origin))
 
     async def latest(self, action_id: str) -> Action:
-        """The newest revision of the call that the row with this id belongs to; raises as `get`."""
+        """The newest revision of the action with this id. Raises InvalidCall if there is none."""
         return _there(await asyncio.to_thread(self.journal.newest, action_id))
 
     # --- propose ---------------------------------------------------------------------------
@@ -184,17 +185,16 @@ class Gate:
         always_ask: bool = False,
         sent: Action | None = None,
     ) -> Action:
-        """The row for this call made at this place: the existing one, or else a new one.
+        """Record a call as an action. If it is on record with this origin, return that action.
 
         Args:
             call: what to do.
             origin: where the call was made.
-            is_new: the caller has already looked and found no row for the call.
-            shown: the way by which the caller shows the question right away; recorded with a new
-                row.
+            is_new: the caller knows that the call is not on record.
+            shown: how the caller will show the question right away; this is recorded, too.
             place: the place of a graph where the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: a sent row of the same call by another requester; the question tells of it.
+            sent: the same call by another requester, which was sent; the question tells of it.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
@@ -242,8 +242,8 @@ class Gate:
         may_run_unasked: bool,
         sent: Action | None = None,
     ) -> Action:
-        """Insert the row, or return the one that stands for this call already: a row that another
-        caller has just inserted, or an earlier row of the same call, approved and held back."""
+        """Insert the action, or return the one to use in its place: one that another caller has
+        just inserted for this call, or an earlier one of the call that was held back (`HELD`)."""
         with self.journal.write() as tx:
             found, before = tx.latest(action.call_key), None
             if found is None:
@@ -259,7 +259,7 @@ class Gate:
                     tx.note(action.id, records.CALLED_AGAIN, **said, runs=before.id)
                     tx.note(before.id, records.CALLED_AGAIN, **said, call_key=action.call_key)
                     return before
-                # Tell of the newest row that was sent, even if the call was asked again since.
+                # Tell of the newest action that was sent, even if the call was made again since.
                 sent = sent or (before if before.sent_at else tx.same_call(action, sent=True))
             if sent is not None and not action.note:
                 action = replace(action, note=sent_before(sent, tx.now()))
@@ -287,7 +287,7 @@ class Gate:
     # --- ask and decide --------------------------------------------------------------------
 
     def request(self, action: Action, problem: str = "") -> ApprovalRequest:
-        """The question about this row, the same for every way of asking."""
+        """The question about this action, the same for every way of asking."""
         return ApprovalRequest(
             action_id=action.id,
             tool=action.tool,
@@ -303,7 +303,7 @@ class Gate:
         )
 
     async def asked(self, action: Action, way: Way) -> None:
-        """Record that a person was shown this row."""
+        """Record that a person was shown the question about this action."""
         note = self.journal.note
         await asyncio.to_thread(note, action.id, "asked", way=way, digest=action.digest)
 
@@ -319,7 +319,7 @@ class Gate:
         """Record a decision about an action. Every way in uses this to approve, reject or edit.
 
         Args:
-            action_id: the row that was shown.
+            action_id: the action that was shown.
             answer: a `Decision`, a plain dict that matches an answer model of `gate.approval`, or a
                 `Refuse`.
             by: who decides, unless the answer names somebody.
@@ -328,7 +328,7 @@ class Gate:
 
         Raises:
             InvalidCall: there is no such action.
-            BrokenRecord: the row contradicts its events.
+            BrokenRecord: the record of the action is broken.
         """
         return await sending.write_in_thread(
             self.journal,
@@ -338,7 +338,8 @@ class Gate:
     async def drive(
         self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
     ) -> Action:
-        """`drive_all` for one action. `shown`: it is on record as shown. Raises what `run` does."""
+        """`drive_all` for one action; raises what `run` raises. `shown`: the journal already has
+        that the question was shown."""
 
         async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
             answer = await ask(requests[0])
@@ -364,15 +365,17 @@ class Gate:
         Ask again if the room changed or an answer was not valid.
 
         Args:
-            actions: the rows.
+            actions: as they were proposed.
             ask: shows a person all open questions at once, and returns one answer for each.
             by: who answers, unless the answer names somebody.
             way: how they are asked.
-            on_record: ids of rows already recorded as shown; None: `ask` records that.
+            on_record: ids of actions that the journal already has as shown; None if `ask` itself
+                records what it shows.
             problems: by action id, why the last answer did not count.
 
         Returns:
-            For each its newest row (`proposed` if nobody answered), or the error that stopped it.
+            For each action its newest revision, or the error that stopped it. The revision is still
+            `proposed` if nobody answered.
         """
         ended: list[Action | ActiveRoomsError] = [*actions]
         problems = dict(problems or {})
@@ -402,7 +405,7 @@ class Gate:
                 ended = [newest if getattr(e, "id", "") == action.id else e for e in ended]
 
     async def _driven(self, action: Action | ActiveRoomsError) -> Action | ActiveRoomsError:
-        """Run an action that has not ended: its newest row, or the error that stopped it."""
+        """`run` the action, unless it has ended; return an error that stops it, do not raise it."""
         if isinstance(action, ActiveRoomsError) or action.state in records.FINAL:
             return action
         try:
@@ -420,7 +423,7 @@ class Gate:
             reason: told to the model.
 
         Returns:
-            The rows that were taken back. A row with a broken record is left as it is, and logged.
+            The actions that were taken back. One with a broken record is skipped, and logged.
         """
 
         def take_back(tx: Writing) -> list[Action]:
@@ -437,18 +440,19 @@ class Gate:
     # --- run -------------------------------------------------------------------------------
 
     async def run(self, wanted: Action | str) -> Action:
-        """Send an approved row once, and return the row as it is then.
+        """Send an approved action once, and return it with its outcome.
 
-        A returned `proposed` row is a question to ask: what the person saw has changed. A row that
-        another worker sent is not sent again: wait for that worker, then look at the room.
+        If the room is not as the person saw it, nothing is sent, and a new revision is returned,
+        which is `proposed`: ask about it. If another worker has begun to send the action, this
+        waits for that worker, then looks at the room for the effect.
 
         Args:
-            wanted: the row, as just read or decided, or its id.
+            wanted: the action, as just read or decided, or its id.
 
         Raises:
-            InvalidCall: there is no row with this id.
-            PolicyRefusal: too many actions in this minute; still approved, nothing was executed.
-            ApiError: the room could not be read; still approved, nothing was executed.
+            InvalidCall: there is no action with this id.
+            PolicyRefusal: too many actions in this minute. Nothing was sent; it is still approved.
+            ApiError: the room could not be read. Nothing was sent; it is still approved.
             OutcomeUnknown: sending broke off; the request may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
@@ -465,15 +469,15 @@ class Gate:
                         f"The action {action.id} was sent. {error}"
                     ) from error
             try:
-                look = await self._look(action)
+                reread = await self._reread(action)
                 mine, row = await sending.run_to_its_end(
-                    self._claim, action, look, undo=self._give_back
+                    self._claim, action, reread, undo=self._give_back
                 )
-                if row is None and self.journal.now() - look.at > _LOOK_LASTS:
+                if row is None and self.journal.now() - reread.at > _REREAD_LASTS:
                     slow += 1
                     _not_too_often(slow)
             except (ApiError, PolicyRefusal) as error:
-                # The row stays approved; the same call, made again, runs it.
+                # The action stays approved. If the same call is made again, that runs it.
                 said: dict[str, Any] = {"by": this_worker(), "way": "claim", "reason": str(error)}
                 await asyncio.to_thread(self.journal.note, action.id, HELD, **said)
                 raise
@@ -485,40 +489,40 @@ class Gate:
                 action = row
                 continue
             else:
-                outcome = await self._sending(row, look.change, attempt).send()
+                outcome = await self._sending(row, reread.change, attempt).send()
                 if isinstance(outcome, Action):
                     return outcome
                 attempt += 1
                 await self._sleep(outcome)
             action = await self.get(action.id)
 
-    async def _look(self, action: Action) -> _Look:
+    async def _reread(self, action: Action) -> _Reread:
         at = self.journal.now()
         try:
             room = await self._read(action.room_id)
-            return _Look(at, drift(action, room, self.policy), room)
+            return _Reread(at, drift(action, room, self.policy), room)
         except PolicyRefusal as error:
-            return _Look(at, Drift("refused", str(error)))
+            return _Reread(at, Drift("refused", str(error)))
         except errors.NotActive:
-            return _Look(at, Drift("nothing_to_do", "The session is over."))
+            return _Reread(at, Drift("nothing_to_do", "The session is over."))
 
     def _sending(self, action: Action, change: Drift, attempt: int = 1) -> sending.Sending:
         return sending.Sending(
             self._client, self.journal, self.policy, self._sleep, action, change, attempt
         )
 
-    def _claim(self, action: Action, look: _Look) -> _Claim:
-        """Move an approved row to `sent`, with a lease for this caller. Only one caller succeeds.
+    def _claim(self, action: Action, reread: _Reread) -> _Claim:
+        """Move an approved action to `sent`, for this caller to send it. Only one caller succeeds.
 
         Raises:
-            PolicyRefusal: too many actions in this minute; the row stays as it is.
-            JournalError: call or impact are not those that were approved; or the commit may have
-                failed, and the row is given back.
+            PolicyRefusal: too many actions in this minute; the action stays as it is.
+            JournalError: the call or the impact is not what was approved. Or the commit may have
+                failed; then the claim is undone.
         """
         claim: _Claim = (False, None)
         try:
             with self.journal.write() as tx:
-                claim = self._claimed(tx, action, look)
+                claim = self._claimed(tx, action, reread)
         except errors.JournalError:
             self._give_back(claim)
             raise
@@ -531,9 +535,9 @@ class Gate:
             with suppress(ActiveRoomsError):
                 sending.give_back(self.journal, row, "the claim was not used")
 
-    def _claimed(self, tx: Writing, action: Action, look: _Look) -> _Claim:
-        """The checks of `_claim`, in its transaction. A row that passes all moves to `sent`."""
-        change, room, policy = look.change, look.room, self.policy
+    def _claimed(self, tx: Writing, action: Action, reread: _Reread) -> _Claim:
+        """`_claim` inside its transaction: make all checks, then move the action to `sent`."""
+        change, room, policy = reread.change, reread.room, self.policy
         row = tx.get(action.id)
         if row is None:
             raise errors.JournalError("The action vanished from the journal.")
@@ -560,7 +564,7 @@ class Gate:
             again = again or "What was allowed for the session is not allowed any more."
         if again:
             return False, self._ask_again(tx, row, again, room)
-        if tx.now() - look.at > _LOOK_LASTS:
+        if tx.now() - reread.at > _REREAD_LASTS:
             return False, None
         _check_rate(tx, row, policy)
         if row.call.hits_on_arrival(row.shown) and tx.has_rival(action):
@@ -586,7 +590,8 @@ class Gate:
         return tx.insert(successor)
 
     async def _settle(self, action: Action) -> Action:
-        """Wait while a worker may be sending the row; then make it `unknown`, and read the room."""
+        """Wait while a worker may be sending the action. If the worker stopped without an outcome,
+        make it `unknown`. Then look at the room for the effect of an `unknown` action."""
         while action.state == "sent":
             if self._may_be_sending(action):
                 await self._sleep(_POLL_S)
@@ -603,7 +608,7 @@ class Gate:
         at rooms that the policy allows.
 
         Returns:
-            The rows whose effect it looked for, as they are now. A row with a broken record is
+            The actions whose effect it looked for, as they are now. One with a broken record is
             skipped, and logged.
         """
         find, rooms, looked = self.journal.actions, self.policy.only_rooms, list[Action]()
@@ -636,7 +641,7 @@ class Gate:
 
 @contextmanager
 def skip_if_broken(action_id: str) -> Iterator[None]:
-    """For a block about one row: if its record is broken, log that and leave the row as it is."""
+    """If the block raises BrokenRecord about this action, log that and go on after the block."""
     try:
         yield
     except BrokenRecord as error:
@@ -650,9 +655,9 @@ def _there(action: Action | None) -> Action:
 
 
 def _not_too_often(slow: int) -> None:
-    if slow >= _SLOW_LOOKS:
+    if slow >= _SLOW_REREADS:
         raise errors.TimedOut(
-            f"Reading the room took longer than {_LOOK_LASTS.total_seconds():.0f} s, {slow} times: "
+            f"Reading the room took longer than {_REREAD_LASTS.total_seconds():.0f} s, {slow} times: "
             "who is in it when the request arrives cannot be known.",
             hint="It is still approved and was not sent. Try again when 100ms answers faster.",
         )
@@ -673,15 +678,15 @@ def _check_rate(tx: Writing, row: Action, policy: Policy) -> None:
 
 
 def _is_held_back(tx: Writing, row: Action) -> bool:
-    """Whether the row is approved and held back, so that the same call, made anew, runs it without
-    asking. Never rows of other programs (REST, MCP), for which `serve` has its own rules."""
+    """Whether the action is approved and held back (`HELD`). If so, the same call, made again,
+    runs it without asking. For calls of other programs (REST, MCP), `serve` has its own rules."""
     if row.state != "approved" or row.thread.startswith(records.OUTSIDE):
         return False
     return any(event.kind == HELD for event in tx.events(row.id))
 
 
 def drift(action: Action, room: Room, policy: Policy) -> Drift:
-    """What the changes in the room since the action was shown mean for it. Pure.
+    """What the changes in the room since the question was shown mean for the action.
 
     Raises:
         PolicyRefusal: somebody who would be affected is protected now, or too many people would be.
@@ -696,7 +701,7 @@ def drift(action: Action, room: Room, policy: Policy) -> Drift:
 
 
 def refused_again(action: Action) -> Action:
-    """Raise the stored refusal if the call was refused on the spot; otherwise return the row."""
+    """The action. If its call was refused when it was proposed, raise that error again instead."""
     if action.state == "rejected" and action.impact is None:
         known: dict[str, type[ActiveRoomsError]] = {error.code: error for error in REFUSED}
         raise known.get(action.result.error, errors.InvalidCall)(action.result.text)

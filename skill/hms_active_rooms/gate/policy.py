@@ -1,7 +1,7 @@
-"""What an agent may do at all, and what it may do unasked.
+"""What an agent may do at all, and what it may do without asking a person.
 
-The hints of a tool decide its gate. A policy from any source can let a soft-gated tool run unasked;
-a hard-gated one only code can, by the tool's name (`unattended`).
+A tool's hints decide its gate. With a "hard" gate, a person is always asked, unless code names the
+tool in `unattended`. With a "soft" gate, a policy file or a variable can also let it run unasked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CODE_ONLY: Final = "only Policy(unattended=...) in code can allow it"
 
 
 def gate_for(hints: Hints) -> Gate:
-    """The gate for a tool with these hints. (A tool without hints counts as destructive.)"""
+    """The gate for a tool with these hints. A tool without hints counts as destructive."""
     if hints.destructive:
         return "hard"
     return "none" if hints.read_only else "soft"
@@ -44,7 +44,7 @@ def gate_for(hints: Hints) -> Gate:
 def _texts(
     check: Callable[[str], str] = str, kind: Callable[[Iterable[str]], Collection[str]] = frozenset
 ) -> PlainValidator:
-    """A validator for lists of texts: applies `check` to each text; returns a `kind`."""
+    """A validator for lists of texts. It applies `check` to each text, and returns a `kind`."""
 
     def checked(given: object) -> Collection[str]:
         if isinstance(given, str):
@@ -78,7 +78,7 @@ def _soft_tool(name: str) -> str:
     return name
 
 
-# `Collection[str]`, so that a list or a set is the right type too.
+# `Collection[str]`, so that type checkers accept a list or a set.
 _Rooms = Annotated[Collection[str], _texts(_room, tuple)]
 _Names = Annotated[Collection[str], _texts()]
 _Tools = Annotated[Collection[str], _texts(_tool)]
@@ -132,7 +132,7 @@ class Policy(BaseModel):
         return given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values, all validated (pydantic's own method validates nothing)."""
+        """A copy with other values. All are validated; pydantic's own method validates nothing."""
         return self.model_validate({**dict(self), **(update or {})})
 
     @classmethod
@@ -180,7 +180,7 @@ class Policy(BaseModel):
 
     @property
     def only_rooms(self) -> tuple[str, ...] | None:
-        """The rooms the agent may touch; None: any room."""
+        """The rooms the agent may touch; None if it may touch any room."""
         return None if ANY_ROOM in self.rooms else tuple(self.rooms)
 
     def check_room(self, room_id: str) -> None:
@@ -192,8 +192,8 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """What protects this person, "role" or "user id"; "" if nothing does. Letter case,
-        character width and surrounding spaces do not matter."""
+        """Whether the policy protects this person by their "role" or their "user id"; "" if not at
+        all. Letter case, character width and surrounding spaces do not matter."""
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
         if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
@@ -214,10 +214,10 @@ _PLAIN: Final = {
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""What a variable's list may hold unquoted: what roles, user ids, room ids and tools consist of."""
+"""The lists that a variable may have without quotes; `_PLAIN` has two settings with more signs."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
-"""What `tomllib` raises; RecursionError for lists nested too deeply."""
+"""What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -241,7 +241,7 @@ def _list(variable: str, text: str, field: str) -> list[str]:
     else:
         with suppress(*_NOT_TOML):
             found = tomllib.loads(f"list = {text if text.startswith('[') else f'[{text}]'}")["list"]
-    # One that protects nobody would take away what the file protects.
+    # An empty list of protected names would take away what the policy file protects.
     if not isinstance(found, list) or (field in _PLAIN and not found):
         raise ConfigurationError(
             f"{variable} is {quoted(text, 100)}, which is no list of names.",

@@ -1,9 +1,10 @@
 """Sends a claimed action once, and looks at the room for its effect.
 
-The caller of `send` has just won the claim and holds a lease on the row. Before each further
-request `Sending` checks that this worker still holds the row. If the outcome is unclear, the row
-becomes `unknown` and the room is read, but the request is not repeated. If the request was surely
-not executed and a wait may help, the row is given back; after the wait the room is read again.
+This worker has just claimed the action: it moved it to `sent`, with a lease, which is the time in
+which no other worker takes it over. Before each further request, `Sending` checks that the claim
+still holds. If the outcome is unclear, the action becomes `unknown` and the room is read, but the
+request is not repeated. If the request was surely not executed and may succeed later, the claim is
+given back: the action becomes `approved` again, and the caller waits and starts anew.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
 LONGEST_WAIT_S: Final = 30.0
-"""If the server asks for a longer wait, the action fails and the person is told."""
+"""If the server asks for a longer wait, the action fails, and its outcome says so."""
 
 _BACKOFF: Final = Backoff()
 _FIRST_LOOK_S = 0.2
@@ -53,12 +54,13 @@ _ABORTS_THE_REST = (
     errors.ConnectionFailed,
     errors.TimedOut,
 )
-"""After one of these, nothing is sent for the remaining people: it would fail the same way."""
+"""After one of these errors nothing is sent for the remaining people: it would fail, too."""
 
 
 @dataclass
 class Sending:
-    """One claimed action. Its `call` has the request, the look at the room and the words."""
+    """Sends one claimed action. The tool's own part (what to request, how the room shows the
+    effect, the words of the outcome) is in `action.call`."""
 
     client: ActiveRoomsClient
     journal: Journal
@@ -66,12 +68,12 @@ class Sending:
     sleep: Sleep
     action: Action
     change: Drift  # who is affected now, and what else to report
-    attempt: int = 1  # how many attempts this worker has made, with this one
-    began: bool = False  # a request may have left
+    attempt: int = 1  # the number of this attempt to send the action
+    began: bool = False  # whether a request may have left
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
-        """Read the room until it shows the effect or `Policy.verify_s` has passed: a removal shows
-        late, and peers who dropped off stay listed for 60 s. Without `wait`, read once."""
+        """Read the room until it shows the effect or `Policy.verify_s` has passed: 100ms shows a
+        removal late, and lists a peer that lost its connection for 60 s. Without `wait`: once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -81,7 +83,7 @@ class Sending:
                 async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_PAUSE_S)):
                     seen = await self.action.call.seen(self.client, self.action.shown, people)
             except TimeoutError:
-                pass  # keep what the look before showed
+                pass  # keep what the read before showed
             except ApiError as error:
                 still = frozenset(p.id for p in people)
                 seen = Observation(gone=None, still=still, why=str(error))
@@ -96,8 +98,8 @@ class Sending:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _hold(self, *, in_time: bool = False, wait_s: float = 0.0) -> bool:
-        """Prolong this worker's lease for one request and the wait before it. Returns False if
-        another worker holds the row or, with `in_time`, the approval's deadline has passed."""
+        """Prolong this worker's lease for one request and the wait before it. Returns False if the
+        claim was lost or, with `in_time`, if the approval's deadline has passed."""
 
         def held(tx: Writing) -> bool:
             if in_time and tx.now() >= self.action.expires_at:
@@ -108,7 +110,7 @@ class Sending:
         return await write_in_thread(self.journal, held)
 
     def _pause_s(self, error: ApiError, attempt: int) -> float | None:
-        """Seconds until the next attempt, at least what the server asks for; None: no attempt."""
+        """Seconds to wait before the next attempt; None if there must be no other attempt."""
         asked_s = error.retry_after_s or 0.0 if isinstance(error, RateLimited) else 0.0
         helps = error.executed == "no" and isinstance(error, (RateLimited, errors.ConnectionFailed))
         if not helps or asked_s > LONGEST_WAIT_S or attempt >= _BACKOFF.attempts:
@@ -121,8 +123,8 @@ class Sending:
         """Send the action and record how it ended.
 
         Returns:
-            The row with its outcome. Or, if the request was surely not executed and can be tried
-            again, the seconds to wait before that; the row is `approved` again.
+            The action with its outcome. Or, if the request was surely not executed and can be tried
+            again, the seconds to wait before that; the action is `approved` again.
 
         Raises:
             OutcomeUnknown: sending broke off; the request may have been executed.
@@ -151,7 +153,7 @@ class Sending:
             ) from error
 
     async def look(self) -> Action:
-        """Look for the effect of an `unknown` action; if the room shows it, the row is `done`."""
+        """Look in the room for the effect of an `unknown` action, and record what it shows."""
         return await asyncio.to_thread(self._record, await self.look_for_it(), "look")
 
     async def carry_out(self) -> Ended:
@@ -159,7 +161,7 @@ class Sending:
         outcome, and the request is not sent again.
 
         One exception, for a tool with the hint `idempotent`: the request is sent a second time if
-        the room had the very same session without the effect, and this worker still holds the row.
+        the room has the very same session without the effect, and the claim still holds.
 
         Raises:
             ApiError: the request was surely not executed.
@@ -195,8 +197,8 @@ class Sending:
             await asyncio.to_thread(note, self.action.id, "sent_again", by=by, way="idempotent")
 
     async def look_for_it(self) -> Ended:
-        """Read the room once for the effect of an earlier request whose outcome is unknown. If each
-        person got a request, the recorded steps tell for whom one was sent."""
+        """Read the room once, to see the effect of an earlier request whose outcome is unknown. If
+        there was one request for each person, the journal tells for whom one was sent."""
         call, people = self.action.call, self.action.shown.people
         if call.apart(self.action.shown):
             steps = await asyncio.to_thread(self.journal.steps, self.action.id)
@@ -224,24 +226,24 @@ class Sending:
                     last = error or last
                 await self._step(person.id, fate)
             fates[person.id] = fate
-        await self._hold()  # for the look, which takes time too
+        await self._hold()  # reading the room takes time, too
         return await self._summed_up(fates, last, wait=True)
 
     async def _step(self, peer_id: str, ended: Fate | None = None) -> Fate | None:
-        """Record how one person's request ended. Without `ended`: record that it begins, and
-        prolong the lease; returns None, or why it must not be sent."""
+        """Record how the request for one person ended. Without `ended`, record that it is about to
+        leave, and prolong the lease. Returns None, or the person's `Fate` if it must not leave."""
 
         def step(tx: Writing) -> Fate | None:
             row, lease = self.action.id, lease_s(self.client, self.policy)
             if ended is None and not tx.renew(row, lease_s=lease):
-                return "not sent"  # another worker holds the row
+                return "not sent"  # the claim was lost
             return None if tx.step(row, peer_id, ended or "sending") else "unknown"
 
         return await write_in_thread(self.journal, step)
 
     async def _send_to(self, person: Person, part: StateChange) -> tuple[Fate, ApiError | None]:
-        """Remove one person: returns what became of them, and the error. Reads the peer first,
-        since a role can change meanwhile."""
+        """Remove one person. Returns what became of them, and the error if there was one. Reads the
+        peer first, since a role can change meanwhile."""
         read, attempt = self.client.retrieve_peer, 1
         try:
             while person.same_person(person_of(await read(part.room_id, person.id))):
@@ -282,7 +284,7 @@ class Sending:
             row = tx.get(self.action.id) or self.action
             sent = row.state == "sent" and _same_claim(row, self.action)
             if sent or (row.state == "unknown" and state != "unknown"):
-                # Another worker may have made the row `unknown`; a late answer still ends it.
+                # Another worker may have made the action `unknown`; a late answer still ends it.
                 how = "late answer" if row.state == "unknown" and way == "answer" else way
                 changes: dict[str, Any] = {"result": result, "finished_at": tx.now()}
                 return tx.move(row, state, by=by, way=how, data=data, **changes)
@@ -303,7 +305,7 @@ class Sending:
 
 
 async def write_in_thread(journal: Journal, step: Callable[[Writing], Found]) -> Found:
-    """Run a step in a writing transaction of its own, in a thread, and return its result."""
+    """Run `step` in a writing transaction of its own, in a thread, and return its result."""
 
     def write() -> Found:
         with journal.write() as tx:
@@ -316,7 +318,7 @@ async def run_to_its_end(
     call: Callable[[*Given], Found], *given: *Given, undo: Callable[[Found], None] | None = None
 ) -> Found:
     """Run a blocking call in a thread and return its result. If this task is cancelled meanwhile,
-    the cancellation is raised after the call has ended and `undo` has taken its result."""
+    first let the call end and pass its result to `undo`, then raise the cancellation."""
     running = asyncio.get_running_loop().run_in_executor(None, call, *given)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -338,18 +340,18 @@ def lease_s(client: ActiveRoomsClient, policy: Policy) -> float:
 
 
 def _same_claim(row: Action, action: Action) -> bool:
-    """Whether the claim of `action` still holds the row: nobody gave the row back."""
+    """Whether `row`, just read, is still under the claim of `action`: nobody gave it back."""
     return (row.worker, row.sent_at) == (action.worker, action.sent_at)
 
 
 def give_back(journal: Journal, action: Action, reason: str) -> bool:
-    """Make a row that this worker has claimed `approved` again, after a request that was surely not
-    executed. Returns False if the row is not this worker's any more."""
+    """Give this worker's claim back: the action becomes `approved` again. Call this only if surely
+    nothing was executed. Returns False if the claim was lost before."""
     with journal.write() as tx:
         row = tx.get(action.id)
         if row is None or row.state != "sent" or not _same_claim(row, action):
             return False
-        for peer_id in tx.steps(action.id):  # begun, and no request left
+        for peer_id in tx.steps(action.id):  # recorded as "sending", but not executed
             tx.step(action.id, peer_id, "not sent")
         not_sent: dict[str, Any] = {"sent_at": None, "lease_until": None, "worker": ""}
         by, data = this_worker(), {"reason": storable(reason)}

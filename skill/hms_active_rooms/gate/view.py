@@ -20,13 +20,13 @@ from hms_active_rooms.gate.journal.records import Action, State, by_person, who
 from hms_active_rooms.untrusted import cut, quoted
 
 NOT_AGAIN: Final = " Do not try again unless the person asks for it."
-"""Added to the outcome when a model is told that a person rejected the call."""
+"""Added to the outcome that a model reads when a person has rejected the call."""
 
 
 def describe(action: Action) -> str:
-    """The question in a few lines: what would happen, to whom. Message and reason are whole."""
+    """The question in a few lines: what would happen, to whom, with the whole message or reason."""
     if action.impact is None:
-        # The call was refused before it was known whom it affects.
+        # The call was refused before anybody was looked up.
         arguments = action.call.arguments().items()
         return f"{action.tool}: " + ", ".join(f"{k} {quoted(str(v), 200)}" for k, v in arguments)
     again = action.revision > 1  # then the note says what has changed, and comes first
@@ -38,11 +38,11 @@ def describe(action: Action) -> str:
 
 
 def already(action: Action, newest: Action | None = None) -> str:
-    """A sentence: which decision counted, whose, by which way and when; "" if no person decided.
+    """A sentence that tells what a person decided, who, how and when; "" if no person decided.
 
     Args:
-        action: the row that somebody was asked about.
-        newest: the newest revision of the same call, in which it may have other words.
+        action: the action that somebody was asked about.
+        newest: the newest revision of the same call, which an edit may have made.
     """
     if action.decided_at is None or not by_person(action.decided_way):
         return ""
@@ -54,7 +54,7 @@ def already(action: Action, newest: Action | None = None) -> str:
 
 
 def decider(action: Action) -> str:
-    """Who decided, and by which way; or what decided, if no person did; "" before a decision."""
+    """Who decided, and how; if no person did, why it was decided; "" before a decision."""
     if not action.decided_way:
         return ""
     if by_person(action.decided_way):
@@ -104,7 +104,8 @@ _LATELY: Final = timedelta(hours=1)
 
 
 def sent_before(action: Action, now: datetime) -> str:
-    """For a question: when the same call was sent in the last hour, and what came of it."""
+    """For a question whose call was sent before, by `action`: when, and what came of it. Returns ""
+    if that was more than an hour ago."""
     if action.sent_at is None or now - action.sent_at > _LATELY:
         return ""
     ago_s = (now - action.sent_at).total_seconds()
@@ -113,7 +114,7 @@ def sent_before(action: Action, now: datetime) -> str:
 
 
 def for_model(action: Action) -> str:
-    """`outcome`, and what the model should do next; after a person's no: not to ask again."""
+    """`outcome` for a model, with what to do next: after a person's no, not to try again."""
     text, error = outcome(action), action.result.error
     if action.state == "rejected" and by_person(action.decided_way):
         return text + NOT_AGAIN
@@ -125,13 +126,13 @@ def for_model(action: Action) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 MAX_PEOPLE: Final = 20
-"""How many of the people affected a view shows, and how many results of a role removal; in the
-results, people who are still there come first."""
+"""A view shows at most this many of the people affected. After the removal of a role it shows what
+became of at most this many; people who are still there come first."""
 
 _OUT: Final = ("removed", "gone", "no longer there")
 
-# The context of a validation is how many people are shown. Without a context (for a file, or when a
-# view is validated again) nothing is shortened.
+# pydantic's validation context is used to pass how many people are shown. Without a context (for a
+# file, or when a view is validated again) nothing is shortened.
 
 
 def _cut_to(most: int) -> BeforeValidator:
@@ -233,11 +234,11 @@ def view(
     """An action as every way in shows it.
 
     Args:
-        action: the row.
+        action: the action to show.
         approve_at: where a person decides; shown only while the action waits.
         text: what came of the action, in words; by default `outcome`.
-        people: the most affected people, and results, that are shown. None: all of them, with every
-            text in full; for a file, never for a model or a terminal.
+        people: see `MAX_PEOPLE`. None shows all people, and every text in full; use it for a file,
+            never for a model or a terminal.
     """
     waiting = action.state == "proposed" and not action.contradiction
     same = {name: getattr(action, name, None) for name in ActionView.model_fields}
@@ -260,8 +261,8 @@ def view(
 
 
 def question(request: ApprovalRequest) -> dict[str, Any]:
-    """One question as plain JSON: LangChain's `name`, `args` and `description`, then our own
-    fields. The description repeats `problem`, since not every UI shows that field."""
+    """One question as plain JSON: LangChain's `name`, `args` and `description`, then fields of our
+    own. The description repeats `problem`, since not every UI shows that field."""
     problem = f"The last answer was not taken: {request.problem}\n\n" if request.problem else ""
     impact = ImpactView.model_validate(request.impact, context=MAX_PEOPLE)
     return {

@@ -1,5 +1,5 @@
-"""The journal: it records every action, and it alone decides what may be sent. SQLite or
-PostgreSQL, by URL; one transaction at a time. Synchronous: async callers use a thread."""
+"""The journal: it records every action, and it alone decides what may be sent. It is in SQLite or
+PostgreSQL. Its methods block, so asynchronous callers use a thread."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def file_url(path: Path) -> str:
 def _one_read(
     method: Callable[[Reading], Callable[Given, Found]],
 ) -> Callable[Concatenate[Journal, Given], Found]:
-    """A method of `Journal` that calls one of `Reading` in a transaction of its own."""
+    """Makes a method of `Journal` from one of `Reading`: it runs in a transaction of its own."""
 
     def read(journal: Journal, /, *given: Given.args, **named: Given.kwargs) -> Found:
         with journal.read() as view:
@@ -56,17 +56,17 @@ def _one_read(
 
 
 class Journal:
-    """The record in one database. Safe from many threads and processes at once.
+    """The record of all actions, in one database. Many threads and processes can use it at once.
 
     Args:
-        url: SQLAlchemy URL. ":memory:": in memory, opened at the first use, lost when closed or
-            when the process ends. None: `default_url()`. A file that cannot be written, or one with
-            `?mode=ro`, is opened for reading only.
+        url: SQLAlchemy URL; None means `default_url()`. A file that cannot be written, or one with
+            `?mode=ro`, is opened for reading only. ":memory:" is a journal in memory, opened at the
+            first use, and lost when it is closed or the process ends.
         clock: returns the time, aware UTC.
         on_commit: called before and after each commit of a writing transaction.
-        key: a secret of at least 32 characters, unknown to those who can write to the database:
-            state changes are sealed with it. None: `HMS_JOURNAL_KEY`, if it is set.
-        create: create the journal if there is none; False: raise ConfigurationError.
+        key: a secret of at least 32 characters with which state changes are sealed, so that whoever
+            can write to the database cannot forge one. None means `HMS_JOURNAL_KEY`, if it is set.
+        create: whether to create the journal if there is none, or else raise ConfigurationError.
 
     Raises:
         ConfigurationError: the URL is wrong, the key is too short, or there is no journal.
@@ -137,12 +137,12 @@ class Journal:
                 self._opened.close()
 
     def now(self) -> datetime:
-        """The journal's time, aware UTC."""
         return self._clock()
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """A transaction for reading, of one moment. It waits for no writer and blocks none."""
+        """A transaction that only reads. All its reads show the journal as of one moment; it waits
+        for no writer and blocks none."""
         from hms_active_rooms.gate.journal.store import Reading
 
         with self._open().begin("reads") as db:
@@ -153,8 +153,8 @@ class Journal:
         """A transaction for reading and writing. Nobody else writes meanwhile.
 
         Args:
-            notes_only: the block changes the state of no action. What it writes may be lost if the
-                machine loses power in the next moments.
+            notes_only: the block changes the state of no action, so the commit does not wait for
+                the disk. If the machine loses power soon afterwards, what it wrote may be lost.
         """
         from hms_active_rooms.gate.journal.store import Writing
 
@@ -199,8 +199,8 @@ class Journal:
         return archive.export(self, file, before, by)
 
     def prune(self, *, before: datetime, by: str) -> Pruned:
-        """Delete the actions that ended before a moment, were exported and did not change since.
-        One event of each stays, so that the same call is never sent again.
+        """Delete the actions that ended before a moment, were exported, and did not change since.
+        One event of each action stays, so that the same call is never sent again.
 
         Args:
             before: aware; see `export`.

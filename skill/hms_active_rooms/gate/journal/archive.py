@@ -1,6 +1,6 @@
-"""Archiving the journal: finished actions are written to a file, and those in a file can be
-deleted. Nothing else is ever deleted. One event of each deleted action stays, so that its id is
-never used again: an old call that runs again, as in a replayed graph, is not sent again."""
+"""Archives the journal: writes finished actions to a file, and deletes actions that are in a file.
+Nothing else is ever deleted. One event of each deleted action stays, so that its id is never used
+again: if a graph is replayed and makes the same call again, the call is not sent again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hms_active_rooms.gate.journal.store import Reading, Row, Writing
 from hms_active_rooms.gate.journal.tables import actions, asks, events
 
 EXPORTED = "exported"
-"""Event: the action is in an export; `upto` is the number of its newest event there."""
+"""Kind of event: the action was exported. `upto` is the number of its newest event in the file."""
 
 _AT_ONCE = 100
 """Calls that are pruned in one transaction, so that other writers do not wait long."""
@@ -29,11 +29,10 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many actions were deleted, and how many that ended in time stay: they were not exported,
-    changed since, or contradict their events."""
+    """What `Journal.prune` did."""
 
-    actions: int
-    left: int
+    actions: int  # how many actions were deleted
+    left: int  # how many ended in time but stay: not exported, changed since, or contradictory
 
 
 def export(journal: Journal, file: IO[str], before: datetime, by: str) -> int:
@@ -87,7 +86,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
                     tx.db.execute(actions.delete().where(actions.c.id == action.id))
                     deleted += 1
     with journal.write() as tx:
-        # What belongs to no action: exported events of refused requests, old places of questions.
+        # Delete what belongs to no action: exported events of refused requests, and old questions.
         if upto := _upto(tx, REQUESTS):
             _delete(tx, REQUESTS, by, {}, events.c.seq <= upto)
         old = (asks.c.at < before, ~asks.c.place.startswith(records.KEPT, autoescape=True))
@@ -96,7 +95,7 @@ def prune(journal: Journal, before: datetime, by: str) -> Pruned:
 
 
 def _upto(tx: Writing, action_id: str) -> int:
-    """The number of an action's newest event that is in a file; 0 if none is."""
+    """The number of an action's newest event that was exported; 0 if none was."""
     upto = sa.select(sa.func.max(events.c.data["upto"].as_integer()))
     return tx.db.scalar(upto.where(events.c.action_id == action_id, events.c.kind == EXPORTED)) or 0
 
@@ -110,14 +109,14 @@ def _is_exported(tx: Writing, action: Action) -> bool:
 def _delete(
     tx: Writing, action_id: str, by: str, told: dict[str, str], *which: sa.ColumnElement[bool]
 ) -> None:
-    """Delete the exported events of an action. A new event records that, and stays."""
+    """Delete the events of an action. A new event, which stays, records that."""
     tx.note(action_id, PRUNED, by=by, way="archive", **told)
     old = (events.c.action_id == action_id, events.c.kind != PRUNED, *which)
     tx.db.execute(events.delete().where(*old))
 
 
 def _ended(view: Reading, before: datetime) -> list[str]:
-    """The keys of the calls whose every revision ended before a moment, oldest first."""
+    """The keys of the calls all of whose revisions ended before a moment, oldest first."""
     row = actions.c
     over = sa.or_(
         sa.and_(row.state == "expired", row.expires_at < before),

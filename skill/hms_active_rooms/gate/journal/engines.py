@@ -1,5 +1,6 @@
-"""The databases of a journal: SQLite (WAL, synchronous FULL) and PostgreSQL. They keep a claim on
-disk before the request is sent. A store that cannot guarantee that is refused when it is opened."""
+"""The databases of a journal: SQLite (WAL, synchronous FULL) and PostgreSQL. Before a request
+leaves, the record that it is sent must be on disk; else it could be sent twice after a crash. A
+database that cannot guarantee this is refused when it is opened."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ from hms_active_rooms.installing import how_to_install
 from hms_active_rooms.untrusted import quoted
 
 Mode = Literal["reads", "writes", "notes"]
-"""What a transaction does. In `reads`, a write is an error. A commit of `notes` does not wait for
-the disk: notes change no state, and the next commit of `writes` takes them to the disk."""
+"""What a transaction does. In `reads`, a write is an error. `notes` change no state, and their
+commit does not wait for the disk. The next commit of `writes` brings them to the disk, too."""
 
 _SETTINGS: dict[Mode, dict[str, str]] = {
     "reads": {"query_only": "ON"},
@@ -84,8 +85,8 @@ _NOT_BY_URL: Final = {"autocommit", "row_factory", "cursor_factory", "context"}
 _SQLITE_HAS: Final = {"timeout", "isolation_level", "detect_types", "check_same_thread"} | {
     *("cached_statements", "mode", "uri", "plugin")
 }
-"""The parameters that a SQLite URL may have after its "?". SQLAlchemy ignores all others, even if
-they are half of a file's name."""
+"""The parameters that a SQLite URL may have after its "?". SQLAlchemy would ignore all others, even
+where the "?" is part of a file's name."""
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -111,8 +112,8 @@ class Database:
                 f"The journal {self.place} cannot be opened{f': {why}' if why else ''}.", hint=hint
             ) from None
         self._driver_error = self._modes["reads"].dialect.loaded_dbapi.Error
-        # All threads share the one connection of a memory database. A lock of our own: a thread
-        # that waits in the pool's queue while the pool is closed is never woken.
+        # All threads share the one connection of a memory database. They take turns by our lock,
+        # not by the pool's queue: a thread that waits there is never woken if the pool is closed.
         self._turn: contextlib.AbstractContextManager[object]
         self._turn = threading.Lock() if self._in_memory else contextlib.nullcontext()
         self.begun = False
@@ -139,7 +140,7 @@ class Database:
         elif parsed.get_backend_name() != "sqlite":
             raise sa.exc.ArgumentError("a journal is in SQLite or in PostgreSQL")
         elif not parsed.database:
-            # In memory, and nobody would see it.
+            # SQLite would keep such a journal in memory, and nobody would notice.
             raise ConfigurationError(
                 "The journal's URL has no path, so it names no file.",
                 hint="HMS_JOURNAL or --journal: write sqlite:/// and then the whole path, as in "
@@ -176,7 +177,7 @@ class Database:
         if not create or not writable:
             with self.begin("reads") as db:
                 found = check(db, self._key)
-            self.dispose(kept=True)  # its files may be others, once somebody writes
+            self.dispose(kept=True)  # once somebody writes, it may have other files
             if found is None:
                 raise self._missing()
             if not writable and found != SCHEMA_VERSION:
@@ -201,7 +202,7 @@ class Database:
             self.dispose()
 
     def dispose(self, *, kept: bool = False) -> None:
-        """Close the unused connections; with `kept`, a database in memory keeps its connection."""
+        """Close the unused connections. With `kept`, a database in memory keeps its connection."""
         for engine in () if kept and self._in_memory else self._modes.values():
             engine.dispose()
 
@@ -307,7 +308,7 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         raise ConfigurationError(f"The URL of the journal cannot set {foreign[0]}.")
     options: dict[str, str | int | None] = {}
     if url.get_driver_name() == "psycopg":
-        options["client_encoding"] = "utf8"  # names have all characters, whatever the server's has
+        options["client_encoding"] = "utf8"  # names can hold any character
         options["prepare_threshold"] = None if text == "none" else int(text)
     engine = sa.create_engine(
         url.difference_update_query(["prepare_threshold"]),
@@ -352,8 +353,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 class _Files:
-    """The files of an open journal. If others replace them, a program that opens the path now has
-    another journal, which does not know what was sent."""
+    """Watches the files of an open journal. If they are replaced, a program that opens the path now
+    gets another journal, which does not know what was sent."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -384,7 +385,7 @@ class _Files:
 
 
 def _sqlite(url: sa.URL, journal_mode: str | None, files: _Files | None = None) -> sa.Engine:
-    """An engine whose connections use this journal mode; None: they only read."""
+    """An engine whose connections use this journal mode. None: its connections only read."""
     in_memory = journal_mode == "memory"
     wait = {} if "timeout" in url.query else {"timeout": _LONGEST_WAIT_S}
     engine = sa.create_engine(
@@ -412,9 +413,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         if connection.info.get(pragma) != value:
             opened.execute(f"PRAGMA {pragma}={value}")
             connection.info[pragma] = value
-    # A writing transaction takes the lock at once, so that it cannot fail later because another one
-    # wrote after its first read. In WAL mode a reading one neither waits for a writer nor blocks
-    # one.
+    # A writing transaction takes the lock at once. Otherwise it could fail later, if another one
+    # wrote after its first read. In WAL mode, readers and writers do not wait for each other.
     opened.execute("BEGIN" if mode == "reads" else "BEGIN IMMEDIATE")
 
 
@@ -471,7 +471,7 @@ def _path(url: sa.URL, name: str) -> Path:
 
 
 def _reading(url: sa.URL, path: Path) -> sa.URL:
-    """The URL by which this file can only be read."""
+    """The URL that opens this file for reading only."""
     given = url.database or ""
     query = dict(url.query) | {"mode": "ro", "uri": "true"}
     log, places = Path(f"{path}-wal"), (path, path.parent)
@@ -497,8 +497,8 @@ def _refuse_foreign(file: Path, needs: int) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Create the journal so that only its owner can read the names and messages in it. Refuses a
-    place where SQLite cannot share and lock it."""
+    """Create the journal's file so that only its owner can read the names and messages in it. Raise
+    JournalError if several processes could not lock and share the file."""
     name, folder, mounts = quoted(str(path), 300), path.parent, _mounts()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite's shared memory is seen by every process of this machine, but by no other machine.
@@ -519,7 +519,7 @@ def _make_private(path: Path) -> None:
 
 
 def _mounts() -> dict[tuple[str, ...], str]:
-    """What is mounted where: the kind of file system by the parts of its path."""
+    """The kind of each mounted file system, by the parts of the path where it is mounted."""
     try:
         mounts = [line.split(" ") for line in MOUNTS.read_text("utf-8").splitlines()]
     except OSError:
@@ -528,7 +528,7 @@ def _mounts() -> dict[tuple[str, ...], str]:
 
 
 def _locks(folder: Path) -> bool:
-    """Whether a lock on a file here keeps out a second lock, as another process would take."""
+    """Whether a locked file in this folder cannot be locked a second time by another process."""
     if sys.platform != "linux":
         return True
     import fcntl

@@ -1,16 +1,17 @@
-"""The journal's rows as typed values: parsed where a row leaves the database, turned into JSON
-where it enters.
+"""The journal's records as typed values. A call of a tool is recorded as an `Action`, one row of
+the database. If the room changes before the call is sent, or a person edits its words, the call
+gets a new revision: another action, with an id of its own.
 
-The state machine of one action:
+The states of an action:
 
     proposed -> approved -> sent -> done | failed | unknown
           |         |  ^      |                     unknown -> done | failed
           |         |  +------+ surely not executed: the room is read before another request
           +---------+-> rejected | expired
 
-`unknown` ends when a later look sees the effect or the answer comes late. `approved` may still
-become `expired` (too late, or the room changed: a new revision asks again) or `rejected`. `done`,
-`failed`, `rejected` and `expired` are final.
+An `unknown` action ends when a later look at the room shows the effect, or when the answer comes
+late. An `approved` one can still be `rejected`, or become `expired`: because it is too late, or
+because the room has changed and a new revision asks again.
 """
 
 from __future__ import annotations
@@ -60,20 +61,21 @@ LEADS_TO: Mapping[str, State] = {
     "refused": "rejected",
     "returned": "approved",
 }
-"""By the kind of an event, the state after it. Events of other kinds change no state."""
+"""The state that an event of each kind leads to. Events of other kinds change no state."""
 
 REQUESTS = "(requests)"
-"""Used as the action id of events about requests that were refused before there was an action."""
+"""In place of an action id, in events about requests that were refused before one was recorded."""
 
 KEPT = "(kept) "
-"""Prefix of a place that is in no graph, and whose first entry is kept for ever."""
+"""Prefix of the name of an entry in the table `hms_asks` that `Journal.prune` never deletes."""
 
 CALLED_AGAIN = "called_again"
-"""Event: a call was made anew and runs an earlier row that was held back. It is recorded twice: at
-the id that the new call would have, with the row's id as `runs`, and at the row."""
+"""Kind of event: a call was made again, and runs an earlier action that was held back (see `HELD`).
+It is recorded for the earlier action, and for the id that the new call would have got; there `runs`
+names the earlier action."""
 
 PRUNED = "pruned"
-"""Event: the action was exported and deleted. This event stays."""
+"""Kind of event: the action was exported and deleted. This event stays."""
 
 RATE_WINDOW = timedelta(minutes=1)
 
@@ -104,7 +106,7 @@ def by_person(way: Way | Literal[""]) -> bool:
 
 
 def who(by: str, way: str) -> str:
-    """The name recorded in `by`; "" if `way` means that our own code decided."""
+    """The person who decided, as recorded in `by`; "" if `way` says that no person decided."""
     return "" if way in _NOBODY else by
 
 
@@ -115,9 +117,9 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made: the same place and the same call is the same action."""
+    """Where a call was made. The same call with the same origin is the same action."""
 
-    thread: str  # conversation or process
+    thread: str  # the conversation, or a name for the process
     message: str  # the message or graph task that holds the call
     call: str  # the call's id in that message
     requester: str  # who asks, for the record ("agent", "cli:ada")
@@ -129,36 +131,36 @@ NOTHING = Result()
 
 @dataclass(frozen=True)
 class Action:
-    """One row: a call at one revision. Times are aware UTC."""
+    """The record of a call at one revision: one row of the database. Times are aware UTC."""
 
-    id: str  # short, typeable; names this revision
-    call_key: str  # what all revisions of a call share
+    id: str  # short, easy to type; each revision has its own
+    call_key: str  # identifies the call; all its revisions have the same
     revision: int
     thread: str  # see `Origin`
     requester: str  # see `Origin`
     call: StateChange  # with full ids once its impact is known
-    impact: Impact | None  # whom it affects; None: refused before that was known
-    digest: str  # binds an answer to this row, this call and this impact
+    impact: Impact | None  # whom it affects; None if it was refused before that was known
+    digest: str  # of this revision, call and impact; a person's answer must repeat it
     gate: Literal["soft", "hard"]  # "hard" for a destructive tool
-    state: State  # the state now: `expired` after the deadline, even if the stored row is not
+    state: State  # the state now; after the deadline `expired`, even if that is not stored yet
     created_at: datetime
     expires_at: datetime
-    note: str = ""  # why it is asked again, or when the same call was sent before
+    note: str = ""  # why a person is asked again, or when the same call was sent before
     reason: str = ""  # why it was rejected or expired
     decided_by: str = ""  # "" for nobody
     decided_way: Way | Literal[""] = ""
     worker: str = ""  # the process that sends or sent the request
-    granted_in: str = ""  # the process in which its yes also covers calls like it; "" for none
+    granted_in: str = ""  # the process in which a yes covers later calls like it too; else ""
     decided_at: datetime | None = None
     sent_at: datetime | None = None
     lease_until: datetime | None = None  # until when the worker may still be sending
     finished_at: datetime | None = None
     result: Result = NOTHING  # how sending ended
-    edited_from: str | None = None  # id of the row whose words a person edited into this one
+    edited_from: str | None = None  # id of the action from which a person made this by an edit
     content: str = ""  # digest of the call as it was made, before ids were completed
     told_at: datetime | None = None  # when the program that asked was first told how it ended
-    contradiction: str = ""  # why the row cannot be read, or contradicts its events; "": it is fine
-    mark: int = field(default=0, compare=False)  # newest event when it was read
+    contradiction: str = ""  # why the row cannot be read or trusted; "" if it is fine
+    mark: int = field(default=0, compare=False)  # number of the journal's newest event at the read
 
     @property
     def tool(self) -> str:
@@ -171,11 +173,11 @@ class Action:
 
     @property
     def shown(self) -> Impact:
-        """The impact, for a row that has one.
+        """The impact, if there is one.
 
         Raises:
             JournalError: the call was refused before its impact was known.
-            BrokenRecord: see `check`.
+            BrokenRecord: the record cannot be read, or contradicts its events.
         """
         self.check()
         if self.impact is None:
@@ -183,13 +185,13 @@ class Action:
         return self.impact
 
     def check(self) -> None:
-        """Raises BrokenRecord if the row has a `contradiction`."""
+        """Raises BrokenRecord if the record cannot be read, or contradicts its events."""
         if self.contradiction:
             raise BrokenRecord(f"The record of the action {self.id} {self.contradiction}.")
 
     @property
     def ended(self) -> bool:
-        """Whether the action is over: it will not be sent again, whatever came of it."""
+        """Whether nothing will be sent for this action any more, whatever came of it."""
         return self.state in FINAL or self.state == "unknown"
 
     @property
@@ -200,13 +202,13 @@ class Action:
 
     @property
     def executed(self) -> Executed:
-        """Whether the room was changed, as far as the row tells."""
+        """Whether the room was changed, as far as this record tells."""
         if self.state in ("sent", "unknown") or self.contradiction:
             return "maybe"
         return self.result.executed if self.state in ("done", "failed") else "no"
 
     def bound(self, call: StateChange, impact: Impact) -> Action:
-        """This row with the full call and its impact, and the digest of both."""
+        """This action with the call with full ids, its impact, and the digest of both."""
         return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
 
     def is_as_shown(self) -> bool:
@@ -214,12 +216,12 @@ class Action:
         return self.impact is None or self.digest == _digest(self, self.call, self.impact)
 
     def decided(self, state: State, by: str, way: Way, at: datetime, *, reason: str = "") -> Action:
-        """This row with a decision."""
+        """This action with a decision on it."""
         given = replace(self, decided_by=by, decided_way=way, decided_at=at)
         return replace(given, state=state, reason=reason)
 
     def at(self, now: datetime) -> Action:
-        """The row at this moment: `expired` once its deadline has passed."""
+        """This action as of `now`: `expired` if its deadline has passed before it was sent."""
         if self.state not in UNSENT or now < self.expires_at:
             return self
         verb = "answered" if self.state == "proposed" else "used"
@@ -231,8 +233,8 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime
 
 
 def canonical(value: object) -> bytes:
-    """JSON with sorted keys, no spaces, ASCII only: equal values give equal text. `value`: JSON
-    values and datetimes."""
+    """Compact ASCII JSON with sorted keys, so that equal values give equal bytes. `value` may hold
+    JSON values and datetimes."""
     return _JSON.encode(value).encode()
 
 
@@ -244,8 +246,7 @@ def digest(value: Mapping[str, object]) -> str:
 def _digest(row: Action, call: StateChange, impact: Impact) -> str:
     return digest(
         {
-            # The row itself, so that an answer to one of two identical calls does not fit the
-            # other.
+            # So that the answer to one of two identical calls does not fit the other.
             "action": [row.call_key, row.revision],
             "tool": call.tool,
             "arguments": call.arguments(),
@@ -255,19 +256,20 @@ def _digest(row: Action, call: StateChange, impact: Impact) -> str:
 
 
 def _impact_json(impact: Impact) -> dict[str, Any]:
-    """The impact as release 0.1.0 wrote it, without newer empty fields: old digests still fit."""
+    """The impact as JSON. Fields that release 0.1.0 did not have are left out if they are empty, so
+    that its digests still fit."""
     dumped: dict[str, Any] = _IMPACT.dump_python(impact, mode="json")
     later = ("room_name", "receivers")
     return {name: value for name, value in dumped.items() if value or name not in later}
 
 
 def content_of(call: StateChange) -> str:
-    """The digest of a call's tool and arguments: equal for equal calls, wherever they are made."""
+    """The digest of a call's tool and arguments. It does not depend on where the call was made."""
     return digest({"tool": call.tool, "arguments": call.arguments()})
 
 
 def call_key(call: StateChange, origin: Origin) -> str:
-    """The identity of a call made at one place; all its revisions share it."""
+    """The id of a call that was made at one origin. All revisions of the call share it."""
     where = {"thread": origin.thread, "message": origin.message, "call": origin.call}
     return digest({**where, "digest": content_of(call)})
 
@@ -280,7 +282,7 @@ def action_id(key: str, revision: int) -> str:
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to an action. Never changed; deleted only by `Journal.prune`."""
+    """One thing that happened to an action. It never changes; only `Journal.prune` deletes it."""
 
     at: datetime
     kind: str
@@ -295,14 +297,14 @@ Columns = Mapping[Any, Any]
 """A row of the database, by the names of its columns."""
 
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for a stored time that cannot be read."""
+"""Takes the place of a stored time that cannot be read."""
 
 _IMPACT = TypeAdapter(Impact)
 _RESULT = TypeAdapter(Result)
 _FIELDS = {field.name for field in fields(Action)}
 _PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
 _UNSEALED = {"worker", "lease_until", "told_at"}
-"""Columns that no seal covers, since they change without a state change. They cause no request."""
+"""Columns that `seal` leaves out: they change without a state change, and lead to no request."""
 _OF_CALL = {"tool", "room_id", "arguments"}
 _SEALED = sorted(_PLAIN - _UNSEALED | _OF_CALL | {"impact", "result"})
 _KNOWN = {"state": get_args(State), "gate": ("soft", "hard"), "decided_way": ("", *get_args(Way))}
@@ -310,7 +312,7 @@ _UNKNOWN = {"state": "unknown", "gate": "hard", "decided_way": ""}
 
 
 class Unreadable(StateChange):
-    """Stands for a call that cannot be read. Nothing is done for it."""
+    """Takes the place of a recorded call that cannot be read. Its methods raise BrokenRecord."""
 
     tool = "unreadable"
     noun = "call"
@@ -327,7 +329,7 @@ class Unreadable(StateChange):
 
 
 def row_of(action: Action) -> dict[str, Any]:
-    """The columns of an action."""
+    """The action as a row of the database: values by column."""
     return {
         **{name: getattr(action, name) for name in _PLAIN},
         "tool": action.tool,
@@ -339,8 +341,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action in a row, as it is now. `row`: its columns, and `mark`. `wrong`: the action's
-    `contradiction`, unless the row cannot be read at all."""
+    """The action in a row of the database, as it is now. `row` has the columns and `mark`. `wrong`
+    becomes `Action.contradiction`, unless the row cannot even be read."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]
@@ -363,22 +365,22 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 
 def sealed(key: bytes, **values: object) -> str:
-    """The seal of values: their HMAC-SHA256, or SHA-256 if the key is b""; 64 hex characters."""
+    """The HMAC-SHA256 of the values, or their SHA-256 if the key is b""; 64 hex characters."""
     text = canonical(values)
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 
 
 def seal(key: bytes, columns: Columns, event: Columns) -> str:
-    """The seal that binds a row to the event that led to it: when, what, by whom, which way, and
-    its data. `key`: the journal's; b"" for none."""
+    """The seal of a row: a hash of the row and of the event that recorded its last state change. If
+    somebody changes one of them, it does not fit. `key`: the journal's; b"" if it has none."""
     row = {name: columns[name] for name in _SEALED}
     said = [event[name] for name in ("at", "kind", "by", "way", "data")]
     return sealed(key, row=row, event=said)
 
 
 def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> str:
-    """What is wrong with a row, by the event of its last state change and the seal `found` on
-    record; "" if nothing is."""
+    """What is wrong with a row; "" if nothing is. `event`: the event of its last state change.
+    `found`: the seal that the journal has for it."""
     if event["kind"] is None:
         return "contradicts itself: the events that led to it are gone"
     if found == seal(key, columns, event):
@@ -393,7 +395,7 @@ def contradiction(key: bytes, columns: Columns, event: Columns, found: str) -> s
 
 
 def history_fault(row: Action, events: Iterable[Event]) -> str:
-    """Why the events do not lead to the row's state; "" if they do."""
+    """Why the events of an action do not lead to its state; "" if they do."""
     state: State | None = None
     decided = ("", "")
     for event in events:

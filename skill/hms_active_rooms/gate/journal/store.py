@@ -1,10 +1,10 @@
-"""Reads and writes of the journal inside one transaction; SQLAlchemy Core.
+"""Reads and writes the journal inside one transaction, by SQLAlchemy Core.
 
 Threat: a model, a replayed graph, a second worker, a crash or an edited checkpoint makes the same
-request twice, or makes one nobody approved. Invariant: a request is sent only by the one caller
-whose transaction moved its row from `approved` to `sent`. A writing transaction has the journal to
-itself from its start, so what it has read stays true until it commits; every state change is in one
-transaction with the event that records it.
+request twice, or makes one that nobody approved. Invariant: a request is sent only by the caller
+whose transaction moved the action from `approved` to `sent`. Only one transaction writes at a time,
+so what it has read stays true until it commits. Each state change is written together with the
+event that records it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hms_active_rooms.untrusted import quoted
 Clock = Callable[[], datetime]
 
 Row = dict[str, Any]
-"""Values by column."""
+"""A row of the database: values by column."""
 
 # --- statements that are kept ---------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ _ROW = sa.select(
     *(_STEP.c[name].label(f"step_{name}") for name in _SAID),
     sa.select(sa.func.max(_ANY.c.seq)).scalar_subquery().label("mark"),
 ).select_from(actions.outerjoin(_STEP, _STEP.c.seq == _LAST_STEP.scalar_subquery()))
-"""Rows of actions, each with the event of its last state change (`step_...`) and its `mark`."""
+"""Selects actions, each with the event of its last state change (`step_...`) and its `mark`."""
 
 
 def _given(name: str) -> sa.BindParameter[Any]:
@@ -100,8 +100,8 @@ def _ids(items: object) -> list[str]:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A statement that is compiled once and run by the database's driver: SQLAlchemy's own work at
-    each execution costs several times what SQLite does for it."""
+    """A statement that SQLAlchemy compiles once and the database's driver runs often. If SQLAlchemy
+    ran it each time, that would take several times as long as SQLite's own work."""
 
     text: str
     fixed: Row  # values that are part of the statement, as the driver takes them
@@ -138,20 +138,20 @@ def _text(value: object) -> object:
 
 
 class Which(TypedDict, total=False):
-    """A filter: rows that meet all these conditions; None is no condition."""
+    """A filter of actions: they meet all these conditions. None is no condition."""
 
     id: str
     state: State | None  # the state now, see `Action`
     room_id: str | None
     rooms: Collection[str] | None
     thread: str | None
-    within: Collection[str] | None  # threads; "a:" means all "a:..." without a further ":"
+    within: Collection[str] | None  # threads; "a:" means those "a:..." that have no other ":"
     requester: str | None
 
 
 class Reading:
-    """One transaction's view of the rows and events. No method here changes anything.
-    `db`: the connection, for queries that have no method here."""
+    """What one transaction sees of the journal. No method here changes anything. `db` is the
+    connection, for queries that have no method here."""
 
     def __init__(self, db: sa.Connection, clock: Clock, key: bytes) -> None:
         self.db = db
@@ -159,15 +159,15 @@ class Reading:
         self._key = key
 
     def now(self) -> datetime:
-        """The journal's time, aware UTC; in a writing transaction read while it holds the lock."""
         return self._clock()
 
     def get(self, action_id: str) -> Action | None:
-        """The row with this id, or None."""
+        """The action with this id, or None."""
         return self._one(_BY_ID, id=action_id)
 
     def latest(self, call_key: str) -> Action | None:
-        """The newest revision of a call, or of the held-back call that it runs; None: no row."""
+        """The newest revision of a call, or None. If the call was made again and runs an earlier
+        action (see `CALLED_AGAIN`), the newest revision of the earlier call."""
         if (row := self._one(_LATEST, key=call_key)) is not None:
             return row
         told = self.events(action_id(call_key, 1))
@@ -175,32 +175,32 @@ class Reading:
         return self.newest(str(runs[-1])) if runs else None
 
     def newest(self, action_id: str) -> Action | None:
-        """The newest revision of the call that the row with this id belongs to."""
+        """The newest revision of the call to which the action with this id belongs, or None."""
         row = self.get(action_id)
         return row and (self.latest(row.call_key) or row)
 
     def revisions(self, call_key: str) -> list[tuple[Action, dict[str, Any]]]:
-        """Every revision of a call, the first one first, with its stored columns."""
+        """Every revision of a call, each with its row as stored; the first revision comes first."""
         query = _ROW.where(actions.c.call_key == call_key).order_by(actions.c.revision)
         names, now = actions.c.keys(), self.now()
         return [(self._action(r, now), {n: r[n] for n in names}) for r in self.found(query)]
 
     def edited_into(self, action_id: str) -> Action | None:
-        """The newest row that a person made by editing the words of this one."""
+        """The newest action that a person made by editing the words of this one, or None."""
         return self._one(_EDITED_INTO, id=action_id)
 
     def same_call(self, action: Action, *, sent: bool = False) -> Action | None:
-        """The newest row of the same call, by the same requester in the same thread; with `sent`,
-        of the rows that were sent."""
+        """The newest action with the same call, by the same requester in the same thread, or None.
+        With `sent`, only actions that were sent count."""
         alike = {"content": action.content, "thread": action.thread}
         return self._one(_SAME_SENT if sent else _SAME_CALL, requester=action.requester, **alike)
 
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
     ) -> tuple[Action | None, Action | None, int]:
-        """The newest row of a call (`content`: see `Action`) in a thread that belongs to the caller,
-        the newest of these that was sent, and how often anybody made the call there. `is_mine`:
-        whether the actions of this requester belong to the caller."""
+        """What is on record of a call (`content`: see `Action`) in a thread: the caller's newest
+        action, the caller's newest that was sent, and how often anybody made the call. `is_mine`
+        tells which requesters' actions are the caller's."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -223,8 +223,8 @@ class Reading:
         limit: int | None = 50,
         **which: Unpack[Which],
     ) -> list[Action]:
-        """At most `limit` rows that match `Which`, in any of these states (none: all), newest
-        first."""
+        """At most `limit` actions that match `which`, newest first. With `states`, only actions in
+        one of these states."""
         any_of = [self._filters({**which, "state": state}) for state in states]
         fit = any_of or [self._filters(which)]
         age = actions.c.created_at
@@ -233,13 +233,13 @@ class Reading:
         return self._actions(self.found(query.limit(limit)))
 
     def count(self, **which: Unpack[Which]) -> int:
-        """How many rows match `Which`."""
+        """How many actions match `which`."""
         query = sa.select(sa.func.count()).select_from(actions).where(*self._filters(which))
         return self.db.scalar(query) or 0
 
     def sent_since(self, moment: datetime, like: Action) -> tuple[int, int]:
-        """How many actions were sent after this moment: in the room of `like` for its requester,
-        and in all. Actions that were taken back as not executed do not count."""
+        """How many actions were sent after this moment: in the room of `like` by its requester, and
+        in all. An action that was surely not executed, and can be sent again, does not count."""
         given = {"moment": moment, "room_id": like.room_id, "requester": like.requester}
         [found] = self._rows(_SENT_SINCE, **given)
         return found["alike"], found["whole"]
@@ -247,12 +247,12 @@ class Reading:
     def rivals(self, action: Action) -> list[Action]:
         """Other destructive actions in the room of `action` that are being sent."""
         sent = self.actions(state="sent", room_id=action.room_id, limit=1000)
-        # Nobody can end a row whose record is broken, so nobody waits for it.
+        # An action whose record is broken never ends, so nobody waits for it.
         return [o for o in sent if o.id != action.id and o.gate == "hard" and not o.contradiction]
 
     def has_rival(self, action: Action) -> bool:
-        """Whether an action has `rivals`, or had some since it was read. Compares numbers of
-        events, since the clocks of several machines may differ."""
+        """Whether an action has `rivals`, or had some since it was read. This compares the numbers
+        of events, not times: the clocks of several machines may differ."""
         given = {"room_id": action.room_id, "id": action.id, "mark": action.mark}
         return bool(self.rivals(action) or self._rows(_ENDED_SINCE, **given))
 
@@ -267,30 +267,30 @@ class Reading:
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """By peer id, what became of the request for that peer: "sending", or a `Fate`."""
+        """If an action sends a request for each person: by peer id, "sending" or a `Fate`."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
     def asked_at(self, place: str) -> list[str]:
-        """The items that `ask` recorded at a place of a graph; [] if there are none."""
+        """What `ask` recorded at a place of a graph; [] if it recorded nothing there."""
         return [id_ for found in self._rows(_ASKED, place=place) for id_ in _ids(found["items"])]
 
     def asked_below(self, place: str) -> list[list[str]]:
-        """For each place whose name begins with `place`, the items that `ask` recorded there."""
+        """What `ask` recorded, for each place whose name begins with `place`."""
         query = sa.select(asks.c["items"]).where(asks.c.place.startswith(place, autoescape=True))
         return [_ids(items) for items in self.db.scalars(query)]
 
     def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
-        """The rows of a conversation that a person approved after `since` "for the rest of this
-        session"; without rows whose approval, or its scope "session", was taken back."""
+        """The actions of a conversation that a person approved "for the rest of this session" after
+        `since`. Those for which that was taken back are left out."""
         rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 
     def _execute(
         self, statement: sa.ClauseElement, columns: Row | None = None, **given: object
     ) -> Any:
-        """Run a kept statement, with `columns` as the values it writes and `given` as its
-        parameters. Returns the driver's cursor."""
+        """Run a statement that is compiled once (see `_Compiled`). It writes `columns`; `given` are
+        its parameters. Returns the driver's cursor."""
         compiled = _compiled(statement, self.db.dialect, tuple(columns or ()))
         values = {f"given_{name}": value for name, value in given.items()} | (columns or {})
         for name in compiled.bound.keys() & values.keys():
@@ -310,7 +310,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """The rows that a query finds; the compiled query is not kept."""
+        """The rows that a query finds. SQLAlchemy runs the query, each time."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
@@ -359,15 +359,14 @@ def _is_within(name: str) -> sa.ColumnElement[bool]:
 
 
 class Writing(Reading):
-    """A transaction during which nobody else writes to the journal."""
+    """A transaction that may write. Nobody else writes to the journal meanwhile."""
 
     def insert(self, action: Action) -> Action:
-        """Insert a row and the event that it was proposed or refused. Returns the row with its
-        `mark`.
+        """Insert an action and the event that it was proposed or refused. Returns it with `mark`.
 
         Raises:
             JournalError: another call has this id.
-            BrokenRecord: there was an action with this id, and its row was deleted.
+            BrokenRecord: there was an action with this id, and it was deleted.
         """
         row = records.row_of(action)
         if self.events(action.id):
@@ -396,9 +395,11 @@ class Writing(Reading):
         data: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Action:
-        """Move a row that this transaction read to another state. Returns the moved row.
+        """Move an action to another state, and return it as it is then.
 
         Args:
+            action: as this transaction read it.
+            after: the new state.
             by: who decided or did it.
             way: how; for a decision one of `Way`.
             kind: the event's kind, if it is not the new state's name.
@@ -406,8 +407,8 @@ class Writing(Reading):
             changes: other fields of the action that change.
 
         Raises:
-            JournalError: there is no such transition, or the stored row is in another state by now.
-            BrokenRecord: the row contradicts its events.
+            JournalError: there is no such transition, or the stored state is not the action's.
+            BrokenRecord: the record of the action is broken.
         """
         action.check()
         if after not in records.TRANSITIONS[action.state]:
@@ -425,7 +426,7 @@ class Writing(Reading):
         return replace(moved, mark=mark)
 
     def expire_if_late(self, action: Action) -> Action:
-        """Store that a row is `expired`, if it was read as `expired`. Returns the row."""
+        """If an action has become `expired` by its deadline, store that. Returns the action."""
         if action.state == "expired":
             action.check()
             columns = ("reason", "decided_by", "decided_way", "decided_at")
@@ -434,7 +435,7 @@ class Writing(Reading):
         return action
 
     def note(self, action_id: str, kind: str, *, by: str = "", way: str = "", **data: Any) -> None:
-        """Append an event that changes no state (asked, looked, a bad answer...)."""
+        """Append an event that changes no state, for example that a person was asked."""
         self._add(action_id, kind, by, way, data)
 
     def _step(
@@ -447,8 +448,8 @@ class Writing(Reading):
         way: str,
         said: dict[str, Any],
     ) -> int | None:
-        """Write a moved row and its event, and return the event's number. If the stored row is in
-        none of the states `before`, write nothing and return None."""
+        """Write a moved action and its event, and return the event's number. If the stored state is
+        none of `before`, write nothing and return None."""
         columns = records.row_of(moved)
         values = {name: columns[name] for name in (*changed, "state")}
         given = {"id": moved.id, "state": before[0], "or_state": before[-1]}
@@ -465,7 +466,8 @@ class Writing(Reading):
         data: dict[str, Any],
         columns: dict[str, Any] | None = None,
     ) -> int:
-        """Append an event, sealed to the row `columns` that it led to. Returns its number."""
+        """Append an event and return its number. After a state change, `columns` is the new row;
+        the event gets the seal of both."""
         event = {"at": self.now(), "kind": kind, "by": by, "way": way, "data": data}
         bound = records.seal(self._key, columns, event) if columns else ""
         add = _ADD[self.db.dialect.name]
@@ -473,15 +475,16 @@ class Writing(Reading):
         return int(added.fetchone()[0] if add is not _ADD["sqlite"] else added.lastrowid)
 
     def renew(self, action_id: str, *, lease_s: float) -> bool:
-        """Prolong this worker's lease. Returns False if the row was taken from it: send nothing."""
+        """Prolong the time in which this worker may send an action. Returns False if the action is
+        not this worker's any more; then it must send nothing."""
         mine = (actions.c.id == action_id, actions.c.state == "sent")
         prolong = actions.update().where(*mine, actions.c.worker == this_worker())
         until = self.now() + timedelta(seconds=lease_s)
         return self.db.execute(prolong.values(lease_until=until)).rowcount == 1
 
     def step(self, action_id: str, peer_id: str, state: str) -> bool:
-        """Record that one person's request is about to leave ("sending"), or what became of it.
-        Returns False, and writes nothing, if it is "sending" for the second time."""
+        """Record that the request for one person is about to leave ("sending"), or how it ended. If
+        "sending" was recorded before, a second "sending" returns False and writes nothing."""
         steps = self.steps(action_id)
         if state == "sending" and steps.get(peer_id, "not sent") != "not sent":
             return False
@@ -489,7 +492,8 @@ class Writing(Reading):
         return True
 
     def ask(self, place: str, items: Sequence[str]) -> bool:
-        """Record items at a place of a graph. Returns False, and writes nothing, if it has any."""
+        """Record which questions were asked at a place of a graph. If something is recorded there
+        already, return False and write nothing."""
         if self._rows(_ASKED, place=place):
             return False
         self._execute(_ADD_ASKED, {"place": place, "items": list(items), "at": self.now()})
@@ -502,8 +506,8 @@ class Writing(Reading):
             self.note(action_id, "told", way="call")
 
     def revoke_grants(self, thread: str, *, by: str, way: str) -> None:
-        """End every "for the rest of this session" of a conversation. This changes its rows: read a
-        row again before you move it."""
+        """Take back every approval "for the rest of this session" in a conversation. This changes
+        these actions: read an action again before you `move` it."""
         for row in self.grants(thread):
             own = replace(row, granted_in="")
             self._step(own, ["granted_in"], [row.state], "revoked", by, way, {})

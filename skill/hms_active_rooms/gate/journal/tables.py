@@ -42,8 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A reader of a column. SQLite accepts values that are no time or JSON; the reader returns a
-    stand-in for these, so that the other rows can still be read."""
+    """A function that reads a value of a column. In SQLite the value may be no time or no JSON: it
+    returns a stand-in then, so that the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -69,7 +69,7 @@ versions = sa.Table(
     *_columns(sa.Integer, "version", primary_key=True),
     *_columns(sa.String(64), "key_check", server_default=""),
 )
-"""`key_check`: a seal made with the journal's key, to recognise the key; "" without a key."""
+"""`key_check` shows whether the journal is opened with its own key; "" if it has no key."""
 
 actions = sa.Table(
     "hms_actions",
@@ -121,7 +121,7 @@ _MAY_GO = (
     "OLD.kind <> 'pruned' AND EXISTS (SELECT 1 FROM hms_events p WHERE "
     "p.action_id = OLD.action_id AND p.kind = 'pruned' AND p.seq > OLD.seq)"
 )
-"""SQL: an event may be deleted if a later event "pruned" tells of it; that event stays."""
+"""SQL: the event may be deleted, since a later event "pruned" of the same action stays."""
 
 _IS_THERE = "EXISTS (SELECT 1 FROM hms_events e WHERE e.seq = NEW.seq)"
 
@@ -129,7 +129,7 @@ _UNSEALED = (
     f"NEW.seal = '' AND NEW.action_id <> '{records.REQUESTS}' AND NEW.kind IN "
     f"({', '.join(map(repr, records.LEADS_TO))})"
 )
-"""SQL: a state change without a seal, as a process that runs an earlier release writes it."""
+"""SQL: the event is a state change without a seal, written by a process of an earlier release."""
 
 _NEWER = "the journal is of a newer release"
 
@@ -203,13 +203,10 @@ _FROM_0_1_0 = [
 
 def prepare(db: sa.Connection, key: bytes) -> bool:
     """Create the tables, or migrate those of an earlier release. With a key, state changes are
-    sealed from now on.
+    sealed from now on. Raises the errors of `check`.
 
     Returns:
-        Whether there were no tables.
-
-    Raises:
-        JournalError: see `check`.
+        Whether the tables were created.
     """
     found = check(db, key)
     if found is None:
@@ -240,7 +237,7 @@ def prepare(db: sa.Connection, key: bytes) -> bool:
 
 
 def check(db: sa.Connection, key: bytes) -> int | None:
-    """The schema version of the journal; None: there is no journal yet.
+    """The schema version of the journal; None if there is no journal yet.
 
     Raises:
         JournalError: it is of a newer release, lacks a table or trigger, or has another key.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def this_worker() -> str:
-    """This process: host, boot, PID namespace, process id and when it started."""
+    """A name for this process: host, boot, PID namespace, process id, and when it started."""
     return _worker(os.getpid())
 
 
@@ -21,7 +21,8 @@ def _worker(pid: int) -> str:
 
 
 def worker_may_live(worker: str) -> bool:
-    """False only if the worker ran in this host's PID namespace and its process has ended."""
+    """Whether the process that `this_worker` named may still run. False only if that is certain: it
+    ran in this PID namespace, and has ended."""
     world, _, process = worker.rpartition(":")
     pid, _, started = process.partition("@")
     if world != _world() or not pid.isdigit():
@@ -39,14 +40,15 @@ def worker_may_live(worker: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks since the boot; empty where the system does not tell."""
+    """When a process started, in ticks since the boot; "" where the system does not tell."""
     status = _told(lambda: Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
     # The second field is the program's name, in brackets, and may hold anything.
     return status.rpartition(")")[2].split()[19] if status else ""
 
 
 def _world() -> str:
-    """Where a process id is unique: host, boot, PID namespace. Containers can share a host name."""
+    """Names what a process id is unique in: host, boot and PID namespace. (Containers can share a
+    host name.)"""
     boot = _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
     return f"{socket.gethostname()}/{boot}/{_told(Path('/proc/self/ns/pid').readlink)}"
 
