@@ -414,6 +414,33 @@ async def test_a_second_request_with_an_id_that_is_open_is_refused_and_the_first
     assert "hms-end-active-room" in third.text
 
 
+@pytest.mark.parametrize("version", [None, "2026-07-28"])
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        '"id": 7, "method": "tools/list", "method": "tools/call"',
+        '"id": 7, "id": 8, "method": "tools/list"',
+        '"id": 7, "method": "tools/list", "params": {"cursor": "a", "cursor": "b"}',
+        '"id": 7, "method": "tools/list", "params": {"cursor": NaN}',
+        *(f'"id": {odd}, "method": "tools/list"' for odd in ("7.0", "7.5", "1e2", "null", "true")),
+        *(f'"id": {odd}, "method": "tools/list"' for odd in ("[7]", "{}", "NaN")),
+    ],
+)
+async def test_what_can_be_read_in_two_ways_is_refused_and_not_left_without_an_answer(
+    request_text: str, version: str | None
+) -> None:
+    async with (
+        served(kit(students())) as url,
+        httpx.AsyncClient(base_url=url, headers=_ACCEPT) as http,
+    ):
+        head = {"mcp-protocol-version": version} if version else await _begin(http)
+        head |= {"content-type": "application/json"}
+        body = f'{{"jsonrpc": "2.0", {request_text}}}'
+        answer = await http.post("/mcp", content=body, headers=head)
+    assert answer.status_code == 400
+    assert "Nothing was executed" in answer.json()["error"]["message"]
+
+
 async def test_over_stdio_too_a_second_request_with_an_open_id_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,7 +9,6 @@ a session. With a token no sessions are told apart, since a proxy may share conn
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hms_active_rooms.gate.journal.records import OUTSIDE
 from hms_active_rooms.gate.journal.workers import this_worker, worker_may_live
 from hms_active_rooms.serve.guard import Principal, handing_on, hashed, principal
+from hms_active_rooms.serve.problems import strict_json
 
 HEADER: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
@@ -32,6 +32,7 @@ KEY: Final = "hms_active_rooms.mcp_sessions"
 CONNECTIONS: Final = "hms_active_rooms.connections"
 """Key in a request's ASGI scope: a function that returns the open connections' names by address."""
 
+_NOTHING: Final = "Nothing was executed."
 TWICE: Final = (
     "A request with this id is open in this session. Nothing was executed for this one; use "
     "another id."
@@ -80,16 +81,21 @@ class Sessions:
         # The tag names the session. Its id is not stored: whoever knows it can use the session.
         tag = hashed(session).hex()[:8] if has_one else ""
         scope[KEY] = (self, tag)
-        if not tag or scope["method"] not in ("POST", "DELETE"):
+        if scope["method"] not in ("POST", "DELETE"):
             await self._app(scope, receive, send)
             return
         first = await receive()  # the guard passes the whole body in one message
-        number = _request_id(first.get("body", b""))
+        number, wrong = (
+            _request_id(first.get("body", b"")) if scope["method"] == "POST" else (None, "")
+        )
         mine = tag, hashed(str(number))
-        if number is not None and mine in self._open:
-            error = {"code": -32600, "message": TWICE}
+        if wrong or (number is not None and mine in self._open):
+            error = {"code": -32600, "message": wrong or TWICE}
             answer = {"jsonrpc": "2.0", "id": number, "error": error}
             await JSONResponse(answer, 400)(scope, receive, send)
+            return
+        if not tag:
+            await self._app(scope, handing_on(first, receive), send)
             return
 
         async def noted(message: Message) -> None:
@@ -168,13 +174,17 @@ def caller(way: str, name: str, request: Request | None, key: str = "") -> Calle
     return Caller(channel, requester, key, token, is_mine)
 
 
-def _request_id(body: bytes) -> int | str | None:
-    """The id of a JSON-RPC request. None if the body is none; then the transport answers it."""
+def _request_id(body: bytes) -> tuple[int | str | None, str]:
+    """The id of a JSON-RPC request, None for what is no request; and why the body is refused. What
+    could be read in two ways is refused here: MCP's SDK takes the last of two equal keys, and a
+    request with another kind of id for a notification, which is never answered."""
     try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(message, dict) or "method" not in message:
-        return None
-    number = message.get("id")
-    return number if isinstance(number, int | str) and not isinstance(number, bool) else None
+        message = strict_json(body)
+    except ValueError:
+        return None, f"The body is not JSON, or has a key twice. {_NOTHING}"
+    if not isinstance(message, dict) or not {"id", "method"} <= message.keys():
+        return None, ""
+    number = message["id"]
+    if isinstance(number, bool) or not isinstance(number, int | str):
+        return None, f"The id is no integer and no text. {_NOTHING}"
+    return number, ""

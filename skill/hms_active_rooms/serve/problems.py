@@ -189,14 +189,20 @@ async def json_object(request: Request) -> dict[str, Any]:
         # A proxy may decode such a body, and so check something else than is read here.
         raise Refused(415, "unsupported_media_type", "The body has to come without encoding.")
     try:
-        value = json.loads(
-            body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_not_json
-        )
-    except (ValueError, RecursionError):  # also for bytes that are not UTF-8
+        value = strict_json(body or b"{}")
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise Refused(400, "malformed_json", "The body is not one JSON object, or has a key twice.")
     return value
+
+
+def strict_json(body: bytes) -> object:
+    """The parsed JSON. Raises ValueError for any other bytes, for NaN and for a key twice."""
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_not_json)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
