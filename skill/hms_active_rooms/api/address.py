@@ -10,16 +10,16 @@ from urllib.request import getproxies, proxy_bypass
 
 from hms_active_rooms.errors import ConfigurationError
 
-# In ASCII without spaces, and without what begins a user name, a query, a fragment or an escape.
-# urlsplit drops tabs and line breaks silently, so a URL with them is refused first.
+# Visible ASCII without `"`, `#`, `%`, `?`, `@` and backslash: so no user name, query, fragment or
+# escape. This is checked before urlsplit, which silently drops tabs and line breaks.
 _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
     """The URL without a slash at its end.
 
-    Https is required, so that nobody can read the token on its way; plain http is allowed to this
-    machine only, for the simulator. The error does not show the URL, which may hold a password.
+    Https is required, so that nobody can read the token on its way. Plain http is allowed only if
+    the host is this machine, for the simulator. Errors do not show the URL: it may hold a password.
 
     Raises:
         ConfigurationError: the URL is more than scheme, host, port and path, or not https.

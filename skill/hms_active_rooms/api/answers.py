@@ -1,4 +1,4 @@
-"""Turns an HTTP answer, or its absence, into a typed answer or the error to raise. Pure.
+"""Turns an HTTP answer, or its absence, into a typed answer or the error to raise. No I/O.
 
 Errors quote the server's words, since they help, but as untrusted text: escaped, cut, and without
 anything that looks like a token.
@@ -37,8 +37,8 @@ from hms_active_rooms.untrusted import quoted, shortened
 
 T = TypeVar("T")
 Reader = Callable[[bytes, Mapping[str, str]], T]
-"""Reads a body into a typed answer. It is also given what was asked for (ids and query), and raises
-`Unusable` or an ApiError."""
+"""A function that turns a body into a typed answer, or raises `Unusable` or an ApiError. Its second
+argument says what was asked for: ids and query."""
 
 
 _SERVER_ERROR: Final = Cause(ServerError, "maybe", True)
@@ -55,13 +55,13 @@ _BY_STATUS: Final[dict[int, Cause]] = {
 }
 
 _OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
-"""Statuses for which other arguments may help; other 4xx are about proxies, bills or laws."""
+"""The 4xx statuses for which other arguments may help. Others come from proxies, bills or laws."""
 
 _TEXT_LIMIT: Final = 200
 _DETAILS_LIMIT: Final = 5
 _JWT: Final = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?", re.ASCII)
 
-# Only the text "session not active" is recorded; other 100ms pages and webhooks word it otherwise.
+# 100ms was seen to send "session not active"; its docs and webhooks also have other wordings.
 _NO_PEER: Final = re.compile(r"\bpeers?\b", re.IGNORECASE)
 _NO_SESSION: Final = re.compile(r"\bsession\b|\b(not|no longer|in) ?active\b", re.IGNORECASE)
 _CLOCK_OFF_S: Final = 30.0
@@ -74,12 +74,12 @@ _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
 # The text of the one 429 that the 100ms docs show (analytics); no header is documented.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
-"""Headers that may say that there are more pages, here without an `X-` at the start."""
+"""Headers that may say that there are more pages, named here without the `X-` before them."""
 _NEXT_PAGE: Final = re.compile(r"rel *= *(\"[^\"]*)?\bnext\b", re.IGNORECASE)
 
 
 Failure = tuple[ApiError, bool, float]
-"""The error to raise, whether a read is sent again instead, and after how many seconds at least."""
+"""The error to raise; whether to send a read again instead; and after how many seconds at least."""
 
 
 def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
@@ -114,7 +114,7 @@ def typed(answer: Answer, read: Reader[T], asked: Mapping[str, str]) -> T:
 
 
 def unusable(why: Unusable, request: Request, token: SecretStr, answer: Answer | None) -> Failure:
-    """The failure when no usable answer came, or an answer about something else."""
+    """The failure when no answer came, or one that cannot be used."""
     asked = "could not be reached" if why.cause is wire.NOT_SENT else "gave no usable answer"
     text = f"100ms {asked} at {request.origin}: {_without_token(str(why), token)}."
     return _failure(why.cause, request, text, answer)
@@ -184,7 +184,7 @@ def _hint(request: Request) -> str | None:
 
 
 def _clock_hint(date: str | None, now: float) -> str | None:
-    """The hint for a 401 if this machine's clock is wrong, which makes our tokens invalid."""
+    """The hint for a 401 if this machine's clock is wrong, since that makes its tokens invalid."""
     then = _moment(date or "")
     off = 0.0 if then is None else now - then
     if abs(off) < _CLOCK_OFF_S:
@@ -207,7 +207,7 @@ def _moment(date: str) -> float | None:
 
 def retry_after_s(header: str | None, message: str, *, now: float) -> float | None:
     """Seconds to wait, from the Retry-After header (seconds or a date), else from the error text;
-    None: neither has them. `now`: Unix time in seconds."""
+    None if neither says. `now`: Unix time in seconds."""
     value = (header or "").strip()
     if seconds := _SECONDS.fullmatch(value):
         wait = float(seconds[1])

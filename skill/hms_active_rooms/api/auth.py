@@ -1,8 +1,8 @@
-"""Management tokens: given ones, or ones that we sign, handled so that they cannot leak.
+"""Management tokens: a given one, or ones that this module signs. They are kept out of logs.
 
 A token opens every room of the account. A `SecretStr` holds it, so that no log or repr shows it. An
-expired token and an app (join) token are refused before their first use, with a clearer text than a
-401. Claims and signature follow the 100ms guide "Security and tokens".
+expired token, or an app token (for joining a room), is refused before its first use: the error is
+clearer than a 401. Claims and signature follow the 100ms guide "Security and tokens".
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LIFETIME_S: Final = 24 * 3600.0
 """How long a token that we sign is valid, as in the samples of the docs."""
 
 SKEW_S: Final = 10.0
-"""`iat` and `nbf` are this many seconds ago, as in the official SDK: clocks may differ."""
+"""`iat` and `nbf` are set this many seconds back, as in the official SDK: clocks may differ."""
 
 REFRESH_MARGIN_S: Final = 300.0
 """A token is renewed this long before it expires, so that none expires on its way."""
@@ -57,7 +57,7 @@ class TokenSource(Protocol):
 
 
 class StaticToken:
-    """One management token (a JWT) from elsewhere (the dashboard, your backend). A token that
+    """One management token (a JWT) that comes from the dashboard or your backend. A token that
     cannot be decoded is accepted: the API decides.
 
     Args:
@@ -148,8 +148,8 @@ class SignedTokens:
             return self._cached
 
     def refresh(self, *, after: SecretStr) -> SecretStr | None:
-        """A new token if `after` is the cached one, else the cached one: so a hundred calls that
-        are refused at once make one new token."""
+        """A new token if `after` is the cached one, else the cached one. So if a hundred calls are
+        refused at once, they make only one new token."""
         with self._lock:
             if self._cached is None or self._cached == after:
                 self._cached = self._sign()

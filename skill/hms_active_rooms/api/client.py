@@ -50,22 +50,22 @@ class ActiveRoomsClient:
     """Client for one 100ms account, usable on any number of event loops and threads. Keep one
     client open: each new client sets up TLS again.
 
-    A read that failed for a moment is sent again, after a wait. A write is not: after a 429 or
-    without a connection it raises at once, with `executed="no"` and, if the server named a time,
-    `retry_after_s`. A caller that waits should read the room again before the next try, since
-    another session may run by then. After a 401 reads and writes are sent once more, at once, with
+    If a read fails in a way that may pass, it is sent again after a wait. A write is not: after a
+    429, or without a connection, it raises at once, with `executed="no"` and, if the server named a
+    time, `retry_after_s`. A caller that waits should read the room again before the next try, since
+    another session may run by then. After a 401, reads and writes are sent once more, at once, with
     a new token: a request with a refused token executes nothing.
 
-    Every operation takes the room's id first, `peer_id` is always a full one, and `deadline_s` is
-    in seconds, for this call. An operation raises InvalidCall before anything is sent (a wrong id
-    or text, nothing to do), or an ApiError, whose `executed` says whether the request may have been
-    executed. Removals and ends happen a moment after the answer; the people see a `reason`.
+    Every operation takes the room's id first. A `peer_id` is always a full id; `deadline_s` is the
+    most seconds of this call. For a wrong argument an operation raises InvalidCall and sends
+    nothing. Otherwise it may raise an ApiError, whose `executed` says whether the request may have
+    been executed. Removals and ends happen a moment after the answer; the people see a `reason`.
 
     Args:
         auth: where the management token comes from.
-        base_url: default: the contract's. Plain http only for this machine.
+        base_url: by default the one in `capability.yaml`. It is https, or http to this machine.
         timeouts: for the steps of one attempt.
-        deadline_s: seconds for a whole call.
+        deadline_s: the most seconds of a whole call, repeats included.
         transport: "httpx" (default), "aiohttp" (extra `fast`), or an httpx transport.
         max_answer_bytes: most bytes of an answer, after decompression.
         backoff: how often and how fast a failed read is sent again.
@@ -132,8 +132,8 @@ class ActiveRoomsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections, after the requests under way have ended; later calls raise
-        InvalidCall. May be called twice."""
+        """Close all connections, each after its request has ended. Later calls raise InvalidCall.
+        May be called twice."""
         await self._pools.aclose()
 
     def __repr__(self) -> str:
@@ -331,7 +331,7 @@ class ActiveRoomsClient:
             wait += self._rng() * self._backoff.ceiling_s(attempt)
             ends = timer.when() or math.inf
             if wait >= ends - asyncio.get_running_loop().time():
-                return error  # only the caller may wait longer than the deadline
+                return error  # the wait would end after the deadline
             attempt += 1
             await self._sleep(wait)
 

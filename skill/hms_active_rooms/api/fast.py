@@ -61,7 +61,7 @@ class AiohttpPool:
         )
 
     async def send(self, request: wire.Request, token: SecretStr) -> wire.Answer:
-        request.sent = True  # maybe: aiohttp tells only by callbacks for every step
+        request.sent = True  # perhaps not yet: aiohttp tells only by callbacks for every step
         return await wire.receive(self._exchange(request, token), _AIOHTTP)
 
     async def _exchange(self, request: wire.Request, token: SecretStr) -> wire.Answer:

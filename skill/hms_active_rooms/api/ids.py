@@ -1,8 +1,7 @@
-"""Parses ids that go into a path or name a person: returns them in lower case, or raises
-InvalidCall.
+"""Parses ids of rooms and peers. Each function returns the id in lower case, or raises InvalidCall.
 
-Ids come from a model or from strangers, so only the exact shapes pass: no path segments, no percent
-signs, no digits of other scripts, no newline at the end.
+Ids come from a model or from strangers, and go into URLs. So only the exact shapes pass: no path
+segments, no percent signs, no digits of other scripts, no newline at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Final
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.untrusted import SHORT_ID_CHARS, quoted
 
-# Shapes by the examples in the 100ms docs; `fullmatch` because "$" lets a newline pass.
+# The shapes are those of the examples in the 100ms docs.
 _ROOM_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 _PEER_ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ROOM_CODE: Final = re.compile(r"[a-z]{3,4}-[a-z]{3,4}-[a-z]{3,4}")
@@ -36,8 +35,8 @@ def parse_peer_id(value: object) -> str:
 
 
 def parse_peer_ref(value: object) -> str:
-    """A full or a short peer id. A short one is the beginning of a UUID, 8 or more characters with
-    the dashes in their places; only the list of peers tells whether one peer has it."""
+    """A full or a short peer id. A short one is the first 8 or more characters of a UUID. This does
+    not check which peer it means."""
     told = f"a peer id: it is a UUID or its first {SHORT_ID_CHARS} or more characters, as the list"
     rest = _ANY_UUID[max(len(value), SHORT_ID_CHARS) :] if isinstance(value, str) else ""
     return _parsed(value, _PEER_ID, f"{told} of peers shows it", rest)
@@ -55,11 +54,12 @@ def is_peer_id(text: str) -> bool:
 
 
 def normal_id(given: object) -> object:
-    """An id from the API, a room or peer id in lower case; any other value unchanged."""
+    """A room or peer id in lower case; any other value unchanged."""
     is_id = isinstance(given, str) and (is_peer_id(given) or _ROOM_ID.fullmatch(given))
     return str(given).lower() if is_id else given
 
 
 def shown(value: object) -> str:
-    """A refused value for an error text; if it is no text, its type, since it may be secret."""
+    """A refused value for an error: a text is quoted; of other values only the type is shown, since
+    they may be secret."""
     return quoted(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"

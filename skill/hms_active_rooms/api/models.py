@@ -27,11 +27,8 @@ from hms_active_rooms.api.ids import is_peer_id, normal_id
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """An aware datetime (finer digits than microseconds are cut), or None if the text is not RFC
-    3339.
-
-    The API's time for "not set", 0001-01-01T00:00:00Z, is returned as it is.
-    """
+    """An aware datetime, or None if the text is not RFC 3339. Digits finer than microseconds are
+    cut. The API's time for "not set", 0001-01-01T00:00:00Z, is returned as it is."""
     try:
         found = datetime.fromisoformat(text.upper())
     except ValueError:
@@ -66,14 +63,15 @@ Id = Annotated[str, Field(min_length=1)]
 
 
 def as_list(value: object) -> object:
-    """A list, also when PHP wrote it as a map of its indexes; any other value unchanged."""
+    """The list, if PHP wrote one as a map by index; any other value unchanged."""
     if isinstance(value, dict) and value and list(value) == [str(n) for n in range(len(value))]:
         return list(value.values())
     return value
 
 
 def _ids(value: object) -> object:
-    """A list of ids: [] for null, which Go writes; a map's keys; the ids of listed objects."""
+    """The ids in a value: those in a list, those of the objects in a list, or the keys of a map.
+    Null has none (Go writes it for an empty list). Any other value is returned unchanged."""
     value = as_list(value)
     if isinstance(value, dict):
         given = [(key, e.get("id") if isinstance(e, dict) else None) for key, e in value.items()]
@@ -138,15 +136,15 @@ class Peers(tuple[Peer, ...]):
     """All peers in the order the API sent them (GET /active-rooms/{room_id}/peers).
 
     Attributes:
-        unreadable: keys of records that say nothing usable, or have another peer's id. These
-            records are left out, so the peers, and the holders of a role, are not all there are.
+        unreadable: the keys of records that say nothing usable, or have another peer's id. They
+            are left out of the peers, so there are more people in the room than peers here.
     """
 
     unreadable: tuple[str, ...] = ()
 
 
 def unreadable(peers: Sequence[Peer]) -> tuple[str, ...]:
-    """The keys of the records that were left out of these peers."""
+    """See `Peers.unreadable`."""
     return peers.unreadable if isinstance(peers, Peers) else ()
 
 
@@ -163,7 +161,7 @@ class Track(Document):
 
 
 def _tracks(value: object) -> object:
-    """Tracks by id, from a map or a list. Unusable tracks are left out."""
+    """The tracks in a map or a list, by id. Unusable ones are left out."""
     value, found = as_list(value), dict[str, Track]()
     if isinstance(value, list):
         value = {str(n): entry for n, entry in enumerate(value)}
@@ -181,6 +179,6 @@ class PeerDetails(Peer):
 
 
 class Acknowledgement(Document):
-    """The API accepted the request; removals and ends happen a moment later."""
+    """The API has accepted the request. Removals and ends happen a moment later."""
 
     message: Text = ""

@@ -13,11 +13,11 @@ from hms_active_rooms.errors import InvalidCall
 
 
 class Held:
-    """A pool with a count of its users. If a pool closes during a request, that request's new
-    connection leaks.
+    """A pool that closes only when no request uses it: else the request's connection would leak.
 
-    A loop ends its asynchronous generators before it closes (`asyncio.run` and `asyncio.Runner` do
-    this). `keeper`, which closes the pool, is one, so a client that nobody closed leaves no socket.
+    `keeper` is an asynchronous generator that closes the pool when it ends. `asyncio.run` and
+    `asyncio.Runner` end all such generators before they close their loop. So a client leaves no
+    socket open, even if nobody closed it.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -55,12 +55,11 @@ class PerLoop:
         self._lock = threading.Lock()
         self._closed = False
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
-        # If a client is dropped without being closed, `finalize` keeps its pools alive until they
-        # are closed.
+        # If nobody closes the client, its pools are closed when it is garbage-collected.
         finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held:
-        """The running loop's pool, open inside `async with`. Raises InvalidCall after `aclose`."""
+        """The running loop's pool, for `async with`. Raises InvalidCall after `aclose`."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
@@ -76,7 +75,7 @@ class PerLoop:
         return held
 
     async def aclose(self) -> None:
-        """Close all pools and refuse further use; does not wait for the pools of other loops."""
+        """Close all pools and refuse further use. Does not wait for the pools of other loops."""
         with self._lock:
             self._closed = True
             here = self._held.pop(asyncio.get_running_loop(), None)
@@ -86,7 +85,7 @@ class PerLoop:
 
 
 def _close_all(held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held]) -> None:
-    """Ask each loop to close its pool; called from any thread, and by the garbage collector."""
+    """Ask each loop to close its pool. Any thread or the garbage collector may call this."""
     while held:
         loop, one = held.popitem()
         # RuntimeError: that loop is closed, and its pool was closed with it.

@@ -1,10 +1,9 @@
-"""Reads the body of a successful answer. Pure.
+"""Reads the body of a successful answer into a model, or raises `Unusable`. No I/O.
 
-The JSON may come from Go through proxies, or from a later version of the API. It is read rightly or
-refused with one clear error. What is unusual but clear is read (a number as a name, null for
-nothing, a list for a map). What contradicts the request or itself is refused, since a wrong roster
-removes the wrong people. What is no JSON object is "malformed": the same read, sent again, may
-succeed.
+Another version of the API, or a proxy, may send other JSON than the docs show. A body that is
+unusual but clear is read: a number as a name, null for nothing, a list for a map. A body that
+contradicts the request or itself is refused: with a wrong list of peers, the wrong people would be
+removed. A body that is no JSON object may be an accident: the same read may succeed if sent again.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ _OTHER_ESCAPE: Final = re.compile(rb'\\[^"]')
 _FIELDS: Final = operator.attrgetter("__pydantic_fields_set__")
 _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
 
-# Names of fields that say a list has further pages, without case and separators. By the general
-# page of the docs a list has `limit` and `last`.
+# Fields that say that a list has further pages. (Here and below, names of fields are in lower case
+# and without separators.) By the general page of the 100ms docs a list has `limit` and `last`.
 _PAGING: Final = {"pagination", "paging", "page", "pageinfo", "meta", "metadata", "links"} | {
     *("cursor", "cursors", "hits", "resultinfo", "responsemetadata")
 }
@@ -74,8 +73,7 @@ _TOTALS: Final = re.compile(
 _PAGES: Final = {"pages", "totalpages", "pagecount", "lastpage"}
 _WHOLE: Final = re.compile(r"(is)?(complete|last(page)?)")
 
-# Names of fields that say a body is an error, in Go, Java, Python, cloud gateways and 100ms's own
-# webhooks, without case and separators.
+# Fields that say that a body is an error, in Go, Java, Python, cloud gateways, webhooks of 100ms.
 _ERROR: Final = re.compile(
     r"(is|has)?(error|err|exception|fault|failure|failed|rejected|denied|refused)s?"
     r"(code|message|msg|type|status|details?|description|text|reason|name|peers|ids)?|errno"
@@ -113,13 +111,13 @@ _SPELT: Final = {field.replace("_", ""): field for field in _DOCUMENTED}
 
 
 class _PeerMap(Document, cache_strings="keys"):
-    """A roster as the API sends it. Values are not cached: hardly any value occurs twice."""
+    """The list of peers as the API sends it. Pydantic caches only keys: values hardly repeat."""
 
     peers: dict[str, Peer]
 
 
 class _Twice:
-    """Stands for a JSON object that has a name twice, since either value may be meant."""
+    """In place of a JSON object that has a name twice, where either value may be meant."""
 
 
 # The readers take the body and what was asked for: the ids in the path, and the query.
@@ -178,7 +176,7 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
 
 
 def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The peers that were asked for. Raises Unusable for one page of a longer list, or no list."""
+    """The peers that were asked for. Raises Unusable for no list, or one page of a longer list."""
     try:
         peers = _plain_roster(body, asked)
     except ValueError:  # something is unusual, so each record is checked by itself
@@ -190,10 +188,10 @@ def read_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
 
 
 def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
-    """The roster of a body in exactly the documented form, read by pydantic-core alone. Raises
-    ValueError for any other body."""
-    # Tens of thousands of new objects would start the garbage collector again and again, in vain,
-    # and double the time. No other code runs meanwhile.
+    """The peers in a body that has exactly the documented form. Pydantic-core reads it alone, which
+    is fast. Raises ValueError for any other body."""
+    # Tens of thousands of new objects would start the garbage collector again and again. It finds
+    # nothing and doubles the time. No other code runs meanwhile.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -227,7 +225,7 @@ def _plain_roster(body: bytes, asked: Mapping[str, str]) -> Peers:
 
 
 def _quotes(body: bytes) -> int:
-    """How many quotes begin or end a string, that is, are not escaped by a backslash."""
+    """How many quotes begin or end a string. A quote escaped by a backslash does not count."""
     if _OTHER_ESCAPE.search(body):
         body = body.replace(b"\\\\", b"")
         return body.count(b'"') - body.count(b'\\"')
@@ -255,7 +253,7 @@ def _odd_roster(found: Fields, asked: Mapping[str, str]) -> Peers:
 
 
 def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
-    """One record's peer; None if it says nothing usable, or is of another peer or room."""
+    """The peer in one record; None if the record is unusable, or about another peer or room."""
     if not isinstance(entry, dict):
         return None
     given = entry.get("id")
@@ -269,7 +267,7 @@ def _peer(key: str, entry: object, asked: Mapping[str, str]) -> Peer | None:
 
 
 def refuse_page(found: Fields, length: float) -> None:
-    """Raises Unusable if the list says that it has more pages: it is not the whole room."""
+    """Raises Unusable if a list says that it has more pages: it is not the whole room then."""
     said = list(_about_pages(found))
     more = [_means(value) for name, value in said if _MORE.fullmatch(name)]
     more += [not v for name, v in said if _WHOLE.fullmatch(name) and isinstance(v, bool)]
@@ -284,7 +282,7 @@ def refuse_page(found: Fields, length: float) -> None:
 
 
 def _about_pages(found: Fields) -> Iterator[tuple[str, Any]]:
-    """The fields that may tell of pages: names without case and separators, and values."""
+    """The fields that may tell of further pages, as pairs of name and value."""
     for name, value in _named(found).items():
         yield name, value
         if name in _PAGING and isinstance(value, dict):
@@ -309,7 +307,7 @@ def _of_other(found: Fields, asked: Mapping[str, str]) -> bool:
 
 
 def _named(found: Fields) -> Fields:
-    """The fields by name, without case and separators."""
+    """The same fields, with their names in lower case and without separators."""
     return {_SEPARATORS.sub("", key.lower()): value for key, value in found.items()}
 
 
@@ -325,8 +323,8 @@ def _model(kind: type[M], found: Fields) -> M:
 
 
 def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
-    """A body's JSON object. Raises Unusable if it is an error, about something else, or not `about`
-    the "room" or "peer" that was asked for."""
+    """The JSON object in a body. Raises Unusable if it is an error, or about another room or peer.
+    With `about` ("room" or "peer"), it must have the id of the one that was asked for."""
     try:
         found = json_document(body)
     except (ValueError, RecursionError):
@@ -343,7 +341,7 @@ def _object(body: bytes, asked: Mapping[str, str], about: str = "") -> Fields:
 
 
 def _refuse_error(found: Fields) -> None:
-    """Raises Unusable for a body that came with a success status but says that the call failed."""
+    """Raises Unusable if a body says that the call failed, although the status is a success."""
     said = _named(found)
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
@@ -371,7 +369,7 @@ def _refuse_error(found: Fields) -> None:
 
 
 def _means(value: object) -> bool | None:
-    """Whether a value means yes; None if it says neither yes nor no."""
+    """Whether a value means yes; None if the value is null."""
     if value is None or isinstance(value, bool):
         return value
     return bool(value) and str(value).lower() not in ("false", "no", "0", "null", "none")
@@ -381,7 +379,7 @@ PAGE: Final = "it is one page of a longer list, and 100ms documents no way to th
 
 
 def _contradicts(reason: str) -> Unusable:
-    """The error for JSON that does not answer the request; sending it again would not help."""
+    """The error for JSON that does not answer the request. Sending it again would not help."""
     return Unusable(CONTRADICTS, reason)
 
 
@@ -392,7 +390,7 @@ def _status(value: object) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    """A number, also from a text; None if it is no number."""
+    """The value as a number, also from a text; None if it is no number."""
     try:
         return float(value) if isinstance(value, int | float | str) else None
     except (ValueError, OverflowError):
@@ -400,10 +398,10 @@ def _number(value: object) -> float | None:
 
 
 def json_document(body: bytes) -> Any:
-    """The parsed JSON. A lone surrogate becomes "?". Raises ValueError for other text, as NaN.
+    """The parsed JSON. Raises ValueError for a text that is no JSON; NaN is none.
 
-    Why "?": a stranger's name must not make a whole roster unreadable, and a lone surrogate cannot
-    be encoded, so it would fail later, in a log or a database.
+    A lone surrogate becomes "?", since it cannot be encoded and would fail later, in a log for
+    example. It is no error: one stranger's name must not make the whole list of peers unreadable.
     """
     text = body.decode("utf-8-sig", "replace")
     found = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
@@ -425,7 +423,7 @@ def _once(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def _documented(name: str) -> str:
-    """The field's documented name, for a name as other languages write it: `userId`, `Peers`."""
+    """The documented name of a field, also if it is spelt another way, like `userId` or `Peers`."""
     return _SPELT.get(_SEPARATORS.sub("", name.lower()), name)
 
 

@@ -1,8 +1,8 @@
-"""The default transport: httpx. The only module that imports httpx.
+"""The default transport: httpx. No other module imports httpx.
 
 Proxies and CA bundles come from the environment (HTTPS_PROXY, SSL_CERT_FILE), as people behind a
-company proxy expect. A request to a loopback address uses no proxy, which would read the token in
-clear. Redirects are not followed, .netrc is not read.
+company proxy expect. A request to this machine uses no proxy: it would see the token in plain http.
+Redirects are not followed, and .netrc is not read.
 """
 
 from __future__ import annotations
@@ -104,13 +104,12 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
 
 
 class HttpxPool:
-    """Connections of httpx, or the given transport."""
+    """The connections of httpx, or of the given transport."""
 
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, transport: httpx.AsyncBaseTransport
     ) -> None:
-        # Not httpx.AsyncClient, which parses the URL, looks for cookies and copies headers each
-        # time.
+        # httpx.AsyncClient is slower: each time it parses the URL, and looks for cookies.
         self._transport = transport
         # A given transport need not report its steps; then every request counts as sent.
         self._reports = type(transport) is httpx.AsyncHTTPTransport
@@ -160,7 +159,7 @@ class HttpxPool:
 
 
 def _connections(tls: ssl.SSLContext, url: str) -> httpx.AsyncBaseTransport:
-    # Not chained: the text of such an error may hold the proxy's URL.
+    # The error below is not chained to these, whose texts may hold the proxy's URL.
     with contextlib.suppress(ImportError, ValueError, httpx.InvalidURL):
         return httpx.AsyncHTTPTransport(
             verify=tls,

@@ -27,37 +27,36 @@ MAX_CONNECTIONS: Final = 100
 
 
 class Cause(NamedTuple):
-    """What follows from a failure: its error, whether a write was executed, whether a read is sent
-    again.
+    """What follows from a failure.
 
-    A read executes nothing, whatever happens. 100ms documents no idempotency key, so a write that
-    may have been executed is never sent a second time. Nor is a write that surely was not executed
-    sent again after a wait: the room may change meanwhile, and only the caller can read the room. A
-    write is repeated in one case only: after a 401, at once, with a new token.
+    A write that may have been executed is never sent a second time: 100ms documents no idempotency
+    key. A write that surely was not executed is not sent again after a wait either: the room may
+    change meanwhile, and only the caller can read the room. A write is repeated in one case only:
+    after a 401, at once, with a new token.
     """
 
     error: type[ApiError]
-    write: Executed
-    read_again: bool
+    write: Executed  # whether a write was executed; a read never executes anything
+    read_again: bool  # whether a read is sent again
 
 
 NOT_SENT: Final = Cause(ConnectionFailed, "no", True)
 TIMEOUT: Final = Cause(TimedOut, "maybe", True)
 CUT_OFF: Final = Cause(BadResponse, "maybe", True)
-"""The answer was cut off or is no JSON: the same request, sent again, may bring a whole one."""
+"""The answer was cut off or is no JSON. If the request is sent again, a whole answer may come."""
 CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer does not fit the request, is too large, or redirects. A second one would do so too."""
+"""The answer does not fit the request, is too large, or redirects. So would a second answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for one attempt: to connect (with TLS), between two pieces of the answer or request,
-    for a free connection. The default deadline leaves time for one retry of a read."""
+    """The most seconds that the steps of one attempt may take. The default deadline of a call is
+    long enough to send a read twice."""
 
-    connect_s: float = 5.0
-    read_s: float = 12.0
-    write_s: float = 12.0
-    pool_s: float = 5.0
+    connect_s: float = 5.0  # to connect, with TLS
+    read_s: float = 12.0  # until the next piece of the answer comes
+    write_s: float = 12.0  # until the next piece of the request is sent
+    pool_s: float = 5.0  # until a connection is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,8 @@ class Backoff:
 
     Attributes:
         attempts: requests in all, the first one included.
-        base_s: upper bound of the first wait; it doubles with each further one.
-        cap_s: upper bound of any wait we choose ourselves.
+        base_s: the most seconds of the first wait. Each further wait may be twice as long.
+        cap_s: the most seconds of any wait, unless the server asks for a longer one.
     """
 
     attempts: int = 4
@@ -75,16 +74,16 @@ class Backoff:
     cap_s: float = 8.0
 
     def ceiling_s(self, attempt: int) -> float:
-        """The longest wait, in seconds, that we choose after this many attempts."""
+        """The longest wait, in seconds, after this many attempts."""
         # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
         return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
 
 @dataclass(slots=True)
 class Request:
-    """One request without the token; the URL is percent-encoded, the body JSON or None.
+    """One request, without the token. The URL is percent-encoded; the body is JSON or None.
 
-    `sent`: whether a byte of the request may have left; also valid after a cancellation.
+    `sent` tells whether a byte of the request may have left, even after a cancellation.
     """
 
     method: str
@@ -124,7 +123,7 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer. The text is ours: a library's may quote hosts, proxies or headers."""
+    """No usable answer came. The text is ours: a library's may quote hosts, proxies or headers."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)
@@ -146,14 +145,12 @@ class Pool(Protocol):
 
 
 class Library(NamedTuple):
-    """What an HTTP library raises: all its errors, the errors before a byte of the request has
-    left, and the error of a timeout. `reasons`: our words for why there was no connection; the
-    first that fits an error or its causes is used."""
+    """The exceptions of an HTTP library, and what they mean."""
 
-    errors: tuple[type[BaseException], ...]
-    not_sent: tuple[type[BaseException], ...]
-    late: type[BaseException]
-    reasons: tuple[tuple[type[BaseException], str], ...]
+    errors: tuple[type[BaseException], ...]  # all of them
+    not_sent: tuple[type[BaseException], ...]  # before a byte of the request has left
+    late: type[BaseException]  # after a timeout
+    reasons: tuple[tuple[type[BaseException], str], ...]  # our words; the first that fits is used
 
 
 async def receive(exchange: Awaitable[Answer], library: Library) -> Answer:
@@ -187,8 +184,8 @@ async def answer(
     *,
     packed: bool = True,
 ) -> Answer:
-    """The answer with its body, decompressed here: the libraries do not limit the decompressed
-    size. `packed=False`: the body is decompressed already."""
+    """The answer with its body. It is decompressed here, unless `packed` is false: the libraries do
+    not limit the decompressed size."""
     coding = headers.get("content-encoding") if packed else None
     lost: tuple[type[BaseException], ...] = (*library.errors, Unusable)
     try:

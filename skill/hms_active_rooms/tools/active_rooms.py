@@ -1,4 +1,4 @@
-"""The tools of the contract as LangChain `StructuredTool`s over one gate."""
+"""The tools of the contract as LangChain `StructuredTool`s. All calls go through one gate."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ from hms_active_rooms.tools.roster import (
 )
 
 Answered = tuple[str, dict[str, Any]]
-"""A text for the model, and the data as plain JSON values (LangChain's artifact)."""
+"""What a tool returns: a text for the model, and LangChain's artifact as plain JSON values."""
 
 _ELSEWHERE: tuple[Way, ...] = ("page", "rest", "terminal", "elicitation")
-"""Ways of deciding outside the tools: the model is told who decided."""
+"""Ways of deciding that bypass the tools: the text for the model says who decided."""
 
 
 class ActiveRoomsTool(StructuredTool):
-    """A StructuredTool with the argument model's own schema; its function is told the call's id."""
+    """A StructuredTool that keeps the schema of its argument model, and passes the id of the tool
+    call to its function."""
 
     @property
     def tool_call_schema(self) -> type[BaseModel]:
@@ -76,7 +77,7 @@ class ActiveRoomsTool(StructuredTool):
 
 def _with_id(given: Any) -> Any:
     """The tool's input, unchanged. Raises InvalidCall for a tool call without an id: LangGraph
-    cannot return its result, and would say so only after the request was sent."""
+    cannot return the result of such a call, but says so only after the request was sent."""
     if isinstance(given, dict) and given.get("type") == "tool_call" and not given.get("id"):
         raise InvalidCall("The tool call has no id.")
     return given
@@ -106,8 +107,8 @@ def build_tools(
     async def change(call: Arguments, call_id: str | None) -> Answered:
         assert isinstance(call, StateChange)
         place = place_of(ensure_config())
-        # In a graph the identity must be the same when the task runs again, also if a node gives no
-        # call id. Outside a graph nothing runs again, and an id used twice means two calls.
+        # In a graph the identity must be the same when the task runs again, even if a node gives no
+        # call id. Outside a graph nothing runs again, and an id that comes twice means two calls.
         identity = (call_id or "") if place.task else str(uuid4())
         origin = Origin(place.thread or nowhere, place.task, identity, requester)
         return report(await perform(gate, call, origin, place, confirm))
@@ -123,8 +124,7 @@ async def roster(gate: Gate, call: ListPeers) -> tuple[Roster, int]:
 
 
 def report(ended: Action | ActiveRoomsError) -> Answered:
-    """What the model reads about an action, or about the error that stopped its call, and the full
-    record.
+    """What the model reads about an action or the error that stopped it, and the artifact.
 
     Raises:
         ToolException: the call failed, and was surely not executed.
@@ -156,8 +156,8 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
         return blocking.run(acall(arguments, tool_call_id))
 
     for each in (call, acall):
-        # Without both, LangChain searches the function at each call for a config parameter. The
-        # functions read the config from the context instead.
+        # Else LangChain would search the function at each call for a config parameter. It has none;
+        # it reads the config from the context.
         setattr(each, "__signature__", signature(each))  # noqa: B010 - declared nowhere
         no_type_check(each)
 
@@ -174,7 +174,7 @@ def _tool(tool: Tool, body: Body) -> StructuredTool:
 
 
 def hints(tool: Tool) -> dict[str, Any]:
-    """The contract's hints as a flat dict, under the names that LangChain's MCP adapters use."""
+    """The contract's hints of a tool, with the names that LangChain's MCP adapters use."""
     return {
         "title": tool.name.removeprefix("hms-").replace("-", " ").capitalize(),
         "readOnlyHint": tool.hints.read_only,

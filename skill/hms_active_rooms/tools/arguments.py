@@ -1,4 +1,4 @@
-"""The arguments of all tools: those of reading tools are here, all others in the gate."""
+"""The arguments of all tools. Those of tools that only read are here, the others in the gate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ROWS: Final = 100
 
 
 def _whole(value: object) -> object:
-    """2.0 as 2: both are integers in JSON, and some providers send every number as a double."""
+    """2.0 becomes 2: some model providers send every number as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,10 +1,11 @@
-"""How a tool asks a person: inside a graph by interrupt, else by the callback. Without either,
+"""How a tool asks a person: inside a graph by interrupt, elsewhere by the callback. Without either,
 nobody is asked and nothing is sent.
 
-Threat: on every resume LangGraph runs a node again from its start and hands out the saved answers
-by position, so an answer can meet a question that it was not given for. Invariant: the journal
-records which questions were asked at which position of a graph task. When the task runs again, each
-saved answer meets those questions, and has to name their digests.
+Threat: on every resume LangGraph runs a node again from its start. The first interrupt gets the
+first saved answer, the second the second, and so on. If the node asks other questions this time, an
+answer meets a question that it was not given for. Invariant: the journal records which questions a
+graph task asked first, second, and so on. A saved answer counts only for the questions that were
+recorded for its position, and only if it repeats their digests.
 """
 
 from __future__ import annotations
@@ -55,17 +56,16 @@ if TYPE_CHECKING:
 _CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
 MAX_QUESTIONS: Final = 20
-"""How many times one graph task asks; after more invalid answers the action is rejected."""
+"""How many times one graph task asks. If no valid answer came by then, the action is rejected."""
 
 _HEARD: Final = "heard "
-"""Prefix of the record that an answer to a question was decided on."""
-
 _UNANSWERED: Final = "unanswered "
-"""Prefix of the record that a question was decided elsewhere, without an answer in the graph."""
+"""Prefixes of a question's place in the journal. An entry with the first one records that an answer
+was decided on, with the second one that the question was decided elsewhere, not in the graph."""
 
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3
-"""A subgraph that asked this often about one call in one run counts as without memory."""
+"""A subgraph that asked this often about one call in one run is taken to have no checkpointer."""
 
 NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
 _ANOTHER = Refuse(ANOTHER_ASKS)
@@ -77,11 +77,11 @@ _FORGETS = Refuse(
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a LangGraph run a tool is called; fields are empty outside a graph.
+    """Where in a LangGraph run a tool is called. Outside a graph, all texts are "".
 
     Attributes:
-        thread: LangGraph thread id.
-        task: checkpoint namespace, the same each time this task runs again.
+        thread: LangGraph's thread id.
+        task: the checkpoint namespace; it is the same each time this task runs again.
         can_interrupt: whether a checkpointer can keep the graph paused.
         approver: who answers interrupts, from `configurable["approver"]`.
     """
@@ -92,11 +92,12 @@ class Place:
     approver: str
 
     def position(self, number: int) -> str:
-        """The place, in the journal, of this task's question with this number."""
+        """The name under which the journal records the question with this number in this task."""
         return json.dumps([self.thread, self.task, number])
 
     def subgraph(self) -> str:
-        """Prefix of the places of all questions in this run of a subgraph; "" if there is none."""
+        """What the positions of all questions in this run of a subgraph begin with; "" if there is
+        no subgraph."""
         run, _, _ = self.task.rpartition("|")
         return json.dumps([self.thread, f"{run}|"])[:-2] if ":" in run else ""
 
@@ -127,7 +128,7 @@ def outside() -> str:
 
 
 def payload(request: ApprovalRequest, tool_call_id: str) -> dict[str, Any]:
-    """The interrupt value for one call: `question`, with LangChain's keys for this shape."""
+    """The value of an interrupt that asks about one tool call, in LangChain's form."""
     return {"type": "tool_approval", "tool_call_id": tool_call_id, **question(request)}
 
 
@@ -141,7 +142,7 @@ Raises:
 
 
 class Interrupts:
-    """The questions of one graph task, asked one after the other by `pause`."""
+    """Asks the questions of one graph task by `pause`, and takes the answers."""
 
     def __init__(self, gate: Gate, place: Place, pause: Pause) -> None:
         self._gate, self._place, self._pause = gate, place, pause
@@ -151,8 +152,8 @@ class Interrupts:
         self._problems: dict[str, str] = {}
 
     async def rows(self, keys: Sequence[str]) -> dict[str, Action]:
-        """The newest row of each call, by `call_key`. In the same transaction, each saved answer is
-        decided on for the questions it was given for.
+        """The newest action of each call, by `call_key`; calls that are not on record are left out.
+        Answers that LangGraph saved are recorded first, each for the questions it was given for.
 
         Raises:
             GraphInterrupt: an answer is still missing.
@@ -163,11 +164,11 @@ class Interrupts:
         pause: GraphInterrupt | None = None
         with self._gate.journal.write() as tx:
             latest = {key: _unbroken(tx.latest, key) for key in keys}
-            # A row that cannot be read is left out; proposing its call again raises the reason.
+            # An action with a broken record is left out; proposing its call again raises why.
             rows = {key: row for key, row in latest.items() if isinstance(row, Action)}
             calls = {row.call_key for row in rows.values()}
-            # Every question is put again, even a decided one: LangGraph hands out the saved answers
-            # in order, and an answer that is not fetched here would go to the next question.
+            # Every question is asked again, even if it is decided: LangGraph hands out the saved
+            # answers in order, and an answer that is not taken here would go to the next question.
             while rows and pause is None:
                 place = self._place.position(self._number)
                 if tx.asked_at(_UNANSWERED + place):
@@ -205,7 +206,7 @@ class Interrupts:
             with skip_if_broken(action_id):
                 decided = record_decision(tx, action_id, answer, by=by, way="interrupt")
                 newest = decided.newest
-                # A call can run the row of an earlier call that was held back.
+                # A call can run the action of an earlier call that was held back.
                 same = [key for key, one in rows.items() if one.call_key == newest.call_key]
                 rows |= dict.fromkeys(same, newest)
                 self._problems[newest.id] = decided.problem
@@ -213,13 +214,13 @@ class Interrupts:
     def _shown(self, action_id: str, row: object, problem: str) -> ApprovalRequest:
         if isinstance(row, Action) and not row.contradiction:
             return self._gate.request(row, problem)
-        # A broken row gets an empty question, so that the other questions keep their positions.
+        # A broken record gets an empty question, so that the other questions keep their positions.
         now, nobody = self._gate.journal.now(), Impact("", "", 0)
         return ApprovalRequest(action_id, "", {}, nobody, "", now, "hard", (), "")
 
     async def propose(self, call: StateChange, origin: Origin) -> Action:
-        """`Gate.propose` for a task with one call. If the row needs a person, the question is
-        recorded in the same transaction."""
+        """`Gate.propose` for a task with one call. If a person must decide, the same transaction
+        records the question."""
         forgets = await self._has_forgotten(content_of(call))
         shown: Way | None = None if forgets else "interrupt"
         first = self._place.position(0)
@@ -281,7 +282,7 @@ class Interrupts:
 async def perform(
     gate: Gate, call: StateChange, origin: Origin, place: Place, confirm: Confirm | None = None
 ) -> Action:
-    """Propose one state-changing call, ask about it and run it. Returns its newest row.
+    """Propose one state-changing call, ask about it and run it. Returns its newest revision.
 
     Raises:
         GraphInterrupt: the graph pauses to ask.
@@ -315,7 +316,8 @@ async def _interrupting(gate: Gate, call: StateChange, origin: Origin, place: Pl
 
 
 def _by_callback(gate: Gate, confirm: Confirm) -> Callable[[ApprovalRequest], Awaitable[object]]:
-    """Asks by the callback until the deadline. An answer that is no decision rejects the action."""
+    """Makes an `Ask` that calls `confirm`, and waits until the deadline. An answer that is no
+    decision rejects the action."""
 
     async def ask(request: ApprovalRequest) -> object:
         if request.problem:
@@ -326,7 +328,7 @@ def _by_callback(gate: Gate, confirm: Confirm) -> Callable[[ApprovalRequest], Aw
             answer: object = confirm(request)
             if inspect.isawaitable(answer) or not over.is_set():
                 return answer
-            # Nobody waits for it any more; that it came is on record.
+            # Nobody waits for this answer any more; only record that it came.
             with gate.journal.write() as tx:
                 record_decision(tx, request.action_id, answer, by="callback", way="callback")
             return None
@@ -353,8 +355,8 @@ _running: dict[tuple[int, str], object] = {}
 
 @asynccontextmanager
 async def _one_at_a_time(key: str) -> AsyncIterator[None]:
-    """Makes calls with the same key take turns, so that the same question is not asked twice. No
-    asyncio lock: the calls may be on different event loops, or in a forked child."""
+    """Makes calls with the same key take turns, so that the same question is not asked twice. This
+    is no asyncio lock, since the calls may be on different event loops, or in a forked child."""
     place, mine = (os.getpid(), key), object()
     # `setdefault` is atomic: the call whose object is in the dict has the turn.
     while _running.setdefault(place, mine) is not mine:  # noqa: ASYNC110 - maybe on another loop

@@ -1,8 +1,8 @@
-"""Who is in a room, as a text for a model that is bounded however full the room is.
+"""Who is in a room, as a text for a model. The text is short even if the room is full.
 
 A room may hold 20,000 peers, and strangers wrote every name. So the text has counts by role, then
-as many rows as fit, then what is left out and how to narrow the question. `artifact` has the same
-rows with all their fields. Names are shown, never relied on. Pure.
+as many peers as fit, one in each row, then how many are left out and how to narrow the question.
+`artifact` has the same peers with all their fields. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from hms_active_rooms.untrusted import escaped, quoted, same_looks, short_ids, s
 FIXED_TOKENS: Final = 300
 TOKENS_PER_ROW: Final = 24
 LEAST_TOKENS: Final = 900
-"""The least budget: one row fits even if its text is the most expensive. A budget has 300 tokens
-for the text around the rows and 24 for each row asked for: 1,500 for 50 rows."""
+"""A budget is the most tokens of a roster: 300 for the text around the rows, and 24 for each row
+that was asked for. It is at least 900, so that even the most expensive row fits."""
 
 NAME: Final = (40, 60)
 LABEL: Final = (24, 24)
-"""For names and ids, and for roles and user ids: the most code points shown, and the most tokens
-they may cost (tokens limit emoji and escapes). Ordinary values are shorter."""
+"""The most code points of a value, and the most tokens it may cost (emoji and escapes cost many).
+`NAME` is for names and peer ids, `LABEL` for roles and user ids. Ordinary values are shorter."""
 
 _MOST: Final = (NAME, NAME, LABEL, LABEL)
 
@@ -52,7 +52,7 @@ _ARTIFACT_CHARS: Final = 256
 """The most characters of each text of a row in the artifact."""
 
 MOST_DETAILED: Final = 5
-"""Details are told if at most this many people match. Our choice: more metadata fits no answer."""
+"""Details of peers are told only if at most this many match; more metadata would fit no answer."""
 
 _METADATA: Final = (200, 100)
 """The most code points, and the most tokens, of a peer's metadata."""
@@ -60,11 +60,11 @@ _METADATA: Final = (200, 100)
 _RULE, _HEAD = (line.rstrip("\n") for line in LINES)
 
 _EXTRA: Final = operator.attrgetter("__pydantic_extra__")
-"""`model_extra` of a peer, without its Python function."""
+"""Reads the `model_extra` of a peer, faster than that property."""
 
 
 class Row(NamedTuple):
-    """One peer that is shown: its cells, escaped and cut, and `line`, the cells as a JSON array.
+    """One peer as shown: its `cells` are escaped and cut, and `line` is the cells as a JSON array.
     The short id is unique among everyone in the room."""
 
     short_id: str
@@ -97,10 +97,10 @@ class Roster:
         filters: what the peers had to match, by argument.
         matching: how many peers match.
         matching_by_role: (role, count) of those that match.
-        offset: matching peers before the first row. Rows are in order of joining time, then id, so
-            that pages stay in place.
+        offset: how many matching peers come before the first row. They are sorted by joining time,
+            so that pages stay the same.
         rows: the peers shown.
-        unreadable: records of further people that say nothing usable.
+        unreadable: how many more people there are, whose records say nothing usable.
     """
 
     total: int
@@ -114,7 +114,7 @@ class Roster:
 
     @property
     def left_out(self) -> int:
-        """Matching peers behind the last row."""
+        """How many matching peers come after the last row."""
         return max(self.matching - self.offset - len(self.rows), 0)
 
 
@@ -131,15 +131,15 @@ def select(
     limit: int = DEFAULT_ROWS,
     offset: int = 0,
 ) -> Roster:
-    """Counts everyone in a room who matches, and makes the rows asked for. For the arguments see
-    `ListPeers`; for what a part of a name is, `named`. `find`: a part of the name, role or user id,
-    or the beginning of the id."""
+    """Counts everyone in a room who matches, and makes the rows asked for. `find` is a part of the
+    name, role or user id, or the beginning of the id; `named` tells what a part of a name is. The
+    other arguments are those of `ListPeers`."""
     given = {"role": role, "user_id": user_id, "name": name, "find": find}
     filters = {key: text for key, text in given.items() if text is not None}
     offset, roles = max(offset, 0), by_role(peers)
     found = _matching(peers, filters) if filters else peers
     end = offset + max(limit, 1)
-    # Sorting everybody takes longer, unless most are wanted.
+    # `nsmallest` is faster than sorting everybody, unless most are wanted.
     first = (
         nsmallest(end, found, key=_PLACE) if 10 * end < len(found) else sorted(found, key=_PLACE)
     )
@@ -163,7 +163,7 @@ def default_budget(limit: int) -> int:
 
 
 def named(part: str) -> Callable[[str], bool]:
-    """A function that tells whether a name holds this part, as a person sees both.
+    """Makes a function that tells whether a name contains this part, as a person sees both.
 
     Case, width and invisible characters do not matter. For a part of three characters or more,
     accents do not matter and look-alikes match, so that "spam bot" finds the name written with
@@ -208,12 +208,12 @@ def fitting(
     written: Callable[[Roster], tuple[str, ...]],
     row: Callable[[Row], str],
 ) -> tuple[Roster, tuple[str, ...]]:
-    """The view with as many rows, from the first, as the budget allows, and its texts.
+    """The view with only its first rows, as many as the budget allows, and the texts of that view.
 
     Args:
-        budget: the most tokens of all texts, by `token_bound`; one row is told in any case.
+        budget: the most tokens of all texts, by `token_bound`. One row is always kept.
         written: returns the texts of a view, as their reader gets them.
-        row: returns the part of one row in these texts.
+        row: returns what one row adds to these texts.
     """
     rows, too_many = view.rows, len(view.rows) + 1
     kept = len(rows)
@@ -227,7 +227,7 @@ def fitting(
     while True:
         fewer = replace(view, rows=rows[:kept])
         texts = written(fewer)
-        # The text around the rows depends on them, so what is left is measured again.
+        # The text around the rows depends on the rows, so its length is measured again.
         over = sum(map(token_bound, texts)) - budget
         while kept > 1 and over > 0:
             too_many, kept = kept, kept - 1
@@ -247,9 +247,9 @@ def shown(view: Roster, budget: int) -> tuple[str, Roster]:
 
 
 def render_roster(view: Roster) -> str:
-    """The text for a model: what the data is, counts, one JSON array a row, what is left out.
+    """The text for a model: counts, the rows, and how many are left out.
 
-    A row is `[short id, name, role, user id]`; a cut value ends in "…".
+    A row is a JSON array, `[short id, name, role, user id]`; a cut value ends in "…".
     """
     lines = [_RULE, *counts(view)]
     if view.rows:
@@ -262,7 +262,7 @@ def render_roster(view: Roster) -> str:
 
 
 def counts(view: Roster) -> list[str]:
-    """Sentences: how many are in the room and how many of these match, each by role."""
+    """Sentences with how many people are in the room and how many of these match, both by role."""
     lines = [f"{view.total:,} in the room{_counts(': ', view.by_role, view.total)}."]
     if view.unreadable:
         lines.append(unread(view))
@@ -275,7 +275,7 @@ def counts(view: Roster) -> list[str]:
 
 
 def unread(view: Roster) -> str:
-    """A sentence: how many people have records that could not be read."""
+    """A sentence with how many people have records that could not be read."""
     return (
         f"100ms told nothing usable about {people_count(view.unreadable)} more in the room; "
         "no row shows them."
@@ -305,8 +305,8 @@ def _wording(view: Roster) -> str:
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
-    """The rows whose names repeat or look alike, in groups: the first `most` groups, with each row
-    as `named`, and how many groups are left; "" if there are none."""
+    """Which rows have equal or similar names, in words: the first `most` groups of such rows, each
+    row as `named` writes it, and how many groups are left out. "" if there are none."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:
@@ -331,11 +331,11 @@ def _rest(view: Roster) -> str:
 
 
 def artifact(room_id: str, view: Roster) -> dict[str, Any]:
-    """What was shown, as plain values for programs. Its size does not depend on the room's.
+    """What was shown, as plain values for programs. It stays small, however full the room is.
 
     Keys: `room_id`, `total`, `matching`, `by_role` (the largest roles of all peers), `offset`,
-    `left_out`, `unreadable` (further people, whose records say nothing usable), `peers` (the rows,
-    every field, long texts cut), `short_ids` (short id to full id).
+    `left_out`, `unreadable` (see `Roster`), `peers` (the peers shown, with every field, long texts
+    cut), `short_ids` (the full id by short id).
     """
     return {
         "room_id": room_id,
@@ -373,7 +373,7 @@ def _bounded(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def render_room(room: ActiveRoom) -> str:
-    """The text for a model about an active room: ids, name, start, how many; no peer ids."""
+    """The text for a model about an active room: ids, name, start, and how many peers are in it."""
     session, count = room.session, len(room.session.peers)
     people = "1 peer is" if count == 1 else f"{count:,} peers are"
     return (
@@ -476,8 +476,8 @@ def peers_within(
     """The data of a roster, with as many of its rows as the budget allows.
 
     Args:
-        budget: the most tokens of the data, by `token_bound`; one row is told in any case.
-        written: the data as its reader gets it, whose tokens are counted.
+        budget: the most tokens of the data, by `token_bound`. One row is always kept.
+        written: turns the data into the text that its reader gets, whose tokens are counted.
     """
     # The roles are fitted first, so that rows do not take all the space.
     roles, nobody = min(len(view.by_role), SHOWN_ROLES), replace(view, rows=())
@@ -496,7 +496,7 @@ def peers_table(room_id: str, view: Roster, budget: int) -> tuple[str, dict[str,
     """A roster's text and its data in the shape of `PeersTable`, with the same rows.
 
     Some clients show a model the text, some the data, some both. So each is complete, and both
-    together fit in one `budget` of tokens by `token_bound`; one row is told in any case.
+    together cost at most `budget` tokens by `token_bound`. One row is always kept.
     """
 
     data: dict[str, Any] = {}
@@ -541,7 +541,7 @@ def _counted(room_id: str, view: Roster, roles: int = SHOWN_ROLES) -> dict[str, 
     by_role: dict[str, int] = {}
     for role, count in view.by_role[:roles]:
         shown = shortened(role, *LABEL)
-        # Two roles may be the same once they are cut.
+        # Two long roles may be equal after the cut.
         while shown in by_role:
             shown += "…"
         by_role[shown] = count

@@ -1,4 +1,4 @@
-"""One object that holds client, policy, journal and gate, and makes the tools."""
+"""The toolkit: it holds the client and the gate, and makes the tools."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 
 class ActiveRoomsToolkit(BaseToolkit):
-    """The Active Rooms tools behind one gate.
+    """Makes the LangChain tools for Active Rooms. A person approves what they change.
 
     Args:
         client: the API client.
         policy: what an agent may do; `rooms` must name the rooms.
-        confirm: asks a person where no graph can pause; without it such calls are refused.
+        confirm: asks a person where no graph can be paused to ask. Without it, a call that needs
+            an approval is refused there.
         journal: a `Journal`, a URL, a path, or None for the file in the user's state directory.
         requester: who asks, for the record.
 
@@ -110,16 +111,14 @@ class ActiveRoomsToolkit(BaseToolkit):
 
     @property
     def gate(self) -> Gate:
-        """The gate that all calls go through."""
         return self._gate
 
     @property
     def requester(self) -> str:
-        """Who asks, for the record."""
         return self._requester
 
     def get_tools(self) -> list[BaseTool]:
-        """The tools; they ask by interrupt inside a graph, else by `confirm`."""
+        """The tools. Inside a graph they ask a person by an interrupt, elsewhere by `confirm`."""
         from hms_active_rooms.tools.active_rooms import build_tools
 
         return list(build_tools(self._gate, confirm=self._confirm, requester=self._requester))

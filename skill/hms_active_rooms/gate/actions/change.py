@@ -35,7 +35,7 @@ MAX_LABEL_CHARS = 100
 """Our choice for roles and message types. The API documents no limit."""
 
 GONE = (NotActive, PeerNotFound, NotFound)
-"""Errors for a 404, whatever its text: a room or a peer that was read a moment before is gone."""
+"""The errors for a 404. Whatever its text, a room or a peer that was there a moment ago is gone."""
 
 
 def _checked(parse: Callable[[str], str]) -> AfterValidator:
@@ -66,8 +66,8 @@ Reason = Annotated[
 
 
 def _slim(schema: dict[str, Any]) -> None:
-    """Shorten a JSON schema to what every provider accepts, in strict mode or not: an optional
-    field is its type or null. Descriptions tell limits and defaults; validation enforces them."""
+    """Shorten a JSON schema to what every model provider accepts, in strict mode or not. Optional
+    fields may be null. Limits and defaults stay only in descriptions; validation enforces them."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         options = [o for o in field.get("anyOf", ()) if o.get("type") != "null"]
@@ -119,7 +119,7 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
-        """This call with full ids, and its impact.
+        """This call with full ids, and its impact: whom it would affect in this room.
 
         Raises:
             PeerNotFound: nobody has this peer id or role now.
@@ -129,12 +129,12 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """What changed since `shown`, in the same session, and whether the call may still be sent.
-        Raises what `assess` raises."""
+        """Whether the call may still be sent, although the room is not as it was when a person was
+        shown the impact `shown`. The session is the same. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
-        """For the person who decides: what would happen, to whom; the whole message or reason."""
+        """What a person reads before deciding: what would happen, to whom, the words in full."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
         """Whether the request carries no peer id and no session id, so that 100ms applies it to
@@ -142,8 +142,8 @@ class StateChange(Arguments, ABC):
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
-        """What later calls must share with this one, besides tool and room, to be covered by a
-        grant for the session: the kind of impact, and every argument but `words`."""
+        """What a later call must share with this one, besides tool and room, to be covered by a yes
+        "for the rest of this session": the kind of impact, and all arguments but `words`."""
         alike = sorted(self.model_dump(exclude=set(self.words)).items())
         return (impact.kind, *(json.dumps(pair) for pair in alike))
 
@@ -156,16 +156,15 @@ class StateChange(Arguments, ABC):
         """
 
     def apart(self, impact: Impact) -> Sequence[StateChange]:
-        """One call for each person shown, if each is removed by an own request; else empty."""
+        """One call for each person shown, if each gets a request of their own; else empty."""
         return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once and say in `gone` whether it shows the effect. Here: all `people` are
-        gone or, if `people` is empty, the session is over. A tool with another effect overrides
-        this. `gone` may be False only if the very same session runs, since the request may then be
-        sent again.
+        """Read the room once and tell in `gone` whether it shows the effect. By default, the effect
+        is that all `people` have left or, if `people` is empty, that the session is over. `gone`
+        may be False only if the very same session runs: the gate may send the request again then.
 
         Raises:
             ApiError: the room could not be read.
@@ -183,7 +182,7 @@ class StateChange(Arguments, ABC):
         """A sentence that says what an accepted call did."""
 
     def condition(self, impact: Impact) -> str:
-        """A sentence that the room shows the effect; it names no cause."""
+        """A sentence: the room shows the effect, but perhaps this request did not cause it."""
         return "The room shows it. Whether by this request is not known."
 
     @property
@@ -192,13 +191,14 @@ class StateChange(Arguments, ABC):
         return CHECKED
 
     gone_text: ClassVar[str] = ""
-    """The outcome after a 404: that the effect was there before. Empty: a 404 is a failure."""
+    """The outcome after a 404, if that means that the effect was there already; "" if a 404 is a
+    failure."""
 
     def edited(self, changes: dict[str, object]) -> StateChange:
         """This call with other words, validated like any call.
 
         Raises:
-            InvalidCall: a field that is not in `words`, or a wrong value.
+            InvalidCall: `changes` has a field that is not in `words`, or a wrong value.
         """
         if foreign := sorted(set(changes) - self.words):
             raise InvalidCall(

@@ -1,8 +1,8 @@
-"""hms-end-active-room: end the running session for everyone, and lock the room if told so.
+"""hms-end-active-room: end the running session for everyone and, if `lock` is set, lock the room.
 
-People who join or leave after the question do not matter. If another session runs when the end is
-sent, the person is asked again. The request names no session: 100ms ends the one that runs when the
-request arrives. So an end waits until other destructive requests to the room have ended.
+People who join or leave after the question do not matter. If another session runs by the time of
+sending, the person is asked again. The request names no session: 100ms ends the one that runs when
+the request arrives. So an end waits until other destructive requests to the room have ended.
 """
 
 from __future__ import annotations

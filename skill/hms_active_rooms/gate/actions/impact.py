@@ -1,6 +1,5 @@
-"""Who a call affects: read from the live room, shown to the person who decides, part of the digest.
-
-Pure: functions take the room as a value.
+"""Whom a call affects: its impact. It is read from the live room, and shown to the person who
+decides. The digest that their answer must repeat covers it, too. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SHOWN_ROLES = 12
 """How many roles, largest first, a question, a roster or a view lists; the others are summed up."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
-"""The beginning of the JSON of a list or an object, which came in place of a role or user id."""
+"""Matches a role or user id for which 100ms sent a list or an object; it is kept as JSON."""
 
 _SHOWN_TWINS = 5
 _NEAR = 0.8  # difflib's similarity ratio of two role names
@@ -52,7 +51,8 @@ class Person:
         return (self.id, self.user_id, self.role) == (other.id, other.user_id, other.role)
 
     def drift(self, now: Person) -> Drift:
-        """For a call to this person, read again as `now`: a new role or user id asks again."""
+        """What to do with an approved call to this person, whom a new read of the room shows as
+        `now`. After a new role or user id a person is asked again."""
         if not self.same_person(now):
             return Drift("ask_again", f"It was {self.line()}; it is now {now.line()}.")
         renamed = f"{quoted(self.name)} now goes by {quoted(now.name)}."
@@ -110,8 +110,8 @@ class Room:
         )
 
     def other_connections(self, people: Iterable[Person], what: str) -> tuple[str, ...]:
-        """A sentence for each other peer that has the user id of one of these people: one person
-        can have several connections. `what` completes the sentence "The same user id ..."."""
+        """A sentence for each other peer with the user id of one of these people: one person can
+        have several connections. `what` completes the sentence "The same user id ..."."""
         ids, users = {p.id for p in people}, {p.user_id for p in people if p.user_id}
         others = [p for p in self.people if p.user_id in users and p.id not in ids]
         return tuple(f"The same user id {what}: {p.brief()}." for p in others[:_SHOWN_TWINS])
@@ -129,7 +129,7 @@ class Room:
         )
 
     def nearly_protected(self, role: str, policy: Policy) -> tuple[str, ...]:
-        """A warning if `role` is nearly the name of a protected role that nobody here has."""
+        """A warning if `role` is spelt nearly like a protected role that nobody in the room has."""
         name, held = folded(role), {folded(p.role) for p in self.people}
         unseen = {n: r for r in policy.protected_roles if (n := folded(r)) not in held}
         return tuple(
@@ -196,7 +196,7 @@ class Impact:
     lock: bool = False  # the room is locked too
     warnings: tuple[str, ...] = ()  # sentences a person must read before deciding
     room_name: str = ""
-    receivers: str = ""  # `fingerprint` of people who are not named one by one
+    receivers: str = ""  # `fingerprint` of those affected, if they are not named one by one
 
     def room(self, room_id: str) -> str:
         """The room in words: its id, and its name in quotes."""
@@ -235,13 +235,13 @@ class Drift:
     verdict: Literal["go", "ask_again", "nothing_to_do", "refused"]
     reason: str = ""  # why it is not sent, in one sentence; empty for `go`
     notes: tuple[str, ...] = ()  # more sentences for the outcome
-    people: tuple[Person, ...] = ()  # who is affected now; nobody who was not shown
+    people: tuple[Person, ...] = ()  # those affected now; all of them were shown
     total: int = 0  # how many people are affected now
 
 
 def fingerprint(ids: Iterable[str]) -> str:
-    """A bit set with eight bits for each id, of which each id sets one; in Base64. It takes little
-    space and tells, with some error, who was there."""
+    """A short record of many ids, for `strangers`: a set of bits, in Base64. There are eight bits
+    for each id, and each id sets one of them."""
     known = list(ids)
     bits = bytearray(len(known))
     for peer_id in known:
@@ -251,8 +251,8 @@ def fingerprint(ids: Iterable[str]) -> str:
 
 
 def strangers(receivers: str, ids: Iterable[str]) -> int:
-    """How many of these ids are surely not in the fingerprint `receivers`. About one in eight of
-    the ids that are not in the fingerprint is not counted."""
+    """How many of these ids are surely not in the fingerprint `receivers`. Of the ids that are not
+    in it, about one in eight is missed, since another id has set its bit."""
     bits = b64decode(receivers)
     found = [_bit(peer_id, len(bits)) for peer_id in ids]
     return sum(not bits[place] & bit for place, bit in found)
@@ -285,7 +285,7 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if one of these people is protected, or may be: 100ms did not tell."""
+    """Raises PolicyRefusal if one of these people is protected, or if 100ms did not tell enough."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

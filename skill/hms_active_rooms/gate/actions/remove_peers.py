@@ -5,12 +5,12 @@ the people who were shown are removed. A larger role is removed by one request f
 
 | what changed since the question          | what happens                                    |
 |------------------------------------------|-------------------------------------------------|
-| one peer: role or user id                | ask again                                       |
-| one peer: name only                      | goes on, reported (the peer id is the person)   |
-| the peer, or all of them, gone           | nothing to do                                   |
-| person by person: newcomers              | stay in the room, reported                      |
-| person by person: leavers, role changed  | skipped, reported                               |
-| by one request: newcomers                | ask again                                       |
+| one peer has a new role or user id       | a person is asked again                         |
+| one peer has only a new name             | the peer is removed; the outcome tells the name |
+| the peer, or everyone shown, has left    | nothing is sent                                 |
+| person by person: others took the role   | they stay in the room; the outcome tells it     |
+| person by person: some left the role     | they are skipped; the outcome tells it          |
+| by one request: others took the role     | a person is asked again                         |
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class RemovePeers(StateChange):
         return Drift("go", people=now.people, total=now.total)
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether one request removes the role, and so whoever has it when the request arrives."""
+        """True for one request for a whole role: 100ms removes whoever has it at that moment."""
         return impact.kind == "remove-role"
 
     def question(self, impact: Impact) -> list[str]:
@@ -121,7 +121,7 @@ class RemovePeers(StateChange):
         )
 
     def apart(self, impact: Impact) -> list[Self]:
-        """One call for each person of a role that is not too large: nobody else is removed."""
+        """One call for each person of a small role, so that nobody else is removed."""
         people = impact.people if impact.kind == "remove-each" else ()
         return [self.model_copy(update={"peer_id": p.id, "role": None}) for p in people]
 
@@ -144,7 +144,7 @@ def _staying(room: Room, people: Sequence[Person]) -> tuple[str, ...]:
 
 
 def _nobody_left(reason: str, shown: Impact, room: Room) -> Drift:
-    """Nobody who was shown is left. Reports people who came back: they have a new connection."""
+    """Nobody who was shown is left. Names those who came back by a new connection."""
     back = room.other_connections(shown.people, "is in the room again")
     return Drift("nothing_to_do", " ".join((reason, *back)))
 

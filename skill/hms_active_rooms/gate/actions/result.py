@@ -1,5 +1,5 @@
-"""How sending an action ended: values with sentences that claim only what is known. That a room
-shows the effect does not prove that our request caused it."""
+"""How sending an action ended, as values and in sentences. The sentences claim only what is known:
+that a room shows the effect does not prove that our request caused it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ Ending = Literal["done", "failed", "unknown"]
 Executed = Literal["no", "maybe", "partly", "yes"]
 
 Fate = Literal["removed", "no longer there", "gone", "skipped", "failed", "unknown", "not sent"]
-"""What became of one person of a role removal. `gone`: 100ms said they had left. `no longer there`:
-the answer was lost, and the room lacks them. `skipped`: left or changed role before their turn."""
+"""What became of one person when a role was removed. `gone`: 100ms answered that they had left.
+`no longer there`: the answer was lost, but the room does not list them any more. `skipped`: they
+left or changed role before their request was sent."""
 
 _STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 
@@ -38,7 +39,7 @@ class PersonResult:
 
 @dataclass(frozen=True)
 class Result:
-    """How sending ended, or why a call was refused on the spot."""
+    """How sending ended, or why a call was refused when it was proposed."""
 
     text: str = ""  # one or two sentences with facts, no advice for a model
     executed: Executed = "no"  # whether the room was changed
@@ -56,20 +57,18 @@ Ended = tuple[Ending, Result]
 class Observation:
     """What a look at the room showed."""
 
-    # True: the room shows the effect, all people looked for (or the session) are gone. None: not
-    # read.
-    gone: bool | None
+    gone: bool | None  # whether the room shows the effect; None if it could not be read
     still: frozenset[str] = frozenset()  # peer ids of people still there
     why: str = ""  # why the room was not read, or how long it showed no effect
 
     def words(self) -> str:
-        """Completes the sentence "A look ..." when the effect is not visible."""
+        """Completes the sentence "A look ...", if the look did not show the effect."""
         return f"failed: {self.why}" if self.gone is None else "shows no effect yet"
 
 
 def answered(call: StateChange, shown: Impact, total: int, seen: Observation | None) -> Ended:
     """How sending ended when 100ms accepted the request. `seen`: what a look at the room showed
-    then; None: a look cannot show the effect."""
+    afterwards; None if no look can show the effect."""
     text = call.effect(shown, total)
     if seen is None:
         return "done", Result(text, "yes")
@@ -83,8 +82,8 @@ def answered(call: StateChange, shown: Impact, total: int, seen: Observation | N
 def unanswered(
     call: StateChange, shown: Impact, error: ApiError | None, seen: Observation | None
 ) -> Ended:
-    """How sending ended when no answer tells what became of the request. `error`: what came
-    instead; None: an earlier process sent the request. `seen`: as for `answered`."""
+    """How sending ended when no answer tells what became of the request. `error`: what came in its
+    place; None if an earlier process sent the request. `seen`: as for `answered`."""
     code, came = (error.code, f" ({error})") if error else ("", "")
     if seen is not None and seen.gone:
         lost = f" The answer was lost ({code})." if code else ""
@@ -102,13 +101,13 @@ def unanswered(
 
 def failed(error: ActiveRoomsError) -> Ended:
     """How sending ended when the request was surely not executed."""
-    # A special hint tells a fact, such as how long to wait; the default hint speaks to a model.
+    # A hint of its own tells a fact, such as how long to wait; a default hint speaks to a model.
     own = error.hint if error.hint != error.default_hint else ""
     return "failed", Result(f"{error.for_person()} {own}".strip(), error=error.code)
 
 
 def stopped(error: BaseException) -> Ended:
-    """How sending ended when something else than an answer stopped it."""
+    """How sending ended when an exception stopped it before an answer came."""
     what = type(error).__name__
     text = f"The sending was interrupted ({what}); it may have been executed. Look at the room."
     return "unknown", Result(text, "maybe")
@@ -117,7 +116,7 @@ def stopped(error: BaseException) -> Ended:
 def for_each(
     people: tuple[Person, ...], fates: Mapping[str, Fate], error: ApiError | None, seen: Observation
 ) -> Ended:
-    """How sending one request for each person ended: what became of each person, and in sum."""
+    """How sending ended when each person got a request: what became of each, and a summary."""
     rows = tuple(PersonResult(p.id, p.name, fates[p.id]) for p in people)
     count = Counter(fates.values())
     parts = [f"{count[word]} {word}" for word in get_args(Fate) if count[word]]

@@ -2,10 +2,10 @@
 
 | what changed since the question   | what happens                                        |
 |-----------------------------------|-----------------------------------------------------|
-| the one peer: role or user id     | ask again                                           |
-| the one peer: name only           | goes on, reported (the peer id is the person)       |
-| the peer, or the whole role, gone | nothing to do                                       |
-| the audience grew over the limit  | ask again (`Policy.audience_growth`)                |
+| the peer's role or user id is new | a person is asked again                             |
+| the peer has only a new name      | the message is sent; the outcome tells the name     |
+| the peer, or everyone, has left   | nothing is sent                                     |
+| the audience grew over the limit  | a person is asked again (`Policy.audience_growth`)  |
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_MESSAGE_BYTES = 4096
 """100ms documents 4 KB for a client's custom event; we assume the same limit for send-message."""
 
 _SHOWN_CHARS = 5000
-"""More than any message has: a message is always shown whole, since a person approves its words."""
+"""More than any message has, so that a person always reads the whole message."""
 
 
 def _message(value: str) -> str:
