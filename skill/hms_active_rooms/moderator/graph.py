@@ -1,4 +1,5 @@
-"""The graph that `langgraph dev` serves: set up by the environment, without a checkpointer."""
+"""The graph that `langgraph dev` serves. Its settings come from the environment, its checkpointer
+from the server."""
 
 from __future__ import annotations
 

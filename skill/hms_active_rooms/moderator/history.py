@@ -1,4 +1,5 @@
-"""Reads a message history: open calls, this turn, an order that every provider accepts. Pure."""
+"""Pure functions over the messages of a conversation: which tool calls are open, which messages
+belong to this turn, and what order of messages a model provider accepts."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from langchain_core.messages import (
 _NOTHING_DONE = frozenset({"rejected", "expired"})
 
 KEPT_TURNS = 20
-"""How many turns a thread keeps: enough to know whom "him" means, and a bound for the model."""
+"""How many turns a conversation keeps. A turn begins with a message of the person."""
 
 _SUPERSEDED = "An older answer, left out: the room was read again since."
 
@@ -32,12 +33,9 @@ def this_turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[AnyMessage]:
-    """Updates that keep a thread small. They delete the turns before the last `KEPT_TURNS`. Of each
-    reading tool they keep the newest result, and empty the text of its older ones.
-
-    Args:
-        messages: the thread, before a new turn.
-        readers: names of the tools that only read.
+    """Updates for `add_messages` that keep a conversation small. They delete the turns before the
+    last `KEPT_TURNS`. Each of the `readers` (names of tools that only read) keeps its newest
+    result; the text of its older results is replaced.
     """
     asked = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
     cut = asked[-KEPT_TURNS] if len(asked) > KEPT_TURNS else 0
@@ -56,16 +54,14 @@ def pruned(messages: Sequence[AnyMessage], readers: Collection[str]) -> list[Any
 
 
 class Called(NamedTuple):
-    """A model message with tool calls, and which of these calls have no result yet."""
+    """A model's message with tool calls."""
 
     message: AIMessage
-    calls: list[ToolCall]
-    unreadable: list[InvalidToolCall]
-    """Calls whose arguments were not JSON."""
+    calls: list[ToolCall]  # those without a result so far
+    unreadable: list[InvalidToolCall]  # those without a result, whose arguments were not JSON
 
 
 def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
-    """The last model message with tool calls, or None."""
     for index, message in reversed([*enumerate(messages)]):
         if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
             answered = {m.tool_call_id for m in messages[index:] if isinstance(m, ToolMessage)}
@@ -76,7 +72,8 @@ def last_calls(messages: Sequence[AnyMessage]) -> Called | None:
 
 
 def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCall]]:
-    """The calls that failed in the turn before the newest message, each with its AIMessage."""
+    """The calls that failed in the turn before the newest message, each with the message that made
+    it."""
     turn = this_turn(messages[:-1])
     failed = {m.tool_call_id for m in turn if isinstance(m, ToolMessage) and m.status == "error"}
     called = [(m, call) for m in turn if isinstance(m, AIMessage) for call in m.tool_calls]
@@ -84,7 +81,8 @@ def failed_calls(messages: Sequence[AnyMessage]) -> list[tuple[AIMessage, ToolCa
 
 
 def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
-    """How many state-changing calls at the end of this turn were, in a row, rejected or expired."""
+    """How many of the newest calls in this turn were rejected or expired one after another. Only
+    calls that change a room count."""
     count = 0
     for message in reversed(this_turn(messages)):
         if not isinstance(message, ToolMessage):
@@ -98,10 +96,8 @@ def refusals_in_a_row(messages: Sequence[AnyMessage]) -> int:
 
 
 def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> AIMessage:
-    """The message, with a message id and call ids that this thread does not have yet.
-
-    If an id were used twice, a message would replace another, or a call get another call's result.
-    """
+    """The message, with ids that no message or call of this conversation has yet. A message with a
+    used id would replace the other message; a call would get the other call's result."""
     seen: set[str | None] = {
         call["id"]
         for m in messages
@@ -127,11 +123,9 @@ def with_unique_call_ids(message: AIMessage, messages: Sequence[AnyMessage]) -> 
 
 
 def for_model(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The messages with each tool result right after its call; a call without a result gets one.
-
-    If the person writes while an approval is pending, results come after the person's message,
-    which providers refuse.
-    """
+    """The messages in an order that providers accept: each tool result right after its call. A call
+    without a result gets one. (If the person writes while a call waits for approval, its result
+    comes later than their message.)"""
     results = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     unknown = partial(ToolMessage, "No result is known.", status="error")
     ordered: list[AnyMessage] = []

@@ -1,4 +1,4 @@
-"""Makes the chat model, from an object or a name; the offline model `commands` is the default."""
+"""Finds the chat model for the moderator. The default is the offline model `commands`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _HINT = (
 
 
 def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> BaseChatModel:
-    """The chat model itself, the offline one, or one by its name for `init_chat_model`.
+    """The chat model. None and "commands" mean the offline one; any other name is one for
+    `init_chat_model`.
 
     Raises:
-        ConfigurationError: the extra is not installed, there is no such model, or its provider
-            needs more, mostly a key.
+        ConfigurationError: the extra `models` is not installed, there is no model with this name,
+            or it cannot be made, mostly because its provider's key is missing.
     """
     if isinstance(model, BaseChatModel):
         return model
@@ -36,7 +37,7 @@ def resolve_model(model: BaseChatModel | str | None, room_id: str | None) -> Bas
             hint=_HINT,
         ) from None
     try:
-        found, why = init_chat_model(model), "it names none"  # of "" it makes one to be named later
+        found, why = init_chat_model(model), "it names none"  # for "" it returns no chat model
     except Exception as error:  # noqa: BLE001 - each provider's constructor has errors of its own
         found, why = None, f'"{message_of(error)}"'
     if not isinstance(found, BaseChatModel):

@@ -1,10 +1,10 @@
 """The moderator as a LangGraph graph: model -> gate -> a task for each call that reads -> model.
 
-When the person writes, the model node first withdraws the open questions of the conversation.
+When the person writes a message, the model node first rejects the conversation's open questions.
 
-The gate node proposes every state-changing call of a turn, puts all questions into one interrupt,
-records the decisions and runs what was approved. When the graph resumes, the node runs again from
-its start; the journal decides what was asked, what may run, and what has run.
+The gate node takes all calls of the model's message that change a room. It asks about all of them
+in one interrupt, records the decisions and runs what was approved. When the graph resumes, LangGraph
+runs this node from its start again. The journal then tells what was asked, decided and sent.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from hms_active_rooms.tools.asking import NOBODY, Interrupts, Place, outside, pl
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 MAX_CALLS = 50
-"""How many calls of one model message are handled; each may read the room."""
+"""How many tool calls of one model message are run. The others get an error."""
 
 _WITHDRAWN = "the person wrote a new message instead of answering"
 _WENT_ON = "the conversation went on before an answer came"
@@ -60,17 +60,15 @@ AsyncNode = Callable[[Any, RunnableConfig], Coroutine[Any, Any, Any]]
 
 
 class ModeratorState(TypedDict):
-    """The conversation. It holds no approval: the journal holds what was asked and decided."""
+    """The state of the graph. What was asked and decided is not here; it is in the journal."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-    run: NotRequired[str]
-    prompts: NotRequired[int]
-    told: NotRequired[str]  # id of the model's message whose calls have results of ours
+    run: NotRequired[str]  # a random name of this turn
+    prompts: NotRequired[int]  # how many actions a person was asked about in this turn
+    told: NotRequired[str]  # id of the last model message whose calls the gate node has answered
 
 
 class CallTask(TypedDict):
-    """One call that only reads, run in a task of its own."""
-
     call: ToolCall
 
 
@@ -84,23 +82,25 @@ def build_moderator(
     max_prompts: int = 12,
     plain_answers: bool = False,
 ) -> CompiledStateGraph[ModeratorState, None, ModeratorState, ModeratorState]:
-    """A compiled graph that talks and moderates.
+    """Build the moderator: a compiled graph with a model, the tools and the gate.
 
     Args:
-        model: a chat model that can call tools, its name for `init_chat_model` ("provider:model",
-            extra `models`), or "commands" / None for the offline one.
-        toolkit: client, policy, journal and gate.
-        room_id: the room the conversation is about; the model is told it.
-        checkpointer: keeps the graph paused while a person is asked. None under a server that
-            brings its own (`langgraph dev`).
-        max_steps: the most model messages per message of the person.
-        max_prompts: the most actions a person is asked about per message of theirs.
-        plain_answers: accept approvals without a digest, from UIs that only know LangChain's shape.
-            The risk: one click too many approves whatever is asked next.
+        model: a chat model that can call tools, or its name for `init_chat_model`, such as
+            "provider:model" (this needs the extra `models`). None and "commands" mean the offline
+            model.
+        toolkit: the tools, and the gate that asks.
+        room_id: the room that the conversation is about; the model is told it.
+        checkpointer: stores the paused graph while a person is asked. Leave it out under a server
+            that brings its own (`langgraph dev`).
+        max_steps: how many messages the model may write after one message of the person.
+        max_prompts: the most actions that a person is asked about after one message of theirs.
+        plain_answers: accept approvals without a digest, for UIs that only know LangChain's shape.
+            The risk: a second click approves the next question too.
 
-    Resume with `Command(resume={interrupt.id: {"decisions": [{"type": "approve", "digest":
-    ...}]}})`, with the digest of the request. Name the person with `config={"configurable":
-    {"thread_id": ..., "approver": "ada"}}`.
+    To resume the graph, call it with `Command(resume={interrupt.id: {"decisions": [{"type":
+    "approve", "digest": ...}]}})`, one decision for each of `action_requests`, each with the digest
+    of its request. Say who decided by `config={"configurable": {"thread_id": ..., "approver":
+    "ada"}}`.
     """
     nodes = _Nodes(
         resolve_model(model, room_id), toolkit, room_id, max_steps, max_prompts, plain_answers
@@ -117,8 +117,8 @@ def build_moderator(
 
 
 class _Node(Runnable[Any, Any]):
-    """A node for synchronous and asynchronous graphs. LangGraph traces nodes itself;
-    `RunnableLambda` would trace again, and read the function's signature at each call."""
+    """A node for synchronous and asynchronous graphs. It is no `RunnableLambda`: that would trace
+    each call once more than LangGraph does, and take longer."""
 
     def __init__(self, awaited: AsyncNode, called: Node | None = None) -> None:
         self._awaited = awaited
@@ -132,7 +132,7 @@ class _Node(Runnable[Any, Any]):
 
 
 def _is_new_turn(state: ModeratorState) -> bool:
-    """Whether a new turn begins; else the gate only tells the model the results of its calls."""
+    """Whether a new turn begins. If not, the newest messages are results of the model's calls."""
     found = history.last_calls(state["messages"])
     if found is None or found.calls or not isinstance(state["messages"][-1], ToolMessage):
         return True
@@ -181,7 +181,7 @@ class _Nodes:
     # --- model -----------------------------------------------------------------------------
 
     def call_model(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """The model's next message, or a closing one if a limit is reached."""
+        """Add the model's next message or, if a limit is reached, one that says so."""
         new = blocking.run(self._entered(state, config)) if _is_new_turn(state) else {}
         heard = _heard(state, new)
         said = self._limit(heard) or self._model.invoke(self._told(heard))
@@ -206,13 +206,13 @@ class _Nodes:
         return AIMessage(said)
 
     async def _entered(self, state: ModeratorState, config: RunnableConfig) -> dict[str, Any]:
-        """Begin a turn: withdraw the conversation's open questions, and prune old messages."""
+        """Begin a turn: reject the conversation's open questions, and delete old messages."""
         messages = state["messages"]
         updates = history.pruned(messages, _READERS)
         if (found := history.last_calls(messages)) is not None:
             wrote = isinstance(messages[-1], HumanMessage)
             unheard = f"Not executed: {_WITHDRAWN if wrote else _WENT_ON}."
-            # Some UIs add their own result if nobody answered; what is on record counts instead.
+            # If nobody answered, some UIs add a tool result of their own. The journal's replaces it.
             ours = state.get("told") == found.message.id
             for call in found.calls if ours else found.message.tool_calls:
                 try:
@@ -223,12 +223,12 @@ class _Nodes:
                         updates.append(_result(call, unheard))
                 except BrokenRecord as error:
                     updates.append(_reported(call, error))
-            # A call that failed may still be approved. The new message may mean no, but the model
-            # cannot tell us so.
+            # A call can fail and stay approved, to be sent later. The person's new message may mean
+            # no, so the approval is taken back.
             for message, call in history.failed_calls(messages) if wrote else ():
                 with skip_if_broken(call["id"] or ""):
                     await self._taken_back(call, message, state, config, ["approved"])
-        # `run` names this turn. Another checkpointer can have another message with the same id.
+        # A random `run` for the turn: another checkpointer may have a message with the same id.
         told = found.message.id if found else ""
         return {"run": outside(), "prompts": 0, "messages": updates, "told": told}
 
@@ -240,7 +240,8 @@ class _Nodes:
         config: RunnableConfig,
         unsent: Collection[State],
     ) -> Action | None:
-        """The row of an earlier turn's call; rejected now if it was in one of these states."""
+        """The action of a call in an earlier turn; None if it has none. If the action is in one of
+        the states `unsent`, reject it."""
         change = _checked(call)
         if not isinstance(change, StateChange):
             return None
@@ -256,8 +257,8 @@ class _Nodes:
     # --- gate ------------------------------------------------------------------------------
 
     async def gate(self, state: ModeratorState, config: RunnableConfig) -> Command[Any]:
-        """Propose the calls that change the room, ask about all of them at once and run what is
-        approved. Then start a task for each call that only reads."""
+        """Handle the calls of the model's last message. Ask about all those that change the room in
+        one interrupt, and run what is approved. Start a task for each call that only reads."""
         found = history.last_calls(state["messages"])
         if found is None:
             return Command(goto="model")
@@ -292,7 +293,8 @@ class _Nodes:
     async def _changed(
         self, changes: Sequence[_Change], place: Place, prompts: int
     ) -> tuple[list[ToolMessage], int]:
-        """Results of the calls that change the room, and how many of them ask a person."""
+        """Returns the results of the calls that change the room, and how many of them a person was
+        asked about."""
         asks = Interrupts(self._gate, place, self._pause)
         rows = await asks.rows([call_key(change, origin) for _, change, origin in changes])
         results: list[ToolMessage] = []
@@ -337,7 +339,7 @@ class _Nodes:
     def _origin(
         self, message: AIMessage, call: ToolCall, state: ModeratorState, config: RunnableConfig
     ) -> Origin:
-        """Where a call was made. Without a thread id, this turn's `run` stands for the thread."""
+        """Where a call was made. If the graph has no thread id, this turn's `run` replaces it."""
         run = state.get("run", "")
         thread = place_of(config).thread or run
         return Origin(thread, f"{run} {message.id}", call["id"] or "", self._requester)
@@ -347,17 +349,16 @@ _Change = tuple[ToolCall, StateChange, Origin]
 
 
 def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One interrupt for a whole turn, in the shape that LangChain's human-in-the-loop UIs use.
+    """The value of one interrupt for several questions, in the shape that LangChain's
+    human-in-the-loop UIs know. `requests` are dicts made by `gate.view.question`.
 
     Asked:    {"action_requests": [{"name", "args", "description"}], "review_configs": [...]}
     Answered: {"decisions": [{"type": "approve", "digest"} | {"type": "reject", "message"} | ...]}
 
-    by position. `digest` is that of the request, in `action_requests`. It ties the answer to what
-    was shown, since LangGraph gives a resume value without an id to any pending interrupt.
-    `problem`, if set, says why the last answer did not count.
-
-    Args:
-        requests: the questions, dicts made by `gate.view.question`.
+    There is one decision for each request, in the same order. Its `digest` is that of the request: it
+    shows which question was answered, since LangGraph gives an answer without an interrupt's id to
+    whichever interrupt is pending. `problem`, if there is one, says why the last answer did not
+    count.
     """
     value: dict[str, Any] = {
         "action_requests": list(requests),
@@ -373,16 +374,14 @@ def hitl_request(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def parse_hitl_answer(
     answer: object, requests: Sequence[dict[str, Any]], *, plain_answers: bool = False
 ) -> list[dict[str, Any]]:
-    """One answer for each request, in order; each matches an answer model and names the right
-    digest.
+    """Check what the graph was resumed with. Returns one answer for each of `requests`, in order.
 
     Args:
-        answer: what the graph was resumed with.
-        requests: what was asked.
-        plain_answers: accept answers without a digest, from UIs that only know LangChain's shape.
+        plain_answers: accept answers without a digest, for UIs that only know LangChain's shape.
 
     Raises:
-        BadAnswerError: wrong shape, wrong count, or one invalid answer; then no answer counts.
+        BadAnswerError: the shape or the number of the answers is wrong, or one of them is not
+            valid. Then none of them counts.
     """
     if not isinstance(answer, dict) or set(answer) != {"decisions"}:
         raise BadAnswerError('expected {"decisions": [...]}')
@@ -396,7 +395,7 @@ def parse_hitl_answer(
         if plain_answers and isinstance(one, dict):
             one = {"digest": request["digest"], **one}
         digest = parse_answer(one).digest
-        # A question without a digest is about a broken row, which no answer can change.
+        # A question has no digest if the record of its action is broken. No answer changes that.
         if digest is not None and request["digest"] and digest != request["digest"]:
             raise BadAnswerError("the digest is not the one that was asked")
         answers.append(one)

@@ -1,4 +1,4 @@
-"""The simulated server as one ASGI app: the API below /v2, the control API below /_sim."""
+"""The simulator as an ASGI app: the simulated API below /v2, its control API below /_sim."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SimApp:
         return Control(self.world, self.log, self.faults)
 
     async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
-        """Serve one request. Outside the control API it is logged, and a fault can hit it."""
+        """Serve one request. If it is not for the control API, it is logged, and a fault may hit it."""
         body, more = b"", True
         while more:
             event = await receive()
@@ -47,7 +47,7 @@ class SimApp:
                 return
             body += event.get("body", b"")
             more = event.get("more_body", False)
-        # A target in absolute form, as a client sends it to a proxy, begins with our address.
+        # A request target may be a whole URL, as a client sends it to a proxy.
         path = re.sub(r"^(?i:https?)://[^/]*", "", scope["path"]) or "/"
         try:
             if path.startswith(f"{PREFIX}/"):
@@ -55,7 +55,7 @@ class SimApp:
             else:
                 await self._serve(scope, path, body, receive, send)
         except asyncio.CancelledError:
-            # The server ends; clients that still wait get no answer.
+            # The server stops, and does not answer the clients that still wait.
             if waiting := _connection(scope):
                 waiting.shutdown(socket.SHUT_RDWR)
             raise
@@ -80,7 +80,7 @@ class SimApp:
         if fault.when == "after":
             await asyncio.sleep(fault.latency_s)
         if fault.kind == "reset":
-            # A TCP reset; the client loses what it has not read yet.
+            # A TCP reset: the client loses also what it has received and not read yet.
             if (accepted := _connection(scope)) is None:
                 raise ConnectionResetError("the simulator broke the connection")
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -103,7 +103,8 @@ async def _send(
     told |= {} if retry_after_s is None else {"retry-after": retry_after_s}
     raw = [(name.encode(), str(value).encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    # Content-Length is that of the whole body: the server closes the connection after half of it.
+    # With `cut`, half of the body is sent. Content-Length promises all of it, so the server closes
+    # the connection.
     body = text[: len(text) // 2] if cut else text
     await send({"type": "http.response.body", "body": body, "more_body": cut})
 
@@ -116,18 +117,18 @@ def _parsed(body: bytes) -> Json:
     return parsed
 
 
-# Breaks TCP connections on purpose, whatever server runs the app. In-process use
-# (httpx.ASGITransport) has no connection; there a ConnectionResetError is raised instead.
+# To break a TCP connection, the app needs its socket, which ASGI does not give. So the listening
+# socket remembers it. (By httpx.ASGITransport there is none; a ConnectionResetError is raised.)
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on with zero seconds: closing sends RST instead of FIN."""
+"""SO_LINGER with zero seconds: if the socket is closed, TCP sends RST in place of FIN."""
 
 _accepted: WeakValueDictionary[tuple[Any, ...], socket.socket] = WeakValueDictionary()
-"""Open connections by (server's host and port, client's host and port)."""
+"""The open connections, by the server's host and port and the client's host and port."""
 
 
 class Listener(socket.socket):
-    """A listening socket that remembers its connections, so that the app can break them."""
+    """A listening socket that remembers the connections it has accepted."""
 
     def accept(self) -> tuple[socket.socket, Any]:
         accepted, client = super().accept()

@@ -1,7 +1,7 @@
-"""The control API below /_sim: does what people do in a room, sets faults, and shows what was seen.
+"""The control API below /_sim: makes people join and leave, sets faults, and shows what happened.
 
-For tests, demos and evals. It has no authentication, so the server binds to loopback only. A body
-is a JSON object with the arguments of the function that is called.
+It is for tests and demos. It has no authentication, so the server listens on loopback only. Each
+path calls a function; the request's body is a JSON object with the arguments.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ _OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 class Control:
-    """The control API of a world."""
-
     def __init__(self, world: World, log: RequestLog, faults: Faults) -> None:
         def reset() -> None:
             faults.clear()
@@ -70,8 +68,8 @@ class Control:
         return {"now": nanos_text(self._world.now())}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Call the function for a path with the fields of the body and the path. Returns the status
-        and the JSON of its result, or of the world's time if it returns None."""
+        """Call the function for a path, with the fields of the body and the path as arguments. Returns
+        the HTTP status and the result as JSON. If there is no result, the JSON has the time."""
         fits = {
             route[0]: (*route[2:], m) for route in self._routes if (m := route[1].fullmatch(path))
         }
@@ -83,7 +81,7 @@ class Control:
         try:
             given = _OBJECT.validate_json(body or b"{}") | ids.groupdict()
             with self._world.lock:
-                rooms = self._world.rooms()  # runs what is due
+                rooms = self._world.rooms()  # what was scheduled until now happens here
                 if "room_id" in signature(run).parameters and not given.get("room_id"):
                     given["room_id"] = next((room.id for room in rooms), "")
                 if isinstance(made := call(**given), Fault):
@@ -101,7 +99,7 @@ class Control:
 
 
 def _json(value: object) -> bytes:
-    # Escaped to ASCII: a body may hold half a surrogate pair, which UTF-8 cannot carry.
+    # In ASCII, since a text may hold half a surrogate pair, which UTF-8 cannot carry.
     return json.dumps(value, default=_shown).encode()
 
 

@@ -1,4 +1,4 @@
-"""Faults on demand: which request goes wrong, how, and how often."""
+"""Makes requests to the simulator go wrong when a test or a person says so."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ _TEXTS: Final = {
 
 
 class Fault(BaseModel, extra="forbid", frozen=True):
-    """One thing that goes wrong.
+    """One fault. It hits the requests that match `operation`, `method` and `path`.
 
     Attributes:
-        kind: `latency` (a late but normal answer), `status` (that status in place of an answer),
+        kind: `latency` (a late but normal answer), `status` (an error with the status below),
             `unauthorized` (a 401, whatever the token), `reset` (the connection breaks), `hang` (no
             answer until the client gives up), `truncated` (the body stops half way), `malformed`
-            (the body is no JSON), `oversized` (valid JSON, but padded).
-        operation: only this operation, by name.
-        method: only this HTTP method.
-        path: only paths that match this shell pattern, for example `/v2/*/peers`.
-        times: how often it happens; None: until it is removed.
-        after: how many matching requests pass first.
-        when: `before` or `after` the operation is executed. Bodies are always damaged after it.
-        latency_s: seconds to wait, at the time that `when` names, with any kind.
-        status: the status for the kind `status`.
-        message: the error text for `status`; by default the usual text of that status.
-        retry_after_s: sent as a Retry-After header, with `status`.
-        size_bytes: how large the body of `oversized` is.
+            (the body is no JSON), `oversized` (valid JSON, made longer by white space).
+        operation: hit only this operation, by its name in `operations.py`; None: any.
+        method: hit only this HTTP method; None: any.
+        path: hit only paths that match this shell pattern, for example `/v2/*/peers`; None: any.
+        times: how often the fault happens; None: until it is removed.
+        after: how many matching requests pass unharmed first.
+        when: whether the fault comes `before` or `after` the operation is executed. The kinds that
+            damage a body always come after it.
+        latency_s: how many seconds to wait at that time; it works with every kind.
+        status: the HTTP status of the kind `status`.
+        message: the error text of the kind `status`; by default the usual text of that status.
+        retry_after_s: the Retry-After header of the kind `status`.
+        size_bytes: how large the body of the kind `oversized` is.
     """
 
     kind: FaultKind
@@ -63,14 +64,14 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def refusal(self) -> tuple[int, Answer] | None:
-        """The error that is answered in place of the result; None for other kinds."""
+        """The error to answer with; None if this kind answers with the result."""
         if self.kind == "unauthorized":
             return UNAUTHORIZED
         text = _TEXTS.get(self.status, "error") if self.message is None else self.message
         return error(self.status, text) if self.kind == "status" else None
 
     def damaged(self, body: bytes) -> bytes:
-        """The body of an answer after this fault."""
+        """The body to send in place of `body`."""
         if self.kind == "malformed":
             return b'{"code":200,"message":"message se'
         # White space keeps it valid JSON: only the size is wrong.
@@ -78,13 +79,12 @@ class Fault(BaseModel, extra="forbid", frozen=True):
 
     @property
     def executes(self) -> bool:
-        """Whether the operation is executed although the answer goes wrong."""
+        """Whether the operation is executed all the same."""
         if self.kind in ("latency", "truncated", "malformed", "oversized"):
             return True
         return self.when == "after" and self.kind != "unauthorized"
 
     def matches(self, operation: str, method: str, path: str) -> bool:
-        """Whether this fault is about such a request."""
         return (
             self.operation in (None, operation)
             and (self.method is None or self.method.upper() == method)
@@ -102,24 +102,22 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> int:
-        """Set a fault. Returns its number."""
+        """Add a fault. Returns its id."""
         with self._lock:
             self._faults[fault_id := next(self._ids)] = fault
             return fault_id
 
     def remove(self, fault_id: int) -> None:
-        """Remove one fault."""
         with self._lock:
             if self._faults.pop(fault_id, None) is None:
                 raise RefusedError(404, "no such fault")
 
     def clear(self) -> None:
-        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def shown(self) -> list[dict[str, Json]]:
-        """The faults in the order they were set, each with its `id` and how often it `happened`."""
+        """The faults in the order they were added, with `id` and how often each has `happened`."""
         with self._lock:
             return [
                 {"id": fault_id, "happened": self._happened[fault_id], **fault.model_dump()}
@@ -127,7 +125,8 @@ class Faults:
             ]
 
     def take(self, operation: str, method: str, path: str) -> Fault | None:
-        """The fault that hits this request: the first that matches and is due; None: no fault."""
+        """The fault that hits this request, and count it. It is the first that matches and is due;
+        None if there is none."""
         with self._lock:
             matching = [n for n, f in self._faults.items() if f.matches(operation, method, path)]
             self._seen.update(matching)

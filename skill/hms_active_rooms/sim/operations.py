@@ -1,5 +1,5 @@
-"""The operations of the API: what each reads, does and answers. Seven are about active rooms; the
-eighth enables a room again after a lock."""
+"""The operations of the API: what each reads, does and answers. Seven are those on active rooms. The
+eighth, which enables a room again after a lock, is another part of the API."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PREFIX: Final = "/v2"
 Answer = dict[str, Json]
 
 
-# What the API does to a room, or refuses. The keyword arguments are the fields of the body.
+# Operations that change something. Their keyword arguments are the fields of the request's body.
 
 
 def update(
     world: World, room_id: str, peer_id: str, *, name: str = "", role: str = "", metadata: str = ""
 ) -> Peer:
-    """Change what is given, at once; an empty value changes nothing."""
+    """Change the fields that are given and not empty, at once."""
     with world.lock:
         peer = world.peer(room_id, peer_id)
         room, session = world.room(room_id), world.session(room_id)
@@ -82,7 +82,7 @@ def send(
 def remove(
     world: World, room_id: str, *, peer_id: str = "", role: str = "", reason: str = ""
 ) -> None:
-    """Accept a removal. The peers whom it hits now are gone a moment later."""
+    """Accept a removal. The peers who are listed now are gone a moment later."""
     if not peer_id and not role:
         raise RefusedError(400, "invalid input")
     room, session = world.room(room_id), world.session(room_id)
@@ -116,7 +116,7 @@ def end(world: World, room_id: str, *, reason: str = "", lock: bool = False) -> 
 
 
 def enable(world: World, room_id: str, *, enabled: bool | None = None) -> Answer:
-    """Allow or block joins. A running session goes on either way."""
+    """Let people join a room, or not, and answer with the room."""
     if enabled is not None:
         world.set_enabled(room_id, enabled)
     room = world.room(room_id)
@@ -129,10 +129,10 @@ _SHOWN: Final[Answer] = {
     "recording": None,
     **dict.fromkeys(("template_id", "template", "region", "created_at", "updated_at"), ""),
 }
-"""The fields of a room in the answer of `enable`; fields that are not simulated have this value."""
+"""The fields of a room that `enable` answers with. A field that is not simulated has this value."""
 
 _BY_API: Final = {"peer_id": "", "user_id": "", "user_name": "", "role": "", "source": "api"}
-"""Who ended a room, for an end that was asked for through the API."""
+"""The fields of a webhook event that name who ended a room, if that was done by the API."""
 
 
 def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
@@ -142,11 +142,10 @@ def _targets(world: World, room_id: str, peer_id: str, role: str) -> list[Peer]:
     return [peer for peer in listed if not role or peer.role == role]
 
 
-# What the API reads. Its keyword arguments are those of the query.
+# Operations that read. Their keyword arguments are the parameters of the query.
 
 
 def retrieve(world: World, room_id: str) -> Answer:
-    """The room and its session, with the ids of the peers."""
     room, session = world.room(room_id), world.session(room_id)
     shown: Answer = {"id": session.id, "created_at": session.created_at}
     return {
@@ -158,8 +157,7 @@ def retrieve(world: World, room_id: str) -> Answer:
 
 
 def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "") -> Answer:
-    """The peers that match the given filters, by peer id."""
-    # Go prints maps in the order of their keys.
+    # Sorted by peer id, as Go prints a map.
     peers = sorted(world.session(room_id).peers.items())
     shown: Answer = {
         peer_id: peer.wire()
@@ -169,25 +167,25 @@ def list_peers(world: World, room_id: str, *, user_id: str = "", role: str = "")
     return {"peers": shown}
 
 
-# From a request's parts to a status and a body.
+# Finds and runs the operation that a request asks for.
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """A pattern that matches a whole path, with a group for each id in braces."""
+    """Turns a path such as "/rooms/{room_id}" into a pattern with a group for each name in braces."""
     return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    name: str  # its name for faults and in the request log
+    name: str  # as faults and the request log name it
     method: Literal["GET", "POST"]
     path: str
-    # Takes the ids in the path, and as keywords the fields of the query or the body.
+    # It takes the ids in the path, and the fields of the query or the body.
     run: Callable[..., Answer | Peer | Delivery | None]
-    says: str = ""  # the message of the answer; "": the answer is an object of the room
+    says: str = ""  # the message to answer with; if it is empty, the answer is what `run` returns
 
     def fields(self) -> dict[str, type]:
-        """By name, the types of the fields that the operation reads."""
+        """The fields that the operation reads: their types, by name."""
         known = signature(self.run, eval_str=True).parameters.values()
         return {each.name: each.annotation for each in known if each.kind is each.KEYWORD_ONLY}
 
@@ -211,7 +209,7 @@ _FIELDS: Final = {operation.name: operation.fields() for operation in OPERATIONS
 
 
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
-    """The operation for a method and a path, with the ids in the path; None if there is none."""
+    """The operation that a request asks for, with the ids in its path. None if there is none."""
     for operation, pattern in _PATTERNS:
         if operation.method == method and (match := pattern.fullmatch(path)):
             return operation, match.groupdict()
@@ -225,7 +223,7 @@ def answer(
     query: str,
     body: bytes,
 ) -> tuple[int, Answer]:
-    """Run what `find` found. Returns status and JSON, for refusals too."""
+    """Run the operation that `find` returned. Returns the HTTP status and the JSON."""
     if found is None:
         return error(404, "not found")
     if not is_valid(authorization, world.settings, world.clock()):
@@ -249,7 +247,6 @@ def answer(
 
 
 def error(status: int, message: str) -> tuple[int, Answer]:
-    """The status, and an error body of the documented shape."""
     return status, {"code": status, "message": message}
 
 
@@ -257,24 +254,25 @@ _NO_TOKEN: Final[Answer] = {"code": 401, "message": "Token validation error"}
 UNAUTHORIZED: Final[tuple[int, Answer]] = (401, {**_NO_TOKEN, "details": ["not found"]})
 
 
-# Bodies, by the rules and texts of a well-known Go helper that the real gateway seems to use.
+# Reads bodies by the rules of a well-known Go helper, which the real API seems to use: its errors
+# have the same texts.
 
 _BADLY_FORMED: Final = "request body contains badly-formed JSON"
 
 
 def _no_constant(name: str) -> object:
-    raise RefusedError(400, _BADLY_FORMED)  # NaN and Infinity: Python reads them, Go does not
+    raise RefusedError(400, _BADLY_FORMED)  # Python would read NaN and Infinity; Go does not
 
 
-# Objects are read as tuples of pairs, to notice a key that occurs twice; whole numbers as floats,
-# since Python refuses very long ones.
+# An object becomes a tuple of pairs, so that a key that occurs twice is checked twice. A whole number
+# becomes a float, since Python refuses very long whole numbers.
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=tuple, parse_int=float, parse_constant=_no_constant
 )
 
 
 def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
-    """The known fields of a JSON object that are set; all others are ignored."""
+    """The fields of the JSON object in a body, if they are `known` and not null."""
     text = data.decode("utf-8", "replace").strip(" \t\r\n")
     if not text:
         raise RefusedError(400, "request body must not be empty")
@@ -294,7 +292,7 @@ def read_body(data: bytes, known: Mapping[str, type]) -> dict[str, str | bool]:
         if not isinstance(value, known[name]):
             raise _wrong_type(name)
         if isinstance(value, str):
-            # Half a surrogate pair is no character: Go replaces it by U+FFFD.
+            # Half a surrogate pair is no character. Go replaces it by U+FFFD.
             value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         found[name] = value
     if text[end:]:

@@ -1,4 +1,4 @@
-"""The parts of the simulated world: ids and times, rooms, roles, sessions, peers, tracks."""
+"""What a simulated account holds (rooms, sessions, peers, tracks, messages), with ids and times."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import pydantic
 from pydantic import AfterValidator, Field
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""Any JSON value."""
 
 Medium = Literal["audio", "video", "screen"]
 PeerKind = Literal["regular", "sip"]
 
-MAX_S: Final = 1e9  # thirty years: no clock overflows
+MAX_S: Final = 1e9  # thirty years; with this limit no date overflows
 
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_S, allow_inf_nan=False)]
-"""A span of the world's time, in seconds."""
+"""A duration in seconds."""
 
 PathId = Annotated[str, Field(pattern=r"^[^/\s]*$")]
 """An id that can stand in a path of the API."""
@@ -31,48 +30,48 @@ UNSET_TIME: Final = "0001-01-01T00:00:00Z"
 
 
 def seconds_text(moment: datetime) -> str:
-    """RFC 3339 with whole seconds (a webhook's envelope)."""
+    """RFC 3339 with whole seconds, as in the timestamp of a webhook event."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def nanos_text(moment: datetime, extra_ns: int = 0) -> str:
-    """RFC 3339 with nine fractional digits, the last three from `extra_ns`; zeros trimmed."""
+    """RFC 3339 with nanoseconds: the microseconds of `moment` and `extra_ns`. Trailing zeros are
+    left out."""
     fraction = f".{moment.microsecond * 1000 + extra_ns:09d}".rstrip("0").rstrip(".")
     return seconds_text(moment).replace("Z", f"{fraction}Z")
 
 
 class IdSource:
-    """Ids that look real; the same seed gives the same ids in the same order."""
+    """Makes ids that look real. The same seed makes the same ids in the same order."""
 
     def __init__(self, seed: str = "sim") -> None:
         self._seed = seed
         self._random = random.Random(seed)  # noqa: S311 - ids of a simulation, no secrets
 
     def object_id(self) -> str:
-        """24 lower hex digits, as MongoDB makes them."""
+        """24 hex digits in lower case, as MongoDB makes ids."""
         return f"{self._random.getrandbits(96):024x}"
 
     def uuid(self) -> str:
-        """A version 4 UUID in lower case."""
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def uuid_for(self, label: str) -> str:
-        """The UUID for a label, whatever ids were made before."""
+        """The UUID for a label. It is the same whatever ids were made before."""
         return IdSource(f"{self._seed}/{label}").uuid()
 
     def extra_ns(self) -> int:
-        """0 to 999: the nanoseconds below a datetime's microseconds."""
+        """A number from 0 to 999: nanoseconds, which a datetime cannot hold."""
         return self._random.randrange(1000)
 
     def restart(self) -> None:
-        """Start again: the next ids are the first ones."""
+        """Start again with the first id."""
         self._random.seed(self._seed)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Role:
-    """A role of the room's template. `publishes` decides which tracks a peer has ("screen": it may
-    share one); at most `max_peers` peers have the role at once."""
+    """A role of the room's template. A peer has one track for each medium in `publishes`; with
+    "screen" it may also share its screen. At most `max_peers` peers can have the role at once."""
 
     name: str
     publishes: tuple[Medium, ...] = ()
@@ -86,15 +85,14 @@ def _differ(roles: tuple[Role, ...]) -> tuple[Role, ...]:
 
 
 RoomId = Annotated[str, Field(pattern=r"^([0-9a-f]{24})?$")]
-"""An id as 100ms makes them, or ""."""
+"""A room id of the form that 100ms uses, or ""."""
 
 Roles = Annotated[tuple[Role, ...], Field(min_length=1), AfterValidator(_differ)]
-"""The roles of a room's template."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One published track, in the API's own fields."""
+    """A published track, with the fields that the API shows."""
 
     id: str
     stream_id: str
@@ -106,7 +104,7 @@ class Track:
 
     @property
     def medium(self) -> Medium:
-        """The medium in a role's `publishes` that this track is."""
+        """Which medium of `Role.publishes` this track is."""
         return "screen" if self.source == "screen" else self.type
 
 
@@ -115,8 +113,8 @@ _LISTED: Final = ("id", "name", "user_id", "metadata", "role", "joined_at")
 
 @dataclass(slots=True)
 class Peer:
-    """One connection of one user; a user id may be there several times. A ghost's connection is
-    gone, but the server has not noticed yet."""
+    """One connection of one user. A user may have several. A peer is a ghost if its connection
+    broke and the server has not noticed yet."""
 
     id: str
     name: str
@@ -130,18 +128,18 @@ class Peer:
     ghost: bool = False
 
     def wire(self) -> dict[str, Json]:
-        """The peer as the peer list shows it: exactly six keys, no tracks."""
+        """The JSON of the peer in the list of peers: without tracks."""
         return {key: getattr(self, key) for key in _LISTED}
 
     def wire_with_tracks(self) -> dict[str, Json]:
-        """The peer as retrieving or updating one shows it."""
+        """The JSON of the peer when it is retrieved or updated."""
         return {**self.wire(), "tracks": {track.id: asdict(track) for track in self.tracks}}
 
     def publish(self, role: Role, at: str, ids: IdSource, *, shares_screen: bool = False) -> None:
-        """Stop the tracks that the role does not allow, and start those that it adds.
+        """Stop the tracks that the role does not allow, and start those that it does.
 
-        Audio and camera share a stream. A screen has its own, and starts only with `shares_screen`.
-        """
+        Audio and camera share a stream. A screen has a stream of its own; it starts only with
+        `shares_screen`."""
         running = {track.medium: track for track in self.tracks}
         screen = shares_screen or "screen" in running
         media = [medium for medium in role.publishes if medium != "screen" or screen]
@@ -171,14 +169,14 @@ class Session:
     peers: dict[str, Peer] = field(default_factory=dict)  # who is listed now, by peer id
     left: list[Peer] = field(default_factory=list)  # who was listed before, in order of leaving
     ended_at: str = ""  # empty while it runs
-    # Set while an accepted end has not closed the session yet; calling it does that.
+    # Set once an end was accepted. Calling it closes the session.
     ending: Callable[[datetime], None] | None = None
 
 
 @dataclass(slots=True)
 class Room:
-    """A room of the account. It can be enabled (people may join) or not, and active (people are in
-    it) or not, in any combination."""
+    """A room of the account. People can join if it is `enabled`. While people are in it, it has a
+    `session`, also if it is not enabled."""
 
     id: str
     name: str
@@ -192,23 +190,22 @@ class Room:
     past_sessions: list[Session] = field(default_factory=list)
 
     def is_full(self, role: str) -> bool:
-        """Whether as many listed peers have the role as the template allows."""
+        """Whether no further peer can have this role."""
         limit, listed = self.roles[role].max_peers, self.session.peers if self.session else {}
         return limit is not None and sum(p.role == role for p in listed.values()) >= limit
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One accepted message: its target (a peer id or role; "" for everyone), the ids of the peers
-    who got it, and of those who missed it because their connection is gone."""
+    """One message that the API accepted."""
 
     seq: int
     at: str
     room_id: str
     session_id: str
     audience: Literal["peer", "role", "everyone"]
-    target: str
+    target: str  # a peer id or a role; "" for everyone
     message: str
     type: str
-    recipients: tuple[str, ...]
-    missed: tuple[str, ...] = ()
+    recipients: tuple[str, ...]  # ids of the peers who got it
+    missed: tuple[str, ...] = ()  # ids of the ghosts, who did not get it

@@ -1,6 +1,6 @@
-"""Records every API request: what came in, whether it was executed, what went out.
+"""Records every request to the simulated API, and its answer. Tests read here what was really sent.
 
-It never holds a header, so no token. Tests and evals read from it what was really sent.
+Headers are not recorded, so the log holds no token.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class LoggedRequest:
     method: str
     path: str
     query: str  # undecoded
-    body: Json  # parsed; as text if it is not JSON; None if there is none
-    status: int | None = None  # of the answer; None while there is none, or if none is sent
-    executed: bool = False  # the world did what was asked, whatever answer the client got
-    fault: str = ""  # the kind of fault that hit it, empty for none
+    body: Json  # parsed JSON, else text; None if the body is empty
+    status: int | None = None  # of the answer; None if none was sent so far
+    executed: bool = False  # the simulator did what was asked, whatever it answered
+    fault: str = ""  # the kind of the fault that hit the request, if any
 
 
 class RequestLog:
@@ -35,7 +35,7 @@ class RequestLog:
         self._changed = threading.Condition()
 
     def begin(self, **arrived: Any) -> LoggedRequest:
-        """Add a request that has arrived; `arrived`: its fields except `seq`."""
+        """Add a request that has arrived. `arrived` are its fields without `seq`."""
         with self._changed:
             entry = LoggedRequest(len(self._entries) + 1, **arrived)
             self._entries[entry.seq] = entry
@@ -43,7 +43,8 @@ class RequestLog:
             return entry
 
     def note(self, entry: LoggedRequest, **known: Any) -> LoggedRequest:
-        """Add fields that are known now to a request, unless the log was cleared meanwhile."""
+        """Set more fields of a request, once they are known. Returns the request with them. If the
+        log was cleared meanwhile, it stays empty."""
         with self._changed:
             newer = replace(entry, **known)
             if self._entries.get(entry.seq) is entry:
@@ -52,20 +53,21 @@ class RequestLog:
             return newer
 
     def entries(self) -> tuple[LoggedRequest, ...]:
-        """What was logged so far, oldest first."""
+        """All requests so far, oldest first."""
         with self._changed:
             return tuple(self._entries.values())
 
     def wait_until(
         self, wanted: Callable[[tuple[LoggedRequest, ...]], bool], timeout_s: float = 10.0
     ) -> tuple[LoggedRequest, ...]:
-        """The entries, once they are as `wanted`. Raises TimeoutError if they are not in time."""
+        """Wait until `wanted` says yes to all requests so far, and return them. Raises TimeoutError
+        after `timeout_s`."""
         with self._changed:
             if not self._changed.wait_for(lambda: wanted(self.entries()), timeout_s):
                 raise TimeoutError(f"no such requests within {timeout_s:g} s")
             return self.entries()
 
     def clear(self) -> None:
-        """Forget everything; the next request is number 1 again."""
+        """Delete all requests. The next one has `seq` 1 again."""
         with self._changed:
             self._entries.clear()

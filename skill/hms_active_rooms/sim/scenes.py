@@ -1,4 +1,4 @@
-"""Scenes: the format of a scene file, the built-in scenes, and how a scene becomes a world."""
+"""Scenes: files that say which room and people a simulated account begins with."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ ROOM_IDS: Final = {
     "hostile": "64f0c1a5500de00000000004",
     "idle": "64f0c1a5500de00000000005",
 }
-"""The room id of each built-in scene."""
+"""The built-in scenes, and the room id of each."""
 
-SCENES: Final = tuple(ROOM_IDS)  # the names of the built-in scenes
+SCENES: Final = tuple(ROOM_IDS)
 
 
 class SceneError(ValueError):
-    """A scene cannot be used. The text names the file and the place in it."""
+    """A scene cannot be used. The text says why, and names the file and the field."""
 
 
 class _Part(BaseModel, extra="forbid", frozen=True): ...
 
 
 class SceneRoom(_Part):
-    """The room of a scene. `id` is for your own scenes; built-in scenes have fixed ids."""
+    """The room of a scene. `id` may be set in your own scenes; built-in ones have fixed ids."""
 
     name: str
     id: RoomId = ""
@@ -44,8 +44,8 @@ class SceneRoom(_Part):
 
 
 class ScenePerson(_Part):
-    """One person, or `count` people with `{n}` in name and user id. A text is repeated as often as
-    its `..._times` says, to make a very long one."""
+    """One person, or `count` people. For several, `{n}` in name and user id becomes the number of
+    each. `name_times` and `metadata_times` repeat the text, to make a very long one."""
 
     name: str
     role: str
@@ -54,17 +54,17 @@ class ScenePerson(_Part):
     count: int = Field(default=1, ge=1, le=20_000)
     name_times: int = Field(default=1, ge=1, le=10_000)
     metadata_times: int = Field(default=1, ge=1, le=10_000)
-    minutes_ago: Seconds = 0.0  # when they joined, before the scene starts
+    minutes_ago: Seconds = 0.0  # how many minutes before the start of the scene they joined
     kind: PeerKind = "regular"
     shares_screen: bool = False
     ghost: bool = False  # their connection broke just now; they stay listed for a minute
 
 
 class Scene(_Part):
-    """A whole scene; `name` is the file's name without its ending."""
+    """A whole scene."""
 
-    name: str
-    about: str
+    name: str  # by default the file's name without its ending
+    about: str  # what the scene is for
     room: SceneRoom
     people: tuple[ScenePerson, ...] = ()
 
@@ -83,11 +83,8 @@ class Scene(_Part):
 
 
 def load_scene(scene: str | Path) -> Scene:
-    """A built-in scene by name, or your own scene file by path (ending in .yaml).
-
-    Raises:
-        SceneError: no such scene, or the file cannot be read, is no YAML or has unknown parts.
-    """
+    """A built-in scene by its name, or your own scene by the path of its file (.yaml). Raises
+    SceneError if there is no such scene, or the file is not a valid scene."""
     path = Path(scene)
     if isinstance(scene, str) and not scene.endswith((".yaml", ".yml")):
         if scene not in ROOM_IDS:
@@ -110,12 +107,13 @@ def load_scene(scene: str | Path) -> Scene:
         raise SceneError("\n".join(problems).replace("Value error, ", "")) from None
 
 
-# The C loader is the same safe loader, only faster; some builds of PyYAML lack it.
+# The C loader is faster and as safe; some builds of PyYAML lack it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def room_id_of(scene: Scene) -> str:
-    """The id of a scene's room: its own, the built-in scene's, or one made from its name."""
+    """The id of the room: the one in the scene, else that of the built-in scene with this name, else
+    one made from the name."""
     given = scene.room.id or ROOM_IDS.get(scene.name)
     return given or IdSource(f"room/{scene.name}").object_id()
 
@@ -126,8 +124,8 @@ def build_world(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> World:
-    """A world with the room and people of a scene, or of the scene that `load_scene` finds. The
-    same scene gives the same ids. `settings` and `clock` (None: the machine's): see `World`."""
+    """A world with the room and people of a scene. The same scene always gives the same ids. For
+    `scene` see `load_scene`, for `settings` and `clock` see `World`."""
     loaded = scene if isinstance(scene, Scene) else load_scene(scene)
     ids = IdSource(loaded.name)
     told = {} if clock is None else {"clock": clock}
@@ -141,7 +139,7 @@ def _populate(world: World, scene: Scene) -> None:
     for person in sorted(scene.people, key=lambda person: -person.minutes_ago):
         name, user_id, peer_id = person.name, person.user_id, ""
         if person.count == 1:
-            # The peer id depends only on the name, so that editing a scene keeps the ids of others.
+            # These ids depend only on the name, so they stay if another person is added.
             seen[name] += 1
             label = f"{name}/{seen[name]}"
             user_id = user_id or world.ids.uuid_for(f"user/{label}")

@@ -1,4 +1,4 @@
-"""Runs the simulator in a thread of this process, or without a port."""
+"""Runs the simulator in a thread of this process; or makes one that has no port."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ from hms_active_rooms.sim.settings import Settings, sign
 from hms_active_rooms.sim.world import World
 
 KEEP_ALIVE_S: Final = 75
-"""Longer than clients keep idle connections, so that none is closed during a request."""
+"""How long an idle connection stays open. Clients close theirs sooner, so none is closed while a
+request arrives."""
 
 
 class ServerError(RuntimeError):
-    """The simulator cannot listen there: the port is in use, or the address is not loopback."""
+    """The simulator cannot listen: the port is in use, or the address is not a loopback address."""
 
 
 class Simulation:
-    """A simulator of one world, reached at one origin.
+    """A simulator with one account.
 
     Attributes:
         app: the ASGI app; `httpx.ASGITransport(sim.app)` reaches it without a port.
-        base_url, control_url: the URLs of the API (with /v2) and the control API (with /_sim).
+        base_url: URL of the simulated API, with /v2.
+        control_url: URL of the control API, with /_sim.
         room_id: the scene's room.
-        world: the state; its methods are safe from any thread.
-        faults, log: the faults that are set, and the request log with `wait_until`.
+        world: the rooms and people; its methods are safe from any thread.
+        faults: add a `Fault` here.
+        log: the requests so far; `log.wait_until` waits for one.
         access_key, secret: the account's credentials.
     """
 
@@ -49,17 +52,14 @@ class Simulation:
 
     @property
     def requests(self) -> tuple[LoggedRequest, ...]:
-        """Every API request so far, oldest first."""
         return self.log.entries()
 
     def management_token(self) -> str:
-        """A management token that is valid for seven days."""
         return sign(self.world.settings, self.world.clock())
 
 
 def in_process(scene: str | Path | Scene = "classroom") -> Simulation:
-    """A simulator without a port: only a transport to its `app` reaches it. Raises SceneError if
-    the scene cannot be used."""
+    """A simulator without a port, for `httpx.ASGITransport(sim.app)`. For `scene` see `load_scene`."""
     return Simulation(build_world(scene), "http://localhost")
 
 
@@ -72,22 +72,22 @@ def running_sim(
     settings: Settings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Iterator[Simulation]:
-    """A simulator in a thread of this process, which listens while the block runs.
+    """A simulator in a thread of this process. It listens while the block runs.
 
     Args:
         scene: a built-in scene's name, the path of a scene file, or a scene.
         host: a loopback address.
-        port: 0 for any free one.
-        settings, clock: see `build_world`.
+        port: 0 takes any free port.
+        settings, clock: see `World`.
 
     Raises:
-        SceneError: the scene cannot be used.
-        ServerError: the simulator cannot listen there.
+        SceneError: see `load_scene`.
+        ServerError: the simulator cannot listen on this host and port.
     """
     import uvicorn
 
     world = build_world(scene, settings=settings, clock=clock)
-    # The socket listens already: a client that connects now is served once the loop runs.
+    # The socket listens before the thread runs: a client that connects until then has to wait.
     with _listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
         sim = Simulation(world, f"http://{address}:{listener.getsockname()[1]}")
@@ -98,12 +98,12 @@ def running_sim(
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # answers that are cut off on purpose are no errors
+            log_level="critical",  # a fault cuts answers off, which uvicorn would log as errors
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=0,  # do not wait for hung requests
+            timeout_graceful_shutdown=0,  # do not wait for requests that the fault `hang` has hit
             server_header=False,
-            proxy_headers=False,  # connections are found by the client's real address
+            proxy_headers=False,  # the app finds a connection by the client's real address
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="sim", daemon=True)
@@ -116,12 +116,12 @@ def running_sim(
 
 
 def paste_lines(sim: Simulation) -> list[str]:
-    """Shell lines that point a client at the simulator: address, credentials, room."""
+    """The lines with `export` that a person pastes into a shell: the same as `environment`."""
     return [f"export {name}={shlex.quote(value)}" for name, value in environment(sim).items()]
 
 
 def environment(sim: Simulation) -> dict[str, str]:
-    """`paste_lines` as variables. Without a token, which a client with a key pair ignores."""
+    """The environment variables by which a client finds the simulator, its credentials and room."""
     return {
         "HMS_BASE_URL": sim.base_url,
         "HMS_ACCESS_KEY": sim.access_key,
@@ -131,7 +131,8 @@ def environment(sim: Simulation) -> dict[str, str]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; only on loopback, since the control API has no authentication."""
+    """A listening socket. Raises ServerError if `host` is not a loopback address, since the control
+    API has no authentication."""
     loopback = host == "localhost"
     with suppress(ValueError):
         loopback = loopback or ipaddress.ip_address(host).is_loopback
@@ -140,7 +141,7 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only if the protocol is named; without it an answer takes 40 ms more.
     listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # A restart can use the port at once; a port that somebody listens on is still refused.
+    # After a restart the port can be used at once. While another program listens on it, it cannot.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -13,16 +13,16 @@ from pydantic import BaseModel, Field, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the simulated account behaves where the real one is unknown or slow."""
+    """The credentials of the simulated account, and its times and limits."""
 
     removal_delay_s: float = 0.3  # from "peer remove request submitted" until the peer is gone
     ending_delay_s: float = 0.3  # from "session is ending" until the session is closed
     ghost_s: float = 60.0  # how long a peer stays listed after its connection broke
     foreign_room_status: Literal[403, 404] = 403  # for a room id that is not in the account
     max_message_bytes: int = 4096  # longest message in UTF-8
-    token_leeway_s: float = 5.0  # clock difference forgiven when a token is checked
+    token_leeway_s: float = 5.0  # by how much the clock of a token's maker may differ
     access_key: str = "sim-access-key"
-    # Signs tokens. Some libraries of clients insist on the 32 bytes of HS256.
+    # Signs tokens. It has the 32 bytes for HS256 that some JWT libraries insist on.
     secret: str = "sim-secret-that-guards-a-simulation"  # noqa: S105
     account_id: str = "627cdddff2e4e30487862ad1"
     app_id: str = "627cdddff2e4e30487862ad2"
@@ -44,8 +44,8 @@ class _Claims(BaseModel, strict=True, allow_inf_nan=False):
 def sign(
     settings: Settings, now: datetime, *, kind: str = "management", lifetime_s: float = 7 * 86400
 ) -> str:
-    """A token for the simulated account. With other arguments it is one that the API refuses: of
-    the kind "app" (with which people join), or with a `lifetime_s` that is over."""
+    """A management token of the simulated account. Tests also make tokens that the API refuses, by
+    the kind "app" (with which people join) or a negative `lifetime_s`."""
     start = int(now.timestamp())
     claims = {
         "access_key": settings.access_key,
@@ -60,7 +60,7 @@ def sign(
 
 
 def is_valid(authorization: str | None, settings: Settings, now: datetime) -> bool:
-    """Whether an Authorization header has a valid management token of the account."""
+    """Whether this Authorization header has a valid management token of the account."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return False

@@ -1,8 +1,9 @@
-"""The state behind the simulated API: rooms, sessions, peers, and how they change.
+"""The state behind the simulated API: rooms, sessions and peers, and how they change.
 
-No HTTP here and no background task. What takes a moment in the real service (removals, ends,
-ghosts) is scheduled, and happens when the state is next read. Every public method takes the lock,
-so the server's thread and a test can share a world.
+This module knows no HTTP and starts no task. In the real service a removal, an end and the
+disappearance of a ghost take a moment. Here they are scheduled, and happen when the state is read
+after that moment. Every public method takes the lock, so the server's thread and a test can use the
+same world.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from hms_active_rooms.sim.settings import Settings
 
 
 class RefusedError(Exception):
-    """The world refuses; `status` and `message` are what the API answers."""
+    """Raised in place of a result. The API answers with its `status` and `message`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
@@ -47,16 +48,14 @@ class World:
     """One simulated account.
 
     Args:
-        setup: fills the world, now and at each `reset()`.
-        settings: delays, switches and credentials.
-        clock: the wall clock, aware UTC; the world's time is this plus the time advanced.
-        ids: makes the ids.
+        setup: makes the rooms and people, now and at each `reset()`.
+        clock: the wall clock, aware UTC. The world's own time is this clock plus all `advance()`.
 
     Attributes:
-        clock: the wall clock, by which tokens are checked.
-        lock: hold it while using a `Room`, `Session` or `Peer` that a method returned.
-        deliveries: every accepted message and who got it.
-        webhooks: every event since the setup, in the shapes that the real service posts.
+        clock: the wall clock; tokens are checked by it.
+        lock: hold it while you use a `Room`, `Session` or `Peer` that a method returned.
+        deliveries: every accepted message, and who got it.
+        webhooks: every webhook event since the setup, in the shape that the real service posts.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class World:
         self._setup = setup
         self._ahead = timedelta()
         self._rooms: dict[str, Room] = {}
-        # When, a sequence number, what happens, and whether it was requested through the API.
+        # What is scheduled: when, a running number, what happens, and `requested` (see `later`).
         self._due: list[tuple[datetime, int, Callable[[datetime], None], bool]] = []
         self._order = itertools.count()
         self.reset()
@@ -84,11 +83,11 @@ class World:
     # Time
 
     def now(self) -> datetime:
-        """The world's present time."""
+        """The world's own time."""
         return self.clock() + self._ahead
 
     def advance(self, advance_s: Seconds) -> None:
-        """Let time pass; at most thirty years in all."""
+        """Set the world's time forward, by at most thirty years in all."""
         if advance_s < 0:
             raise ValueError("time only goes forward")
         with self.lock:
@@ -99,7 +98,7 @@ class World:
             self._land()
 
     def settle(self) -> None:
-        """Let every requested removal and end happen. Ghosts stay until their time."""
+        """Set the time forward until every accepted removal and end has happened. Ghosts stay."""
         with self.lock:
             self._land()
             asked_for = [at for at, _, _, requested in self._due if requested]
@@ -108,7 +107,7 @@ class World:
                 self._land()
 
     def reset(self) -> None:
-        """Go back to the state after the setup: same rooms, same people, same ids."""
+        """Go back to the state after the setup, with the same rooms, people and ids."""
         with self.lock:
             self._rooms.clear()
             self._due.clear()
@@ -122,7 +121,6 @@ class World:
     # Rooms and sessions
 
     def add_room(self, *, name: str, id: RoomId = "", enabled: bool = True, roles: Roles) -> Room:
-        """Create a room with nobody in it."""
         with self.lock:
             made_at = nanos_text(self.now())
             room = Room(
@@ -141,13 +139,11 @@ class World:
             return room
 
     def rooms(self) -> list[Room]:
-        """All rooms, in the order they were made."""
         with self.lock:
             self._land()
             return list(self._rooms.values())
 
     def room(self, room_id: str) -> Room:
-        """A room of the account, with or without people in it."""
         with self.lock:
             self._land()
             room = self._rooms.get(room_id)
@@ -158,26 +154,24 @@ class World:
             return room
 
     def session(self, room_id: str) -> Session:
-        """The running session of a room."""
         room = self.room(room_id)
         if (session := room.session) is None:
             raise RefusedError(404, "session not active" if room.enabled else "room not active")
         return session
 
     def peer(self, room_id: str, peer_id: str) -> Peer:
-        """One listed peer of a room."""
         if (peer := self.session(room_id).peers.get(peer_id)) is None:
             raise RefusedError(404, "peer not found")
         return peer
 
     def peers(self, room_id: str) -> list[Peer]:
-        """Copies of the peers listed in a room now, in the order they joined; [] if it is idle."""
+        """Copies of the peers in a room, in the order they joined; [] if nobody is there."""
         with self.lock:
             session = self.room(room_id).session
             return [replace(peer) for peer in session.peers.values()] if session else []
 
     def set_enabled(self, room_id: str, enabled: bool) -> None:
-        """Allow or block joins. A running session goes on either way."""
+        """Let people join a room, or not. A running session goes on either way."""
         room = self.room(room_id)
         room.enabled, room.updated_at = enabled, nanos_text(self.now())
 
@@ -196,8 +190,8 @@ class World:
         shares_screen: bool = False,
         ago_s: Seconds = 0.0,
     ) -> Peer:
-        """Somebody joins, or joined `ago_s` seconds ago; the first one opens a session. Empty ids
-        become new UUIDs. A screen is shared only if the role allows it."""
+        """Let somebody join now, or `ago_s` seconds ago. The first one opens a session. An empty id
+        becomes a new UUID. `shares_screen` counts only if the role allows it."""
         with self.lock:
             room = self.room(room_id)
             at = self.now() - timedelta(seconds=ago_s)
@@ -230,7 +224,7 @@ class World:
             return peer
 
     def leave(self, room_id: str, peer_id: str, *, abrupt: bool = False) -> None:
-        """Somebody leaves; or (`abrupt`) their connection breaks, and a ghost stays listed."""
+        """Let somebody leave. If `abrupt`, their connection breaks: they stay listed as a ghost."""
         with self.lock:
             room = self.room(room_id)
             sessions = [*room.past_sessions, *([room.session] if room.session else [])]
@@ -262,7 +256,7 @@ class World:
         **more: Json,
     ) -> None:
         """Append a webhook event, in the shape of the docs page "Webhook Events", version 2.0.
-        `more`: what this kind of event has besides the fields of session and peer."""
+        `more` holds the fields that only this kind of event has."""
         data: dict[str, Json] = {"room_id": room.id, "room_name": room.name}
         data["template_id"] = room.template_id
         if session is not None:
@@ -278,15 +272,15 @@ class World:
     def later(
         self, seconds: float, happens: Callable[[datetime], None], *, requested: bool = True
     ) -> None:
-        """Run `happens(at)` when the state is first read after that moment. `requested`: whether
-        somebody asked for it by the API (an end, not a ghost's timeout)."""
+        """Call `happens(at)` when the state is first read after so many seconds. `requested`: whether
+        somebody asked for this by the API, as for a removal or an end."""
         at = self.now() + timedelta(seconds=seconds)
         heapq.heappush(self._due, (at, next(self._order), happens, requested))
 
     def drop(
         self, room: Room, session: Session, peer: Peer, reason: str, message: str, at: datetime
     ) -> None:
-        """Take a peer off the list, if it is there; the last one closes the session."""
+        """Take a peer off the list, if it is there. After the last peer the session closes."""
         if session.peers.pop(peer.id, None) is None:
             return
         session.left.append(peer)
