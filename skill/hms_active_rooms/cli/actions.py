@@ -1,4 +1,4 @@
-"""`actions`, `approve`, `reject`: read the record, and approve or reject an action."""
+"""The commands `actions` (reads the journal), `approve` and `reject`."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def actions(
         bool,
         Option(
             "--refused",
-            help="List the HTTP requests that `serve` and `mcp` refused, not the actions.",
+            help="List HTTP requests that `serve` and `mcp` refused, in place of actions.",
         ),
     ] = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> None:
-    """List actions: what was asked, decided and done. `actions show ACTION` shows one."""
+    """List actions: each is a change that was asked for. `actions show ACTION` shows one in full."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
@@ -81,7 +81,7 @@ def actions(
     elif json:
         from hms_active_rooms.gate.view import view
 
-        # Only a few people of each action, and no question, which can name 50 people.
+        # Short: a few people of each action, and not its question, which may name 50.
         views = [view(row, people=3) for row in rows]
         told = [one.model_dump(mode="json", exclude={"question"}) for one in views]
         screen.document({"actions": told})
@@ -114,14 +114,17 @@ def show(
     wait: Annotated[
         float | None,
         Option(
-            min=0, max=86_400, metavar="SECONDS", help="Wait up to SECONDS for the action to end."
+            min=0,
+            max=86_400,
+            metavar="SECONDS",
+            help="Wait until the action ends, at most so long.",
         ),
     ] = None,
     all: All = False,
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
-    """Show one action and its events. With --wait, the exit code says how the action ended."""
+    """Show one action and what happened to it. With --wait, the exit code says how it ended."""
     from hms_active_rooms.gate.journal.records import UNSENT, row_of
     from hms_active_rooms.gate.view import decider, describe, outcome, view
 
@@ -136,7 +139,7 @@ def show(
         events, now = book.events(row.id), book.now()
     code = DONE if wait is None else BY_STATE[row.state]
     if all or json:
-        # With everybody affected and, for --all, with the journal's other columns.
+        # --all: everybody who is affected, and the journal's other columns.
         columns = {name: _plain(value) for name, value in row_of(row).items()} if all else {}
         shown = view(row, people=None) if all else view(row)
         told = [_event(event) for event in events]
@@ -158,7 +161,7 @@ def show(
 
 
 def export(
-    file: Annotated[str, Argument(metavar="FILE", help="A new file, in JSON Lines.")],
+    file: Annotated[str, Argument(metavar="FILE", help="A new file. It gets JSON Lines.")],
     before: Before,
     json: Json = False,
     journal: JournalUrl = None,
@@ -170,7 +173,9 @@ def export(
     with open_journal(Settings(journal=journal)) as book, ExitStack() as unless_written:
         try:
             new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            unless_written.callback(os.unlink, file)  # half an archive would look like a whole one
+            unless_written.callback(
+                os.unlink, file
+            )  # a part of an export would look like a whole one
             with os.fdopen(new, "w", encoding="utf-8") as lines:
                 count = book.export(lines, before=moment, by=person_here())
             unless_written.pop_all()
@@ -184,10 +189,7 @@ def export(
 
 
 def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> None:
-    """Delete exported actions from the journal.
-
-    It deletes the actions that ended before DATE and did not change after their export.
-    """
+    """Delete exported actions that ended before DATE, unless they changed since the export."""
     moment = _moment(before)
     with open_journal(Settings(journal=journal)) as book:
         pruned = book.prune(before=moment, by=person_here())
@@ -202,7 +204,7 @@ def prune(before: Before, json: Json = False, journal: JournalUrl = None) -> Non
 
 
 def _moment(text: str) -> datetime:
-    """The moment in UTC; in the person's own time zone unless the text names another."""
+    """The moment that `--before` names. Without a time zone in it, this machine's counts."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -235,7 +237,7 @@ def _plain(value: object) -> object:
 
 
 def approve(action: ActionId, settings: Settings) -> int:
-    """Decide on an action that waits; a yes runs it. Needs a person at a terminal."""
+    """Show an action that waits, ask, and run it after a yes. Needs a person at a terminal."""
     from hms_active_rooms.cli.person import somebody_here
     from hms_active_rooms.gate.journal.records import FINAL
     from hms_active_rooms.gate.view import already
@@ -264,7 +266,7 @@ def approve(action: ActionId, settings: Settings) -> int:
 
 def reject(
     action: ActionId,
-    reason: Annotated[str, Option(metavar="TEXT", help="Why; whoever asked is told.")] = "",
+    reason: Annotated[str, Option(metavar="TEXT", help="Why. Whoever asked is told.")] = "",
     json: Json = False,
     journal: JournalUrl = None,
 ) -> int:
@@ -284,7 +286,7 @@ def reject(
         screen.out(f"Rejected: nothing was sent and nothing will be (action {row.id}).")
     else:
         screen.err(" ".join(filter(None, ("Too late to reject.", already(row), outcome(row)))))
-    # DONE only if the action is rejected: an action that was done was not prevented.
+    # If it was executed before, the person did not prevent it, so the exit code is not DONE.
     return DONE if row.state == "rejected" else BY_STATE[row.state] or FAILED
 
 
@@ -302,7 +304,7 @@ def ask_here(gate: Gate, action: records.Action, settings: Settings) -> int:
 
 
 def report(action: records.Action, settings: Settings) -> int:
-    """Tell how an action ended, or what it waits for. Returns the exit code."""
+    """Print how an action ended or what it waits for. Returns the exit code."""
     from hms_active_rooms.cli.person import next_step
     from hms_active_rooms.gate.view import outcome, view
 
@@ -313,7 +315,7 @@ def report(action: records.Action, settings: Settings) -> int:
     say = screen.out if code == DONE else screen.err
     say(outcome(action))
     if action.state == "proposed":
-        # Alone on standard output, so that a script can read it.
+        # Standard output has only the id, so that a script can read it.
         screen.out(action.id)
     if then := next_step(action, settings):
         screen.err(then)

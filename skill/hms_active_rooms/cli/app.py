@@ -1,4 +1,4 @@
-"""The whole command line: its groups, and the commands in the order of the help."""
+"""The command line as a whole: all commands, in the order in which the help lists them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ _SETTINGS: Final = """\b
 Settings (environment):
   HMS_ACCESS_KEY and HMS_SECRET   the app's key pair
   HMS_MANAGEMENT_TOKEN            a management token, in place of a key pair
-  HMS_BASE_URL                    address of the API, e.g. the simulator's
-  HMS_JOURNAL                     the journal's URL (default: in your state directory)
-  HMS_JOURNAL_KEY                 a secret (32+ characters); with it, forged rows are found
-  HMS_POLICY_FILE, HMS_POLICY_*   what is allowed: a TOML file, or one setting each
+  HMS_BASE_URL                    address of the API, if it is another (e.g. a simulator)
+  HMS_JOURNAL                     URL of the journal, the database of all actions
+                                  (default: a file in your state directory)
+  HMS_JOURNAL_KEY                 a secret (32+ characters) that signs the journal
+  HMS_POLICY_FILE                 a TOML file that says what is allowed
+  HMS_POLICY_*                    one setting of the policy, e.g. HMS_POLICY_ROOMS
   HMS_MODEL                       the chat model of `chat` and `demo`
   HMS_DEBUG=1                     show the traceback of an unexpected error
   NO_COLOR                        no colours, no spinner
@@ -32,8 +34,8 @@ def _group(**settings: Any) -> typer.Typer:
 
 app = _group(
     name="hms-active-rooms",
-    help="Look into and moderate live 100ms rooms. Whatever changes a room is shown to a person"
-    " first, and runs once.",
+    help="Look into and moderate live 100ms rooms. A change is first shown to a person. It runs only"
+    " after a yes, and only once.",
     epilog=f"{EPILOG}\n{_SETTINGS}",
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -1,9 +1,8 @@
-"""`chat`, `demo`, `chats`: the moderator in a terminal, for a live or a simulated room.
+"""The commands `chat` and `demo`, which run the moderator in a terminal, and `chats`.
 
-A chat is kept on disk, so that a pause outlives the process: LangGraph's checkpoints are in
-`chat.sqlite`, in the user's state directory, beside the journal. The file stays bounded: it holds
-the newest checkpoints of each conversation, and deletes conversations that are too old or too many.
-Nothing of a demo leaves the process.
+LangGraph's checkpoints of a chat are in `chat.sqlite`, in the user's state directory, so a later
+process can go on with it. The file stays small: only the newest checkpoints of a conversation are
+kept, and conversations that are too old or too large are deleted. A demo writes no file.
 """
 
 from __future__ import annotations
@@ -62,15 +61,15 @@ _REPAIR: Final = {
     "is full": "Make room on its disk.",
     "readonly": "Let this user write to it.",
 }
-"""What to do, by a part of SQLite's error message."""
+"""What the person should do, by words in SQLite's error message."""
 
 
 class Chat(NamedTuple):
-    """A conversation: its name (`chat --thread`), its room, when it was last used, its size."""
+    """A conversation on disk."""
 
-    thread: str
+    thread: str  # its name
     room_id: str
-    used: datetime
+    used: datetime  # when it was last used
     bytes: int
 
 
@@ -79,10 +78,10 @@ def chat(
     room: Room,
     model: Model = None,
     thread: Annotated[
-        str | None, Option(metavar="NAME", help="Name of a conversation to continue or to start.")
+        str | None, Option(metavar="NAME", help="Go on with this conversation, or begin it.")
     ] = None,
     approve_from_stdin: Annotated[
-        bool, Option("--approve-from-stdin", help="Accept approvals from piped input, as if typed.")
+        bool, Option("--approve-from-stdin", help="Accept approvals from a pipe, as if typed.")
     ] = False,
 ) -> int:
     """Talk to the moderator about a room. It asks before it changes anything."""
@@ -168,7 +167,8 @@ def demo(scene: Scene = "classroom", model: Model = None, json: Json = False) ->
 
 
 def _load_only_known_types() -> None:
-    """Set a variable that LangGraph reads when imported: checkpoints then load known types only."""
+    """Make LangGraph load only known types from a checkpoint. It reads this variable when it is
+    imported."""
     os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 
@@ -176,7 +176,7 @@ def _load_only_known_types() -> None:
 
 
 def chats(ctx: Context, json: Json = False) -> None:
-    """List the conversations of `chat`, newest first. `chats prune` deletes old ones."""
+    """List saved conversations of `chat`, newest first. `chats prune` deletes old ones."""
     if ctx.invoked_subcommand is not None:
         refuse_idle(ctx, ctx.invoked_subcommand)
         return
@@ -196,11 +196,11 @@ def chats(ctx: Context, json: Json = False) -> None:
 
 def prune(
     days: Annotated[
-        float, Option(min=0, max=100_000, help="Delete conversations not used for this many days.")
+        float, Option(min=0, max=100_000, help="Delete those that were not used for so many days.")
     ] = KEPT_DAYS,
     mb: Annotated[
         float,
-        Option(min=0, max=1_000_000, help="Keep the newest conversations, up to this many MB."),
+        Option(min=0, max=1_000_000, help="Then delete the oldest until so many MB are left."),
     ] = KEPT_MB,
     json: Json = False,
 ) -> None:
@@ -214,7 +214,6 @@ def prune(
 
 
 def path() -> Path:
-    """The file with all conversations."""
     return platformdirs.user_state_path("hms-active-rooms") / "chat.sqlite"
 
 
@@ -223,7 +222,7 @@ def _place() -> str:
 
 
 def _chats(db: sqlite3.Connection) -> list[Chat]:
-    """The conversations, the last used first."""
+    """All conversations; first the one that was used last."""
     rows = db.execute(
         "SELECT c.thread_id, max(c.checkpoint_id), max(json_extract(c.metadata, '$.room_id')),"
         " sum(length(c.checkpoint) + length(c.metadata)) + coalesce((SELECT sum(length(w.value))"
@@ -234,7 +233,7 @@ def _chats(db: sqlite3.Connection) -> list[Chat]:
 
 
 def _made(checkpoint_id: str) -> datetime:
-    """When a checkpoint was made: its id is a version 6 UUID, which contains the time."""
+    """When a checkpoint was made. Its id is a version 6 UUID, which contains the time."""
     try:
         bits = UUID(checkpoint_id).int
     except ValueError:
@@ -258,8 +257,8 @@ def _prune(db: sqlite3.Connection, days: float, mb: float) -> list[Chat]:
 
 @contextmanager
 def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
-    """The checkpointer of the moderator. Old conversations are deleted before the block, and all
-    but the newest checkpoints of this one after it."""
+    """The moderator's checkpointer. Before the block, old conversations are deleted. After it, the
+    conversation `thread` keeps only its newest checkpoints."""
     import aiosqlite
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -287,7 +286,8 @@ def _saver(thread: str) -> Iterator[AsyncSqliteSaver]:
 
 @contextmanager
 def _connected() -> Iterator[sqlite3.Connection]:
-    """A connection to the file, which is created if necessary; only its owner can read it."""
+    """A connection to the file with the conversations. If there is none, it is created, so that
+    only its owner can read it."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     try:

@@ -1,19 +1,20 @@
-"""A person talks to the moderator: messages in, events out, questions in between.
+"""A person talks to the moderator in a terminal, or a program does so by JSON lines.
 
-The graph pauses with one interrupt for all that needs a person. Each action is shown from its row
-in the journal, decided and run as the other commands do it (`person.finish`); then the graph is
-resumed by the interrupt's id and reads from the journal what came of the action. No input or Ctrl-C
-decides nothing.
+The graph pauses with one interrupt for all actions that need a person. Each is asked about, decided
+and run as by the other commands (`person.finish`). Then the graph is resumed, and reads in the
+journal how they ended. If the input ends, or at Ctrl-C, nothing is decided.
 
-Events, on standard output: as text for a person, or as JSON lines.
+Standard output has these events, as text or, with `--json`, as JSON lines:
 
-you      what the person wrote (echoed when it is not typed here)
-resumed  a turn that an earlier process did not finish goes on
-message  what the model said: indented, so that no line of it can pass for one of ours
-outcome  what became of an action, in the gate's words
-error    what went wrong
-pending  actions that still wait for a person, and how to decide on them
-notice, approval, question: around a question (text writes them where the person looks)
+you       what the person wrote, if it came from a pipe
+resumed   an earlier process did not finish a turn; now it goes on
+message   what the model said
+outcome   how an action ended
+error     what went wrong
+pending   which actions still wait for a person, and how to decide on them
+approval  an action that the person is asked about
+question  the prompt for the next line
+notice    a remark about a question or an answer
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ LEAVE: Final = re.compile(
 
 _PROMPT = "> "
 _SAID: Final = {"human": "you", "ai": "message"}
-"""By the type of an earlier message: the event as which it is shown again."""
+"""As which event an earlier message is shown again, by the message's type."""
 
 
 class Conversation:
-    """One thread of the moderator, about one room. `model`: see `build_moderator`; `saver`: an
-    asynchronous checkpointer."""
+    """A conversation with the moderator about one room. `thread` names it in the checkpointer `saver`,
+    which has to be asynchronous. For `model` see `build_moderator`."""
 
     def __init__(
         self,
@@ -86,16 +87,16 @@ class Conversation:
         )
 
     def state(self) -> StateSnapshot:
-        """The thread as an earlier process left it; the metadata names the thread's room."""
+        """The conversation as an earlier process left it. Its metadata names the room."""
         return blocking.run(self._graph.aget_state(self._config))
 
     def run(self, *, new: bool = False) -> bool:
-        """Show the last messages, finish what an earlier process left, then talk until the input ends.
-        Returns whether an action still waits for a person. `new`: the thread is new.
+        """Talk until the input ends. Returns whether an action still waits for a person. Unless the
+        conversation is `new`, first show its last messages and finish its last turn.
 
         Raises:
-            Interrupted: Ctrl-C while a request was under way; its outcome was told.
-            KeyboardInterrupt: Ctrl-C with no request under way; what is still open was told.
+            Interrupted: Ctrl-C, and a request may have been executed. The person was told.
+            KeyboardInterrupt: Ctrl-C otherwise. The person was told what is still open.
         """
         if not new:
             state = self.state()
@@ -105,14 +106,14 @@ class Conversation:
             for message in said[-10:]:
                 self._io.emit({"type": _SAID[message.type], "text": message.text, "earlier": True})
             if state.tasks:
-                # `tasks`, since `next` is empty between a task's writes and its checkpoint. Going
-                # on is safe: the journal knows what was sent.
+                # The last turn is not finished. (`state.next` would be empty if a node has ended and
+                # its checkpoint was not written.) Going on is safe: the journal knows what was sent.
                 told = "The last turn was not finished; it goes on."
                 self._io.emit({"type": "resumed", "text": told})
                 if not self._turn(None, state.interrupts):
                     return True
             else:
-                # Actions that are open in the journal, even if the graph does not know.
+                # An action may be open in the journal though the graph has no open task.
                 self._pending([row for row in self._rows() if row.state in UNSENT])
         while (text := self._io.message()) is not None:
             if LEAVE.fullmatch(text):
@@ -126,7 +127,8 @@ class Conversation:
             return reading.actions(thread=self._thread, limit=50)
 
     def _turn(self, given: Given, asked: Sequence[Interrupt] = ()) -> bool:
-        """One message of the person and all that follows. Returns False if actions stay pending."""
+        """Run one turn, from a message of the person (`given`) or from open questions (`asked`).
+        Returns False if an action still waits for a person."""
         since = self._gate.journal.now()
         self._told.clear()
         try:
@@ -136,17 +138,17 @@ class Conversation:
                     requests = pause.value["action_requests"]
                     if not self._decided(requests):
                         return False
-                    # All are decided, so these answers only resume the graph. They say yes, since a
-                    # no would revoke an approval that is not sent yet.
+                    # The journal has all decisions, so this answer only resumes the graph. A yes
+                    # changes none of them; a no would take back an approval that is not sent yet.
                     yes = [{"type": "approve", "digest": one["digest"]} for one in requests]
                     resume[pause.id] = {"decisions": yes}
                 given, asked = Command(resume=resume), ()
-        except sqlite3.Error:  # of the checkpoints: the journal has errors of its own
+        except sqlite3.Error:  # from the checkpointer; the journal raises JournalError
             self._tell_what_is_left(since)
             raise
         except KeyboardInterrupt:
             self._tell_what_is_left(since)
-            raise KeyboardInterrupt from None  # not `Interrupted`: what is open has been told
+            raise KeyboardInterrupt from None  # not `Interrupted`: the person was told already
         return True
 
     def _tell_what_is_left(self, since: datetime) -> None:
@@ -182,7 +184,7 @@ class Conversation:
             text = "The moderator took too many steps and was stopped."
             self._io.emit({**failed, "code": "steps", "message": text})
         except Exception as error:
-            # No interrupt of the graph passes here: LangGraph makes it an update, see above.
+            # An interrupt of the graph does not get here: it comes as an update, see above.
             if error is not self._failures.last:
                 raise
             text = f'The model failed: {type(error).__name__} "{message_of(error)}".'
@@ -193,17 +195,17 @@ class Conversation:
         if isinstance(message, AIMessage) and message.text.strip():
             self._io.emit({"type": "message", "text": message.text})
         elif isinstance(message, ToolMessage) and message.name in CALLS:
-            # Show the text of the record, not of the message, which may be advice for a model.
+            # The text in the artifact is for people; that of the message may advise a model.
             told = {"state": "failed", "decided_way": "", "executed": "no", "text": message.text}
             self._outcome(told | (message.artifact or {}))
 
     def _tell(self, row: Action) -> None:
-        """Tell how an action ended that was asked about here; the graph would tell it too late."""
+        """Show at once how an action ended. The graph would show it only at the end of the turn."""
         self._outcome(view(row).model_dump(mode="json"), next_step(row, self._io.settings))
         self._told.add(row.id)
 
     def _outcome(self, record: Mapping[str, Any], hint: str = "") -> None:
-        """Tell what became of an action, given its `ActionView`, unless it was told already."""
+        """Show how an action ended, unless that was shown already. `record`: its `ActionView`."""
         if (action_id := record.get("action_id")) in self._told:
             return
         state = record["state"]
@@ -213,14 +215,14 @@ class Conversation:
         self._io.emit({"type": "outcome", "state": state, **told, "hint": hint})
 
     def _decided(self, requests: Sequence[Mapping[str, Any]]) -> bool:
-        """Ask about each request. Returns False, with nothing decided, if the input ended."""
+        """Ask about each request. Returns False if nobody can be asked, or the input ended."""
         rows = [blocking.run(self._gate.get(request["action_id"])) for request in requests]
         waiting = [row for row in rows if row.state == "proposed"]
         for number, row in enumerate(waiting, 1):
             if self._io.cannot_ask:
                 self._pending(waiting, self._io.cannot_ask)
                 return False
-            # The graph tells errors: it tries an approved action once more.
+            # An error is not shown here. The graph tries an approved action again and shows it.
             with suppress(ActiveRoomsError):
                 self._io.place = (number, len(waiting))
                 ended = finish(self._gate, row, self._io)
@@ -239,7 +241,7 @@ class Conversation:
 
 
 class _ModelFailures(BaseCallbackHandler):
-    """Remembers the model's last error, to tell an error of the provider from a bug of ours."""
+    """Remembers the model's last error, to tell it from an error of this program."""
 
     run_inline = True
     last: BaseException | None = None
@@ -249,10 +251,15 @@ class _ModelFailures(BaseCallbackHandler):
 
 
 class Transcript(Desk):
-    """A conversation on this process's streams; with `settings.json`, one JSON object per line.
-    `piped_answers`: an input that is no terminal may also approve; `go_on`: the command that
-    continues the conversation, "" if none can; `cannot_ask`: why nobody can be asked here, "" if
-    somebody can."""
+    """Reads what the person writes and shows the events, as text or (`settings.json`) JSON lines.
+
+    Args:
+        piped_answers: whether an answer may also come from an input that is no terminal.
+        go_on: the command that continues the conversation later; "" if it cannot be continued.
+
+    Attributes:
+        cannot_ask: why nobody can be asked here; "" if somebody can.
+    """
 
     way = "interrupt"
     session = True
@@ -262,7 +269,7 @@ class Transcript(Desk):
         self._typed = screen.is_terminal(sys.stdin)
         self._programs = self._as_json and not self._typed
         watched = not self._as_json and screen.is_terminal(sys.stdout)
-        # The stream that the person sees; questions go there even if the output goes to a file.
+        # Where the person sees questions. If the output goes to a file, that is standard error.
         self.shown = sys.stdout if watched or not self._typed else sys.stderr
         self.cannot_ask = ""
         if self._typed and not screen.is_terminal(self.shown):
@@ -275,7 +282,7 @@ class Transcript(Desk):
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Show that something is running, until the next event or the end of the block."""
+        """Show that the moderator works, until the next event or the end of the block."""
         stream = None if self._as_json else sys.stdout
         with screen.progress("working", stream) as self._stop_progress:
             yield
@@ -335,7 +342,7 @@ class Transcript(Desk):
             case "you":
                 screen.out(text, _PROMPT, "  ")
             case "message":
-                # The offline model repeats the outcome it was told; do not show it twice.
+                # The offline model repeats an action's outcome. It is not shown twice.
                 if text.removeprefix("Nothing was done.\n") != self._outcome:
                     screen.out(text.strip("\n"), "moderator: ", " " * 11)
             case "outcome":

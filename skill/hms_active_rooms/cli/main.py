@@ -1,4 +1,4 @@
-"""The command's entry: turns every way to end into one clear line and an exit code."""
+"""Runs the command that was typed. However it ends, it prints one clear line and sets the exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as in shells: 128 plus the signal's number."""
 
 BROKEN_PIPE: Final = 141
-"""Exit code if the reader of our output is gone: 128 plus SIGPIPE's number."""
+"""Exit code if the program that read the output is gone: 128 plus SIGPIPE's number."""
 
 EPILOG: Final = """\b
 Exit codes:
@@ -38,7 +38,7 @@ Exit codes:
   1  it failed; nothing was executed unless the text says so
   2  the command, an argument or a setting is wrong, or a name is unclear
   3  waiting for a person to approve it
-  4  refused: by the policy, by a person, or not answered in time
+  4  refused by the policy or by a person, or nobody answered in time
   5  it may have been executed; look at the room, never send it again
 """
 
@@ -52,16 +52,16 @@ BY_STATE: Final[dict[State, int]] = {
     "sent": UNKNOWN,
     "unknown": UNKNOWN,
 }
-"""The exit code for an action in this state."""
+"""By the state of an action: the exit code."""
 
 _ON_RECORD = "What was executed is on record: hms-active-rooms actions"
 _LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 _ends: list[int] = [signal.SIGINT]
-"""The signals that may have ended the command, the last one first."""
+"""The signal that ended the command comes first. Without another signal it was Ctrl-C."""
 
 
 def run() -> None:
-    """Run the command this process was started with, and exit."""
+    """Run the command with which this process was started, and exit."""
     screen.prepare_streams()
     if os.environ.get("HMS_DEBUG", "") in ("", "0"):
         sys.excepthook = _unexpected
@@ -73,7 +73,7 @@ def run() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End as after Ctrl-C, so that what may have been executed is recorded and told."""
+    """End as after Ctrl-C, so that the person is still told what may have been executed."""
     signal.signal(number, signal.SIG_IGN)
     _ends.insert(0, number)
     raise KeyboardInterrupt
@@ -121,7 +121,7 @@ def _ended(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except SystemExit as ended:
-        if isinstance(ended.__context__, OSError):  # typer turned it into SystemExit
+        if isinstance(ended.__context__, OSError):  # which typer turned into SystemExit
             raise ended.__context__ from None
         raise
     return code if isinstance(code, int) else DONE
@@ -144,7 +144,6 @@ def _told(error: ActiveRoomsError, arguments: Sequence[str]) -> int:
 
 
 def of_error(error: ActiveRoomsError) -> int:
-    """The exit code of an error."""
     if isinstance(error, InvalidCall | ConfigurationError):
         return USAGE
     if isinstance(error, PolicyRefusal):
@@ -155,7 +154,7 @@ def of_error(error: ActiveRoomsError) -> int:
 def _unexpected(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print one line instead of a traceback, which is long, and whose frames hold secrets."""
+    """Print one line in place of a traceback, which may show secrets."""
     if issubclass(kind, KeyboardInterrupt):
         return
     hint = f"{_ON_RECORD}. For the traceback set HMS_DEBUG=1."

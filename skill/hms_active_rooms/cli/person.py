@@ -1,8 +1,8 @@
-"""Asks the person at this terminal, from a proposed action to its end. All commands use this.
+"""Asks the person at this terminal about an action, and runs it after a yes. All commands use this.
 
-Threat: a line that was meant for something else (a paste, a program's output, a name) is taken as
-consent. Invariant: only the exact words count, after the question was shown; three lines without a
-decision reject the action, and the end of the input decides nothing.
+A line that was meant for something else (a paste, the output of a program) must not count as a yes.
+So only the exact words count, and only if they were typed after the question was shown. Three lines
+without a decision reject the action. If the input ends, nothing is decided.
 """
 
 from __future__ import annotations
@@ -35,25 +35,26 @@ from hms_active_rooms.untrusted import quoted
 
 NO_VALID_ANSWER: Final = Refuse("no valid answer came")
 
-# The words that a person is asked to edit; not a message's type, which is for programs.
+# What a person can edit here. A message's type can be edited only by programs.
 _ASKED_WORDS: Final = ("message", "reason")
 
 
 @dataclass(eq=False)
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while `action` was asked about or sent; the person has to be told about it."""
+    """Ctrl-C came while a person was asked about `action`, or while it was sent. The caller has to
+    tell the person what became of it."""
 
     action: Action
 
 
 class Desk:
-    """Where a person is asked: by default at this process's terminal.
+    """Shows questions to a person and reads their answers, at this process's terminal.
 
     Attributes:
-        way: how they are asked, for the record.
-        session: whether "session" is offered for a soft gate.
-        place: number of the next question among those asked together, and how many there are.
-        settings: the options for the commands that the person is told to type.
+        way: how the person is asked, as the journal records it.
+        session: whether a person can say "session" to a message: later ones need no question then.
+        place: if several questions are asked together, the number of the next one, and of all.
+        settings: commands that the person is told to type get these options.
     """
 
     way: Way = "terminal"
@@ -64,7 +65,7 @@ class Desk:
         self.settings, self.shown = settings, sys.stderr
 
     def question(self, request: ApprovalRequest) -> None:
-        """Show one request: its exact text, its deadline, and its number if there are several."""
+        """Show a question, with its deadline and, if there are several, its number."""
         number, total = self.place
         head = bold(f"Action {number} of {total}\n", self.shown) if total > 1 else ""
         until = f"{at(request.deadline)}, {time_left(request.deadline, datetime.now(UTC))}"
@@ -72,14 +73,12 @@ class Desk:
         screen.say(self.shown, f"\n{head}{request.text}\n{end}")
 
     def notice(self, text: str) -> None:
-        """Show a line about the question."""
+        """Show a line that is no question."""
         screen.say(self.shown, text)
 
     def read(self, prompt: str) -> str | None:
-        """The line typed after the prompt was shown; None if there is no more input.
-
-        What was typed before is dropped: it cannot be an answer.
-        """
+        """Show the prompt and read a line; None if there is no more input. What was typed before the
+        prompt was shown is dropped, since it cannot be an answer."""
         if sys.platform != "win32":
             import termios
 
@@ -93,19 +92,17 @@ class Desk:
 
 
 def somebody_here() -> bool:
-    """Whether a person can read a question and type the answer here."""
+    """Whether a person can be asked here: the input and standard error are terminals."""
     return screen.is_terminal(sys.stdin, sys.stderr)
 
 
 def line_from(stream: TextIO) -> str | None:
-    """The next line without its line end; None if there are no more.
-
-    On a terminal, text without Enter is not a line: `readline` returns it at Ctrl-D or when the
-    terminal goes away, and it is dropped.
-    """
+    """The next line without its line end; None if there is no more. On a terminal, a text after which
+    nobody pressed Enter does not count. (`readline` returns it at Ctrl-D, or when the terminal is
+    closed.)"""
     try:
         line = stream.readline()
-    except OSError:  # the terminal is gone
+    except OSError:  # the terminal was closed
         return None
     if screen.is_terminal(stream) and not line.endswith("\n"):
         return None
@@ -113,7 +110,7 @@ def line_from(stream: TextIO) -> str | None:
 
 
 def next_step(action: Action, settings: Settings) -> str:
-    """What the person should do next about an action, and until when; "" if nothing."""
+    """Tells the person what to do next about an action, and until when; "" if nothing."""
     approve, reject = (settings.command(word, action.id) for word in ("approve", "reject"))
     until = f"{at(action.expires_at)}, {time_left(action.expires_at, datetime.now(UTC))}"
     match action.state:
@@ -137,7 +134,7 @@ def next_step(action: Action, settings: Settings) -> str:
 
 
 def still_open(action: Action, settings: Settings) -> str:
-    """What an action that is not sent yet needs; "" for other actions."""
+    """Tells the person what an action needs that is not sent yet; "" for any other action."""
     undecided = "Nothing was decided and nothing was sent. " if action.state == "proposed" else ""
     return undecided + next_step(action, settings) if action.state in UNSENT else ""
 
@@ -146,16 +143,16 @@ def still_open(action: Action, settings: Settings) -> str:
 
 
 def finish(gate: Gate, action: Action, desk: Desk) -> Action:
-    """Ask, decide and run until the action has ended; ask again if the room changed.
-
-    If somebody else's decision counts, the person is told whose.
+    """Ask the person, record the decision, and run the action if it is approved. Ask again if the room
+    has changed meanwhile. If somebody else decided first, the person is told who.
 
     Returns:
-        The newest row; `proposed` if the input ended before an answer.
+        The newest revision of the action. It is `proposed` if the input ended before an answer.
 
     Raises:
-        Interrupted: Ctrl-C. Unless the row is `proposed` or `approved`, it may have been executed.
-        ActiveRoomsError: the action could not be sent; the hint says what is still open.
+        Interrupted: Ctrl-C. If its action is neither `proposed` nor `approved`, it may have been
+            executed.
+        ActiveRoomsError: the action could not be sent. The hint says what is still open.
     """
 
     def decide(answer: object) -> Decided:
@@ -171,16 +168,16 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
                 action = blocking.run(gate.run(action))
             if action.state != "proposed":
                 if said_yes and action.state == "rejected" and (words := already(action)):
-                    desk.notice(words)  # somebody said no before it was sent
+                    desk.notice(words)  # somebody else said no before it was sent
                 return action
             blocking.run(gate.asked(action, desk.way))
-            # Not by `Gate.drive`: the person answers in this thread, not in the event loop's.
+            # Not by `Gate.drive`, which asks in the event loop's thread: here the person types.
             answer = ask(gate.request(action), desk, on_bad=decide)
             if answer is None:
                 return action
             decided = decide(answer)
         except KeyboardInterrupt:
-            desk.notice("")  # the terminal wrote ^C
+            desk.notice("")  # a new line, since the terminal wrote ^C
             raise Interrupted(blocking.run(gate.latest(action.id))) from None
         except ActiveRoomsError as error:
             left = still_open(blocking.run(gate.latest(action.id)), desk.settings)
@@ -196,8 +193,8 @@ def finish(gate: Gate, action: Action, desk: Desk) -> Action:
 def ask(
     request: ApprovalRequest, desk: Desk, *, on_bad: Callable[[BadAnswerError], object]
 ) -> Decision | Refuse | None:
-    """One person's decision on one request; None if the input ended, and nothing is decided.
-    `on_bad` gets an error for each line that is no answer, for the record."""
+    """Ask a person one question, and return the decision; None if the input ended. `on_bad` is called
+    for each line that is no answer, so that it is recorded."""
     words = [word for word in _ASKED_WORDS if word in request.editable]
     answers = ["yes", "no", *(["edit"] if words else [])]
     if desk.session and request.gate == "soft":
@@ -243,6 +240,6 @@ def _edit(request: ApprovalRequest, words: Sequence[str], desk: Desk) -> Edit | 
         return None
     for word, text in changes.items():
         desk.notice(f"New {word}: {quoted(text, 5000)}")
-    # Ask again, since somebody may have typed "no" in place of new words.
+    # Ask for a yes, since somebody may have typed "no" where new words were asked for.
     line = desk.read("Approve it with these words? [yes/no] ")
     return request.edit(**changes) if line is not None and line.strip() == "yes" else None

@@ -1,11 +1,10 @@
-"""`room`, `peers`, `send`, `remove`, `end`: commands that read a room, and that change one.
+"""The commands that read a room (`room`, `peers`) or change one (`send`, `remove`, `end`).
 
-Reading needs no approval and is not recorded. `--json` may end in a model's context, so it prints
-what the tools answer, with the same bounds. `--all` prints every record whole, as JSON Lines for
-programs, and never to a terminal.
+Reading needs no approval and is not recorded. The output of `--json` may be read by a model, so it
+is as short as the tools' answers. `--all` prints whole records for programs, never to a terminal.
 
-Without a terminal nobody is asked about a change and nothing is sent: the action is recorded and
-waits for `approve`. No option skips the question.
+A change is asked about on the terminal. Without one, nothing is sent: the action is recorded, and
+waits for the command `approve`. No option skips the question.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def peers(
     limit: Annotated[
         int | None,
         Option(
-            min=1, help="Rows to show. Default: 100; with --json 50, or fewer if rows are long."
+            min=1, help="Rows to show. Default: 100. With --json: 50, or fewer if they are long."
         ),
     ] = None,
     offset: Annotated[int, Option(min=0, help="Rows to skip.")] = 0,
@@ -127,13 +126,15 @@ def send(
     settings: Settings,
     room: Room,
     message: Annotated[str, Argument(metavar="MESSAGE", help="The text to send.")],
-    to: Annotated[str | None, Option(metavar="PEER", help="One peer: its id, or its name.")] = None,
-    role: Annotated[str | None, Option(help="Everyone with this role.")] = None,
+    to: Annotated[
+        str | None, Option(metavar="PEER", help="Send only to this peer: its id or its name.")
+    ] = None,
+    role: Annotated[str | None, Option(help="Send only to everyone with this role.")] = None,
     type: Annotated[
         str, Option(help='Type of the message. Apps show messages of type "chat" in their chat.')
     ] = "chat",
 ) -> int:
-    """Send a message: to everyone, or to a peer or a role. Asks first."""
+    """Send a message to everyone, one peer or one role. Asks first."""
     if to is not None and role is not None:
         raise InvalidCall("Give --to or --role, not both.")
     given = {"message": message, "--role": role, "--type": type}
@@ -143,11 +144,11 @@ def send(
 def remove(
     settings: Settings,
     room: Room,
-    peer: Annotated[str | None, Argument(metavar="PEER", help="Its id, or its name.")] = None,
-    role: Annotated[str | None, Option(help="Everyone with this role now.")] = None,
+    peer: Annotated[str | None, Argument(metavar="PEER", help="A peer's id or its name.")] = None,
+    role: Annotated[str | None, Option(help="Remove everyone who has this role now.")] = None,
     reason: Reason = None,
 ) -> int:
-    """Remove a peer, or everyone with a role. Asks first. They can join again."""
+    """Remove a peer, or everyone with a role. Asks first. Whoever is removed can join again."""
     if (peer is None) == (role is None):
         raise InvalidCall("Say whom to remove: after ROOM give either a peer or --role, not both.")
     given = {"--role": role, "--reason": reason}
@@ -189,7 +190,7 @@ def _change(
         )
     call = parse_call(tool, {"room_id": room, **words})
     with open_gate(settings, room) as gate:
-        # One thread for each person, so that a question tells of the same command before.
+        # A person's commands have one thread, so a question can say that the same was sent before.
         who = f"cli:{person_here()}"
         action = blocking.run(gate.propose(call, Origin(who, str(uuid4()), "1", who)))
         if action.state != "proposed" or somebody_here():
@@ -198,15 +199,17 @@ def _change(
 
 
 def peer_ref(wanted: str, people: Callable[[], Sequence[Peer]]) -> str:
-    """The peer id, short or full, in `wanted`; or the id of the one person with that name, ignoring
-    case. `people` is called only if `wanted` is no id.
+    """The peer whom a person meant by `wanted`: a peer id (returned as it is, short or full), or the
+    name of somebody in the room, whatever its case. `people` reads the room; it is called only for
+    a name.
 
-    A name counts only if no other name looks like it: strangers choose names, and taking somebody
-    else's name is the oldest trick in a room.
+    A name is taken only if no other name in the room looks like it, since strangers choose their
+    names and imitate others.
 
     Raises:
-        PeerNotFound: no name is the same, looks like it, or contains it.
-        InvalidCall: several names fit, or one fits but differs; the error lists the people.
+        PeerNotFound: no name in the room is the same, looks like it, or contains it.
+        InvalidCall: several names are the same or look like it, or one is only similar. The error
+            lists the people.
     """
     from hms_active_rooms.gate.actions.impact import person_of
 

@@ -1,7 +1,7 @@
-"""Where output goes and what may be shown there: streams, terminals, texts by others.
+"""Writes output: to standard output and standard error, on a terminal or not, as text or JSON.
 
-Results go to standard output, questions and errors to standard error. With JSON, standard output
-holds only documents, in ASCII, so that nothing in them can control a terminal.
+Results go to standard output, questions and errors to standard error. With `--json`, standard output
+has only JSON documents. They are in ASCII, so that nothing in them can control a terminal.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from hms_active_rooms.untrusted import for_terminal
 
 _FOR_PROGRAMS = ("status", "request_id", "retry_after_s", "action_id")
 _MAX_LINE_CHARS = 4000
-"""Longer lines of a model are cut: nobody reads them, and terminals get slow."""
+"""Longer lines of a model are cut, since they make terminals slow."""
 
 
 def prepare_streams() -> None:
-    """Make every stream able to carry any text, so that no locale ends a command half way.
+    """Make standard input, output and error take any text, whatever the locale is.
 
-    A stream that was closed before we started becomes the null device, so that no file we open gets
-    its number.
+    If one of them was closed before the process started, it becomes the null device. Otherwise a
+    file that is opened later would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is `number`
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
         if hasattr(stream := getattr(sys, name), "reconfigure"):
-            # Lone surrogates (the default for some locales) can be neither stored nor sent.
+            # In some locales Python reads bad bytes as lone surrogates, which cannot be stored.
             stream.reconfigure(errors="backslashreplace" if number else "replace")
 
 
 def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None:
-    """Write a text and a line end at once, so that piped output keeps its order. `first` labels the
-    first line; all other lines begin with `rest`, so that none of them looks like ours. On a
-    terminal, long lines are wrapped; without a label, the new lines are indented."""
+    """Write a text and a line end. The first line begins with the label `first`, each further line
+    with `rest`, so that a line in a stranger's text cannot look like a line of the program. On a
+    terminal, long lines are wrapped."""
     lines = text.split("\n")
     if is_terminal(stream):
         width = _columns() - max(len(first), len(rest))
@@ -56,17 +56,14 @@ def say(stream: TextIO, text: str = "", first: str = "", rest: str = "") -> None
 
 
 def out(text: str = "", first: str = "", rest: str = "") -> None:
-    """Write a text to standard output; see `say`."""
     say(sys.stdout, text, first, rest)
 
 
 def err(text: str = "") -> None:
-    """Write a text to standard error."""
     say(sys.stderr, text)
 
 
 def _lines(line: str, width: int, indent: str = "") -> list[str]:
-    """The line, wrapped to this width; no word is broken."""
     if len(line) <= width:
         return [line]
     return textwrap.wrap(
@@ -85,18 +82,18 @@ def _columns() -> int:
 
 
 class OutputLost(OSError):
-    """Output cannot be written: the disk is full, or the reader is gone."""
+    """Output cannot be written: the disk is full, or the program that reads it is gone."""
 
 
 def let_go(stream: TextIO) -> None:
-    """Send the rest of the output to the null device. Else the interpreter writes it at exit,
-    fails, and changes the exit code."""
+    """Send the rest of the output to the null device. Otherwise Python would try to write it at
+    exit, fail, and change the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write the text unchanged, at once. Raises OutputLost if it cannot be written; but if standard
-    error cannot be, the command goes on without it."""
+    """Write the text unchanged, at once. If standard output cannot be written, raises OutputLost. If
+    standard error cannot be written, the command goes on without it."""
     try:
         stream.write(text)
         stream.flush()
@@ -107,12 +104,12 @@ def write(stream: TextIO, text: str) -> None:
 
 
 def written(value: object) -> str:
-    """A JSON document as we write it: ASCII, on one line."""
+    """The value as JSON, in ASCII and on one line."""
     return json.dumps(value, ensure_ascii=True, separators=(", ", ": "))
 
 
 def document(value: object) -> None:
-    """Write one JSON document, on one line, to standard output."""
+    """Write the value to standard output, as JSON on one line."""
     write(sys.stdout, written(value) + "\n")
 
 
@@ -125,12 +122,12 @@ def result(value: object, text: str, *, as_json: bool) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """The number and the noun, in the plural if necessary."""
+    """For example "1 action" or "1,200 actions"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def refuse_a_terminal(wanted: bool) -> bool:
-    """Checks `--all`, which writes records whole. Raises InvalidCall if output is a terminal."""
+    """Checks the option `--all`. Raises InvalidCall if standard output is a terminal."""
     if wanted and is_terminal(sys.stdout):
         raise InvalidCall(
             "--all prints what strangers wrote as it is, which could take over a terminal.",
@@ -140,7 +137,7 @@ def refuse_a_terminal(wanted: bool) -> bool:
 
 
 def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
-    """An error as JSON: code, message, executed, hint, and other fields for programs."""
+    """An error as JSON for `--json`."""
     body = {"code": error.code, "message": str(error), "executed": error.executed}
     more = {name: getattr(error, name, None) for name in _FOR_PROGRAMS}
     known = {name: value for name, value in more.items() if value is not None}
@@ -150,38 +147,37 @@ def error_document(error: ActiveRoomsError) -> dict[str, dict[str, object]]:
 def error_text(error: ActiveRoomsError) -> str:
     """An error for a person: what happened, whether it was executed, what to do."""
     parts = [str(error) if error.executed == "no" else error.for_person(), hint_of(error)]
-    # A list in the message has its own lines; what comes after it too then.
+    # If the message has several lines, the hint begins on a new one.
     return "error: " + ("\n" if "\n" in parts[0] else " ").join(filter(None, parts))
 
 
 def hint_of(error: ActiveRoomsError) -> str:
-    """What the person should do next."""
+    """What the person should do next. It is the error's own hint, if the error was raised with one;
+    else the default for people, which names commands."""
     own = error.hint != error.default_hint or error.person_hint is None
     return error.hint if own else error.person_hint or ""
 
 
 def is_terminal(*streams: TextIO | None) -> bool:
-    """Whether every one of the streams is a terminal."""
+    """Whether all these streams are terminals."""
     return all(stream is not None and not stream.closed and stream.isatty() for stream in streams)
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether colours and spinners may be written there."""
+    """Whether this stream can show colours and a line that changes."""
     return (
         is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
 
 
 def bold(text: str, stream: TextIO) -> str:
-    """The text in bold, where that can be shown."""
+    """The text in bold, if the stream can show that."""
     return f"\x1b[1m{text}\x1b[0m" if colours(stream) else text
 
 
 def told(text: str) -> str:
-    """A model's text, safe in a terminal: lines stay, invisible characters are escaped.
-
-    A model may repeat what strangers wrote, so its text is treated as theirs.
-    """
+    """A model's text made safe for a terminal: invisible characters are escaped, line ends are kept.
+    A model may repeat what strangers wrote, so its text is not trusted either."""
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         shown = for_terminal(line[:_MAX_LINE_CHARS].replace("\t", "    "))
@@ -190,12 +186,12 @@ def told(text: str) -> str:
 
 
 def at(moment: datetime) -> str:
-    """The moment as text, in the person's own time zone, to the second."""
+    """The moment as text, in this machine's time zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def time_left(deadline: datetime, now: datetime) -> str:
-    """How long an answer is still accepted, in words."""
+    """In words, how long a question can still be answered."""
     left_s = (deadline - now).total_seconds()
     if left_s <= 0:
         return "too late to answer"
@@ -205,11 +201,9 @@ def time_left(deadline: datetime, now: datetime) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str = "") -> None:
-    """Write a table to standard output: aligned on a terminal, else with tabs between the columns.
-    Without rows, write the sentence `nothing` to standard error.
-
-    The cells must be escaped already. A cell that is too wide is wrapped at spaces.
-    """
+    """Write a table to standard output. On a terminal its columns are aligned, and cells that are too
+    wide are wrapped at spaces; elsewhere there are tabs between the columns. If there are no rows,
+    write the sentence `nothing` to standard error. The cells must be escaped already."""
     if nothing and not rows:
         err(nothing)
         return
@@ -238,13 +232,13 @@ def _cells(text: str) -> int:
 
 @contextmanager
 def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
-    """Show a line on a terminal while the block runs: from half a second on, with the seconds so
-    far. The yielded function removes the line; call it before the person reads or types."""
+    """If the block takes longer than half a second, show a line with the seconds on a terminal. The
+    yielded function removes the line; call it before the person reads or types something."""
     stopped = threading.Event()
 
     def show(stream: TextIO) -> None:
         begun, pause_s = time.monotonic(), 0.5
-        with suppress(OSError, ValueError):  # closed meanwhile
+        with suppress(OSError, ValueError):  # the stream was closed meanwhile
             while not stopped.wait(pause_s):
                 pause_s = 1.0
                 stream.write(f"\r{text} ... {time.monotonic() - begun:.0f} s ")
@@ -269,7 +263,7 @@ def progress(text: str, stream: TextIO | None) -> Iterator[Callable[[], None]]:
 
 
 def fields(values: Mapping[str, str]) -> None:
-    """Write names and values to standard output, aligned; without the empty values."""
+    """Write names and values to standard output, aligned. Empty values are left out."""
     known = {name: value for name, value in values.items() if value}
     width = max(map(len, known))
     for name, value in known.items():

@@ -1,5 +1,5 @@
-"""`mcp`, `serve` and `sim`, which run until Ctrl-C: the tools for other programs, the approvals
-page for people, and the simulated 100ms."""
+"""The commands that run a server until Ctrl-C: `mcp` (the tools for MCP clients), `serve` (MCP, REST
+and the approvals page) and `sim` (the simulated 100ms)."""
 
 from __future__ import annotations
 
@@ -30,36 +30,35 @@ if TYPE_CHECKING:
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
 URL_VARIABLE: Final = "HMS_SERVER_URL"
-"""Where people and programs reach the server, if not at the address it listens on."""
+"""The address at which others reach the server, if it is not the one where it listens."""
 
 _EXTRA: Final = ("fastapi", "mcp", "mcp_types", "starlette", "uvicorn")
 
 
 @dataclass(frozen=True)
 class Where:
-    """The options of a server: its rooms, where it listens, which other hosts and origins reach it,
-    and whether it asks through MCP clients."""
+    """The options that `mcp` and `serve` share."""
 
     room: Annotated[
         list[str] | None,
         Option(
             metavar="ROOM",
-            help="A room the tools may act on (repeatable). Needed unless the policy names rooms.",
+            help="A room that the tools may read and change (repeatable). Not needed if the policy names rooms.",
         ),
     ] = None
     host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9090
     allow_host: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Also accept this Host header (repeatable).")
+        list[str] | None, Option(metavar="NAME", help="Accept this Host header too (repeatable).")
     ] = None
     allow_origin: Annotated[
-        list[str] | None, Option(metavar="URL", help="Also accept this Origin header (repeatable).")
+        list[str] | None, Option(metavar="URL", help="Accept this Origin header too (repeatable).")
     ] = None
     no_elicitation: Annotated[
         bool,
         Option(
             "--no-elicitation",
-            help="Never ask through the MCP client; people decide elsewhere, e.g. with `approve`.",
+            help="Do not ask through the MCP client. People decide elsewhere, e.g. with `approve`.",
         ),
     ] = False
 
@@ -69,14 +68,13 @@ def mcp(
     where: Where,
     settings: Settings,
     stdio: Annotated[
-        bool, Option("--stdio", help="Serve one client by standard input and output.")
+        bool, Option("--stdio", help="Serve one client, over standard input and output.")
     ] = False,
 ) -> None:
     """Serve the tools to MCP clients, until Ctrl-C. Asks before it changes anything.
 
-    Clients send the bearer token that is in HMS_SERVER_TOKEN, or one of HMS_SERVER_TOKENS
-    ("name=token,name=token"). One of the two variables must be set when other machines can reach
-    the server.
+    Clients send a bearer token. Set it in HMS_SERVER_TOKEN, or several in HMS_SERVER_TOKENS
+    ("name=token,name=token"). If other machines can reach the server, one of the two must be set.
     """
     with extra("mcp", "server", *_EXTRA):
         from hms_active_rooms.serve.mcp import build_server, serve_stdio
@@ -92,7 +90,7 @@ def mcp(
 
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            # A thread reads standard input, and only the client can end that.
+            # The signal has to end the process: a thread reads standard input and cannot be stopped.
             signal.signal(number, signal.SIG_DFL)
     with suppress(KeyboardInterrupt):
         asyncio.run(serve_stdio(server, toolkit.gate, [lambda: aclosing(toolkit), *notices]))
@@ -105,15 +103,15 @@ def serve(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="Print a one-time login link for NAME (repeatable). Default: one link, without a name.",
+            help="Print a one-time login link to the page for NAME (repeatable). Default: one link, for anybody.",
         ),
     ] = None,
 ) -> None:
     """Serve MCP, REST and a page where people approve, until Ctrl-C.
 
-    HMS_SERVER_TOKEN: the bearer token of programs that call the tools; HMS_SERVER_TOKENS: several
-    ("name=token,name=token"). HMS_APPROVER_TOKEN, HMS_APPROVER_TOKEN_<NAME>: tokens of programs
-    that approve by REST. No two tokens may be equal.
+    Programs that call the tools send a bearer token. Set it in HMS_SERVER_TOKEN, or several in
+    HMS_SERVER_TOKENS ("name=token,name=token"). Programs that approve by REST send another one, from
+    HMS_APPROVER_TOKEN or HMS_APPROVER_TOKEN_<NAME>. No two tokens may be equal.
     """
     with extra("serve", "server", *_EXTRA):
         import hms_active_rooms.serve.rest  # noqa: F401 - brings FastAPI, which `mcp` does without
@@ -121,7 +119,8 @@ def serve(
 
 
 def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None) -> None:
-    """Serve MCP by HTTP until Ctrl-C; with `people` also REST and the page, with their links."""
+    """Serve MCP over HTTP until Ctrl-C. If `people` is not None, serve also REST and the page, with a
+    login link for each name in it."""
     from hms_active_rooms.serve import app
     from hms_active_rooms.serve.mcp import build_server, entry
     from hms_active_rooms.serve.notify import notifying
@@ -183,7 +182,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
         app.on_signal(new_links)
         entries += [rest_entry(toolkit, page_url), page.entry]
     server = app.Server(app.create_app(toolkit, *entries, guard=guard), announce)
-    for number in SIGNALS:  # uvicorn itself knows no SIGHUP, which a closed terminal sends
+    for number in SIGNALS:  # uvicorn does not handle SIGHUP, which a closed terminal sends
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, server.handle_exit)
     with listener, suppress(KeyboardInterrupt):
@@ -191,7 +190,7 @@ def _listening(settings: Settings, where: Where, *, people: Sequence[str] | None
 
 
 def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()) -> GuardSettings:
-    """The guard's settings; tokens come from the environment: other users can see options."""
+    """The guard's settings. Tokens come from the environment, since other users can see options."""
     from hms_active_rooms.serve import guard
 
     environ = settings.environ()
@@ -207,7 +206,7 @@ def guard_from(settings: Settings, where: Where, own_login: tuple[str, ...] = ()
 
 
 def public_url(environ: Mapping[str, str]) -> str:
-    """The address in `HMS_SERVER_URL`, as an origin; "" if it is not set."""
+    """The address in `HMS_SERVER_URL`, in the form of an Origin header; "" if it is not set."""
     from hms_active_rooms.serve.guard import origin_host
 
     given = environ.get(URL_VARIABLE, "")
@@ -217,13 +216,13 @@ def public_url(environ: Mapping[str, str]) -> str:
             f"{URL_VARIABLE} is {quoted(given, 100)}, which is not an address.",
             hint="Write https://rooms.example, without a path.",
         )
-    # Browsers leave the default port out of Origin.
+    # A browser leaves the default port out of Origin.
     return url.removesuffix(":443" if url.startswith("https:") else ":80")
 
 
 def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
-    """The base URL to tell people and programs. If the server listens on every address, the URL's
-    host is the first `--allow-host`. Pure."""
+    """The base URL that people and programs are told. If the server listens on every address, it has
+    the first `--allow-host` as its host. Pure."""
     if url := public_url(environ):
         return url
     if where.host in ("", "0.0.0.0", "::") and where.allow_host:  # noqa: S104  # not bound here
@@ -232,8 +231,8 @@ def reached_at(bound: str, where: Where, environ: Mapping[str, str]) -> str:
 
 
 def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit:
-    """A server's toolkit. If the environment or the policy file names rooms, `rooms` may only be
-    some of them. Logs go to standard error, since standard output may carry the protocol."""
+    """Make a server's toolkit, and send logs to standard error. If the environment or the policy file
+    names rooms, `rooms` can only be some of these."""
     from hms_active_rooms.gate.policy import ANY_ROOM, Policy
     from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
 
@@ -265,7 +264,7 @@ def open_toolkit(settings: Settings, rooms: Sequence[str]) -> ActiveRoomsToolkit
 
 
 def guides() -> dict[str, str]:
-    """The skill's files for programs to read, by path; empty if they are not installed."""
+    """The skill's files, by path, for MCP clients to read. Empty if they are not installed."""
     with suppress(ConfigurationError):
         read = ("SKILL.md", "references/")
         return {path: text.decode() for path, text in files().items() if path.startswith(read)}
@@ -274,7 +273,7 @@ def guides() -> dict[str, str]:
 
 @contextmanager
 def simulator_errors() -> Iterator[None]:
-    """Turn errors of the simulator, and of importing it, into errors of this package."""
+    """Turn errors of the simulator into errors for the person, also if it is not installed."""
     with extra("sim", "simulator", "jwt", "uvicorn"):
         from hms_active_rooms.sim.scenes import SceneError
         from hms_active_rooms.sim.server import ServerError
@@ -292,18 +291,14 @@ def simulator_errors() -> Iterator[None]:
 
 def sim(
     scene: Scene = "classroom",
-    host: Annotated[str, Option(help="Address to listen on; loopback only.")] = "127.0.0.1",
-    port: Annotated[
-        int, Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
-    ] = 8100,
+    host: Annotated[str, Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8100,
     delay_s: Annotated[
         float,
-        Option(
-            metavar="SECONDS", min=0, max=3600, help="How long a removal or an end takes to show."
-        ),
+        Option(metavar="SECONDS", min=0, max=3600, help="How long a removal or an end takes."),
     ] = 0.3,
     foreign_room: Annotated[
-        Literal["403", "404"], Option(help="HTTP status for a room of another account.")
+        Literal["403", "404"], Option(help="HTTP status for a room that is not in the account.")
     ] = "403",
     json: Json = False,
 ) -> None:

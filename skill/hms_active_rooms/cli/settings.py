@@ -1,5 +1,5 @@
-"""What commands share: options with their help, and how to open the gate, journal and policy that
-the options and the environment name."""
+"""What the commands share: options with their help, checks of arguments, and functions that open the
+gate or the journal as the options and the environment say."""
 
 from __future__ import annotations
 
@@ -39,26 +39,30 @@ All = Annotated[
     Option(
         "--all",
         callback=screen.refuse_a_terminal,
-        help="Print everything, nothing cut, as JSON Lines; only to a file or a pipe.",
+        help="Print whole records as JSON Lines, nothing cut. Only to a file or a pipe.",
     ),
 ]
 JournalUrl = Annotated[
     str | None,
-    Option(metavar="URL", help="The journal, e.g. sqlite:///FILE, instead of HMS_JOURNAL."),
+    Option(metavar="URL", help="Journal to use, e.g. sqlite:///FILE. Default: HMS_JOURNAL."),
 ]
 PolicyFile = Annotated[
-    str | None, Option(metavar="FILE", help="Policy file (TOML), instead of HMS_POLICY_FILE.")
+    str | None, Option(metavar="FILE", help="Policy file (TOML). Default: HMS_POLICY_FILE.")
 ]
 Reason = Annotated[str | None, Option(metavar="TEXT", help="Why. The people in the room see it.")]
 Scene = Annotated[
-    str, Option(metavar="NAME", help="classroom, webinar, arena, hostile, idle, or a .yaml file.")
+    str,
+    Option(
+        metavar="NAME",
+        help="Who is in the room: classroom, webinar, arena, hostile, idle, or a .yaml file.",
+    ),
 ]
 Model = Annotated[
     str | None,
     Option(
         metavar="NAME",
         envvar="HMS_MODEL",
-        help='A chat model as "provider:model". Without it plain sentences become commands.',
+        help='A chat model, as "provider:model". Default: none; plain sentences become commands.',
     ),
 ]
 
@@ -72,30 +76,31 @@ class Settings:
     policy: PolicyFile = None
 
     def environ(self) -> dict[str, str]:
-        """The environment with these options in it. Raises ConfigurationError for a variable that
-        begins with `HMS_` and that nothing reads."""
+        """The environment variables, with these options in place of theirs. Raises ConfigurationError
+        if a variable begins with `HMS_` and is not a setting."""
         refuse_unknown(os.environ)
         refuse_empty({"--journal": self.journal, "--policy": self.policy})
         given = {"HMS_JOURNAL": self.journal, "HMS_POLICY_FILE": self.policy}
         return {**os.environ, **{name: value for name, value in given.items() if value}}
 
     def command(self, *words: str) -> str:
-        """A command line for another terminal, with the same journal and policy."""
+        """A command line that a person can type in another terminal: `words`, with the same journal
+        and policy as here."""
         url, policy = self.journal or "", self.policy if words[0] != "reject" else None
-        shown = url if url.startswith("sqlite") else "URL"  # others may hold a password
+        shown = url if url.startswith("sqlite") else "URL"  # another URL may hold a password
         also = [*(("--journal", shown) if url else ()), *(("--policy", policy) if policy else ())]
         return shlex.join(("hms-active-rooms", *words, *also))
 
     @property
     def forgotten(self) -> bool:
-        """Whether the journal is lost when this command ends."""
+        """Whether the journal is in memory, so that it is lost when this command ends."""
         url = self.journal or os.environ.get("HMS_JOURNAL") or "default"
         return url.removeprefix("sqlite:///") == ":memory:"
 
 
 def room_policy(environ: Mapping[str, str], room: str) -> Policy:
-    """The policy for a command about one room. If the environment or the policy file names rooms,
-    only those are allowed; else only this room."""
+    """The policy for a command about one room. It allows the rooms that the environment or the policy
+    file names. If they name none, it allows this room."""
     from hms_active_rooms.gate.policy import Policy
 
     room_id = parse_room_id(room)
@@ -104,9 +109,11 @@ def room_policy(environ: Mapping[str, str], room: str) -> Policy:
 
 
 def journal_of(settings: Settings, *, create: bool = True) -> Journal:
-    """The journal of a command. If it is new, the person is told, since the path may be mistyped.
-    Only commands that can change a room create a journal; others must not show an empty journal in
-    place of the one that was meant."""
+    """Open the journal. If it is created now, the person is told, since the path may be mistyped.
+
+    Pass `create` only for a command that can change a room. Any other command would show an empty
+    journal where the person mistyped the path.
+    """
     from hms_active_rooms.gate.journal import Journal
 
     journal = Journal(settings.environ().get("HMS_JOURNAL") or None, create=create)
@@ -116,16 +123,16 @@ def journal_of(settings: Settings, *, create: bool = True) -> Journal:
 
 
 def open_journal(settings: Settings, *, create: bool = False) -> closing[Journal]:
-    """Only the journal: enough to read actions and to reject one, without credentials."""
+    """Open the journal without a client: enough to read actions and to reject one."""
     return closing(journal_of(settings, create=create))
 
 
 def existing(journal: Journal, action_id: str) -> Action:
-    """The row of an action. Raises InvalidCall if this journal has none."""
+    """The action with this id. Raises InvalidCall if the journal does not have it."""
     wanted = storable(action_id.strip().lower())
     if (action := journal.get(wanted)) is not None:
         return action
-    if journal.events(wanted):  # the event that says that it was deleted
+    if journal.events(wanted):  # only the event is left that says that it was deleted
         raise InvalidCall(
             f"The action {quoted(action_id)} had ended, and was deleted from the journal "
             f"{journal.place}.",
@@ -139,7 +146,6 @@ def existing(journal: Journal, action_id: str) -> Action:
 
 @contextmanager
 def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
-    """A gate for one room."""
     from hms_active_rooms.api.client import ActiveRoomsClient
     from hms_active_rooms.gate.gate import Gate
 
@@ -154,7 +160,7 @@ def open_gate(settings: Settings, room: str) -> Iterator[Gate]:
 
 
 def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) -> Result:
-    """The result of reading a room with `look`; nothing is recorded."""
+    """Read the room with the function `look`, and return its result. Nothing is recorded."""
     with (
         open_gate(replace(settings, journal=":memory:"), room) as gate,
         screen.progress("Reading the room", sys.stderr),
@@ -163,19 +169,20 @@ def seen(settings: Settings, room: str, look: Callable[[Gate], Work[Result]]) ->
 
 
 def person_here() -> str:
-    """The account that runs this process, by the system, not by a variable anyone can set."""
+    """The name of the account that runs this process, for the journal. It comes from the operating
+    system, since a person could set a variable to any name."""
     try:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
     except (ImportError, KeyError):
-        # There is no such database (Windows), or a container's user has no entry in it.
+        # Windows has no `pwd`, and the user of a container may have no entry there.
         return os.environ.get("USERNAME") or f"uid {os.getuid() if hasattr(os, 'getuid') else '?'}"
 
 
 def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
-    """Raises InvalidCall for an option on the command line that has no effect together with
-    `beside`. `names`: the parameters without effect; no names: all of the command's."""
+    """Raises InvalidCall if an option was typed that does nothing together with `beside` (an option
+    or a subcommand). `names` are the parameters that do nothing; without any, all of them."""
     for option in ctx.command.params:
         source = ctx.get_parameter_source(option.name or "")
         if source and source.name == "COMMANDLINE" and (not names or option.name in names):
@@ -186,8 +193,8 @@ def refuse_idle(ctx: Context, beside: str, *names: str) -> None:
 
 
 def refuse_empty(given: Mapping[str, object]) -> None:
-    """Raises InvalidCall for an empty or blank text. A tool call may send "" for absent, but on a
-    command line it is a script's empty variable."""
+    """Raises InvalidCall if a value is empty or blank. On a command line that is probably a variable
+    that a script forgot to set. `given` are the values by name."""
     for name, value in given.items():
         if isinstance(value, str) and not value.strip():
             raise InvalidCall(
@@ -196,7 +203,7 @@ def refuse_empty(given: Mapping[str, object]) -> None:
 
 
 def refuse_bytes(given: Mapping[str, object]) -> None:
-    """As `refuse_empty`, and raises InvalidCall for bytes that are no text: no id has them."""
+    """As `refuse_empty`. Also raises InvalidCall if a value has bytes that are not UTF-8."""
     refuse_empty(given)
     for name, value in given.items():
         if isinstance(value, str) and storable(value) != value:
@@ -204,8 +211,8 @@ def refuse_bytes(given: Mapping[str, object]) -> None:
 
 
 def spread(command: Callable[..., Result]) -> Callable[..., Result]:
-    """The command with the fields of each dataclass parameter as options, after its own options: so
-    options that several commands share are defined once."""
+    """Makes a command that typer understands from one with a dataclass parameter: the fields of the
+    dataclass become options. So options that several commands share are defined once."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     own = signature(command).parameters

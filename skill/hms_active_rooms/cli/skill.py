@@ -1,4 +1,4 @@
-"""`skill install`: copies the Agent Skill, without what it does not need, to a folder of skills."""
+"""The command `skill install`: copies the Agent Skill and this package to a folder of skills."""
 
 from __future__ import annotations
 
@@ -19,26 +19,23 @@ from hms_active_rooms.errors import ConfigurationError, InvalidCall
 from hms_active_rooms.untrusted import quoted
 
 NAME: Final = "hms-active-rooms"
-"""The folder must have the skill's name."""
+"""The skill's name, which its folder must have too."""
 
 RECORD: Final = ".installed.json"
-"""Lists the files of an install with their hashes; a folder without this file is not replaced."""
+"""The file in which an install lists its files with their hashes."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _KINDS: Final = frozenset(
     {".py", ".yaml", ".md", ".typed", ".html", ".css", ".js", ".svg", ".txt", ".lark"}
 )
-"""Suffixes of files that belong to the skill; no settings, journals or caches."""
+"""Suffixes of the files to copy. Settings, journals and caches have others."""
 
 
 def files(package: Path = _PACKAGE) -> dict[str, bytes]:
-    """The files of an install, by path in the skill's folder.
+    """The contents of the files to install, by their path in the skill's folder.
 
-    In a wheel the parts are in `_skill`, in an earlier install beside the package, and in a
-    checkout beside the package or one folder above.
-
-    Raises:
-        ConfigurationError: this installation lacks a part.
+    They are found in `_skill` in a wheel, beside the package in an installed skill, and there or
+    one folder above in a checkout. Raises ConfigurationError if some are missing.
     """
 
     def part(name: str) -> Path:
@@ -47,7 +44,7 @@ def files(package: Path = _PACKAGE) -> dict[str, bytes]:
                 return place / name
         raise ConfigurationError(f"This installation has no {name}.", hint="Install it again.")
 
-    # In a checkout these are in skill/; loaders look for references/ beside SKILL.md.
+    # A checkout has references/ in skill/, but an installed skill has it beside SKILL.md.
     guide = part("SKILL.md").read_text(encoding="utf-8").replace("skill/references/", "references/")
     made = {"SKILL.md": guide.replace("skill/scripts/", "scripts/").encode()}
     made["LICENSE"] = part("LICENSE").read_bytes()
@@ -121,7 +118,7 @@ def _refusal(target: Path, *, force: bool) -> str:
 
 
 def _record(target: Path) -> dict[str, str] | None:
-    """By path, the hashes that an earlier install wrote; None: nothing was installed."""
+    """The hashes of the files that an earlier install wrote, by path. None if there is no record."""
     try:
         record = jsons.loads((target / RECORD).read_text(encoding="utf-8"))
         written = {name: str(hashed) for name, hashed in record["files"].items()}
@@ -136,7 +133,7 @@ def _is_this_skill(target: Path) -> bool:
 
 
 def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
-    """Files that are not as the install wrote them, including missing and new ones."""
+    """The files that were changed, added or deleted since the install."""
     there = {
         path.relative_to(target).as_posix(): _hash(path.read_bytes())
         for path in target.rglob("*")
@@ -146,7 +143,8 @@ def _changed(target: Path, written: Mapping[str, str]) -> list[str]:
 
 
 def _write(target: Path, made: Mapping[str, bytes]) -> None:
-    """Write the files beside the target, then swap: a loader never sees half a skill."""
+    """Write the files to a new folder, then put it in place of the target. So nobody ever finds a
+    part of a skill."""
     hashes = {name: _hash(content) for name, content in made.items()}
     record = jsons.dumps({"skill": NAME, "version": __version__, "files": hashes}, indent=1)
     target.parent.mkdir(parents=True, exist_ok=True)
