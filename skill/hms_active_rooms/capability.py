@@ -34,7 +34,7 @@ class _Part(
 
 
 class Hints(_Part):
-    """What a tool does to a room. Hints that are missing have the strictest value."""
+    """What a tool does to a room. A hint that is missing has the strictest value."""
 
     read_only: StrictBool = False
     destructive: StrictBool = Field(default_factory=lambda given: not given.get("read_only"))
@@ -88,8 +88,6 @@ class Operation(_Part):
 
 
 class Resource(_Part):
-    """A path and its operations."""
-
     name: Text
     path: str = Field(pattern=r"^/[^?#%\\\s]+[^/]$")
     operations: tuple[Operation, ...]
@@ -107,7 +105,7 @@ class Resource(_Part):
 
 
 class Bearer(_Part):
-    """The variable that holds the token. Files of this format write the key `token` or `value`."""
+    """Names the environment variable that holds the token; its key is `token` or `value`."""
 
     type: Literal["bearer"]
     token: str = Field(

@@ -28,7 +28,8 @@ FAMILIES: Final = ("HMS_POLICY_", "HMS_APPROVER_TOKEN_")
 
 
 def one_of(environ: Mapping[str, str], variable: str, *allowed: str) -> str:
-    """The variable's value, or `allowed[0]`. Raises ConfigurationError for other values."""
+    """The variable's value, or `allowed[0]` if it is not set. Raises ConfigurationError for a value
+    that is not allowed."""
     value = environ.get(variable, "").strip() or allowed[0]
     if value not in allowed:
         *others, last = allowed

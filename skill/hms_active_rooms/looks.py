@@ -26,7 +26,7 @@ _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 _NOT_DRAWN: Final = re.compile(
     "[\u034f\u17b4\u17b5\ufffc\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]"
 )
-"""Characters that are not drawn. Those in ranges change how the character before them is drawn."""
+"""Characters that draw nothing. Some of them change how the character before them is drawn."""
 
 # Combining classes of marks without which a name still reads the same: overlays, Hebrew points,
 # Arabic vowel signs, accents. Not Indic signs and Japanese voicing marks, which are letters.
@@ -38,7 +38,7 @@ _SMALL_CAPITALS: Final = {"ĸ": "k", "ʍ": "m"}
 
 
 def folded(name: str) -> str:
-    """The name's letters: NFKC, case-folded, without invisible characters, blanks as one space."""
+    """A key for the letters of a name: NFKC, case-folded, without invisible characters."""
     plain = unicodedata.normalize("NFKC", _seen(name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).translate(_VISIBLE).split())
 
@@ -92,7 +92,7 @@ def _ascii_looks() -> tuple[dict[int, str], dict[str, str]]:
 
 
 def _seen(name: str) -> str:
-    """The first visible characters, with blanks as spaces."""
+    """The first visible characters of a name; all kinds of blanks become spaces."""
     head = name[:SEEN_CHARS]
     if head.isascii() and head.isprintable():
         return head
@@ -100,7 +100,7 @@ def _seen(name: str) -> str:
 
 
 def visible(char: str) -> str:
-    """The character; a space if it is drawn as a blank, nothing if it is not drawn."""
+    """How a character is drawn: itself, a space if it is drawn as a blank, "" if not at all."""
     category = unicodedata.category(char)
     if char in _BLANKS or category in ("Zs", "Zl", "Zp") or char.isspace():
         return " "
@@ -141,7 +141,7 @@ def _is_accent(char: str) -> bool:
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """By confusable character, its prototype in Unicode's table (UTS #39)."""
+    """Unicode's table of confusables (UTS #39): by character, the one it looks like."""
     found: dict[str, str] = {}
     for line in Path(__file__).with_name("confusables.txt").read_text("utf-8").splitlines():
         if not line.startswith("#"):

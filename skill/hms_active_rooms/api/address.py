@@ -16,13 +16,13 @@ _PLAIN: Final = re.compile(r"https?://[!$&->A-\[\]-~]+")
 
 
 def checked_base_url(url: str, source: str = "The base URL") -> str:
-    """The URL without a slash at its end.
+    """A URL of scheme, host, port and path, without a slash at its end.
 
     Https is required, so that nobody can read the token on its way. Plain http is allowed only if
     the host is this machine, for the simulator. Errors do not show the URL: it may hold a password.
 
     Raises:
-        ConfigurationError: the URL is more than scheme, host, port and path, or not https.
+        ConfigurationError: the URL has other parts than these, or is not https.
     """
     try:
         parts = urlsplit(url)

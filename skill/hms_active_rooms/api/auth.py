@@ -41,7 +41,7 @@ REFRESH_MARGIN_S: Final = 300.0
 """A token is renewed this long before it expires, so that none expires on its way."""
 
 _NO_DATE: Final = 253_402_300_800.0
-"""The year 10000."""
+"""The Unix time of the year 10000, for which there is no `datetime`."""
 
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 
@@ -139,7 +139,7 @@ class SignedTokens:
         self._made_at = 0.0
 
     def token(self) -> SecretStr:
-        """The cached token, or a new one when less than five minutes are left."""
+        """The cached token, or a new one if that expires in less than five minutes."""
         with self._lock:
             age = self._clock() - self._made_at
             # After the clock was set back, the token would start in the future and be invalid.

@@ -59,7 +59,7 @@ class ActiveRoomsClient:
     Every operation takes the room's id first. A `peer_id` is always a full id; `deadline_s` is the
     most seconds of this call. For a wrong argument an operation raises InvalidCall and sends
     nothing. Otherwise it may raise an ApiError, whose `executed` says whether the request may have
-    been executed. Removals and ends happen a moment after the answer; the people see a `reason`.
+    been executed. Removals and ends happen a moment after the answer. The people see the `reason`.
 
     Args:
         auth: where the management token comes from.

@@ -37,8 +37,6 @@ _AIOHTTP: Final = wire.Library(
 
 
 class AiohttpPool:
-    """Connections of aiohttp."""
-
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None
     ) -> None:

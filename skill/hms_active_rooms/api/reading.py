@@ -117,14 +117,14 @@ class _PeerMap(Document, cache_strings="keys"):
 
 
 class _Twice:
-    """In place of a JSON object that has a name twice, where either value may be meant."""
+    """Takes the place of a JSON object that has a name twice: either value may be meant."""
 
 
 # The readers take the body and what was asked for: the ids in the path, and the query.
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """The room that was asked for. Raises NotActive if it has no session, else Unusable."""
+    """The room that was asked for. Raises NotActive if it has no session, or else Unusable."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}

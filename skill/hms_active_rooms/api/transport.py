@@ -104,8 +104,6 @@ async def post_once(url: str, headers: Mapping[str, str], body: bytes, within_s:
 
 
 class HttpxPool:
-    """The connections of httpx, or of the given transport."""
-
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, transport: httpx.AsyncBaseTransport
     ) -> None:

@@ -20,8 +20,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """The list of 20,000 peers (the largest room) has about 6 MB."""
 
 KEEP_ALIVE_S: Final = 3.0
-"""Below the 5 s after which many servers close an idle connection: if the server closes it while a
-write is sent, the write may or may not have been executed."""
+"""An idle connection is closed after this time. Many servers close it after 5 s: if that happened
+while a write is sent, nobody would know whether the write was executed."""
 
 MAX_CONNECTIONS: Final = 100
 
@@ -45,7 +45,7 @@ TIMEOUT: Final = Cause(TimedOut, "maybe", True)
 CUT_OFF: Final = Cause(BadResponse, "maybe", True)
 """The answer was cut off or is no JSON. If the request is sent again, a whole answer may come."""
 CONTRADICTS: Final = Cause(BadResponse, "maybe", False)
-"""The answer does not fit the request, is too large, or redirects. So would a second answer."""
+"""The answer does not fit the request, is too large, or redirects. So it would the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Answer(NamedTuple):
 
 
 class Unusable(Exception):
-    """No usable answer came. The text is ours: a library's may quote hosts, proxies or headers."""
+    """No usable answer came. `reason` is in our words: a library's may quote proxies or headers."""
 
     def __init__(self, cause: Cause, reason: str) -> None:
         super().__init__(reason)

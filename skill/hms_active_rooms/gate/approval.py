@@ -344,7 +344,7 @@ def next_revision(row: Action, call: StateChange, now: datetime, *, ttl_s: float
 
 def grant_for(tx: Writing, action: Action, policy: Policy) -> Action | None:
     """The earlier action, if any, whose approval "for the rest of this session" covers `action`
-    too: both are one call with different words, made in the same conversation and process."""
+    too. Their calls differ only in words, and come from the same conversation and process."""
     since = tx.now() - timedelta(seconds=policy.grant_ttl_s)
     rows = tx.grants(action.thread, since) if action.gate == "soft" else []
     return next((row for row in rows if _covers(row, action, policy)), None)

@@ -97,7 +97,8 @@ REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotAct
 
 
 class Gate:
-    """Policy, impact, approval, journal and sending.
+    """Every change of a room goes through a gate: it applies the policy, lets a person be asked,
+    records each step in the journal, and sends the request.
 
     Args:
         client: the API client. Only the gate calls its write methods.
@@ -122,7 +123,7 @@ class Gate:
     # --- reading ---------------------------------------------------------------------------
 
     async def active_room(self, room_id: str) -> ActiveRoom:
-        """The live room. Raises PolicyRefusal if the policy does not allow it."""
+        """The live room. Raises PolicyRefusal if the policy does not allow the room."""
         return await self._client.retrieve_active_room(self._allowed_room(room_id))
 
     async def peers(self, room_id: str) -> tuple[Peer, ...]:
@@ -194,7 +195,7 @@ class Gate:
             shown: how the caller will show the question right away; this is recorded, too.
             place: the place of a graph where the question is shown; only one call may ask there.
             always_ask: ask a person even if the policy lets the tool run unasked.
-            sent: the same call by another requester, which was sent; the question tells of it.
+            sent: an action of another requester that sent the same call; the question tells of it.
 
         Raises:
             PolicyRefusal, InvalidCall, PeerNotFound, NotActive: the call is refused; the journal
@@ -324,7 +325,7 @@ class Gate:
                 `Refuse`.
             by: who decides, unless the answer names somebody.
             way: how they were asked.
-            rooms: only actions in these rooms may be decided; None: in any room.
+            rooms: only actions in these rooms may be decided; None allows any room.
 
         Raises:
             InvalidCall: there is no such action.
@@ -442,9 +443,9 @@ class Gate:
     async def run(self, wanted: Action | str) -> Action:
         """Send an approved action once, and return it with its outcome.
 
-        If the room is not as the person saw it, nothing is sent, and a new revision is returned,
-        which is `proposed`: ask about it. If another worker has begun to send the action, this
-        waits for that worker, then looks at the room for the effect.
+        If the room has changed since a person saw the question, nothing is sent. A new revision is
+        returned, which is `proposed`: ask about it. If another worker has begun to send the action,
+        this waits for that worker, then looks in the room for the effect.
 
         Args:
             wanted: the action, as just read or decided, or its id.
@@ -453,7 +454,7 @@ class Gate:
             InvalidCall: there is no action with this id.
             PolicyRefusal: too many actions in this minute. Nothing was sent; it is still approved.
             ApiError: the room could not be read. Nothing was sent; it is still approved.
-            OutcomeUnknown: sending broke off; the request may have been executed.
+            OutcomeUnknown: an exception stopped the sending; it may have been executed.
         """
         action = await self.get(wanted) if isinstance(wanted, str) else wanted
         attempt, slow = 1, 0

@@ -91,21 +91,21 @@ class Policy(BaseModel):
     Sources: arguments, a TOML file (`from_file`), the environment (`from_env`).
 
     Args:
-        rooms: Ids of the rooms it may touch; `["*"]`: any room; empty: none.
+        rooms: Ids of the rooms an agent may touch. `["*"]` allows any room, an empty list none.
         protected_roles: Roles an agent never removes.
         protected_user_ids: User ids an agent never removes.
         max_peers: The most people one removal may remove.
         actions_per_minute: State-changing calls sent per minute in one room for one requester.
         actions_per_minute_in_all: State-changing calls sent per minute, for all users of a journal.
-        approval_ttl_s: Seconds in which a question can be answered and its approval be used.
-        grant_ttl_s: The most seconds that "for the rest of this session" lasts.
+        approval_ttl_s: For how many seconds a question can be answered, and its approval be used.
+        grant_ttl_s: For how many seconds at most a yes "for the rest of this session" holds.
         audience_growth: By which share (0.1 is 10 %) the audience of a message may grow without
             a new question.
         refusals_in_a_row: After this many refusals in a row the moderator ends its turn.
         verify_s: Seconds to wait until the room shows the effect of a removal or an end.
-        relaxed: Tools that run unasked; only `hms-send-message` may be named.
-        unattended: Tools that run unasked, whatever their gate. Only code can set this, no file
-            or variable.
+        relaxed: Tools that run without asking; only `hms-send-message` may be named.
+        unattended: Tools that run without asking, whatever their gate. Only code can set this, no
+            file and no variable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -192,8 +192,8 @@ class Policy(BaseModel):
             )
 
     def protects(self, *, role: str, user_id: str) -> str:
-        """Whether the policy protects this person by their "role" or their "user id"; "" if not at
-        all. Letter case, character width and surrounding spaces do not matter."""
+        """By what the policy protects this person: "role", "user id", or "" if it does not. Letter
+        case, character width and surrounding spaces do not matter."""
         if folded(role) in {folded(r) for r in self.protected_roles}:
             return "role"
         if folded(user_id) in {folded(u) for u in self.protected_user_ids}:
@@ -214,7 +214,7 @@ _PLAIN: Final = {
     "protected_user_ids": r"\s*[\w.|/:@+=-]*\s*(,\s*[\w.|/:@+=-]*\s*)*",
 }
 _IN_OTHERS: Final = r"[\w ,*-]*"
-"""The lists that a variable may have without quotes; `_PLAIN` has two settings with more signs."""
+"""Matches a list that needs no quotes in a variable. For two settings `_PLAIN` is used instead."""
 
 _NOT_TOML: Final = (ValueError, RecursionError)
 """What `tomllib` raises for a text that is not TOML, or is nested too deeply."""
@@ -251,8 +251,8 @@ def _list(variable: str, text: str, field: str) -> list[str]:
 
 
 def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = None) -> Policy:
-    """The policy with these values. `outside`: by field, the place (a variable or a file's key) of
-    each value that is not from code."""
+    """The policy with these values. `outside` has the fields whose value is not from code, and the
+    variable or the file's key that each value comes from."""
     outside = outside or {}
     if "unattended" in outside:
         raise ConfigurationError(

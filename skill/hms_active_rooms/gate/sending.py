@@ -54,7 +54,7 @@ _ABORTS_THE_REST = (
     errors.ConnectionFailed,
     errors.TimedOut,
 )
-"""After one of these errors nothing is sent for the remaining people: it would fail, too."""
+"""After one of these errors nothing is sent for the remaining people: that would fail, too."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Sending:
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Read the room until it shows the effect or `Policy.verify_s` has passed: 100ms shows a
-        removal late, and lists a peer that lost its connection for 60 s. Without `wait`: once."""
+        removal late, and lists a lost connection for 60 s. Without `wait`, read the room once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
@@ -127,7 +127,7 @@ class Sending:
             again, the seconds to wait before that; the action is `approved` again.
 
         Raises:
-            OutcomeUnknown: sending broke off; the request may have been executed.
+            OutcomeUnknown: an exception stopped the sending; it may have been executed.
         """
         try:
             try:

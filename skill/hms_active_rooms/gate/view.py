@@ -155,7 +155,7 @@ class _View(BaseModel):
 
 
 class PersonView(_View):
-    """One person who is hit. A text that was cut ends in an ellipsis."""
+    """One person who is affected. A text that was cut ends in an ellipsis."""
 
     id: str = Field(description="Full peer id.")
     name: _Name
@@ -167,7 +167,7 @@ _People = Annotated[list[PersonView], BeforeValidator(lambda people, info: peopl
 
 
 class ImpactView(_View):
-    """Who the call hits, as it was shown."""
+    """Whom the call affects, as it was shown."""
 
     kind: str
     session_id: str
@@ -179,7 +179,7 @@ class ImpactView(_View):
 
 
 class OutcomeView(_View):
-    """What became of one person of a role removal."""
+    """What became of one person when a role was removed."""
 
     id: str
     name: _Name

@@ -50,7 +50,7 @@ ARGUMENTS: dict[str, type[Arguments]] = {
     "hms-list-peers": ListPeers,
     **CALLS,
 }
-"""By tool name, the argument model; a test holds that the names are those of the contract."""
+"""The argument model of each tool, by the tool's name."""
 
 
 def checked(tool: str, arguments: object) -> Arguments:

@@ -208,11 +208,11 @@ def fitting(
     written: Callable[[Roster], tuple[str, ...]],
     row: Callable[[Row], str],
 ) -> tuple[Roster, tuple[str, ...]]:
-    """The view with only its first rows, as many as the budget allows, and the texts of that view.
+    """The roster `view` with only its first rows, as many as the budget allows, and its texts.
 
     Args:
         budget: the most tokens of all texts, by `token_bound`. One row is always kept.
-        written: returns the texts of a view, as their reader gets them.
+        written: returns the texts of a roster, as their reader gets them.
         row: returns what one row adds to these texts.
     """
     rows, too_many = view.rows, len(view.rows) + 1
@@ -239,7 +239,7 @@ def fitting(
 
 
 def shown(view: Roster, budget: int) -> tuple[str, Roster]:
-    """The text for a model within the budget, and the view with only the rows in the text."""
+    """The text of a roster within the budget, and the roster with only the rows of that text."""
     view, (text,) = fitting(
         view, budget, lambda fewer: (render_roster(fewer),), lambda row: f"{row.line}\n"
     )
@@ -445,7 +445,7 @@ class PeersData(_RosterData):
 
 
 class PeersTable(_RosterData):
-    """Who is in a room: counts of all, and the rows that were asked for, each named once."""
+    """Who is in a room: counts of all, and the rows that were asked for, without field names."""
 
     # The schema says nothing about rows, since an MCP client would validate each one, in Python.
     peers: Annotated[list[list[str]], WithJsonSchema({"type": "array"})] = Field(

@@ -19,7 +19,7 @@ _FOUND = {call.tool: call for call in StateChange.__subclasses__()}
 CALLS: dict[str, type[StateChange]] = {
     tool.name: _FOUND[tool.name] for tool in capability().tools if tool.name in _FOUND
 }
-"""By tool name, in the contract's order: the class with the tool's arguments and methods."""
+"""The class of each state-changing tool, by the tool's name; in the order of the contract."""
 
 
 def parse_call(tool: str, arguments: dict[str, Any]) -> StateChange:

@@ -27,7 +27,7 @@ SHOWN_PEOPLE = 50
 """The most people whom a question names one by one; of larger audiences it gives counts."""
 
 SHOWN_ROLES = 12
-"""How many roles, largest first, a question, a roster or a view lists; the others are summed up."""
+"""The most roles that are listed, the largest first; the others are summed up."""
 
 _NO_TEXT = re.compile(r'\{["}]|\[(["\[{\]\d-]|true\b|false\b|null\b)')
 """Matches a role or user id for which 100ms sent a list or an object; it is kept as JSON."""
@@ -165,7 +165,7 @@ class Room:
             )
 
     def holders(self, role: str | None) -> tuple[Person, ...]:
-        """Everyone who has the role now; for None, everyone.
+        """Everyone who has the role now; everyone in the room if `role` is None.
 
         Raises:
             PeerNotFound: nobody has the role.
@@ -270,7 +270,7 @@ def person_of(peer: Peer, short_id: str = "") -> Person:
 
 
 def _bounded(text: str) -> str:
-    """The text; if it is long, its beginning and a hash of it all, so that long texts differ."""
+    """The text. A long one is cut and gets a hash of the whole, so that long texts still differ."""
     if len(text) <= MAX_TEXT_CHARS:
         return text
     return (
@@ -285,7 +285,7 @@ def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
 
 
 def refuse_protected(people: Iterable[Person], policy: Policy) -> None:
-    """Raises PolicyRefusal if one of these people is protected, or if 100ms did not tell enough."""
+    """Raises PolicyRefusal if one of these people is protected, or if 100ms does not tell."""
     for person in people:
         untold = ""
         if policy.protected_roles and (not folded(person.role) or _NO_TEXT.match(person.role)):

@@ -30,8 +30,6 @@ _STILL_THERE: frozenset[Fate] = frozenset({"failed", "unknown", "not sent"})
 
 @dataclass(frozen=True)
 class PersonResult:
-    """What became of one person."""
-
     id: str
     name: str
     outcome: Fate

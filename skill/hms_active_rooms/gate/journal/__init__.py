@@ -188,7 +188,7 @@ class Journal:
 
         Args:
             file: open for writing text.
-            before: aware. An action is exported if all revisions of its call ended before this.
+            before: aware datetime. An action is exported if all revisions of its call ended before.
             by: who exports, for the record.
 
         Returns:

@@ -24,7 +24,7 @@ EXPORTED = "exported"
 """Kind of event: the action was exported. `upto` is the number of its newest event in the file."""
 
 _AT_ONCE = 100
-"""Calls that are pruned in one transaction, so that other writers do not wait long."""
+"""How many calls one transaction prunes. With more, other writers would wait long."""
 
 
 @dataclass(frozen=True)

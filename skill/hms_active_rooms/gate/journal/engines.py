@@ -57,7 +57,7 @@ _NETWORK: Final = frozenset(
     # File systems that a machine shares with the virtual machines on it.
     | {"vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "drvfs", "osxfs", "grpcfuse", "fakeowner"}
 )
-"""File systems that another machine can write to, which SQLite's WAL mode does not notice."""
+"""File systems to which another machine can write. SQLite's WAL mode would not notice that."""
 
 _RECOVER = (
     "Restore it from a copy, or save what can be read: sqlite3 JOURNAL .recover | sqlite3 NEW. "
@@ -459,8 +459,8 @@ def _refused(reason: str) -> JournalError:
 
 
 def _path(url: sa.URL, name: str) -> Path:
-    """The file of a URL. Raises ArgumentError if a part of the URL would be ignored, since without
-    that part it may name another journal."""
+    """The file of a URL. Raises ArgumentError if SQLAlchemy would ignore a part of the URL, and so
+    perhaps open another file."""
     if not name.startswith("file:"):
         known = not url.query.keys() - _SQLITE_HAS
     elif known := "uri" in url.query and not set("?#") & set(name):

@@ -64,7 +64,7 @@ LEADS_TO: Mapping[str, State] = {
 """The state that an event of each kind leads to. Events of other kinds change no state."""
 
 REQUESTS = "(requests)"
-"""In place of an action id, in events about requests that were refused before one was recorded."""
+"""The action id in events about requests that were refused before they became an action."""
 
 KEPT = "(kept) "
 """Prefix of the name of an entry in the table `hms_asks` that `Journal.prune` never deletes."""
@@ -164,7 +164,6 @@ class Action:
 
     @property
     def tool(self) -> str:
-        """The tool's name in the contract."""
         return self.call.tool
 
     @property
@@ -208,7 +207,7 @@ class Action:
         return self.result.executed if self.state in ("done", "failed") else "no"
 
     def bound(self, call: StateChange, impact: Impact) -> Action:
-        """This action with the call with full ids, its impact, and the digest of both."""
+        """This action with a call that has full ids, with its impact, and the digest of both."""
         return replace(self, call=call, impact=impact, digest=_digest(self, call, impact))
 
     def is_as_shown(self) -> bool:
@@ -304,7 +303,7 @@ _RESULT = TypeAdapter(Result)
 _FIELDS = {field.name for field in fields(Action)}
 _PLAIN = _FIELDS - {"call", "impact", "result", "contradiction", "mark"}
 _UNSEALED = {"worker", "lease_until", "told_at"}
-"""Columns that `seal` leaves out: they change without a state change, and lead to no request."""
+"""Columns that `seal` leaves out. They change without a state change; nothing is sent for them."""
 _OF_CALL = {"tool", "room_id", "arguments"}
 _SEALED = sorted(_PLAIN - _UNSEALED | _OF_CALL | {"impact", "result"})
 _KNOWN = {"state": get_args(State), "gate": ("soft", "hard"), "decided_way": ("", *get_args(Way))}

@@ -310,7 +310,7 @@ class Reading:
         return found
 
     def found(self, query: sa.Select[Any]) -> list[Row]:
-        """The rows that a query finds. SQLAlchemy runs the query, each time."""
+        """The rows that a query finds. Unlike `_rows`, this does not keep the compiled query."""
         found = self.db.execute(query)
         names = tuple(found.keys())
         return [dict(zip(names, map(_text, row), strict=True)) for row in found]
