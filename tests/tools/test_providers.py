@@ -161,6 +161,20 @@ def test_null_and_nothing_mean_absent_for_every_optional_argument() -> None:
             assert checked(name, {**given, argument: nothing}) == absent
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_null_and_nothing_are_refused_for_what_is_no_argument(nothing: object) -> None:
+    for name in GIVEN:
+        with pytest.raises(InvalidCall, match="peerId: there is no such argument"):
+            checked(name, {"room_id": ROOM, **GIVEN[name], "peerId": nothing})
+
+
+def test_what_is_too_long_is_told_in_characters_and_a_long_name_is_cut() -> None:
+    with pytest.raises(InvalidCall) as caught:
+        checked("hms-end-active-room", {"room_id": ROOM, "reason": "x" * 501, "k" * 99: 1})
+    told = f"reason: String should have at most 500 characters; {'k' * 40}…: there is no such argument."
+    assert str(caught.value) == told
+
+
 @pytest.mark.parametrize("huge", [10**4000, 1e300, 1_000_001], ids=["int", "float", "over"])
 def test_a_number_of_any_length_is_a_clear_error(huge: float) -> None:
     listed = next(tool for tool in tools() if tool.name == "hms-list-peers")

@@ -21,7 +21,7 @@ from hms_active_rooms.capability import Hints, capability
 from hms_active_rooms.environment import refuse_unknown, unknown_setting
 from hms_active_rooms.errors import ConfigurationError, InvalidCall, PolicyRefusal
 from hms_active_rooms.looks import folded
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import quoted, shortened
 
 Gate = Literal["none", "soft", "hard"]
 
@@ -230,7 +230,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         what = "" if isinstance(error, OSError) else " is not TOML"
         hint = f"{ENV_PREFIX}FILE or --policy names it."
         raise ConfigurationError(f"{source}{what}: {reason}.", hint=hint) from None
-    return values, {key: f"{source}: {quoted(key)[1:-1]}" for key in values}
+    return values, {key: f"{source}: {shortened(key, 60)}" for key in values}
 
 
 def _list(variable: str, text: str, field: str) -> list[str]:
@@ -264,7 +264,7 @@ def _validated(values: Mapping[str, Any], outside: Mapping[str, str] | None = No
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
-        named = outside.get(field) or f"policy: {quoted(field)[1:-1]}"
+        named = outside.get(field) or f"policy: {shortened(field, 60)}"
         if first["type"] == "extra_forbidden":
             raise ConfigurationError(f"{named}: there is no such setting.") from None
         allowed = first["msg"].removeprefix("Value error, ")

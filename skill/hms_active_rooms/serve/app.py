@@ -32,7 +32,7 @@ from hms_active_rooms.serve.guard import Guard, GuardSettings
 from hms_active_rooms.serve.limits import MOST_CONNECTIONS, refusals_of
 from hms_active_rooms.serve.problems import HANDLERS
 from hms_active_rooms.tools.toolkit import ActiveRoomsToolkit
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import shortened
 
 _LAST_SENDS_S: Final = 30.0
 """How long a server that stops waits for the requests to 100ms that it has begun."""
@@ -104,7 +104,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         reason = getattr(problem, "strerror", None) or problem
         raise ConfigurationError(
-            f"Cannot listen on {quoted(host)[1:-1]}:{port}: {reason}.",
+            f"Cannot listen on {shortened(host, 60)}:{port}: {reason}.",
             hint="Choose another --host or --port; 0 takes any free port.",
         ) from None
     return listener

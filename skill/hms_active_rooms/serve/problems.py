@@ -27,7 +27,7 @@ from hms_active_rooms.gate.actions.result import Executed
 from hms_active_rooms.gate.view import ActionView
 from hms_active_rooms.serve.decisions import NoAction, StaleDigest
 from hms_active_rooms.serve.limits import KEY
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import quoted, shortened
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -165,7 +165,7 @@ async def last_resort(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
     except Exception as error:  # noqa: BLE001
         # Every exception is caught, since uvicorn would log its text, which may hold a secret. The
         # query may hold one too. (No graph runs below this, so no interrupt is caught.)
-        named = quoted(scope["method"], 10)[1:-1], quoted(scope["path"], 100)
+        named = shortened(scope["method"], 10), quoted(scope["path"], 100)
         _log.error("failed %s %s: %s", *named, place_of(error))
         if not started:
             await _unknown(500, "The server failed.")(scope, receive, send)

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.gate.actions import CALLS
-from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, Arguments
+from hms_active_rooms.gate.actions.change import Arguments, Label
 from hms_active_rooms.untrusted import quoted
 
 DEFAULT_ROWS: Final = 50
@@ -27,9 +27,7 @@ class RetrieveActiveRoom(Arguments):
 class ListPeers(Arguments):
     """Arguments of hms-list-peers."""
 
-    role: Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS)] | None = Field(
-        default=None, description="Exactly this role."
-    )
+    role: Label | None = Field(default=None, description="Exactly this role.")
     user_id: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
         default=None, description="Exactly this user id."
     )

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from hms_active_rooms.api.ids import parse_peer_ref, parse_room_id
 from hms_active_rooms.errors import InvalidCall, NotActive, NotFound, PeerNotFound
 from hms_active_rooms.gate.actions.result import CHECKED, Observation
-from hms_active_rooms.untrusted import quoted
+from hms_active_rooms.untrusted import quoted, shortened
 
 if TYPE_CHECKING:
     from hms_active_rooms.api.client import ActiveRoomsClient
@@ -48,20 +48,11 @@ def _checked(parse: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _encodable(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the text holds a lone surrogate, which cannot be sent") from None
-    return value
-
-
-Text = Annotated[str, AfterValidator(_encodable)]
 RoomId = Annotated[str, _checked(parse_room_id), Field(description="Room id: 24 hex characters.")]
 PeerRef = Annotated[str, _checked(parse_peer_ref)]
-Role = Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
+Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
 Reason = Annotated[
-    Text, Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others.")
+    str, Field(min_length=1, max_length=MAX_REASON_CHARS, description="Shown to the others.")
 ]
 
 
@@ -101,8 +92,8 @@ class Arguments(BaseModel):
             return given
         if "body" in given:
             raise ValueError("give the members of body beside room_id, without body")
-        required = {name for name, field in cls.model_fields.items() if field.is_required()}
-        return {k: v for k, v in given.items() if v not in (None, "") or k in required}
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {k: v for k, v in given.items() if v not in (None, "") or k not in optional}
 
 
 class StateChange(Arguments, ABC):
@@ -226,11 +217,13 @@ def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
     """As `explain`, from pydantic's list of errors."""
     parts = []
     for problem in problems[:5]:
-        place = ".".join(quoted(str(p), 40)[1:-1] for p in problem["loc"]) or "arguments"
+        place = ".".join(shortened(str(p), 40) for p in problem["loc"]) or "arguments"
         if problem["type"] == "extra_forbidden":
             parts.append(f"{place}: there is no such argument")
-        elif problem["type"] in ("too_short", "string_too_short"):
+        elif problem["type"] == "string_too_short":
             parts.append(f"{place}: it is empty")
+        elif problem["type"] == "string_unicode":
+            parts.append(f"{place}: it holds a lone surrogate, which cannot be sent")
         else:
             parts.append(f"{place}: {problem['msg'].removeprefix('Value error, ').rstrip('.')}")
     return "; ".join(parts) + "."

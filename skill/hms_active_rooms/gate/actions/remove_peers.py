@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 
 from hms_active_rooms.errors import PolicyRefusal
 from hms_active_rooms.gate.actions import impact as impacts
-from hms_active_rooms.gate.actions.change import PeerRef, Reason, Role, StateChange, reason_lines
+from hms_active_rooms.gate.actions.change import Label, PeerRef, Reason, StateChange, reason_lines
 from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
 from hms_active_rooms.gate.policy import PER_PERSON_LIMIT, Policy
 from hms_active_rooms.untrusted import quoted
@@ -48,7 +48,7 @@ class RemovePeers(StateChange):
     peer_id: PeerRef | None = Field(
         default=None, description="An id from hms-list-peers, short or full."
     )
-    role: Role | None = Field(default=None, description="Everyone who has this role now.")
+    role: Label | None = Field(default=None, description="Everyone who has this role now.")
     reason: Reason | None = None
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from hms_active_rooms.gate.actions import impact as impacts
-from hms_active_rooms.gate.actions.change import MAX_LABEL_CHARS, PeerRef, Role, StateChange, Text
+from hms_active_rooms.gate.actions.change import Label, PeerRef, StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Impact, Room
 from hms_active_rooms.untrusted import quoted
 
@@ -32,7 +32,7 @@ _SHOWN_CHARS = 5000
 
 
 def _message(value: str) -> str:
-    size = len(value.encode("utf-8", "surrogatepass"))
+    size = len(value.encode())
     if size > MAX_MESSAGE_BYTES:
         raise ValueError(f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} are sent")
     return value
@@ -47,18 +47,16 @@ class SendMessage(StateChange):
     visible: ClassVar[bool] = False
 
     message: Annotated[
-        Text, AfterValidator(_message), Field(min_length=1, description="At most 4096 bytes.")
+        str, Field(min_length=1, description="At most 4096 bytes."), AfterValidator(_message)
     ]
     peer_id: PeerRef | None = Field(
         default=None, description="To this peer only; an id from hms-list-peers, short or full."
     )
-    role: Role | None = Field(
+    role: Label | None = Field(
         default=None,
         description="To everyone with this role. Without peer_id and role: to everyone.",
     )
-    type: Annotated[Text, Field(min_length=1, max_length=MAX_LABEL_CHARS)] = Field(
-        default="chat", description='Default "chat": shown in chat panels.'
-    )
+    type: Label = Field(default="chat", description='Default "chat": shown in chat panels.')
 
     @model_validator(mode="after")
     def _one_audience(self) -> Self:
