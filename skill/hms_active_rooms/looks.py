@@ -44,7 +44,7 @@ def folded(name: str) -> str:
 
 
 def skeleton(name: str) -> str:
-    """A key for the looks of a name: equal for names that a person would take for one another.
+    """A key for the looks of a name. It is the same for names that look the same to a person.
 
     In addition to `folded`: accents are dropped, and each character becomes the one it looks like
     by Unicode's confusables (Cyrillic "а", Greek "ο", "0" and "O", "m" and "rn"). "I", "l", "1" and
@@ -54,7 +54,7 @@ def skeleton(name: str) -> str:
 
 
 def glance(name: str) -> str:
-    """A key for a quick look at a name, for warnings: equal for more names than `skeleton`.
+    """A key for a quick look at a name, for warnings. More names have the same than by `skeleton`.
 
     In addition to `skeleton`, blanks and punctuation are dropped, "5" is "s", "8" is "b" and "nn"
     is "m": "5am Lee", "Sann Lee", "Sam Lee." and "SamLee" all give the key of "Sam Lee".

@@ -51,7 +51,7 @@ _BY_STATUS: Final[dict[int, Cause]] = {
     408: wire.TIMEOUT,
     410: _NOT_FOUND,
     429: Cause(RateLimited, "no", True),
-    499: wire.TIMEOUT,  # a gRPC gateway: the call was cancelled half way
+    499: wire.TIMEOUT,  # from a gRPC gateway: the call was cancelled half way
 }
 
 _OF_ARGUMENTS: Final = (400, 409, 413, 414, 422)
@@ -69,9 +69,9 @@ _CLOCK_OFF_S: Final = 30.0
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """A longer Retry-After is reported as one day; no call waits that long."""
 
-# A proxy may add a second value. A number of any length is read, and capped.
+# A proxy may add a second value. `MAX_RETRY_AFTER_S` caps the number, however long it is.
 _SECONDS: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?)s?(?:,.*)?")
-# The text of the one 429 that the 100ms docs show (analytics); no header is documented.
+# The 100ms docs show only one 429, with this text. They document no header.
 _IN_TEXT: Final = re.compile(r"retry after ([0-9]+) seconds?")
 _PAGES: Final = ("total-count", "total", "total-pages", "next-page", "has-more", "next-cursor")
 """Headers that may say that there are more pages, named here without the `X-` before them."""

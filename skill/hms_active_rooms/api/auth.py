@@ -1,4 +1,4 @@
-"""Management tokens: a given one, or ones that this module signs. They are kept out of logs.
+"""Management tokens: one from elsewhere, or ones that this module signs. No log ever shows them.
 
 A token opens every room of the account. A `SecretStr` holds it, so that no log or repr shows it. An
 expired token, or an app token (for joining a room), is refused before its first use: the error is

@@ -110,8 +110,8 @@ class ActiveRoomsClient:
         deadline_s: float = DEADLINE_S,
         transport: TransportChoice | None = None,
     ) -> Self:
-        """A client from environment variables: HMS_ACCESS_KEY and HMS_SECRET, or
-        HMS_MANAGEMENT_TOKEN (the pair wins); HMS_BASE_URL; HMS_TRANSPORT ("httpx" or "aiohttp").
+        """A client from environment variables. HMS_ACCESS_KEY and HMS_SECRET, or else
+        HMS_MANAGEMENT_TOKEN, must be set; HMS_BASE_URL and HMS_TRANSPORT ("httpx", "aiohttp") may.
 
         Raises:
             ConfigurationError: a variable is missing or wrong.

@@ -55,7 +55,7 @@ class PerLoop:
         self._lock = threading.Lock()
         self._closed = False
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, Held] = WeakKeyDictionary()
-        # If nobody closes the client, its pools are closed when it is garbage-collected.
+        # If nobody closes the client, this closes its pools when it is garbage-collected.
         finalize(self, _close_all, self._held).atexit = False
 
     async def here(self) -> Held:

@@ -65,9 +65,9 @@ class _Reread:
 
 
 _Claim = tuple[bool, Action | None]
-"""Whether this caller has claimed the action and must send it, and the action as it is now. None in
-place of the action: the caller must read the room again first, since the last read is too old or
-another destructive request is under way."""
+"""Whether this caller has claimed the action and must send it; and the action as it is now. If that
+is None, the caller must first read the room again: the last read is too old, or another destructive
+request is under way."""
 
 
 HELD = "held"
@@ -136,7 +136,7 @@ class Gate:
         return room_id
 
     async def _read(self, room_id: str) -> Room:
-        """The room, from two answers of the API that agree. Raises BadResponse if they do not."""
+        """Read the room and its peers. Raises BadResponse if the two answers do not agree."""
         room_id = self._allowed_room(room_id)
         room, peers = await asyncio.gather(
             self._client.retrieve_active_room(room_id), self._client.list_peers(room_id)
@@ -339,7 +339,7 @@ class Gate:
     async def drive(
         self, action: Action, ask: Ask, *, by: str, way: Way, shown: bool = False
     ) -> Action:
-        """`drive_all` for one action; raises what `run` raises. `shown`: the journal already has
+        """`drive_all` for one action; raises what `run` raises. `shown`: whether it is on record
         that the question was shown."""
 
         async def ask_one(requests: Sequence[ApprovalRequest]) -> list[object] | None:
@@ -370,7 +370,7 @@ class Gate:
             ask: shows a person all open questions at once, and returns one answer for each.
             by: who answers, unless the answer names somebody.
             way: how they are asked.
-            on_record: ids of actions that the journal already has as shown; None if `ask` itself
+            on_record: ids of actions whose question is on record as shown; None if `ask` itself
                 records what it shows.
             problems: by action id, why the last answer did not count.
 

@@ -155,9 +155,8 @@ class Policy(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **overrides: Any) -> Policy:
-        """A policy from `HMS_POLICY_FILE` (TOML) and `HMS_POLICY_<FIELD>` (lists by comma).
-
-        `overrides` are arguments from code: they win, and only they may hold `unattended`.
+        """A policy from the TOML file `HMS_POLICY_FILE`, and from `HMS_POLICY_<FIELD>`; a list has
+        commas. `overrides` are from code: they win, and only they may hold `unattended`.
 
         Raises:
             ConfigurationError: an unknown variable or a wrong value.

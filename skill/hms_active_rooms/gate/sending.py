@@ -73,13 +73,13 @@ class Sending:
 
     async def _watch(self, people: Sequence[Person], *, wait: bool = True) -> Observation:
         """Read the room until it shows the effect or `Policy.verify_s` has passed: 100ms shows a
-        removal late, and lists a lost connection for 60 s. Without `wait`, read the room once."""
+        removal late, and lists lost connections for 60 s. Without `wait`, read the room once."""
         left_s, pause_s = (self.policy.verify_s if wait else 0.0), _FIRST_LOOK_S
         until = self.journal.now() + timedelta(seconds=left_s)
         seen: Observation | None = None
         while True:
             try:
-                # Only the first look may take as long as it needs.
+                # Only the first read may take as long as it needs.
                 async with asyncio.timeout(None if seen is None else max(left_s, _LONGEST_PAUSE_S)):
                     seen = await self.action.call.seen(self.client, self.action.shown, people)
             except TimeoutError:

@@ -186,8 +186,8 @@ class Interrupts:
                     if any(isinstance(r, Action) and r.state == "proposed" for r in found):
                         pause = nobody_answered
                     else:
-                        # A person has decided already, elsewhere or for the same call earlier in
-                        # this task. Later runs must not take another answer for it.
+                        # A person has decided already: elsewhere, or on the same call earlier in
+                        # this task. When the task runs again, no other answer may count for this.
                         tx.ask(_UNANSWERED + place, items)
                     continue
                 # Each answer is decided on once, however often the task runs again.

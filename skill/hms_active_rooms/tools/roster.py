@@ -208,7 +208,7 @@ def fitting(
     written: Callable[[Roster], tuple[str, ...]],
     row: Callable[[Row], str],
 ) -> tuple[Roster, tuple[str, ...]]:
-    """The roster `view` with only its first rows, as many as the budget allows, and its texts.
+    """Cut the roster `view` to as many first rows as the budget allows. Returns it and its texts.
 
     Args:
         budget: the most tokens of all texts, by `token_bound`. One row is always kept.
@@ -239,7 +239,7 @@ def fitting(
 
 
 def shown(view: Roster, budget: int) -> tuple[str, Roster]:
-    """The text of a roster within the budget, and the roster with only the rows of that text."""
+    """Cut a roster to what the budget allows. Returns its text for a model, and the cut roster."""
     view, (text,) = fitting(
         view, budget, lambda fewer: (render_roster(fewer),), lambda row: f"{row.line}\n"
     )
@@ -305,8 +305,8 @@ def _wording(view: Roster) -> str:
 
 
 def same_names(rows: Sequence[Row], named: Callable[[Row], str], *, most: int) -> str:
-    """Which rows have equal or similar names, in words: the first `most` groups of such rows, each
-    row as `named` writes it, and how many groups are left out. "" if there are none."""
+    """Tells in words which rows have equal or similar names: the first `most` groups of such rows,
+    and how many groups are left out. `named` writes one row. "" if there are none."""
     twins = same_looks((row, row.peer.name) for row in rows)
     shown = []
     for group in twins[:most]:

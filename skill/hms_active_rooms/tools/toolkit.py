@@ -87,9 +87,9 @@ class ActiveRoomsToolkit(BaseToolkit):
     ) -> ActiveRoomsToolkit:
         """A toolkit from the environment.
 
-        Credentials: `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`. Address:
-        `HMS_BASE_URL`. Policy: `policy`, else `HMS_POLICY_*`. Journal: `journal`, else
-        `HMS_JOURNAL`. `rooms` replaces the policy's rooms.
+        The credentials are `HMS_MANAGEMENT_TOKEN`, or `HMS_ACCESS_KEY` and `HMS_SECRET`; the
+        address is `HMS_BASE_URL`. Without `policy`, `HMS_POLICY_*` has the policy; without
+        `journal`, `HMS_JOURNAL` has the journal's URL. `rooms` replaces the policy's rooms.
 
         Raises:
             ConfigurationError: a variable is missing or wrong; the message names it.

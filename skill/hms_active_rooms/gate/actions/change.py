@@ -87,7 +87,7 @@ class Arguments(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _absent(cls, given: object) -> object:
-        """Drop optional arguments that are null or "": some strict modes demand every argument."""
+        """Drop optional arguments that are null or "". In strict mode models must give them all."""
         if not isinstance(given, Mapping):
             return given
         if "body" in given:
@@ -120,16 +120,16 @@ class StateChange(Arguments, ABC):
 
     @abstractmethod
     def drift(self, shown: Impact, room: Room, policy: Policy) -> Drift:
-        """Whether the call may still be sent, although the room is not as it was when a person was
-        shown the impact `shown`. The session is the same. Raises what `assess` raises."""
+        """Whether the call may still be sent. The person saw the impact `shown`; people may have
+        come or left since, but the session is the same. Raises what `assess` raises."""
 
     @abstractmethod
     def question(self, impact: Impact) -> list[str]:
         """What a person reads before deciding: what would happen, to whom, the words in full."""
 
     def hits_on_arrival(self, impact: Impact) -> bool:
-        """Whether the request carries no peer id and no session id, so that 100ms applies it to
-        whoever is in the room when it arrives."""
+        """Whether the request names no peer and no session. 100ms applies such a request to whoever
+        is in the room when it arrives."""
         return False
 
     def audience(self, impact: Impact) -> tuple[str, ...]:
@@ -147,13 +147,13 @@ class StateChange(Arguments, ABC):
         """
 
     def apart(self, impact: Impact) -> Sequence[StateChange]:
-        """One call for each person shown, if each gets a request of their own; else empty."""
+        """If each person shown gets a request of their own: one call for each. Else empty."""
         return ()
 
     async def seen(
         self, client: ActiveRoomsClient, shown: Impact, people: Sequence[Person]
     ) -> Observation:
-        """Read the room once and tell in `gone` whether it shows the effect. By default, the effect
+        """Read the room once. `gone` tells whether it shows the effect. By default, the effect
         is that all `people` have left or, if `people` is empty, that the session is over. `gone`
         may be False only if the very same session runs: the gate may send the request again then.
 

@@ -92,7 +92,7 @@ class Room:
 
     @classmethod
     def read(cls, room: ActiveRoom, peers: Sequence[Peer]) -> Room:
-        """The room, from the API's answers about the room and its peers."""
+        """A `Room` made from two answers of the API, about the room and about its peers."""
         shorts = short_ids([peer.id for peer in peers])
         people = tuple(person_of(peer, shorts[peer.id]) for peer in peers)
         return cls(room.id, room.session.id, people, len(unreadable(peers)), _bounded(room.name))
@@ -188,12 +188,12 @@ class Room:
 class Impact:
     """Whom a call affects."""
 
-    kind: str  # how they are affected; each tool's file names its kinds
+    kind: str  # how they are affected; see `assess` of the tool
     session_id: str
     total: int  # how many people are affected
     people: tuple[Person, ...] = ()  # the affected people who are named one by one
     by_role: tuple[tuple[str, int], ...] = ()  # (role, count) of those affected, the largest first
-    lock: bool = False  # the room is locked too
+    lock: bool = False  # whether the room gets locked, too
     warnings: tuple[str, ...] = ()  # sentences a person must read before deciding
     room_name: str = ""
     receivers: str = ""  # `fingerprint` of those affected, if they are not named one by one
@@ -279,7 +279,7 @@ def _bounded(text: str) -> str:
 
 
 def by_role(people: Iterable[Person | Peer]) -> tuple[tuple[str, int], ...]:
-    """(role, count) pairs, the largest role first."""
+    """How many people have each role: (role, count) pairs, the largest role first."""
     counts = Counter(map(attrgetter("role"), people))
     return tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 

@@ -238,7 +238,7 @@ class Database:
 
 _opened = WeakSet[Database]()
 _busy: list[int] = []  # the threads that are in a transaction
-_forking: list[int] = []  # the threads that wait for those to end, to fork
+_forking: list[int] = []  # the threads that wait to fork until those have ended
 _calm = threading.Condition()
 
 
@@ -327,8 +327,8 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     if mode == "reads":
         return
     # One writer at a time, as with SQLite: what a transaction has read stays true until its end.
-    # A commit waits for the disk, whatever the server, the database or the role is set to; said
-    # in each transaction, since a pooler does not keep what a session was told.
+    # A commit waits for the disk, whatever the server, the database or the role is set to. Each
+    # transaction sets this, since a pooler does not keep the settings of a session.
     waits = "off" if mode == "notes" else "on"
     [_, _, fsync, encoding] = connection.exec_driver_sql(
         f"SELECT pg_advisory_xact_lock({_ONE_WRITER}), "
@@ -374,7 +374,7 @@ class _Files:
         self._journal = self._journal or found[:1]
 
     def check(self, connection: sa.Connection) -> None:
-        """Raises JournalError if other files are there now."""
+        """Raises JournalError if the files at these paths are others now."""
         found = self._there()
         if found != connection.info["files"] or found[:1] != self._journal:
             raise JournalError(

@@ -85,13 +85,13 @@ Way = Literal[
     "terminal",  # a person, at a terminal
     "page",  # a person, on the approvals page
     "rest",  # a person, by a program with an approver's token
-    "elicitation",  # a person, by an MCP client; which person is the client's word
+    "elicitation",  # a person, by an MCP client, which also tells who it was
     "message",  # a person wrote something new instead of answering
     "grant",  # a person, earlier: "for the rest of this session"
     "relaxed",  # nobody: the policy lets this soft-gated tool run unasked
     "unattended",  # nobody: code lets this tool run unasked
     "policy",  # nobody: the policy refused it
-    "gate",  # nobody: it was refused on the spot, nobody could be asked, or it was too late
+    "gate",  # nobody: refused when it was proposed, nobody could be asked, or it was too late
     "claim",  # nobody: the room had changed when it was about to be sent
 ]
 """How a decision on an action came about."""
@@ -117,7 +117,7 @@ def ran_unasked(way: Way | Literal[""]) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call was made. The same call with the same origin is the same action."""
+    """Where a call was made. The same call, made again with the same origin, is the same action."""
 
     thread: str  # the conversation, or a name for the process
     message: str  # the message or graph task that holds the call
@@ -340,8 +340,8 @@ def row_of(action: Action) -> dict[str, Any]:
 
 
 def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
-    """The action in a row of the database, as it is now. `row` has the columns and `mark`. `wrong`
-    becomes `Action.contradiction`, unless the row cannot even be read."""
+    """The action in a row of the database, as it is now. `row` has the columns, and `Action.mark`.
+    `wrong` says why the row cannot be trusted; "" if it can."""
     found = {name: row[name] for name in _PLAIN}
     try:
         odd = [name for name, known in _KNOWN.items() if row[name] not in known]

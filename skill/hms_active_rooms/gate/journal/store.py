@@ -94,7 +94,7 @@ _ADD_ROW = actions.insert()
 
 
 def _ids(items: object) -> list[str]:
-    """The recorded items; ["unreadable"] if the stored value is no list."""
+    """What `ask` recorded; ["unreadable"] if the stored value is no list."""
     return list(map(str, items)) if isinstance(items, list) else ["unreadable"]
 
 
@@ -198,9 +198,9 @@ class Reading:
     def same_calls(
         self, thread: str, content: str, is_mine: Callable[[str], bool] = lambda _: True
     ) -> tuple[Action | None, Action | None, int]:
-        """What is on record of a call (`content`: see `Action`) in a thread: the caller's newest
-        action, the caller's newest that was sent, and how often anybody made the call. `is_mine`
-        tells which requesters' actions are the caller's."""
+        """For a call (by its `Action.content`) in a thread: the caller's newest action, the caller's
+        newest action that was sent, and how often anybody made the call. `is_mine` tells whether
+        the actions of a requester are the caller's."""
         same: tuple[sa.ColumnElement[bool], ...]
         same = (actions.c.thread == thread, actions.c.content == content)
         calls = sa.func.count(actions.c.call_key.distinct()).label("calls")
@@ -267,7 +267,8 @@ class Reading:
         return [_event(row) for row in self.found(query)]
 
     def steps(self, action_id: str) -> dict[str, str]:
-        """If an action sends a request for each person: by peer id, "sending" or a `Fate`."""
+        """What became of each person, by peer id: a `Fate`, or "sending" until it is known. {} if
+        the action is only one request."""
         [known] = [row["steps"] for row in self._rows(_STEPS, id=action_id)] or [None]
         return {peer: str(of) for peer, of in known.items()} if isinstance(known, dict) else {}
 
@@ -282,7 +283,7 @@ class Reading:
 
     def grants(self, thread: str, since: datetime = records.NO_TIME) -> list[Action]:
         """The actions of a conversation that a person approved "for the rest of this session" after
-        `since`. Those for which that was taken back are left out."""
+        `since`. Approvals that were taken back are left out."""
         rows = self._actions(self._rows(_GRANTS, thread=thread, moment=since))
         return [r for r in rows if not r.contradiction and r.state not in ("rejected", "expired")]
 

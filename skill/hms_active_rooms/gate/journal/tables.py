@@ -42,8 +42,8 @@ class _Json(sa.TypeDecorator[Any]):
 
 
 def _lenient(read: Any, instead: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function that reads a value of a column. In SQLite the value may be no time or no JSON: it
-    returns a stand-in then, so that the other rows can still be read."""
+    """Makes a reader of a column. SQLite may hold a value that is no time or no JSON; for such a
+    value the reader returns a stand-in, so that the other rows can still be read."""
 
     def read_or_stand_in(value: Any) -> Any:
         try:
@@ -192,7 +192,7 @@ _FROM_0_1_0 = [
     "ALTER TABLE hms_events ADD COLUMN seal VARCHAR(64) NOT NULL DEFAULT ''",
     "ALTER TABLE hms_journal ADD COLUMN key_check VARCHAR(64) NOT NULL DEFAULT ''",
     "ALTER TABLE hms_actions ADD COLUMN granted_in TEXT NOT NULL DEFAULT ''",
-    "DROP TABLE hms_grants",  # they last half an hour
+    "DROP TABLE hms_grants",  # a grant lasts half an hour, so none is lost
     "ALTER TABLE hms_actions ADD COLUMN steps JSON",
     "UPDATE hms_actions SET steps = (SELECT json_group_object(peer_id, state) FROM hms_steps "
     "WHERE hms_steps.action_id = hms_actions.id)",
@@ -273,7 +273,7 @@ def _key_check(key: bytes) -> str:
 
 
 def _seal(db: sa.Connection) -> None:
-    """Seal the rows of an earlier release, which had no seals, if their events lead to them."""
+    """Seal the actions of an earlier release, which had no seals, if their events lead to them."""
     for row in db.execute(sa.select(actions)).mappings().all():
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()

@@ -47,8 +47,8 @@ def _started(pid: int) -> str:
 
 
 def _world() -> str:
-    """Names what a process id is unique in: host, boot and PID namespace. (Containers can share a
-    host name.)"""
+    """Host, boot and PID namespace: within these a process id is unique. (Containers can have the
+    same host name.)"""
     boot = _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
     return f"{socket.gethostname()}/{boot}/{_told(Path('/proc/self/ns/pid').readlink)}"
 
