@@ -3,7 +3,7 @@
 Another version of the API, or a proxy, may send other JSON than the docs show. A body that is
 unusual but clear is read: a number as a name, null for nothing, a list for a map. A body that
 contradicts the request or itself is refused: with a wrong list of peers, the wrong people would be
-removed. A body that is no JSON object may be an accident: the same read may succeed if sent again.
+removed. A body that is no JSON object may have been cut off, so a read is sent again.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ class _Twice:
 
 
 def read_room(body: bytes, asked: Mapping[str, str]) -> ActiveRoom:
-    """The room that was asked for. Raises NotActive if it has no session, or else Unusable."""
+    """The room that was asked for. Raises NotActive if the room has no session, and Unusable if the
+    answer is about something else."""
     found = _object(body, asked, "room")
     session = found.get("session", ...)
     fields: Fields = session if isinstance(session, dict) else {}

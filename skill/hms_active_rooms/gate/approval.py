@@ -121,7 +121,7 @@ class ApprovalRequest:
         return Reject(reason, by)
 
     def edit(self, *, by: str = "", **changes: object) -> Edit:
-        """An approval with other words: `changes` by argument name."""
+        """An approval with other words. `changes` has the new words by argument name."""
         return Edit(self.digest, changes, by)
 
 

@@ -90,7 +90,7 @@ _LONGEST_LEASE = timedelta(hours=2)
 """Longer than any lease. (A lease is the time for which a worker may be sending an action.)"""
 
 _SLOW_REREADS: Final = 3
-"""After this many reads of the room that were too old by the claim, `run` raises TimedOut."""
+"""If reading the room takes longer than `_REREAD_LASTS` this many times, `run` raises TimedOut."""
 
 REFUSED = (PolicyRefusal, errors.InvalidCall, errors.PeerNotFound, errors.NotActive)
 """Errors of calls that are rejected when they are proposed; the journal records them."""

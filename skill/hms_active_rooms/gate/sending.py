@@ -123,8 +123,8 @@ class Sending:
         """Send the action and record how it ended.
 
         Returns:
-            The action with its outcome. Or, if the request was surely not executed and can be tried
-            again, the seconds to wait before that; the action is `approved` again.
+            The action with its outcome. If surely nothing was executed and another attempt may
+            help, the seconds to wait before it; then the action is `approved` again.
 
         Raises:
             OutcomeUnknown: an exception stopped the sending; it may have been executed.

@@ -65,7 +65,7 @@ was decided on, with the second one that the question was decided elsewhere, not
 
 _POLL_S: Final = 0.02
 _MAX_RESTARTS = 3
-"""A subgraph that asked this often about one call in one run is taken to have no checkpointer."""
+"""If a subgraph asks this often about one call in one run, it is taken to have no checkpointer."""
 
 NOBODY = Refuse("nobody can be asked here: no thread id or no checkpointer to pause, no callback")
 _ANOTHER = Refuse(ANOTHER_ASKS)

@@ -214,7 +214,7 @@ def explain(error: ValidationError) -> str:
 
 
 def explain_all(problems: Sequence[Mapping[str, Any]]) -> str:
-    """As `explain`, from pydantic's list of errors."""
+    """Like `explain`, but for pydantic's list of errors."""
     parts = []
     for problem in problems[:5]:
         place = ".".join(shortened(str(p), 40) for p in problem["loc"]) or "arguments"

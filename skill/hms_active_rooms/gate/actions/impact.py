@@ -24,7 +24,7 @@ MAX_TEXT_CHARS = 200
 """The most characters of a name, user id or role that are shown or recorded; the rest is cut."""
 
 SHOWN_PEOPLE = 50
-"""The most people whom a question names one by one; of larger audiences it gives counts."""
+"""A question names at most this many people one by one. Of more people it gives only counts."""
 
 SHOWN_ROLES = 12
 """The most roles that are listed, the largest first; the others are summed up."""

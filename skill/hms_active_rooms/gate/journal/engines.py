@@ -208,7 +208,7 @@ class Database:
 
     @contextlib.contextmanager
     def begin(self, mode: Mode) -> Iterator[sa.Connection]:
-        """A transaction. Raises JournalError in place of the database's own errors."""
+        """Begin a transaction. Raises JournalError in place of the database's own errors."""
         if mode not in self._modes:
             raise JournalError(
                 f"The journal {self.place} can only be read: nothing can be recorded in it.",

@@ -195,7 +195,7 @@ class Action:
 
     @property
     def ended_at(self) -> datetime:
-        """When the action ended; for a question that nobody answered, its deadline."""
+        """When the action ended. A question that nobody answered ended at its deadline."""
         ended = self.finished_at or self.decided_at or self.created_at
         return min(ended, self.expires_at) if self.state == "expired" else ended
 
@@ -364,7 +364,7 @@ def action_of(row: Columns, now: datetime, wrong: str = "") -> Action:
 
 
 def sealed(key: bytes, **values: object) -> str:
-    """The HMAC-SHA256 of the values, or their SHA-256 if the key is b""; 64 hex characters."""
+    """The HMAC-SHA256 of the values, or their SHA-256 if there is no key; 64 hex characters."""
     text = canonical(values)
     return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()
 

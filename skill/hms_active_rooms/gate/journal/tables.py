@@ -273,7 +273,8 @@ def _key_check(key: bytes) -> str:
 
 
 def _seal(db: sa.Connection) -> None:
-    """Seal the actions of an earlier release, which had no seals, if their events lead to them."""
+    """Seal the actions of an earlier release, which had no seals. Skip those that contradict their
+    events."""
     for row in db.execute(sa.select(actions)).mappings().all():
         query = sa.select(events).where(events.c.action_id == row["id"]).order_by(events.c.seq)
         told = db.execute(query).mappings().all()
