@@ -9,7 +9,7 @@ import pytest
 
 from hms_active_rooms.errors import ApiError, PeerNotFound, TimedOut
 from hms_active_rooms.gate.actions import CALLS
-from hms_active_rooms.gate.actions.change import PeerRef, Role, StateChange
+from hms_active_rooms.gate.actions.change import Label, PeerRef, StateChange
 from hms_active_rooms.gate.actions.impact import Drift, Impact, Person, Room
 from hms_active_rooms.gate.actions.result import Observation
 from hms_active_rooms.gate.approval import Approve
@@ -28,7 +28,7 @@ class GiveRole(StateChange):
     words: ClassVar[frozenset[str]] = frozenset({"reason"})
 
     peer_id: PeerRef
-    role: Role
+    role: Label
     reason: str | None = None
 
     def assess(self, room: Room, policy: Policy) -> tuple[Self, Impact]:
