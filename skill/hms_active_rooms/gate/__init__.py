@@ -1,1 +1,1 @@
-"""The gate: policy, impact, approval, journal, and the only code that changes a room."""
+"""The gate: only this code changes rooms. It has the policy, the approvals and the journal."""
