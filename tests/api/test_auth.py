@@ -145,7 +145,16 @@ def test_odd_expiry_claims_are_left_to_the_api() -> None:
         )
 
 
-BAD = ["", "tok en", "token\n", "\ttoken", "tok\x00en", "tökén", "tok\u200ben"]
+BAD = [
+    "",
+    "tok en",
+    "token\n",
+    "\ttoken",
+    "tok\x00en",
+    "tökén",
+    "tok\u200ben",
+    *('"eyJ.a.b"', "'eyJ.a.b'", "<token>", "${TOKEN}", "{{token}}"),
+]
 
 
 @pytest.mark.parametrize("value", BAD, ids=ascii)

@@ -231,11 +231,19 @@ def test_a_missing_extra_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> No
         ActiveRoomsClient(FixedToken(), transport="aiohttp")
 
 
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("nonsense://user:hunter2@proxy", "http://user:hunter2@[::1", "http://user:hunter2@"),
+        *("http://user:hunter2@proxy:99999", "user:hunter2@proxy:0", "http://user:hunter2@proxy:x"),
+    ],
+)
 async def test_an_unusable_proxy_is_an_error_that_does_not_show_it(
-    monkeypatch: pytest.MonkeyPatch,
+    proxy: str, transport: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "nonsense://user:hunter2@proxy")
-    async with ActiveRoomsClient(FixedToken()) as client:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    async with ActiveRoomsClient(FixedToken(), transport=transport) as client:
         with pytest.raises(ConfigurationError, match="proxy") as caught:
             await client.retrieve_active_room(ROOM)
     assert "hunter2" not in caught.value.for_model()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from typing import Final
@@ -61,12 +62,17 @@ def is_local(url: str) -> bool:
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment names for this URL; None for a URL on this machine."""
+    """The proxy that the environment names for this URL; None for a URL on this machine. Raises
+    ConfigurationError if that is no proxy's URL."""
     parts, found = urlsplit(url), getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     if not proxy or is_local(url) or proxy_bypass(parts.netloc):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    with contextlib.suppress(ValueError):
+        if urlsplit(proxy).hostname and urlsplit(proxy).port != 0:
+            return proxy
+    raise unusable_proxy()
 
 
 def unusable_proxy() -> ConfigurationError:

@@ -43,7 +43,8 @@ REFRESH_MARGIN_S: Final = 300.0
 _NO_DATE: Final = 253_402_300_800.0
 """The Unix time of the year 10000, for which there is no `datetime`."""
 
-_PRINTABLE: Final = re.compile(r"[!-~]+")
+# Printable ASCII without quotes and the brackets of a placeholder.
+_PRINTABLE: Final = re.compile(r"[!#-&(-;=?-z|~]+")
 
 
 class TokenSource(Protocol):
@@ -214,7 +215,7 @@ def _checked(given: str | SecretStr, source: str) -> SecretStr:
     if not _PRINTABLE.fullmatch(value):
         raise ConfigurationError(
             f"{source} holds a space, a line break or another character that no key or token has.",
-            hint="Look for a line break at its end or quotes copied along.",
+            hint="Look for a line break at its end, and for quotes or brackets copied along.",
         )
     return secret
 

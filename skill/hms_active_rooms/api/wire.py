@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from hms_active_rooms import __version__
+from hms_active_rooms.api.address import environment_proxy
 from hms_active_rooms.errors import ApiError, BadResponse, ConnectionFailed, Executed, TimedOut
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -98,9 +99,10 @@ class Request:
 
     @property
     def origin(self) -> str:
-        """The scheme, host and port that the request goes to, for people."""
+        """The scheme, host and port that the request goes to, and whether by a proxy, for people."""
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}"
+        way = ", through the proxy of the environment" if environment_proxy(self.url) else ""
+        return f"{parts.scheme}://{parts.netloc}{way}"
 
     def headers(self, token: SecretStr) -> dict[str, str]:
         """The headers; a Content-Type only if there is a body."""
