@@ -11,12 +11,14 @@ import json
 from typing import Any
 
 import pytest
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, ToolException, render_text_description
 from pydantic import BaseModel, SecretStr
 
 from hms_active_rooms import ActiveRoomsToolkit, Policy
+from hms_active_rooms.capability import capability
 from hms_active_rooms.errors import InvalidCall
 from hms_active_rooms.serve.calls import input_schema
+from hms_active_rooms.serve.mcp import listed
 from hms_active_rooms.tools.arguments import ARGUMENTS, checked
 from stand_in import ROOM, StandInRoom, peer
 
@@ -143,6 +145,30 @@ def test_googles_converters_keep_the_types_and_what_is_optional() -> None:
                 assert field.type is not None
                 assert field.type.value == KINDS.get(argument, "string").upper()
                 assert bool(field.nullable) is (argument not in (schema.required or ()))
+
+
+def test_mcp_lists_schemas_that_googles_converter_takes() -> None:
+    # google-genai reads `additionalProperties` as a schema, and fails at false.
+    for tool in capability().tools:
+        told = listed(tool).input_schema
+        assert {**told, "additionalProperties": False} == input_schema(tool.name)
+
+
+async def test_a_framework_may_call_a_tools_function_with_the_arguments_by_name() -> None:
+    found: Any = {tool.name: tool for tool in tools()}
+    listed = found["hms-list-peers"]
+    given = {"room_id": ROOM, "limit": 1, "role": None}
+    text, artifact = listed.func(**given)
+    assert (text, artifact) == await listed.coroutine(**given)
+    assert listed.invoke(given) == text
+    with pytest.raises(ToolException, match="peer: there is no such argument"):
+        found["hms-remove-peers"].func(room_id=ROOM, peer=PEER)
+
+
+def test_a_prompt_that_lists_the_tools_names_their_arguments() -> None:
+    shown = render_text_description(tools())
+    assert "hms-remove-peers(*, room_id, peer_id=None, role=None, reason=None) - " in shown
+    assert "hms-list-peers(*, room_id, role=None, user_id=None, name=None, limit=50, " in shown
 
 
 def optional(name: str) -> list[str]:

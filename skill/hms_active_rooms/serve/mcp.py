@@ -95,12 +95,13 @@ INSTRUCTIONS: Final = (
 
 def listed(tool: Tool) -> types.Tool:
     """The tool as MCP lists it."""
-    told = hints(tool)
+    told, schema = hints(tool), input_schema(tool.name)
+    del schema["additionalProperties"]  # google-genai's converter fails at it; strict ones add it
     return types.Tool(
         name=tool.name,
         title=told["title"],
         description=tool.description,
-        input_schema=input_schema(tool.name),
+        input_schema=schema,
         output_schema=MCP_DATA[tool.name].model_json_schema(),
         annotations=types.ToolAnnotations.model_validate(told),
     )

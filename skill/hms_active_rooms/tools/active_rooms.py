@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from inspect import signature
+from inspect import Signature, signature
 from typing import Any, no_type_check
 from uuid import uuid4
 
@@ -57,10 +57,10 @@ class ActiveRoomsTool(StructuredTool):
 
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
-    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         # InjectedToolCallId would pass the id too, but makes a plain tool.invoke({...}) raise. The
         # function parses the arguments, so they are not parsed here.
-        return (), {"arguments": tool_input, "tool_call_id": tool_call_id}
+        return (tool_input, tool_call_id), {}
 
     def _filter_injected_args(self, tool_input: dict[str, Any]) -> dict[str, Any]:
         # No argument is injected; LangChain's method would look up all annotations at each call.
@@ -146,19 +146,24 @@ Body = Callable[[Arguments, "str | None"], Awaitable[Answered]]
 def _tool(tool: Tool, body: Body) -> StructuredTool:
     model = ARGUMENTS[tool.name]
 
-    async def acall(arguments: object, tool_call_id: str | None) -> Answered:
+    # Other frameworks call a tool's function themselves, with the arguments by name.
+    async def acall(
+        given: object = None, tool_call_id: str | None = None, /, **named: object
+    ) -> Answered:
         try:
-            return await body(model.parse(arguments), tool_call_id)
+            return await body(model.parse(named if given is None else given), tool_call_id)
         except ActiveRoomsError as error:
             return report(error)
 
-    def call(arguments: object, tool_call_id: str | None) -> Answered:
-        return blocking.run(acall(arguments, tool_call_id))
+    def call(given: object = None, tool_call_id: str | None = None, /, **named: object) -> Answered:
+        return blocking.run(acall(given, tool_call_id, **named))
 
+    own = [p.replace(annotation=p.empty) for p in signature(model).parameters.values()]
     for each in (call, acall):
-        # Else LangChain would search the function at each call for a config parameter. It has none;
-        # it reads the config from the context.
-        setattr(each, "__signature__", signature(each))  # noqa: B010 - declared nowhere
+        # What LangChain tells a model that reads prompts in place of schemas. Without both, LangChain
+        # would search the function at each call for a config parameter. It has none; it reads the
+        # config from the context.
+        setattr(each, "__signature__", Signature(own))  # noqa: B010 - declared nowhere
         no_type_check(each)
 
     return ActiveRoomsTool(
