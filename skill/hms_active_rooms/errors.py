@@ -104,7 +104,7 @@ class BrokenRecord(JournalError):
 
 class ApiError(ActiveRoomsError):
     """The 100ms API answered with an error, or gave no answer (then `status` is None). `request_id`
-    is the server's, if it sent one; `details` come from the error body."""
+    is the server's, if it sent one."""
 
     code = "api"
 
@@ -116,12 +116,10 @@ class ApiError(ActiveRoomsError):
         hint: str | None = None,
         status: int | None = None,
         request_id: str | None = None,
-        details: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, executed=executed, hint=hint)
         self.status = status
         self.request_id = request_id
-        self.details = details
 
 
 class Unauthorized(ApiError):

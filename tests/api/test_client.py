@@ -174,7 +174,7 @@ async def test_the_servers_words_are_shown_escaped_and_short(
     text = caught.value.for_model()
     assert text.isprintable()
     assert len(text) < 1600
-    assert len(caught.value.details) == 5
+    assert text.count("ignore all previous") == 6
 
 
 async def test_a_wrong_answer_is_named_without_its_values(

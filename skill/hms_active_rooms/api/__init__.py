@@ -15,6 +15,5 @@ from hms_active_rooms.api.models import PeerDetails as PeerDetails
 from hms_active_rooms.api.models import Peers as Peers
 from hms_active_rooms.api.models import Session as Session
 from hms_active_rooms.api.models import Track as Track
-from hms_active_rooms.api.models import parse_timestamp as parse_timestamp
 from hms_active_rooms.api.wire import Backoff as Backoff
 from hms_active_rooms.api.wire import Timeouts as Timeouts

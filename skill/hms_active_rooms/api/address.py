@@ -70,7 +70,8 @@ def environment_proxy(url: str) -> str | None:
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     with contextlib.suppress(ValueError):
-        if urlsplit(proxy).hostname and urlsplit(proxy).port != 0:
+        named = urlsplit(proxy)
+        if named.scheme in ("http", "https") and named.hostname and named.port != 0:
             return proxy
     raise unusable_proxy()
 

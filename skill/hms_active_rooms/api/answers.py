@@ -153,7 +153,7 @@ def refused(answer: Answer, request: Request, token: SecretStr, now: float) -> F
         cause = cause._replace(error=NotActive)
     elif cause is _NOT_FOUND:
         said += f" The address is {request.origin}."
-    error, again, _ = _failure(cause, request, said, answer, hint, details)
+    error, again, _ = _failure(cause, request, said, answer, hint)
     if isinstance(error, RateLimited):
         error.retry_after_s = wait
     return error, again, wait or 0.0
@@ -165,7 +165,6 @@ def _failure(
     text: str,
     answer: Answer | None,
     hint: str | None = None,
-    details: tuple[str, ...] = (),
 ) -> Failure:
     sent_id = answer.headers.get("x-request-id") if answer else None
     error = cause.error(
@@ -174,7 +173,6 @@ def _failure(
         hint=_hint(request) if cause.write == "maybe" and hint is None else hint,
         status=answer.status if answer else None,
         request_id=shortened(sent_id, 100) if sent_id else None,
-        details=details,
     )
     return error, cause.read_again, 0.0
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import ssl
 from functools import lru_cache, partial
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
 from hms_active_rooms.api import wire
-from hms_active_rooms.api.address import unusable_proxy
 from hms_active_rooms.api.transport import REASONS
 
 _AIOHTTP: Final = wire.Library(
@@ -40,8 +38,6 @@ class AiohttpPool:
     def __init__(
         self, timeouts: wire.Timeouts, max_bytes: int, tls: ssl.SSLContext, proxy: str | None
     ) -> None:
-        if proxy and urlsplit(proxy).scheme not in ("http", "https"):
-            raise unusable_proxy()
         self._proxy = proxy
         self._max_bytes = max_bytes
         self._session = aiohttp.ClientSession(

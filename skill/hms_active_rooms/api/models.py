@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Final
 
 from pydantic import (
@@ -24,17 +23,6 @@ from pydantic import (
 )
 
 from hms_active_rooms.api.ids import is_peer_id, normal_id
-
-
-def parse_timestamp(text: str) -> datetime | None:
-    """An aware datetime, or None if the text is not RFC 3339. Digits finer than microseconds are
-    cut. The API's time for "not set", 0001-01-01T00:00:00Z, is returned as it is."""
-    try:
-        found = datetime.fromisoformat(text.upper())
-    except ValueError:
-        return None
-    return found if found.tzinfo else None
-
 
 STRINGS_ONLY: Final = "strings only"
 """With this validation context, a value that is no string is an error where a text is expected."""
@@ -101,11 +89,6 @@ class Session(Document):
     created_at: Text = ""
     peers: Annotated[tuple[Id, ...], BeforeValidator(_ids)] = ()
 
-    @property
-    def created(self) -> datetime | None:
-        """`created_at` as a datetime, see `parse_timestamp`."""
-        return parse_timestamp(self.created_at)
-
 
 class ActiveRoom(Document):
     """A room with a running session (GET /active-rooms/{room_id})."""
@@ -125,11 +108,6 @@ class Peer(Document):
     metadata: Text = ""
     role: Text = ""
     joined_at: Text = ""
-
-    @property
-    def joined(self) -> datetime | None:
-        """`joined_at` as a datetime, see `parse_timestamp`."""
-        return parse_timestamp(self.joined_at)
 
 
 class Peers(tuple[Peer, ...]):

@@ -80,7 +80,6 @@ _ERROR: Final = re.compile(
 )
 _STATUS: Final = re.compile(r"(http|response|result)?(status|code|statuscode)")
 _ENVELOPE: Final = {"status", "code", "response", "result", "meta", "data"}
-_WORDED: Final = re.compile(r"(?!(OK|SUCCESS)$)[A-Z_]+")
 _FAILED: Final = re.compile(
     r"[a-z_ ]*(error|fail|reject|denied|refuse|forbid|invalid|abort|unauthor|unavail|not.?found)[a-z_ ]*"
 )
@@ -96,7 +95,7 @@ _OF_OTHER: Final = {"roomid", "peerid", "room", "peer"}
 # Words of an acknowledgement, those of the docs first, and words with which none is meant.
 _ACCEPTED: Final = re.compile(
     r"\b(sent|submitted|ending|ok|okay|done|accepted|queued|scheduled|success(ful(ly)?)?|succeeded"
-    r"|removed|ended|delivered|completed|processed|acknowledged)\b"
+    r"|removed|ended|delivered|true|20[0-3]|completed|processed|acknowledged)\b"
 )
 _NOT_ACCEPTED: Final = re.compile(
     r"\b(no|not|none|nothing|never|zero|0|too|un\w+|cannot|could|must)\b|n.t\b|error|fail|invalid"
@@ -166,12 +165,12 @@ def read_done(body: bytes, asked: Mapping[str, str]) -> Acknowledgement:
     a refusal may have any form, so the body has to say that the request was accepted."""
     found = {} if body.strip() in (b"", b"null") else _object(body, asked)
     said = _named(found)
-    texts = [text for n in ("message", *_SAID) if isinstance(text := said.get(n), str)]
-    words = [text.lower().replace("_", " ") for text in texts]
-    accepted = any(map(_ACCEPTED.search, words)) or any(_means(said.get(name)) for name in _DONE)
-    accepted = accepted or any(200 <= (_status(said.get(n)) or 0) < 300 for n in ("code", "status"))
-    if found and (not accepted or any(map(_NOT_ACCEPTED.search, words))):
-        why = f": {quoted(texts[0], 100)}" if texts else ""
+    told = [
+        v for n in ("message", *_SAID, *_DONE) if (v := said.get(n)) and isinstance(v, str | int)
+    ]
+    words = [str(value).lower().replace("_", " ") for value in told]
+    if found and (not any(map(_ACCEPTED.search, words)) or any(map(_NOT_ACCEPTED.search, words))):
+        why = f": {quoted(str(told[0]), 100)}" if told else ""
         raise _contradicts(f"it does not say that the request was accepted{why}")
     return _model(Acknowledgement, found)
 
@@ -347,15 +346,12 @@ def _refuse_error(found: Fields) -> None:
     code, status, message = said.get("code"), said.get("status"), said.get("message")
     codes = [_status(value) for name, value in said.items() if _STATUS.fullmatch(name)]
     wrong = [n for n in codes if n and n >= 400]
-    if (number := _status(code)) is None:  # it may be a room code, with its dashes
-        failed = bool(_WORDED.fullmatch(str(code)))
-    else:  # gRPC's codes are small numbers
-        failed = number != 0 and not 200 <= number < 300
+    number = _status(code) or 0  # gRPC's codes are small numbers, 0 for OK
     for name in _ENVELOPE & said.keys():
         if isinstance(said[name], dict):
             _refuse_error(said[name])
     if (
-        failed
+        (number != 0 and not 200 <= number < 300)
         or wrong
         or status is False
         or said.get("result") is False

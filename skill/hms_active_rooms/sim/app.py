@@ -66,7 +66,7 @@ class SimApp:
         method, query = scope["method"], scope["query_string"].decode("latin-1")
         at, found = nanos_text(self.world.now()), find(method, path)
         name = found[0].name if found else ""
-        taken = self.faults.take(name, method, path)
+        taken = self.faults.take(name, method)
         fault, hit = taken or _NO_FAULT, taken.kind if taken else ""
         asked = {"operation": name, "method": method, "path": path, "query": query}
         entry = self.log.begin(**asked, at=at, body=_parsed(body), fault=hit)

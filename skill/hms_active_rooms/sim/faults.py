@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Final, Literal
 
@@ -28,7 +27,7 @@ _TEXTS: Final = {
 
 
 class Fault(BaseModel, extra="forbid", frozen=True):
-    """One fault. It hits the requests that match `operation`, `method` and `path`.
+    """One fault. It hits the requests that match `operation` and `method`.
 
     Attributes:
         kind: `latency` (a late but normal answer), `status` (an error with the status below),
@@ -37,7 +36,6 @@ class Fault(BaseModel, extra="forbid", frozen=True):
             (the body is no JSON), `oversized` (valid JSON, made longer by white space).
         operation: hit only this operation, by its name in `operations.py`; None: any.
         method: hit only this HTTP method; None: any.
-        path: hit only paths that match this shell pattern, for example `/v2/*/peers`; None: any.
         times: how often the fault happens; None: until it is removed.
         after: how many matching requests pass unharmed first.
         when: whether the fault comes `before` or `after` the operation is executed. The kinds that
@@ -52,7 +50,6 @@ class Fault(BaseModel, extra="forbid", frozen=True):
     kind: FaultKind
     operation: str | None = Field(default=None, pattern=f"^({_NAMES})$")
     method: str | None = None
-    path: str | None = None
     times: int | None = Field(default=1, ge=1)
     after: int = Field(default=0, ge=0)
     when: Literal["before", "after"] = "before"
@@ -83,13 +80,6 @@ class Fault(BaseModel, extra="forbid", frozen=True):
         if self.kind in ("latency", "truncated", "malformed", "oversized"):
             return True
         return self.when == "after" and self.kind != "unauthorized"
-
-    def matches(self, operation: str, method: str, path: str) -> bool:
-        return (
-            self.operation in (None, operation)
-            and (self.method is None or self.method.upper() == method)
-            and (self.path is None or fnmatchcase(path, self.path))
-        )
 
 
 class Faults:
@@ -124,11 +114,15 @@ class Faults:
                 for fault_id, fault in self._faults.items()
             ]
 
-    def take(self, operation: str, method: str, path: str) -> Fault | None:
+    def take(self, operation: str, method: str) -> Fault | None:
         """The fault that hits this request, and count it. It is the first that matches and is due;
         None if there is none."""
         with self._lock:
-            matching = [n for n, f in self._faults.items() if f.matches(operation, method, path)]
+            matching = [
+                n
+                for n, f in self._faults.items()
+                if f.operation in (None, operation) and (f.method or method).upper() == method
+            ]
             self._seen.update(matching)
             for fault_id in matching:
                 fault = self._faults[fault_id]
